@@ -1,0 +1,50 @@
+# make demo   sets up and runs the demo          make check   what CI runs
+# make test   sets up and runs the tests         make bench   the figures of docs/performance.md
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check lint types layers examples bench mutants clean help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: on Debian, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/resource-allocator demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2
+
+check: lint types layers test examples
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.hygiene.lua_lint
+
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+layers: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+examples: $(STAMP)
+	$(BIN)/python -m examples.run_all
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .lint build dist *.egg-info

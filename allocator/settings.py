@@ -1,0 +1,149 @@
+"""Every bound, default and environment variable, with its unit and its reason.
+
+Bounds that the scripts share are rendered into `lua/include/schema.lua` by `allocator._engine.schema`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+# -- numbers ------------------------------------------------------------------------------------------------------------
+AMOUNT_MAX: Final = 2**53 - 1
+"""Largest exact integer of a Lua number (a double): the ceiling of every counter; 8 PiB where the unit is the byte."""
+
+QUANTITY_LENGTH_MAX: Final = 32
+"""Characters of a quantity's text.  Longer ones are refused before any arithmetic: `1e200000` must not cost a second."""
+
+MEMORY_MIN: Final = 2**20
+"""Bytes.  A smaller memory request is nearly always a forgotten suffix (`512` for `512Mi`)."""
+
+# -- names --------------------------------------------------------------------------------------------------------------
+NAME_LENGTH_MAX: Final = 64
+"""Characters of a pool's, node's or label's name."""
+
+ID_LENGTH_MAX: Final = 128
+"""Characters of an allocation id or an owner: room for `namespace/name/uid`."""
+
+PREFIX_LENGTH_MAX: Final = 32
+"""Characters of the key prefix, which every key repeats."""
+
+PREFIX_DEFAULT: Final = "allocator"
+
+OWNER_DEFAULT: Final = "anonymous"
+"""The owner of a call that names none.  The same on every replica, so that any of them may repeat the call."""
+
+# -- requests -----------------------------------------------------------------------------------------------------------
+RESOURCES_MAX: Final = 32
+"""Resources of one request or pool."""
+
+METADATA_ENTRIES_MAX: Final = 16
+METADATA_BYTES_MAX: Final = 4096
+"""Of all keys and values together, in UTF-8.  Redis stalls on megabytes; people read kilobytes."""
+
+TTL_MIN_S: Final = 1.0
+"""Seconds.  Shorter leases cannot be renewed reliably over a network."""
+
+TTL_MAX_S: Final = 30 * 86_400.0
+"""Seconds: 30 days.  What should live longer is renewed, or pinned with `ttl=None`."""
+
+AGE_MAX_S: Final = 10 * 366 * 86_400.0
+"""Seconds: ten years, the largest age that `reclaim(older_than=)` and the filters take."""
+
+# -- script calls -------------------------------------------------------------------------------------------------------
+BATCH_ITEMS_MAX: Final = 100
+"""Items of one script call: about a millisecond of the server's time."""
+
+BATCH_BYTES_MAX: Final = 65_536
+"""Bytes of arguments of one script call."""
+
+MANY_ITEMS_MAX: Final = 10_000
+"""Items of one call of `*_many`; it is sent in as many batches as it takes."""
+
+RECLAIM_INLINE_MAX: Final = 64
+"""Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
+
+RECLAIM_BATCH_MAX: Final = 200
+"""Records that one `reclaim` takes back: under a millisecond of the server's time."""
+
+CHECK_DUE_MAX: Final = 256
+"""Due records that `check` counts as free before it says `more`."""
+
+EXPLAIN_DEADLINES_MAX: Final = 256
+"""Deadlines ahead that `check(explain=True)` looks at."""
+
+PAGE_RECORDS_MAX: Final = 500
+"""Records of one page: about 11 ms of the server's time."""
+
+AUDIT_RECORDS_MAX: Final = 10_000
+"""Records that one script audits whole (about 25 ms); more are read in pages."""
+
+AUDIT_ATTEMPTS_MAX: Final = 5
+"""Times a paged audit starts anew because the pool moved, before it reports itself inconclusive."""
+
+FINDINGS_MAX: Final = 100
+"""Findings that an audit lists one by one; it counts them all."""
+
+POOLS_MAX: Final = 10_000
+"""Pools that `pools()` lists."""
+
+SCAN_COUNT: Final = 1_000
+"""The COUNT hint of a SCAN."""
+
+SCAN_KEYS_MAX: Final = 10_000_000
+"""Keys that one SCAN walks at most, on a server that is shared with other data."""
+
+EVENTS_MAX: Final = 10_000
+"""Entries that a pool's stream of events keeps, about."""
+
+# -- repeating ----------------------------------------------------------------------------------------------------------
+DEADLINE_S: Final = 10.0
+"""Seconds that one call may take in all, retries included, unless the client is told otherwise."""
+
+DEADLINE_MAX_S: Final = 60.0
+"""Seconds: the longest total deadline.  `ENDED_KEEP_MS` is twice that, so no copy of a call outlives its tombstone."""
+
+ATTEMPT_TIMEOUT_S: Final = 2.0
+"""Seconds that one attempt may wait for the server."""
+
+BACKOFF_BASE_S: Final = 0.02
+BACKOFF_CAP_S: Final = 1.0
+"""Seconds between attempts: doubled from the base up to the cap, each with full jitter between a half and the whole."""
+
+ENDED_KEEP_MS: Final = int(2 * DEADLINE_MAX_S * 1000)
+"""Milliseconds that the id of an ended call is remembered."""
+
+ENDED_MAX: Final = 200_000
+"""Ended calls remembered per pool; about 25 MB."""
+
+ENDED_TRIM: Final = 4
+"""Old ended calls that a script forgets for each that it adds."""
+
+WITHDRAW_QUEUE_MAX: Final = 10_000
+"""Calls whose withdrawal waits for the store to come back; the oldest is dropped first, with a log line."""
+
+WITHDRAW_FOR_S: Final = 300.0
+"""Seconds that a withdrawal is tried for."""
+
+CLOSE_FLUSH_S: Final = 2.0
+"""Seconds that `close()` spends on withdrawals still queued."""
+
+# -- environment --------------------------------------------------------------------------------------------------------
+URL_VARIABLES: Final = ("ALLOCATOR_REDIS_URL", "REDIS_URL")
+"""Where the URL comes from when none is given, in this order."""
+
+REQUIRE_URL_VARIABLE: Final = "ALLOCATOR_REQUIRE_URL"
+"""`1` makes a missing URL an error, where `ResourceAllocator()` would otherwise fall back to `memory://`."""
+
+
+def url_from_environment() -> str | None:
+    """The URL that the environment names, or None.  An empty variable counts as unset."""
+    for variable in URL_VARIABLES:
+        if url := os.environ.get(variable, "").strip():
+            return url
+    return None
+
+
+def url_is_required() -> bool:
+    """Whether the environment forbids the fallback to a store that other processes do not see."""
+    return os.environ.get(REQUIRE_URL_VARIABLE, "") not in ("", "0")
