@@ -1,0 +1,246 @@
+"""Processes of a Redis server, and the few words that one must exchange with them before a client can be made.
+
+No Redis client is imported here.  Two ways to start a process, both through `/bin/sh` and without `preexec_fn`, so that
+they are safe in a program with threads and the same on Linux and macOS:
+
+- `start_detached`: it outlives us, becomes a child of init (no zombie is left to reap), and keeps open the file
+  descriptors that it is given: a lock on such a file is held for as long as that process lives, whatever kills it.
+- `GuardedProcess`: it never outlives us.  Its guard, a shell, reads a pipe whose other end only we hold; when we are gone,
+  even by SIGKILL, the kernel closes that end, and the guard kills the server.  (PR_SET_PDEATHSIG would do the same on
+  Linux only, and fires when the *thread* that started the process ends.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Final, Self, TypeAlias
+
+__all__ = ["Address", "GuardedProcess", "Health", "ServerReplyError", "ask", "poll", "probe", "start_detached"]
+
+POLL_S: Final = 0.003
+"""Seconds between two looks at a server that is starting or stopping: a start takes 10 to 40 ms."""
+
+ASK_TIMEOUT_S: Final = 0.5
+"""Seconds to wait for the reply to one of our few commands; a local server answers in under a millisecond."""
+
+KILL_DEADLINE_S: Final = 5.0
+"""Seconds that the guard may take to kill its server and end."""
+
+Address: TypeAlias = str | tuple[str, int]
+"""The path of a unix socket, or host and port."""
+
+
+class ServerReplyError(Exception):
+    """The server answered with an error; the text begins with its code."""
+
+
+class Health(enum.Enum):
+    """How a server answers a PING."""
+
+    READY = "ready"
+    LOADING = "loading its data"
+    SILENT = "not answering"
+    ABSENT = "not running"
+
+
+def ask(address: Address, *words: str, timeout_s: float = ASK_TIMEOUT_S) -> str:
+    """Send one command on a connection of its own and return the reply's text.
+
+    Args:
+        address: Where the server listens.
+        words: The command and its arguments.
+        timeout_s: Seconds to wait for the connection and for each part of the reply.
+
+    Raises:
+        ServerReplyError: The reply is an error.
+        OSError: There is nobody, or the connection ended before the reply (as it does after SHUTDOWN).
+    """
+    parts = [word.encode() for word in words]
+    payload = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        connection.connect(address)
+        connection.sendall(payload)
+        with connection.makefile("rb") as stream:
+            return _read_reply(stream)
+
+
+def _read_reply(stream: IO[bytes]) -> str:
+    """Read a simple string, a number, an error or a bulk string: all that our commands are answered with."""
+    line = stream.readline()
+    if not line.endswith(b"\r\n"):
+        raise ConnectionResetError("the server closed the connection before it replied")
+    kind, text = line[:1], line[1:-2].decode(errors="replace")
+    if kind == b"-":
+        raise ServerReplyError(text)
+    if kind == b"$" and text != "-1":
+        length = int(text)
+        body = stream.read(length + 2)
+        if len(body) < length + 2:
+            raise ConnectionResetError("the server closed the connection within a reply")
+        return body[:length].decode(errors="replace")
+    return text
+
+
+def probe(address: Address, *, timeout_s: float = ASK_TIMEOUT_S) -> Health:
+    """Say how the server answers a PING.  Any answer but LOADING counts as ready: NOAUTH comes from a live server, too."""
+    try:
+        ask(address, "PING", timeout_s=timeout_s)
+    except ServerReplyError as error:
+        return Health.LOADING if str(error).startswith("LOADING") else Health.READY
+    except TimeoutError:
+        return Health.SILENT
+    except OSError:
+        return Health.ABSENT
+    return Health.READY
+
+
+def poll(condition: Callable[[], bool], *, deadline_s: float) -> bool:
+    """Look every few milliseconds until the condition holds; False when it still does not after `deadline_s` seconds."""
+    ends = time.monotonic() + deadline_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() >= ends:
+            return False
+        pause.wait(POLL_S)
+    return True
+
+
+# $0 is the file for what the server prints, the rest is its command line.
+_DETACH: Final = '"$@" </dev/null >>"$0" 2>&1 &'
+
+
+def start_detached(argv: Sequence[str], *, output: Path, keep_open: Sequence[int]) -> None:
+    """Start a process that outlives us, in a session of its own (Ctrl-C does not reach it).
+
+    Args:
+        argv: The command line.
+        output: A file to which what it prints is appended.
+        keep_open: File descriptors that it inherits.
+
+    Raises:
+        OSError: There is no shell, or it cannot be started.
+    """
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", _DETACH, str(output), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=tuple(keep_open),
+        start_new_session=True,
+    )
+    shell.wait()
+
+
+# $0 is the file for what the server prints, $1 a folder to remove at the end or nothing, the rest is its command line.
+# One branch waits for the server, the other for the end of the pipe on stdin: whichever comes first ends both.
+_GUARD: Final = """
+folder=$1; shift
+exec 3<&0
+"$@" </dev/null >>"$0" 2>&1 3<&- &
+server=$!
+echo "$server"
+exec >/dev/null
+{ read -r _; kill -KILL "$server"; } <&3 &
+reader=$!
+exec 3<&-
+wait "$server"
+code=$?
+kill "$reader"
+[ -z "$folder" ] || rm -rf -- "$folder"
+exit "$code"
+"""
+
+
+class GuardedProcess:
+    """A server process that ends when we do: on `kill`, when this process exits, and when it is killed itself.
+
+    It does not matter which thread started it.  Children that this process forks do not keep it alive.
+    """
+
+    def __init__(self, argv: Sequence[str], *, output: Path, remove: Path | None = None) -> None:
+        """Start it.
+
+        Args:
+            argv: The command line.
+            output: A file to which what it prints is appended.
+            remove: A folder of ours that the guard deletes once the server is gone.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        theirs, self._lifeline = os.pipe()
+        try:
+            self._guard = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, str(output), str(remove or ""), *argv],
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(theirs)
+        _guarded.add(self)
+        assert self._guard.stdout is not None
+        with self._guard.stdout as stream:
+            self.pid = int(stream.readline())
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process is there (a stopped one is, a zombie is not)."""
+        return self._guard.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server, if it is still there."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, deadline_s: float) -> bool:
+        """Wait until it has ended by itself; False when it has not within `deadline_s` seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guard.wait(deadline_s)
+        return not self.running
+
+    def kill(self) -> None:
+        """Kill it at once (SIGKILL) and wait until it is gone.  Repeating is harmless."""
+        self._cut()
+        self._guard.wait(KILL_DEADLINE_S)
+
+    def _cut(self) -> None:
+        """Close our end of the pipe, which is what the guard waits for."""
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
+
+
+_guarded: weakref.WeakSet[GuardedProcess] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """In a forked child: drop the copies of our pipes, or the servers would live for as long as the child does."""
+    for process in list(_guarded):
+        process._cut()  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)

@@ -1,0 +1,84 @@
+"""What a flow may ask of the outside world, and what it is made of; no I/O here.
+
+An *operation* is a value: one `Call` and how to read its reply.  A *flow* is a generator of steps that ends with a result: a
+story of several calls, told once for both clients.  `yield from operation` inside a flow is typed with the operation's result.
+A *driver* performs the steps, blocking (`drive`) or awaited (`async_drive`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from allocator._engine.keys import PoolKeys
+from allocator._engine.scripts import Argument, Script
+
+R = TypeVar("R")
+Reply: TypeAlias = list[Any]
+"""A script's reply: nested lists of str and int, whatever the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a call that changes something.
+
+    `call` is its call id: drawn once, sent with every retry of this item, and by nothing else.  On the wire an item is
+    `call, repeated, *args`, where `repeated` is 1 once an earlier attempt may have been executed.
+    """
+
+    call: str
+    args: tuple[Argument, ...]
+    key: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
+
+    A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may share
+    a script call with items of other calls that have the same script, keys and arguments.
+    """
+
+    script: Script
+    pool: PoolKeys
+    keys: tuple[str, ...]
+    args: tuple[Argument, ...]
+    items: tuple[Item, ...] = ()
+    gather: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """List keys that match a pattern, on every primary, without duplicates, at most `limit`.  Answered with list[str]."""
+
+    pattern: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Ask how many seconds of the call's total deadline are left.  Answered with a float, never below 0."""
+
+
+Step: TypeAlias = Call | Sleep | Scan | Remaining
+Flow: TypeAlias = Generator[Step, Any, R]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[R]):
+    """One call and the reading of its reply."""
+
+    call: Call
+    decode: Callable[[Reply], R]
+
+    def __iter__(self) -> Flow[R]:
+        return self.decode((yield self.call))
