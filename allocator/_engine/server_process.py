@@ -5,9 +5,9 @@ they are safe in a program with threads and the same on Linux and macOS:
 
 - `start_detached`: it outlives us, becomes a child of init (no zombie is left to reap), and keeps open the file
   descriptors that it is given: a lock on such a file is held for as long as that process lives, whatever kills it.
-- `GuardedProcess`: it never outlives us.  Its guard, a shell, reads a pipe whose other end only we hold; when we are gone,
-  even by SIGKILL, the kernel closes that end, and the guard kills the server.  (PR_SET_PDEATHSIG would do the same on
-  Linux only, and fires when the *thread* that started the process ends.)
+- `GuardedProcess`: it never outlives us.  Its guard, a shell, reads a pipe whose other end only we hold; when we are
+  gone, even by SIGKILL, the kernel closes that end, and the guard kills the server.  (PR_SET_PDEATHSIG would do the
+  same on Linux only, and fires when the *thread* that started the process ends.)
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _read_reply(stream: IO[bytes]) -> str:
 
 
 def probe(address: Address, *, timeout_s: float = ASK_TIMEOUT_S) -> Health:
-    """Say how the server answers a PING.  Any answer but LOADING counts as ready: NOAUTH comes from a live server, too."""
+    """Say how the server answers a PING.  Any reply but LOADING counts as ready: NOAUTH comes from a live one, too."""
     try:
         ask(address, "PING", timeout_s=timeout_s)
     except ServerReplyError as error:
@@ -107,7 +107,7 @@ def probe(address: Address, *, timeout_s: float = ASK_TIMEOUT_S) -> Health:
 
 
 def poll(condition: Callable[[], bool], *, deadline_s: float) -> bool:
-    """Look every few milliseconds until the condition holds; False when it still does not after `deadline_s` seconds."""
+    """Look every few milliseconds until the condition holds; False when it does not within `deadline_s` seconds."""
     ends = time.monotonic() + deadline_s
     pause = threading.Event()
     while not condition():
@@ -218,11 +218,11 @@ class GuardedProcess:
 
     def kill(self) -> None:
         """Kill it at once (SIGKILL) and wait until it is gone.  Repeating is harmless."""
-        self._cut()
+        self.let_go()
         self._guard.wait(KILL_DEADLINE_S)
 
-    def _cut(self) -> None:
-        """Close our end of the pipe, which is what the guard waits for."""
+    def let_go(self) -> None:
+        """Close our end of the pipe; when every copy of it is closed, the guard kills the server."""
         lifeline, self._lifeline = self._lifeline, -1
         if lifeline >= 0:
             os.close(lifeline)
@@ -240,7 +240,7 @@ _guarded: weakref.WeakSet[GuardedProcess] = weakref.WeakSet()
 def _let_go_after_fork() -> None:
     """In a forked child: drop the copies of our pipes, or the servers would live for as long as the child does."""
     for process in list(_guarded):
-        process._cut()  # pyright: ignore[reportPrivateUsage]
+        process.let_go()
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)

@@ -1,0 +1,66 @@
+"""Wait for a condition, with a deadline: the only way in which a test lets time pass."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, cast
+
+T = TypeVar("T")
+
+POLL_S: Final = 0.003
+"""Seconds between two looks at the condition."""
+
+TIMEOUT_S: Final = 5.0
+"""Seconds before a wait gives up: far beyond what any condition of ours takes, even on a busy machine."""
+
+
+def wait_until(condition: Callable[[], T], *, timeout_s: float = TIMEOUT_S, message: str = "") -> T:
+    """Look every few milliseconds until the condition is true, and return what it returned.
+
+    Raises:
+        AssertionError: It was still false after `timeout_s` seconds; `message` says what was waited for.
+    """
+    ends = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not (value := condition()):
+        if time.monotonic() >= ends:
+            raise AssertionError(_gave_up(condition, timeout_s, message, value))
+        pause.wait(POLL_S)
+    return value
+
+
+async def wait_until_async(
+    condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = TIMEOUT_S, message: str = ""
+) -> T:
+    """The same on an event loop, which goes on turning; the condition may be a plain or a coroutine function."""
+    ends = time.monotonic() + timeout_s
+    while not (value := await _evaluate(condition)):
+        if time.monotonic() >= ends:
+            raise AssertionError(_gave_up(condition, timeout_s, message, value))
+        await _pause()
+    return value
+
+
+async def _evaluate(condition: Callable[[], T | Awaitable[T]]) -> T:
+    value = condition()
+    return await cast("Awaitable[T]", value) if inspect.isawaitable(value) else value
+
+
+async def _pause() -> None:
+    """Let the loop turn for one polling interval."""
+    loop = asyncio.get_running_loop()
+    turned: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_later(POLL_S, turned.set_result, None)
+    try:
+        await turned
+    finally:
+        timer.cancel()
+
+
+def _gave_up(condition: Callable[[], object], timeout_s: float, message: str, value: object) -> str:
+    what = message or getattr(condition, "__qualname__", repr(condition))
+    return f"not within {timeout_s:g} s: {what} (last: {value!r})"
