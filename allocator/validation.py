@@ -1,0 +1,226 @@
+"""Everything else that a caller can get wrong: each function returns the canonical value or raises `InvalidRequest`.
+
+These run before anything is sent, on every call.  What they let pass is safe to write into a key, a field or a message:
+names are ASCII and match whole (a newline at the end does not slip through), numbers are finite and within their
+bounds.  The error's `field` names the argument and its message shows what was given, cut.
+
+Arguments are typed `object` on purpose: the public methods carry the types, and here what arrived is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, TypeVar, cast
+
+from allocator.errors import InvalidRequest
+from allocator.quantity import shown
+from allocator.settings import (
+    AGE_MAX_S,
+    AMOUNT_MAX,
+    DEADLINE_MAX_S,
+    ID_LENGTH_MAX,
+    MANY_ITEMS_MAX,
+    METADATA_BYTES_MAX,
+    METADATA_ENTRIES_MAX,
+    NAME_LENGTH_MAX,
+    PREFIX_LENGTH_MAX,
+    TTL_MAX_S,
+    TTL_MIN_S,
+)
+
+__all__ = [
+    "age_ms",
+    "allocation_id",
+    "batch",
+    "deadline_s",
+    "fence",
+    "key_prefix",
+    "metadata",
+    "owner_name",
+    "pool_name",
+    "ttl_ms",
+]
+
+T = TypeVar("T")
+
+_AMOUNT_FIELDS: Final = (".allocated", ".capacity")
+"""Endings that mark a field of a record as an amount; a metadata field `meta.<key>` must not have one."""
+
+_DAY_S: Final = 86_400
+
+
+def _rule(field: str, punctuation: str, length: int, *, first: str = "") -> Callable[[str], str]:
+    """A check of one kind of name: a letter, a digit or one of `first`, then also `punctuation`, `length` in all."""
+    pattern = re.compile(rf"[A-Za-z0-9{first}][A-Za-z0-9{punctuation}]{{0,{length - 1}}}", re.ASCII)
+    start = f"letters, digits and any of {first}" if first else f"a letter or digit, then also any of {punctuation}"
+
+    def check(text: str) -> str:
+        match = pattern.fullmatch(text)
+        if match is None:
+            raise _wrong(field, text, f"is not allowed: write {start}, 1 to {length} characters")
+        return match.group()
+
+    return check
+
+
+_pool_name = lru_cache(maxsize=4096)(_rule("pool", "._-", NAME_LENGTH_MAX))
+_allocation_id = _rule("id", "._/:-", ID_LENGTH_MAX)  # not cached: ids seldom repeat
+_owner_name = lru_cache(maxsize=4096)(_rule("owner", "._/:-", ID_LENGTH_MAX))
+_key_prefix = lru_cache(maxsize=64)(_rule("prefix", "._:-", PREFIX_LENGTH_MAX, first="._:-"))
+_metadata_key = lru_cache(maxsize=4096)(_rule("metadata", "._/-", NAME_LENGTH_MAX))
+
+
+def pool_name(value: object) -> str:
+    """A pool's name: no braces, which would move its keys to another hash slot, no colon, which separates key parts."""
+    return _pool_name(_bounded("pool", value, NAME_LENGTH_MAX))
+
+
+def allocation_id(value: object) -> str:
+    """An allocation's id, wide enough for `namespace/name/uid`.  The error's `field` is `id`."""
+    return _allocation_id(_bounded("id", value, ID_LENGTH_MAX))
+
+
+def owner_name(value: object) -> str:
+    """An owner: the same characters as an id."""
+    return _owner_name(_bounded("owner", value, ID_LENGTH_MAX))
+
+
+def key_prefix(value: object) -> str:
+    """The prefix of all keys.  The error's `field` is `prefix`."""
+    return _key_prefix(_bounded("prefix", value, PREFIX_LENGTH_MAX))
+
+
+def metadata(value: object) -> tuple[tuple[str, str], ...]:
+    """Metadata as pairs sorted by key, so that the same entries always make the same call; None is no metadata.
+
+    Args:
+        value: a mapping of str to str: at most 16 entries and 4096 bytes in UTF-8, keys and values together.  Values
+            are free text.  A key must not be or end in what marks an amount (`allocated`, `x.capacity`): its field in
+            the record, `meta.<key>`, would be read as one.
+
+    Raises:
+        InvalidRequest: `field` is `metadata`.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise _wrong("metadata", value, "is not a mapping of text to text")
+    entries = cast("Mapping[Any, object]", value)
+    if len(entries) > METADATA_ENTRIES_MAX:
+        raise InvalidRequest(
+            f"metadata: {len(entries)} entries, at most {METADATA_ENTRIES_MAX} are taken", field="metadata"
+        )
+    pairs = sorted((_key(key), _value(key, text)) for key, text in entries.items())
+    size = sum(len(key) + len(text.encode()) for key, text in pairs)
+    if size > METADATA_BYTES_MAX:
+        raise InvalidRequest(f"metadata: {size} bytes, at most {METADATA_BYTES_MAX} are taken", field="metadata")
+    return tuple(pairs)
+
+
+def ttl_ms(ttl: object) -> int:
+    """The time to live in milliseconds; 0 where it is None, which pins the allocation.
+
+    Args:
+        ttl: seconds (int or float) or a timedelta, 1 s to 30 days; or None.
+    """
+    if ttl is None:
+        return 0
+    seconds = _seconds("ttl", ttl)
+    if not TTL_MIN_S <= seconds <= TTL_MAX_S:
+        raise _wrong(
+            "ttl", ttl, f"is not within {TTL_MIN_S:.0f} s and {TTL_MAX_S / _DAY_S:.0f} days; None pins the allocation"
+        )
+    return round(seconds * 1000)
+
+
+def age_ms(age: object, field: str) -> int:
+    """An age in milliseconds; 0 means any age.
+
+    Args:
+        age: seconds (int or float) or a timedelta, 0 to ten years.
+        field: the argument that it is, for the error.
+    """
+    seconds = _seconds(field, age)
+    if not 0 <= seconds <= AGE_MAX_S:
+        raise _wrong(field, age, f"is not within 0 and {AGE_MAX_S / _DAY_S:.0f} days")
+    return round(seconds * 1000)
+
+
+def deadline_s(value: object) -> float:
+    """The total time of a call in seconds (int, float or timedelta): above 0 and at most 60.
+
+    A call with a longer one could send a copy after the store has forgotten that its story was over.
+    """
+    seconds = _seconds("deadline", value)
+    if not 0 < seconds <= DEADLINE_MAX_S:
+        raise _wrong("deadline", value, f"is not above 0 and at most {DEADLINE_MAX_S:.0f} s")
+    return float(seconds)
+
+
+def fence(value: object) -> int:
+    """A fence as the scripts take it: 0, "any", where it is None."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= AMOUNT_MAX:
+        raise _wrong("fence", value, f"is not a fence: an integer from 1 to {AMOUNT_MAX}, or None")
+    return int(value)
+
+
+def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T]:
+    """The items as a list, no more of them read than it takes to see that there are too many.
+
+    A text or a mapping is refused, though Python could iterate over it: it is one item that was meant to be in a list.
+    """
+    given: Any = items
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise _wrong(field, items, "is not a list")
+    listed = list(islice(items, limit + 1))
+    if len(listed) > limit:
+        raise InvalidRequest(f"{field}: more than {limit} items", field=field)
+    return listed
+
+
+def _bounded(field: str, value: object, length: int) -> str:
+    """The value, if it is a text of a length that is worth looking at (and remembering)."""
+    if not isinstance(value, str):
+        raise _wrong(field, value, f"is not a text but a {type(value).__name__}")
+    if len(value) > length:
+        raise _wrong(field, value, f"has {len(value)} characters, at most {length} are allowed")
+    return value
+
+
+def _key(value: object) -> str:
+    key = _metadata_key(_bounded("metadata", value, NAME_LENGTH_MAX))
+    if f".{key}".endswith(_AMOUNT_FIELDS):
+        raise _wrong("metadata", key, "is not allowed: 'allocated' and 'capacity' mark the amounts of a record")
+    return key
+
+
+def _value(key: object, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong("metadata", value, f"for {shown(key)} is not a text but a {type(value).__name__}")
+    if len(value) > METADATA_BYTES_MAX:
+        raise _wrong("metadata", value, f"for {shown(key)} is longer than {METADATA_BYTES_MAX} bytes")
+    text = str.__str__(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _wrong("metadata", value, f"for {shown(key)} cannot be written as UTF-8") from None
+    return text
+
+
+def _seconds(field: str, value: object) -> int | float:
+    """Seconds, not yet within bounds; NaN passes here and fails every comparison after."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(field, value, "is not a time: write seconds or a timedelta")
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def _wrong(field: str, value: object, why: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {shown(value)} {why}", field=field)
