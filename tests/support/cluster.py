@@ -123,12 +123,17 @@ class Cluster:
             first = last + 1
         for node in self.nodes[1:]:
             self.nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port)
-        self._wait({"cluster_known_nodes": str(self._size)})
+        wait_until(self._all_have_met, timeout_s=FORM_DEADLINE_S, message="all nodes know each other by their ids")
         for number, node in enumerate(self.replicas):
             node.call("CLUSTER", "REPLICATE", self.masters[number % self._master_count].id)
         for node in self.replicas:
             wait_until(node.is_synchronized, timeout_s=FORM_DEADLINE_S, message="the replica follows its master")
         self._wait({"cluster_state": "ok", "cluster_slots_ok": str(SLOTS)})
+
+    def _all_have_met(self) -> bool:
+        """Whether every node lists every id (during the handshake a node goes by a random one)."""
+        lists = [node.server.ask("CLUSTER", "NODES") for node in self.nodes]
+        return all(node.id in known for node in self.nodes for known in lists)
 
     def _wait(self, fields: Mapping[str, str]) -> None:
         """Wait until CLUSTER INFO says so on every node."""

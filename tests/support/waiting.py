@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar, cast
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
@@ -33,21 +35,28 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = TIMEOUT_S, mess
     return value
 
 
-async def wait_until_async(
-    condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = TIMEOUT_S, message: str = ""
-) -> T:
+async def wait_until_async(condition: Callable[[], object], *, timeout_s: float = TIMEOUT_S, message: str = "") -> None:
     """The same on an event loop, which goes on turning; the condition may be a plain or a coroutine function."""
     ends = time.monotonic() + timeout_s
     while not (value := await _evaluate(condition)):
         if time.monotonic() >= ends:
             raise AssertionError(_gave_up(condition, timeout_s, message, value))
         await _pause()
-    return value
 
 
-async def _evaluate(condition: Callable[[], T | Awaitable[T]]) -> T:
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process.  A zombie counts as gone: in a container there may be nobody to reap it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()[:1] in ("", "Z")
+
+
+async def _evaluate(condition: Callable[[], object]) -> object:
     value = condition()
-    return await cast("Awaitable[T]", value) if inspect.isawaitable(value) else value
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _pause() -> None:
