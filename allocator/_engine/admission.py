@@ -1,0 +1,52 @@
+"""Whether a server may be used at all: the first look at it, once for each client object and server."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from allocator.errors import BackendUnavailable
+
+__all__ = ["Admission"]
+
+_log = logging.getLogger("allocator")
+
+
+class Admission:
+    """A server that may evict any key silently breaks the ledger: counters stay while records go.
+
+    `volatile-*` policies are harmless, for no key of ours has a time to live in Redis.
+    """
+
+    COMMAND = ("INFO", "memory")
+
+    def __init__(self, *, allow_eviction: bool = False) -> None:
+        self._allow_eviction = allow_eviction
+        self._warned = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything to look at."""
+        return not self._allow_eviction
+
+    def judge(self, where: str, info: Any) -> None:
+        """Read the reply to `COMMAND`.
+
+        Args:
+            where: The server, for messages.
+            info: The text, or the error that came in its place.
+
+        Raises:
+            BackendUnavailable: `code="eviction"`.
+        """
+        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line) if isinstance(info, str) else {}
+        policy = fields.get("maxmemory_policy", "")
+        if policy.startswith("allkeys-"):
+            raise BackendUnavailable(
+                f"{where} has maxmemory-policy {policy} and may evict allocations without a word: "
+                f"set noeviction, or pass allow_eviction=True",
+                code="eviction",
+            )
+        if not policy and not self._warned:
+            self._warned = True
+            _log.warning("%s does not tell its maxmemory-policy; make sure that it is noeviction", where)

@@ -1,0 +1,185 @@
+"""Connections of our own to one server, blocking: made when wanted, kept for the next call, never shared by two calls.
+
+A pool of redis-py's would do, but it decides about retries, and its locks and metrics cost much of what a call costs.
+Here a loan is a `list.pop` and one look at the socket: a connection that the server has closed meanwhile is noticed
+before anything is sent, so that no needless doubt arises.
+
+Threads may share it.  After a fork the child starts without connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from allocator._engine import faults
+from allocator._engine.faults import Fault
+from allocator.errors import BackendUnavailable
+
+__all__ = ["CONNECTIONS_MAX", "Line", "Lines"]
+
+CONNECTIONS_MAX: Final = 100
+"""Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
+
+
+class Line(Protocol):
+    """What is used of a redis-py connection."""
+
+    def connect(self) -> None: ...
+    def can_read(self, timeout: float = 0) -> bool: ...
+    def pack_command(self, *args: Any) -> Iterable[bytes]: ...
+    def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
+    def read_response(self, **options: Any) -> Any: ...
+    def disconnect(self) -> None: ...
+
+
+class Lines:
+    """The connections to one server."""
+
+    def __init__(
+        self,
+        make: Callable[[], Line],
+        *,
+        where: str,
+        most: int = CONNECTIONS_MAX,
+        admit: Callable[[Line], None] | None = None,
+    ) -> None:
+        """Describe them; none is made yet.
+
+        Args:
+            make: Makes a connection object, not yet connected.
+            where: The server, for messages; without a password.
+            most: Connections at a time.
+            admit: Looks at the first connection once, and raises if this server must not be used.
+        """
+        self.where = where
+        self._make = make
+        self._most = most
+        self._admit = admit
+        self._admitted = admit is None
+        self._closed = False
+        self.start_anew()
+        _everyone.add(self)
+
+    def start_anew(self) -> None:
+        """Forget all connections without touching them."""
+        self._idle: list[Line] = []
+        self._made = 0
+        self._waiting = 0
+        self._vacancy = threading.Condition()
+
+    def take(self, until: float) -> Line:
+        """Borrow a connection that is connected and silent.
+
+        Args:
+            until: Wait no longer than this instant of `time.monotonic` for one that is in use.
+
+        Raises:
+            Fault: There is none to be had; nothing was sent.
+        """
+        try:
+            line: Line | None = self._idle.pop()
+        except IndexError:
+            line = self._claim(until)
+        if line is not None:
+            if _is_silent(line):
+                return line
+            self.discard(line)
+            self.drop()  # what ended one connection has, as a rule, ended the others
+            line = self._claim(until)
+        return line or self._open()
+
+    def give(self, line: Line) -> None:
+        """Return a connection whose last reply has been read whole."""
+        self._idle.append(line)
+        if self._waiting:
+            with self._vacancy:
+                self._vacancy.notify()
+        if self._closed:
+            self.drop()
+
+    def discard(self, line: Line) -> None:
+        """Return a connection that is of no more use: a reply may still be under way on it."""
+        with contextlib.suppress(Exception):
+            line.disconnect()
+        with self._vacancy:
+            self._made -= 1
+            self._vacancy.notify()
+
+    def drop(self) -> None:
+        """Close the idle connections; the next call makes a new one."""
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return
+            self.discard(line)
+
+    def close(self) -> None:
+        """Close the idle connections, and each one in use when it comes back."""
+        self._closed = True
+        self.drop()
+
+    def _open(self) -> Line:
+        try:
+            line = self._make()
+        except BaseException as error:
+            self._unclaim()
+            raise self._fault(error) from error
+        try:
+            line.connect()
+            if not self._admitted and self._admit is not None:
+                self._admit(line)
+                self._admitted = True
+        except BaseException as error:
+            self.discard(line)
+            raise self._fault(error) from error
+        return line
+
+    def _fault(self, error: BaseException) -> BaseException:
+        return faults.before_sending(self.where, error) if isinstance(error, Exception) else error
+
+    def _claim(self, until: float) -> Line | None:
+        """The right to make one more connection (None), or one that came back meanwhile."""
+        with self._vacancy:
+            self._waiting += 1
+            try:
+                while not self._idle:
+                    if self._made < self._most:
+                        self._made += 1
+                        return None
+                    if not self._vacancy.wait(until - time.monotonic()):
+                        text = f"all {self._most} connections to {self.where} are in use"
+                        raise Fault(BackendUnavailable(text, code="no_connection"))
+                return self._idle.pop()
+            finally:
+                self._waiting -= 1
+
+    def _unclaim(self) -> None:
+        with self._vacancy:
+            self._made -= 1
+            self._vacancy.notify()
+
+
+def _start_anew() -> None:
+    """In a forked child: the sockets are the parent's."""
+    for lines in list(_everyone):
+        lines.start_anew()
+
+
+def _is_silent(line: Line) -> bool:
+    """Whether an idle connection is still open and nothing waits to be read on it."""
+    try:
+        return not line.can_read()
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
+        return False
+
+
+_everyone: weakref.WeakSet[Lines] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
