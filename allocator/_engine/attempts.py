@@ -2,7 +2,8 @@
 
 A call is attempted until it is answered, until its total deadline passes, or until an error says that repeating is no
 use. Once an attempt may have been executed, only a reply of the script itself ends the doubt: a refusal of a later
-attempt says nothing about the earlier one. """
+attempt says nothing about the earlier one.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +29,16 @@ _SHOWN_IDS: Final = 3
 
 def backoff(count: int) -> float:
     """Seconds before the attempt after `count` failed ones: doubled up to a cap, spread so that callers do not march in
-    step."""
+    step.
+    """
     longest = min(settings.BACKOFF_BASE_S * 2.0 ** min(count - 1, 16), settings.BACKOFF_CAP_S)
     return longest * random.uniform(0.5, 1.0)
 
 
 class Attempts:
     """What is known of the attempts at one call: how many failed, whether one may have been executed, until when to go
-    on."""
+    on.
+    """
 
     __slots__ = ("_redirects", "call", "count", "doubt", "until")
 

@@ -5,7 +5,8 @@ are in play: `Attempts` is the whole policy, and `faults` says what each failure
 
 How long a run may take: no attempt and no pause begins after the deadline, and the wait for the last attempt's reply is
 cut to what remains.  Only opening a new connection has a time-out of its own (`attempt_timeout_s` for each step of the
-handshake), so that a run ends within its deadline and, at worst, one attempt. """
+handshake), so that a run ends within its deadline and, at worst, one attempt.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +79,7 @@ class Driver:
             self._closed = True
             self._nodes.close()
 
-    # -- steps
-    ----------------------------------------------------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------------------------------------------------
 
     def _flow(self, flow: Flow[R], until: float) -> R:
         try:
@@ -164,8 +164,7 @@ class Driver:
         except AllocatorError as error:
             return error
 
-    # -- attempts
-    -------------------------------------------------------------------------------------------------------
+    # -- attempts -------------------------------------------------------------------------------------------------------
 
     def _attempt(self, lines: Lines, call: Call, repeated: int, until: float, asking: bool = False) -> Reply:
         """Send a call once and return its reply, or raise what came of it as a `Fault`."""

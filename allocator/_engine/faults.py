@@ -47,7 +47,8 @@ class Redirect:
 
 class Fault(Exception):  # noqa: N818 - it never leaves the engine
     """One failed attempt.  It never leaves the engine: `error` is what the caller is told if this attempt was the
-    last."""
+    last.
+    """
 
     __slots__ = ("doubt", "error", "own", "passes", "redirect", "stale")
 
@@ -166,7 +167,8 @@ def before_sending(where: str, error: Exception) -> Fault:
     """The fault of an attempt that got no connection, so that nothing of it was sent.
 
     Refused connections, names that do not resolve, TLS and time-outs pass or do not: they are worth repeating within
-    the deadline.  Credentials that the server does not accept are not. """
+    the deadline.  Credentials that the server does not accept are not.
+    """
     if isinstance(error, Fault):
         return error
     if isinstance(error, AllocatorError):
