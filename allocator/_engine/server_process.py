@@ -25,7 +25,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
-__all__ = ["Address", "GuardedProcess", "Health", "ServerReplyError", "ask", "poll", "probe", "start_detached"]
+__all__ = [
+    "SHORT_PARENT",
+    "SOCKET_PATH_MAX",
+    "START_DEADLINE_S",
+    "Address",
+    "GuardedProcess",
+    "Health",
+    "ServerReplyError",
+    "ask",
+    "last_line",
+    "poll",
+    "probe",
+    "start_detached",
+]
 
 POLL_S: Final = 0.003
 """Seconds between two looks at a server that is starting or stopping: a start takes 10 to 40 ms."""
@@ -35,6 +48,15 @@ ASK_TIMEOUT_S: Final = 0.5
 
 KILL_DEADLINE_S: Final = 5.0
 """Seconds that the guard may take to kill its server and end."""
+
+START_DEADLINE_S: Final = 10.0
+"""Seconds that a server may take to answer or to begin loading; it takes 10 to 40 ms on an idle machine."""
+
+SOCKET_PATH_MAX: Final = 103
+"""Bytes of the path of a unix socket: `sun_path` is 104 on macOS (108 on Linux), with a zero at the end."""
+
+SHORT_PARENT: Final = Path("/tmp")  # noqa: S108 - the folder in it is ours alone, which is checked
+"""Where sockets go whose path would be too long.  Not $TMPDIR: all processes of a user must come to the same place."""
 
 Address: TypeAlias = str | tuple[str, int]
 """The path of a unix socket, or host and port."""
@@ -50,7 +72,7 @@ class Health(enum.Enum):
     READY = "ready"
     LOADING = "loading its data"
     SILENT = "not answering"
-    ABSENT = "not running"
+    ABSENT = "not listening"
 
 
 def ask(address: Address, *words: str, timeout_s: float = ASK_TIMEOUT_S) -> str:
@@ -115,6 +137,14 @@ def poll(condition: Callable[[], bool], *, deadline_s: float) -> bool:
             return False
         pause.wait(POLL_S)
     return True
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, or a word that there is none."""
+    with contextlib.suppress(OSError):
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"{log} is empty"
+    return f"{log} cannot be read"
 
 
 # $0 is the file for what the server prints, the rest is its command line.
