@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -72,6 +73,7 @@ class PrivateServer:
         if not process.running or probe(self.socket) is not Health.READY:
             reason = last_line(log)
             process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
             raise BackendUnavailable(f"the private server did not start: {reason}", code="no_start")
         self._process = process
         return self
@@ -81,6 +83,7 @@ class PrivateServer:
         if self._process is not None:
             self._process.kill()
             self._process = None
+            shutil.rmtree(Path(self.socket).parent, ignore_errors=True)  # the guard has, unless the server had ended
 
     def __enter__(self) -> Self:
         return self.start()

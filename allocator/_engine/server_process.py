@@ -121,7 +121,7 @@ def probe(address: Address, *, timeout_s: float = ASK_TIMEOUT_S) -> Health:
         ask(address, "PING", timeout_s=timeout_s)
     except ServerReplyError as error:
         return Health.LOADING if str(error).startswith("LOADING") else Health.READY
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the latter: more connections wait at the socket than it holds
         return Health.SILENT
     except OSError:
         return Health.ABSENT
@@ -173,8 +173,9 @@ def start_detached(argv: Sequence[str], *, output: Path, keep_open: Sequence[int
     shell.wait()
 
 
-# $0 is the file for what the server prints, $1 a folder to remove at the end or nothing, the rest is its command line.
+# $0 is the file for what the server prints, $1 a folder to remove or nothing, the rest is the server's command line.
 # One branch waits for the server, the other for the end of the pipe on stdin: whichever comes first ends both.
+# 137 is the code of a killed one; the log of a server that ended by itself has yet to be read.
 _GUARD: Final = """
 folder=$1; shift
 exec 3<&0
@@ -188,7 +189,7 @@ exec 3<&-
 wait "$server"
 code=$?
 kill "$reader"
-[ -z "$folder" ] || rm -rf -- "$folder"
+[ "$code" -ne 137 ] || [ -z "$folder" ] || rm -rf -- "$folder"
 exit "$code"
 """
 
@@ -205,7 +206,7 @@ class GuardedProcess:
         Args:
             argv: The command line.
             output: A file to which what it prints is appended.
-            remove: A folder of ours that the guard deletes once the server is gone.
+            remove: A folder of ours that the guard deletes once the server is killed, when we may be gone, too.
 
         Raises:
             OSError: It cannot be started.
