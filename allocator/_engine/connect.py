@@ -10,21 +10,22 @@ No message, log record or repr of ours contains a password: `redact_url` is what
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio.connection
+import redis.asyncio.retry
 import redis.backoff
 import redis.connection
 import redis.retry
 
 from allocator import settings
 from allocator._engine.admission import Admission
+from allocator._engine.async_lines import AsyncLine, RedisLine
 from allocator._engine.lines import CONNECTIONS_MAX, Line
 from allocator._engine.memory import InProcess
 from allocator.errors import InvalidRequest
@@ -44,7 +45,10 @@ _SECRET_PARAMETER: Final = re.compile(
     r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE
 )
 
-_OURS: Final = ("retry", "retry_on_error", "retry_on_timeout", "health_check_interval", "timeout", "max_connections")
+_OURS: Final = (
+    "retry", "retry_on_error", "retry_on_timeout", "health_check_interval", "timeout", "max_connections",
+    "socket_timeout", "socket_connect_timeout",
+)  # fmt: skip
 """Options that a URL or a client may carry and that are decided here."""
 
 _THEIRS: Final = (
@@ -71,8 +75,8 @@ class Store:
 class ServerStore(Store):
     """One server."""
 
-    make: Callable[[], Line] | None
-    make_async: Callable[[], Any] | None
+    make: Callable[[float], Line] | None
+    make_async: Callable[[], Awaitable[AsyncLine]] | None
     admission: Admission
     most: int = CONNECTIONS_MAX
     in_process: bool = False
@@ -122,7 +126,7 @@ def _of_url(url: str, attempt_timeout_s: float, admission: Admission) -> Store:
             shown,
             attempt_timeout_s,
             make=process.connect,
-            make_async=None,
+            make_async=process.connect_async,
             admission=Admission(allow_eviction=True),
             in_process=True,
         )
@@ -144,10 +148,10 @@ def _of_server_url(url: str, shown: str, attempt_timeout_s: float, admission: Ad
     most = cast("int | None", options.get("max_connections")) or CONNECTIONS_MAX
     kind = options.pop("connection_class", redis.connection.Connection)
     async_kind = async_options.pop("connection_class", redis.asyncio.connection.Connection)
-    make = _maker(kind, _normal(options, attempt_timeout_s), redis.retry.Retry)
-    make_async = _maker(async_kind, _normal(async_options, attempt_timeout_s), redis.asyncio.retry.Retry)
+    make = _maker(kind, _normal(options))
+    make_async = _async_maker(async_kind, _normal(async_options))
     try:
-        make()
+        make(attempt_timeout_s)
     except Exception:  # redis-py has no one class for options that it does not know or cannot use
         raise InvalidRequest(
             f"cannot use {shown}: an option is unknown or has an unusable value", field="url"
@@ -162,19 +166,29 @@ def _of_server_url(url: str, shown: str, attempt_timeout_s: float, admission: Ad
     )
 
 
-def _maker(kind: Callable[..., Any], options: Mapping[str, Any], retry: Callable[..., Any]) -> Callable[[], Any]:
-    """Makes connections that are not connected yet, each attempting everything once."""
-    return functools.partial(kind, **options, retry=retry(redis.backoff.NoBackoff(), 0))
+def _maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[float], Line]:
+    """Makes connections that are not connected yet, each attempting everything once, with the given time-out."""
+    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+
+    def make(timeout_s: float) -> Line:
+        line: Line = kind(**options, retry=retry, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        return line
+
+    return make
 
 
-def _normal(options: Mapping[str, Any], attempt_timeout_s: float) -> dict[str, Any]:
+def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[], Awaitable[AsyncLine]]:
+    """The same for asyncio; without time-outs, which are set for whole exchanges."""
+    retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
+
+    async def make() -> AsyncLine:
+        return RedisLine(kind(**options, retry=retry, socket_timeout=None, socket_connect_timeout=None))
+
+    return make
+
+
+def _normal(options: Mapping[str, Any]) -> dict[str, Any]:
     """A connection's options with our own in place of those that are not the caller's to decide."""
     kept = {name: value for name, value in options.items() if name not in _OURS and name not in _THEIRS}
     kept.setdefault("client_name", CLIENT_NAME)
-    return kept | {
-        "socket_timeout": attempt_timeout_s,
-        "socket_connect_timeout": attempt_timeout_s,
-        "encoding": "utf-8",
-        "encoding_errors": "replace",
-        "decode_responses": True,
-    }
+    return kept | {"encoding": "utf-8", "encoding_errors": "replace", "decode_responses": True}

@@ -1,11 +1,11 @@
 """Perform operations and flows, blocking.
 
 One `Driver` serves any number of threads.  It makes no connection before the first run, and none of redis-py's retries
-are in play: `Attempts` is the whole policy, and `faults` says what each failure means.
+are in play: `attempts` is the whole policy, and `faults` says what each failure means.
 
 How long a run may take: no attempt and no pause begins after the deadline, and the wait for the last attempt's reply is
-cut to what remains.  Only opening a new connection has a time-out of its own (`attempt_timeout_s` for each step of the
-handshake), so that a run ends within its deadline and, at worst, one attempt.
+cut to what remains.  Only opening a new connection has time-outs of its own (`attempt_timeout_s` for each step of the
+handshake), so a run ends within its deadline and, at worst, one attempt.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
-from allocator._engine.attempts import Attempts, cut, ending, payload
+from allocator._engine.attempts import Attempts, last_word
 from allocator._engine.connect import Store
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
 from allocator._engine.nodes import open_nodes
+from allocator._engine.scripts import Script
 from allocator._engine.steps import Call, Flow, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.wire import ASKING, cut, pack, payload
+from allocator._engine.withdrawer import Withdrawer
 from allocator.errors import AllocatorError, BackendUnavailable
 
-__all__ = ["Driver"]
+__all__ = ["NO_SCRIPT", "Driver"]
 
 R = TypeVar("R")
 
@@ -52,14 +55,18 @@ class Driver:
             InvalidRequest: The store was made of an asyncio client.
         """
         self._nodes = open_nodes(store)
-        self._where = store.where
         self._attempt_timeout_s = store.attempt_timeout_s
         self._deadline_s = deadline_s
         self._clock = clock
         self._closed = False
+        self._withdrawer = Withdrawer(self._undoubted)
 
     def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
         """Perform an operation or a flow and return its result.
+
+        Args:
+            work: What to do.  A flow is closed in any case, so its `finally` runs.
+            deadline_s: Seconds that this run may take, in place of the driver's.
 
         Raises:
             BackendUnavailable: Nothing was executed.
@@ -74,12 +81,13 @@ class Driver:
         return self._flow(work, until)
 
     def close(self) -> None:
-        """Send the withdrawals that are still queued, for at most `CLOSE_FLUSH_S`, and close the connections."""
+        """Send the withdrawals still queued, for at most `CLOSE_FLUSH_S`, and close the connections."""
         if not self._closed:
             self._closed = True
+            self._withdrawer.close()
             self._nodes.close()
 
-    # -- steps ----------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _flow(self, flow: Flow[R], until: float) -> R:
         try:
@@ -111,25 +119,29 @@ class Driver:
     def _call(self, call: Call, until: float) -> Reply:
         if len(call.items) > 1 and call.gather:
             return [entry for part in cut(call) for entry in self._batch(part, until)]
+        attempts = None
         try:
-            return self._attempt(self._nodes.of(call.pool), call, 0, until)
-        except Fault as fault:
-            return self._go_on(Attempts(call, until), fault)
-        except BaseException:  # interrupted, perhaps after sending: the caller will not hear of the outcome
+            try:
+                return self._attempt(self._nodes.of(call.pool, until), call, 0, until)
+            except Fault as fault:
+                attempts = Attempts(until, writes=call.script.writes)
+                return self._repeat(call, attempts, fault)
+        except Fault as last:
+            raise self._told(call, attempts, last) from last.__cause__
+        except BaseException:  # interrupted, perhaps after sending: nobody will hear of the outcome
             self._withdraw(call)
             raise
 
-    def _go_on(self, attempts: Attempts, fault: Fault) -> Reply:
-        """Repeat a call whose first attempt failed; raise what the caller is told."""
-        try:
-            return self._repeat(attempts, fault)
-        except Fault as last:
-            if attempts.doubt:  # also where the script refused at last: what an earlier attempt did must not stay
-                self._withdraw(attempts.call)
-            raise attempts.error(last) from last.__cause__
-        except BaseException:
-            self._withdraw(attempts.call)
-            raise
+    def _told(self, call: Call, attempts: Attempts | None, last: Fault) -> AllocatorError:
+        """What to raise for a call that failed for good.
+
+        Where an attempt is in doubt the call is withdrawn, also when the script itself refused at last: the caller is
+        told of a failure, so nothing of it must stay.
+        """
+        doubt = attempts is not None and attempts.doubt
+        if doubt:
+            self._withdraw(call)
+        return last_word(call.items, last, doubt=doubt)
 
     def _batch(self, call: Call, until: float) -> Reply:
         """One script call whose items stand for themselves: an error takes its item's place in the reply.
@@ -137,91 +149,151 @@ class Driver:
         Where the script itself refused the whole call, the items are repeated one by one, so that the error reaches
         only its owner.
         """
-        attempts = Attempts(call, until)
+        attempts = Attempts(until, writes=call.script.writes)
         try:
             try:
-                return self._attempt(self._nodes.of(call.pool), call, 0, until)
+                return self._attempt(self._nodes.of(call.pool, until), call, 0, until)
             except Fault as fault:
-                return self._repeat(attempts, fault)
+                return self._repeat(call, attempts, fault)
         except Fault as last:
             if last.own and len(call.items) > 1:
-                return [self._alone(replace(call, items=(item,)), until, doubt=attempts.doubt) for item in call.items]
+                return [self._alone(replace(call, items=(item,)), attempts.doubt, until) for item in call.items]
             if attempts.doubt:
                 self._withdraw(call)
-            return [ending((item,), last, doubt=attempts.doubt) for item in call.items]
+            return [last_word((item,), last, doubt=attempts.doubt) for item in call.items]
         except BaseException:
             self._withdraw(call)
             raise
 
-    def _alone(self, call: Call, until: float, *, doubt: bool) -> Any:
-        """The entry of an item whose batch failed."""
-        attempts = Attempts(call, until, doubt=doubt)
+    def _alone(self, call: Call, doubt: bool, until: float) -> Any:
+        """The entry of an item whose batch was refused, or the error that is the item's own."""
+        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
         try:
             try:
-                return self._attempt(self._nodes.of(call.pool), call, int(doubt), until)[0]
+                return self._attempt(self._nodes.of(call.pool, until), call, int(doubt), until)[0]
             except Fault as fault:
-                return self._go_on(attempts, fault)[0]
-        except AllocatorError as error:
-            return error
+                return self._repeat(call, attempts, fault)[0]
+        except Fault as last:
+            return self._told(call, attempts, last)
 
-    # -- attempts -------------------------------------------------------------------------------------------------------
+    # -- attempts ------------------------------------------------------------------------------------------------------
 
-    def _attempt(self, lines: Lines, call: Call, repeated: int, until: float, asking: bool = False) -> Reply:
+    def _attempt(self, lines: Lines, call: Call, repeated: int, until: float, *, asking: bool = False) -> Reply:
         """Send a call once and return its reply, or raise what came of it as a `Fault`."""
-        line = lines.take(until)
         script = call.script
         in_process = self._nodes.in_process
         words = payload(call, repeated, self._clock() if self._clock else 0)
+        packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
+        line = lines.take(until)
         try:
-            if asking:
-                self._exchange(line, until, "ASKING")
+            reply: Reply
             try:
-                reply = self._exchange(line, until, b"EVALSHA", script.memory_sha if in_process else script.sha, *words)
+                reply = self._exchange(line, packed, until, asking=asking)
             except ResponseError as error:
                 if not faults.is_unknown_script(error):
                     raise
-                if asking:
-                    self._exchange(line, until, "ASKING")
-                text = script.memory_text if in_process else script.text
-                reply = self._exchange(line, until, b"EVAL", text, *words)
-        except ResponseError as error:
-            lines.give(line)
-            raise faults.of_reply(lines.where, error, script) from error
-        except Exception as error:
-            lines.discard(line)
-            raise faults.of_reply(lines.where, error, script) from error
-        except BaseException:
-            lines.discard(line)
+                packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
+                reply = self._exchange(line, packed, until, asking=asking)
+        except BaseException as error:
+            self._release(lines, line, error)
+            if isinstance(error, Exception):
+                raise faults.of_reply(lines.where, error, script) from error
             raise
         lines.give(line)
         return reply
 
-    def _exchange(self, line: Line, until: float, *words: Any) -> Any:
+    def _release(self, lines: Lines, line: Line, error: BaseException) -> None:
+        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
+        if isinstance(error, ResponseError):
+            lines.give(line)
+        else:
+            lines.discard(line)
+
+    def _exchange(self, line: Line, packed: bytes, until: float, *, asking: bool = False) -> Any:
         """Send one command and wait for its reply: for the attempt's time-out, or for what remains if that is less."""
-        line.send_packed_command(line.pack_command(*words), False)
+        if asking:
+            self._exchange(line, ASKING, until)
+        line.send_packed_command((packed,), False)
         remaining = until - time.monotonic()
         if remaining >= self._attempt_timeout_s:
             return line.read_response()
         return line.read_response(timeout=max(remaining, 0.001))
 
-    def _repeat(self, attempts: Attempts, fault: Fault) -> Reply:
+    def _repeat(self, call: Call, attempts: Attempts, fault: Fault) -> Reply:
         """Attempt a call again until there is a reply; the `Fault` that it raises was the last."""
-        call = attempts.call
-        lines = self._nodes.of(call.pool)
+        until = attempts.until
         while True:
-            elsewhere = self._nodes.note(lines, fault)
+            elsewhere = self._nodes.note(call.pool, fault)
             pause = attempts.pause(fault, time.monotonic())
             if pause is None:
                 raise fault
             time.sleep(pause)
-            lines = elsewhere or self._nodes.of(call.pool)
             try:
-                return self._attempt(lines, call, int(attempts.doubt), attempts.until, asking=elsewhere is not None)
+                lines = elsewhere or self._nodes.of(call.pool, until)
+                return self._attempt(lines, call, int(attempts.doubt), until, asking=elsewhere is not None)
             except Fault as next_fault:
                 fault = next_fault
 
+    def _undoubted(self, call: Call, until: float) -> None:
+        """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
+        self._attempt(self._nodes.of(call.pool, until), call, 1, until)
+
     def _withdraw(self, call: Call) -> None:
         """Queue the withdrawal of what the items of a call may have done."""
+        if call.script.writes:
+            self._withdrawer.add(call.pool, call.items)
+
+    # -- scanning ------------------------------------------------------------------------------------------------------
 
     def _scan(self, scan: Scan, until: float) -> list[str]:
-        return []
+        found: dict[str, None] = {}
+        for lines in self._nodes.primaries(until):
+            cursor, walked = "0", 0
+            while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
+                packed = pack(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
+                cursor, keys = self._ask(lines, packed, until)
+                found.update(dict.fromkeys(keys))
+                walked += settings.SCAN_COUNT
+                if str(cursor) == "0":
+                    break
+            else:
+                if len(found) < scan.limit:
+                    _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
+        return list(found)[: scan.limit]
+
+    def _ask(self, lines: Lines, packed: bytes, until: float) -> Any:
+        """Send a command that changes nothing, until it is answered."""
+        attempts = Attempts(until, writes=False)
+        while True:
+            try:
+                line = lines.take(until)
+                try:
+                    reply = self._exchange(line, packed, until)
+                except BaseException as error:
+                    self._release(lines, line, error)
+                    if isinstance(error, Exception):
+                        raise faults.of_reply(lines.where, error, NO_SCRIPT) from error
+                    raise
+                lines.give(line)
+            except Fault as fault:
+                pause = attempts.pause(fault, time.monotonic())
+                if pause is None:
+                    raise fault.error from fault.__cause__
+                time.sleep(pause)
+            else:
+                return reply
+
+
+NO_SCRIPT = Script(
+    name="scan",
+    text="",
+    memory_text="",
+    sha="",
+    memory_sha="",
+    flags=frozenset({"no-writes"}),
+    keys=(),
+    args=(),
+    takes_items=False,
+    origins=(),
+)
+"""In the place of the script whose lines an error text names."""

@@ -10,15 +10,14 @@ Threads may share it.  After a fork the child starts without connections.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from allocator._engine import faults
 from allocator._engine.faults import Fault
+from allocator._engine.forks import renew_after_fork
 from allocator.errors import BackendUnavailable
 
 __all__ = ["CONNECTIONS_MAX", "Line", "Lines"]
@@ -32,7 +31,6 @@ class Line(Protocol):
 
     def connect(self) -> None: ...
     def can_read(self, timeout: float = 0) -> bool: ...
-    def pack_command(self, *args: Any) -> Iterable[bytes]: ...
     def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
     def read_response(self, **options: Any) -> Any: ...
     def disconnect(self) -> None: ...
@@ -64,7 +62,7 @@ class Lines:
         self._admitted = admit is None
         self._closed = False
         self.start_anew()
-        _everyone.add(self)
+        renew_after_fork(self)
 
     def start_anew(self) -> None:
         """Forget all connections without touching them."""
@@ -166,20 +164,9 @@ class Lines:
             self._vacancy.notify()
 
 
-def _start_anew() -> None:
-    """In a forked child: the sockets are the parent's."""
-    for lines in list(_everyone):
-        lines.start_anew()
-
-
 def _is_silent(line: Line) -> bool:
     """Whether an idle connection is still open and nothing waits to be read on it."""
     try:
         return not line.can_read()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
-
-
-_everyone: weakref.WeakSet[Lines] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any, ClassVar, cast
 
+from allocator._engine.async_lines import AsyncLine, InlineLine
 from allocator._engine.lines import Line
 from allocator.errors import BackendUnavailable
 
@@ -46,8 +47,12 @@ class InProcess:
                 cls._by_name[name] = cls()
             return cls._by_name[name]
 
-    def connect(self) -> Line:
+    def connect(self, timeout_s: float = 0.0) -> Line:
         """A connection to it."""
         return cast(
             "Line", self._kind(server=self._server, decode_responses=True, encoding_errors="replace", client_name=None)
         )
+
+    async def connect_async(self) -> AsyncLine:
+        """The same for an event loop."""
+        return InlineLine(self.connect())

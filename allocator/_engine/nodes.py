@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from redis.exceptions import ResponseError
@@ -11,6 +12,7 @@ from allocator._engine.connect import ServerStore, Store
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.lines import Line, Lines
+from allocator._engine.wire import pack
 from allocator.errors import InvalidRequest
 
 __all__ = ["Nodes", "open_nodes"]
@@ -21,16 +23,20 @@ class Nodes(Protocol):
 
     in_process: bool
 
-    def of(self, pool: PoolKeys) -> Lines:
-        """The connections to the server that has this pool."""
+    def of(self, pool: PoolKeys, until: float) -> Lines:
+        """The connections to the server that has this pool; raises a `Fault` where that cannot be found out."""
         ...
 
-    def primaries(self) -> Sequence[Lines]:
+    def primaries(self, until: float) -> Sequence[Lines]:
         """The connections to each server that has keys."""
         ...
 
-    def note(self, lines: Lines, fault: Fault) -> Lines | None:
-        """Learn from a failed attempt; where the next one must go to another server this once, its connections."""
+    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
+        """Learn from a failed attempt at a call to this pool.
+
+        Returns:
+            The connections of another server to which the next attempt must go this once, after ASKING; or None.
+        """
         ...
 
     def close(self) -> None:
@@ -47,7 +53,7 @@ class OneServer:
         admission = store.admission
 
         def admit(line: Line) -> None:
-            line.send_packed_command(line.pack_command(*admission.COMMAND))
+            line.send_packed_command((pack(admission.COMMAND),), False)
             try:
                 reply = line.read_response()
             except ResponseError as error:
@@ -55,17 +61,22 @@ class OneServer:
             admission.judge(store.where, reply)
 
         self.in_process = store.in_process
-        self._lines = Lines(store.make, where=store.where, most=store.most, admit=admit if admission.asks else None)
+        self._lines = Lines(
+            partial(store.make, store.attempt_timeout_s),
+            where=store.where,
+            most=store.most,
+            admit=admit if admission.asks else None,
+        )
 
-    def of(self, pool: PoolKeys) -> Lines:
+    def of(self, pool: PoolKeys, until: float) -> Lines:
         return self._lines
 
-    def primaries(self) -> Sequence[Lines]:
+    def primaries(self, until: float) -> Sequence[Lines]:
         return (self._lines,)
 
-    def note(self, lines: Lines, fault: Fault) -> Lines | None:
+    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
         if fault.stale:
-            lines.drop()
+            self._lines.drop()
         return None
 
     def close(self) -> None:

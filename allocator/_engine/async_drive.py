@@ -1,0 +1,288 @@
+"""Perform operations and flows, awaited: the twin of `drive`.
+
+One `AsyncDriver` serves any number of event loops, one after another or at once in several threads; each has its own
+connections, its own gathering queues and its own withdrawals.  They end with the loop: an asynchronous generator that
+is left open is closed by whatever ends the loop properly (`asyncio.run` does), and closes them.
+
+Calls that may be gathered go through `gather`; the others go out at once, each on a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import ResponseError
+
+from allocator import settings
+from allocator._engine import faults
+from allocator._engine.async_lines import AsyncLine, AsyncLines
+from allocator._engine.async_nodes import check_async, open_async_nodes
+from allocator._engine.attempts import Attempts, last_word
+from allocator._engine.connect import Store
+from allocator._engine.drive import NO_SCRIPT
+from allocator._engine.faults import Fault
+from allocator._engine.gather import Gatherer
+from allocator._engine.keys import PoolKeys
+from allocator._engine.scripts import Argument
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.wire import ASKING, pack, payload
+from allocator.errors import AllocatorError, BackendUnavailable
+
+__all__ = ["AsyncDriver"]
+
+R = TypeVar("R")
+
+_log = logging.getLogger("allocator")
+
+
+class AsyncDriver:
+    """Performs the steps of operations and flows on one store."""
+
+    def __init__(
+        self, store: Store, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
+    ) -> None:
+        """Prepare; nothing is connected, and no event loop is needed.
+
+        Args:
+            store: From `open_store`.
+            deadline_s: Seconds that one run may take in all, unless it is told otherwise.
+            clock: Gives the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
+
+        Raises:
+            InvalidRequest: The store was made of a blocking client.
+        """
+        check_async(store)
+        self._store = store
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._closed = False
+        self._sides: dict[asyncio.AbstractEventLoop, _Side] = {}
+        self._opening = threading.Lock()
+
+    async def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
+        """Perform an operation or a flow and return its result.
+
+        Args:
+            work: What to do.  A flow is closed in any case, so its `finally` runs.
+            deadline_s: Seconds that this run may take, in place of the driver's.
+
+        Raises:
+            BackendUnavailable: Nothing was executed.
+            OutcomeUnknown: A call may have been executed; its withdrawal is queued.
+            AllocatorError: Whatever the operation's `decode` or the flow raises.
+        """
+        if self._closed:
+            raise BackendUnavailable("this client is closed", code="closed")
+        side = self._sides.get(asyncio.get_running_loop()) or await self._open()
+        until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        if isinstance(work, Operation):
+            return work.decode(await side.call(work.call, until))
+        return await self._flow(side, work, until)
+
+    async def close(self) -> None:
+        """Send the withdrawals that the running loop still has queued, for at most `CLOSE_FLUSH_S`, and close its
+        connections.  Those of other loops end with their loops.
+        """
+        self._closed = True
+        side = self._sides.pop(asyncio.get_running_loop(), None)
+        if side is not None:
+            await side.close()
+
+    async def _open(self) -> _Side:
+        loop = asyncio.get_running_loop()
+        side = _Side(self._store, loop, self._clock)
+        with self._opening:
+            for other in [other for other in self._sides if other.is_closed()]:
+                del self._sides[other]
+            side = self._sides.setdefault(loop, side)
+        await side.watch(lambda: self._sides.pop(loop, None))
+        return side
+
+    @staticmethod
+    async def _flow(side: _Side, flow: Flow[R], until: float) -> R:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await side.perform(step, until)
+                except AllocatorError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        finally:
+            flow.close()
+
+
+class _Side:
+    """What one driver has on one event loop."""
+
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
+        self._nodes = open_async_nodes(store)
+        self._attempt_timeout_s = store.attempt_timeout_s
+        self._clock = clock
+        self._gatherer = Gatherer(self, loop)
+        self._watch: AsyncGenerator[None] | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def watch(self, ended: Callable[[], object]) -> None:
+        """Close this side when its loop ends."""
+        if self._watch is None:
+            self._watch = self._until_the_loop_ends(ended)
+            await anext(self._watch)
+
+    async def _until_the_loop_ends(self, ended: Callable[[], object]) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            ended()
+            await self._end()
+
+    async def close(self) -> None:
+        """End what is under way and close the connections."""
+        if self._watch is not None:
+            await self._watch.aclose()
+
+    async def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.CLOSE_FLUSH_S):
+                await self._gatherer.close()
+        await self._nodes.close()
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    async def perform(self, step: Step, until: float) -> Any:
+        """Perform one step of a flow."""
+        match step:
+            case Call():
+                return await self.call(step, until)
+            case Sleep(seconds):
+                return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
+            case Remaining():
+                return max(0.0, until - time.monotonic())
+            case Scan():
+                return await self._scan(step, until)
+
+    async def call(self, call: Call, until: float) -> Reply:
+        """Perform a script call."""
+        if call.gather and call.items:
+            return await self._gatherer.call(call, until)
+        attempts = Attempts(until, writes=call.script.writes)
+        fault: Fault | None = None
+        try:
+            while True:
+                try:
+                    words = payload(call, int(attempts.doubt), self.now_ms())
+                    return await self.send(call, words, until, fault)
+                except Fault as failed:
+                    fault = failed
+                    pause = attempts.pause(fault, time.monotonic())
+                    if pause is None:
+                        raise
+                    await asyncio.sleep(pause)
+        except Fault as last:
+            if attempts.doubt:
+                self.withdraw(call.pool, call.items)
+            raise last_word(call.items, last, doubt=attempts.doubt) from last.__cause__
+        except BaseException:  # cancelled, perhaps after sending: nobody will hear of the outcome
+            if call.script.writes:
+                self.withdraw(call.pool, call.items)
+            raise
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """The instant that the scripts take for now; 0: the server's clock."""
+        return self._clock() if self._clock else 0
+
+    async def send(self, call: Call, words: list[Argument], until: float, fault: Fault | None) -> Reply:
+        """Attempt a call once, where the last fault says to; raise what came of it as a `Fault`."""
+        elsewhere = await self._nodes.note(call.pool, fault) if fault is not None else None
+        lines = elsewhere or await self._nodes.of(call.pool, until)
+        script = call.script
+        in_process = self._nodes.in_process
+        asking = elsewhere is not None
+        packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
+        line = await lines.take(until)
+        try:
+            async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.001))):
+                reply: Reply
+                try:
+                    reply = await self._exchange(line, packed, asking=asking)
+                except ResponseError as error:
+                    if not faults.is_unknown_script(error):
+                        raise
+                    packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
+                    reply = await self._exchange(line, packed, asking=asking)
+        except BaseException as error:
+            await self._release(lines, line, error)
+            if isinstance(error, Exception):
+                raise faults.of_reply(lines.where, error, script) from error
+            raise
+        lines.give(line)
+        return reply
+
+    async def _release(self, lines: AsyncLines, line: AsyncLine, error: BaseException) -> None:
+        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
+        if isinstance(error, ResponseError):
+            lines.give(line)
+        else:
+            await lines.discard(line)
+
+    async def _exchange(self, line: AsyncLine, packed: bytes, *, asking: bool) -> Any:
+        if asking:
+            await line.exchange(ASKING)
+        return await line.exchange(packed)
+
+    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        """Queue the withdrawal of these items."""
+
+    # -- scanning ------------------------------------------------------------------------------------------------------
+
+    async def _scan(self, scan: Scan, until: float) -> list[str]:
+        found: dict[str, None] = {}
+        for lines in await self._nodes.primaries(until):
+            cursor, walked = "0", 0
+            while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
+                packed = pack(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
+                cursor, keys = await self._ask(lines, packed, until)
+                found.update(dict.fromkeys(keys))
+                walked += settings.SCAN_COUNT
+                if str(cursor) == "0":
+                    break
+            else:
+                if len(found) < scan.limit:
+                    _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
+        return list(found)[: scan.limit]
+
+    async def _ask(self, lines: AsyncLines, packed: bytes, until: float) -> Any:
+        """Send a command that changes nothing, until it is answered."""
+        attempts = Attempts(until, writes=False)
+        while True:
+            try:
+                line = await lines.take(until)
+                try:
+                    async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.001))):
+                        reply = await line.exchange(packed)
+                except BaseException as error:
+                    await self._release(lines, line, error)
+                    if isinstance(error, Exception):
+                        raise faults.of_reply(lines.where, error, NO_SCRIPT) from error
+                    raise
+                lines.give(line)
+            except Fault as fault:
+                pause = attempts.pause(fault, time.monotonic())
+                if pause is None:
+                    raise fault.error from fault.__cause__
+                await asyncio.sleep(pause)
+            else:
+                return reply

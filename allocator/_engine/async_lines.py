@@ -1,0 +1,199 @@
+"""Connections of our own to one server, awaited: the twin of `lines`, for one event loop.
+
+The connections have no time-outs of their own: whoever awaits something here sets one, for a whole exchange at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from allocator._engine import faults
+from allocator._engine.faults import Fault
+from allocator._engine.lines import CONNECTIONS_MAX, Line
+from allocator.errors import BackendUnavailable
+
+__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine"]
+
+
+class AsyncLine(Protocol):
+    """A connection."""
+
+    async def connect(self) -> None: ...
+    async def exchange(self, packed: bytes) -> Any: ...
+    async def is_silent(self) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class RedisLine:
+    """A connection of redis-py's asyncio side."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._can_read = getattr(connection, "can_read", None) or connection.can_read_destructive  # before 8.0
+
+    async def connect(self) -> None:
+        await self._connection.connect()
+
+    async def exchange(self, packed: bytes) -> Any:
+        connection = self._connection
+        await connection.send_packed_command((packed,), False)
+        return await connection.read_response()
+
+    async def is_silent(self) -> bool:
+        return not await self._can_read()
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
+
+
+class InlineLine:
+    """A connection to the in-process store: nothing is awaited there, so the blocking one serves as it is."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    async def connect(self) -> None:
+        self._line.connect()
+
+    async def exchange(self, packed: bytes) -> Any:
+        self._line.send_packed_command((packed,), False)
+        return self._line.read_response()
+
+    async def is_silent(self) -> bool:
+        return not self._line.can_read()
+
+    async def close(self) -> None:
+        self._line.disconnect()
+
+
+class AsyncLines:
+    """The connections of one event loop to one server."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[AsyncLine]],
+        *,
+        where: str,
+        most: int = CONNECTIONS_MAX,
+        attempt_timeout_s: float,
+        admit: Callable[[AsyncLine], Awaitable[None]] | None = None,
+    ) -> None:
+        """Describe them; none is made yet.
+
+        Args:
+            make: Makes a connection, not yet connected.
+            where: The server, for messages; without a password.
+            most: Connections at a time.
+            attempt_timeout_s: Seconds that connecting may take, the handshake included.
+            admit: Looks at the first connection once, and raises if this server must not be used.
+        """
+        self.where = where
+        self._make = make
+        self._most = most
+        self._attempt_timeout_s = attempt_timeout_s
+        self._admit = admit
+        self._admitted = admit is None
+        self._idle: list[AsyncLine] = []
+        self._made = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    async def take(self, until: float) -> AsyncLine:
+        """Borrow a connection that is connected and silent.
+
+        Args:
+            until: Wait no longer than this instant of `time.monotonic`.
+
+        Raises:
+            Fault: There is none to be had; nothing was sent.
+        """
+        while True:
+            if self._idle:
+                line = self._idle.pop()
+                if await _is_silent(line):
+                    return line
+                await self.discard(line)
+                await self.drop()  # what ended one connection has, as a rule, ended the others
+            elif self._made < self._most:
+                self._made += 1
+                return await self._open(until)
+            else:
+                await self._turn(until)
+
+    def give(self, line: AsyncLine) -> None:
+        """Return a connection whose last reply has been read whole."""
+        self._idle.append(line)
+        self._wake()
+
+    async def discard(self, line: AsyncLine) -> None:
+        """Return a connection that is of no more use: a reply may still be under way on it."""
+        self._made -= 1
+        self._wake()
+        with contextlib.suppress(Exception):
+            await line.close()
+
+    async def drop(self) -> None:
+        """Close the idle connections; the next call makes a new one."""
+        while self._idle:
+            await self.discard(self._idle.pop())
+
+    async def close(self) -> None:
+        """Close the idle connections."""
+        await self.drop()
+
+    async def _open(self, until: float) -> AsyncLine:
+        line: AsyncLine | None = None
+        try:
+            line = await self._make()
+            async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.0))):
+                await line.connect()
+                if not self._admitted and self._admit is not None:
+                    await self._admit(line)
+                    self._admitted = True
+        except BaseException as error:
+            if line is not None:
+                await self.discard(line)
+            else:
+                self._made -= 1
+                self._wake()
+            if isinstance(error, Exception):
+                raise faults.before_sending(self.where, error) from error
+            raise
+        return line
+
+    async def _turn(self, until: float) -> None:
+        """Wait until a connection comes back."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
+                await turn
+        except TimeoutError as error:
+            text = f"all {self._most} connections to {self.where} are in use"
+            raise Fault(BackendUnavailable(text, code="no_connection")) from error
+        finally:
+            if turn.done() and not turn.cancelled():
+                pass
+            else:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
+async def _is_silent(line: AsyncLine) -> bool:
+    """Whether an idle connection is still open and nothing waits to be read on it."""
+    try:
+        return await line.is_silent()
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
+        return False

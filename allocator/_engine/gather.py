@@ -1,0 +1,321 @@
+"""Gather the calls of one turn of an event loop into script calls of many items.
+
+Calls whose items stand for themselves, and that have the same script, keys and arguments, wait in one queue.  One
+script call of a queue is under way at a time; whatever arrives meanwhile goes together in the next.  So a lone call
+waits for nothing, and fifty concurrent ones cost the server and the network hardly more than one.
+
+Each item keeps its own story: its own doubt, its own time, its own caller.  A lost reply sends each item of the batch
+back to the queue, to be sent again with its own ids; a caller who has been cancelled meanwhile is left out, and its
+call is withdrawn; an error of the batch that is not the server's state makes its items go one by one, so that it
+reaches only its owner.  A batch under way is never cancelled because one of its callers was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from allocator import settings
+from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word
+from allocator._engine.faults import Fault
+from allocator._engine.keys import PoolKeys
+from allocator._engine.scripts import Argument
+from allocator._engine.steps import Call, Item, Reply
+from allocator.errors import AllocatorError, BackendUnavailable, ContractError
+
+__all__ = ["Gatherer", "Sender"]
+
+_Key = tuple[str, tuple[str, ...], tuple[Argument, ...]]
+
+
+class Sender(Protocol):
+    """What the gatherer asks of its driver."""
+
+    async def send(self, call: Call, words: list[Argument], until: float, fault: Fault | None) -> Reply:
+        """Attempt a call once, where the last fault says to; raise what came of it as a `Fault`."""
+        ...
+
+    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        """Queue the withdrawal of these items."""
+        ...
+
+    def now_ms(self) -> int:
+        """The instant that the scripts take for now; 0: the server's clock."""
+        ...
+
+
+class _Entry:
+    """One item of one caller."""
+
+    __slots__ = ("alone", "count", "doubt", "fault", "future", "item", "sent", "until")
+
+    def __init__(self, item: Item, until: float, future: asyncio.Future[Any]) -> None:
+        self.item = item
+        self.until = until
+        self.future = future
+        self.count = 0
+        self.doubt = False
+        self.sent = False
+        self.alone = False
+        self.fault: Fault | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody waits for this item any more."""
+        return self.future.done()
+
+    def settle(self, reply: Any) -> None:
+        """The item's reply is there."""
+        if not self.future.done():
+            self.future.set_result([reply])
+
+    def fail(self, error: AllocatorError) -> None:
+        """The item has failed for good."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Member(_Entry):
+    """One item of a caller with several: an error takes its place in the reply."""
+
+    __slots__ = ("_index", "_open", "_replies")
+
+    def __init__(
+        self, item: Item, until: float, future: asyncio.Future[Any], replies: dict[int, Any], index: int, size: int
+    ) -> None:
+        super().__init__(item, until, future)
+        self._replies = replies
+        self._index = index
+        self._open = size
+
+    @property
+    def settled(self) -> bool:
+        return self.future.done() or self._index in self._replies
+
+    def settle(self, reply: Any) -> None:
+        self._replies[self._index] = reply
+        if len(self._replies) == self._open and not self.future.done():
+            self.future.set_result([self._replies[index] for index in range(self._open)])
+
+    def fail(self, error: AllocatorError) -> None:
+        self.settle(error)
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The waiting items of one script, with one set of keys and arguments."""
+
+    key: _Key
+    call: Call
+    waiting: deque[_Entry] = field(default_factory=deque)
+    awake: bool = False
+
+
+class Gatherer:
+    """The queues of one event loop."""
+
+    def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
+        self._sender = sender
+        self._loop = loop
+        self._queues: dict[_Key, _Queue] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def call(self, call: Call, until: float) -> Reply:
+        """Perform a call together with others like it.
+
+        Returns:
+            A list with each item's entry; where a call has several items, an error stands in its item's place.
+
+        Raises:
+            AllocatorError: The only item failed.
+        """
+        key = (call.script.sha, call.keys, call.args)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue(key, call)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        items = call.items
+        if len(items) == 1:
+            entry = _Entry(items[0], until, future)
+            entries: Sequence[_Entry] = (entry,)
+            queue.waiting.append(entry)
+        else:
+            replies: dict[int, Any] = {}
+            entries = [_Member(item, until, future, replies, index, len(items)) for index, item in enumerate(items)]
+            queue.waiting.extend(entries)
+        if not queue.awake:
+            self._rouse(queue)
+        try:
+            return await future
+        except AllocatorError:
+            raise
+        except BaseException:
+            self._abandon(call, entries, future)
+            raise
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        while self._pumps:
+            await asyncio.wait(self._pumps)
+
+    # -- one queue -----------------------------------------------------------------------------------------------------
+
+    def _rouse(self, queue: _Queue) -> None:
+        """Start sending at the end of this turn of the loop, when all its calls have arrived."""
+        queue.awake = True
+        self._loop.call_soon(self._start, queue)
+
+    def _start(self, queue: _Queue) -> None:
+        pump = self._loop.create_task(self._pump(queue))
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, queue: _Queue) -> None:
+        batch: list[_Entry] = []
+        try:
+            while queue.waiting:
+                batch = self._next(queue)
+                if batch:
+                    await self._send(queue, batch)
+        except BaseException as error:
+            # The loop is ending, or there is a mistake here: nobody shall wait for ever.
+            self._give_up([*batch, *queue.waiting], queue, error)
+            queue.waiting.clear()
+            raise
+        finally:
+            queue.awake = False
+            self._queues.pop(queue.key, None)
+
+    def _next(self, queue: _Queue) -> list[_Entry]:
+        """Take the items of the next script call: those that somebody still waits for, and that have time left."""
+        batch: list[_Entry] = []
+        now = time.monotonic()
+        waiting = queue.waiting
+        while waiting and len(batch) < settings.BATCH_ITEMS_MAX:
+            entry = waiting.popleft()
+            if entry.settled:
+                continue
+            if now >= entry.until:
+                self._end(queue, entry, entry.fault or _LATE)
+            elif entry.alone:
+                if batch:
+                    waiting.appendleft(entry)
+                else:
+                    batch.append(entry)
+                break
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _send(self, queue: _Queue, batch: list[_Entry]) -> None:
+        call = queue.call
+        words = _words(call, batch, self._sender.now_ms())
+        if len(batch) > 1 and _bytes(words) > settings.BATCH_BYTES_MAX:
+            half = len(batch) // 2
+            queue.waiting.extendleft(reversed(batch[half:]))
+            batch[half:] = []
+            return await self._send(queue, batch)
+        until = batch[0].until
+        for entry in batch:
+            entry.sent = True
+            until = max(until, entry.until)
+        fault: Fault | None = None
+        for _ in range(REDIRECTS_MAX):
+            try:
+                reply = await self._sender.send(call, words, until, fault)
+                break
+            except Fault as error:
+                fault = error
+                if fault.redirect is None:
+                    return self._failed(queue, batch, fault)
+        else:
+            assert fault is not None
+            return self._failed(queue, batch, fault)
+        if not isinstance(reply, list) or len(reply) != len(batch):
+            text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
+            return self._failed(queue, batch, Fault(ContractError(text), own=True))
+        for entry, answer in zip(batch, reply, strict=True):
+            entry.settle(answer)
+        return None
+
+    def _failed(self, queue: _Queue, batch: list[_Entry], fault: Fault) -> None:
+        """Decide for each item of a batch: again, alone, or not at all."""
+        doubt = fault.doubt and queue.call.script.writes
+        for entry in batch:
+            entry.count += 1
+            entry.doubt = entry.doubt or doubt
+            entry.fault = fault
+        if fault.own and len(batch) > 1:
+            for entry in batch:
+                entry.alone = True
+            queue.waiting.extendleft(reversed(batch))
+            return
+        pause = backoff(max(entry.count for entry in batch))
+        resumes = time.monotonic() + pause
+        again: list[_Entry] = []
+        for entry in batch:
+            if entry.settled:
+                continue
+            if fault.passes and resumes < entry.until:
+                again.append(entry)
+            else:
+                self._end(queue, entry, fault)
+        if again:
+            self._loop.call_later(pause, self._requeue, queue, again)
+
+    def _requeue(self, queue: _Queue, entries: list[_Entry]) -> None:
+        queue = self._queues.setdefault(queue.key, queue)
+        queue.waiting.extend(entries)
+        if not queue.awake:
+            self._rouse(queue)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def _end(self, queue: _Queue, entry: _Entry, fault: Fault) -> None:
+        """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
+        if entry.doubt:
+            self._sender.withdraw(queue.call.pool, (entry.item,))
+        entry.fail(last_word((entry.item,), fault, doubt=entry.doubt))
+
+    def _abandon(self, call: Call, entries: Sequence[_Entry], future: asyncio.Future[Any]) -> None:
+        """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""
+        if future.done() and not future.cancelled():
+            future.exception()  # looked at, so that the loop does not report it as never retrieved
+        future.cancel()
+        if call.script.writes:
+            self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
+
+    def _give_up(self, entries: Sequence[_Entry], queue: _Queue, error: BaseException) -> None:
+        for entry in entries:
+            if entry.settled:
+                continue
+            if entry.sent and queue.call.script.writes:
+                self._sender.withdraw(queue.call.pool, (entry.item,))
+            if isinstance(error, asyncio.CancelledError):
+                entry.future.cancel()
+            elif not entry.future.done():
+                entry.future.set_exception(error)
+
+
+def _words(call: Call, batch: Sequence[_Entry], now_ms: int) -> list[Argument]:
+    """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
+    keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
+    words: list[Argument] = [len(keys), *keys, now_ms, *call.args]
+    for entry in batch:
+        item = entry.item
+        words.append(item.call)
+        words.append(1 if entry.doubt else 0)
+        words += item.args
+    return words
+
+
+def _bytes(words: Sequence[Argument]) -> int:
+    """About the bytes of the words: exact for ASCII, and too little by half at the most for what people write."""
+    return len("".join(map(str, words))) + 8 * len(words)
+
+
+_LATE = Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))
