@@ -30,7 +30,7 @@ class PoolKeys:
     def base(self) -> str:
         return f"{self.prefix}:{{{self.name}}}:"
 
-    def __getitem__(self, what: str) -> str:
+    def __getitem__(self, what: str, /) -> str:
         return self._fixed[what]
 
     @cached_property

@@ -1,6 +1,5 @@
-"""Field names, reply words and shared bounds, once; `lua/include/schema.lua` is rendered from this.
+"""Field names and shared bounds, once: the loader puts the bounds into the scripts as literals, `schema.NAME` by name.
 
-`python -m allocator._engine.schema` prints the include; a test compares it with the file, so the two cannot drift apart.
 Fields of an account or record that end in `.capacity` or `.allocated` are amounts, and no others do, so a resource may have
 any name.
 """
@@ -29,27 +28,10 @@ BOUNDS: Final = {
     "EVENTS_MAX": settings.EVENTS_MAX,
     "EXPLAIN_DEADLINES_MAX": settings.EXPLAIN_DEADLINES_MAX,
     "FINDINGS_MAX": settings.FINDINGS_MAX,
+    "METADATA_ENTRIES_MAX": settings.METADATA_ENTRIES_MAX,
     "PAGE_RECORDS_MAX": settings.PAGE_RECORDS_MAX,
     "RECLAIM_BATCH_MAX": settings.RECLAIM_BATCH_MAX,
     "RECLAIM_INLINE_MAX": settings.RECLAIM_INLINE_MAX,
     "RESOURCES_MAX": settings.RESOURCES_MAX,
     "VERSION": VERSION,
 }
-
-
-def render() -> str:
-    """The text of `lua/include/schema.lua`."""
-    lines = [
-        "-- Bounds shared with Python, rendered from allocator/_engine/schema.py: edit there, then",
-        "-- python -m allocator._engine.schema > lua/include/schema.lua",
-        "local schema = {",
-        *(f"  {name} = {value}," for name, value in sorted(BOUNDS.items())),
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(render())

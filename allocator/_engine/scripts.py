@@ -11,6 +11,8 @@ A script's header is its contract (`lua/README.md`)::
     Reply   ...
     ]]
     --@include name                <- lua/include/name.lua, depth first, each once, cycles refused
+    schema.NAME                    <- the bound of that name in allocator._engine.schema, as a literal: a table of them
+                                      would be built anew on every call
 
 Python binds by the names in the header; nothing else knows an order.  Two texts come of one script: the one for servers, and
 one for the in-process store, which knows no `#!lua` line and loses the text of an error that is not returned.
@@ -20,21 +22,29 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from allocator._engine import schema
 from allocator.errors import ContractError
 
 Argument = str | int
 
 _PACKAGED: Final = Path(__file__).parents[1] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[2] / "lua"
-_INCLUDE: Final = re.compile(r"^--@include (\w+)$")
+_INCLUDE: Final = re.compile(r"^ *--@include (\w+)$")
+_BOUND: Final = re.compile(r"\bschema\.([A-Z_]+)\b")
 _NAMED: Final = re.compile(r"^(KEYS|ARGV|       ) {1,4}(\w+) +(\w+)\b")
 _ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
+
+
+class SupportsName(Protocol):
+    """Whatever gives a key for the name that a header uses."""
+
+    def __getitem__(self, name: str, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Script:
         """Whether a call may change anything, so that a lost reply leaves a doubt."""
         return "no-writes" not in self.flags
 
-    def bind_keys(self, keys: Mapping[str, str]) -> tuple[str, ...]:
+    def bind_keys(self, keys: SupportsName) -> tuple[str, ...]:
         """The fixed keys in the header's order.  A missing name is a `TypeError` before anything is sent."""
         try:
             return tuple([keys[name] for name in self.keys])
@@ -136,9 +146,16 @@ def _expand(root: Path, path: Path, stack: tuple[Path, ...], seen: set[Path]) ->
                 lines += more
                 origins += places
         else:
-            lines.append(line)
+            lines.append(_BOUND.sub(_literal, line))
             origins.append((path.relative_to(root).as_posix(), number))
     return lines, origins
+
+
+def _literal(match: re.Match[str]) -> str:
+    try:
+        return str(schema.BOUNDS[match[1]])
+    except KeyError:
+        raise ContractError(f"{match[0]} is not declared in allocator._engine.schema") from None
 
 
 def _flags(first: str) -> frozenset[str]:

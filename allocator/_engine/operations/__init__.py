@@ -1,0 +1,1 @@
+"""One module per family of verbs: arguments in, a reply read out, no I/O."""

@@ -1,0 +1,309 @@
+"""allocate, resize, check: the verbs that decide whether something fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, TypeAlias
+
+from allocator import settings
+from allocator._engine.keys import PoolKeys
+from allocator._engine.operations import ending
+from allocator._engine.operations.wire import (
+    NO_METADATA,
+    allocation_of,
+    call_of,
+    catch_up,
+    flatten,
+    new_allocation_id,
+    new_call,
+    refuse,
+)
+from allocator._engine.scripts import Argument, load
+from allocator._engine.steps import Call, Flow, Item, Operation, Reply
+from allocator.errors import (
+    AllocationConflict,
+    AllocationLost,
+    AllocatorError,
+    Insufficient,
+    InvalidRequest,
+    UnknownAllocation,
+)
+from allocator.models import Allocation, Check, Denial, Outcome, Request, RequestLike, Shortage
+from allocator.quantity import parse_request
+from allocator.resources import Resources, resource_name
+from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
+
+_ALLOCATE: Final = load("allocate")
+_CHECK: Final = load("check")
+_RECLAIM: Final = load("reclaim")
+_RESIZE: Final = load("resize")
+
+
+class _Behind:
+    """The answer that is none: reclaim first, then ask again."""
+
+
+BEHIND: Final = _Behind()
+_Answer: TypeAlias = Allocation | Denial | AllocatorError | _Behind
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A validated request, with its ids: the same through all retries."""
+
+    resources: Resources
+    ttl_ms: int
+    id: str
+    owner: str
+    metadata: tuple[tuple[str, str], ...]
+    call: str
+
+    @classmethod
+    def of(cls, request: Request, owner: str) -> Wanted:
+        """Check everything that a caller may get wrong; `owner` is the client's, for a request that names none."""
+        return cls(
+            resources=Resources.request(request.resources),
+            ttl_ms=ttl_ms(request.ttl),
+            id=new_allocation_id() if request.id is None else allocation_id(request.id),
+            owner=owner if request.owner is None else owner_name(request.owner),
+            metadata=metadata(request.metadata) if request.metadata is not None else (),
+            call=new_call(),
+        )
+
+    def item(self, pool: PoolKeys) -> Item:
+        args: list[Argument] = [self.owner, self.ttl_ms, *flatten(self.resources), len(self.metadata)]
+        for key, value in self.metadata:
+            args += (key, value)
+        return Item(self.call, tuple(args), pool.record(self.id), self.id)
+
+
+def allocate(pool: PoolKeys, request: Request, owner: str) -> Flow[Allocation | Denial]:
+    """Grant one request, or say why not.
+
+    Raises:
+        AllocationConflict, AllocationLost, UnknownPool, Recovering
+    """
+    wanted = Wanted.of(request, owner)
+    call = _call(pool, (wanted,), atomic=False)
+    while True:
+        reply: Reply = yield call
+        answer = _answer(pool, wanted, reply[0])
+        if isinstance(answer, Allocation | Denial):
+            return answer
+        if isinstance(answer, AllocatorError):
+            raise answer
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
+    """Grant each request that fits, in order, each seeing those before it.
+
+    Faults of the store are raised once all items have been asked for; an item whose own outcome is unknown is withdrawn.
+    """
+    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests")]
+    answers: dict[int, _Answer] = {}
+    open_items = list(range(len(wanted)))
+    while open_items:
+        asked = [wanted[at] for at in open_items]
+        replies: Reply = yield _call(pool, asked, atomic=False)
+        for at, reply in zip(open_items, replies, strict=True):
+            answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
+        open_items = [at for at in open_items if answers[at] is BEHIND]
+        if open_items:
+            yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+    return [_outcome(answers[at]) for at in range(len(wanted))]
+
+
+def allocate_all(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
+    """Grant all requests or none: a gang.  Live ones with the same request are replayed.
+
+    Raises:
+        Insufficient: `denial.item` is the index of the request that stopped it.
+        AllocationConflict, AllocationLost: That of the item that stopped it.
+    """
+    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)]
+    if not wanted:
+        return []
+    call = _call(pool, wanted, atomic=True)
+    while True:
+        replies: Reply = yield call
+        answers = [_answer(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))]
+        if all(isinstance(answer, Allocation) for answer in answers):
+            return [_outcome(answer) for answer in answers]
+        stopped = next((answer for answer in answers if isinstance(answer, Denial)), None)
+        if stopped is not None:
+            raise Insufficient(stopped)
+        errors = [answer for answer in answers if isinstance(answer, AllocatorError)]
+        for error in errors:
+            if isinstance(error, AllocationLost):
+                # An earlier attempt was granted and one of its allocations has ended since: give back the rest of it.
+                yield from ending.withdraw(pool, [(one.call, one.id) for one in wanted])
+            if not isinstance(error, _Aborted):
+                raise error
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+class _Aborted(AllocatorError):
+    """The item was not decided: another one stopped the gang."""
+
+
+def _call(pool: PoolKeys, wanted: Sequence[Wanted], *, atomic: bool) -> Call:
+    items = [one.item(pool) for one in wanted]
+    return call_of(_ALLOCATE, pool, items, gather=not atomic, epoch=pool.epoch, atomic=int(atomic))
+
+
+def _outcome(answer: _Answer) -> Outcome:
+    if isinstance(answer, Allocation | Denial | AllocationConflict | AllocationLost):
+        return answer
+    raise answer if isinstance(answer, AllocatorError) else AssertionError(answer)
+
+
+def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _Answer:
+    """One item's reply."""
+    word = reply[0]
+    if word == "granted":
+        _, fence, granted_ms, deadline_ms = reply
+        return Allocation(
+            wanted.id,
+            pool.name,
+            wanted.owner,
+            wanted.resources,
+            fence,
+            granted_ms,
+            wanted.ttl_ms or None,
+            deadline_ms or None,
+            MappingProxyType(dict(wanted.metadata)) if wanted.metadata else NO_METADATA,
+            True,  # noqa: FBT003
+        )
+    decode = _OTHER_ANSWERS.get(word)
+    if decode is None:
+        refuse(pool, word)
+    return decode(pool, wanted, reply, item)
+
+
+def _replayed(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return allocation_of(pool, wanted.id, reply[1:], created=reply[0] == "replayed")
+
+
+def _denied(pool: PoolKeys, _wanted: Wanted, reply: Reply, item: int) -> _Answer:
+    return Denial(reply[1], pool.name, shortages(reply[2:]), item)
+
+
+def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    live = allocation_of(pool, wanted.id, reply[1:])
+    return AllocationConflict(
+        f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; "
+        f"owner {wanted.owner!r} asked for {wanted.resources}",
+        id=wanted.id,
+    )
+
+
+def _ended(_pool: PoolKeys, wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
+    return AllocationLost(
+        f"allocation {wanted.id!r} was granted to this call and has ended since, before its reply arrived", id=wanted.id
+    )
+
+
+def _behind(_pool: PoolKeys, _wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
+    return BEHIND
+
+
+def _aborted(_pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
+
+
+_OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, Wanted, Reply, int], _Answer]]] = {
+    "replayed": _replayed,
+    "existing": _replayed,
+    "denied": _denied,
+    "conflict": _conflict,
+    "ended": _ended,
+    "behind": _behind,
+    "aborted": _aborted,
+}
+
+
+def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
+    """(resource, requested, allocated, capacity)* as models."""
+    return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))
+
+
+def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
+    """Whether the request would be granted now."""
+    resources = Resources.request(request)
+    call = Call(
+        _CHECK,
+        pool,
+        _CHECK.bind_keys(pool),
+        (*_CHECK.bind(epoch=pool.epoch, explain=int(explain)), *flatten(resources)),
+    )
+    while True:
+        reply: Reply = yield call
+        match reply[0]:
+            case "fits":
+                return Check(fits=True)
+            case "denied":
+                denial = Denial(reply[1], pool.name, shortages(reply[3:]))
+                return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
+            case "behind":
+                yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+            case word:
+                refuse(pool, word)
+
+
+def changes(request: RequestLike) -> dict[str, int]:
+    """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
+    if isinstance(request, Resources):
+        return dict(request)
+    if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
+    named = {resource_name(name): quantity for name, quantity in request.items()}
+    return {name: parse_request(name, quantity) for name, quantity in named.items()}
+
+
+def resize(pool: PoolKeys, identity: str, fence: int, request: RequestLike) -> Flow[Allocation]:
+    """Change what an allocation has taken.
+
+    Raises:
+        Insufficient, UnknownAllocation, AllocationLost
+    """
+    item = Item(new_call(), (fence, *flatten(changes(request))), pool.record(identity), identity)
+    operation = Operation(
+        call_of(_RESIZE, pool, (item,), epoch=pool.epoch), lambda replies: _resized(pool, identity, fence, replies[0])
+    )
+    while True:
+        answer = yield from operation
+        if answer is not None:
+            return answer
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
+    match reply[0]:
+        case "resized":
+            return allocation_of(pool, identity, reply[1:])
+        case "behind":
+            return None
+        case "denied":
+            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[2:])))
+        case "empty":
+            raise InvalidRequest(f"allocation {identity!r} would have nothing left: release it instead", field="request")
+        case "too_many":
+            raise InvalidRequest(
+                f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"
+            )
+        case word:
+            lost(pool, identity, fence, word, reply)
+
+
+def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
+    """Raise for an allocation that is not there, or not the caller's."""
+    if word == "unknown":
+        raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
+    if word == "fenced":
+        raise AllocationLost(
+            f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
+        )
+    refuse(pool, word)

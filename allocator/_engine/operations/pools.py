@@ -1,0 +1,156 @@
+"""create, configure, upgrade, delete, list: the verbs that shape pools."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from allocator import settings
+from allocator._engine.keys import PoolKeys, parse, pools_pattern
+from allocator._engine.operations.reading import pool_of
+from allocator._engine.operations.wire import call_of, fields_of, flatten, new_call, refuse
+from allocator._engine.scripts import load
+from allocator._engine.steps import Flow, Item, Operation, Remaining, Reply, Scan
+from allocator.errors import BackendUnavailable, InvalidRequest, PoolConflict
+from allocator.models import Pool
+from allocator.quantity import Quantity, format_amount
+from allocator.resources import Resources, resource_name
+
+_CONFIGURE: Final = load("configure")
+_DELETE: Final = load("delete")
+
+_UNCHANGED: Final = "-"
+
+
+def names_of(names: Iterable[str], field: str) -> list[str]:
+    """Resource names, each once, sorted.  A single text is most likely a mistake, and is refused."""
+    if isinstance(names, str):
+        raise InvalidRequest(f"{field} is a list of resource names, not one text: {names!r}", field=field)
+    found = sorted({resource_name(name) for name in names})
+    if len(found) > settings.RESOURCES_MAX:
+        raise InvalidRequest(f"{field} names more than {settings.RESOURCES_MAX} resources", field=field)
+    return found
+
+
+def create(pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterable[str]) -> Operation[Pool]:
+    """Create the pool if there is none; an existing one comes back unchanged."""
+    counted = Resources.capacity(capacity)
+    if not counted:
+        raise InvalidRequest("a pool counts at least one resource", field="capacity")
+    whole = names_of(whole_units, "whole_units")
+    for name in whole:
+        if name not in counted:
+            raise InvalidRequest(f"whole_units names {name!r}, which the pool does not count", field="whole_units")
+    return _configure(pool, "create", epoch=secrets.token_hex(8), capacity=counted, whole_units=" ".join(whole))
+
+
+def change(
+    pool: PoolKeys,
+    capacity: Mapping[str, Quantity] | None,
+    remove: Iterable[str],
+    whole_units: Iterable[str] | None,
+    generation: int | None,
+    *,
+    strict: bool,
+) -> Operation[Pool]:
+    """Merge the resources named into the pool."""
+    counted = Resources.capacity(capacity) if capacity else Resources()
+    removed = names_of(remove, "remove")
+    for name in removed:
+        if name in counted:
+            raise InvalidRequest(f"{name!r} is both set and removed", field="remove")
+    whole = _UNCHANGED if whole_units is None else " ".join(names_of(whole_units, "whole_units"))
+    if not counted and not removed and whole_units is None:
+        raise InvalidRequest("nothing to change: give capacity, remove or whole_units", field="capacity")
+    if generation is not None and (type(generation) is not int or not 0 < generation <= settings.AMOUNT_MAX):
+        raise InvalidRequest(f"generation is a positive integer, not {generation!r}", field="generation")
+    return _configure(
+        pool,
+        "change",
+        epoch=pool.epoch,
+        capacity=counted,
+        remove=removed,
+        whole_units=whole,
+        generation=generation or 0,
+        strict=strict,
+    )
+
+
+def switch(pool: PoolKeys, mode: str) -> Operation[Pool]:
+    """`upgrade`, `offline` or `online`."""
+    return _configure(pool, mode, epoch=pool.epoch)
+
+
+def _configure(
+    pool: PoolKeys,
+    mode: str,
+    *,
+    epoch: str,
+    capacity: Resources | None = None,
+    remove: Iterable[str] = (),
+    whole_units: str = _UNCHANGED,
+    generation: int = 0,
+    strict: bool = False,
+) -> Operation[Pool]:
+    removed = tuple(remove)
+    args = (mode, generation, int(strict), whole_units, *flatten(capacity or {}), len(removed), *removed)
+    item = Item(new_call(), args)
+
+    def decode(replies: Reply) -> Pool:
+        reply = replies[0]
+        match reply[0]:
+            case "created" | "exists" | "configured" as word:
+                return pool_of(pool.name, fields_of(reply[1:]), created=word == "created")
+            case "generation":
+                raise PoolConflict(
+                    f"pool {pool.name!r} has generation {reply[1]}, not {generation}", pool=pool.name, code="generation"
+                )
+            case "in_use":
+                shown = format_amount(reply[1], reply[2])
+                raise PoolConflict(f"pool {pool.name!r}: {reply[1]} is in use: allocated={shown}", pool=pool.name)
+            case "not_counted":
+                raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="capacity")
+            case "too_many":
+                raise InvalidRequest(
+                    f"pool {pool.name!r} would count more than {settings.RESOURCES_MAX} resources", field="capacity"
+                )
+            case "no_resources":
+                raise InvalidRequest(f"pool {pool.name!r} would count no resource", field="capacity")
+            case word:
+                refuse(pool, word)
+
+    return Operation(call_of(_CONFIGURE, pool, (item,), epoch=epoch), decode)
+
+
+def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
+    """End the pool; with `force`, everything in it first, batch by batch."""
+    while True:
+        item = Item(new_call(), (int(force),))
+        replies: Reply = yield call_of(_DELETE, pool, (item,), epoch=pool.epoch)
+        reply = replies[0]
+        match reply[0]:
+            case "deleted":
+                return True
+            case "absent":
+                return False
+            case "in_use":
+                raise PoolConflict(f"pool {pool.name!r} has {reply[1]} live allocations", pool=pool.name)
+            case "deleting":
+                left: float = yield Remaining()
+                if left <= 0:
+                    raise BackendUnavailable(
+                        f"pool {pool.name!r} grants nothing more and has {reply[1]} allocations left to end: "
+                        "delete it again to go on",
+                        code="deleting",
+                        retry_after=0.0,
+                    )
+            case word:
+                refuse(pool, word)
+
+
+def names(prefix: str) -> Flow[list[str]]:
+    """The names of all pools under the prefix, sorted."""
+    keys: list[str] = yield Scan(pools_pattern(prefix), settings.POOLS_MAX)
+    found = (parse(key, prefix) for key in keys)
+    return sorted({place[0] for place in found if place is not None and place[1] == "pool"})

@@ -1,0 +1,149 @@
+"""get, usage, pages, events: the verbs that only look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from allocator import settings
+from allocator._engine import schema
+from allocator._engine.keys import PoolKeys
+from allocator._engine.operations.wire import allocation_of, amounts_of, call_of, fields_of, refuse
+from allocator._engine.scripts import load
+from allocator._engine.steps import Call, Operation, Reply
+from allocator.models import Allocation, Event, Pool, ResourceUsage, Usage
+
+_EVENTS: Final = load("events")
+_GET: Final = load("get")
+_PAGE: Final = load("page")
+_USAGE: Final = load("usage")
+
+_PHASES: Final = ("pinned", "deadlines", "pinned")
+"""Indexes in the order in which a listing walks them: whatever moves from one to the other meanwhile is met in one."""
+
+
+def pool_of(name: str, fields: dict[str, str], *, created: bool = False) -> Pool:
+    """A pool's account as a model."""
+    return Pool(
+        name=name,
+        epoch=fields["epoch"],
+        generation=int(fields["generation"]),
+        revision=int(fields["revision"]),
+        schema=int(fields["schema"]),
+        created_ms=int(fields["created_ms"]),
+        state=fields.get("state", "active"),
+        capacity=amounts_of(fields, schema.CAPACITY),
+        allocated=amounts_of(fields),
+        whole_units=tuple(fields.get("whole_units", "").split()),
+        created=created,
+    )
+
+
+def usage(pool: PoolKeys) -> Operation[Usage]:
+    """One atomic reading of a pool."""
+
+    def decode(reply: Reply) -> Usage:
+        if reply[0] != "usage":
+            refuse(pool, reply[0])
+        _, read_ms, leased, pinned, due, *flat = reply
+        described = pool_of(pool.name, fields_of(flat))
+        resources = {
+            name: ResourceUsage(capacity, described.allocated.get(name, 0))
+            for name, capacity in described.capacity.items()
+        }
+        return Usage(described, MappingProxyType(resources), leased + pinned, pinned, due, read_ms)
+
+    return Operation(call_of(_USAGE, pool, epoch=pool.epoch), decode)
+
+
+def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
+    """One record as it stands."""
+    keys = _GET.bind_keys({"pool": pool["pool"], "record": pool.record(identity)})
+
+    def decode(reply: Reply) -> Allocation | None:
+        if reply[0] == "unknown":
+            return None
+        if reply[0] != "record":
+            refuse(pool, reply[0])
+        return allocation_of(pool, identity, reply[1:])
+
+    return Operation(Call(_GET, pool, keys, _GET.bind(epoch=pool.epoch)), decode)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, when they were read, and where to go on; "0" is the end."""
+
+    allocations: list[Allocation]
+    read_ms: int
+    cursor: str
+
+
+def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
+    """One page of an index."""
+    keys = _PAGE.bind_keys({"pool": pool["pool"], "index": pool[index]})
+    args = _PAGE.bind(epoch=pool.epoch, cursor=cursor, count=settings.PAGE_RECORDS_MAX)
+
+    def decode(reply: Reply) -> Page:
+        if reply[0] != "page":
+            refuse(pool, reply[0])
+        _, following, read_ms, *pairs = reply
+        found = [allocation_of(pool, pairs[at], pairs[at + 1]) for at in range(0, len(pairs), 2)]
+        return Page(found, read_ms, following)
+
+    return Operation(Call(_PAGE, pool, keys, args), decode)
+
+
+class Listing:
+    """A walk over all allocations, page by page, for whoever performs the calls.
+
+    `for call in listing: page = run(call); yield from listing.take(page)`.  Duplicates are removed by id.
+    """
+
+    def __init__(self, pool: PoolKeys, owner: str | None, age_ms: int) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._age_ms = age_ms
+        self._seen: set[str] = set()
+        self._cursor = "0"
+
+    def __iter__(self) -> Iterator[Operation[Page]]:
+        for index in _PHASES:
+            self._cursor = "0"
+            yield page(self._pool, index, self._cursor)
+            while self._cursor != "0":
+                yield page(self._pool, index, self._cursor)
+
+    def take(self, found: Page) -> list[Allocation]:
+        """What of a page is new and asked for."""
+        self._cursor = found.cursor
+        taken: list[Allocation] = []
+        for one in found.allocations:
+            if one.id in self._seen:
+                continue
+            self._seen.add(one.id)
+            if self._owner is not None and one.owner != self._owner:
+                continue
+            if self._age_ms and one.granted_ms > found.read_ms - self._age_ms:
+                continue
+            taken.append(one)
+        return taken
+
+
+def events(pool: PoolKeys, limit: int) -> Operation[list[Event]]:
+    """The latest events, newest first."""
+    keys = _EVENTS.bind_keys(pool)
+
+    def decode(reply: Reply) -> list[Event]:
+        if reply[0] != "events":
+            refuse(pool, reply[0])
+        found: list[Event] = []
+        for at in range(1, len(reply), 2):
+            fields = fields_of(reply[at + 1])
+            kind = fields.pop("kind", "")
+            found.append(Event(reply[at], kind, MappingProxyType(fields)))
+        return found
+
+    return Operation(Call(_EVENTS, pool, keys, _EVENTS.bind(epoch=pool.epoch, count=limit)), decode)

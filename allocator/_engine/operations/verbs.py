@@ -1,0 +1,182 @@
+"""Every verb of the clients, from what a caller writes to an operation or flow; both clients drive the same ones.
+
+All input is checked here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from allocator import settings
+from allocator._engine.keys import PoolKeys, pool_keys
+from allocator._engine.operations import auditing, ending, granting, pools, reading
+from allocator._engine.operations.ending import Identity
+from allocator._engine.steps import Flow
+from allocator.errors import InvalidRequest
+from allocator.models import (
+    Allocation,
+    Audit,
+    Check,
+    Denial,
+    Event,
+    Outcome,
+    Pool,
+    Reclaimed,
+    Release,
+    Renewal,
+    Request,
+    RequestLike,
+    Ttl,
+    Usage,
+)
+from allocator.quantity import Quantity
+from allocator.validation import age_ms, allocation_id, batch, key_prefix, owner_name, pool_name, ttl_ms
+from allocator.validation import fence as valid_fence
+
+Held = Allocation | str
+"""An allocation, which brings its pool and fence along, or an id in the client's pool."""
+
+
+class Verbs:
+    """The verbs of one client: its pool, prefix and owner stand in for what a call leaves out."""
+
+    def __init__(self, pool: str, prefix: str, owner: str | None) -> None:
+        self.pool_name = pool_name(pool)
+        self.prefix = key_prefix(prefix)
+        self.owner = settings.OWNER_DEFAULT if owner is None else owner_name(owner)
+        self._own = pool_keys(self.pool_name, self.prefix)
+
+    def expect_epoch(self, epoch: str | None) -> None:
+        """Accept only this incarnation of the client's own pool from now on; None: any."""
+        self._own = pool_keys(self.pool_name, self.prefix, epoch or "")
+
+    def keys(self, name: str | None) -> PoolKeys:
+        if name is None or name == self.pool_name:
+            return self._own
+        return pool_keys(pool_name(name), self.prefix)
+
+    def _identify(self, held: Held, fence: int | None, pool: str | None) -> tuple[PoolKeys, Identity]:
+        if isinstance(held, Allocation):
+            if pool is not None and pool != held.pool:
+                raise InvalidRequest(f"allocation {held.id!r} is of pool {held.pool!r}, not {pool!r}", field="pool")
+            return self.keys(held.pool), (held.id, held.fence if fence is None else valid_fence(fence))
+        return self.keys(pool), (allocation_id(held), valid_fence(fence))
+
+    def _groups(self, held: Iterable[Held], pool: str | None) -> tuple[int, dict[PoolKeys, list[tuple[int, Identity]]]]:
+        """The allocations by pool, each with its place in the answer."""
+        groups: dict[PoolKeys, list[tuple[int, Identity]]] = {}
+        items = batch(held, "allocations")
+        for at, one in enumerate(items):
+            keys, identity = self._identify(one, None, pool)
+            groups.setdefault(keys, []).append((at, identity))
+        return len(items), groups
+
+    # -- pools ----------------------------------------------------------------------------------------------------------
+
+    def create_pool(self, name: str, capacity: Mapping[str, Quantity], whole_units: Iterable[str]) -> Flow[Pool]:
+        return iter(pools.create(pool_keys(pool_name(name), self.prefix), capacity, whole_units))
+
+    def pool(self, name: str | None) -> Flow[Pool]:
+        found = yield from reading.usage(self.keys(name))
+        return found.pool
+
+    def pools(self) -> Flow[list[str]]:
+        return pools.names(self.prefix)
+
+    def configure(
+        self,
+        capacity: Mapping[str, Quantity] | None,
+        remove: Iterable[str],
+        whole_units: Iterable[str] | None,
+        strict: bool,  # noqa: FBT001
+        generation: int | None,
+        pool: str | None,
+    ) -> Flow[Pool]:
+        return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, strict=strict))
+
+    def upgrade_pool(self, name: str | None) -> Flow[Pool]:
+        return iter(pools.switch(self.keys(name), "upgrade"))
+
+    def delete_pool(self, name: str, *, force: bool) -> Flow[bool]:
+        return pools.delete(self.keys(pool_name(name)), force=force)
+
+    # -- allocations ----------------------------------------------------------------------------------------------------
+
+    def allocate(self, request: Request, pool: str | None) -> Flow[Allocation | Denial]:
+        return granting.allocate(self.keys(pool), request, self.owner)
+
+    def allocate_many(self, requests: Sequence[Request], pool: str | None, *, atomic: bool) -> Flow[list[Outcome]]:
+        allocate = granting.allocate_all if atomic else granting.allocate_many
+        return allocate(self.keys(pool), requests, self.owner)
+
+    def check(self, request: RequestLike, pool: str | None, *, explain: bool) -> Flow[Check]:
+        return granting.check(self.keys(pool), request, explain=explain)
+
+    def renew(self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, *, shorten: bool) -> Flow[Renewal]:
+        keys, identity = self._identify(held, fence, pool)
+        renewed = (yield from ending.renew(keys, (identity,), ttl_ms(ttl), shorten=shorten))[0]
+        if not renewed:
+            granting.lost(keys, *identity, renewed.outcome, [renewed.outcome, renewed.fence])
+        return renewed
+
+    def renew_many(self, held: Iterable[Held], ttl: Ttl, pool: str | None) -> Flow[list[Renewal]]:
+        count, groups = self._groups(held, pool)
+        answers: dict[int, Renewal] = {}
+        for keys, group in groups.items():
+            renewed = yield from ending.renew(keys, [identity for _, identity in group], ttl_ms(ttl))
+            answers.update(zip((at for at, _ in group), renewed, strict=True))
+        return [answers[at] for at in range(count)]
+
+    def resize(self, held: Held, request: RequestLike, fence: int | None, pool: str | None) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence, pool)
+        return granting.resize(keys, *identity, request)
+
+    def release(self, held: Held, fence: int | None, pool: str | None) -> Flow[Release]:
+        keys, identity = self._identify(held, fence, pool)
+        return (yield from ending.release(keys, (identity,)))[0]
+
+    def release_many(self, held: Iterable[Held], pool: str | None) -> Flow[list[Release]]:
+        count, groups = self._groups(held, pool)
+        answers: dict[int, Release] = {}
+        for keys, group in groups.items():
+            released = yield from ending.release(keys, [identity for _, identity in group])
+            answers.update(zip((at for at, _ in group), released, strict=True))
+        return [answers[at] for at in range(count)]
+
+    # -- reading and upkeep ---------------------------------------------------------------------------------------------
+
+    def get(self, identity: str, pool: str | None) -> Flow[Allocation | None]:
+        return iter(reading.get(self.keys(pool), allocation_id(identity)))
+
+    def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> reading.Listing:
+        age = 0 if older_than is None else age_ms(older_than, "older_than")
+        return reading.Listing(self.keys(pool), None if owner is None else owner_name(owner), age)
+
+    def usage(self, pool: str | None) -> Flow[Usage]:
+        return iter(reading.usage(self.keys(pool)))
+
+    def events(self, limit: int, pool: str | None) -> Flow[list[Event]]:
+        return iter(reading.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
+
+    def reclaim(
+        self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool
+    ) -> Flow[Reclaimed]:
+        age = 0 if older_than is None else age_ms(older_than, "older_than")
+        if include_live and not age:
+            raise InvalidRequest("include_live wants an age: older_than", field="older_than")
+        most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
+        return ending.reclaim(self.keys(pool), most, age, include_live=include_live)
+
+    def audit(self, pool: str | None, *, repair: bool, offline: bool) -> Flow[Audit]:
+        if offline and not repair:
+            raise InvalidRequest("offline is a way to repair: give repair=True too", field="offline")
+        keys = self.keys(pool)
+        return auditing.repair(keys, offline=offline) if repair else auditing.audit(keys)
+
+
+def _count(value: int, field: str, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise InvalidRequest(f"{field} is an integer from 1 to {most}, not {value!r}", field=field)
+    return value
+
+

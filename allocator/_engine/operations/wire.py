@@ -1,0 +1,122 @@
+"""What the operations share: calls from names, refusals to errors, records to models."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from allocator._engine import schema
+from allocator._engine.keys import PoolKeys
+from allocator._engine.scripts import Argument, Script
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
+from allocator.errors import BackendUnavailable, ContractError, Recovering, UnknownPool
+from allocator.models import Allocation, Reclaimed
+from allocator.resources import Resources
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+def new_call() -> str:
+    """A call id: 96 random bits in 16 characters.  Drawn once for an item, shared by its retries."""
+    return secrets.token_urlsafe(12)
+
+
+def new_allocation_id() -> str:
+    """An allocation id where the caller gave none: 16 characters, short enough for a person to read out."""
+    return secrets.token_hex(8)
+
+
+def call_of(
+    script: Script, pool: PoolKeys, items: Iterable[Item] = (), *, gather: bool = False, **args: Argument
+) -> Call:
+    """A call of a script whose keys are all the pool's own."""
+    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather)
+
+
+def flatten(resources: Mapping[str, int]) -> list[Argument]:
+    """R, (resource, amount)*R."""
+    words: list[Argument] = [len(resources)]
+    for name, amount in resources.items():
+        words.append(name)
+        words.append(amount)
+    return words
+
+
+def refuse(pool: PoolKeys, word: str) -> NoReturn:
+    """Raise what a whole call was refused with."""
+    name = pool.name
+    match word:
+        case "unknown_pool":
+            raise UnknownPool(f"there is no pool {name!r}", pool=name, code="epoch" if pool.epoch else None)
+        case "other_epoch":
+            raise UnknownPool(f"pool {name!r} was deleted and made again since (epoch)", pool=name, code="epoch")
+        case "deleting":
+            raise UnknownPool(f"pool {name!r} is being deleted", pool=name, code="deleting")
+        case "offline":
+            raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
+        case "schema":
+            raise ContractError(
+                f"pool {name!r} may be written by newer versions of this library only (schema above {schema.VERSION})",
+                code="schema",
+            )
+        case _:
+            raise ContractError(f"pool {name!r}: unexpected reply {word!r}")
+
+
+def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
+    """field, value, field, value, ... as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def amounts_of(fields: Mapping[str, Any], suffix: str = schema.ALLOCATED) -> Resources:
+    """The fields that end in `suffix`, as a vector."""
+    cut = -len(suffix)
+    return Resources.of({field[:cut]: int(value) for field, value in fields.items() if field.endswith(suffix)})
+
+
+def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, created: bool = False) -> Allocation:
+    """A record as a model."""
+    fields = fields_of(flat)
+    deadline_ms, ttl_ms = fields.get("deadline_ms"), fields.get("ttl_ms")
+    meta = {field[len(schema.META) :]: value for field, value in fields.items() if field.startswith(schema.META)}
+    return Allocation(
+        id=allocation_id,
+        pool=pool.name,
+        owner=fields.get("owner", ""),
+        resources=amounts_of({field: value for field, value in fields.items() if not field.startswith(schema.META)}),
+        fence=int(fields["fence"]),
+        granted_ms=int(fields["granted_ms"]),
+        ttl_ms=None if ttl_ms is None else int(ttl_ms),
+        deadline_ms=None if deadline_ms is None else int(deadline_ms),
+        metadata=MappingProxyType(meta) if meta else NO_METADATA,
+        created=created,
+    )
+
+
+def reclaim_call(pool: PoolKeys, script: Script, limit: int, age_ms: int) -> Operation[Reclaimed]:
+    """One batch of a reclaim."""
+
+    def decode(reply: Reply) -> Reclaimed:
+        if reply[0] != "reclaimed":
+            refuse(pool, reply[0])
+        return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
+
+    return Operation(call_of(script, pool, limit=limit, age_ms=age_ms, epoch=pool.epoch), decode)
+
+
+def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
+    """Take back what is due before asking again: a denial must never be the artefact of a bound.
+
+    Raises:
+        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.
+    """
+    left: float = yield Remaining()
+    if left <= 0:
+        raise BackendUnavailable(
+            f"pool {pool.name!r}: more allocations are past their deadline than could be reclaimed in time",
+            code="reclaim_behind",
+            retry_after=1.0,
+        )
+    yield from reclaim_call(pool, script, limit, 0)

@@ -1,0 +1,46 @@
+"""The verdict on what an audit read: counters against sums.  Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from allocator.models import Finding
+from allocator.quantity import format_amount
+from allocator.settings import AMOUNT_MAX
+
+
+def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapping[str, int]) -> list[Finding]:
+    """Where a counter is not the sum over the records, or is no amount at all.
+
+    Args:
+        counters: Resource -> the account's `allocated`, as stored.
+        capacities: Resource -> the account's `capacity`, as stored.
+        sums: Resource -> what the records say was taken.
+    """
+    findings: list[Finding] = []
+    for name in sorted({*counters, *capacities, *sums}):
+        if amount(capacities.get(name)) is None:
+            findings.append(Finding("no_capacity", name, f"capacity {capacities.get(name)!r} is no amount"))
+        allocated, total = amount(counters.get(name)), sums.get(name, 0)
+        if allocated != total:
+            was = f"{counters.get(name)!r}" if allocated is None else format_amount(name, allocated)
+            findings.append(Finding("drift", name, f"allocated {was}, records {format_amount(name, total)}"))
+    return findings
+
+
+def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) -> tuple[str, ...]:
+    """The resources whose capacity was lowered below what is allocated: reported, no violation."""
+    return tuple(
+        name
+        for name in sorted(capacities)
+        if (allocated := amount(counters.get(name))) is not None
+        and (capacity := amount(capacities[name])) is not None
+        and allocated > capacity
+    )
+
+
+def amount(text: str | None) -> int | None:
+    """A stored amount, or None where it is none."""
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    return number if (number := int(text)) <= AMOUNT_MAX else None

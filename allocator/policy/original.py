@@ -1,0 +1,184 @@
+"""The shapes of the original API: its limits and totals read, its dicts and messages written.  No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, cast
+
+from allocator.errors import InvalidQuantity, InvalidRequest
+from allocator.models import Allocation, Denial, Pool, RequestLike, ResourceUsage, Usage
+from allocator.quantity import format_amount, format_cores, format_mebibytes, parse_capacity, shown
+from allocator.resources import Resources
+from allocator.settings import AGE_MAX_S, AMOUNT_MAX
+from allocator.validation import allocation_id, fence, owner_name, ttl_ms
+
+__all__ = [
+    "AGE_MIN",
+    "allocation_dict",
+    "check_identity",
+    "cores",
+    "mebibytes",
+    "parse_age",
+    "parse_handle",
+    "parse_limits",
+    "parse_total",
+    "refusal",
+    "totals_of",
+    "usage_dict",
+]
+
+AGE_MIN: Final = timedelta(milliseconds=1)
+"""The ledger counts in milliseconds, and takes no age for "none of the pinned"."""
+
+_MEBIBYTE: Final = 2**20
+
+_KEYS: Final = ("allocation_id", "allocated_at", "fence", "pool")
+"""Keys of an allocation's dict that are no resources.  A resource of such a name is refused: it would hide one."""
+
+_REASONS: Final = {
+    "never_fits": " (more than the whole capacity: it will never fit)",
+    "unknown_resource": " (the pool does not count it)",
+    "constraint_violation": " (only whole units of it are given)",
+}
+
+_NOTHING: Final = ResourceUsage(capacity=0, allocated=0)
+"""What a pool has of a resource that it does not count."""
+
+
+def parse_total(field: str, resource: str, number: object, what: str, *, suffix: str = "") -> int:
+    """The amount of one of the constructor's totals, rounded down to the unit.
+
+    Args:
+        field: The constructor's argument, for the error.
+        resource: What it is a total of.
+        number: An int or float, at least 0.
+        what: What it counts, for the error.
+        suffix: The quantity suffix that it is counted in.
+    """
+    if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= AMOUNT_MAX:  # NaN is not
+        plain = float(number) if isinstance(number, float) else int(number)  # a subclass may write itself otherwise
+        try:
+            return parse_capacity(resource, f"{plain}{suffix}")
+        except InvalidQuantity:
+            pass
+    raise InvalidRequest(f"{field}: {shown(number)} is not a number of {what} that can be counted", field=field)
+
+
+def parse_limits(limits: RequestLike) -> Resources:
+    """The amounts of a request; what is not named is not charged."""
+    request = Resources.request(limits)
+    for name in _KEYS:
+        if name in request:
+            raise InvalidRequest(f"resource: {name!r} is taken: it is a key of the allocation's dict", field="resource")
+    return request
+
+
+def check_identity(id: object, owner: object, ttl: object) -> None:
+    """Refuse what the client would refuse, before the first use of an object sends anything (it creates the pool)."""
+    if id is not None:
+        allocation_id(id)
+    if owner is not None:
+        owner_name(owner)
+    ttl_ms(ttl)
+
+
+def parse_handle(data: object, pool: str) -> tuple[str, int | None]:
+    """The id and the fence that an allocation's dict names; a dict without a fence matches any.
+
+    Raises:
+        InvalidRequest: It is no such dict, or one of another pool.
+    """
+    text = shown(data)
+    if not isinstance(data, Mapping):
+        raise InvalidRequest(f"allocation_data: {text} is not an allocation's dict", field="allocation_data")
+    known = cast("Mapping[Any, object]", data)
+    if "allocation_id" not in known:
+        raise InvalidRequest(f"allocation_data: {text} has no allocation_id", field="allocation_data")
+    if known.get("pool", pool) != pool:
+        raise InvalidRequest(f"allocation_data: it is of pool {shown(known['pool'])}, not of {pool}", field="pool")
+    return allocation_id(known["allocation_id"]), fence(_integer(known.get("fence"))) or None
+
+
+def _integer(value: object) -> object:
+    """The integer that a text of digits writes; anything else as it is, for the check that follows."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(AMOUNT_MAX)):
+        return int(value)
+    return value
+
+
+def parse_age(max_age_hours: object) -> timedelta:
+    """The age that `cleanup_expired_allocations` is given, in hours; at least what the ledger can count."""
+    most = AGE_MAX_S / 3600
+    if isinstance(max_age_hours, (int, float)) and not isinstance(max_age_hours, bool) and 0 <= max_age_hours <= most:
+        return max(AGE_MIN, timedelta(hours=max_age_hours))
+    raise InvalidRequest(
+        f"max_age_hours: {shown(max_age_hours)} is not a number of hours from 0 to {most:.0f}", field="max_age_hours"
+    )
+
+
+def refusal(request: Resources, denial: Denial) -> str:
+    """The original's message: what was requested, and what is available of each resource that was short."""
+    requested = ", ".join(f"{name}={_text(name, amount)}" for name, amount in request.items())
+    available = ", ".join(
+        f"{short.resource}={_text(short.resource, short.available)} of {_text(short.resource, short.capacity)}"
+        for short in denial.shortages
+    )
+    reason = _REASONS.get(denial.code, "")
+    return f"Insufficient resources available. Requested: {requested}. Available: {available}{reason}"
+
+
+def allocation_dict(allocation: Allocation) -> dict[str, str]:
+    """An allocation as the original's dict, with `fence` and `pool` added.
+
+    `cpu` and `memory` are there in any case, because the original's callers print them.  The keys that are no
+    resources come last, so that no resource of an allocation that was made otherwise can pose as one.
+    """
+    held = {"cpu": 0, "memory": 0, **allocation.resources}
+    return {
+        **{name: _text(name, amount) for name, amount in held.items()},
+        "allocation_id": allocation.id,
+        "allocated_at": allocation.granted_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "fence": str(allocation.fence),
+        "pool": allocation.pool,
+    }
+
+
+def usage_dict(usage: Usage) -> dict[str, float]:
+    """A reading of the pool as the original's dict."""
+    cpu = usage.resources.get("cpu", _NOTHING)
+    memory = usage.resources.get("memory", _NOTHING)
+    return {
+        "total_cpu": cores(cpu.capacity),
+        "allocated_cpu": cores(cpu.allocated),
+        "available_cpu": cores(cpu.available),
+        "cpu_utilization": cpu.utilization,
+        "total_memory_mb": mebibytes(memory.capacity),
+        "allocated_memory_mb": mebibytes(memory.allocated),
+        "available_memory_mb": mebibytes(memory.available),
+        "memory_utilization": memory.utilization,
+        "active_allocations": usage.allocations,
+    }
+
+
+def totals_of(pool: Pool) -> Resources:
+    """What the pool has of the two resources that the constructor names."""
+    return Resources.of({name: pool.capacity.get(name, 0) for name in ("cpu", "memory")})
+
+
+def cores(millicores: int) -> float:
+    """Cores; exact to the millicore."""
+    return millicores / 1000
+
+
+def mebibytes(amount: int) -> float:
+    """Bytes in MiB, an int where whole."""
+    whole, rest = divmod(amount, _MEBIBYTE)
+    return amount / _MEBIBYTE if rest else whole
+
+
+def _text(resource: str, amount: int) -> str:
+    """An amount as the original wrote it: cores, mebibytes; canonical for everything else."""
+    if resource == "cpu":
+        return format_cores(amount)
+    return format_mebibytes(amount) if resource == "memory" else format_amount(resource, amount)

@@ -1,0 +1,170 @@
+#!lua
+--[[
+configure -- Create a pool where there is none, or change the one that is there.
+
+`create` never changes an existing pool.  `change` merges the resources named; one that is in use cannot be removed;
+lowering below what is allocated marks it overcommitted, unless `strict`.  `upgrade` raises `schema` to what this
+version writes.  `offline` holds back new grants for a repair, `online` lets them through again.
+
+KEYS    pool         hash    the pool's account
+        ended        zset    call id -> ended_ms
+        events       stream
+ARGV    now_ms       int     0: the server's clock
+        epoch        text    the only pool meant, '' any; for `create` the new pool's
+        items        list    of one (call, repeated, mode, generation, strict, whole_units, R, (resource, capacity)*R,
+                             M, resource*M to remove); generation 0: any; whole_units '-': as they are
+Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
+        | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
+        | {"not_counted", resource} (removed or whole, and not there)
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"deleting"}
+Writes  pool, ended, events
+Cost    O(R)
+]]
+--@include args
+--@include clock
+--@include account
+--@include tombstones
+--@include journal
+
+local pool, ended, events = KEYS[1], KEYS[2], KEYS[3]
+local now_ms, epoch = ARGV[1], ARGV[2]
+local SUFFIX = '.capacity'
+
+-- Read --------------------------------------------------------------------------------------------
+local now = clock.read(now_ms)
+args.from(3)
+local call, repeated, mode = args.text('call'), args.int('repeated'), args.text('mode')
+local generation, strict, whole_units = args.int('generation'), args.int('strict') == 1, args.text('whole_units')
+local names, capacities = args.amounts(schema.RESOURCES_MAX)
+local removed = {}
+for i = 1, args.bounded('removed', schema.RESOURCES_MAX) do removed[i] = args.text('resource') end
+args.finish(3, 0)
+
+local function pool_as(word)
+  local reply = {word}
+  for i, value in ipairs(redis.call('HGETALL', pool)) do reply[i + 1] = value end
+  return reply
+end
+
+-- Decide ------------------------------------------------------------------------------------------
+local sets, drops = {}, {}
+
+local function set(field, value)
+  sets[#sets + 1] = field
+  sets[#sets + 1] = value
+end
+
+-- The resources that the pool will count, or a refusal.
+local function merge(fields)
+  local counted, n = {}, 0
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], -9) == SUFFIX then counted[string.sub(fields[i], 1, -10)] = true end
+  end
+  for _, name in ipairs(removed) do
+    if not counted[name] then return nil, {'not_counted', name} end
+    local allocated = account.amount(redis.call('HGET', pool, name .. '.allocated') or 0, name .. '.allocated')
+    if allocated > 0 then return nil, {'in_use', name, allocated} end
+    counted[name] = nil
+    drops[#drops + 1] = name .. SUFFIX
+    drops[#drops + 1] = name .. '.allocated'
+  end
+  for _, name in ipairs(names) do
+    local allocated = account.amount(redis.call('HGET', pool, name .. '.allocated') or 0, name .. '.allocated')
+    if strict and capacities[name] < allocated then return nil, {'in_use', name, allocated} end
+    if not counted[name] then set(name .. '.allocated', 0) end
+    set(name .. SUFFIX, capacities[name])
+    counted[name] = true
+  end
+  for _ in pairs(counted) do n = n + 1 end
+  if n == 0 then return nil, {'no_resources'} end
+  if n > schema.RESOURCES_MAX then return nil, {'too_many'} end
+  return counted, nil
+end
+
+-- Whole units are named among the resources that are counted.
+local function constrain(counted)
+  if whole_units == '-' then
+    local kept = {}
+    for name in string.gmatch(redis.call('HGET', pool, 'whole_units') or '', '%S+') do
+      if counted[name] then kept[#kept + 1] = name end
+    end
+    whole_units = table.concat(kept, ' ')
+  end
+  for name in string.gmatch(whole_units, '%S+') do
+    if not counted[name] then return {'not_counted', name} end
+  end
+  if whole_units == '' then
+    drops[#drops + 1] = 'whole_units'
+  else
+    set('whole_units', whole_units)
+  end
+  return nil
+end
+
+local function shape(fields)
+  local counted, refusal = merge(fields)
+  return refusal or constrain(counted)
+end
+
+local function create()
+  local refusal = shape({})
+  if refusal then return refusal end
+  local time = redis.call('TIME')
+  set('epoch', epoch)
+  set('generation', 1)
+  -- Microseconds of the server's clock: a pool that is made again repeats no fence.
+  set('revision', time[1] * 1000000 + time[2])
+  set('schema', schema.VERSION)
+  set('created_ms', now)
+  return {'created'}
+end
+
+local function change()
+  local known = tonumber(redis.call('HGET', pool, 'generation'))
+  if generation ~= 0 and generation ~= known then return {'generation', known} end
+  if mode == 'change' then
+    local refusal = shape(redis.call('HGETALL', pool))
+    if refusal then return refusal end
+  elseif mode == 'upgrade' then
+    set('schema', math.max(schema.VERSION, tonumber(redis.call('HGET', pool, 'schema'))))
+  elseif mode == 'offline' then
+    set('state', 'offline')
+  elseif mode == 'online' then
+    drops[#drops + 1] = 'state'
+  else
+    error({err = 'CONTRACT unknown mode'})
+  end
+  set('generation', known + 1)
+  set('revision', account.revision + 1)
+  return {'configured'}
+end
+
+local function settle()
+  local refused = account.open(pool, mode == 'create' and '' or epoch, {})
+  if refused == 'unknown_pool' and mode == 'create' then
+    -- A copy of a call that made a pool which was deleted since must not make another.
+    return tombstones.find(ended, call) and {'unknown_pool'} or create()
+  end
+  if refused then return {refused} end
+  if account.state == 'deleting' then return {'deleting'} end
+  if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == epoch and 'created' or 'exists') end
+  if tombstones.find(ended, call) then return pool_as('configured') end
+  return change()
+end
+
+local reply = settle()
+local changed = #sets > 0 and (reply[1] == 'created' or reply[1] == 'configured')
+if changed or repeated == 1 then tombstones.add(call) end
+tombstones.prepare(ended, now)
+
+-- Apply -------------------------------------------------------------------------------------------
+if changed then
+  redis.call('HSET', pool, unpack(sets))
+  if #drops > 0 then redis.call('HDEL', pool, unpack(drops)) end
+  journal.add(reply[1] == 'created' and 'created' or 'configured', nil, nil, mode)
+  reply = pool_as(reply[1])
+  redis.call('PERSIST', ended)
+end
+tombstones.save(ended, now)
+journal.save(events)
+return {reply}

@@ -1,0 +1,74 @@
+#!lua flags=allow-oom
+--[[
+delete -- End a pool: refused while anything is live, unless forced.
+
+A forced deletion ends at most RECLAIM_BATCH_MAX allocations a call; from the first on the pool grants nothing more, so
+it gets done.  What was said of ended calls stays for as long as a copy of one may travel.
+
+KEYS    pool         hash    the pool's account
+        deadlines    zset    id -> deadline_ms
+        pinned       zset    id -> granted_ms
+        ended        zset    call id -> ended_ms
+        events       stream
+ARGV    now_ms       int     0: the server's clock
+        epoch        text    the only pool meant, '' any
+        items        list    of one (call, repeated, force)
+Reply   per item {"deleted"} | {"deleting", left} | {"in_use", live} | {"absent"} | {"other_epoch"} | {"schema"}
+Writes  everything of the pool
+Cost    O(200 * (R + log N))
+]]
+--@include args
+--@include clock
+--@include endings
+
+local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms, epoch = ARGV[1], ARGV[2]
+
+-- Read --------------------------------------------------------------------------------------------
+local now = clock.read(now_ms)
+args.from(3)
+local call, repeated, force = args.text('call'), args.int('repeated'), args.int('force') == 1
+args.finish(5, 0)
+
+local refused = account.open(pool, epoch, {})
+if tombstones.find(ended, call) then return {{'deleted'}} end
+if refused == 'unknown_pool' then return {{'absent'}} end
+if refused then return {{refused}} end
+
+local live = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
+if live > 0 and not force and account.state ~= 'deleting' then
+  if repeated == 1 then redis.call('ZADD', ended, now, call) end
+  return {{'in_use', live}}
+end
+
+-- Decide ------------------------------------------------------------------------------------------
+local room = schema.RECLAIM_BATCH_MAX
+for _, index in ipairs({deadlines, pinned}) do
+  for _, id in ipairs(redis.call('ZRANGE', index, 0, room - 1)) do
+    local key = records.key(pool, id)
+    local record = records.read(key)
+    -- Broken ones go as well: nothing will be left for them to contradict.
+    if not (record and endings.plan(id, key, record, 'deleted', 'pool deleted')) then
+      endings.planned[#endings.planned + 1] = {id, key, record or {}}
+    end
+    room = room - 1
+  end
+  if room <= 0 then break end
+end
+local left = live - #endings.planned
+tombstones.prepare(ended, now)
+
+-- Apply -------------------------------------------------------------------------------------------
+tombstones.save(ended, now)
+if left > 0 then
+  account.save()
+  redis.call('HSET', pool, 'state', 'deleting')
+  endings.save(deadlines, pinned)
+  journal.save(events)
+  return {{'deleting', left}}
+end
+redis.call('ZADD', ended, now, call)
+redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS)
+endings.save(deadlines, pinned)
+redis.call('UNLINK', pool, events)
+return {{'deleted'}}

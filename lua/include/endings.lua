@@ -1,0 +1,62 @@
+--@include account
+--@include records
+--@include tombstones
+--@include journal
+-- endings: allocations that end in this call, for whatever reason.  What a record says it took is what comes back.
+-- `plan` reads and decides, `save` writes.  `survives[key]` says that the id is granted anew in this very call, so that
+-- neither its key nor its place in that index may vanish in between (a slot may be migrating).
+local endings = {planned = {}, survives = {}}
+
+-- False where record and counters contradict each other.
+function endings.plan(id, key, record, kind, reason)
+  account.load(record.names)
+  if record.broken or not account.covers(record.names, record.amounts) then return false end
+  for _, name in ipairs(record.names) do account.charge(name, -record.amounts[name]) end
+  account.bump()
+  tombstones.add(record.call)
+  journal.add(kind, id, record, reason)
+  endings.planned[#endings.planned + 1] = {id, key, record}
+  return true
+end
+
+-- The same for a record that the caller named: it hears of the contradiction.
+function endings.plan_named(id, key, record, kind, reason)
+  if not endings.plan(id, key, record, kind, reason) then
+    error({err = 'INVARIANT ' .. key .. ' took more than its account has allocated'})
+  end
+end
+
+-- The same for a bystander: broken data never fails the caller.  It leaves the index, its charge stays for the audit.
+function endings.plan_due(id, key, record)
+  if record and endings.plan(id, key, record, 'reclaimed', 'deadline') then return true end
+  local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
+  account.bump()
+  journal.add('broken', id, nil, what)
+  endings.planned[#endings.planned + 1] = {id, nil, record or {}}
+  return false
+end
+
+-- The fields that an ended record had and the new one of the same key has not.
+local function stale_fields(ended, survivor)
+  local kept, stale = {}, {}
+  local new, old = records.flat(survivor, {}), records.flat(ended, {})
+  for i = 1, #new, 2 do kept[new[i]] = true end
+  for i = 1, #old, 2 do
+    if not kept[old[i]] then stale[#stale + 1] = old[i] end
+  end
+  return stale
+end
+
+function endings.save(deadlines, pinned)
+  for _, ending in ipairs(endings.planned) do
+    local id, key, survivor = ending[1], ending[2], ending[2] and endings.survives[ending[2]]
+    if survivor then
+      local stale = stale_fields(ending[3], survivor)
+      if #stale > 0 then redis.call('HDEL', key, unpack(stale)) end
+    elseif key then
+      redis.call('UNLINK', key)
+    end
+    if not (survivor and survivor.deadline_ms) then redis.call('ZREM', deadlines, id) end
+    if not survivor or survivor.deadline_ms then redis.call('ZREM', pinned, id) end
+  end
+end

@@ -1,0 +1,85 @@
+-- records: an allocation's hash, to and from a table
+-- {call, owner, fence, granted_ms, ttl_ms, deadline_ms, names, amounts, meta}; pinned ones have neither ttl_ms nor
+-- deadline_ms.
+local records = {}
+
+-- Every record of a pool is `<base>allocation:<id>` where the account is `<base>pool`: the one derivation of a key.
+function records.key(pool, id)
+  return string.sub(pool, 1, -5) .. 'allocation:' .. id
+end
+
+function records.id(pool, key)
+  return string.sub(key, #pool + 8)
+end
+
+-- nil where there is none.  `broken` says what is wrong with one that cannot be read; a key that is being migrated to
+-- another node is no such thing, and its error goes to the caller before anything was written.
+function records.read(key)
+  local flat = redis.pcall('HGETALL', key)
+  if flat.err then
+    if string.sub(flat.err, 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', names = {}, amounts = {}} end
+    error(flat)
+  end
+  if #flat == 0 then return nil end
+  return records.parse(flat)
+end
+
+function records.parse(flat)
+  local record, names, amounts, meta = {}, {}, {}, {}
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if string.sub(field, -10) == '.allocated' then
+      local name, amount = string.sub(field, 1, -11), tonumber(value)
+      if not (amount and amount >= 0 and amount <= schema.AMOUNT_MAX and amount % 1 == 0) then
+        record.broken = field .. ' is no amount'
+        amount = 0
+      end
+      names[#names + 1], amounts[name] = name, amount
+    elseif string.sub(field, 1, 5) == 'meta.' then
+      meta[#meta + 1], meta[#meta + 2] = field, value
+    else
+      record[field] = value
+    end
+  end
+  for _, field in ipairs({'fence', 'granted_ms'}) do
+    record[field] = tonumber(record[field])
+    if not record[field] then record.broken = field .. ' is no number' end
+  end
+  record.ttl_ms, record.deadline_ms = tonumber(record.ttl_ms), tonumber(record.deadline_ms)
+  record.call, record.owner = record.call or '', record.owner or ''
+  record.names, record.amounts, record.meta = names, amounts, meta
+  return record
+end
+
+-- The record of an item that the caller named: broken data there is the caller's to hear of.
+function records.named(key)
+  local record = records.read(key)
+  if record and record.broken then error({err = 'INVARIANT ' .. key .. ' ' .. record.broken}) end
+  return record
+end
+
+-- The fields as they are stored and replied.
+function records.flat(record, into)
+  local n = #into
+  for _, name in ipairs(record.names) do
+    into[n + 1], into[n + 2] = name .. '.allocated', record.amounts[name]
+    n = n + 2
+  end
+  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
+  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
+  n = n + 8
+  if record.deadline_ms then
+    into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms
+    n = n + 4
+  end
+  for i = 1, #record.meta do into[n + i] = record.meta[i] end
+  return into
+end
+
+function records.same_amounts(record, names, amounts)
+  if #record.names ~= #names then return false end
+  for _, name in ipairs(names) do
+    if record.amounts[name] ~= amounts[name] then return false end
+  end
+  return true
+end

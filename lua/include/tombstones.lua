@@ -1,0 +1,38 @@
+-- tombstones: the ids of calls whose story is over, so that a copy still travelling can change nothing.
+-- Kept for ENDED_KEEP_MS; at most ENDED_MAX; each call that adds some forgets at most ENDED_TRIM old ones for each.
+local tombstones = {calls = {}, old = {}}
+
+-- When the call ended, or nil.
+function tombstones.find(key, call)
+  local ended_ms = redis.call('ZSCORE', key, call)
+  return ended_ms and tonumber(ended_ms) or nil
+end
+
+function tombstones.add(call)
+  if call ~= '' then tombstones.calls[#tombstones.calls + 1] = call end
+end
+
+-- The last reading before the writes: which ones are to be forgotten, and whether for want of room rather than of age.
+function tombstones.prepare(key, now, at_least)
+  local adding = #tombstones.calls
+  local count = math.max(adding, at_least or 0)
+  if count == 0 then return end
+  local excess = redis.call('ZCARD', key) + adding - schema.ENDED_MAX
+  local oldest = redis.call('ZRANGE', key, 0, schema.ENDED_TRIM * count - 1, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    local expired = tonumber(oldest[i + 1]) <= now - schema.ENDED_KEEP_MS
+    if not expired and excess <= #tombstones.old then break end
+    tombstones.old[#tombstones.old + 1] = oldest[i]
+    if not expired then tombstones.cut_short = true end
+  end
+end
+
+function tombstones.save(key, now)
+  local members = {}
+  for _, call in ipairs(tombstones.calls) do
+    members[#members + 1] = now
+    members[#members + 1] = call
+  end
+  if #members > 0 then redis.call('ZADD', key, unpack(members)) end
+  if #tombstones.old > 0 then redis.call('ZREM', key, unpack(tombstones.old)) end
+end

@@ -1,0 +1,67 @@
+#!lua flags=allow-oom
+--[[
+reclaim -- Take back allocations past their deadline, and pinned ones by age.
+
+Decided on what the indexes say now, in the script that acts: a lease renewed a moment ago is not taken.  Also forgets
+ended calls that are old enough.
+
+KEYS    pool         hash    the pool's account
+        deadlines    zset    id -> deadline_ms
+        pinned       zset    id -> granted_ms
+        ended        zset    call id -> ended_ms
+        events       stream
+ARGV    now_ms       int     0: the server's clock
+        epoch        text    the only pool meant, '' any
+        limit        int     1 to RECLAIM_BATCH_MAX
+        age_ms       int     pinned ones granted at least so long ago go too; 0: none of them
+Reply   {"reclaimed", more, id, ...}; more 1: the limit was reached
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Writes  pool, records, deadlines, pinned, ended, events
+Cost    O(limit * (R + log N))
+]]
+--@include args
+--@include clock
+--@include endings
+
+local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms, epoch = ARGV[1], ARGV[2]
+
+-- Read --------------------------------------------------------------------------------------------
+local now = clock.read(now_ms)
+args.from(3)
+local limit, age_ms = args.bounded('limit', schema.RECLAIM_BATCH_MAX), args.int('age_ms')
+args.finish(5, 0)
+if limit < 1 then error({err = 'CONTRACT limit is below 1'}) end
+
+local refused = account.open(pool, epoch, {})
+if refused then return {refused} end
+
+-- Decide ------------------------------------------------------------------------------------------
+local reply = {'reclaimed', 0}
+
+local function take(index, until_ms, kind_of)
+  local room = limit - (#reply - 2)
+  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', until_ms, 'LIMIT', 0, room + 1)
+  if #ids > room then reply[2] = 1 end
+  for i = 1, math.min(#ids, room) do
+    local key = records.key(pool, ids[i])
+    kind_of(ids[i], key, records.read(key))
+    reply[#reply + 1] = ids[i]
+  end
+end
+
+take(deadlines, now, endings.plan_due)
+if age_ms > 0 then
+  take(pinned, now - age_ms, function(id, key, record)
+    -- The same as past a deadline, but for the reason.
+    if not (record and endings.plan(id, key, record, 'reclaimed', 'age')) then endings.plan_due(id, key, record) end
+  end)
+end
+tombstones.prepare(ended, now, limit)
+
+-- Apply -------------------------------------------------------------------------------------------
+tombstones.save(ended, now)
+account.save()
+endings.save(deadlines, pinned)
+journal.save(events)
+return reply

@@ -1,0 +1,83 @@
+#!lua flags=allow-oom
+--[[
+release -- Give back what allocations took, once.
+
+The amounts come from the record, never from the caller.  A repeated call is answered as the first time; the call that
+granted the allocation ends with it, so that a late copy of that one grants nothing.
+
+KEYS    pool         hash    the pool's account
+        deadlines    zset    id -> deadline_ms
+        pinned       zset    id -> granted_ms
+        ended        zset    call id -> ended_ms
+        events       stream
+        records      keys    one for each item
+ARGV    now_ms       int     0: the server's clock
+        epoch        text    the only pool meant, '' any
+        reason       text    for the event
+        items        list    of (call, repeated, fence); fence 0: any
+Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"}
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Writes  pool, records, deadlines, pinned, ended, events
+Cost    O(I * (R + log N)): I items, R resources, N live
+]]
+--@include args
+--@include clock
+--@include endings
+
+local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms, epoch, reason = ARGV[1], ARGV[2], ARGV[3]
+local FIXED = 5
+
+-- Read --------------------------------------------------------------------------------------------
+local now = clock.read(now_ms)
+local items, live, named = {}, {}, {}
+
+args.from(4)
+while args.more() do
+  local i = #items + 1
+  items[i] = {key = args.record(FIXED, i), call = args.text('call'), repeated = args.int('repeated')}
+  items[i].fence = args.int('fence')
+end
+args.finish(FIXED, #items)
+if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+
+local refused = account.open(pool, epoch, named)
+if not refused then
+  for _, item in ipairs(items) do
+    if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
+  end
+end
+
+-- Decide ------------------------------------------------------------------------------------------
+local function settle(item)
+  if refused then return {refused} end
+  local ended_ms = tombstones.find(ended, item.call)
+  if ended_ms then
+    -- A repeat that found nothing left this mark, so that it is not told "released" when it comes again.
+    return tombstones.find(ended, item.call .. ':unknown') and {'unknown'} or {'released', ended_ms}
+  end
+  local record = live[item.key]
+  if not record then
+    if item.repeated == 1 then
+      tombstones.add(item.call)
+      tombstones.add(item.call .. ':unknown')
+    end
+    return {'unknown'}
+  end
+  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  endings.plan_named(records.id(pool, item.key), item.key, record, 'released', reason)
+  tombstones.add(item.call)
+  live[item.key] = false
+  return {'released', now}
+end
+
+local replies = {}
+for i, item in ipairs(items) do replies[i] = settle(item) end
+tombstones.prepare(ended, now)
+
+-- Apply -------------------------------------------------------------------------------------------
+tombstones.save(ended, now)
+account.save()
+endings.save(deadlines, pinned)
+journal.save(events)
+return replies

@@ -1,0 +1,112 @@
+#!lua flags=allow-oom
+--[[
+renew -- Extend leases; never shorten one unless asked.
+
+A lease past its deadline that nobody reclaimed yet is renewed: nobody had been given its room.  Renewals are no
+events and leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy
+cannot shorten again.
+
+KEYS    pool         hash    the pool's account
+        deadlines    zset    id -> deadline_ms
+        pinned       zset    id -> granted_ms
+        ended        zset    call id -> ended_ms
+        events       stream
+        records      keys    one for each item
+ARGV    now_ms       int     0: the server's clock
+        epoch        text    the only pool meant, '' any
+        items        list    of (call, repeated, fence, ttl_ms, shorten); fence 0: any; ttl_ms 0: the record's
+Reply   per item {"renewed", fence, deadline_ms} (0: pinned) | {"fenced", fence} | {"unknown"}
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Writes  records, deadlines; when one is shortened also pool, pinned, ended, events
+Cost    O(I * log N): I items, N live
+]]
+--@include args
+--@include clock
+--@include account
+--@include records
+--@include tombstones
+--@include journal
+
+local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now_ms, epoch = ARGV[1], ARGV[2]
+local FIXED = 5
+
+-- Read --------------------------------------------------------------------------------------------
+local now = clock.read(now_ms)
+local items, live = {}, {}
+
+args.from(3)
+while args.more() do
+  local i = #items + 1
+  local item = {key = args.record(FIXED, i), call = args.text('call'), repeated = args.int('repeated')}
+  item.fence, item.ttl_ms, item.shorten = args.int('fence'), args.int('ttl_ms'), args.int('shorten') == 1
+  items[i] = item
+end
+args.finish(FIXED, #items)
+if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+
+local function read(key)
+  local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms')
+  if not fields[1] then
+    if redis.call('EXISTS', key) == 1 then error({err = 'INVARIANT ' .. key .. ' has no fence'}) end
+    return false
+  end
+  return {key = key, fence = tonumber(fields[1]), ttl_ms = tonumber(fields[2]), deadline_ms = tonumber(fields[3])}
+end
+
+local refused = account.open(pool, epoch, {})
+
+-- Decide ------------------------------------------------------------------------------------------
+local writes = {}
+
+local function shorten(item, record, deadline_ms)
+  if tombstones.find(ended, item.call) then return end
+  -- Read whole, for the event; what was pinned becomes a lease.
+  record.whole, record.unpinned = records.named(item.key), record.unpinned or not record.deadline_ms
+  record.ttl_ms = record.ttl_ms or item.ttl_ms
+  record.deadline_ms = deadline_ms
+  tombstones.add(item.call)
+  account.bump()
+end
+
+local function settle(item)
+  if refused then return {refused} end
+  local record = live[item.key]
+  if record == nil then
+    record = read(item.key)
+    live[item.key] = record
+  end
+  if not record then return {'unknown'} end
+  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  local ttl_ms = item.ttl_ms > 0 and item.ttl_ms or record.ttl_ms
+  local deadline_ms = ttl_ms and now + ttl_ms
+  if record.deadline_ms and deadline_ms >= record.deadline_ms then
+    record.deadline_ms = deadline_ms
+  elseif item.shorten and deadline_ms then
+    shorten(item, record, deadline_ms)
+  end
+  if not record.planned then writes[#writes + 1] = record end
+  record.planned = true
+  return {'renewed', record.fence, record.deadline_ms or 0}
+end
+
+local replies, index = {}, {}
+for i, item in ipairs(items) do replies[i] = settle(item) end
+tombstones.prepare(ended, now)
+
+-- Apply -------------------------------------------------------------------------------------------
+for _, record in ipairs(writes) do
+  if record.deadline_ms then
+    redis.call('HSET', record.key, 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms)
+    index[#index + 1], index[#index + 2] = record.deadline_ms, records.id(pool, record.key)
+  end
+end
+if #index > 0 then redis.call('ZADD', deadlines, unpack(index)) end
+for _, record in ipairs(writes) do
+  if record.unpinned then redis.call('ZREM', pinned, records.id(pool, record.key)) end
+  if record.whole then journal.add('renewed', records.id(pool, record.key), record.whole, 'shortened') end
+end
+tombstones.save(ended, now)
+if not refused then account.save() end
+journal.save(events)
+return replies

@@ -1,0 +1,57 @@
+"""Fixtures for all tests: real servers, one per engine and session, emptied between tests and audited after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from allocator import Allocator
+from tests.support.servers import Engine, Server, SessionServers, engines, session_servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[SessionServers]:
+    """The engines of this machine, started when first asked for."""
+    with session_servers() as started:
+        yield started
+
+
+@pytest.fixture(params=engines(), ids=str)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn."""
+    engine: Engine = request.param
+    return engine
+
+
+@pytest.fixture
+def server(engine: Engine, servers: SessionServers, audit_all: Callable[[str], None]) -> Iterator[Server]:
+    """An empty server of each engine; whatever pools are left on it at the end must be clean."""
+    server = servers.get(engine)
+    server.flush()
+    yield server
+    audit_all(server.url)
+
+
+@pytest.fixture
+def one_server(servers: SessionServers, audit_all: Callable[[str], None]) -> Iterator[Server]:
+    """An empty server of the newest engine, for tests that do not depend on which."""
+    server = servers.get(engines()[0])
+    server.flush()
+    yield server
+    audit_all(server.url)
+
+
+@pytest.fixture
+def audit_all(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Audit every pool of a store; a test that leaves broken data behind on purpose is marked `breaks_data`."""
+
+    def audit(url: str) -> None:
+        if request.node.get_closest_marker("breaks_data"):
+            return
+        with Allocator.from_url(url) as allocator:
+            for pool in allocator.pools():
+                report = allocator.audit(pool=pool)
+                assert report, f"pool {pool}: {report}"
+
+    return audit
