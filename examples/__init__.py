@@ -1,0 +1,1 @@
+"""Programs that show the library at work; `python -m examples.run_all` runs them all."""

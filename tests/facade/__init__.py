@@ -1,0 +1,1 @@
+"""The original API, on the in-process store and on real servers."""
