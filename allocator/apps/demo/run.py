@@ -1,0 +1,278 @@
+"""One run, from the empty pool to the verdict; everything that it started is gone when it returns, or raises.
+
+The parent's part in the game is small: it answers the replicas, watches, and kills one of them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import secrets
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from allocator import Allocator, Resources, redact_url
+from allocator.apps.demo.cluster import Cluster, Phase, Status
+from allocator.apps.demo.controller import Plan
+from allocator.apps.demo.fleet import Fleet, Replica
+from allocator.apps.demo.lab_requests import LabRequest
+from allocator.apps.demo.report import Summary
+from allocator.apps.demo.watch import Seen, Watcher
+from allocator.testing import PrivateServer
+
+__all__ = ["Frame", "Settings", "View", "run"]
+
+STEP_S: Final = 0.1
+"""Seconds between two looks at the run, and two pictures of it."""
+
+FIRST_S: Final = 2.0
+"""Seconds that the first call may take: a server that is not there should be reported soon."""
+
+KILL_AFTER: Final = 1 / 3
+"""The part of the labs that has ended when a replica is killed: the pool is full then, and much is still to be done."""
+
+KILL_AT_LEAST: Final = 2
+"""Labs that the victim has in hand, while there is still much to be done: else there would be little to see."""
+
+STALL_S: Final = 30.0
+"""Seconds without change, beyond the longest lab and the longest wait for the next, before a run is broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to run, and how."""
+
+    labs: Sequence[LabRequest]
+    capacity: Resources
+    speed: float
+    url: str | None = None
+    replicas: int = 4
+    ttl_s: float = 1.5
+    seed: int = 1
+    failing: float = 0.03
+    kill: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What there is to be seen at one instant."""
+
+    elapsed_s: float
+    cluster: Cluster
+    replicas: Sequence[Replica]
+    seen: Seen
+    to_come: int
+    """Labs that nobody has asked for yet."""
+
+    def phases(self) -> Counter[Phase]:
+        """How many labs are in each phase, without those that are still to come."""
+        phases = self.cluster.phases()
+        phases[Phase.PENDING] = max(0, phases[Phase.PENDING] - self.to_come)
+        return phases
+
+
+class View(Protocol):
+    """Where a run is shown."""
+
+    def show(self, frame: Frame) -> None:
+        """Show how things stand."""
+        ...
+
+    def note(self, elapsed_s: float, text: str) -> None:
+        """Tell of something that happened once."""
+        ...
+
+
+@dataclass(slots=True)
+class _Kill:
+    """The replica that was killed, and what becomes of the labs that it had in hand."""
+
+    name: str
+    at_s: float
+    fences: dict[int, int]
+    taken_over: set[int] = field(default_factory=set[int])
+    taken_over_s: float | None = None
+
+    def follow(self, cluster: Cluster, elapsed_s: float) -> bool:
+        """See which of its labs were begun anew; True when the last one was, just now."""
+        if self.taken_over_s is not None:
+            return False
+        statuses = cluster.snapshot()
+        self.taken_over = {index for index, fence in self.fences.items() if statuses[index].fence > fence}
+        if len(self.taken_over) < len(self.fences):
+            return False
+        self.taken_over_s = elapsed_s
+        return True
+
+
+def run(settings: Settings, view: View) -> Summary:
+    """Run the labs and say what came of it.
+
+    Raises:
+        AllocatorError: The ledger could not be reached at the start, or at the end.
+    """
+    with contextlib.ExitStack() as stack:
+        url = settings.url or stack.enter_context(PrivateServer()).url
+        name = f"demo-{secrets.token_hex(4)}"
+        allocator = stack.enter_context(_pool(url, name, settings.capacity))
+        cluster = Cluster(len(settings.labs))
+        plan = Plan(settings.labs, settings.ttl_s, settings.speed, settings.seed, settings.failing)
+        watcher = Watcher(allocator)
+        stack.callback(watcher.stop)
+        fleet = stack.enter_context(Fleet(cluster, plan, url=url, pool=name, replicas=settings.replicas))
+        watcher.start()
+        game = _Game(settings, cluster, fleet, view, watcher.seen, sorted(lab.arrives for lab in settings.labs))
+        where = redact_url(url) if settings.url else f"a server of its own, {url}"
+        view.note(0.0, f"pool {name} on {where}")
+        view.note(0.0, f"{settings.replicas} replicas, processes {', '.join(str(r.pid) for r in fleet.replicas)}")
+        problems = game.play()
+        seconds = fleet.elapsed_s
+        fleet.cut() if problems else fleet.join()
+        leaks = _leaks(allocator, settings.ttl_s)
+        watcher.stop()
+        audit = allocator.audit()
+    summary = Summary(labs=len(settings.labs), server=where, pool=name, seconds=round(seconds, 2), leaks=leaks)
+    summary.audit = audit.status
+    game.fill(summary)
+    summary.judge(problems + [f"{r.name} ended by itself: {r.complaint}" for r in fleet.replicas if r.failed])
+    return summary
+
+
+@contextlib.contextmanager
+def _pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
+    """A client and a pool of our own, which is deleted at the end whatever happens."""
+    with Allocator.from_url(url, deadline=FIRST_S) as first:
+        first.create_pool(pool, capacity)
+    with Allocator.from_url(url, pool=pool, owner="demo") as allocator:
+        try:
+            yield allocator
+        finally:
+            allocator.delete_pool(pool, force=True)
+
+
+@dataclass(slots=True)
+class _Game:
+    """The parent's part while the replicas work."""
+
+    settings: Settings
+    cluster: Cluster
+    fleet: Fleet
+    view: View
+    seen: Seen
+    arrivals: Sequence[float]
+    kill: _Kill | None = None
+
+    def play(self) -> list[str]:
+        """Show the run until every lab has ended, and kill one replica on the way.
+
+        Returns:
+            Why it was broken off; empty if it was not.
+        """
+        version, moved_s = 0, 0.0
+        patience_s = STALL_S + _longest_wait_s(self.settings, self.arrivals)
+        while not self.fleet.over:
+            time.sleep(STEP_S)
+            elapsed_s = self.fleet.elapsed_s
+            self._show(elapsed_s)
+            self._kill_one(elapsed_s)
+            if (now := self.cluster.version) != version:
+                version, moved_s = now, elapsed_s
+            if not self.fleet.alive:
+                return ["no replica is left"]
+            if elapsed_s - moved_s > patience_s:
+                return [f"nothing has moved for {patience_s:.0f} s"]
+        self._kill_one(self.fleet.elapsed_s)
+        return []
+
+    def _show(self, elapsed_s: float) -> None:
+        asked = bisect.bisect_right(self.arrivals, elapsed_s * self.settings.speed)
+        to_come = len(self.arrivals) - asked
+        self.view.show(Frame(elapsed_s, self.cluster, self.fleet.replicas, self.seen, to_come))
+
+    def _kill_one(self, elapsed_s: float) -> None:
+        """Kill a replica when its time has come, and follow what becomes of its labs."""
+        if self.kill is None:
+            if self.settings.kill and (kill := _kill(self.cluster, self.fleet)):
+                self.kill = kill
+                self.view.note(elapsed_s, f"{kill.name} was killed (SIGKILL) with {len(kill.fences)} labs in hand")
+        elif self.kill.follow(self.cluster, elapsed_s):
+            self.view.note(elapsed_s, f"all {len(self.kill.fences)} labs of {self.kill.name} were taken over")
+
+    def fill(self, summary: Summary) -> None:
+        """Take the numbers from the labs' statuses, the replicas' counters and what the watcher saw."""
+        summary.replicas, summary.speed = self.settings.replicas, round(self.settings.speed, 2)
+        summary.seed, summary.capacity = self.settings.seed, self.settings.capacity.text()
+        if self.kill:
+            summary.killed, summary.killed_labs = self.kill.name, len(self.kill.fences)
+            summary.killed_labs_taken_over = len(self.kill.taken_over)
+            if self.kill.taken_over_s is not None:
+                summary.taken_over_after_s = round(self.kill.taken_over_s - self.kill.at_s, 2)
+        _fill_labs(summary, self.cluster.snapshot())
+        counters = [replica.counters for replica in self.fleet.replicas]
+        summary.refusals = sum(counter.refused for counter in counters)
+        summary.conflicts = sum(counter.conflicts for counter in counters)
+        summary.leases_lost = sum(counter.lost for counter in counters)
+        summary.backend_errors = sum(counter.errors for counter in counters)
+        _fill_seen(summary, self.seen)
+
+
+def _kill(cluster: Cluster, fleet: Fleet) -> _Kill | None:
+    """Kill the replica that has most in hand, once a third of the labs has ended.  None: not yet, or no longer."""
+    phases = cluster.phases()
+    total = phases.total()
+    ended = phases[Phase.COMPLETED] + phases[Phase.FAILED]
+    alive = fleet.alive
+    if ended < total * KILL_AFTER or len(alive) < 2:
+        return None
+    victim = max(alive, key=lambda replica: len(cluster.in_hand(replica.name)))
+    in_hand = len(cluster.in_hand(victim.name))
+    if in_hand < (KILL_AT_LEAST if ended < total / 2 else 1):
+        return None
+    victim.kill()
+    statuses = cluster.snapshot()  # nothing of the victim can be written any more
+    fences = {index: statuses[index].fence for index in cluster.in_hand(victim.name)}
+    return _Kill(victim.name, fleet.elapsed_s, fences)
+
+
+def _longest_wait_s(settings: Settings, arrivals: Sequence[float]) -> float:
+    """Seconds for which a healthy run may stand still: the longest lab, after the longest gap between arrivals."""
+    gap = max(later - sooner for sooner, later in itertools.pairwise([0.0, *arrivals]))
+    return (max(lab.seconds for lab in settings.labs) + gap) / settings.speed
+
+
+def _leaks(allocator: Allocator, ttl_s: float) -> int:
+    """What is still charged once everything is over and every lease has had the time to lapse."""
+    ends = time.monotonic() + ttl_s + 1.0
+    while True:
+        allocator.reclaim()
+        usage = allocator.usage()
+        left = usage.allocations + sum(resource.allocated > 0 for resource in usage.resources.values())
+        if not left or time.monotonic() >= ends:
+            return left
+        time.sleep(STEP_S)
+
+
+def _fill_labs(summary: Summary, statuses: Sequence[Status]) -> None:
+    failed = [status for status in statuses if status.phase is Phase.FAILED]
+    summary.completed = sum(status.phase is Phase.COMPLETED for status in statuses)
+    summary.never_fit = sum(status.fence == 0 for status in failed)
+    summary.failed = len(failed) - summary.never_fit
+    summary.lost = sum(not status.phase.final for status in statuses)
+    summary.begun = sum(status.runs for status in statuses)
+    summary.begun_again = sum(max(0, status.runs - 1) for status in statuses)
+
+
+def _fill_seen(summary: Summary, seen: Seen) -> None:
+    summary.granted, summary.released = seen.events["granted"], seen.events["released"]
+    summary.reclaimed, summary.withdrawn = seen.events["reclaimed"], seen.events["withdrawn"]
+    summary.events_complete = not seen.events_missed
+    summary.peak_utilization = {name: round(peak, 1) for name, peak in sorted(seen.peak.items())}
+    summary.mean_utilization = {name: round(mean, 1) for name, mean in sorted(seen.mean().items())}
+    summary.readings, summary.over_allocations = seen.readings, len(seen.over_allocations)
+    summary.audits = seen.audits
+    if seen.drift and summary.audit == "clean":
+        summary.audit = f"drift while it ran: {seen.drift[0]}"
