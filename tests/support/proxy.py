@@ -99,8 +99,10 @@ class FaultProxy:
             if not self._refusing:
                 self.count("connections")
                 await connection.run()
+        except asyncio.CancelledError:
+            pass  # by `close`, and by nobody else
         finally:
-            await connection.reset()
+            connection.reset()
             self._connections.discard(connection)
             self._tasks.discard(task)
 
@@ -188,7 +190,7 @@ class FaultProxy:
 
     async def _reset_all(self) -> None:
         for connection in list(self._connections):
-            await connection.reset()
+            connection.reset()
 
     def resume(self) -> None:
         """Pass the replies that are being delayed without a time."""
@@ -215,7 +217,7 @@ class FaultProxy:
                     pass
             return reply
         finally:
-            writer.close()
+            writer.transport.abort()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the proxy's loop, from another thread."""
@@ -305,22 +307,21 @@ class _Connection:
         except OSError:
             return
         pumps = [asyncio.create_task(self._pass_requests(writer)), asyncio.create_task(self._pass_replies(reader))]
+        for pump in pumps:
+            pump.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # an end is no news
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            writer.transport.abort()  # without awaiting: `close` may cancel us at any moment
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            writer.close()
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """End the client's connection with a RST, whatever is still unsent."""
         with contextlib.suppress(OSError):
             plain: socket.socket = self._writer.get_extra_info("socket")
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
 
     async def _pass_requests(self, upstream: asyncio.StreamWriter) -> None:
         while True:
@@ -333,9 +334,9 @@ class _Connection:
             if fault in (Fault.HOLD, Fault.HOLD_RESET, Fault.DUPLICATE):
                 self._proxy.keep(self._introduction, request)
             if armed and fault in (Fault.RESET_BEFORE, Fault.HOLD, Fault.HOLD_RESET):
+                self._proxy.fire(armed)  # noted before the client can see it
                 if fault is not Fault.HOLD:
-                    await self.reset()
-                self._proxy.fire(armed)
+                    self.reset()
                 continue
             self._awaited.append(armed)
             upstream.write(request)
@@ -346,12 +347,13 @@ class _Connection:
             reply = await read_frame(upstream)
             unasked = reply[:1] == b">" or not self._awaited
             armed = None if unasked else self._awaited.popleft()
-            if armed and armed.fault is Fault.RESET_AFTER:
-                await self.reset()
+            fault = armed.fault if armed else None
             if armed:
                 self._proxy.fire(armed)
-            if armed and armed.fault is Fault.DELAY:
+            if armed and fault is Fault.DELAY:
                 await self._proxy.pass_time(armed.delay_s)
-            if not armed or armed.fault in (Fault.DELAY, Fault.DUPLICATE):
+            if fault is Fault.RESET_AFTER:
+                self.reset()
+            elif fault is not Fault.SWALLOW:
                 self._writer.write(reply)
                 await self._writer.drain()

