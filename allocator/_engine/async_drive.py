@@ -10,7 +10,6 @@ Calls that may be gathered go through `gather`; the others go out at once, each 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -23,14 +22,15 @@ from allocator import settings
 from allocator._engine import faults
 from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
+from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
-from allocator._engine.connect import Store
 from allocator._engine.drive import NO_SCRIPT
 from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.store import Store
 from allocator._engine.wire import ASKING, pack, payload
 from allocator.errors import AllocatorError, BackendUnavailable
 
@@ -130,6 +130,7 @@ class _Side:
         self._attempt_timeout_s = store.attempt_timeout_s
         self._clock = clock
         self._gatherer = Gatherer(self, loop)
+        self._withdrawer = AsyncWithdrawer(self._undoubted, loop)
         self._watch: AsyncGenerator[None] | None = None
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -153,9 +154,8 @@ class _Side:
             await self._watch.aclose()
 
     async def _end(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(settings.CLOSE_FLUSH_S):
-                await self._gatherer.close()
+        await self._gatherer.close(settings.CLOSE_FLUSH_S)
+        await self._withdrawer.close(settings.CLOSE_FLUSH_S)
         await self._nodes.close()
 
     # -- steps ---------------------------------------------------------------------------------------------------------
@@ -228,13 +228,13 @@ class _Side:
             if isinstance(error, Exception):
                 raise faults.of_reply(lines.where, error, script) from error
             raise
-        lines.give(line)
+        await lines.give(line)
         return reply
 
     async def _release(self, lines: AsyncLines, line: AsyncLine, error: BaseException) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
         if isinstance(error, ResponseError):
-            lines.give(line)
+            await lines.give(line)
         else:
             await lines.discard(line)
 
@@ -245,6 +245,11 @@ class _Side:
 
     def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """Queue the withdrawal of these items."""
+        self._withdrawer.add(pool, items)
+
+    async def _undoubted(self, call: Call, until: float) -> None:
+        """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
+        await self.send(call, payload(call, 1, self.now_ms()), until, None)
 
     # -- scanning ------------------------------------------------------------------------------------------------------
 
@@ -278,7 +283,7 @@ class _Side:
                     if isinstance(error, Exception):
                         raise faults.of_reply(lines.where, error, NO_SCRIPT) from error
                     raise
-                lines.give(line)
+                await lines.give(line)
             except Fault as fault:
                 pause = attempts.pause(fault, time.monotonic())
                 if pause is None:

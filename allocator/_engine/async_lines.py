@@ -12,12 +12,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from redis.exceptions import ResponseError
+
 from allocator._engine import faults
+from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.lines import CONNECTIONS_MAX, Line
+from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine"]
+__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine", "async_admitter"]
 
 
 class AsyncLine(Protocol):
@@ -125,10 +129,13 @@ class AsyncLines:
             else:
                 await self._turn(until)
 
-    def give(self, line: AsyncLine) -> None:
+    async def give(self, line: AsyncLine) -> None:
         """Return a connection whose last reply has been read whole."""
         self._idle.append(line)
-        self._wake()
+        if self._waiting:
+            self._wake()
+        if self._closed:
+            await self.drop()
 
     async def discard(self, line: AsyncLine) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
@@ -143,7 +150,8 @@ class AsyncLines:
             await self.discard(self._idle.pop())
 
     async def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and each one in use when it comes back."""
+        self._closed = True
         await self.drop()
 
     async def _open(self, until: float) -> AsyncLine:
@@ -173,15 +181,15 @@ class AsyncLines:
         try:
             async with asyncio.timeout(max(until - time.monotonic(), 0.0)):
                 await turn
-        except TimeoutError as error:
-            text = f"all {self._most} connections to {self.where} are in use"
-            raise Fault(BackendUnavailable(text, code="no_connection")) from error
-        finally:
+        except BaseException as error:
             if turn.done() and not turn.cancelled():
-                pass
-            else:
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(turn)
+                self._wake()  # it was this one's turn, which goes to the next
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                text = f"all {self._most} connections to {self.where} are in use"
+                raise Fault(BackendUnavailable(text, code="no_connection")) from error
+            raise
 
     def _wake(self) -> None:
         while self._waiting:
@@ -197,3 +205,17 @@ async def _is_silent(line: AsyncLine) -> bool:
         return await line.is_silent()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
+
+
+def async_admitter(admission: Admission, where: str) -> Callable[[AsyncLine], Awaitable[None]] | None:
+    """What looks at a server's first connection, if there is anything to look at."""
+
+    async def admit(line: AsyncLine) -> None:
+        reply: object
+        try:
+            reply = await line.exchange(pack(admission.COMMAND))
+        except ResponseError as error:
+            reply = error
+        admission.judge(where, reply)
+
+    return admit if admission.asks else None

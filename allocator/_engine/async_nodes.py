@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from redis.exceptions import ResponseError
-
-from allocator._engine.async_lines import AsyncLine, AsyncLines
-from allocator._engine.connect import ServerStore, Store
+from allocator._engine.async_cluster import AsyncClusterNodes
+from allocator._engine.async_lines import AsyncLine, AsyncLines, async_admitter
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
-from allocator._engine.wire import pack
+from allocator._engine.store import ClusterStore, MakeAsyncLine, ServerStore, Store
 from allocator.errors import InvalidRequest
 
 __all__ = ["AsyncNodes", "check_async", "open_async_nodes"]
@@ -46,27 +45,21 @@ class AsyncNodes(Protocol):
 class OneServer:
     """A store of one server."""
 
-    def __init__(self, store: ServerStore) -> None:
-        admission = store.admission
-        make = store.make_async
-        assert make is not None, "check_async was not asked"
-
-        async def admit(line: AsyncLine) -> None:
-            reply: object
-            try:
-                reply = await line.exchange(pack(admission.COMMAND))
-            except ResponseError as error:
-                reply = error
-            admission.judge(store.where, reply)
-
+    def __init__(self, store: ServerStore, make: MakeAsyncLine) -> None:
         self.in_process = store.in_process
+        self._store = store
+        self._make = make
         self._lines = AsyncLines(
-            make,
+            self._line,
             where=store.where,
-            most=store.most,
+            most=store.door.most,
             attempt_timeout_s=store.attempt_timeout_s,
-            admit=admit if admission.asks else None,
+            admit=async_admitter(store.admission, store.where),
         )
+
+    async def _line(self) -> AsyncLine:
+        find = self._store.find
+        return await self._make(**(await asyncio.to_thread(find) if find is not None else {}))
 
     async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
         return self._lines
@@ -84,13 +77,16 @@ class OneServer:
 
 
 def check_async(store: Store) -> None:
-    """Refuse a store made of a blocking client."""
-    if isinstance(store, ServerStore) and store.make_async is None:
+    """Refuse a store that was made of a blocking client."""
+    if store.door.make_async is None:
         raise InvalidRequest("this client is blocking: use Allocator, or give a redis.asyncio client", field="client")
 
 
 def open_async_nodes(store: Store) -> AsyncNodes:
     """The servers of a store, for the running loop; nothing is connected."""
+    make = store.door.make_async
+    assert make is not None, "check_async was not asked"
     if isinstance(store, ServerStore):
-        return OneServer(store)
-    raise InvalidRequest(f"{store!r} is of no known kind", field="url")
+        return OneServer(store, make)
+    assert isinstance(store, ClusterStore)
+    return AsyncClusterNodes(store, make)

@@ -7,6 +7,7 @@ attempt says nothing about the earlier one.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -72,9 +73,13 @@ class Attempts:
 
 def last_word(items: Sequence[Item], fault: Fault, *, doubt: bool) -> AllocatorError:
     """What the caller of these items is told when `fault` was the last."""
-    error = fault.error
-    if not doubt or fault.own:
-        return error
+    # A copy, for several callers may be told the same, and each raises it for itself.
+    told = _unknown(items, fault.error) if doubt and not fault.own else copy.copy(fault.error)
+    told.__cause__ = fault.__cause__
+    return told
+
+
+def _unknown(items: Sequence[Item], error: AllocatorError) -> OutcomeUnknown:
     ids = [item.id for item in items if item.id]
     named = ", ".join(ids[:_SHOWN_IDS]) + (f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else "")
     about = f"of {named} " if named else ""

@@ -1,9 +1,8 @@
 """From a URL, or from a client that the caller has made, to a store that the drivers can use.
 
-A `Store` is a description: it holds no connection, and none is made before the first call.  Whatever the caller's
-client or URL says about retries, ours are made without: redis-py repeats a call whose reply was lost under the caller's
-back, up to eleven times, and only the drivers know which ids a repeat must carry.  A given client is never used,
-changed or closed: its settings make connections of our own.
+None is connected before the first call.  Whatever the caller's client or URL says about retries, ours are made without:
+redis-py repeats a call whose reply was lost under the caller's back, up to eleven times, and only the drivers know
+which ids a repeat must carry.  A URL's own time-outs are replaced by `attempt_timeout_s`.
 
 No message, log record or repr of ours contains a password: `redact_url` is what they show.
 """
@@ -11,84 +10,44 @@ No message, log record or repr of ours contains a password: `redact_url` is what
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-import redis
-import redis.asyncio.connection
-import redis.asyncio.retry
-import redis.backoff
-import redis.connection
-import redis.retry
+import redis.asyncio.connection as awaited
+import redis.connection as blocking
 
 from allocator import settings
 from allocator._engine.admission import Admission
-from allocator._engine.async_lines import AsyncLine, RedisLine
-from allocator._engine.lines import CONNECTIONS_MAX, Line
+from allocator._engine.clients import of_client
+from allocator._engine.embedded import ensure_running
+from allocator._engine.lines import CONNECTIONS_MAX
 from allocator._engine.memory import InProcess
+from allocator._engine.store import Address, ClusterStore, Door, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
 
-__all__ = ["EMBEDDED_URL", "ServerStore", "Store", "open_store", "redact_url"]
+__all__ = ["EMBEDDED_URL", "Store", "open_store", "redact_url"]
 
 EMBEDDED_URL: Final = "embedded://"
 """The store of a program that was told of none."""
 
-CLIENT_NAME: Final = "allocator"
-"""How our connections are named in CLIENT LIST, unless the URL names them."""
-
 _SERVER_SCHEMES: Final = ("redis", "rediss", "unix")
-_SCHEMES: Final = "redis, rediss, unix, redis+cluster, rediss+cluster, embedded, memory"
+_CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+_ALL_SCHEMES: Final = (*_SERVER_SCHEMES, *_CLUSTER_SCHEMES, "embedded", "memory")
 
-_SECRET_PARAMETER: Final = re.compile(
-    r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE
-)
+_PORT: Final = 6379
+_HIDDEN: Final = "***"
 
-_OURS: Final = (
-    "retry", "retry_on_error", "retry_on_timeout", "health_check_interval", "timeout", "max_connections",
-    "socket_timeout", "socket_connect_timeout",
-)  # fmt: skip
-"""Options that a URL or a client may carry and that are decided here."""
-
-_THEIRS: Final = (
-    "cache", "cache_config", "event_dispatcher", "himport_registry", "maint_notifications_config",
-    "maint_notifications_pool_handler", "maintenance_state", "maintenance_notification_hash",
-    "oss_cluster_maint_notifications_handler", "orig_host_address", "orig_socket_timeout",
-    "orig_socket_connect_timeout",
-)  # fmt: skip
-"""Options by which a client's pool ties its connections to itself."""
-
-
-@dataclass(frozen=True, repr=False)
-class Store:
-    """Where the data are, and how to get there."""
-
-    where: str
-    attempt_timeout_s: float
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.where!r})"
-
-
-@dataclass(frozen=True, repr=False)
-class ServerStore(Store):
-    """One server."""
-
-    make: Callable[[float], Line] | None
-    make_async: Callable[[], Awaitable[AsyncLine]] | None
-    admission: Admission
-    most: int = CONNECTIONS_MAX
-    in_process: bool = False
+_SECRET: Final = re.compile(r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE)
+"""A parameter of a URL that is nobody's business."""
 
 
 def redact_url(url: str) -> str:
     """The URL without its credentials, for messages; of a malformed one rather too much is left out than too little."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return "***" if "@" in url or ":" in url else url[:64]
+        return _HIDDEN if "@" in url or ":" in url else url[:64]
     _, at, place = rest.rpartition("@")
-    return _SECRET_PARAMETER.sub(r"\1=***", f"{scheme}://{'***@' if at else ''}{place}")
+    return _SECRET.sub(rf"\1={_HIDDEN}", f"{scheme}://{_HIDDEN + '@' if at else ''}{place}")
 
 
 def open_store(
@@ -100,7 +59,7 @@ def open_store(
     """Describe a store.  Nothing is connected.
 
     Args:
-        target: A URL, a ready client of redis-py (or fakeredis), or None: the environment's URL, else `embedded://`.
+        target: A URL, a ready client of redis-py or fakeredis, or None: the environment's URL, else `embedded://`.
         attempt_timeout_s: Seconds that connecting, and each wait for a reply, may take.
         allow_eviction: Also use a server whose memory policy may evict any key.
 
@@ -110,85 +69,90 @@ def open_store(
     """
     if target is None:
         target = settings.url_from_environment() or EMBEDDED_URL
-    if isinstance(target, str):
-        return _of_url(target, attempt_timeout_s, Admission(allow_eviction=allow_eviction))
-    raise InvalidRequest(f"not a Redis client: {type(target).__name__}", field="client")
-
-
-def _of_url(url: str, attempt_timeout_s: float, admission: Admission) -> Store:
-    shown = redact_url(url)
-    scheme, separator, rest = url.partition("://")
+    admission = Admission(allow_eviction=allow_eviction)
+    if not isinstance(target, str):
+        return of_client(target, attempt_timeout_s, admission)
+    scheme, separator, rest = target.partition("://")
     if separator and scheme in _SERVER_SCHEMES:
-        return _of_server_url(url, shown, attempt_timeout_s, admission)
+        door, _ = _door(target, attempt_timeout_s)
+        return ServerStore(_place(target), attempt_timeout_s, door, admission)
+    if separator and scheme in _CLUSTER_SCHEMES:
+        return _cluster(target, attempt_timeout_s, admission)
+    if separator and scheme == "embedded" and not rest:
+        return _embedded(attempt_timeout_s, admission)
     if separator and scheme == "memory":
         process = InProcess.named(rest) if rest else InProcess.private()
-        return ServerStore(
-            shown,
-            attempt_timeout_s,
-            make=process.connect,
-            make_async=process.connect_async,
-            admission=Admission(allow_eviction=True),
-            in_process=True,
-        )
-    raise InvalidRequest(f"cannot use {shown}: its scheme must be one of {_SCHEMES}", field="url")
+        return ServerStore(target, attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True)
+    raise _unusable(target, f"write one of {', '.join(_ALL_SCHEMES)} before ://")
 
 
-def _of_server_url(url: str, shown: str, attempt_timeout_s: float, admission: Admission) -> ServerStore:
+def _embedded(attempt_timeout_s: float, admission: Admission) -> ServerStore:
+    door = redis_door(blocking.UnixDomainSocketConnection, awaited.UnixDomainSocketConnection, {}, {})
+    return ServerStore(EMBEDDED_URL, attempt_timeout_s, door, admission, find=lambda: {"path": str(ensure_running())})
+
+
+def _cluster(url: str, attempt_timeout_s: float, admission: Admission) -> ClusterStore:
+    """`redis+cluster://[user:password@]host[:port][,host[:port]...][?option=value...]`."""
+    scheme, _, rest = url.partition("://")
+    end = re.search(r"[/?#]|$", rest)
+    assert end is not None
+    credentials, at, hosts = rest[: end.start()].rpartition("@")
+    seeds = tuple([_seed(url, host) for host in hosts.split(",")])
+    single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}{at}cluster{rest[end.start() :]}"
+    door, options = _door(single, attempt_timeout_s, url)
+    if options.get("db"):
+        raise _unusable(url, "a cluster has only database 0")
+    return ClusterStore(_place(url), attempt_timeout_s, door, admission, seeds=seeds)
+
+
+def _seed(url: str, text: str) -> Address:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise _unusable(url, "after the scheme stand host:port, separated by commas")
+    return host, port or _PORT
+
+
+def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, dict[str, Any]]:
+    """What redis-py makes of a URL, checked before anything is connected.  Its complaints may quote the password."""
+    shown = shown or url
     try:
         parts = urlsplit(url)
-        _ = parts.port
-        options = redis.connection.parse_url(url)
-        async_options = redis.asyncio.connection.parse_url(url)
+        database = "" if parts.scheme == "unix" else parts.path.strip("/")
+        options = cast("dict[str, Any]", _parse(blocking, url))
+        async_options = cast("dict[str, Any]", _parse(awaited, url))
+        port_is_given_right = parts.port is None or parts.port > 0
     except ValueError:
-        raise InvalidRequest(f"cannot read {shown}", field="url") from None  # the cause may show the password
-    if parts.scheme != "unix" and parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise InvalidRequest(f"cannot read {shown}: after the host stands the number of a database", field="url")
+        raise _unusable(shown, "it cannot be read") from None
+    if not port_is_given_right:
+        raise _unusable(shown, "the port is out of range")
+    if database and not database.isdecimal():
+        raise _unusable(shown, "after the host stands the number of a database")
     if parts.scheme == "unix" and not parts.path:
-        raise InvalidRequest(f"cannot read {shown}: the path of the socket is missing", field="url")
-    most = cast("int | None", options.get("max_connections")) or CONNECTIONS_MAX
-    kind = options.pop("connection_class", redis.connection.Connection)
-    async_kind = async_options.pop("connection_class", redis.asyncio.connection.Connection)
-    make = _maker(kind, _normal(options))
-    make_async = _async_maker(async_kind, _normal(async_options))
+        raise _unusable(shown, "the path of the socket is missing")
+    kind = options.pop("connection_class", blocking.Connection)
+    async_kind = async_options.pop("connection_class", awaited.Connection)
+    most = options.get("max_connections") or CONNECTIONS_MAX
+    door = redis_door(kind, async_kind, options, async_options, most)
+    assert door.make is not None
     try:
-        make(attempt_timeout_s)
-    except Exception:  # redis-py has no one class for options that it does not know or cannot use
-        raise InvalidRequest(
-            f"cannot use {shown}: an option is unknown or has an unusable value", field="url"
-        ) from None
-    return ServerStore(
-        redact_url(url.partition("?")[0]),
-        attempt_timeout_s,
-        make=make,
-        make_async=make_async,
-        admission=admission,
-        most=most,
-    )
+        door.make(attempt_timeout_s)
+    except Exception:  # noqa: BLE001 - redis-py has no one class for options that it does not know or cannot use
+        raise _unusable(shown, "an option is unknown or has an unusable value") from None
+    return door, options
 
 
-def _maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[float], Line]:
-    """Makes connections that are not connected yet, each attempting everything once, with the given time-out."""
-    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-
-    def make(timeout_s: float) -> Line:
-        line: Line = kind(**options, retry=retry, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-        return line
-
-    return make
+def _parse(side: Any, url: str) -> Any:
+    return side.parse_url(url)
 
 
-def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> Callable[[], Awaitable[AsyncLine]]:
-    """The same for asyncio; without time-outs, which are set for whole exchanges."""
-    retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
-
-    async def make() -> AsyncLine:
-        return RedisLine(kind(**options, retry=retry, socket_timeout=None, socket_connect_timeout=None))
-
-    return make
+def _place(url: str) -> str:
+    """A URL's scheme and place, for messages."""
+    return redact_url(re.sub(r"\?[^@]*$", "", url))
 
 
-def _normal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection's options with our own in place of those that are not the caller's to decide."""
-    kept = {name: value for name, value in options.items() if name not in _OURS and name not in _THEIRS}
-    kept.setdefault("client_name", CLIENT_NAME)
-    return kept | {"encoding": "utf-8", "encoding_errors": "replace", "decode_responses": True}
+def _unusable(url: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"cannot use {redact_url(url)!r}: {why}", field="url")

@@ -21,12 +21,12 @@ from redis.exceptions import ResponseError
 from allocator import settings
 from allocator._engine import faults
 from allocator._engine.attempts import Attempts, last_word
-from allocator._engine.connect import Store
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
 from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
 from allocator._engine.steps import Call, Flow, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.store import Store
 from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
 from allocator.errors import AllocatorError, BackendUnavailable

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import redis.exceptions as raised
 
@@ -105,7 +105,7 @@ STATES: Final[dict[str, _State]] = {
     "OOM": _State("oom", "is out of memory"),
     "MISCONF": _State("misconf", "takes no writes while it cannot save its data"),
     "NOPERM": _State("no_permission", "does not permit this user to run the scripts"),
-    "NOAUTH": _State("auth", "wants a password"),
+    "NOAUTH": _State("auth", "wants other credentials"),
     "WRONGPASS": _State("auth", "does not accept the credentials"),
     "CROSSSLOT": _State("cross_slot", "is a cluster: use a redis+cluster:// URL"),
     "CLIENTS": _State("too_many_clients", "takes no more connections", passes=True),
@@ -177,7 +177,8 @@ def before_sending(where: str, error: Exception) -> Fault:
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
-    return Fault(BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=True, stale=True)
+    lasts = isinstance(error, raised.ResponseError)  # it is there, and does not want us
+    return Fault(BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts)
 
 
 def of_reply(where: str, error: Exception, script: Script) -> Fault:
@@ -209,8 +210,9 @@ def _refused(where: str, state: _State, error: Exception) -> Fault:
 
 
 def _redirect(error: raised.AskError) -> Redirect:
+    told: Any = error  # redis-py does not say what its attributes are
     way = Way.MOVED if isinstance(error, raised.MovedError) else Way.ASK
-    return Redirect(way, error.slot_id, error.host, error.port)
+    return Redirect(way, told.slot_id, told.host, told.port)
 
 
 def _message(text: str) -> str:
@@ -220,4 +222,4 @@ def _message(text: str) -> str:
 
 def _brief(error: BaseException) -> str:
     """An error's text, or its kind where it has none."""
-    return str(error) or type(error).__name__
+    return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

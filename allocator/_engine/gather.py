@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from allocator import settings
 from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word
@@ -79,27 +79,41 @@ class _Entry:
             self.future.set_exception(error)
 
 
+_OPEN: Final = object()
+"""In the place of a reply that is not there yet."""
+
+
+class _Replies:
+    """What a caller with several items has been answered so far."""
+
+    __slots__ = ("entries", "open")
+
+    def __init__(self, size: int) -> None:
+        self.entries: list[Any] = [_OPEN] * size
+        self.open = size
+
+
 class _Member(_Entry):
     """One item of a caller with several: an error takes its place in the reply."""
 
-    __slots__ = ("_index", "_open", "_replies")
+    __slots__ = ("_index", "_replies")
 
-    def __init__(
-        self, item: Item, until: float, future: asyncio.Future[Any], replies: dict[int, Any], index: int, size: int
-    ) -> None:
+    def __init__(self, item: Item, until: float, future: asyncio.Future[Any], replies: _Replies, index: int) -> None:
         super().__init__(item, until, future)
         self._replies = replies
         self._index = index
-        self._open = size
 
     @property
     def settled(self) -> bool:
-        return self.future.done() or self._index in self._replies
+        return self.future.done() or self._replies.entries[self._index] is not _OPEN
 
     def settle(self, reply: Any) -> None:
-        self._replies[self._index] = reply
-        if len(self._replies) == self._open and not self.future.done():
-            self.future.set_result([self._replies[index] for index in range(self._open)])
+        replies = self._replies
+        if replies.entries[self._index] is _OPEN:
+            replies.entries[self._index] = reply
+            replies.open -= 1
+        if not replies.open and not self.future.done():
+            self.future.set_result(replies.entries)
 
     def fail(self, error: AllocatorError) -> None:
         self.settle(error)
@@ -111,7 +125,7 @@ class _Queue:
 
     key: _Key
     call: Call
-    waiting: deque[_Entry] = field(default_factory=deque)
+    waiting: deque[_Entry] = field(default_factory=deque[_Entry])
     awake: bool = False
 
 
@@ -123,6 +137,7 @@ class Gatherer:
         self._loop = loop
         self._queues: dict[_Key, _Queue] = {}
         self._pumps: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def call(self, call: Call, until: float) -> Reply:
         """Perform a call together with others like it.
@@ -144,8 +159,8 @@ class Gatherer:
             entries: Sequence[_Entry] = (entry,)
             queue.waiting.append(entry)
         else:
-            replies: dict[int, Any] = {}
-            entries = [_Member(item, until, future, replies, index, len(items)) for index, item in enumerate(items)]
+            replies = _Replies(len(items))
+            entries = [_Member(item, until, future, replies, index) for index, item in enumerate(items)]
             queue.waiting.extend(entries)
         if not queue.awake:
             self._rouse(queue)
@@ -157,9 +172,15 @@ class Gatherer:
             self._abandon(call, entries, future)
             raise
 
-    async def close(self) -> None:
-        """Wait for what is under way."""
-        while self._pumps:
+    async def close(self, seconds: float) -> None:
+        """Wait for what is under way, and after so many seconds end it: its callers are told."""
+        ends = time.monotonic() + seconds
+        while self._pumps and (left := ends - time.monotonic()) > 0:
+            await asyncio.wait(self._pumps, timeout=left)
+        self._closing = True
+        for pump in self._pumps:
+            pump.cancel()
+        if self._pumps:
             await asyncio.wait(self._pumps)
 
     # -- one queue -----------------------------------------------------------------------------------------------------
@@ -200,7 +221,7 @@ class Gatherer:
             if entry.settled:
                 continue
             if now >= entry.until:
-                self._end(queue, entry, entry.fault or _LATE)
+                self._end(queue, entry, entry.fault or _late())
             elif entry.alone:
                 if batch:
                     waiting.appendleft(entry)
@@ -235,7 +256,7 @@ class Gatherer:
         else:
             assert fault is not None
             return self._failed(queue, batch, fault)
-        if not isinstance(reply, list) or len(reply) != len(batch):
+        if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
             return self._failed(queue, batch, Fault(ContractError(text), own=True))
         for entry, answer in zip(batch, reply, strict=True):
@@ -290,8 +311,13 @@ class Gatherer:
             self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
 
     def _give_up(self, entries: Sequence[_Entry], queue: _Queue, error: BaseException) -> None:
+        """Nothing more will come of these."""
         for entry in entries:
             if entry.settled:
+                continue
+            if self._closing:
+                entry.doubt = entry.doubt or (entry.sent and queue.call.script.writes)
+                self._end(queue, entry, Fault(BackendUnavailable("this client was closed", code="closed")))
                 continue
             if entry.sent and queue.call.script.writes:
                 self._sender.withdraw(queue.call.pool, (entry.item,))
@@ -318,4 +344,5 @@ def _bytes(words: Sequence[Argument]) -> int:
     return len("".join(map(str, words))) + 8 * len(words)
 
 
-_LATE = Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))
+def _late() -> Fault:
+    return Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))

@@ -15,12 +15,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
+from redis.exceptions import ResponseError
+
 from allocator._engine import faults
+from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.forks import renew_after_fork
+from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["CONNECTIONS_MAX", "Line", "Lines"]
+__all__ = ["CONNECTIONS_MAX", "Line", "Lines", "admitter"]
 
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
@@ -170,3 +174,18 @@ def _is_silent(line: Line) -> bool:
         return not line.can_read()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
+
+
+def admitter(admission: Admission, where: str) -> Callable[[Line], None] | None:
+    """What looks at a server's first connection, if there is anything to look at."""
+
+    def admit(line: Line) -> None:
+        line.send_packed_command((pack(admission.COMMAND),), False)
+        reply: object
+        try:
+            reply = line.read_response()
+        except ResponseError as error:
+            reply = error
+        admission.judge(where, reply)
+
+    return admit if admission.asks else None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
-from redis.exceptions import ResponseError
-
-from allocator._engine.connect import ServerStore, Store
+from allocator._engine.cluster import ClusterNodes
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
-from allocator._engine.lines import Line, Lines
-from allocator._engine.wire import pack
+from allocator._engine.lines import Line, Lines, admitter
+from allocator._engine.store import ClusterStore, MakeLine, ServerStore, Store
 from allocator.errors import InvalidRequest
 
 __all__ = ["Nodes", "open_nodes"]
@@ -47,26 +44,17 @@ class Nodes(Protocol):
 class OneServer:
     """A store of one server."""
 
-    def __init__(self, store: ServerStore) -> None:
-        if store.make is None:
-            raise InvalidRequest("this client is for asyncio: use AsyncAllocator", field="client")
-        admission = store.admission
-
-        def admit(line: Line) -> None:
-            line.send_packed_command((pack(admission.COMMAND),), False)
-            try:
-                reply = line.read_response()
-            except ResponseError as error:
-                reply = error
-            admission.judge(store.where, reply)
-
+    def __init__(self, store: ServerStore, make: MakeLine) -> None:
         self.in_process = store.in_process
+        self._store = store
+        self._make = make
         self._lines = Lines(
-            partial(store.make, store.attempt_timeout_s),
-            where=store.where,
-            most=store.most,
-            admit=admit if admission.asks else None,
+            self._line, where=store.where, most=store.door.most, admit=admitter(store.admission, store.where)
         )
+
+    def _line(self) -> Line:
+        store = self._store
+        return self._make(store.attempt_timeout_s, **(store.find() if store.find is not None else {}))
 
     def of(self, pool: PoolKeys, until: float) -> Lines:
         return self._lines
@@ -85,6 +73,10 @@ class OneServer:
 
 def open_nodes(store: Store) -> Nodes:
     """The servers of a store; nothing is connected."""
+    make = store.door.make
+    if make is None:
+        raise InvalidRequest("this client is for asyncio: use AsyncAllocator", field="client")
     if isinstance(store, ServerStore):
-        return OneServer(store)
-    raise InvalidRequest(f"{store!r} is of no known kind", field="url")
+        return OneServer(store, make)
+    assert isinstance(store, ClusterStore)
+    return ClusterNodes(store, make)

@@ -86,6 +86,8 @@ class Withdrawer:
                     self._settle([one])
             else:
                 self.queue.drop(group, str(fault))
+        except Exception as error:  # noqa: BLE001 - nobody is there to hear of it
+            self.queue.drop(group, f"{type(error).__name__}: {error}")
         return True
 
     def _attempt_ends(self) -> float:

@@ -1,0 +1,127 @@
+"""Stores made of clients that the caller has made.
+
+A given client is never used, changed or closed: its settings make connections of our own, which attempt everything
+once. So it does not matter here how it was made, although redis-py's clients retry or do not retry depending on exactly
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.connection
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.connection
+import redis.sentinel
+
+from allocator._engine.admission import Admission
+from allocator._engine.lines import CONNECTIONS_MAX
+from allocator._engine.memory import InProcess
+from allocator._engine.store import ClusterStore, ServerStore, Store, redis_door
+from allocator.errors import InvalidRequest
+
+__all__ = ["of_client"]
+
+_OF_THE_CLUSTER: Final = ("redis_connect_func", "host", "port", "path", "db", "response_callbacks")
+"""Options of a cluster client's connections that belong to that client or to one node."""
+
+
+def of_client(client: object, attempt_timeout_s: float, admission: Admission) -> Store:
+    """Describe the store that a client speaks to.
+
+    Raises:
+        InvalidRequest: `field="client"`: it is no client of redis-py or fakeredis.
+    """
+    if isinstance(client, redis.cluster.RedisCluster):
+        return _cluster(client, attempt_timeout_s, admission)
+    if isinstance(client, redis.asyncio.cluster.RedisCluster):
+        return _async_cluster(client, attempt_timeout_s, admission)
+    if isinstance(client, redis.Redis | redis.asyncio.Redis):
+        return _server(client, attempt_timeout_s, admission)
+    raise InvalidRequest(f"expected a URL or a Redis client, got {type(client).__name__}", field="client")
+
+
+def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+    pool = client.connection_pool
+    kind: Any = pool.connection_class
+    options = dict(pool.connection_kwargs)
+    most = _most(pool)
+    if kind.__module__.startswith("fakeredis"):
+        process = InProcess.of_client(options)
+        return ServerStore(
+            "memory://", attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True
+        )
+    where = _place(kind, options)
+    if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
+        where = f"the primary of {cast('Any', pool).service_name}"
+        options["connection_pool"] = _discovery(pool, kind)
+    if isinstance(client, redis.Redis):
+        door = redis_door(kind, None, options, {}, most)
+    else:
+        door = redis_door(None, kind, {}, options, most)
+    return ServerStore(where, attempt_timeout_s, door, admission)
+
+
+def _discovery(pool: Any, kind: Any) -> Any:
+    """What a Sentinel-managed connection asks for the primary's address: a pool of our own, which holds no connection.
+
+    The caller's would close the caller's idle connections when it hears of a new primary.
+    """
+    return type(pool)(
+        pool.service_name,
+        pool.sentinel_manager,
+        connection_class=kind,
+        is_master=pool.is_master,
+        check_connection=pool.check_connection,
+    )
+
+
+def _cluster(client: redis.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+    manager: Any = client.nodes_manager
+    pools = [node.redis_connection.connection_pool for node in _nodes(client) if node.redis_connection is not None]
+    if not pools:
+        raise InvalidRequest("this cluster client is closed", field="client")
+    kind, options = pools[0].connection_class, _shared(pools[0].connection_kwargs)
+    door = redis_door(kind, None, options, {}, _most(pools[0]))
+    remap = getattr(manager, "address_remap", None)
+    return ClusterStore(
+        "the cluster", attempt_timeout_s, door, admission, seeds=_addresses(_nodes(client)), remap=remap
+    )
+
+
+def _async_cluster(client: redis.asyncio.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+    manager: Any = client.nodes_manager
+    nodes = [*_nodes(client), *manager.startup_nodes.values()]
+    kind, options = nodes[0].connection_class, _shared(nodes[0].connection_kwargs)
+    door = redis_door(None, kind, {}, options, nodes[0].max_connections)
+    remap = getattr(manager, "address_remap", None)
+    return ClusterStore("the cluster", attempt_timeout_s, door, admission, seeds=_addresses(nodes), remap=remap)
+
+
+def _nodes(client: Any) -> list[Any]:
+    return list(client.get_nodes())
+
+
+def _addresses(nodes: list[Any]) -> tuple[tuple[str, int], ...]:
+    return tuple(dict.fromkeys((cast("str", node.host), int(node.port)) for node in nodes))
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in _OF_THE_CLUSTER}
+
+
+def _most(pool: Any) -> int:
+    """Connections that the caller allows: the pool's bound where it is tighter than ours."""
+    return max(1, min(int(getattr(pool, "max_connections", CONNECTIONS_MAX)), CONNECTIONS_MAX))
+
+
+def _place(kind: Any, options: Mapping[str, Any]) -> str:
+    if "path" in options:
+        return f"unix://{options['path']}"
+    tls = issubclass(kind, redis.connection.SSLConnection | redis.asyncio.connection.SSLConnection)
+    return f"{'rediss' if tls else 'redis'}://{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -1,0 +1,131 @@
+"""A cluster's nodes, blocking."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from redis.exceptions import ResponseError
+
+from allocator._engine import faults
+from allocator._engine.faults import Fault, Way
+from allocator._engine.forks import renew_after_fork
+from allocator._engine.keys import PoolKeys
+from allocator._engine.lines import Line, Lines, admitter
+from allocator._engine.store import Address, ClusterStore, MakeLine
+from allocator._engine.topology import SLOTS_COMMAND, Topology, slot_of
+from allocator._engine.wire import pack
+from allocator.errors import BackendUnavailable
+
+__all__ = ["ClusterNodes"]
+
+
+class ClusterNodes:
+    """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
+
+    in_process = False
+
+    def __init__(self, store: ClusterStore, make: MakeLine) -> None:
+        self._store = store
+        self._make = make
+        self._topology = Topology(store.seeds, store.remap)
+        self._nodes: dict[Address, Lines] = {}
+        self._failed: Address | None = None
+        self.start_anew()
+        renew_after_fork(self)
+
+    def start_anew(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock."""
+        self._changing = threading.RLock()
+
+    def of(self, pool: PoolKeys, until: float) -> Lines:
+        if self._topology.outdated:
+            self._refresh(until)
+        owner = self._topology.owner(slot_of(pool))
+        if owner is None:
+            self._topology.outdated = True
+            text = f"no node of {self._store.where} serves the pool {pool.name}"
+            raise Fault(BackendUnavailable(text, code="cluster_down"), passes=True)
+        return self._lines(owner)
+
+    def primaries(self, until: float) -> Sequence[Lines]:
+        self._refresh(until)
+        return [self._lines(address) for address in self._topology.primaries()]
+
+    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
+        slot = slot_of(pool)
+        owner = self._topology.owner(slot)
+        if fault.redirect is not None:
+            told = fault.redirect
+            address = self._topology.address(told.host, told.port, owner or ("", 0))
+            if told.way is Way.ASK:
+                return self._lines(address)
+            self._topology.moved(slot, address)
+        elif fault.stale:
+            self._topology.outdated = True
+            self._failed = owner
+            if owner is not None:
+                self._lines(owner).drop()
+        return None
+
+    def close(self) -> None:
+        for lines in list(self._nodes.values()):
+            lines.close()
+
+    def _lines(self, address: Address) -> Lines:
+        lines = self._nodes.get(address)
+        if lines is None:
+            with self._changing:
+                lines = self._nodes.get(address) or self._new(address)
+                self._nodes[address] = lines
+        return lines
+
+    def _new(self, address: Address) -> Lines:
+        host, port = address
+        where = f"{host}:{port}"
+        return Lines(
+            partial(self._make, self._store.attempt_timeout_s, host=host, port=port),
+            where=where,
+            most=self._store.door.most,
+            admit=admitter(self._store.admission, where),
+        )
+
+    def _refresh(self, until: float) -> None:
+        """Ask one node after the other for the map, until one answers."""
+        if not self._changing.acquire(timeout=max(until - time.monotonic(), 0.0)):
+            raise Fault(BackendUnavailable(f"no node of {self._store.where} answers", code="timeout"))
+        try:
+            if not self._topology.outdated:  # another thread was faster
+                return
+            last: Fault | None = None
+            for address in self._topology.advisers(last=self._failed):
+                if last is not None and time.monotonic() >= until:
+                    break
+                try:
+                    self._topology.learn(self._ask(self._lines(address), until), address)
+                except Fault as fault:
+                    last = fault
+                else:
+                    self._failed = None
+                    return
+            raise last or Fault(BackendUnavailable(f"{self._store.where} has no nodes"))
+        finally:
+            self._changing.release()
+
+    def _ask(self, lines: Lines, until: float) -> list[object]:
+        line: Line = lines.take(until)
+        try:
+            line.send_packed_command((pack(SLOTS_COMMAND),), False)
+            reply: list[object] = line.read_response()
+        except BaseException as error:
+            if isinstance(error, ResponseError):
+                lines.give(line)
+            else:
+                lines.discard(line)
+            if isinstance(error, Exception):
+                raise faults.before_sending(lines.where, error) from error
+            raise
+        lines.give(line)
+        return reply
