@@ -109,7 +109,7 @@ def run(title: str, url: str, folder: Path, name: str, mode: str = "") -> int:
 
 def main(url: str) -> None:
     """Play the crash and the take-over, and check the ledger after each step."""
-    lab = {
+    lab: dict[str, Any] = {
         "namespace": "labs",
         "name": "python-basics",
         "uid": "7f9c2e",

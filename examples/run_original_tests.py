@@ -141,8 +141,8 @@ def run(check: Check, url: str) -> bool:
     title = getattr(check, "__name__", "check").removeprefix("check_").replace("_", " ")
     pool = f"check-{uuid.uuid4().hex}"
 
-    def make(**totals: float) -> ResourceAllocator:
-        return ResourceAllocator(url=url, pool=pool, **totals)
+    def make(total_cpu: float, total_memory_gb: int) -> ResourceAllocator:
+        return ResourceAllocator(total_cpu, total_memory_gb, url=url, pool=pool)
 
     try:
         asyncio.run(check(make))
