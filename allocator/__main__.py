@@ -1,0 +1,8 @@
+"""`python -m allocator` is `resource-allocator`."""
+
+from __future__ import annotations
+
+from allocator.apps.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""`allocate`, `renew`, `resize`, `release`, `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from allocator.apps.cli import arguments, completion, documents
+from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_to_live
+from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.failures import ExitCode, Failure, denied
+from allocator.apps.cli.identify import identify, not_found
+from allocator.apps.cli.output import View, document, duration, listing, rfc3339, show
+from allocator.errors import AllocationLost, UnknownAllocation
+from allocator.models import Allocation, Denial, Release, Renewal
+
+__all__ = ["allocate", "check", "release", "renew", "resize"]
+
+_FENCE = click.IntRange(min=1)
+_REQUEST = "RESOURCE=QUANTITY..."
+
+
+@click.command(cls=Command)
+@click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
+@click.option(
+    "--ttl", type=time_to_live, metavar="DURATION", help="Time to live, such as 90s, 10m, 3h12m, 1d; 'none' pins."
+)
+@click.option("--pin", is_flag=True, help="No time to live: it stays until it is released.")
+@click.option("--id", "id_", metavar="ID", help="Its id, so that the command may be repeated; random otherwise.")
+@click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
+@click.option("--meta", multiple=True, type=assignment, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
+@pass_app
+def allocate(
+    app: App,
+    *,
+    resources: tuple[tuple[str, str], ...],
+    ttl: float | None,
+    pin: bool,
+    id_: str | None,
+    owner: str | None,
+    meta: tuple[tuple[str, str], ...],
+) -> ExitCode:
+    r"""Allocate resources, all of them or none.
+
+    \b
+    resource-allocator allocate cpu=2 memory=4Gi --ttl 10m
+    resource-allocator allocate cpu=500m nvidia.com/gpu=1 --id lab-42 --owner ctl-1 --pin
+
+    With --id the command may be repeated: the same request of the same owner is the same allocation, charged once.
+    Exit code 3: it does not fit, and the numbers are on stderr.
+    """
+    if (ttl is None) == (not pin):
+        raise click.UsageError(
+            "give either --ttl DURATION, after which it comes back by itself unless renewed, or --pin, "
+            "and it stays until somebody releases it, even if its holder dies"
+        )
+    outcome = app.client().try_allocate(
+        assignments(resources),
+        ttl=None if pin or ttl == PINNED else ttl,
+        id=id_,
+        owner=owner,
+        metadata=assignments(meta) or None,
+    )
+    if isinstance(outcome, Denial):
+        return _refuse(app, outcome)
+    _show_allocation(app, outcome, "granted" if outcome.created else "unchanged")
+    return ExitCode.OK
+
+
+@click.command(cls=Command)
+@click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
+@click.option("--explain", is_flag=True, help="Estimate when it will fit, from the deadlines of what is live.")
+@pass_app
+def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> ExitCode:
+    """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
+
+    Nothing is reserved by it.
+    """
+    answer = app.client().check(assignments(resources), explain=explain)
+    if answer.denial is None:
+        text = "yes"
+    else:
+        text = f"no: {answer.denial}"
+        if answer.fits_ms is not None:
+            text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
+        elif explain and not answer.denial.never:
+            text += "\nno known deadline makes it fit"
+    show(app, View(document("Check", **documents.check(answer)), lambda _: text))
+    return ExitCode.OK if answer else ExitCode.DENIED
+
+
+@click.command(cls=Command)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.ids)
+@click.option("--ttl", type=arguments.duration, metavar="DURATION", help="A new time to live; its own otherwise.")
+@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--shorten", is_flag=True, help="Let the deadline come nearer, too.")
+@pass_app
+def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, shorten: bool) -> ExitCode:
+    """Move the deadline of allocations to now + their time to live.
+
+    A deadline never comes nearer unless --shorten is given.  Exit code 4: there is no such allocation any more.
+    """
+    _one_fence(ids, fence)
+    client = app.client()
+    done: list[tuple[Renewal, str]] = []
+    code = ExitCode.OK
+    for given in ids:
+        name = identify(app, given, verb="renew")
+        try:
+            renewal = client.renew(name, ttl=ttl, fence=fence, shorten=shorten)
+        except UnknownAllocation:
+            code = _complain(code, not_found(name, app.pool))
+            done.append((Renewal(name, "unknown"), ""))
+        except AllocationLost as error:
+            code = _complain(code, Failure(str(error)))
+            done.append((Renewal(name, "fenced"), ""))
+        else:
+            until = "pinned" if renewal.deadline_ms is None else f"until {rfc3339(renewal.deadline_ms)}"
+            done.append((renewal, f"{name} renewed {until}"))
+    _show_each(app, "Renewal", [(documents.renewal(item), item.id if item else "", text) for item, text in done])
+    return code
+
+
+@click.command(cls=Command)
+@click.argument("id_", metavar="ID", shell_complete=completion.ids)
+@click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
+@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence.")
+@pass_app
+def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: int | None) -> None:
+    """Change what an allocation holds.
+
+    The named resources get these amounts, 0 gives one back, the rest stays; all of it or nothing.
+    Exit code 3: it does not fit, and the allocation is as it was.
+    """
+    resized = app.client().resize(identify(app, id_, verb="resize"), assignments(resources), fence=fence)
+    _show_allocation(app, resized, "resized")
+
+
+@click.command(cls=Command)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.ids)
+@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--ignore-not-found", is_flag=True, help="Exit with 0 if there is no such allocation any more.")
+@pass_app
+def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found: bool) -> ExitCode:
+    """Give back what allocations hold.
+
+    Releasing twice changes nothing; the second time is exit code 4, or 0 with --ignore-not-found.
+    """
+    _one_fence(ids, fence)
+    client = app.client()
+    done: list[Release] = []
+    code = ExitCode.OK
+    for given in ids:
+        item = client.release(identify(app, given, verb="release"), fence=fence)
+        done.append(item)
+        if item.outcome == "fenced":
+            code = _complain(code, Failure(f"{item.id} is not the grant of fence {fence} any more; it stays as it is"))
+        elif not item and not ignore_not_found:
+            code = _complain(code, not_found(item.id, app.pool))
+    rows = [(documents.release(item), item.id if item else "", f"{item.id} released" if item else "") for item in done]
+    _show_each(app, "Release", rows)
+    return code
+
+
+def _one_fence(ids: Sequence[str], fence: int | None) -> None:
+    if fence is not None and len(ids) > 1:
+        raise click.UsageError("--fence is of one allocation: give one ID")
+
+
+def _complain(code: ExitCode, failure: Failure) -> ExitCode:
+    """Report one of several items; the code of the first that failed is the command's."""
+    click.echo(f"error: {failure.message}", err=True)
+    return code or failure.code
+
+
+def _refuse(app: App, denial: Denial) -> ExitCode:
+    """Report a refusal: the numbers on stderr, and on stdout for programs that asked for a format of theirs."""
+    click.echo(f"error: {denial}", err=True)
+    app.note(f"hint: {denied(denial)}")
+    show(app, View(document("Denial", **documents.denial(denial)), lambda _: ""))
+    return ExitCode.DENIED
+
+
+def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
+    if item.deadline_ms is None or item.ttl_ms is None:
+        until = "pinned"
+    else:
+        until = f"ttl={duration(item.ttl_ms / 1000)} deadline={rfc3339(item.deadline_ms)}"
+    show(
+        app,
+        View(
+            document("Allocation", **documents.allocation(item, item.granted_ms), outcome=outcome),
+            lambda _: f"{item.id} {outcome}: {item.resources} owner={item.owner} fence={item.fence} {until}",
+            [item.id],
+        ),
+    )
+
+
+def _show_each(app: App, kind: str, rows: Sequence[tuple[dict[str, Any], str, str]]) -> None:
+    """Show what became of each id: (document, name or "", line or ""); one alone is no list."""
+    whole = document(kind, **rows[0][0]) if len(rows) == 1 else listing(kind, [row[0] for row in rows])
+    text = "\n".join(line for _, _, line in rows if line)
+    show(app, View(whole, lambda _: text, [name for _, name, _ in rows if name]))

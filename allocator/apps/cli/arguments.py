@@ -1,0 +1,74 @@
+"""Arguments that are more than a word: durations, RESOURCE=QUANTITY, KEY=VALUE."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from allocator.errors import InvalidRequest
+from allocator.settings import DEADLINE_MAX_S
+from allocator.validation import deadline_s
+
+__all__ = ["PINNED", "assignment", "assignments", "duration", "named_capacity", "time_to_live", "timeout"]
+
+PINNED: Final = math.inf
+"""What `--ttl none` reads as."""
+
+_DURATION: Final = re.compile(r"(?=.)(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?", re.ASCII)
+_SECONDS: Final = (86_400, 3_600, 60, 1)
+_LENGTH_MAX: Final = 32
+"""Characters.  A longer text is no duration that a person wrote."""
+
+
+def duration(text: str) -> float:
+    """`90s`, `10m`, `3h12m`, `1d`: seconds.  A bare number is refused, for nobody can tell its unit."""
+    match = _DURATION.fullmatch(text) if len(text) <= _LENGTH_MAX else None
+    if match is None:
+        raise click.BadParameter(f"{text[:_LENGTH_MAX]!a} is not a duration: write for instance 90s, 10m, 3h12m or 1d")
+    return sum(float(number) * size for number, size in zip(match.groups(default="0"), _SECONDS, strict=True))
+
+
+def time_to_live(text: str) -> float:
+    """A duration, or `none`, which is `PINNED`."""
+    return PINNED if text == "none" else duration(text)
+
+
+def timeout(text: str) -> float:
+    """Seconds for one call in all, within the library's bounds."""
+    try:
+        return deadline_s(float(text))
+    except (InvalidRequest, ValueError):
+        most = f"{DEADLINE_MAX_S:.0f}"
+        raise click.BadParameter(
+            f"{text[:_LENGTH_MAX]!a} is not a number of seconds above 0 and up to {most}"
+        ) from None
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`KEY=VALUE`, split at the first `=`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text[:64]!a} is not of the form KEY=VALUE, such as cpu=2 or memory=4Gi")
+    return key, value
+
+
+def assignments(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The pairs as a mapping; a key that is given twice is refused, for one of the two would be lost."""
+    mapping: dict[str, str] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise click.UsageError(f"{key[:64]!a} is given twice")
+        mapping[key] = value
+    return mapping
+
+
+def named_capacity(words: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+    """Read `[NAME] RESOURCE=QUANTITY...`: a first word without `=` is the pool's name."""
+    name = None
+    if words and "=" not in words[0]:
+        name, words = words[0], words[1:]
+    return name, assignments(assignment(word) for word in words)

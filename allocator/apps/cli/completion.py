@@ -1,0 +1,67 @@
+"""`completion bash|zsh|fish`, and the names that completion offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from allocator.apps.cli.context import App, Command
+from allocator.apps.cli.main import PROGRAM
+from allocator.errors import AllocatorError
+
+if TYPE_CHECKING:
+    from allocator import Allocator
+
+__all__ = ["completion", "ids", "pool_names"]
+
+TIMEOUT_S: Final = 1.0
+"""Seconds that a press of TAB may take."""
+
+IDS_MAX: Final = 1_000
+"""Live allocations that completion looks at."""
+
+_VARIABLE: Final = f"_{PROGRAM.upper().replace('-', '_')}_COMPLETE"
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    r"""Print the completion script of a shell.
+
+    \b
+    bash   eval "$(resource-allocator completion bash)"              in ~/.bashrc
+    zsh    eval "$(resource-allocator completion zsh)"               in ~/.zshrc
+    fish   resource-allocator completion fish | source               in ~/.config/fish/config.fish
+
+    Commands and options are completed, and with a --url or ALLOCATOR_REDIS_URL the names of pools and allocations.
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - few need it
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source().rstrip("\n"))
+
+
+def pool_names(context: click.Context, begun: str) -> list[str]:
+    """The pools whose names begin so; none where the server does not answer at once."""
+    return _ask(context, begun, lambda client: client.pools())
+
+
+def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The live allocations, among the first so many, whose ids begin so."""
+    return _ask(context, begun, lambda client: (item.id for item in islice(client.allocations(), IDS_MAX)))
+
+
+def _ask(context: click.Context, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
+    app = context.ensure_object(App)
+    if app.url is None:
+        return []  # the embedded server would have to be started for it
+    try:
+        with app.connect(timeout=TIMEOUT_S) as client:
+            return sorted({name for name in names(client) if name.startswith(begun)})
+    except AllocatorError:
+        return []

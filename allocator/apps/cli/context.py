@@ -1,0 +1,216 @@
+"""What all commands share: the common options, the client, and the two streams.
+
+The common options may stand before or after the command (`--pool gpu list` and `list --pool gpu`); the last one given
+counts, and one that is given counts more than the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from allocator import settings
+from allocator.apps.cli import arguments
+
+if TYPE_CHECKING:
+    from allocator import Allocator
+
+__all__ = ["SENTENCE_MAX", "SHARED", "App", "Command", "Group", "at_terminal", "colored", "confirmed", "pass_app"]
+
+FORMATS: Final = ("table", "wide", "json", "yaml", "name")
+
+SENTENCE_MAX: Final = 100
+"""Characters of the first sentence of a command's help."""
+
+_EMBEDDED: Final = "embedded://"
+
+
+class App:
+    """One run of the command line: the common options as they stand, and the client that they lead to."""
+
+    def __init__(self) -> None:
+        self.url: str | None = None
+        self.pool = "default"
+        self.prefix = settings.PREFIX_DEFAULT
+        self.timeout = settings.DEADLINE_S
+        self.output = "table"
+        self.no_headers = False
+        self.quiet = False
+        self.verbose = False
+        self._client: Allocator | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL in use, with its password: for connecting, never for showing."""
+        return self.url or _EMBEDDED
+
+    @property
+    def shown_address(self) -> str:
+        """The URL in use as it may be shown."""
+        from allocator import redact_url  # noqa: PLC0415 - `--help` does without the clients
+
+        return redact_url(self.address)
+
+    @property
+    def format(self) -> str:
+        """How to print: `--quiet` is `-o name`, unless a format for programs is asked for."""
+        return "name" if self.quiet and self.output in ("table", "wide") else self.output
+
+    def client(self) -> Allocator:
+        """The client, made on first use and closed with the command.  Nothing is connected before its first call."""
+        if self._client is None:
+            if self.url is None:
+                self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
+            self._client = self.connect()
+            click.get_current_context().find_root().call_on_close(self._client.close)
+        return self._client
+
+    def connect(self, *, timeout: float | None = None) -> Allocator:
+        """A client of the caller's own, which closes it.
+
+        Args:
+            timeout: seconds for each call in all; `--timeout` where None.
+        """
+        from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
+
+        deadline = self.timeout if timeout is None else timeout
+        return Allocator.from_url(
+            self.address,
+            pool=self.pool,
+            prefix=self.prefix,
+            deadline=deadline,
+            attempt_timeout=min(settings.ATTEMPT_TIMEOUT_S, deadline),
+        )
+
+    def note(self, message: str) -> None:
+        """Say something that is not data, unless told to be quiet."""
+        if not self.quiet:
+            click.echo(message, err=True)
+
+
+pass_app = click.make_pass_decorator(App, ensure=True)
+
+
+def at_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Ask on stderr, for stdout is for data; anything but yes is no."""
+    click.echo(f"{question} [y/N]: ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def colored() -> bool:
+    """Whether to colour stdout: a terminal that can, and nobody who asked not to (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    if value is not None and option.name:
+        setattr(context.ensure_object(App), option.name, value)
+    return value
+
+
+def _shared(*, environment: bool) -> list[click.Parameter]:
+    """The common options; only the root's read the environment, so that an option before the command beats it."""
+
+    def option(*names: str, help: str, envvar: list[str] | None = None, **more: Any) -> click.Option:
+        return click.Option(
+            names,
+            help=help,
+            envvar=envvar if environment else None,
+            expose_value=False,
+            callback=_remember,
+            default=None,
+            **more,
+        )
+
+    def pools(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        from allocator.apps.cli.completion import pool_names  # noqa: PLC0415 - at completion only
+
+        return pool_names(context, begun)
+
+    variables = " or ".join(settings.URL_VARIABLES)
+    return [
+        option(
+            "--url", metavar="URL", envvar=list(settings.URL_VARIABLES), help=f"The server [{variables}; {_EMBEDDED}]."
+        ),
+        option(
+            "--pool",
+            metavar="NAME",
+            envvar=["ALLOCATOR_POOL"],
+            shell_complete=pools,
+            help="The pool [ALLOCATOR_POOL; default].",
+        ),
+        option("--prefix", metavar="TEXT", help=f"The prefix of all keys [{settings.PREFIX_DEFAULT}]."),
+        option(
+            "--timeout",
+            type=arguments.timeout,
+            metavar="SECONDS",
+            help=f"Time for each call, at most {settings.DEADLINE_MAX_S:.0f} [{settings.DEADLINE_S:.0f}].",
+        ),
+        option("-o", "--output", type=click.Choice(FORMATS), help="How to print [table]."),
+        option("--no-headers", is_flag=True, help="Leave out the headers of tables."),
+        option("-q", "--quiet", is_flag=True, help="Names only, and no notes on stderr."),
+        option("-v", "--verbose", is_flag=True, help="Show the traceback of an error."),
+    ]
+
+
+SHARED: Final = ("url", "pool", "prefix", "timeout", "output", "no_headers", "quiet", "verbose")
+"""The names of the common options."""
+
+
+def _format_options(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
+    """A command's own options, then the common ones."""
+    own: list[tuple[str, str]] = []
+    common: list[tuple[str, str]] = []
+    for option in command.get_params(context):
+        record = option.get_help_record(context) if isinstance(option, click.Option) else None
+        if record is not None:
+            (common if option.name in SHARED else own).append(record)
+    for title, records in (("Options", own), ("Common options, before or after the command", common)):
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class Command(click.Command):
+    """A command that takes the common options, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_shared(environment=False))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the two lists of options."""
+        _format_options(self, ctx, formatter)
+
+
+class Group(click.Group):
+    """A group of such commands; its own options are the common ones."""
+
+    command_class = Command
+    reads_environment = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_shared(environment=self.reads_environment))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The order of their definition: from the common to the rare."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence of each command, whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(SENTENCE_MAX)) for name, one in self.commands.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands first: they are what one looks for."""
+        self.format_commands(ctx, formatter)
+        _format_options(self, ctx, formatter)

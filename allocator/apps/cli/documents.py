@@ -1,0 +1,177 @@
+"""The library's models for programs: camelCase fields, amounts twice (text and integer), instants in RFC 3339."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.apps.cli.output import amounts, rfc3339
+from allocator.models import Allocation, Audit, Check, Denial, Event, Pool, Release, Renewal, Usage
+from allocator.quantity import format_amount
+
+__all__ = [
+    "allocation",
+    "audit",
+    "check",
+    "denial",
+    "event",
+    "event_amounts",
+    "pool",
+    "release",
+    "renewal",
+    "status",
+    "usage",
+]
+
+_AMOUNT = ".allocated"
+
+
+def status(item: Allocation, now_ms: int) -> str:
+    """`Pinned`, `Live`, or `Due`: past its deadline and not yet taken back, so that a renewal still saves it."""
+    if item.deadline_ms is None:
+        return "Pinned"
+    return "Due" if item.deadline_ms <= now_ms else "Live"
+
+
+def allocation(item: Allocation, now_ms: int) -> dict[str, Any]:
+    """An allocation as it stands at `now_ms`."""
+    return {
+        "id": item.id,
+        "pool": item.pool,
+        "owner": item.owner,
+        "status": status(item, now_ms),
+        "resources": amounts(item.resources),
+        "fence": item.fence,
+        "grantedAt": rfc3339(item.granted_ms),
+        "ttlSeconds": None if item.ttl_ms is None else item.ttl_ms / 1000,
+        "deadline": rfc3339(item.deadline_ms),
+        "metadata": dict(item.metadata),
+    }
+
+
+def denial(item: Denial) -> dict[str, Any]:
+    """A refusal in numbers."""
+    return {
+        "code": item.code,
+        "never": item.never,
+        "pool": item.pool,
+        "shortages": [
+            {
+                "level": short.level,
+                "name": short.name,
+                "resource": short.resource,
+                **{
+                    what: {"quantity": format_amount(short.resource, amount), "amount": amount}
+                    for what, amount in (
+                        ("requested", short.requested),
+                        ("allocated", short.allocated),
+                        ("capacity", short.capacity),
+                        ("available", short.available),
+                        ("short", short.short),
+                    )
+                },
+            }
+            for short in item.shortages
+        ],
+    }
+
+
+def check(item: Check) -> dict[str, Any]:
+    """The answer of a check."""
+    return {
+        "fits": item.fits,
+        "denial": None if item.denial is None else denial(item.denial),
+        "fitsAt": rfc3339(item.fits_ms),
+    }
+
+
+def renewal(item: Renewal) -> dict[str, Any]:
+    """What became of one renewal."""
+    return {"id": item.id, "outcome": item.outcome, "fence": item.fence, "deadline": rfc3339(item.deadline_ms)}
+
+
+def release(item: Release) -> dict[str, Any]:
+    """What became of one release."""
+    return {"id": item.id, "outcome": item.outcome, "endedAt": rfc3339(item.ended_ms)}
+
+
+def pool(item: Pool) -> dict[str, Any]:
+    """A pool as configured."""
+    return {
+        "name": item.name,
+        "state": item.state,
+        "capacity": amounts(item.capacity),
+        "allocated": amounts(item.allocated),
+        "overcommitted": list(item.overcommitted),
+        "wholeUnits": list(item.whole_units),
+        "generation": item.generation,
+        "revision": item.revision,
+        "schema": item.schema,
+        "epoch": item.epoch,
+        "createdAt": rfc3339(item.created_ms),
+    }
+
+
+def usage(item: Usage) -> dict[str, Any]:
+    """One reading of a pool."""
+    return {
+        "pool": item.pool.name,
+        "readAt": rfc3339(item.read_ms),
+        "resources": {
+            name: {
+                **{
+                    what: {"quantity": format_amount(name, amount), "amount": amount}
+                    for what, amount in (
+                        ("allocated", row.allocated),
+                        ("capacity", row.capacity),
+                        ("available", row.available),
+                    )
+                },
+                "utilization": round(row.utilization, 2),
+                "overcommitted": row.overcommitted,
+            }
+            for name, row in item.resources.items()
+        },
+        "allocations": item.allocations,
+        "pinned": item.pinned,
+        "due": item.due,
+    }
+
+
+def event_amounts(fields: Mapping[str, str]) -> dict[str, int]:
+    """The amounts of an event."""
+    found = {name.removesuffix(_AMOUNT): text for name, text in fields.items() if name.endswith(_AMOUNT)}
+    return {name: int(text) for name, text in found.items() if text.isdecimal()}
+
+
+def event(item: Event) -> dict[str, Any]:
+    """One entry of the stream of changes; what it says besides who and how much stands in `details`."""
+    known = {"id", "owner", "fence", "reason"}
+    return {
+        "event": item.id,
+        "at": rfc3339(int(item.id.partition("-")[0])),
+        "type": item.kind,
+        "id": item.fields.get("id"),
+        "owner": item.fields.get("owner"),
+        "fence": int(fence) if (fence := item.fields.get("fence", "")).isdecimal() else None,
+        "reason": item.fields.get("reason"),
+        "resources": amounts(event_amounts(item.fields)),
+        "details": {
+            name: text for name, text in item.fields.items() if name not in known and not name.endswith(_AMOUNT)
+        },
+    }
+
+
+def audit(item: Audit) -> dict[str, Any]:
+    """The verdict on a pool."""
+    return {
+        "pool": item.pool,
+        "status": item.status,
+        "records": item.records,
+        "total": item.total,
+        "findings": [
+            {"kind": finding.kind, "subject": finding.subject, "detail": finding.detail} for finding in item.findings
+        ],
+        "overcommitted": list(item.overcommitted),
+        "revision": item.revision,
+    }

@@ -1,0 +1,107 @@
+"""From an exception to an exit code, a line and a hint.  Scripts branch on the code, so it is stable."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from allocator.errors import (
+    AllocationConflict,
+    AllocatorError,
+    BackendError,
+    Insufficient,
+    InvalidRequest,
+    InvariantError,
+    OutcomeUnknown,
+    PoolConflict,
+    Recovering,
+    UnknownAllocation,
+    UnknownPool,
+    WaitTimeout,
+)
+
+if TYPE_CHECKING:
+    from allocator.models import Denial
+
+__all__ = ["ExitCode", "Failure", "denied", "exit_code", "hint"]
+
+
+class ExitCode(enum.IntEnum):
+    """What the process ends with."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    DENIED = 3
+    NOT_FOUND = 4
+    UNREACHABLE = 5
+    OUTCOME_UNKNOWN = 6
+    INTERRUPTED = 130
+
+
+_CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
+    (InvalidRequest, ExitCode.USAGE),
+    (Insufficient, ExitCode.DENIED),
+    (WaitTimeout, ExitCode.DENIED),
+    (UnknownPool, ExitCode.NOT_FOUND),
+    (UnknownAllocation, ExitCode.NOT_FOUND),
+    (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
+    (BackendError, ExitCode.UNREACHABLE),
+    (Recovering, ExitCode.UNREACHABLE),
+)
+"""The first that matches; anything else of ours is 1."""
+
+_MISSING_EXTRA: Final = "no_extra"
+
+_SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop")
+"""Codes of a `BackendError` whose message names the way out, or where another URL is not it."""
+
+
+class Failure(click.ClickException):
+    """An end that is not one of the library's errors: a line, an exit code, a hint."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.ERROR, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+def exit_code(error: AllocatorError) -> ExitCode:
+    """The code of a library error.  A missing package is no unreachable server, though the store is unavailable."""
+    if error.code == _MISSING_EXTRA:
+        return ExitCode.ERROR
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.ERROR)
+
+
+def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table that needs isinstance
+    """What to try next; "" where there is nothing to say.
+
+    Args:
+        error: what ended the command.
+        url: the server's, without its password.
+    """
+    if isinstance(error, UnknownPool):
+        return "'pool list' shows the pools there are; 'pool create NAME cpu=32 memory=128Gi' makes one"
+    if isinstance(error, Insufficient):
+        return denied(error.denial)
+    if isinstance(error, OutcomeUnknown):
+        known = f"'describe {error.id}' shows whether it was; " if error.id else ""
+        return f"the server may have executed it: {known}the same command with the same id may be repeated"
+    if isinstance(error, BackendError):
+        return "" if error.code in _SAYS_ITSELF else f"the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
+    if isinstance(error, InvariantError):
+        return "'audit' lists what is broken; 'audit --repair' mends it"
+    if isinstance(error, AllocationConflict):
+        return "take another --id, or release that allocation first"
+    if isinstance(error, PoolConflict) and error.code == "generation":
+        return "'pool show' has the present generation"
+    return ""
+
+
+def denied(denial: Denial) -> str:
+    """What to try after a refusal."""
+    if denial.never:
+        return "waiting will not help: 'pool show' has the capacity, 'pool set' changes it"
+    return "'check --explain' with the same request says when it will fit"

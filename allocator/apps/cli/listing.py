@@ -1,0 +1,155 @@
+"""`list` and `describe`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+import click
+
+from allocator import settings
+from allocator.apps.cli import arguments, documents
+from allocator.apps.cli.completion import ids
+from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.identify import identify, not_found
+from allocator.apps.cli.output import View, age, columns, document, duration, fields, listing, rfc3339, show, table
+from allocator.apps.cli.watch import WATCH, watched
+from allocator.models import Allocation, Event
+from allocator.quantity import format_amount
+
+__all__ = ["describe", "list_"]
+
+SORT_KEYS: Final = ("age", "deadline", "id", "owner")
+
+EVENTS_READ: Final = settings.PAGE_RECORDS_MAX
+"""Entries of the stream among which `describe` looks for those of one allocation."""
+
+EVENTS_SHOWN: Final = 10
+
+
+@click.command("list", cls=Command)
+@click.option("--owner", metavar="NAME", help="Only what this owner holds.")
+@click.option("--older-than", type=arguments.duration, metavar="DURATION", help="Only what was granted longer ago.")
+@click.option("--sort-by", default="age", metavar="KEY", help="age, deadline, id, owner, or a resource [age].")
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@WATCH
+@pass_app
+def list_(
+    app: App, *, owner: str | None, older_than: float | None, sort_by: str, reverse: bool, watch: float | None
+) -> None:
+    r"""List the allocations of a pool.
+
+    \b
+    STATUS is Live, Pinned (no deadline), or Due: past the deadline and not yet taken back.
+    Sorted by age the oldest come first, by deadline the next to end, by a resource the largest.
+    """
+    client = app.client()
+
+    def read() -> View:
+        reading = client.usage()
+        if sort_by not in SORT_KEYS and sort_by not in reading.resources:
+            keys = ", ".join((*SORT_KEYS, *columns([reading.resources])))
+            raise click.UsageError(f"--sort-by: {sort_by[:64]!a} is none of {keys}")
+        found = {item.id: item for item in client.allocations(owner=owner, older_than=older_than)}
+        items = sorted(found.values(), key=lambda item: _rank(item, sort_by), reverse=reverse)
+        if not items and watch is None:
+            app.note(f"no allocations found in pool {app.pool}")
+        return View(
+            listing("Allocation", (documents.allocation(item, reading.read_ms) for item in items), pool=app.pool),
+            lambda wide: _table(app, items, reading.read_ms, wide) if items else "",
+            [item.id for item in items],
+        )
+
+    watched(app, watch, read)
+
+
+@click.command(cls=Command)
+@click.argument("id_", metavar="ID", shell_complete=ids)
+@pass_app
+def describe(app: App, id_: str) -> None:
+    """Show all there is to know about one allocation, with its last events."""
+    client = app.client()
+    name = identify(app, id_)
+    item = client.get(name)
+    if item is None:
+        raise not_found(name, app.pool)
+    now_ms = client.usage().read_ms
+    about = (event for event in client.events(limit=EVENTS_READ) if event.fields.get("id") == name)
+    events = list(islice(about, EVENTS_SHOWN))[::-1]
+    whole = document(
+        "Allocation",
+        **documents.allocation(item, now_ms),
+        events=[documents.event(event) for event in events],
+    )
+    show(app, View(whole, lambda _: _description(item, events, now_ms), [name]))
+
+
+def _rank(item: Allocation, key: str) -> tuple[int | float | str, ...]:
+    """Sorts by `key`, and by id where that is equal, so that two readings have the same order."""
+    if key == "age":
+        return item.granted_ms, item.fence, item.id
+    if key == "deadline":
+        return float("inf") if item.deadline_ms is None else item.deadline_ms, item.id
+    if key == "id":
+        return (item.id,)
+    if key == "owner":
+        return item.owner, item.id
+    return -item.resources.get(key, 0), item.id
+
+
+def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> str:
+    resources = columns(item.resources for item in items)
+    headers = ["ID", "OWNER", "STATUS", *(name.upper() for name in resources), "AGE", "LEFT"]
+    if wide:
+        headers += ["TTL", "FENCE", "GRANTED", "DEADLINE", "METADATA"]
+    rows: list[list[str]] = []
+    for item in items:
+        row = [
+            item.id,
+            item.owner,
+            documents.status(item, now_ms),
+            *(format_amount(name, item.resources[name]) if name in item.resources else "" for name in resources),
+            age(item.granted_ms, now_ms),
+            "" if item.deadline_ms is None else duration((item.deadline_ms - now_ms) / 1000),
+        ]
+        if wide:
+            row += [
+                "" if item.ttl_ms is None else duration(item.ttl_ms / 1000),
+                str(item.fence),
+                rfc3339(item.granted_ms) or "",
+                rfc3339(item.deadline_ms) or "",
+                ",".join(f"{key}={text}" for key, text in sorted(item.metadata.items())),
+            ]
+        rows.append(row)
+    return table(headers, rows, headed=not app.no_headers)
+
+
+def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
+    deadline = ""
+    if item.deadline_ms is not None:
+        past = item.deadline_ms <= now_ms
+        away = duration(abs(item.deadline_ms - now_ms) / 1000)
+        deadline = f"{rfc3339(item.deadline_ms)} ({f'{away} ago' if past else f'in {away}'})"
+    history = [
+        (
+            f"{age(int(event.id.partition('-')[0]), now_ms)} ago",
+            " ".join(filter(None, (event.kind, event.fields.get("reason")))),
+        )
+        for event in events
+    ]
+    return fields(
+        (
+            ("ID", item.id),
+            ("Pool", item.pool),
+            ("Owner", item.owner),
+            ("Status", documents.status(item, now_ms)),
+            ("Resources", list(item.resources.text().items())),
+            ("Fence", str(item.fence)),
+            ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),
+            ("TTL", "" if item.ttl_ms is None else duration(item.ttl_ms / 1000)),
+            ("Deadline", deadline),
+            ("Metadata", sorted(item.metadata.items())),
+            ("Events", history),
+        )
+    )

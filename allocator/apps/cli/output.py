@@ -1,0 +1,165 @@
+"""How data looks: kubectl's tables, ages and quantities for people; versioned JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from allocator.apps.cli.context import App
+from allocator.quantity import format_amount
+
+__all__ = [
+    "API_VERSION",
+    "View",
+    "age",
+    "amounts",
+    "columns",
+    "document",
+    "duration",
+    "fields",
+    "listing",
+    "printable",
+    "render",
+    "rfc3339",
+    "show",
+    "table",
+]
+
+API_VERSION: Final = "allocator/v1"
+"""Grows when a field is removed or changes its meaning; new fields do not count."""
+
+GAP: Final = "  "
+NONE: Final = "-"
+
+_FIRST: Final = {"cpu": 0, "memory": 1}
+
+
+@dataclass(frozen=True)
+class View:
+    """One answer in all its forms.  `text` takes whether it is to be wide."""
+
+    document: Mapping[str, Any]
+    text: Callable[[bool], str]
+    names: Sequence[str] = field(default=())
+
+
+def render(app: App, view: View, *, line: bool = False) -> str:
+    """The answer as the options want it, without the newline at its end.
+
+    Args:
+        app: the options.
+        view: the answer.
+        line: JSON in one line, for a stream of answers.
+    """
+    match app.format:
+        case "json":
+            return json.dumps(view.document, indent=None if line else 2, ensure_ascii=False)
+        case "yaml":
+            import yaml  # noqa: PLC0415 - few need it, and it is slow to import
+
+            return ("---\n" if line else "") + str(yaml.safe_dump(dict(view.document), sort_keys=False)).rstrip("\n")
+        case "name":
+            return "\n".join(view.names)
+        case other:
+            return view.text(other == "wide")
+
+
+def show(app: App, view: View) -> None:
+    """Print the answer on stdout; nothing at all where it is empty."""
+    text = render(app, view)
+    if text:
+        click.echo(text)
+
+
+def document(kind: str, **fields: Any) -> dict[str, Any]:
+    """An answer for programs."""
+    return {"apiVersion": API_VERSION, "kind": kind, **fields}
+
+
+def listing(kind: str, items: Iterable[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+    """Several answers of one kind for programs; the items do not repeat the version and the kind."""
+    return document(f"{kind}List", **fields, items=list(items))
+
+
+def amounts(resources: Mapping[str, int]) -> dict[str, dict[str, str | int]]:
+    """Each amount as the canonical quantity and as the exact integer."""
+    return {name: {"quantity": format_amount(name, amount), "amount": amount} for name, amount in resources.items()}
+
+
+def rfc3339(ms: int | None) -> str | None:
+    """An instant in UTC, to the millisecond."""
+    if ms is None:
+        return None
+    at = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def duration(seconds: float) -> str:
+    """A duration in at most two units, the smaller one dropped where it no longer matters: 90s, 5m12s, 3h12m, 2d3h.
+
+    Negative ones are 0s: two clocks differ a little.
+    """
+    left = max(0, int(seconds))
+    if left < 120:
+        return f"{left}s"
+    minutes, left = divmod(left, 60)
+    if minutes < 10:
+        return f"{minutes}m{left}s" if left else f"{minutes}m"
+    if minutes < 180:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 8:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours}h" if hours and days < 8 else f"{days}d"
+
+
+def age(since_ms: int, now_ms: int) -> str:
+    """How long ago, in `duration`'s form; both by the server's clock."""
+    return duration((now_ms - since_ms) / 1000)
+
+
+def printable(text: str) -> str:
+    """The text without anything that moves a cursor: what others stored must not drive this terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def columns(rows: Iterable[Iterable[str]]) -> list[str]:
+    """The resources that occur: `cpu`, `memory`, then the others by name."""
+    return sorted({name for row in rows for name in row}, key=lambda name: (_FIRST.get(name, 2), name))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = True) -> str:
+    """Columns as wide as they must be, two spaces between them, no borders, no blanks at the end of a line.
+
+    An empty cell is a dash, so that every line has the same number of words (but for free text, which comes last).
+    """
+    lines = [[printable(cell) or NONE for cell in row] for row in rows]
+    if headed:
+        lines.insert(0, list(headers))
+    widths = [max((len(line[at]) for line in lines), default=0) for at in range(len(headers))]
+    return "\n".join(
+        GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def fields(pairs: Iterable[tuple[str, str | Sequence[tuple[str, str]]]]) -> str:
+    """What `describe` shows: `Name:  value` with the values in one column, pairs indented, nothing of what is empty."""
+    entries = [(name, value) for name, value in pairs if value]
+    width = max(len(name) for name, _ in entries) + 1
+    lines: list[str] = []
+    for name, value in entries:
+        if isinstance(value, str):
+            lines.append(f"{name}:".ljust(width) + GAP + printable(value))
+        else:
+            lines.append(f"{name}:")
+            inner = max(len(key) for key, _ in value)
+            lines += [f"{GAP}{printable(key).ljust(inner)}{GAP}{printable(text)}" for key, text in value]
+    return "\n".join(lines)

@@ -1,0 +1,233 @@
+"""`pool create|show|set|list|delete|upgrade`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from allocator.apps.cli import documents
+from allocator.apps.cli.arguments import named_capacity
+from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
+from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.output import View, age, columns, document, fields, listing, rfc3339, show, table
+from allocator.errors import PoolConflict, UnknownPool
+from allocator.models import Pool, Usage
+from allocator.quantity import format_amount
+from allocator.resources import Resources
+
+__all__ = ["pool"]
+
+_CAPACITY = "[NAME] RESOURCE=QUANTITY..."
+
+
+@click.group(cls=Group, no_args_is_help=True)
+def pool() -> None:
+    """Make, show and change pools.
+
+    A pool is one domain of capacity: every allocation comes out of exactly one.
+    """
+
+
+@pool.command()
+@click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
+@click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
+@pass_app
+def create(app: App, words: tuple[str, ...], whole_units: tuple[str, ...]) -> None:
+    r"""Make a pool, unless it is there already.
+
+    \b
+    resource-allocator pool create cpu=32 memory=128Gi
+    resource-allocator pool create gpu nvidia.com/gpu=8 --whole-units nvidia.com/gpu
+
+    The same command may be repeated.  A pool of this name that counts otherwise is an error: 'pool set' changes it.
+    """
+    name, capacity = named_capacity(words)
+    if not capacity:
+        raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
+    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units)
+    if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
+        whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
+        raise Failure(f"pool {made.name} exists as {made.capacity}{whole}", hint=f"'pool set {made.name}' changes it")
+    _show_change(app, made, "created" if made.created else "unchanged")
+
+
+@pool.command(name="show")
+@click.argument("name", required=False)
+@pass_app
+def show_(app: App, name: str | None) -> None:
+    """Show one pool: its capacity, what is allocated of it, its generation."""
+    _show_pool(app, app.client().usage(pool=name))
+
+
+@pool.command(name="set")
+@click.argument("words", nargs=-1, metavar="[NAME] [RESOURCE=QUANTITY]...")
+@click.option("--remove", multiple=True, metavar="RESOURCE", help="Stop counting it; refused while it is in use.")
+@click.option("--whole-units", multiple=True, metavar="RESOURCE", help="The resources of which fractions are refused.")
+@click.option("--no-whole-units", is_flag=True, help="Allow fractions of every resource.")
+@click.option("--strict", is_flag=True, help="Refuse a capacity below what is allocated.")
+@click.option("--generation", type=click.IntRange(min=1), help="Change it only if it still has this generation.")
+@pass_app
+def set_(
+    app: App,
+    *,
+    words: tuple[str, ...],
+    remove: tuple[str, ...],
+    whole_units: tuple[str, ...],
+    no_whole_units: bool,
+    strict: bool,
+    generation: int | None,
+) -> None:
+    """Change the capacity of a pool.
+
+    Resources that are not named stay as they are.  A capacity below what is allocated evicts nobody: the pool is
+    overcommitted in that resource until enough is released, and grants no more of it.
+    """
+    name, capacity = named_capacity(words)
+    if whole_units and no_whole_units:
+        raise click.UsageError("--whole-units and --no-whole-units exclude each other")
+    if not (capacity or remove or whole_units or no_whole_units):
+        raise click.UsageError(
+            "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
+        )
+    changed = app.client().configure(
+        capacity or None,
+        remove=remove,
+        whole_units=whole_units if whole_units or no_whole_units else None,
+        strict=strict,
+        generation=generation,
+        pool=name,
+    )
+    _show_change(app, changed, "configured")
+    for resource in changed.overcommitted:
+        allocated = format_amount(resource, changed.allocated[resource])
+        app.note(f"warning: pool {changed.name} is overcommitted in {resource}: {allocated} are allocated")
+
+
+@pool.command(name="list")
+@pass_app
+def list_(app: App) -> None:
+    """List the pools under the prefix, with what is allocated of each capacity."""
+    client = app.client()
+    names = client.pools()
+    if app.format == "name":
+        show(app, View({}, lambda _: "", names))
+        return
+    readings: list[Usage] = []
+    for name in names:
+        try:
+            readings.append(client.usage(pool=name))
+        except UnknownPool:
+            continue  # deleted since it was listed
+    if not readings:
+        app.note(f"no pools under the prefix {app.prefix}")
+    show(
+        app,
+        View(
+            listing("Pool", [documents.pool(reading.pool) for reading in readings]),
+            lambda wide: _pools_table(app, readings, wide) if readings else "",
+            names,
+        ),
+    )
+
+
+@pool.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Delete it with the allocations that are live in it.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_app
+def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
+    """Delete a pool: its configuration, its events, and with --force whatever is allocated.
+
+    Asks at a terminal; without one, --yes is needed.
+    """
+    if not yes:
+        question = f"Delete pool {name}{' and every allocation in it' if force else ''}?"
+        if not at_terminal():
+            raise click.UsageError("there is no terminal to ask at: --yes is needed")
+        if not confirmed(question):
+            raise Failure("nothing was deleted")
+    try:
+        deleted = app.client().delete_pool(name, force=force)
+    except PoolConflict as error:
+        raise Failure(str(error), hint="--force deletes them with the pool") from error
+    if not deleted:
+        raise Failure(f"no pool {name}", ExitCode.NOT_FOUND)
+    show(app, View(document("PoolDeletion", name=name, outcome="deleted"), lambda _: f"pool {name} deleted", [name]))
+    return ExitCode.OK
+
+
+@pool.command()
+@click.argument("name", required=False)
+@pass_app
+def upgrade(app: App, name: str | None) -> None:
+    """Let a pool be written in this version's schema.
+
+    Older clients are refused from then on, so upgrade every replica first.
+    """
+    _show_change(app, app.client().upgrade_pool(name), "upgraded")
+
+
+def _show_change(app: App, item: Pool, outcome: str) -> None:
+    show(
+        app,
+        View(
+            document("Pool", **documents.pool(item), outcome=outcome),
+            lambda _: f"pool {item.name} {outcome}: {item.capacity} (generation {item.generation})",
+            [item.name],
+        ),
+    )
+
+
+def _show_pool(app: App, reading: Usage) -> None:
+    item = reading.pool
+    resources = [(name, _of(reading, name)) for name in columns([reading.resources])]
+    text = fields(
+        (
+            ("Name", item.name),
+            ("State", item.state),
+            ("Allocated", resources),
+            ("Allocations", f"{reading.allocations} ({reading.pinned} pinned, {reading.due} due)"),
+            ("Generation", str(item.generation)),
+            ("Revision", str(item.revision)),
+            ("Schema", str(item.schema)),
+            ("Epoch", item.epoch),
+            ("Created", f"{rfc3339(item.created_ms)} ({age(item.created_ms, reading.read_ms)} ago)"),
+        )
+    )
+    show(app, View(document("Pool", **documents.pool(item)), lambda _: text, [item.name]))
+
+
+def _of(reading: Usage, resource: str) -> str:
+    row = reading.resources[resource]
+    text = f"{format_amount(resource, row.allocated)} of {format_amount(resource, row.capacity)}"
+    text += ", overcommitted" if row.overcommitted else ""
+    return text + (", whole units" if resource in reading.pool.whole_units else "")
+
+
+def _pools_table(app: App, readings: Sequence[Usage], wide: bool) -> str:
+    resources = columns(reading.resources for reading in readings)
+    headers = ["NAME", "STATE", *(name.upper() for name in resources), "ALLOCATIONS", "AGE"]
+    rows = [
+        [
+            reading.pool.name,
+            reading.pool.state,
+            *(_share(reading, name) for name in resources),
+            str(reading.allocations),
+            age(reading.pool.created_ms, reading.read_ms),
+        ]
+        for reading in readings
+    ]
+    if wide:
+        headers += ["GENERATION", "REVISION", "SCHEMA", "EPOCH"]
+        for row, reading in zip(rows, readings, strict=True):
+            one = reading.pool
+            row += [str(one.generation), str(one.revision), str(one.schema), one.epoch]
+    return table(headers, rows, headed=not app.no_headers)
+
+
+def _share(reading: Usage, resource: str) -> str:
+    row = reading.resources.get(resource)
+    if row is None:
+        return ""
+    return f"{format_amount(resource, row.allocated)}/{format_amount(resource, row.capacity)}"

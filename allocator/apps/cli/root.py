@@ -1,0 +1,180 @@
+"""The root group: commands imported on use, and every exception turned into a line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+import click
+
+from allocator.apps.cli.context import App, Group
+from allocator.apps.cli.failures import ExitCode, Failure, exit_code, hint
+from allocator.apps.cli.main import PROGRAM
+from allocator.errors import AllocatorError
+
+__all__ = ["COMMANDS", "root"]
+
+_CLI: Final = "allocator.apps.cli"
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("allocator.apps.demo.command:demo", "Watch controller replicas share a pool, and lose one of them."),
+    "pool": (f"{_CLI}.pools:pool", "Make, show and change pools."),
+    "allocate": (f"{_CLI}.allocations:allocate", "Allocate resources, all of them or none."),
+    "renew": (f"{_CLI}.allocations:renew", "Move the deadline of allocations away."),
+    "resize": (f"{_CLI}.allocations:resize", "Change what an allocation holds."),
+    "release": (f"{_CLI}.allocations:release", "Give back what allocations hold."),
+    "check": (f"{_CLI}.allocations:check", "Say whether a request would be granted now."),
+    "list": (f"{_CLI}.listing:list_", "List the allocations of a pool."),
+    "describe": (f"{_CLI}.listing:describe", "Show all there is to know about one allocation."),
+    "usage": (f"{_CLI}.usage:usage", "Show how full a pool is."),
+    "events": (f"{_CLI}.usage:events", "Show what changed in a pool, and why."),
+    "cleanup": (f"{_CLI}.upkeep:cleanup", "Take back what is past its deadline (the cron job)."),
+    "audit": (f"{_CLI}.upkeep:audit", "Check a pool's books, and mend them if asked."),
+    "redis-cli": (f"{_CLI}.byhand:redis_cli", "Print the redis-cli commands that show a pool by hand."),
+    "embedded": (f"{_CLI}.embedded:embedded", "Look after this user's embedded server."),
+    "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
+}
+"""Name -> (module:attribute, what `--help` says), so that help imports none of them."""
+
+_EPILOG: Final = (
+    "\b\nExit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied (or no:\n"
+    "check, audit), 4 not found, 5 server unreachable, 6 outcome unknown, 130 Ctrl-C."
+)
+
+
+class _Warnings(logging.Handler):
+    """The library's warnings, one line each on stderr, unless told to be quiet."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(logging.WARNING)
+        self._app = app
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._app.note(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}")
+
+
+class Root(Group):
+    """The group of all commands."""
+
+    reads_environment = True
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table; nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run, and leave with the exit code."""
+        app = extra.setdefault("obj", App())
+        log, told = logging.getLogger("allocator"), _Warnings(app)
+        log.addHandler(told)
+        try:
+            result: object = super().main(
+                args, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
+            )
+        except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
+            result = _tell(error, app)
+        finally:
+            log.removeHandler(told)
+        sys.exit(int(result) if isinstance(result, int) and not isinstance(result, bool) else ExitCode.OK)
+
+
+def _tell(error: Exception, app: App) -> int:
+    """Say on stderr what ended the command, in one line and a hint; the exit code is returned."""
+    if isinstance(error, click.Abort):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    if app.verbose and not isinstance(error, click.ClickException):
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    code, message, advice = _understood(error, app)
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    if advice and not app.quiet:
+        click.echo(f"hint: {advice}", err=True)
+    return code
+
+
+def _understood(error: Exception, app: App) -> tuple[int, str, str]:
+    """The exit code, the message, and the hint or ""."""
+    if isinstance(error, AllocatorError):
+        return exit_code(error), str(error), hint(error, app.shown_address)
+    if isinstance(error, Failure):
+        return error.code, error.message, error.hint
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx is not None else PROGRAM
+        return error.exit_code, error.format_message(), f"see '{command} --help'"
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message(), ""
+    advice = "" if app.verbose else "--verbose shows the traceback; please report it"
+    return ExitCode.ERROR, f"unexpected {type(error).__name__}: {error}", advice
+
+
+def _start(context: click.Context) -> None:
+    """`demo` takes over the URL and the format given before it; not the environment's URL, for it makes load."""
+    app = context.ensure_object(App)
+    given = {"url": app.url, "output": app.output}
+    by_hand = click.core.ParameterSource.COMMANDLINE
+    context.default_map = {
+        "demo": {name: text for name, text in given.items() if context.get_parameter_source(name) is by_hand}
+    }
+
+
+root = Root(
+    name=PROGRAM,
+    help="Share one pool of CPU, memory and other resources among several controllers, through one Redis.",
+    epilog=_EPILOG,
+    callback=click.pass_context(_start),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only this option needs it
+
+        try:
+            number = version("redis-resource-allocator")
+        except PackageNotFoundError:  # run from a source tree
+            number = "(not installed)"
+        click.echo(f"{PROGRAM} {number}")
+        context.exit()
+
+
+root.params.append(
+    click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_version,
+        help="Show the version and exit.",
+    )
+)

@@ -1,0 +1,121 @@
+"""`cleanup` and `audit`: what cron runs, and what one runs when cron complains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from allocator.apps.cli import arguments, documents
+from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.output import View, document, show, table
+from allocator.models import Audit
+
+if TYPE_CHECKING:
+    from allocator import Allocator
+
+__all__ = ["audit", "cleanup"]
+
+LIMIT_DEFAULT: Final = 10_000
+"""Allocations that one run takes back, unless told otherwise: fifty script calls, well under a second."""
+
+IDS_SHOWN: Final = 100
+"""Ids in the line of a cleanup; `count` counts all."""
+
+_SAYS: Final = {
+    "clean": "clean",
+    "drift": "drift",
+    "repaired": "repaired",
+    "inconclusive": "inconclusive: the pool would not stand still; nothing is claimed",
+}
+
+_CODES: Final = {"clean": ExitCode.OK, "repaired": ExitCode.OK, "drift": ExitCode.DENIED}
+
+
+@click.command(cls=Command)
+@click.option(
+    "--older-than", type=arguments.duration, metavar="DURATION", help="Also what is pinned and was granted longer ago."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, help=f"At most so many in a run [{LIMIT_DEFAULT}]."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken back.")
+@pass_app
+def cleanup(app: App, older_than: float | None, limit: int, dry_run: bool) -> None:
+    r"""Take back what is past its deadline: the cron job.
+
+    \b
+    */5 * * * *  resource-allocator cleanup --older-than 1d
+
+    Prints one line of JSON, whatever --output says.  Bounded, and harmless to repeat or to run twice at once.  Exit
+    code 0 also when nothing was due; "more" says that --limit stopped it.  It is not needed for correctness: whoever is
+    short of room takes back what is due.  What a living holder keeps renewing is never taken.
+    """
+    client = app.client()
+    if dry_run:
+        ids = list(islice(_due(client, older_than), limit + 1))
+        count, more = min(len(ids), limit), len(ids) > limit
+    else:
+        done = client.reclaim(older_than=older_than, limit=limit)
+        count, ids, more = done.count, list(done.ids), done.more
+    line: dict[str, Any] = document(
+        "Cleanup", pool=app.pool, dryRun=dry_run, count=count, more=more, ids=ids[: min(limit, IDS_SHOWN)]
+    )
+    click.echo(json.dumps(line))
+
+
+@click.command(cls=Command)
+@click.option("--repair", is_flag=True, help="Mend what is wrong, from the records of the allocations.")
+@click.option("--offline", is_flag=True, help="Hold back new grants meanwhile: for a very large pool.")
+@click.option("--dry-run", is_flag=True, help="With --repair: only show what it would mend.")
+@pass_app
+def audit(app: App, repair: bool, offline: bool, dry_run: bool) -> ExitCode:
+    r"""Check that a pool's counters are the sum of its allocations, and the indexes too.
+
+    \b
+    Exit codes: 0 clean, or everything was mended; 3 something is wrong and still is;
+    1 inconclusive: a very large pool changed all the time, try again or --offline.
+    """
+    if dry_run and not repair:
+        raise click.UsageError("--dry-run shows what --repair would do: give both")
+    verdict = app.client().audit(repair=repair and not dry_run, offline=offline and not dry_run)
+    text = _audit_text(app, verdict, would=dry_run)
+    names = [finding.subject for finding in verdict.findings]
+    show(app, View(document("Audit", dryRun=dry_run, **documents.audit(verdict)), lambda _: text, names))
+    code = _CODES.get(verdict.status, ExitCode.ERROR)
+    if code is ExitCode.DENIED and not repair:
+        app.note("hint: 'audit --repair' mends it; '--repair --dry-run' shows the same as this")
+    return code
+
+
+def _due(client: Allocator, older_than: float | None) -> Iterator[str]:
+    """What a cleanup would take now, by the server's clock."""
+    now_ms = client.usage().read_ms
+    seen: set[str] = set()
+    for item in client.allocations():
+        if item.deadline_ms is not None:
+            due = item.deadline_ms <= now_ms
+        else:
+            due = older_than is not None and item.granted_ms <= now_ms - older_than * 1000
+        if due and item.id not in seen:
+            seen.add(item.id)
+            yield item.id
+
+
+def _audit_text(app: App, verdict: Audit, *, would: bool) -> str:
+    lines = [f"pool {verdict.pool}: {_SAYS.get(verdict.status, verdict.status)}, {verdict.records} allocations"]
+    if verdict.total:
+        done = "mended" if verdict.status == "repaired" else "would be mended" if would else "wrong"
+        lines[0] += f", {verdict.total} {done}"
+    if verdict.overcommitted:
+        lines.append(f"overcommitted, which is no fault: {', '.join(verdict.overcommitted)}")
+    if verdict.findings:
+        rows = [(finding.kind, finding.subject, finding.detail) for finding in verdict.findings]
+        lines.append(table(("KIND", "SUBJECT", "DETAIL"), rows, headed=not app.no_headers))
+    if verdict.total > len(verdict.findings):
+        lines.append(f"... and {verdict.total - len(verdict.findings)} more")
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""`--watch`: the same answer again and again.
+
+At a terminal each one is drawn over the last; otherwise, and in the formats for programs, they are appended.  Ctrl-C
+ends it.  A server that goes away after the first answer is reported once and waited for: that is when one watches.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import click
+
+from allocator.apps.cli.context import App
+from allocator.apps.cli.output import View, render
+from allocator.errors import BackendError
+
+__all__ = ["NOTHING", "WATCH", "redraws", "watched"]
+
+INTERVAL_S: Final = 2.0
+"""Seconds between two answers, unless told otherwise."""
+
+INTERVAL_MIN_S: Final = 0.1
+
+_CLEAR: Final = "\x1b[H\x1b[2J"
+_HOME: Final = "\x1b[?7l\x1b[H"
+"""Lines are cut at the edge instead of wrapped while one draws, then the cursor goes home."""
+_LINE_END: Final = "\x1b[K\n"
+_END: Final = "\x1b[J\x1b[?7h"
+
+WATCH: Final = click.option(
+    "-w",
+    "--watch",
+    type=click.FloatRange(min=INTERVAL_MIN_S),
+    is_flag=False,
+    flag_value=INTERVAL_S,
+    default=None,
+    metavar="[SECONDS]",
+    help=f"Show it again every SECONDS [{INTERVAL_S:.0f}] until Ctrl-C.",
+)
+
+
+NOTHING: Final = View({}, lambda _: "")
+"""The answer that is not printed in any format: nothing new."""
+
+
+def redraws(app: App) -> bool:
+    """Whether an answer is drawn over the one before: a terminal, and a format for people."""
+    return sys.stdout.isatty() and app.format in ("table", "wide")
+
+
+def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> None:
+    """Show what `read` answers once, or again and again where an interval is given.
+
+    Args:
+        app: the run.
+        interval_s: seconds between two answers; None for one only.
+        read: asks the server; `NOTHING` is not appended.
+    """
+    if interval_s is None:
+        _append(render(app, read()))
+        return
+    first, away = True, False
+    while True:
+        try:
+            view = read()
+        except BackendError as error:
+            if first:
+                raise
+            if not away:
+                click.echo(f"error: {' '.join(str(error).split())}; waiting for it", err=True)
+            away = True
+        else:
+            if redraws(app):
+                _draw(app, render(app, view), interval_s, first=first)
+            elif view is not NOTHING:
+                _append(render(app, view, line=True))
+            first = away = False
+        time.sleep(interval_s)
+
+
+def _append(text: str) -> None:
+    if text:
+        click.echo(text)
+        sys.stdout.flush()
+
+
+def _draw(app: App, text: str, interval_s: float, *, first: bool) -> None:
+    """Draw over the last answer without a flicker, cut to the height of the terminal."""
+    lines = [f"every {interval_s:g}s  {app.shown_address}  pool {app.pool}  (Ctrl-C ends)", "", *text.split("\n")]
+    height = max(4, shutil.get_terminal_size().lines - 1)
+    if len(lines) > height:
+        hidden = len(lines) - height + 1
+        lines[height - 1 :] = [f"... {hidden} more lines"]
+    click.echo((_CLEAR if first else "") + _HOME + _LINE_END.join(lines) + _LINE_END + _END, nl=False, color=True)
+    sys.stdout.flush()
