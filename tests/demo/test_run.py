@@ -43,7 +43,7 @@ def started(requests_file: Path) -> Iterator[tuple[subprocess.Popen[str], list[i
     """The demo as a process of its own that would take a minute, and the processes that it has started."""
     command = [sys.executable, "-m", "allocator.apps.demo", "--requests", str(requests_file), "--replicas", "2"]
     process = subprocess.Popen(
-        [*command, "--speed", "1", "--capacity", "cpu=4,memory=8Gi"],
+        [*command, "--speed", "1", "--capacity", "cpu=4,memory=8Gi", "--ttl", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -85,6 +85,7 @@ def test_the_killed_replicas_labs_are_run_by_others_and_the_numbers_add_up(reque
     assert found["refusals"] > 0
     assert found["peak_utilization"]["cpu"] == 100.0
     assert found["audit"] == "clean"
+    assert 0 < found["reclaimed_after_s"] <= found["taken_over_after_s"]
     assert "was killed" in result.stderr
 
 
@@ -116,6 +117,23 @@ def test_no_process_outlives_a_demo_that_was_killed(started: tuple[subprocess.Po
     wait_until(lambda: not any(alive(pid) for pid in pids), timeout_s=10, message="the replicas end")
 
 
+def test_labs_that_nobody_is_left_to_run_are_lost_and_that_is_no_success(
+    started: tuple[subprocess.Popen[str], list[int]],
+) -> None:
+    """The verdict must be able to fail; what the dead replicas held still comes back."""
+    process, pids = started
+    assert process.stdout is not None
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    said = process.stdout.read()
+    assert process.wait(10) == 1
+    assert "no replica is left" in said
+    assert "replica-1 ended by itself" in said
+    assert re.search(r"24 labs never reached their end", said)
+    assert re.search(r"leaks +0", said)
+    assert re.search(r"audit +clean", said)
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -135,8 +153,9 @@ def test_wrong_options_are_named_before_anything_is_started(options: list[str], 
     assert part in result.output
 
 
-def test_a_server_that_is_not_there_has_its_own_exit_code() -> None:
+def test_a_server_that_is_not_there_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """5, as everywhere on the command line."""
+    monkeypatch.setattr("allocator.apps.demo.run.CALL_S", 0.2)
     result = CliRunner().invoke(demo, ["--url", "unix:///nonexistent/server.sock"])
     assert result.exit_code == 5
     assert "Error" in result.output

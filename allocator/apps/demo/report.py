@@ -25,10 +25,12 @@ class Summary:
     killed: str = ""
     killed_labs: int = 0
     killed_labs_taken_over: int = 0
+    reclaimed_after_s: float | None = None
     taken_over_after_s: float | None = None
 
     refusals: int = 0
     conflicts: int = 0
+    given_back: int = 0
     leases_lost: int = 0
     backend_errors: int = 0
 
@@ -86,7 +88,7 @@ class Summary:
         rows = [
             ("labs", self._labs()),
             ("replicas", self._replicas()),
-            ("asked", f"{self.refusals} refusals, {self.conflicts} times another replica was first"),
+            ("asked", self._asked()),
             ("ledger", self._ledger()),
             ("capacity", ", ".join(f"{name} {quantity}" for name, quantity in self.capacity.items())),
             ("utilisation", self._utilization()),
@@ -110,9 +112,15 @@ class Summary:
         if not self.killed:
             return f"{self.replicas}, none killed"
         text = f"{self.replicas}; {self.killed} was killed with {self.killed_labs} labs in hand"
+        if self.reclaimed_after_s is not None:
+            text += f"; what they held was back after {self.reclaimed_after_s:.1f} s"
         if self.taken_over_after_s is not None:
-            text += f", all of them taken over by the others within {self.taken_over_after_s:.1f} s"
+            text += f", all had begun again on other replicas after {self.taken_over_after_s:.1f} s"
         return text
+
+    def _asked(self) -> str:
+        text = f"{self.refusals} refusals, {self.conflicts} times another replica was first"
+        return text + (f", {self.given_back} grants given back (the lab was over)" if self.given_back else "")
 
     def _ledger(self) -> str:
         withdrawn = f" + {self.withdrawn} withdrawn" if self.withdrawn else ""

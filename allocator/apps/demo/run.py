@@ -11,8 +11,8 @@ import itertools
 import secrets
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from allocator import Allocator, Resources, redact_url
@@ -29,8 +29,8 @@ __all__ = ["Frame", "Settings", "View", "run"]
 STEP_S: Final = 0.1
 """Seconds between two looks at the run, and two pictures of it."""
 
-FIRST_S: Final = 2.0
-"""Seconds that the first call may take: a server that is not there should be reported soon."""
+CALL_S: Final = 2.0
+"""Seconds that one of the parent's calls may take: a server that is not there should be reported soon."""
 
 KILL_AFTER: Final = 1 / 3
 """The part of the labs that has ended when a replica is killed: the pool is full then, and much is still to be done."""
@@ -94,19 +94,22 @@ class _Kill:
     name: str
     at_s: float
     fences: dict[int, int]
-    taken_over: set[int] = field(default_factory=set[int])
+    reclaimed_s: float | None = None
+    taken_over: int = 0
     taken_over_s: float | None = None
 
-    def follow(self, cluster: Cluster, elapsed_s: float) -> bool:
-        """See which of its labs were begun anew; True when the last one was, just now."""
-        if self.taken_over_s is not None:
-            return False
-        statuses = cluster.snapshot()
-        self.taken_over = {index for index, fence in self.fences.items() if statuses[index].fence > fence}
-        if len(self.taken_over) < len(self.fences):
-            return False
-        self.taken_over_s = elapsed_s
-        return True
+    def follow(self, cluster: Cluster, seen: Seen, elapsed_s: float) -> Iterator[str]:
+        """See what was taken back and begun anew since the last time; yields what is worth telling."""
+        count = len(self.fences)
+        if self.reclaimed_s is None and seen.reclaimed_of[self.name] >= count:
+            self.reclaimed_s = elapsed_s - self.at_s
+            yield f"what the {count} labs of {self.name} held was taken back"
+        if self.taken_over_s is None:
+            statuses = cluster.snapshot()
+            self.taken_over = sum(statuses[index].fence > fence for index, fence in self.fences.items())
+            if self.taken_over == count:
+                self.taken_over_s = elapsed_s - self.at_s
+                yield f"all {count} labs of {self.name} were taken over"
 
 
 def run(settings: Settings, view: View) -> Summary:
@@ -145,9 +148,8 @@ def run(settings: Settings, view: View) -> Summary:
 @contextlib.contextmanager
 def _pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
     """A client and a pool of our own, which is deleted at the end whatever happens."""
-    with Allocator.from_url(url, deadline=FIRST_S) as first:
-        first.create_pool(pool, capacity)
-    with Allocator.from_url(url, pool=pool, owner="demo") as allocator:
+    with Allocator.from_url(url, pool=pool, owner="demo", deadline=CALL_S) as allocator:
+        allocator.create_pool(pool, capacity)
         try:
             yield allocator
         finally:
@@ -199,8 +201,9 @@ class _Game:
             if self.settings.kill and (kill := _kill(self.cluster, self.fleet)):
                 self.kill = kill
                 self.view.note(elapsed_s, f"{kill.name} was killed (SIGKILL) with {len(kill.fences)} labs in hand")
-        elif self.kill.follow(self.cluster, elapsed_s):
-            self.view.note(elapsed_s, f"all {len(self.kill.fences)} labs of {self.kill.name} were taken over")
+            return
+        for text in self.kill.follow(self.cluster, self.seen, elapsed_s):
+            self.view.note(elapsed_s, text)
 
     def fill(self, summary: Summary) -> None:
         """Take the numbers from the labs' statuses, the replicas' counters and what the watcher saw."""
@@ -208,13 +211,14 @@ class _Game:
         summary.seed, summary.capacity = self.settings.seed, self.settings.capacity.text()
         if self.kill:
             summary.killed, summary.killed_labs = self.kill.name, len(self.kill.fences)
-            summary.killed_labs_taken_over = len(self.kill.taken_over)
-            if self.kill.taken_over_s is not None:
-                summary.taken_over_after_s = round(self.kill.taken_over_s - self.kill.at_s, 2)
+            summary.killed_labs_taken_over = self.kill.taken_over
+            summary.reclaimed_after_s = self.kill.reclaimed_s and round(self.kill.reclaimed_s, 2)
+            summary.taken_over_after_s = self.kill.taken_over_s and round(self.kill.taken_over_s, 2)
         _fill_labs(summary, self.cluster.snapshot())
         counters = [replica.counters for replica in self.fleet.replicas]
         summary.refusals = sum(counter.refused for counter in counters)
         summary.conflicts = sum(counter.conflicts for counter in counters)
+        summary.given_back = sum(counter.stale for counter in counters)
         summary.leases_lost = sum(counter.lost for counter in counters)
         summary.backend_errors = sum(counter.errors for counter in counters)
         _fill_seen(summary, self.seen)

@@ -43,6 +43,7 @@ class Seen:
     audits: int = 0
     drift: list[str] = field(default_factory=list[str])
     events: Counter[str] = field(default_factory=Counter[str])
+    reclaimed_of: Counter[str] = field(default_factory=Counter[str])
     events_missed: bool = False
     last_events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=SHOWN))
     errors: int = 0
@@ -124,6 +125,7 @@ class Watcher:
             self.seen.events_missed = True
         fresh = events[:known]
         self.seen.events.update(event.kind for event in fresh)
+        self.seen.reclaimed_of.update(event.fields.get("owner", "") for event in fresh if event.kind == "reclaimed")
         self.seen.last_events.extend(reversed(fresh))
         if events:
             self._newest = events[0].id
