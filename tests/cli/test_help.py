@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from allocator.apps.cli.context import SENTENCE_MAX, SHARED
+from allocator.apps.cli.failures import ExitCode
 from allocator.apps.cli.root import COMMANDS, root
 from tests.cli.conftest import CommandLine
 
@@ -84,6 +86,21 @@ def test_the_help_of_the_program_lists_all_commands(cli: CommandLine) -> None:
     for name, (_, said) in COMMANDS.items():
         assert f"  {name.ljust(10)}  {said}\n" in shown
     assert "Exit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied" in shown
+
+
+def test_the_manual_has_every_command_option_and_exit_code() -> None:
+    """What is not in docs/cli.md is found by nobody."""
+    manual = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for path, own in OPTIONS.items():
+        assert f"`{path} " in manual or f"`{path}`" in manual or path in ("pool", "embedded"), path
+        for option in own.split():
+            assert option in manual or option in ("-w", "-y"), (path, option)
+    for option in COMMON.split():
+        assert f"`{option} " in manual or f"`{option}`" in manual or option in ("-o", "--output", "-h", "--help"), (
+            option
+        )
+    for code in ExitCode:
+        assert f"| {code.value} |" in manual, code
 
 
 def test_the_first_sentence_of_each_command_fits_the_list() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator.apps.cli import arguments
-from allocator.apps.cli.output import columns, duration, fields, printable, rfc3339, table
+from allocator.apps.cli.output import columns, duration, exact, fields, printable, rfc3339, table
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,12 @@ from allocator.apps.cli.output import columns, duration, fields, printable, rfc3
 def test_durations_are_short_and_as_exact_as_matters(seconds: float, text: str) -> None:
     """The boundaries are kubectl's."""
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["0s", "1.5s", "59s", "1m", "1m30s", "1h", "1h0.25s", "3h12m", "1d", "1d2h3m4.005s"])
+def test_a_time_to_live_is_shown_exactly(text: str) -> None:
+    """It is what was given, not how long ago something was."""
+    assert exact(round(arguments.duration(text) * 1000)) == text
 
 
 @pytest.mark.parametrize(

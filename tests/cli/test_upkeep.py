@@ -10,7 +10,7 @@ import pytest
 
 from allocator._engine.memory import InProcess
 from allocator.client import Allocator
-from allocator.models import Audit, Finding
+from allocator.models import Audit, Finding, Request
 from allocator.testing import Clock
 from tests.cli.conftest import CommandLine
 
@@ -56,6 +56,16 @@ def test_cleanup_stops_at_its_limit_and_says_that_there_is_more(due: CommandLine
     first = cleanup(due, "--limit", "1")
     assert (first["count"], first["more"]) == (1, True)
     assert cleanup(due)["count"] == 1
+
+
+def test_the_line_of_a_cleanup_stays_readable(pool: CommandLine, client: Allocator, clock: Clock) -> None:
+    """It counts all and names a hundred."""
+    requests = [Request({"cpu": "1m"}, ttl=30, id=f"job-{number}") for number in range(120)]
+    assert all(client.allocate_many(requests))
+    clock.advance(60)
+    assert cleanup(pool, "--dry-run")["count"] == 120
+    done = cleanup(pool)
+    assert (done["count"], done["more"], len(done["ids"])) == (120, False, 100)
 
 
 def test_a_dry_run_changes_nothing(due: CommandLine) -> None:

@@ -12,7 +12,7 @@ from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_t
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
-from allocator.apps.cli.output import View, document, duration, listing, rfc3339, show
+from allocator.apps.cli.output import View, document, exact, listing, rfc3339, show
 from allocator.errors import AllocationLost, UnknownAllocation
 from allocator.models import Allocation, Denial, Release, Renewal
 
@@ -187,7 +187,7 @@ def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
     if item.deadline_ms is None or item.ttl_ms is None:
         until = "pinned"
     else:
-        until = f"ttl={duration(item.ttl_ms / 1000)} deadline={rfc3339(item.deadline_ms)}"
+        until = f"ttl={exact(item.ttl_ms)} deadline={rfc3339(item.deadline_ms)}"
     show(
         app,
         View(

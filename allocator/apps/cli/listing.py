@@ -13,7 +13,19 @@ from allocator.apps.cli import arguments, documents
 from allocator.apps.cli.completion import ids
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.identify import identify, not_found
-from allocator.apps.cli.output import View, age, columns, document, duration, fields, listing, rfc3339, show, table
+from allocator.apps.cli.output import (
+    View,
+    age,
+    columns,
+    document,
+    duration,
+    exact,
+    fields,
+    listing,
+    rfc3339,
+    show,
+    table,
+)
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models import Allocation, Event
 from allocator.quantity import format_amount
@@ -115,7 +127,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
         ]
         if wide:
             row += [
-                "" if item.ttl_ms is None else duration(item.ttl_ms / 1000),
+                "" if item.ttl_ms is None else exact(item.ttl_ms),
                 str(item.fence),
                 rfc3339(item.granted_ms) or "",
                 rfc3339(item.deadline_ms) or "",
@@ -147,7 +159,7 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("Resources", list(item.resources.text().items())),
             ("Fence", str(item.fence)),
             ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),
-            ("TTL", "" if item.ttl_ms is None else duration(item.ttl_ms / 1000)),
+            ("TTL", "" if item.ttl_ms is None else exact(item.ttl_ms)),
             ("Deadline", deadline),
             ("Metadata", sorted(item.metadata.items())),
             ("Events", history),

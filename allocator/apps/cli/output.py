@@ -21,6 +21,7 @@ __all__ = [
     "columns",
     "document",
     "duration",
+    "exact",
     "fields",
     "listing",
     "printable",
@@ -119,6 +120,18 @@ def duration(seconds: float) -> str:
         return f"{hours}h"
     days, hours = divmod(hours, 24)
     return f"{days}d{hours}h" if hours and days < 8 else f"{days}d"
+
+
+def exact(ms: int) -> str:
+    """A duration in all the units that it has, as it can be typed again: 90s is 1m30s, 3,600,000 ms are 1h."""
+    left, rest = divmod(ms, 1000)
+    parts: list[str] = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        number, left = divmod(left, size)
+        parts += [f"{number}{unit}"] if number else []
+    if left or rest or not parts:
+        parts.append(f"{left}{f'.{rest:03d}'.rstrip('0') if rest else ''}s")
+    return "".join(parts)
 
 
 def age(since_ms: int, now_ms: int) -> str:
