@@ -49,7 +49,9 @@ class RedisLine:
         return await connection.read_response()
 
     async def is_silent(self) -> bool:
-        return not await self._can_read()
+        # A reset is no end of file to a stream reader, so the writer is asked, which redis-py has no method for.
+        writer = self._connection._writer  # noqa: SLF001
+        return not (writer is None or writer.is_closing() or await self._can_read())
 
     async def close(self) -> None:
         await self._connection.disconnect(nowait=True)

@@ -1,0 +1,48 @@
+"""Drivers of both kinds, which are closed whatever a test does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from tests.engine.support import Side
+from tests.support.clients import KINDS
+from tests.support.proxy import FaultProxy
+from tests.support.servers import Server
+
+
+class Open(Protocol):
+    """Makes a driver of the kind that the test is about."""
+
+    def __call__(self, target: object, **options: Any) -> Side: ...
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each of the two drivers in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def drive(kind: str) -> Iterator[Open]:
+    """Drivers of each kind in turn."""
+    sides: list[Side] = []
+
+    def open_side(target: object, **options: Any) -> Side:
+        side = Side(kind, target, **options)
+        sides.append(side)
+        return side
+
+    yield open_side
+    for side in sides:
+        side.close()
+
+
+@pytest.fixture
+def proxy(one_server: Server) -> Iterator[FaultProxy]:
+    """A proxy before a real server."""
+    with FaultProxy(one_server.socket) as proxy:
+        yield proxy
