@@ -173,10 +173,14 @@ def test_help_imports_no_command() -> None:
     )
 
 
-@pytest.mark.parametrize("package", ["click"])
-def test_without_the_extra_one_line_says_what_to_install(package: str) -> None:
-    """And no traceback."""
-    done = python(f"import sys; sys.modules['{package}'] = None\nfrom allocator.apps.cli.main import main\nmain()")
+@pytest.mark.parametrize(("package", "words"), [("click", []), ("yaml", ["pool", "list", "-q", "-o", "yaml"])])
+def test_without_the_extra_one_line_says_what_to_install(package: str, words: list[str]) -> None:
+    """And no traceback, also where a part of it is missing."""
+    done = python(
+        f"import sys; sys.modules['{package}'] = None; sys.argv[1:] = {['--url', 'memory://', *words]}\n"
+        "from allocator.apps.cli.main import main\n"
+        "main()"
+    )
     assert done.returncode == 1
     assert done.stderr == (
         f"error: resource-allocator needs the package {package}: pip install 'redis-resource-allocator[cli]'\n"

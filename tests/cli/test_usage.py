@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 
 import pytest
 
 from allocator.apps.cli import usage as module
+from allocator.apps.cli import watch
+from allocator.apps.cli.context import App
 from allocator.client import Allocator
 from allocator.errors import BackendUnavailable
 from allocator.models import ResourceUsage
@@ -167,6 +170,24 @@ def test_watching_survives_a_server_that_goes_away(
     assert result.stderr.count("error: connection refused; waiting for it\n") == 1
     monkeypatch.setattr(Allocator, "usage", broken)
     assert pool.error("usage", "--watch", code=5).startswith("error: connection refused\n")
+
+
+def test_a_tall_answer_is_cut_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that scrolled would be drawn below itself again and again."""
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 6)))
+    app = App()
+    app.url = "redis://:secret@h"
+    watch._draw(app, "\n".join("abcdefg"), 2.0, first=True)
+    drawn = capsys.readouterr().out
+    assert re.sub(r"\x1b\[\??[0-9]*[A-Za-z]", "", drawn).splitlines() == [
+        "every 2s  redis://***@h  pool default  (Ctrl-C ends)",
+        "",
+        "a",
+        "b",
+        "... 5 more lines",
+    ]
 
 
 @pytest.mark.parametrize("words", [("usage", "--watch", "0"), ("events", "--limit", "0"), ("events", "--limit", "501")])

@@ -13,7 +13,7 @@ import click
 
 from allocator.apps.cli.context import App, Group
 from allocator.apps.cli.failures import ExitCode, Failure, exit_code, hint
-from allocator.apps.cli.main import PROGRAM
+from allocator.apps.cli.main import PROGRAM, missing_extra
 from allocator.errors import AllocatorError
 
 __all__ = ["COMMANDS", "root"]
@@ -132,6 +132,9 @@ def _understood(error: Exception, app: App) -> tuple[int, str, str]:
         return error.exit_code, error.format_message(), f"see '{command} --help'"
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message(), ""
+    message = missing_extra(error)
+    if message:
+        return ExitCode.ERROR, message, ""
     advice = "" if app.verbose else "--verbose shows the traceback; please report it"
     return ExitCode.ERROR, f"unexpected {type(error).__name__}: {error}", advice
 
