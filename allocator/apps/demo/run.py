@@ -41,6 +41,9 @@ KILL_AT_LEAST: Final = 2
 STALL_S: Final = 30.0
 """Seconds without change, beyond the longest lab and the longest wait for the next, before a run is broken off."""
 
+SILENT_S: Final = 15.0
+"""Seconds for which the server may be away: replicas get over it, people give up waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -183,8 +186,10 @@ class _Game:
             self._kill_one(elapsed_s)
             if (now := self.cluster.version) != version:
                 version, moved_s = now, elapsed_s
-            if not self.fleet.alive:
+            if not self.fleet.alive and not self.fleet.over:  # in this order: they end when it is over
                 return ["no replica is left"]
+            if time.monotonic() - self.seen.answered_s > SILENT_S:
+                return [f"the server has not answered for {SILENT_S:.0f} s: {self.seen.last_error}"]
             if elapsed_s - moved_s > patience_s:
                 return [f"nothing has moved for {patience_s:.0f} s"]
         self._kill_one(self.fleet.elapsed_s)

@@ -46,7 +46,8 @@ class Seen:
     reclaimed_of: Counter[str] = field(default_factory=Counter[str])
     events_missed: bool = False
     last_events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=SHOWN))
-    errors: int = 0
+    answered_s: float = field(default_factory=time.monotonic)
+    """When the server last answered, in monotonic seconds."""
     last_error: str = ""
 
     def read(self, usage: Usage, passed_s: float) -> None:
@@ -101,14 +102,13 @@ class Watcher:
                     audit_s = now_s + AUDIT_S
                     self._audit()
             except AllocatorError as error:  # a store that is away is for the replicas to get over
-                self.seen.errors += 1
                 self.seen.last_error = f"{type(error).__name__}: {error}"
             if last:
                 return
 
     def _read_usage(self) -> None:
         usage = self._allocator.usage()
-        now_s = time.monotonic()
+        now_s = self.seen.answered_s = time.monotonic()
         self.seen.read(usage, now_s - self._read_s)
         self._read_s = now_s
 
