@@ -29,6 +29,7 @@ from allocator.models import (
     Usage,
 )
 from allocator.quantity import Quantity
+from allocator.validation import deadline_s
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -123,7 +124,7 @@ class Allocator:
     def _start(self, store: Store, verbs: Verbs, deadline: float, clock: Callable[[], int] | None = None) -> None:
         self._store = store
         self._verbs = verbs
-        self._driver = Driver(store, deadline_s=deadline, clock=clock)
+        self._driver = Driver(store, deadline_s=deadline_s(deadline), clock=clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"

@@ -165,13 +165,13 @@ class Resources(Mapping[str, int]):
 
 def _amounts(given: object, field: str, parse: Callable[[str, object], int]) -> dict[str, int]:
     """Name -> amount of what a caller wrote; every way in which that can be wrong is an InvalidRequest."""
-    if isinstance(given, Resources):
-        return dict(given)  # amounts already: read as a quantity, 2000 (millicores) would become 2000 cores
     if not isinstance(given, Mapping):
         raise InvalidRequest(f"{field}: {shown(given)} is not a mapping of resource names to quantities", field=field)
     quantities = cast("Mapping[Any, object]", given)
     if len(quantities) > RESOURCES_MAX:
         raise InvalidRequest(f"{field}: {len(quantities)} resources, at most {RESOURCES_MAX} are taken", field=field)
+    if isinstance(given, Resources):
+        return dict(given)  # amounts already: read as a quantity, 2000 (millicores) would become 2000 cores
     amounts: dict[str, int] = {}
     for name, quantity in quantities.items():
         known = resource_name(name)

@@ -150,14 +150,14 @@ def age_ms(age: object, field: str) -> int:
     return round(seconds * 1000)
 
 
-def deadline_s(value: object) -> float:
-    """The total time of a call in seconds (int, float or timedelta): above 0 and at most 60.
+def deadline_s(value: object, field: str = "deadline") -> float:
+    """The total time of a call in seconds (int, float or timedelta), or that of an attempt: above 0 and at most 60.
 
     A call with a longer one could send a copy after the store has forgotten that its story was over.
     """
-    seconds = _seconds("deadline", value)
+    seconds = _seconds(field, value)
     if not 0 < seconds <= DEADLINE_MAX_S:
-        raise _wrong("deadline", value, f"is not above 0 and at most {DEADLINE_MAX_S:.0f} s")
+        raise _wrong(field, value, f"is not above 0 and at most {DEADLINE_MAX_S:.0f} s")
     return float(seconds)
 
 

@@ -24,6 +24,7 @@ from allocator._engine.lines import CONNECTIONS_MAX
 from allocator._engine.memory import InProcess
 from allocator._engine.store import Address, ClusterStore, Door, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
+from allocator.validation import deadline_s
 
 __all__ = ["EMBEDDED_URL", "Store", "open_store", "redact_url"]
 
@@ -64,9 +65,10 @@ def open_store(
         allow_eviction: Also use a server whose memory policy may evict any key.
 
     Raises:
-        InvalidRequest: `field` is "url" or "client"; the message shows the URL without its credentials.
+        InvalidRequest: `field` is "url", "client" or "attempt_timeout"; the message shows the URL without its credentials.
         BackendUnavailable: `code="no_extra"`: the URL wants an extra that is not installed.
     """
+    attempt_timeout_s = deadline_s(attempt_timeout_s, "attempt_timeout")
     if target is None:
         target = settings.url_from_environment() or EMBEDDED_URL
     admission = Admission(allow_eviction=allow_eviction)

@@ -17,7 +17,7 @@ end
 function records.read(key)
   local flat = redis.pcall('HGETALL', key)
   if flat.err then
-    if string.sub(flat.err, 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', names = {}, amounts = {}} end
+    if string.sub(tostring(flat.err), 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', names = {}, amounts = {}} end
     error(flat)
   end
   if #flat == 0 then return nil end

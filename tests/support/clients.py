@@ -1,0 +1,70 @@
+"""One suite for both clients: the blocking one in the clothes of the awaited one, and stores by name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeAlias, cast
+
+from allocator import Allocator, AsyncAllocator, settings
+from allocator._engine.connect import Store, open_store
+from allocator._engine.operations.verbs import Verbs
+
+Clock: TypeAlias = Callable[[], int]
+
+KINDS: Final = ("sync", "async")
+"""The two clients."""
+
+_NOT_AWAITED: Final = frozenset({"expect_epoch"})
+
+
+class Awaited:
+    """An `Allocator` whose methods are awaited, so that a test of `AsyncAllocator` is one of it, too."""
+
+    def __init__(self, allocator: Allocator) -> None:
+        self.allocator = allocator
+
+    def __repr__(self) -> str:
+        return repr(self.allocator)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.allocator, name)
+        if name in _NOT_AWAITED or not callable(method):
+            return method
+
+        async def call(*args: object, **options: object) -> Any:
+            return method(*args, **options)
+
+        async def walk(*args: object, **options: object) -> AsyncIterator[Any]:
+            for one in method(*args, **options):
+                yield one
+
+        return walk if name == "allocations" else call
+
+
+def awaited(allocator: Allocator) -> AsyncAllocator:
+    """The blocking client, as the tests see it."""
+    return cast("AsyncAllocator", Awaited(allocator))
+
+
+def connect(
+    kind: str,
+    target: object,
+    *,
+    pool: str = "lab",
+    owner: str | None = None,
+    prefix: str = settings.PREFIX_DEFAULT,
+    deadline: float = settings.DEADLINE_S,
+    attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
+    allow_eviction: bool = False,
+    clock: Clock | None = None,
+) -> AsyncAllocator:
+    """A client of either kind, of a URL, a ready client or a `Store`; `clock` turns time."""
+    store = (
+        target
+        if isinstance(target, Store)
+        else open_store(target, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+    )
+    verbs = Verbs(pool, prefix, owner)
+    if kind == "sync":
+        return awaited(Allocator._on(store, verbs, deadline, clock))
+    return AsyncAllocator._on(store, verbs, deadline, clock)
