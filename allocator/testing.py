@@ -1,6 +1,6 @@
 """What programs need to test the controllers that use this library.
 
-- `memory_allocator`: a ledger in this process, with a pool, in one line and without a server.
+- `memory_allocator`, `memory_async_allocator`: a ledger in this process, with a pool, in one line and without a server.
 - `Clock`: time that stands still until it is turned, so that leases lapse without waiting.
 - `PrivateServer`: a real server that ends with the program, for tests with several processes.
 
@@ -23,10 +23,11 @@ from allocator import settings
 from allocator._engine.connect import open_store
 from allocator._engine.embedded import PrivateServer
 from allocator._engine.operations.verbs import Verbs
+from allocator.async_client import AsyncAllocator
 from allocator.client import Allocator
 from allocator.quantity import Quantity
 
-__all__ = ["Clock", "PrivateServer", "memory_allocator"]
+__all__ = ["Clock", "PrivateServer", "memory_allocator", "memory_async_allocator"]
 
 _BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -74,3 +75,12 @@ def memory_allocator(
     allocator = Allocator._on(open_store(f"memory://{store or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     allocator.create_pool(pool, capacity)
     return allocator
+
+
+def memory_async_allocator(
+    capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
+) -> AsyncAllocator:
+    """The same for an event loop; both kinds of client may share a store by its name."""
+    with memory_allocator(capacity, pool=pool, store=store, clock=clock) as made:
+        shared, verbs = made._store, made._verbs  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return AsyncAllocator._on(shared, verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
