@@ -35,7 +35,7 @@ EVAL = b"EVAL"
 LOST = [Fault.RESET_AFTER, Fault.SWALLOW]
 """The two ways to lose the reply of a call that was executed."""
 
-# -- replies -------------------------------------------------------------------------------------------------------------
+# -- replies -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_operation_is_performed_on_every_engine(drive: Open, server: Server) -> None:
@@ -109,7 +109,7 @@ def test_a_connection_that_the_server_closed_is_noticed_before_sending(
     assert side.run(count())[1] == 0
 
 
-# -- lost replies --------------------------------------------------------------------------------------------------------
+# -- lost replies ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", LOST)
@@ -211,7 +211,7 @@ def test_a_server_that_comes_back_within_the_deadline_is_waited_for(drive: Open,
     assert side.run(back(None))[2] == 1
 
 
-# -- states of the server -----------------------------------------------------------------------------------------------
+# -- states of the server ----------------------------------------------------------------------------------------------
 
 
 def test_a_replica_is_refused_until_it_is_promoted(drive: Open, one_server: Server) -> None:
@@ -268,7 +268,7 @@ def test_a_user_without_permission_is_told_at_once(drive: Open, server: Server) 
         server.ask("ACL", "DELUSER", "reader", "nobody")
 
 
-# -- errors of the script ------------------------------------------------------------------------------------------------
+# -- errors of the script ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("text", "kind"), [("contract", ContractError), ("invariant", InvariantError)])
@@ -330,7 +330,7 @@ def test_a_key_of_the_wrong_type_is_broken_data(drive: Open, one_server: Server)
     assert type(error_of(lambda: drive(one_server.url).run(count()))) is InvariantError
 
 
-# -- flows ---------------------------------------------------------------------------------------------------------------
+# -- flows -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_flow_is_told_its_steps_answers(drive: Open, one_server: Server) -> None:
@@ -391,7 +391,7 @@ def test_a_scan_lists_each_key_once(drive: Open, one_server: Server) -> None:
     assert len(side.run(scan(10))) == 10
 
 
-# -- ends ----------------------------------------------------------------------------------------------------------------
+# -- ends --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_driver_says_so(drive: Open, one_server: Server) -> None:

@@ -161,7 +161,7 @@ def test_the_demoted_primary_of_a_sentinel_is_a_refusal() -> None:
     """A Sentinel-managed connection turns READONLY into a lost connection, which would leave a needless doubt."""
     try:
         try:
-            raise raised.ReadOnlyError("You can't write against a read only replica.")
+            raise raised.ReadOnlyError("You can't write against a read only replica.")  # noqa: TRY301
         except raised.ReadOnlyError:
             raise raised.ConnectionError("The previous master is now a slave")  # noqa: B904 - as redis-py does it
     except raised.ConnectionError as error:

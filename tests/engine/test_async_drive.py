@@ -1,0 +1,351 @@
+"""What the asyncio driver does alone: gathering, cancellation, event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from allocator._engine.async_drive import AsyncDriver
+from allocator._engine.connect import open_store
+from allocator._engine.gather import Gatherer
+from allocator._engine.keys import PoolKeys
+from allocator._engine.steps import Call, Item
+from allocator.errors import BackendUnavailable, ContractError, InvariantError, OutcomeUnknown
+from tests.engine.support import call_of, count, count_all, executed, new_item, read, withdrawn
+from tests.support.proxy import Fault, FaultProxy
+from tests.support.servers import Server
+from tests.support.waiting import wait_until_async
+
+
+@pytest.fixture
+async def driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
+    """A driver behind the proxy, already connected."""
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=0.3))
+    await driver.run(count())
+    yield driver
+    await driver.close()
+
+
+def requests_of(proxy: FaultProxy) -> int:
+    """How many requests there were so far."""
+    return proxy.counts.get("requests", 0)
+
+
+async def all_of(*work: Any) -> list[Any]:
+    """The results, or errors, of these, awaited together."""
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+# -- gathering ---------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_of_one_turn_share_a_script_call(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """Fifty tasks cost one round trip, and each gets its own item's reply."""
+    before = requests_of(proxy)
+    items = [new_item() for _ in range(50)]
+    replies = await all_of(*(driver.run(count(item)) for item in items))
+    assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
+    assert requests_of(proxy) - before == 1
+
+
+async def test_one_script_call_is_under_way_at_a_time(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """What arrives meanwhile goes together in the next, however much it is: at most a hundred at a time."""
+    proxy.delay(match=b"first")
+    before = requests_of(proxy)
+    first = asyncio.create_task(driver.run(count(new_item("first"))))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    others = [asyncio.create_task(driver.run(count())) for _ in range(130)]
+    await asyncio.wait(others, timeout=0.02)
+    assert requests_of(proxy) - before == 1
+    proxy.resume()
+    await all_of(first, *others)
+    assert requests_of(proxy) - before == 3
+
+
+async def test_calls_that_differ_in_their_arguments_do_not_share(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """Another pool, or another script, is another queue; readings go out at once."""
+    before = requests_of(proxy)
+    await all_of(driver.run(count()), driver.run(read()), driver.run(read()), driver.run(count()))
+    assert requests_of(proxy) - before >= 3
+
+
+async def test_large_items_are_sent_in_several_calls(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """A hundred items of 4 KiB each are not one call."""
+    before = requests_of(proxy)
+    items = [new_item("x" * 4000) for _ in range(100)]
+    replies = await all_of(*(driver.run(count(item)) for item in items))
+    assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
+    assert 6 <= requests_of(proxy) - before <= 16
+
+
+async def test_an_error_reaches_only_its_caller(driver: AsyncDriver, one_server: Server) -> None:
+    """The batch is refused as a whole, so its items go one by one."""
+    items = [new_item(), new_item("contract"), new_item(), new_item("invariant")]
+    replies = await all_of(*(driver.run(count(item)) for item in items))
+    assert [type(reply) for reply in replies] == [list, ContractError, list, InvariantError]
+    assert [executed(one_server, item) for item in items] == [1, 0, 1, 0]
+
+
+async def test_a_lost_batch_is_sent_again_item_by_item_with_its_own_ids(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """Each item keeps its doubt; one that arrives meanwhile has none."""
+    proxy.reset_after(match=b"lost")
+    lost = [new_item("lost") for _ in range(3)]
+    waiting = [asyncio.create_task(driver.run(count(item))) for item in lost]
+    await asyncio.to_thread(proxy.wait_fired)
+    fresh = await driver.run(count())
+    replies = await all_of(*waiting)
+    assert [reply[:3] for reply in replies] == [[item.call, 1, 2] for item in lost]
+    assert fresh[1:3] == [0, 1]
+    assert [executed(one_server, item) for item in lost] == [2, 2, 2]
+
+
+async def test_each_item_has_its_own_time(driver: AsyncDriver, proxy: FaultProxy, one_server: Server) -> None:
+    """Of one lost batch the impatient caller is told, and the patient one is served."""
+    proxy.swallow(match=b"lost")
+    hasty, patient = new_item("lost"), new_item("lost")
+    replies = await all_of(driver.run(count(hasty), deadline_s=0.1), driver.run(count(patient), deadline_s=5.0))
+    assert isinstance(replies[0], OutcomeUnknown)
+    assert replies[0].id == hasty.id
+    assert replies[1][:3] == [patient.call, 1, 2]
+    await wait_until_async(lambda: withdrawn(one_server, hasty))
+    assert not withdrawn(one_server, patient)
+
+
+async def test_a_call_of_many_items_may_fail_in_some(driver: AsyncDriver) -> None:
+    """An error takes its item's place in the reply."""
+    entries = await driver.run(count_all(new_item(), new_item("contract"), new_item()))
+    assert [type(entry) for entry in entries] == [list, ContractError, list]
+
+
+# -- cancellation ------------------------------------------------------------------------------------------------------
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancelled_call_is_withdrawn_and_its_batch_goes_on(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """The batch is not its caller's alone: the others get their replies, and what he was granted is undone."""
+    proxy.delay(match=b"slow")
+    gone, stays = new_item("slow"), new_item("slow")
+    before = requests_of(proxy)
+    leaver = asyncio.create_task(driver.run(count(gone)))
+    stayer = asyncio.create_task(driver.run(count(stays)))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    await cancelled(leaver)
+    proxy.resume()
+    assert (await stayer)[:3] == [stays.call, 0, 1]
+    await wait_until_async(lambda: withdrawn(one_server, gone))
+    assert not withdrawn(one_server, stays)
+
+
+async def test_a_call_cancelled_in_the_queue_is_never_sent(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """It waits for the call before it to come back; nothing has been handed over, so nothing is withdrawn."""
+    proxy.delay(match=b"first")
+    before = requests_of(proxy)
+    first = asyncio.create_task(driver.run(count(new_item("first"))))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    queued, last = new_item(), new_item()
+    leaver = asyncio.create_task(driver.run(count(queued)))
+    stayer = asyncio.create_task(driver.run(count(last)))
+    await asyncio.wait((leaver, stayer), timeout=0.01)
+    await cancelled(leaver)
+    proxy.resume()
+    await all_of(first, stayer)
+    assert executed(one_server, last) == 1
+    assert executed(one_server, queued) == 0
+    assert not withdrawn(one_server, queued)
+
+
+async def test_a_cancelled_call_is_left_out_of_the_repeat(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """Its batch was lost; only those who still wait are sent again."""
+    proxy.swallow(match=b"lost")
+    gone, stays = new_item("lost"), new_item("lost")
+    leaver = asyncio.create_task(driver.run(count(gone)))
+    stayer = asyncio.create_task(driver.run(count(stays)))
+    await asyncio.to_thread(proxy.wait_fired)
+    await cancelled(leaver)
+    assert (await stayer)[:3] == [stays.call, 1, 2]
+    assert executed(one_server, gone) == 1
+    await wait_until_async(lambda: withdrawn(one_server, gone))
+
+
+async def test_a_cancelled_direct_call_is_withdrawn(driver: AsyncDriver, proxy: FaultProxy, one_server: Server) -> None:
+    """`gather=False`: its connection is not used again, for a reply is still under way on it."""
+    proxy.delay(match=b"slow")
+    item = new_item("slow")
+    before = requests_of(proxy)
+    task = asyncio.create_task(driver.run(count_all(item, gather=False)))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    await cancelled(task)
+    proxy.resume()
+    other = new_item()
+    assert (await driver.run(count_all(other, gather=False)))[0][:3] == [other.call, 0, 1]
+    await wait_until_async(lambda: withdrawn(one_server, item))
+
+
+class CancellingSender:
+    """Answers at once, and cancels the caller before it can see the answer."""
+
+    def __init__(self) -> None:
+        self.caller: asyncio.Task[Any] | None = None
+        self.withdrawn: list[Item] = []
+
+    async def send(self, call: Call, words: list[Any], until: float, fault: Any) -> list[Any]:
+        assert self.caller is not None
+        asyncio.get_running_loop().call_soon(self.caller.cancel)
+        return [["granted"]]
+
+    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        self.withdrawn += items
+
+    def now_ms(self) -> int:
+        return 0
+
+
+async def test_a_reply_that_comes_with_the_cancellation_is_withdrawn_too() -> None:
+    """Both happen in one turn of the loop, and the caller sees only the cancellation."""
+    sender = CancellingSender()
+    gatherer = Gatherer(sender, asyncio.get_running_loop())
+    item = new_item()
+    sender.caller = asyncio.create_task(gatherer.call(call_of(item), time.monotonic() + 1.0))
+    with pytest.raises(asyncio.CancelledError):
+        await sender.caller
+    assert sender.withdrawn == [item]
+
+
+async def test_a_timeout_of_the_caller_is_a_cancellation(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """As `asyncio.timeout` and `wait_for` do it."""
+    proxy.swallow(match=b"slow")
+    item = new_item("slow")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await driver.run(count(item))
+    await wait_until_async(lambda: withdrawn(one_server, item))
+
+
+# -- event loops -------------------------------------------------------------------------------------------------------
+
+
+def test_one_driver_serves_one_loop_after_another(one_server: Server) -> None:
+    """As with several `asyncio.run` in a program: each ends with its own connections closed, without a warning."""
+    driver = AsyncDriver(open_store(one_server.url))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            assert asyncio.run(driver.run(count()))[1] == 0
+        gc.collect()
+    assert one_server.info("clients")["connected_clients"] == "1"
+
+
+def test_one_driver_serves_several_loops_at_once(one_server: Server) -> None:
+    """From several threads; no connection is shared."""
+    driver = AsyncDriver(open_store(one_server.url))
+    items = [[new_item() for _ in range(20)] for _ in range(4)]
+    started = threading.Barrier(4)
+
+    async def work(number: int) -> None:
+        started.wait()
+        await asyncio.gather(*(driver.run(count(item)) for item in items[number]))
+
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(work(n))) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [executed(one_server, item) for group in items for item in group] == [1] * 80
+
+
+def test_withdrawals_are_sent_when_the_loop_ends(one_server: Server, proxy: FaultProxy) -> None:
+    """A program that is interrupted leaves nothing behind if that can be helped."""
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    item = new_item()
+    proxy.swallow(match=item.call.encode())
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(driver.run(count(item)))
+        await asyncio.to_thread(proxy.wait_fired)
+        assert not task.done()
+
+    asyncio.run(interrupted())
+    assert withdrawn(one_server, item)
+
+
+async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Server, monkeypatch: Any) -> None:
+    """A call under way gets a while to finish; then its caller is told, and the call is withdrawn."""
+    monkeypatch.setattr("allocator.settings.CLOSE_FLUSH_S", 0.2)
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    await driver.run(count())
+    item = new_item()
+    proxy.swallow(match=item.call.encode())
+    task = asyncio.create_task(driver.run(count(item)))
+    await asyncio.to_thread(proxy.wait_fired)
+    await driver.close()
+    with pytest.raises(OutcomeUnknown):
+        await task
+    assert withdrawn(one_server, item)
+    with pytest.raises(BackendUnavailable, match="closed"):
+        await driver.run(count())
+
+
+async def test_many_readings_share_a_bounded_number_of_connections(one_server: Server) -> None:
+    """A thousand tasks do not make a thousand connections."""
+    driver = AsyncDriver(open_store(f"{one_server.url}?max_connections=5"))
+    await driver.run(count())
+    assert await all_of(*(driver.run(read()) for _ in range(200))) == [1] * 200
+    assert int(one_server.info("clients")["connected_clients"]) <= 6
+    await driver.close()
+
+
+async def test_a_caller_waits_for_a_connection_no_longer_than_its_deadline(proxy: FaultProxy) -> None:
+    """All are in use: nothing was sent."""
+    driver = AsyncDriver(open_store(f"{proxy.url}?max_connections=1", attempt_timeout_s=5.0))
+    await driver.run(read())
+    proxy.delay(match=b"slow")
+    before = requests_of(proxy)
+    slow = asyncio.create_task(driver.run(count_all(new_item("slow"), gather=False)))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    with pytest.raises(BackendUnavailable) as caught:
+        await driver.run(read(), deadline_s=0.05)
+    assert caught.value.code == "no_connection"
+    proxy.resume()
+    await slow
+    assert await driver.run(read(), deadline_s=1.0) == 1
+    await driver.close()
+
+
+async def test_a_flow_that_is_cancelled_runs_its_finally(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """And its call is withdrawn like any other."""
+    closed: list[str] = []
+
+    def story() -> Any:
+        try:
+            yield call_of(new_item("slow"))
+        finally:
+            closed.append("yes")
+
+    proxy.arm(Fault.SWALLOW, match=b"slow")
+    task = asyncio.create_task(driver.run(story()))
+    await asyncio.to_thread(proxy.wait_fired)
+    await cancelled(task)
+    assert closed == ["yes"]
