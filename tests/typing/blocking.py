@@ -1,0 +1,145 @@
+"""The types of the blocking client, as its users' checkers see them."""
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import assert_type
+
+import redis
+
+from allocator import (
+    Allocation,
+    AllocationConflict,
+    AllocationLost,
+    Allocator,
+    Audit,
+    Check,
+    Denial,
+    Event,
+    Insufficient,
+    Outcome,
+    Pool,
+    Reclaimed,
+    Release,
+    Renewal,
+    Request,
+    Resources,
+    Usage,
+)
+
+
+def makes_clients(ready: redis.Redis) -> None:
+    assert_type(Allocator.from_url("redis://localhost"), Allocator)
+    assert_type(Allocator.from_url(), Allocator)
+    assert_type(Allocator(ready, pool="lab", owner="me", deadline=5.0), Allocator)
+    with Allocator.from_url(pool="lab", allow_eviction=True) as client:
+        assert_type(client, Allocator)
+    assert_type(client.close(), None)
+    Allocator(7)  # type: ignore[arg-type]
+    Allocator.from_url("redis://localhost", "lab")  # type: ignore[call-arg]
+
+
+def keeps_a_subclass(url: str) -> None:
+    class Ours(Allocator):
+        pass
+
+    assert_type(Ours.from_url(url), Ours)
+    with Ours.from_url(url) as client:
+        assert_type(client, Ours)
+
+
+def shapes_pools(client: Allocator) -> None:
+    pool = client.create_pool("lab", {"cpu": 4, "memory": "8Gi", "gpu": Decimal(2)}, whole_units=["gpu"])
+    assert_type(pool, Pool)
+    assert_type(pool.capacity, Resources)
+    assert_type(pool.overcommitted, tuple[str, ...])
+    assert_type(client.pool(), Pool)
+    assert_type(client.pools(), list[str])
+    assert_type(client.configure({"cpu": 1.5}, remove=("gpu",), strict=True, generation=1), Pool)
+    assert_type(client.upgrade_pool(), Pool)
+    assert_type(client.delete_pool("lab", force=True), bool)
+    client.delete_pool("lab", True)  # type: ignore[call-arg]
+    client.create_pool("lab", {"cpu": None})  # type: ignore[dict-item]
+
+
+def takes(client: Allocator) -> None:
+    held = client.allocate({"cpu": "500m"}, ttl=60, id="a", owner="me", metadata={"k": "v"})
+    assert_type(held, Allocation)
+    assert_type(held.resources["cpu"], int)
+    assert_type(held.fence, int)
+    assert_type(held.deadline, datetime | None)
+    assert_type(client.allocate(held.resources, ttl=timedelta(minutes=1)), Allocation)
+    assert_type(client.allocate({"cpu": 1}, ttl=None), Allocation)
+    client.allocate({"cpu": 1})  # type: ignore[call-arg]
+    client.allocate({"cpu": 1}, ttl="60")  # type: ignore[arg-type]
+    client.allocate({"cpu": 1}, 60)  # type: ignore[call-arg]
+
+
+def may_be_refused(client: Allocator) -> None:
+    outcome = client.try_allocate({"cpu": 1}, ttl=60)
+    assert_type(outcome, Allocation | Denial)
+    outcome.fence  # type: ignore[union-attr]  # noqa: B018
+    if isinstance(outcome, Denial):
+        assert_type(outcome.shortages[0].available, int)
+    else:
+        assert_type(outcome, Allocation)
+
+
+def takes_many(client: Allocator) -> None:
+    outcomes = client.allocate_many([Request({"cpu": 1}, ttl=60), Request({"cpu": 1}, None, id="a")], atomic=True)
+    assert_type(outcomes, list[Outcome])
+    match outcomes[0]:
+        case Allocation() as granted:
+            assert_type(granted, Allocation)
+        case Denial() as denial:
+            assert_type(denial, Denial)
+        case AllocationConflict() | AllocationLost() as error:
+            assert_type(error.id, str)
+    Request({"cpu": 1})  # type: ignore[call-arg]
+
+
+def keeps_and_gives_back(client: Allocator, held: Allocation) -> None:
+    assert_type(client.renew(held), Renewal)
+    assert_type(client.renew("a", ttl=60, fence=7, shorten=True).deadline, datetime | None)
+    assert_type(client.renew_many([held, "a"]), list[Renewal])
+    assert_type(client.resize(held, {"cpu": 0, "memory": "1Gi"}), Allocation)
+    assert_type(client.release("a", pool="lab"), Release)
+    assert_type(client.release_many(iter([held])), list[Release])
+    client.renew(None)  # type: ignore[arg-type]
+
+
+def looks(client: Allocator) -> None:
+    check = client.check({"cpu": 1}, explain=True)
+    assert_type(check, Check)
+    assert_type(check.denial, Denial | None)
+    assert_type(client.get("a"), Allocation | None)
+    assert_type(client.allocations(owner="me", older_than=60), Iterator[Allocation])
+    usage = client.usage()
+    assert_type(usage, Usage)
+    assert_type(usage.resources["cpu"].utilization, float)
+    events = client.events(limit=5)
+    assert_type(events, list[Event])
+    assert_type(events[0].at, datetime)
+
+
+def keeps_it_clean(client: Allocator) -> None:
+    assert_type(client.reclaim(older_than=timedelta(days=1), include_live=True, limit=5), Reclaimed)
+    assert_type(client.audit(repair=True), Audit)
+    assert_type(client.expect_epoch(None), None)
+
+
+def reads_errors(client: Allocator) -> None:
+    try:
+        client.allocate({"cpu": 1}, ttl=60)
+    except Insufficient as refused:
+        assert_type(refused.denial, Denial)
+        assert_type(refused.code, str)
+        assert_type(refused.retry_after, float | None)
+
+
+def cannot_change_what_it_was_given(held: Allocation) -> None:
+    held.fence = 7  # type: ignore[misc]
+    held.resources["cpu"] = 7  # type: ignore[index]
