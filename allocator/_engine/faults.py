@@ -173,6 +173,8 @@ def before_sending(where: str, error: Exception) -> Fault:
         return error
     if isinstance(error, AllocatorError):
         return Fault(error)
+    if isinstance(error, raised.ConnectionError) and isinstance(error.__cause__, raised.RedisError):
+        error = error.__cause__  # redis-py's asyncio side wraps what a handshake was answered with
     code = word(error)
     state = STATES.get(code)
     if state is not None:
