@@ -71,7 +71,7 @@ async def walks(client: AsyncAllocator) -> None:
     assert_type(client.allocations(), AsyncIterator[Allocation])
     async for one in client.allocations(owner="me"):
         assert_type(one.granted_at, datetime)
-    for one in client.allocations():  # type: ignore[attr-defined]
+    for _ in client.allocations():  # type: ignore[attr-defined]
         pass
 
 
