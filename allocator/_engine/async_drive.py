@@ -177,14 +177,14 @@ class _Side:
         if call.gather and call.items:
             return await self._gatherer.call(call, until)
         attempts = Attempts(until, writes=call.script.writes)
-        fault: Fault | None = None
+        elsewhere: AsyncLines | None = None
         try:
             while True:
                 try:
                     words = payload(call, int(attempts.doubt), self.now_ms())
-                    return await self.send(call, words, until, fault)
-                except Fault as failed:
-                    fault = failed
+                    return await self.send(call, words, until, elsewhere)
+                except Fault as fault:
+                    elsewhere = await self.note(call.pool, fault)
                     pause = attempts.pause(fault, time.monotonic())
                     if pause is None:
                         raise
@@ -204,9 +204,12 @@ class _Side:
         """The instant that the scripts take for now; 0: the server's clock."""
         return self._clock() if self._clock else 0
 
-    async def send(self, call: Call, words: list[Argument], until: float, fault: Fault | None) -> Reply:
-        """Attempt a call once, where the last fault says to; raise what came of it as a `Fault`."""
-        elsewhere = await self._nodes.note(call.pool, fault) if fault is not None else None
+    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
+        return await self._nodes.note(pool, fault)
+
+    async def send(self, call: Call, words: list[Argument], until: float, elsewhere: AsyncLines | None = None) -> Reply:
+        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
         lines = elsewhere or await self._nodes.of(call.pool, until)
         script = call.script
         in_process = self._nodes.in_process
@@ -249,7 +252,7 @@ class _Side:
 
     async def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
-        await self.send(call, payload(call, 1, self.now_ms()), until, None)
+        await self.send(call, payload(call, 1, self.now_ms()), until)
 
     # -- scanning ------------------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def open_store(
         allow_eviction: Also use a server whose memory policy may evict any key.
 
     Raises:
-        InvalidRequest: `field` is "url", "client" or "attempt_timeout"; the message shows the URL without its credentials.
+        InvalidRequest: `field` is "url", "client" or "attempt_timeout"; the message shows the URL without credentials.
         BackendUnavailable: `code="no_extra"`: the URL wants an extra that is not installed.
     """
     attempt_timeout_s = deadline_s(attempt_timeout_s, "attempt_timeout")

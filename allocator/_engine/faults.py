@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -166,8 +167,8 @@ def is_unknown_script(error: BaseException) -> bool:
 def before_sending(where: str, error: Exception) -> Fault:
     """The fault of an attempt that got no connection, so that nothing of it was sent.
 
-    Refused connections, names that do not resolve, TLS and time-outs pass or do not: they are worth repeating within
-    the deadline.  Credentials that the server does not accept are not.
+    Refused connections, names that do not resolve and time-outs pass or do not: they are worth repeating within the
+    deadline.  Credentials that the server does not accept, and a certificate that we do not, are not.
     """
     if isinstance(error, Fault):
         return error
@@ -179,6 +180,8 @@ def before_sending(where: str, error: Exception) -> Fault:
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
+    if _is_of_certificate(error):
+        return Fault(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
     lasts = isinstance(error, raised.ResponseError)  # it is there, and does not want us
     return Fault(BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts)
 
@@ -220,6 +223,15 @@ def _redirect(error: raised.AskError) -> Redirect:
 def _message(text: str) -> str:
     """A reply of ours without its code and without the server's note of the place."""
     return _PLACE.sub("", text.partition(" ")[2])
+
+
+def _is_of_certificate(error: BaseException | None) -> bool:
+    """Whether a certificate was the cause, which no repeating makes valid."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _brief(error: BaseException) -> str:

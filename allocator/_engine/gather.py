@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from allocator import settings
+from allocator._engine.async_lines import AsyncLines
 from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
@@ -35,8 +36,12 @@ _Key = tuple[str, tuple[str, ...], tuple[Argument, ...]]
 class Sender(Protocol):
     """What the gatherer asks of its driver."""
 
-    async def send(self, call: Call, words: list[Argument], until: float, fault: Fault | None) -> Reply:
-        """Attempt a call once, where the last fault says to; raise what came of it as a `Fault`."""
+    async def send(self, call: Call, words: list[Argument], until: float, elsewhere: AsyncLines | None = None) -> Reply:
+        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
+        ...
+
+    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
         ...
 
     def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
@@ -244,18 +249,17 @@ class Gatherer:
         for entry in batch:
             entry.sent = True
             until = max(until, entry.until)
-        fault: Fault | None = None
-        for _ in range(REDIRECTS_MAX):
+        redirects = 0
+        elsewhere: AsyncLines | None = None
+        while True:
             try:
-                reply = await self._sender.send(call, words, until, fault)
+                reply = await self._sender.send(call, words, until, elsewhere)
                 break
-            except Fault as error:
-                fault = error
-                if fault.redirect is None:
+            except Fault as fault:
+                elsewhere = await self._sender.note(call.pool, fault)
+                redirects += 1
+                if fault.redirect is None or redirects > REDIRECTS_MAX:
                     return self._failed(queue, batch, fault)
-        else:
-            assert fault is not None
-            return self._failed(queue, batch, fault)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
             return self._failed(queue, batch, Fault(ContractError(text), own=True))

@@ -209,10 +209,13 @@ class CancellingSender:
         self.caller: asyncio.Task[Any] | None = None
         self.withdrawn: list[Item] = []
 
-    async def send(self, call: Call, words: list[Any], until: float, fault: Any) -> list[Any]:
+    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any = None) -> list[Any]:
         assert self.caller is not None
         asyncio.get_running_loop().call_soon(self.caller.cancel)
         return [["granted"]]
+
+    async def note(self, pool: PoolKeys, fault: Any) -> None:
+        """Never asked."""
 
     def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         self.withdrawn += items

@@ -165,7 +165,7 @@ def test_an_encrypted_connection_is_verified(drive: Open, tmp_path: Any) -> None
         port = free_port()
         server.ask("CONFIG", "SET", "tls-port", str(port))
         url = f"rediss://localhost:{port}"
-        error = error_of(lambda: drive(url, deadline_s=0.1).run(count()))
+        error = error_of(lambda: drive(url, attempt_timeout_s=5.0).run(count()))
         assert type(error) is BackendUnavailable
         assert "CERTIFICATE_VERIFY_FAILED" in str(error).upper()
         assert drive(f"{url}?ssl_ca_certs={certificate}").run(count())[2] == 1
