@@ -25,8 +25,8 @@ Cost    O(N * R), about 2.5 us a record
 local pool, deadlines, pinned = KEYS[1], KEYS[2], KEYS[3]
 local epoch, index, cursor = ARGV[2], ARGV[3], ARGV[4]
 
-args.from(5)
-local count = args.bounded('count', schema.PAGE_RECORDS_MAX)
+args.at = 4
+local count = args.int(args.take(1), 'count', schema.PAGE_RECORDS_MAX)
 args.finish(3, 0)
 
 local fields = redis.call('HMGET', pool, 'epoch', 'revision')
@@ -54,8 +54,8 @@ else
 end
 
 local sums = {}
-for name, sum in pairs(survey.sums) do
-  sums[#sums + 1] = name
+for field, sum in pairs(survey.sums) do
+  sums[#sums + 1] = string.sub(field, 1, -11)
   sums[#sums + 1] = sum
 end
 return {

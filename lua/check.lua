@@ -10,37 +10,41 @@ KEYS    pool         hash    the pool's account
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
         explain      int     1: follow the deadlines ahead
-        request      list    R, (resource, amount)*R
+        request      list    R, (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"} | {"denied", code, fits_ms, (resource, requested, allocated, capacity)*}; fits_ms 0: not foreseeable
         | {"behind"} (more is due than this looks at)
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
 Cost    O(R + 256 * R), with explain O(512 * R)
 ]]
---@include args
---@include clock
---@include due
-
 local pool, deadlines = KEYS[1], KEYS[2]
-local now_ms, epoch, explain = ARGV[1], ARGV[2], ARGV[3]
+local argv, now_ms, epoch, explain = ARGV, ARGV[1], ARGV[2], ARGV[3] == '1'
+local FIRST, LAST = 5, #ARGV - 1
 
-local now = clock.read(now_ms)
-args.from(4)
-local names, amounts = args.amounts(schema.RESOURCES_MAX)
-args.finish(2, 0)
-
-local refused = account.open(pool, epoch, names)
+--@include now
+local resources = tonumber(argv[4])
+if not (resources and resources >= 1 and resources <= schema.RESOURCES_MAX and LAST == FIRST + 2 * resources - 2) then
+  error({err = 'CONTRACT the request is malformed'})
+end
+local fields, fields_count = {false, false, false, false}, 4
+for pair = FIRST, LAST, 2 do
+  fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
+  fields_count = fields_count + 2
+end
+--@include account
+--@include take
+--@include due
+--@include refusal
 if refused and refused ~= 'schema' then return {refused} end
-if account.state then return {account.state} end
+if state then return {state} end
 
-local nothing = {}
-due.open(pool, deadlines, now, schema.CHECK_DUE_MAX, {})
-if decide.fits(names, amounts, nothing) then return {'fits'} end
-local denial = decide.refusal(names, amounts, nothing, nothing)
+if take(argv, FIRST, LAST) then return {'fits'} end
+local denial = refusal(argv, FIRST, LAST)
 if denial[2] == 'capacity_exceeded' then
-  if due.make_room(names, amounts, nothing) then return {'fits'} end
+  due.open(pool, deadlines, now, schema.CHECK_DUE_MAX, {})
+  if due.make_room(argv, FIRST, LAST) then return {'fits'} end
   if due.more then return {'behind'} end
-  denial = decide.refusal(names, amounts, nothing, nothing)
+  denial = refusal(argv, FIRST, LAST)
 end
 
 -- The deadline by which enough will have come back, if nobody renews and nobody else comes.
@@ -50,13 +54,12 @@ local function foresee()
     schema.EXPLAIN_DEADLINES_MAX
   )
   for i = 1, #ahead, 2 do
-    local key = records.key(pool, ahead[i])
-    endings.plan_due(ahead[i], key, records.read(key))
-    if decide.fits(names, amounts, nothing) then return tonumber(ahead[i + 1]) end
+    endings.plan_due(pool, ahead[i], records.read(records.key(pool, ahead[i])), 'deadline')
+    if take(argv, FIRST, LAST) then return tonumber(ahead[i + 1]) end
   end
   return 0
 end
 
-local reply = {'denied', denial[2], explain == '1' and denial[2] == 'capacity_exceeded' and foresee() or 0}
+local reply = {'denied', denial[2], explain and denial[2] == 'capacity_exceeded' and foresee() or 0}
 for i = 3, #denial do reply[i + 1] = denial[i] end
 return reply

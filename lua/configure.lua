@@ -10,9 +10,10 @@ KEYS    pool         hash    the pool's account
         ended        zset    call id -> ended_ms
         events       stream
 ARGV    now_ms       int     0: the server's clock
-        epoch        text    the only pool meant, '' any; for `create` the new pool's
-        items        list    of one (call, repeated, mode, generation, strict, whole_units, R, (resource, capacity)*R,
-                             M, resource*M to remove); generation 0: any; whole_units '-': as they are
+        epoch        text    the only pool meant, '' any
+        items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units,
+                             R, (resource, capacity)*R, M, resource*M to remove);
+                             generation 0: any; whole_units '-': as they are
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
         | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
         | {"not_counted", resource} (removed or whole, and not there)
@@ -21,8 +22,6 @@ Writes  pool, ended, events
 Cost    O(R)
 ]]
 --@include args
---@include clock
---@include account
 --@include tombstones
 --@include journal
 
@@ -31,14 +30,21 @@ local now_ms, epoch = ARGV[1], ARGV[2]
 local SUFFIX = '.capacity'
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-args.from(3)
-local call, repeated, mode = args.text('call'), args.int('repeated'), args.text('mode')
-local generation, strict, whole_units = args.int('generation'), args.int('strict') == 1, args.text('whole_units')
-local names, capacities = args.amounts(schema.RESOURCES_MAX)
-local removed = {}
-for i = 1, args.bounded('removed', schema.RESOURCES_MAX) do removed[i] = args.text('resource') end
+--@include now
+args.at = 2
+local call, repeated, mode, new_epoch, generation, strict, whole_units, resources = args.take(8)
+local names, capacities = args.amounts(resources)
+local removed = {args.take(args.int(args.take(1), 'removed', schema.RESOURCES_MAX))}
+generation, strict = args.int(generation, 'generation'), strict == '1'
 args.finish(3, 0)
+
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
+
+local function allocated_of(name)
+  local allocated = redis.call('HGET', pool, name .. '.allocated') or '0'
+  return tonumber(allocated) or error({err = 'INVARIANT the account has no exact amount in ' .. name .. '.allocated'})
+end
 
 local function pool_as(word)
   local reply = {word}
@@ -62,14 +68,14 @@ local function merge(fields)
   end
   for _, name in ipairs(removed) do
     if not counted[name] then return nil, {'not_counted', name} end
-    local allocated = account.amount(redis.call('HGET', pool, name .. '.allocated') or 0, name .. '.allocated')
+    local allocated = allocated_of(name)
     if allocated > 0 then return nil, {'in_use', name, allocated} end
     counted[name] = nil
     drops[#drops + 1] = name .. SUFFIX
     drops[#drops + 1] = name .. '.allocated'
   end
   for _, name in ipairs(names) do
-    local allocated = account.amount(redis.call('HGET', pool, name .. '.allocated') or 0, name .. '.allocated')
+    local allocated = allocated_of(name)
     if strict and capacities[name] < allocated then return nil, {'in_use', name, allocated} end
     if not counted[name] then set(name .. '.allocated', 0) end
     set(name .. SUFFIX, capacities[name])
@@ -110,7 +116,7 @@ local function create()
   local refusal = shape({})
   if refusal then return refusal end
   local time = redis.call('TIME')
-  set('epoch', epoch)
+  set('epoch', new_epoch)
   set('generation', 1)
   -- Microseconds of the server's clock: a pool that is made again repeats no fence.
   set('revision', time[1] * 1000000 + time[2])
@@ -140,21 +146,20 @@ local function change()
 end
 
 local function settle()
-  local refused = account.open(pool, mode == 'create' and '' or epoch, {})
   if refused == 'unknown_pool' and mode == 'create' then
     -- A copy of a call that made a pool which was deleted since must not make another.
     return tombstones.find(ended, call) and {'unknown_pool'} or create()
   end
-  if refused then return {refused} end
-  if account.state == 'deleting' then return {'deleting'} end
-  if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == epoch and 'created' or 'exists') end
+  if refused and (mode ~= 'create' or refused ~= 'schema') then return {refused} end
+  if state == 'deleting' then return {'deleting'} end
+  if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == new_epoch and 'created' or 'exists') end
   if tombstones.find(ended, call) then return pool_as('configured') end
   return change()
 end
 
 local reply = settle()
 local changed = #sets > 0 and (reply[1] == 'created' or reply[1] == 'configured')
-if changed or repeated == 1 then tombstones.add(call) end
+if changed or repeated == '1' then tombstones.add(call) end
 tombstones.prepare(ended, now)
 
 -- Apply -------------------------------------------------------------------------------------------

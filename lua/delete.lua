@@ -18,26 +18,27 @@ Writes  everything of the pool
 Cost    O(200 * (R + log N))
 ]]
 --@include args
---@include clock
---@include endings
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-args.from(3)
-local call, repeated, force = args.text('call'), args.int('repeated'), args.int('force') == 1
+--@include now
+args.at = 2
+local call, repeated, force = args.take(3)
+force = force == '1'
 args.finish(5, 0)
 
-local refused = account.open(pool, epoch, {})
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
+--@include endings
 if tombstones.find(ended, call) then return {{'deleted'}} end
 if refused == 'unknown_pool' then return {{'absent'}} end
 if refused then return {{refused}} end
 
 local live = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
-if live > 0 and not force and account.state ~= 'deleting' then
-  if repeated == 1 then redis.call('ZADD', ended, now, call) end
+if live > 0 and not force and state ~= 'deleting' then
+  if repeated == '1' then redis.call('ZADD', ended, now, call) end
   return {{'in_use', live}}
 end
 
@@ -48,8 +49,8 @@ for _, index in ipairs({deadlines, pinned}) do
     local key = records.key(pool, id)
     local record = records.read(key)
     -- Broken ones go as well: nothing will be left for them to contradict.
-    if not (record and endings.plan(id, key, record, 'deleted', 'pool deleted')) then
-      endings.planned[#endings.planned + 1] = {id, key, record or {}}
+    if not (record and endings.plan(pool, id, record, 'deleted', 'pool deleted')) then
+      endings.planned[#endings.planned + 1] = {id, key, false}
     end
     room = room - 1
   end
@@ -61,7 +62,7 @@ tombstones.prepare(ended, now)
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
 if left > 0 then
-  account.save()
+  --@include save_account
   redis.call('HSET', pool, 'state', 'deleting')
   endings.save(deadlines, pinned)
   journal.save(events)

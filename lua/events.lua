@@ -15,8 +15,8 @@ Cost    O(count)
 
 local pool, events, epoch = KEYS[1], KEYS[2], ARGV[2]
 
-args.from(3)
-local count = args.bounded('count', schema.PAGE_RECORDS_MAX)
+args.at = 2
+local count = args.int(args.take(1), 'count', schema.PAGE_RECORDS_MAX)
 args.finish(2, 0)
 
 local account_epoch = redis.call('HGET', pool, 'epoch')

@@ -17,13 +17,13 @@ Writes  nothing
 Cost    O(count * R)
 ]]
 --@include args
---@include clock
 --@include records
 
 local pool, index, now_ms, epoch, cursor = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 
-args.from(4)
-local count = args.bounded('count', schema.PAGE_RECORDS_MAX)
+args.at = 3
+--@include now
+local count = args.int(args.take(1), 'count', schema.PAGE_RECORDS_MAX)
 args.finish(2, 0)
 
 local account_epoch = redis.call('HGET', pool, 'epoch')
@@ -31,7 +31,7 @@ if not account_epoch then return {'unknown_pool'} end
 if epoch ~= '' and epoch ~= account_epoch then return {'other_epoch'} end
 
 local scan = redis.call('ZSCAN', index, cursor, 'COUNT', math.max(count, 1))
-local reply = {'page', scan[1], clock.read(now_ms)}
+local reply = {'page', scan[1], now}
 for i = 1, #scan[2], 2 do
   local id = scan[2][i]
   local record = records.read(records.key(pool, id))

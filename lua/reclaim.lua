@@ -20,48 +20,43 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(limit * (R + log N))
 ]]
 --@include args
---@include clock
---@include endings
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-args.from(3)
-local limit, age_ms = args.bounded('limit', schema.RECLAIM_BATCH_MAX), args.int('age_ms')
+--@include now
+args.at = 2
+local limit, age_ms = args.take(2)
+limit, age_ms = args.int(limit, 'limit', schema.RECLAIM_BATCH_MAX), args.int(age_ms, 'age_ms')
 args.finish(5, 0)
 if limit < 1 then error({err = 'CONTRACT limit is below 1'}) end
 
-local refused = account.open(pool, epoch, {})
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
+--@include endings
 if refused then return {refused} end
 
 -- Decide ------------------------------------------------------------------------------------------
 local reply = {'reclaimed', 0}
 
-local function take(index, until_ms, kind_of)
+local function reclaim(index, until_ms, reason)
   local room = limit - (#reply - 2)
   local ids = redis.call('ZRANGEBYSCORE', index, '-inf', until_ms, 'LIMIT', 0, room + 1)
   if #ids > room then reply[2] = 1 end
   for i = 1, math.min(#ids, room) do
-    local key = records.key(pool, ids[i])
-    kind_of(ids[i], key, records.read(key))
+    endings.plan_due(pool, ids[i], records.read(records.key(pool, ids[i])), reason)
     reply[#reply + 1] = ids[i]
   end
 end
 
-take(deadlines, now, endings.plan_due)
-if age_ms > 0 then
-  take(pinned, now - age_ms, function(id, key, record)
-    -- The same as past a deadline, but for the reason.
-    if not (record and endings.plan(id, key, record, 'reclaimed', 'age')) then endings.plan_due(id, key, record) end
-  end)
-end
+reclaim(deadlines, now, 'deadline')
+if age_ms > 0 then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
-account.save()
+--@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)
 return reply

@@ -21,27 +21,28 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
 --@include args
---@include clock
---@include endings
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch, reason = ARGV[1], ARGV[2], ARGV[3]
 local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-local items, live, named = {}, {}, {}
+--@include now
+local items, live = {}, {}
 
-args.from(4)
-while args.more() do
-  local i = #items + 1
-  items[i] = {key = args.record(FIXED, i), call = args.text('call'), repeated = args.int('repeated')}
-  items[i].fence = args.int('fence')
+args.at = 3
+local key = args.record(FIXED, 1)
+while key do
+  local call, repeated, fence = args.take(3)
+  items[#items + 1] = {key = key, call = call, repeated = repeated == '1', fence = args.int(fence, 'fence')}
+  key = args.record(FIXED, #items + 1)
 end
 args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
-local refused = account.open(pool, epoch, named)
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
+--@include endings
 if not refused then
   for _, item in ipairs(items) do
     if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
@@ -58,14 +59,14 @@ local function settle(item)
   end
   local record = live[item.key]
   if not record then
-    if item.repeated == 1 then
+    if item.repeated then
       tombstones.add(item.call)
       tombstones.add(item.call .. ':unknown')
     end
     return {'unknown'}
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
-  endings.plan_named(records.id(pool, item.key), item.key, record, 'released', reason)
+  endings.plan_named(pool, records.id(pool, item.key), record, 'released', reason)
   tombstones.add(item.call)
   live[item.key] = false
   return {'released', now}
@@ -77,7 +78,7 @@ tombstones.prepare(ended, now)
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
-account.save()
+--@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)
 return replies

@@ -21,8 +21,6 @@ Writes  records, deadlines; when one is shortened also pool, pinned, ended, even
 Cost    O(I * log N): I items, N live
 ]]
 --@include args
---@include clock
---@include account
 --@include records
 --@include tombstones
 --@include journal
@@ -32,15 +30,18 @@ local now_ms, epoch = ARGV[1], ARGV[2]
 local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
+--@include now
 local items, live = {}, {}
 
-args.from(3)
-while args.more() do
-  local i = #items + 1
-  local item = {key = args.record(FIXED, i), call = args.text('call'), repeated = args.int('repeated')}
-  item.fence, item.ttl_ms, item.shorten = args.int('fence'), args.int('ttl_ms'), args.int('shorten') == 1
-  items[i] = item
+args.at = 2
+local key = args.record(FIXED, 1)
+while key do
+  local call, _, fence, ttl_ms, shorten = args.take(5)
+  items[#items + 1] = {
+    key = key, call = call, fence = args.int(fence, 'fence'), ttl_ms = args.int(ttl_ms, 'ttl_ms'),
+    shorten = shorten == '1',
+  }
+  key = args.record(FIXED, #items + 1)
 end
 args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
@@ -54,7 +55,8 @@ local function read(key)
   return {key = key, fence = tonumber(fields[1]), ttl_ms = tonumber(fields[2]), deadline_ms = tonumber(fields[3])}
 end
 
-local refused = account.open(pool, epoch, {})
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
 
 -- Decide ------------------------------------------------------------------------------------------
 local writes = {}
@@ -66,7 +68,7 @@ local function shorten(item, record, deadline_ms)
   record.ttl_ms = record.ttl_ms or item.ttl_ms
   record.deadline_ms = deadline_ms
   tombstones.add(item.call)
-  account.bump()
+  account.revision = account.revision + 1
 end
 
 local function settle(item)
@@ -107,6 +109,6 @@ for _, record in ipairs(writes) do
   if record.whole then journal.add('renewed', records.id(pool, record.key), record.whole, 'shortened') end
 end
 tombstones.save(ended, now)
-if not refused then account.save() end
+--@include save_account
 journal.save(events)
 return replies

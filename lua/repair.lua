@@ -21,8 +21,6 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(N * R)
 ]]
 --@include args
---@include clock
---@include account
 --@include tombstones
 --@include journal
 --@include survey
@@ -32,23 +30,23 @@ local now_ms, epoch = ARGV[1], ARGV[2]
 local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-args.from(3)
-local call, _, mode = args.text('call'), args.int('repeated'), args.text('mode')
-local cursor, revision = args.text('cursor'), args.int('revision')
-local names, sums = args.amounts(schema.RESOURCES_MAX)
+--@include now
+args.at = 2
+local call, _, mode, cursor, revision, resources = args.take(6)
+local names, sums = args.amounts(resources)
+revision = args.int(revision, 'revision')
 args.finish(FIXED, args.records(FIXED))
 if args.records(FIXED) > schema.FINDINGS_MAX then error({err = 'CONTRACT too many records'}) end
 
-local refused = account.open(pool, epoch, {})
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
 if refused then return {{refused}} end
 if tombstones.find(ended, call) then return {{'repaired', '0', 0}} end
-local fields = redis.call('HGETALL', pool)
-local counted, allocated = {}, {}
-for i = 1, #fields, 2 do
-  local field = fields[i]
-  if string.sub(field, -9) == '.capacity' then counted[string.sub(field, 1, -10)] = true end
-  if string.sub(field, -10) == '.allocated' then allocated[string.sub(field, 1, -11)] = tonumber(fields[i + 1]) end
+local stored, counted, allocated = redis.call('HGETALL', pool), {}, {}
+for i = 1, #stored, 2 do
+  local field = stored[i]
+  if string.sub(field, -9) == '.capacity' then counted[string.sub(field, 1, -10) .. '.allocated'] = true end
+  if string.sub(field, -10) == '.allocated' then allocated[field] = tonumber(stored[i + 1]) end
 end
 
 local function walk(key, entries)
@@ -59,12 +57,13 @@ end
 
 -- Decide ------------------------------------------------------------------------------------------
 local function recount(taken)
-  for name in pairs(counted) do
-    local sum = taken[name] or 0
-    if allocated[name] ~= sum then
-      local was = allocated[name] and string.format('%.0f', allocated[name]) or 'no amount'
+  for field in pairs(counted) do
+    local sum = taken[field] or 0
+    if allocated[field] ~= sum then
+      local was = allocated[field] and string.format('%.0f', allocated[field]) or 'no amount'
+      local name = string.sub(field, 1, -11)
       survey.find('drift', name, 'allocated ' .. was .. string.format(', records %.0f', sum), function()
-        redis.call('HSET', pool, name .. '.allocated', sum)
+        redis.call('HSET', pool, field, sum)
       end)
     end
   end
@@ -72,7 +71,7 @@ end
 
 if mode == 'totals' then
   if revision ~= account.revision then return {{'moved'}} end
-  for _, name in ipairs(names) do survey.sums[name] = sums[name] end
+  for _, name in ipairs(names) do survey.sums[name .. '.allocated'] = sums[name] end
   recount(survey.sums)
 elseif mode == 'all' then
   local records_count = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
@@ -99,7 +98,7 @@ for _, value in ipairs(survey.findings) do reply[#reply + 1] = value end
 if #survey.mends == 0 then return {reply} end
 tombstones.add(call)
 tombstones.prepare(ended, now)
-account.bump()
+account.revision = account.revision + 1
 
 -- Apply -------------------------------------------------------------------------------------------
 for i, mend in ipairs(survey.mends) do
@@ -107,6 +106,6 @@ for i, mend in ipairs(survey.mends) do
   if i <= schema.FINDINGS_MAX then journal.add('repaired', mend[2], nil, mend[1] .. ': ' .. mend[3]) end
 end
 tombstones.save(ended, now)
-account.save()
+--@include save_account
 journal.save(events)
 return {reply}

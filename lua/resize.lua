@@ -14,7 +14,8 @@ KEYS    pool         hash    the pool's account
         records      keys    of the one item
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
-        items        list    of one (call, repeated, fence, R, (resource, amount)*R); fence 0: any
+        items        list    of one (call, repeated, fence, R, (field, amount)*R): R fields `<resource>.allocated`;
+                             fence 0: any
 Reply   per item {"resized", field, value, ...} | {"unknown"} | {"fenced", fence} | {"empty"} (nothing would be left)
         | {"too_many"} (resources) | {"denied", code, (resource, growth, allocated, capacity)*} | {"behind"}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
@@ -22,85 +23,101 @@ Writes  pool, records, ended, events; what is reclaimed also deadlines, pinned
 Cost    O(R + 64 * R)
 ]]
 --@include args
---@include clock
---@include due
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
 local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
-args.from(3)
-local key, call, repeated, fence = args.record(FIXED, 1), args.text('call'), args.int('repeated'), args.int('fence')
-local names, wanted = args.amounts(schema.RESOURCES_MAX)
+--@include now
+args.at = 2
+local call, repeated, fence, resources = args.take(4)
+local named, wanted = args.amounts(resources)
+fence = args.int(fence, 'fence')
 args.finish(FIXED, 1)
 
-local refused = account.open(pool, epoch, names) or account.state
-if refused then return {{refused}} end
+local fields, fields_count = {false, false, false, false}, 4
+for _, field in ipairs(named) do
+  fields[fields_count + 1], fields[fields_count + 2] = field, string.sub(field, 1, -11) .. '.capacity'
+  fields_count = fields_count + 2
+end
+--@include account
+--@include take
+--@include ledger
+--@include due
+--@include refusal
+if refused or state then return {{refused or state}} end
+local key = args.record(FIXED, 1)
 local id, record = records.id(pool, key), records.named(key)
 
 -- Decide ------------------------------------------------------------------------------------------
 local before, resized = {}, false
 
--- The record as it would be: `names` and `amounts` of what stays, in the record's order, then what is new.
+-- The record's (field, amount) pairs as they would be: what it has in its order, then what is new.  Zeros are last in
+-- `gone`, and not in the pairs.
 local function after()
-  local kept, amounts = {}, {}
-  for _, name in ipairs(record.names) do
-    before[name] = record.amounts[name]
-    amounts[name] = wanted[name] or before[name]
-    if amounts[name] > 0 then kept[#kept + 1] = name end
-  end
-  for _, name in ipairs(names) do
-    if not before[name] and wanted[name] > 0 then
-      kept[#kept + 1], amounts[name] = name, wanted[name]
+  local pairs_after, gone = {}, {}
+  local function add(field, amount)
+    if amount > 0 then
+      pairs_after[#pairs_after + 1] = field
+      pairs_after[#pairs_after + 1] = string.format('%.0f', amount)
+    else
+      gone[#gone + 1] = field
     end
   end
-  return kept, amounts
+  for i = 1, #record.list, 2 do
+    local field = record.list[i]
+    before[field] = record.amounts[field]
+    add(field, wanted[field] or before[field])
+  end
+  for _, field in ipairs(named) do
+    if not before[field] then add(field, wanted[field]) end
+  end
+  return pairs_after, gone
+end
+
+-- Whether there is room now or after taking back what is due; a refusal if not.
+local function room(list)
+  due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = record})
+  if take(list, 1, #list - 1, before) then return nil end
+  local reply = refusal(list, 1, #list - 1, before)
+  if reply[2] ~= 'capacity_exceeded' then return reply end
+  if due.make_room(list, 1, #list - 1, before) then return nil end
+  return due.more and {'behind'} or refusal(list, 1, #list - 1, before)
 end
 
 local function settle()
   if not record then return {'unknown'} end
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
   if tombstones.find(ended, call) then return records.flat(record, {'resized'}) end
-  account.load(record.names)
-  if not account.covers(record.names, record.amounts) then
-    error({err = 'INVARIANT ' .. key .. ' took more than its account has allocated'})
+  if not ledger.covers(pool, record.list) then
+    error({err = 'INVARIANT allocation ' .. id .. ' took more than its account has allocated'})
   end
-  local kept, amounts = after()
-  if #kept == 0 then return {'empty'} end
-  if #kept > schema.RESOURCES_MAX then return {'too_many'} end
-  due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = record})
-  if not decide.fits(kept, amounts, before) then
-    local reply = decide.refusal(kept, amounts, before, {})
-    if reply[2] ~= 'capacity_exceeded' then return reply end
-    if not due.make_room(kept, amounts, before) then
-      return due.more and {'behind'} or decide.refusal(kept, amounts, before, {})
-    end
+  local list, gone = after()
+  if #list == 0 then return {'empty'} end
+  if #list > 2 * schema.RESOURCES_MAX then return {'too_many'} end
+  local refusing = room(list)
+  if refusing then return refusing end
+  for _, field in ipairs(gone) do
+    if before[field] then account.allocated[field] = account.allocated[field] - before[field] end
   end
-  for _, name in ipairs(record.names) do account.charge(name, (amounts[name] or 0) - before[name]) end
-  for _, name in ipairs(kept) do
-    if not before[name] then account.charge(name, amounts[name]) end
-  end
-  account.bump()
-  record.names, record.amounts, resized = kept, amounts, true
+  ledger.bump()
+  record.list, resized = list, gone
   journal.add('resized', id, record)
   return records.flat(record, {'resized'})
 end
 
 local reply = settle()
-if resized or (reply[1] == 'denied' and repeated == 1) then tombstones.add(call) end
+if resized or (reply[1] == 'denied' and repeated == '1') then tombstones.add(call) end
 tombstones.prepare(ended, now)
 
 -- Apply -------------------------------------------------------------------------------------------
 if resized then
   redis.call('HSET', key, unpack(records.flat(record, {})))
-  for name in pairs(before) do
-    if record.amounts[name] == 0 then redis.call('HDEL', key, name .. '.allocated') end
-  end
+  for _, field in ipairs(resized) do redis.call('HDEL', key, field) end
 end
 tombstones.save(ended, now)
-account.save()
+--@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)
 return {reply}

@@ -11,11 +11,10 @@ Reply   {"usage", read_ms, leased, pinned, due, field, value, ...} | {"unknown_p
 Writes  nothing
 Cost    O(R + log N)
 ]]
---@include clock
 
 local pool, deadlines, pinned, now_ms, epoch = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 
-local now = clock.read(now_ms)
+--@include now
 local account_epoch = redis.call('HGET', pool, 'epoch')
 if not account_epoch then return {'unknown_pool'} end
 if epoch ~= '' and epoch ~= account_epoch then return {'other_epoch'} end

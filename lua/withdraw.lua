@@ -18,26 +18,28 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
 --@include args
---@include clock
---@include endings
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = ARGV[1]
 local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
-local now = clock.read(now_ms)
+--@include now
 local items, replies, live = {}, {}, {}
 
-args.from(2)
-while args.more() do
-  local i = #items + 1
-  items[i] = {key = args.record(FIXED, i), call = args.text('call'), repeated = args.int('repeated')}
+args.at = 1
+local key = args.record(FIXED, 1)
+while key do
+  items[#items + 1] = {key = key, call = args.take(2)}
+  key = args.record(FIXED, #items + 1)
 end
 args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
-local refused = account.open(pool, '', {})
+local epoch = ''
+local fields, fields_count = {false, false, false, false}, 4
+--@include account
+--@include endings
 for _, item in ipairs(items) do
   if not refused and live[item.key] == nil then live[item.key] = records.read(item.key) or false end
 end
@@ -49,7 +51,7 @@ for i, item in ipairs(items) do
   if refused == 'schema' then
     replies[i] = {refused}
   elseif record and record.call == item.call then
-    endings.plan_named(records.id(pool, item.key), item.key, record, 'withdrawn', 'outcome unknown')
+    endings.plan_named(pool, records.id(pool, item.key), record, 'withdrawn', 'outcome unknown')
     live[item.key], replies[i] = false, {'withdrawn'}
   elseif not tombstones.find(ended, item.call) then
     tombstones.add(item.call)
@@ -63,7 +65,7 @@ if refused then
   -- Marks of a pool that is gone go with time, unless it is made again.
   redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS)
 else
-  account.save()
+  --@include save_account
 end
 endings.save(deadlines, pinned)
 journal.save(events)

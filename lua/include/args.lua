@@ -2,43 +2,37 @@
 -- Whatever breaks the contract is an error before anything is written.
 local args = {at = 0}
 
-function args.from(position)
-  args.at = position - 1
+-- So many texts at once.
+function args.take(count)
+  local from = args.at + 1
+  args.at = args.at + count
+  if args.at > #ARGV then error({err = 'CONTRACT arguments are missing'}) end
+  return unpack(ARGV, from, args.at)
 end
 
-function args.text(name)
-  args.at = args.at + 1
-  return ARGV[args.at] or error({err = 'CONTRACT missing ' .. name})
-end
-
--- An exact integer from 0 to 2^53-1.  NaN, infinity and fractions fail one of the comparisons.
-function args.int(name)
-  args.at = args.at + 1
-  local number = tonumber(ARGV[args.at])
-  if not (number and number >= 0 and number <= 9007199254740991 and number % 1 == 0) then
-    error({err = 'CONTRACT ' .. name .. ' is no integer from 0 to 2^53-1'})
+-- An exact integer from 0 to `max`, at most 2^53-1.  NaN, infinity and fractions fail one of the comparisons.
+function args.int(text, name, max)
+  local number = tonumber(text)
+  if not (number and number >= 0 and number <= (max or schema.AMOUNT_MAX) and number % 1 == 0) then
+    error({err = 'CONTRACT ' .. name .. ' is no integer in its bounds'})
   end
   return number
 end
 
-function args.bounded(name, max)
-  local number = args.int(name)
-  return number <= max and number or error({err = 'CONTRACT ' .. name .. ' is above ' .. max})
-end
-
--- A count and so many (name, amount) pairs.
-function args.amounts(max)
+-- `count` pairs of a resource and an amount: the resources in order, and the amounts by resource.
+function args.amounts(count)
   local names, amounts = {}, {}
-  for i = 1, args.bounded('resources', max) do
-    local name = args.text('resource')
+  for i = 1, args.int(count, 'resources', schema.RESOURCES_MAX) do
+    local name, amount = args.take(2)
     if amounts[name] then error({err = 'CONTRACT resource named twice'}) end
-    names[i], amounts[name] = name, args.int('amount')
+    names[i], amounts[name] = name, args.int(amount, 'amount')
   end
   return names, amounts
 end
 
+-- The key of an item, or nil after the last.
 function args.record(fixed, i)
-  return KEYS[fixed + i] or error({err = 'CONTRACT missing key of item ' .. i})
+  return KEYS[fixed + i]
 end
 
 -- How many keys follow the fixed ones.
@@ -46,12 +40,8 @@ function args.records(fixed)
   return #KEYS - fixed
 end
 
-function args.more()
-  return args.at < #ARGV
-end
-
 -- After the last item: neither a key nor an argument may be left over.
 function args.finish(fixed, items)
   if #KEYS ~= fixed + items then error({err = 'CONTRACT keys do not match the items'}) end
-  if args.at ~= #ARGV then error({err = 'CONTRACT arguments left over'}) end
+  if args.at ~= #ARGV then error({err = 'CONTRACT arguments are left over'}) end
 end

@@ -1,4 +1,4 @@
---@include account
+--@include ledger
 --@include records
 --@include tombstones
 --@include journal
@@ -8,41 +8,39 @@
 local endings = {planned = {}, survives = {}}
 
 -- False where record and counters contradict each other.
-function endings.plan(id, key, record, kind, reason)
-  account.load(record.names)
-  if record.broken or not account.covers(record.names, record.amounts) then return false end
-  for _, name in ipairs(record.names) do account.charge(name, -record.amounts[name]) end
-  account.bump()
+function endings.plan(pool, id, record, kind, reason)
+  if record.broken or not ledger.covers(pool, record.list) then return false end
+  ledger.charge(record.list, -1)
+  ledger.bump()
   tombstones.add(record.call)
   journal.add(kind, id, record, reason)
-  endings.planned[#endings.planned + 1] = {id, key, record}
+  endings.planned[#endings.planned + 1] = {id, records.key(pool, id), record}
   return true
 end
 
 -- The same for a record that the caller named: it hears of the contradiction.
-function endings.plan_named(id, key, record, kind, reason)
-  if not endings.plan(id, key, record, kind, reason) then
-    error({err = 'INVARIANT ' .. key .. ' took more than its account has allocated'})
+function endings.plan_named(pool, id, record, kind, reason)
+  if not endings.plan(pool, id, record, kind, reason) then
+    error({err = 'INVARIANT allocation ' .. id .. ' took more than its account has allocated'})
   end
 end
 
 -- The same for a bystander: broken data never fails the caller.  It leaves the index, its charge stays for the audit.
-function endings.plan_due(id, key, record)
-  if record and endings.plan(id, key, record, 'reclaimed', 'deadline') then return true end
+function endings.plan_due(pool, id, record, reason)
+  if record and endings.plan(pool, id, record, 'reclaimed', reason) then return end
   local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
-  account.bump()
+  ledger.bump()
   journal.add('broken', id, nil, what)
-  endings.planned[#endings.planned + 1] = {id, nil, record or {}}
-  return false
+  endings.planned[#endings.planned + 1] = {id, false, false}
 end
 
 -- The fields that an ended record had and the new one of the same key has not.
-local function stale_fields(ended, survivor)
+local function stale_fields(old, survivor)
   local kept, stale = {}, {}
-  local new, old = records.flat(survivor, {}), records.flat(ended, {})
+  local new, flat = records.flat(survivor, {}), records.flat(old, {})
   for i = 1, #new, 2 do kept[new[i]] = true end
-  for i = 1, #old, 2 do
-    if not kept[old[i]] then stale[#stale + 1] = old[i] end
+  for i = 1, #flat, 2 do
+    if not kept[flat[i]] then stale[#stale + 1] = flat[i] end
   end
   return stale
 end

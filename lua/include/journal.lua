@@ -15,14 +15,12 @@ function journal.save(key)
     if record and record.fence then
       fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'owner', record.owner, 'fence', record.fence
       n = n + 4
-      for _, name in ipairs(record.names) do
-        fields[n + 1], fields[n + 2] = name .. '.allocated', record.amounts[name]
-        n = n + 2
-      end
+      for i = 1, #record.list do fields[n + i] = record.list[i] end
+      n = #fields
     end
     if entry[4] then
       fields[n + 1], fields[n + 2] = 'reason', entry[4]
     end
-    redis.call('XADD', key, 'MAXLEN', '~', schema.EVENTS_MAX, '*', unpack(fields))
+    redis.call('XADD', key, 'MAXLEN', '~', 'schema.EVENTS_MAX', '*', unpack(fields))
   end
 end

@@ -1,6 +1,6 @@
 -- records: an allocation's hash, to and from a table
--- {call, owner, fence, granted_ms, ttl_ms, deadline_ms, names, amounts, meta}; pinned ones have neither ttl_ms nor
--- deadline_ms.
+-- {call, owner, fence, granted_ms, ttl_ms, deadline_ms, list, amounts, meta}: `list` is its (field, amount) pairs,
+-- `amounts` the same by field; pinned ones have neither ttl_ms nor deadline_ms.
 local records = {}
 
 -- Every record of a pool is `<base>allocation:<id>` where the account is `<base>pool`: the one derivation of a key.
@@ -12,43 +12,40 @@ function records.id(pool, key)
   return string.sub(key, #pool + 8)
 end
 
+local function parse(flat)
+  local record, list, amounts, meta = {}, {}, {}, {}
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if string.sub(field, 1, 5) == 'meta.' and string.sub(field, -10) ~= '.allocated' then
+      meta[#meta + 1], meta[#meta + 2] = field, value
+    elseif string.sub(field, -10) == '.allocated' then
+      local amount = tonumber(value)
+      if not (amount and amount >= 0 and amount <= schema.AMOUNT_MAX and amount % 1 == 0) then
+        record.broken, amount = field .. ' is no amount', 0
+      end
+      list[#list + 1], list[#list + 2], amounts[field] = field, amount, amount
+    else
+      record[field] = value
+    end
+  end
+  record.fence, record.granted_ms = tonumber(record.fence), tonumber(record.granted_ms)
+  if not (record.fence and record.granted_ms) then record.broken = 'fence or granted_ms is no number' end
+  record.ttl_ms, record.deadline_ms = tonumber(record.ttl_ms), tonumber(record.deadline_ms)
+  record.call, record.owner = record.call or '', record.owner or ''
+  record.list, record.amounts, record.meta = list, amounts, meta
+  return record
+end
+
 -- nil where there is none.  `broken` says what is wrong with one that cannot be read; a key that is being migrated to
 -- another node is no such thing, and its error goes to the caller before anything was written.
 function records.read(key)
   local flat = redis.pcall('HGETALL', key)
   if flat.err then
-    if string.sub(tostring(flat.err), 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', names = {}, amounts = {}} end
+    if string.sub(flat.err, 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', list = {}, amounts = {}} end
     error(flat)
   end
   if #flat == 0 then return nil end
-  return records.parse(flat)
-end
-
-function records.parse(flat)
-  local record, names, amounts, meta = {}, {}, {}, {}
-  for i = 1, #flat, 2 do
-    local field, value = flat[i], flat[i + 1]
-    if string.sub(field, -10) == '.allocated' then
-      local name, amount = string.sub(field, 1, -11), tonumber(value)
-      if not (amount and amount >= 0 and amount <= schema.AMOUNT_MAX and amount % 1 == 0) then
-        record.broken = field .. ' is no amount'
-        amount = 0
-      end
-      names[#names + 1], amounts[name] = name, amount
-    elseif string.sub(field, 1, 5) == 'meta.' then
-      meta[#meta + 1], meta[#meta + 2] = field, value
-    else
-      record[field] = value
-    end
-  end
-  for _, field in ipairs({'fence', 'granted_ms'}) do
-    record[field] = tonumber(record[field])
-    if not record[field] then record.broken = field .. ' is no number' end
-  end
-  record.ttl_ms, record.deadline_ms = tonumber(record.ttl_ms), tonumber(record.deadline_ms)
-  record.call, record.owner = record.call or '', record.owner or ''
-  record.names, record.amounts, record.meta = names, amounts, meta
-  return record
+  return parse(flat)
 end
 
 -- The record of an item that the caller named: broken data there is the caller's to hear of.
@@ -58,13 +55,11 @@ function records.named(key)
   return record
 end
 
--- The fields as they are stored and replied.
+-- The fields as they are stored and replied, after what is in `into`.
 function records.flat(record, into)
   local n = #into
-  for _, name in ipairs(record.names) do
-    into[n + 1], into[n + 2] = name .. '.allocated', record.amounts[name]
-    n = n + 2
-  end
+  for i = 1, #record.list do into[n + i] = record.list[i] end
+  n = #into
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
   into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
   n = n + 8
@@ -74,12 +69,4 @@ function records.flat(record, into)
   end
   for i = 1, #record.meta do into[n + i] = record.meta[i] end
   return into
-end
-
-function records.same_amounts(record, names, amounts)
-  if #record.names ~= #names then return false end
-  for _, name in ipairs(names) do
-    if record.amounts[name] ~= amounts[name] then return false end
-  end
-  return true
 end

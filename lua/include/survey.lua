@@ -14,8 +14,8 @@ end
 
 function survey.count(record)
   survey.records = survey.records + 1
-  for _, name in ipairs(record.names) do
-    survey.sums[name] = (survey.sums[name] or 0) + record.amounts[name]
+  for field, amount in pairs(record.amounts) do
+    survey.sums[field] = (survey.sums[field] or 0) + amount
   end
 end
 
@@ -73,7 +73,7 @@ function survey.orphan(pool, key, deadlines, pinned, counted)
   local id, record = records.id(pool, key), records.read(key)
   if not record or redis.call('ZSCORE', deadlines, id) or redis.call('ZSCORE', pinned, id) then return end
   local whole = not record.broken
-  for _, name in ipairs(record.names) do whole = whole and counted[name] end
+  for field in pairs(record.amounts) do whole = whole and counted[field] end
   local index, score = home(record, deadlines, pinned)
   survey.find('orphan_record', id, whole and 'in no index' or record.broken or 'of a resource not counted', function()
     if whole then redis.call('ZADD', index, score, id) else redis.call('UNLINK', key) end

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias
 
 from allocator import settings
+from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
 from allocator._engine.operations import ending
 from allocator._engine.operations.wire import (
@@ -73,9 +74,11 @@ class Wanted:
         )
 
     def item(self, pool: PoolKeys) -> Item:
-        args: list[Argument] = [self.owner, self.ttl_ms, *flatten(self.resources), len(self.metadata)]
+        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata)]
+        for name, amount in self.resources.items():
+            args += (name + schema.ALLOCATED, amount)
         for key, value in self.metadata:
-            args += (key, value)
+            args += (schema.META + key, value)
         return Item(self.call, tuple(args), pool.record(self.id), self.id)
 
 
@@ -237,7 +240,7 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
         _CHECK,
         pool,
         _CHECK.bind_keys(pool),
-        (*_CHECK.bind(epoch=pool.epoch, explain=int(explain)), *flatten(resources)),
+        (*_CHECK.bind(epoch=pool.epoch, explain=int(explain)), *flatten(resources, schema.ALLOCATED)),
     )
     while True:
         reply: Reply = yield call
@@ -255,10 +258,10 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
 
 def changes(request: RequestLike) -> dict[str, int]:
     """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
-    if isinstance(request, Resources):
-        return dict(request)
     if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
+    if isinstance(request, Resources):
+        return dict(request)
     named = {resource_name(name): quantity for name, quantity in request.items()}
     return {name: parse_request(name, quantity) for name, quantity in named.items()}
 
@@ -269,7 +272,7 @@ def resize(pool: PoolKeys, identity: str, fence: int, request: RequestLike) -> F
     Raises:
         Insufficient, UnknownAllocation, AllocationLost
     """
-    item = Item(new_call(), (fence, *flatten(changes(request))), pool.record(identity), identity)
+    item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
     operation = Operation(
         call_of(_RESIZE, pool, (item,), epoch=pool.epoch), lambda replies: _resized(pool, identity, fence, replies[0])
     )

@@ -42,7 +42,7 @@ def create(pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterab
     for name in whole:
         if name not in counted:
             raise InvalidRequest(f"whole_units names {name!r}, which the pool does not count", field="whole_units")
-    return _configure(pool, "create", epoch=secrets.token_hex(8), capacity=counted, whole_units=" ".join(whole))
+    return _configure(pool, "create", new_epoch=secrets.token_hex(8), capacity=counted, whole_units=" ".join(whole))
 
 
 def change(
@@ -68,7 +68,6 @@ def change(
     return _configure(
         pool,
         "change",
-        epoch=pool.epoch,
         capacity=counted,
         remove=removed,
         whole_units=whole,
@@ -79,14 +78,14 @@ def change(
 
 def switch(pool: PoolKeys, mode: str) -> Operation[Pool]:
     """`upgrade`, `offline` or `online`."""
-    return _configure(pool, mode, epoch=pool.epoch)
+    return _configure(pool, mode)
 
 
 def _configure(
     pool: PoolKeys,
     mode: str,
     *,
-    epoch: str,
+    new_epoch: str = "",
     capacity: Resources | None = None,
     remove: Iterable[str] = (),
     whole_units: str = _UNCHANGED,
@@ -94,7 +93,7 @@ def _configure(
     strict: bool = False,
 ) -> Operation[Pool]:
     removed = tuple(remove)
-    args = (mode, generation, int(strict), whole_units, *flatten(capacity or {}), len(removed), *removed)
+    args = (mode, new_epoch, generation, int(strict), whole_units, *flatten(capacity or {}), len(removed), *removed)
     item = Item(new_call(), args)
 
     def decode(replies: Reply) -> Pool:
@@ -120,6 +119,7 @@ def _configure(
             case word:
                 refuse(pool, word)
 
+    epoch = pool.epoch if mode != "create" else ""
     return Operation(call_of(_CONFIGURE, pool, (item,), epoch=epoch), decode)
 
 

@@ -35,11 +35,11 @@ def call_of(
     return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather)
 
 
-def flatten(resources: Mapping[str, int]) -> list[Argument]:
-    """R, (resource, amount)*R."""
+def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
+    """R, (resource, amount)*R; with the suffix of the fields that they become."""
     words: list[Argument] = [len(resources)]
     for name, amount in resources.items():
-        words.append(name)
+        words.append(name + suffix)
         words.append(amount)
     return words
 

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios within one run on one server, alternated, medians.  `python -m bench` prints a table and JSON."""

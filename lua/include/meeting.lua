@@ -1,0 +1,148 @@
+--@include due
+--@include refusal
+-- meeting: the part of `allocate` for items that meet something.  It stands in the midst of that script and uses its
+-- locals: `settle` decides an item, `save` writes what only this part can have changed.
+meeting = {stopped = false}
+local changed = {}
+due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, live)
+
+local function slice(first, to)
+  local part = {}
+  for at = first, to do part[#part + 1] = argv[at] end
+  return part
+end
+
+-- What was granted in this very call, as a record.
+local function record_of(new)
+  local i = new.i
+  local item = items[i]
+  local record = {
+    call = argv[item + CALL], owner = argv[item + OWNER], fence = new.fence, granted_ms = now, new = new, amounts = {},
+    ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms or nil,
+    list = slice(item + PAIRS, last_pair[i] + 1), meta = slice(last_pair[i] + 2, last[i]),
+  }
+  for at = 1, #record.list, 2 do record.amounts[record.list[at]] = tonumber(record.list[at + 1]) end
+  return record
+end
+
+local function same_request(i, record)
+  local first = items[i] + PAIRS
+  if #record.list ~= last_pair[i] + 2 - first or record.owner ~= argv[items[i] + OWNER] then return false end
+  for pair = first, last_pair[i], 2 do
+    if record.amounts[argv[pair]] ~= tonumber(argv[pair + 1]) then return false end
+  end
+  return true
+end
+
+-- Its deadline becomes no earlier than now + ttl; with a ttl of 0 it is pinned.
+local function extend(i, key, record)
+  local ttl_ms = argv[items[i] + TTL_MS]
+  if not record.deadline_ms or ttl_ms ~= '0' and now + ttl_ms <= record.deadline_ms then return end
+  record.ttl_ms, record.deadline_ms = ttl_ms, ttl_ms ~= '0' and now + ttl_ms or nil
+  if record.new then
+    -- Written with this call's grants.
+    record.new.ttl_ms, record.new.deadline_ms = ttl_ms, record.deadline_ms
+  else
+    if ttl_ms == '0' then ledger.bump() end
+    changed[#changed + 1] = {key, record}
+  end
+end
+
+-- A live allocation of this id: this call's own, the same request's, or a conflict.  nil where it was past its
+-- deadline and is reclaimed.
+local function answer(i, key, record)
+  if record.call == argv[items[i] + CALL] then return records.flat(record, {'replayed'}) end
+  if record.deadline_ms and record.deadline_ms <= now then
+    endings.plan_named(pool, records.id(pool, key), record, 'reclaimed', 'deadline')
+    live[key] = false
+    return nil
+  end
+  if not same_request(i, record) then return records.flat(record, {'conflict'}) end
+  extend(i, key, record)
+  return records.flat(record, {'existing'})
+end
+
+-- What a gang asks for together, up to and with item `to`.
+local function asked(to)
+  local sums = {}
+  for i = 1, to do
+    for pair = items[i] + PAIRS, last_pair[i], 2 do
+      sums[argv[pair]] = (sums[argv[pair]] or 0) + tonumber(argv[pair + 1])
+    end
+  end
+  return sums
+end
+
+-- A reply, or false where the request fitted and is charged.
+local function decide(i)
+  local item, key = items[i], keys[KEY + i]
+  local record = live[key]
+  if record == nil then
+    record = records.named(key) or false
+    live[key] = record
+  elseif record and record.i then
+    record = record_of(record)
+  end
+  local answered = record and answer(i, key, record)
+  if answered then return answered end
+  local ended_ms = tombstones.find(ended, argv[item + CALL])
+  if ended_ms then return {'ended', ended_ms} end
+  local first, to = item + PAIRS, last_pair[i]
+  if take(argv, first, to) then return false end
+  local reply = refusal(argv, first, to, nil, atomic and asked(i))
+  if reply[2] ~= 'capacity_exceeded' then return reply end
+  if due.make_room(argv, first, to) then return false end
+  return due.more and {'behind'} or refusal(argv, first, to)
+end
+
+-- Nothing of a gang is granted, and its other items are told which one stopped it.
+local function stop(word, stopped)
+  for _, new in ipairs(granted) do
+    ledger.charge(slice(items[new.i] + PAIRS, last_pair[new.i] + 1), -1)
+    live[keys[KEY + new.i]] = false
+  end
+  granted, changed, account.revision = {}, {}, read_revision + #endings.planned
+  for i = 1, count do
+    if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end
+    if argv[items[i] + REPEATED] == '1' and word ~= 'behind' then tombstones.add(argv[items[i] + CALL]) end
+  end
+end
+
+function meeting.settle(i)
+  local reply = decide(i)
+  if not reply then return false end
+  local word = reply[1]
+  local refused_it = word == 'denied' or word == 'conflict'
+  if atomic and (refused_it or word == 'ended' or word == 'behind') then
+    meeting.stopped = true
+    stop(word, i)
+  elseif refused_it and argv[items[i] + REPEATED] == '1' then
+    -- A copy of an item that was refused in the end may still travel: it must not be granted later.
+    tombstones.add(argv[items[i] + CALL])
+  end
+  return reply
+end
+
+function meeting.prepare()
+  tombstones.prepare(ended, now)
+end
+
+-- After what is new: what lasts longer, and last what vanishes.
+function meeting.save()
+  for _, change in ipairs(changed) do
+    local key, record = change[1], change[2]
+    local id = records.id(pool, key)
+    if record.deadline_ms then
+      redis.call('ZADD', deadlines, record.deadline_ms, id)
+      redis.call('HSET', key, 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms)
+    else
+      redis.call('ZADD', pinned, record.granted_ms, id)
+      redis.call('HDEL', key, 'ttl_ms', 'deadline_ms')
+      redis.call('ZREM', deadlines, id)
+    end
+  end
+  tombstones.save(ended, now)
+  for _, new in ipairs(granted) do endings.survives[keys[KEY + new.i]] = record_of(new) end
+  endings.save(deadlines, pinned)
+  journal.save(events)
+end
