@@ -25,7 +25,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
 from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
-from allocator._engine.steps import Call, Flow, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep, Step
 from allocator._engine.store import Store
 from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
@@ -118,7 +118,7 @@ class Driver:
 
     def _call(self, call: Call, until: float) -> Reply:
         if len(call.items) > 1 and call.gather:
-            return [entry for part in cut(call) for entry in self._batch(part, until)]
+            return self._batches(call, until)
         attempts = None
         try:
             try:
@@ -143,6 +143,19 @@ class Driver:
             self._withdraw(call)
         return last_word(call.items, last, doubt=doubt)
 
+    def _batches(self, call: Call, until: float) -> Reply:
+        """A call of any number of items that stand for themselves."""
+        replies: Reply = []
+        handed: list[Item] = []
+        try:
+            for part in cut(call):
+                handed += part.items
+                replies += self._batch(part, until)
+        except BaseException:  # interrupted: nobody will hear of what was granted so far, either
+            self._withdraw(replace(call, items=tuple(handed)))
+            raise
+        return replies
+
     def _batch(self, call: Call, until: float) -> Reply:
         """One script call whose items stand for themselves: an error takes its item's place in the reply.
 
@@ -161,9 +174,6 @@ class Driver:
             if attempts.doubt:
                 self._withdraw(call)
             return [last_word((item,), last, doubt=attempts.doubt) for item in call.items]
-        except BaseException:
-            self._withdraw(call)
-            raise
 
     def _alone(self, call: Call, doubt: bool, until: float) -> Any:
         """The entry of an item whose batch was refused, or the error that is the item's own."""

@@ -30,6 +30,7 @@ class Withdrawer:
         self._perform = perform
         self._closing = threading.Event()
         self._ends: float | None = None
+        self._under_way: list[Withdrawal] = []
         self.start_anew()
         renew_after_fork(self)
 
@@ -54,6 +55,8 @@ class Withdrawer:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(settings.CLOSE_FLUSH_S)
+            if thread.is_alive():
+                self.queue.put_back(self._under_way)
         self.queue.abandon("the client was closed")
 
     def _work(self) -> None:
@@ -66,6 +69,7 @@ class Withdrawer:
                         self._thread = None
                         return
                 continue
+            self._under_way = group
             if self._settle(group):
                 failed = 0
                 continue
