@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,12 +29,11 @@ from allocator.models import (
 )
 from allocator.quantity import Quantity
 from allocator.validation import deadline_s
+from allocator.validation import deadline_s
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.cluster import RedisCluster
-
-    from allocator.async_client import AsyncAllocator
 
 __all__ = ["Allocator"]
 
@@ -114,12 +112,6 @@ class Allocator:
         self = cls.__new__(cls)
         self._start(store, verbs, deadline, clock)
         return self
-
-    @classmethod
-    def _sharing(cls, other: AsyncAllocator, *, deadline: float, attempt_timeout: float) -> Self:
-        """A client of the other kind's store, pool and expected epoch, with time limits of its own."""
-        store = replace(other._store, attempt_timeout_s=attempt_timeout)  # noqa: SLF001
-        return cls._on(store, other._verbs, deadline)  # noqa: SLF001
 
     def _start(self, store: Store, verbs: Verbs, deadline: float, clock: Callable[[], int] | None = None) -> None:
         self._store = store

@@ -30,8 +30,10 @@ __all__ = [
     "Release",
     "Renewal",
     "Request",
+    "RequestLike",
     "ResourceUsage",
     "Shortage",
+    "Ttl",
     "Usage",
 ]
 

@@ -13,7 +13,7 @@ KEYS    pool         hash    the pool's account
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
         limit        int     1 to RECLAIM_BATCH_MAX
-        age_ms       int     pinned ones granted at least so long ago go too; 0: none of them
+        age_ms       text    pinned ones granted at least so long ago go too; '-': none of them
 Reply   {"reclaimed", more, id, ...}; more 1: the limit was reached
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  pool, records, deadlines, pinned, ended, events
@@ -28,7 +28,7 @@ local now_ms, epoch = ARGV[1], ARGV[2]
 --@include now
 args.at = 2
 local limit, age_ms = args.take(2)
-limit, age_ms = args.int(limit, 'limit', schema.RECLAIM_BATCH_MAX), args.int(age_ms, 'age_ms')
+limit, age_ms = args.int(limit, 'limit', schema.RECLAIM_BATCH_MAX), age_ms ~= '-' and args.int(age_ms, 'age_ms')
 args.finish(5, 0)
 if limit < 1 then error({err = 'CONTRACT limit is below 1'}) end
 
@@ -51,7 +51,7 @@ local function reclaim(index, until_ms, reason)
 end
 
 reclaim(deadlines, now, 'deadline')
-if age_ms > 0 then reclaim(pinned, now - age_ms, 'age') end
+if age_ms then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
 
 -- Apply -------------------------------------------------------------------------------------------

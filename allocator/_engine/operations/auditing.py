@@ -39,6 +39,7 @@ class _Survey:
 
     def add(self, reply: Reply) -> str:
         """Take one reply in.  Returns the cursor."""
+        cursor: str
         _, revision, cursor, records, total, sums, account, ids, findings = reply
         if self.account and revision != self.revision or not self.ids.isdisjoint(ids):
             self.steady = False

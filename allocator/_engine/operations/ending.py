@@ -94,7 +94,7 @@ def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None
     return Operation(call_of(_WITHDRAW, pool, items), decode)
 
 
-def reclaim(pool: PoolKeys, limit: int | None, age_ms: int, *, include_live: bool) -> Flow[Reclaimed]:
+def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:
     """Take back what is past its deadline, and what is older than the age, in batches until `limit` or the call's time."""
     most = settings.MANY_ITEMS_MAX if limit is None else limit
     ids: list[str] = []
@@ -106,7 +106,7 @@ def reclaim(pool: PoolKeys, limit: int | None, age_ms: int, *, include_live: boo
         batch = yield from reclaim_call(pool, _RECLAIM, min(settings.RECLAIM_BATCH_MAX, most - len(ids)), age_ms)
         ids += batch.ids
         more = batch.more
-    if include_live and age_ms and not more:
+    if include_live and age_ms is not None and not more:
         more = yield from _reclaim_live(pool, most, age_ms, ids)
     return Reclaimed(len(ids), tuple(ids), more=more)
 

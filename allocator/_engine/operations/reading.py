@@ -102,7 +102,7 @@ class Listing:
     `for call in listing: page = run(call); yield from listing.take(page)`.  Duplicates are removed by id.
     """
 
-    def __init__(self, pool: PoolKeys, owner: str | None, age_ms: int) -> None:
+    def __init__(self, pool: PoolKeys, owner: str | None, age_ms: int | None) -> None:
         self._pool = pool
         self._owner = owner
         self._age_ms = age_ms
@@ -126,7 +126,7 @@ class Listing:
             self._seen.add(one.id)
             if self._owner is not None and one.owner != self._owner:
                 continue
-            if self._age_ms and one.granted_ms > found.read_ms - self._age_ms:
+            if self._age_ms is not None and one.granted_ms > found.read_ms - self._age_ms:
                 continue
             taken.append(one)
         return taken

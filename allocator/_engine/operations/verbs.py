@@ -149,7 +149,7 @@ class Verbs:
         return iter(reading.get(self.keys(pool), allocation_id(identity)))
 
     def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> reading.Listing:
-        age = 0 if older_than is None else age_ms(older_than, "older_than")
+        age = None if older_than is None else age_ms(older_than, "older_than")
         return reading.Listing(self.keys(pool), None if owner is None else owner_name(owner), age)
 
     def usage(self, pool: str | None) -> Flow[Usage]:
@@ -161,8 +161,8 @@ class Verbs:
     def reclaim(
         self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool
     ) -> Flow[Reclaimed]:
-        age = 0 if older_than is None else age_ms(older_than, "older_than")
-        if include_live and not age:
+        age = None if older_than is None else age_ms(older_than, "older_than")
+        if include_live and age is None:
             raise InvalidRequest("include_live wants an age: older_than", field="older_than")
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
         return ending.reclaim(self.keys(pool), most, age, include_live=include_live)

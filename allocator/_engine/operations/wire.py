@@ -15,6 +15,8 @@ from allocator.errors import BackendUnavailable, ContractError, Recovering, Unkn
 from allocator.models import Allocation, Reclaimed
 from allocator.resources import Resources
 
+_NO_AGE = "-"
+
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -95,15 +97,16 @@ def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, cr
     )
 
 
-def reclaim_call(pool: PoolKeys, script: Script, limit: int, age_ms: int) -> Operation[Reclaimed]:
-    """One batch of a reclaim."""
+def reclaim_call(pool: PoolKeys, script: Script, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
+    """One batch of a reclaim; an age of None leaves pinned allocations alone."""
 
     def decode(reply: Reply) -> Reclaimed:
         if reply[0] != "reclaimed":
             refuse(pool, reply[0])
         return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
 
-    return Operation(call_of(script, pool, limit=limit, age_ms=age_ms, epoch=pool.epoch), decode)
+    age = _NO_AGE if age_ms is None else age_ms
+    return Operation(call_of(script, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
 
 
 def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
@@ -119,4 +122,4 @@ def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
             code="reclaim_behind",
             retry_after=1.0,
         )
-    yield from reclaim_call(pool, script, limit, 0)
+    yield from reclaim_call(pool, script, limit, None)
