@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator import settings
-from allocator._engine.connect import Store, open_store
 from allocator._engine.async_drive import AsyncDriver
+from allocator._engine.connect import Store, open_store
 from allocator._engine.operations.reading import Listing
 from allocator._engine.operations.verbs import Held, Verbs
 from allocator.errors import Insufficient
@@ -30,7 +30,6 @@ from allocator.models import (
 )
 from allocator.quantity import Quantity
 from allocator.validation import deadline_s
-from allocator.validation import deadline_s
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -42,15 +41,15 @@ __all__ = ["AsyncAllocator"]
 class AsyncAllocator:
     """Shares pools of capacity with every other process that uses the same store; awaited.
 
-    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its reply is
-    lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Calls of one turn
-    of the event loop that run the same script share a round trip.  A client may be used from several loops, one after another
-    or in several threads.  Nothing is connected before the first call.
+    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
+    reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Calls of one
+    turn of the event loop that run the same script share a round trip.  A client may be used from several loops, one
+    after another or in several threads.  Nothing is connected before the first call.
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
-    repeated below.  Where a method takes an allocation, an `Allocation` brings its pool and its fence along; a text is an
-    id in the client's pool, with any fence unless one is given.
+    repeated below.  Where a method takes an allocation, an `Allocation` brings its pool and its fence along; a text
+    is an id in the client's pool, with any fence unless one is given.
     """
 
     def __init__(
@@ -135,9 +134,11 @@ class AsyncAllocator:
         """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         await self._driver.close()
 
-    # -- pools ----------------------------------------------------------------------------------------------------------
+    # -- pools ---------------------------------------------------------------------------------------------------------
 
-    async def create_pool(self, name: str, capacity: Mapping[str, Quantity], *, whole_units: Iterable[str] = ()) -> Pool:
+    async def create_pool(
+        self, name: str, capacity: Mapping[str, Quantity], *, whole_units: Iterable[str] = ()
+    ) -> Pool:
         """Create a pool if there is none of that name; an existing one comes back unchanged (`created=False`).
 
         Args:
@@ -170,8 +171,8 @@ class AsyncAllocator:
     ) -> Pool:
         """Change a pool: the resources named are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken away,
-        and requests for it are refused until enough was given back.
+        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken
+        away, and requests for it are refused until enough was given back.
 
         Args:
             capacity: Resource -> quantity, rounded down.
@@ -205,7 +206,7 @@ class AsyncAllocator:
         """
         return await self._driver.run(self._verbs.delete_pool(name, force=force))
 
-    # -- allocations ----------------------------------------------------------------------------------------------------
+    # -- allocations ---------------------------------------------------------------------------------------------------
 
     async def allocate(
         self,
@@ -219,8 +220,9 @@ class AsyncAllocator:
     ) -> Allocation:
         """Take all that is requested, or nothing.
 
-        With an id of the caller's (`namespace/name/uid`) the call may be repeated by anyone, also after a crash: the live
-        allocation of the same owner and amounts comes back with the same fence, its deadline no earlier than now + ttl.
+        With an id of the caller's (`namespace/name/uid`) the call may be repeated by anyone, also after a crash: the
+        live allocation of the same owner and amounts comes back with the same fence, its deadline no earlier than now
+        + ttl.
 
         Args:
             request: Resource -> Kubernetes quantity, rounded up to the resource's unit; only what is named is charged.
@@ -311,7 +313,9 @@ class AsyncAllocator:
         """
         return await self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, shorten=shorten))
 
-    async def renew_many(self, allocations: Iterable[Held], *, ttl: Ttl = None, pool: str | None = None) -> list[Renewal]:
+    async def renew_many(
+        self, allocations: Iterable[Held], *, ttl: Ttl = None, pool: str | None = None
+    ) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  What was lost is said in its `Renewal`, not raised."""
         return await self._driver.run(self._verbs.renew_many(allocations, ttl, pool))
 
@@ -333,8 +337,8 @@ class AsyncAllocator:
         """Give an allocation back.
 
         Returns:
-            Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said so in
-            `outcome`; neither is an error.  One round trip.
+            Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said
+            so in `outcome`; neither is an error.  One round trip.
         """
         return await self._driver.run(self._verbs.release(allocation, fence, pool))
 
@@ -342,7 +346,7 @@ class AsyncAllocator:
         """Give many allocations back, at most 10,000; 100 a round trip."""
         return await self._driver.run(self._verbs.release_many(allocations, pool))
 
-    # -- reading and upkeep ---------------------------------------------------------------------------------------------
+    # -- reading and upkeep --------------------------------------------------------------------------------------------
 
     async def get(self, id: str, *, pool: str | None = None) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""

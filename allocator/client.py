@@ -29,7 +29,6 @@ from allocator.models import (
 )
 from allocator.quantity import Quantity
 from allocator.validation import deadline_s
-from allocator.validation import deadline_s
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -41,14 +40,14 @@ __all__ = ["Allocator"]
 class Allocator:
     """Shares pools of capacity with every other process that uses the same store; blocking.
 
-    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its reply is
-    lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Threads may share a client.
-    Nothing is connected before the first call.
+    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
+    reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Threads may
+    share a client. Nothing is connected before the first call.
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
-    repeated below.  Where a method takes an allocation, an `Allocation` brings its pool and its fence along; a text is an
-    id in the client's pool, with any fence unless one is given.
+    repeated below.  Where a method takes an allocation, an `Allocation` brings its pool and its fence along; a text
+    is an id in the client's pool, with any fence unless one is given.
     """
 
     def __init__(
@@ -133,7 +132,7 @@ class Allocator:
         """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         self._driver.close()
 
-    # -- pools ----------------------------------------------------------------------------------------------------------
+    # -- pools ---------------------------------------------------------------------------------------------------------
 
     def create_pool(self, name: str, capacity: Mapping[str, Quantity], *, whole_units: Iterable[str] = ()) -> Pool:
         """Create a pool if there is none of that name; an existing one comes back unchanged (`created=False`).
@@ -168,8 +167,8 @@ class Allocator:
     ) -> Pool:
         """Change a pool: the resources named are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken away,
-        and requests for it are refused until enough was given back.
+        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken
+        away, and requests for it are refused until enough was given back.
 
         Args:
             capacity: Resource -> quantity, rounded down.
@@ -203,7 +202,7 @@ class Allocator:
         """
         return self._driver.run(self._verbs.delete_pool(name, force=force))
 
-    # -- allocations ----------------------------------------------------------------------------------------------------
+    # -- allocations ---------------------------------------------------------------------------------------------------
 
     def allocate(
         self,
@@ -217,8 +216,9 @@ class Allocator:
     ) -> Allocation:
         """Take all that is requested, or nothing.
 
-        With an id of the caller's (`namespace/name/uid`) the call may be repeated by anyone, also after a crash: the live
-        allocation of the same owner and amounts comes back with the same fence, its deadline no earlier than now + ttl.
+        With an id of the caller's (`namespace/name/uid`) the call may be repeated by anyone, also after a crash: the
+        live allocation of the same owner and amounts comes back with the same fence, its deadline no earlier than now
+        + ttl.
 
         Args:
             request: Resource -> Kubernetes quantity, rounded up to the resource's unit; only what is named is charged.
@@ -331,8 +331,8 @@ class Allocator:
         """Give an allocation back.
 
         Returns:
-            Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said so in
-            `outcome`; neither is an error.  One round trip.
+            Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said
+            so in `outcome`; neither is an error.  One round trip.
         """
         return self._driver.run(self._verbs.release(allocation, fence, pool))
 
@@ -340,7 +340,7 @@ class Allocator:
         """Give many allocations back, at most 10,000; 100 a round trip."""
         return self._driver.run(self._verbs.release_many(allocations, pool))
 
-    # -- reading and upkeep ---------------------------------------------------------------------------------------------
+    # -- reading and upkeep --------------------------------------------------------------------------------------------
 
     def get(self, id: str, *, pool: str | None = None) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""

@@ -20,8 +20,8 @@
     |-- ContractError                      library and script (or schema) disagree: a bug or a version
     `-- InvariantError                     stored data is broken: run an audit
 
-*Full* is never reported as *down*, nor the other way round.  Each class has a stable `code` (an instance may carry a more
-precise one), `retryable` and, where the library knows it, `retry_after` in seconds.
+*Full* is never reported as *down*, nor the other way round.  Each class has a stable `code` (an instance may carry a
+more precise one), `retryable` and, where the library knows it, `retry_after` in seconds.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class BackendUnavailable(BackendError):
 class OutcomeUnknown(BackendError):
     """The call may have been executed, and its reply was lost.
 
-    A withdrawal of the call is queued: should it have been executed, its effect is undone, unless the caller repeats the
-    call with the same allocation `id` and succeeds.
+    A withdrawal of the call is queued: should it have been executed, its effect is undone, unless the caller repeats
+    the call with the same allocation `id` and succeeds.
     """
 
     default_code = "outcome_unknown"

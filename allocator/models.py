@@ -1,8 +1,8 @@
 """What the clients take and return: frozen dataclasses, exact integers, no I/O.
 
-Amounts are integers in the resource's unit (`allocator.quantity`); instants are milliseconds of the server's clock since
-1970 (`*_ms`), with properties that give aware `datetime`s; durations are seconds where people write them, and milliseconds
-where `_ms` says so.
+Amounts are integers in the resource's unit (`allocator.quantity`); instants are milliseconds of the server's clock
+since 1970 (`*_ms`), with properties that give aware `datetime`s; durations are seconds where people write them, and
+milliseconds where `_ms` says so.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ Outcome: TypeAlias = Allocation | Denial | AllocationConflict | AllocationLost
 class Check:
     """Whether a request would be granted now; truthy when so.
 
-    `fits_ms` is filled by `check(explain=True)`: the instant at which known deadlines make the request fit at the latest;
-    None where they do not (pinned allocations in the way, more than 256 deadlines ahead, or it never fits).
+    `fits_ms` is filled by `check(explain=True)`: the instant at which known deadlines make the request fit at the
+    latest; None where they do not (pinned allocations in the way, more than 256 deadlines ahead, or it never fits).
     """
 
     fits: bool
@@ -189,7 +189,8 @@ class Check:
 class Renewal:
     """What became of one renewal; truthy when the allocation lives on.
 
-    `outcome` is `renewed`, `unknown` (released, or reclaimed after its deadline) or `fenced` (the id is another grant's now).
+    `outcome` is `renewed`, `unknown` (released, or reclaimed after its deadline) or `fenced` (the id is another
+    grant's now).
     """
 
     id: str
@@ -302,7 +303,7 @@ class Reclaimed:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a pool's stream of changes: `kind` is a past participle such as `granted`, `released`, `reclaimed`."""
+    """One entry of a pool's stream of changes: `kind` is a past participle, such as `granted` or `reclaimed`."""
 
     id: str
     kind: str

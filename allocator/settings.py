@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 from typing import Final
 
-# -- numbers ------------------------------------------------------------------------------------------------------------
+# -- numbers -----------------------------------------------------------------------------------------------------------
 AMOUNT_MAX: Final = 2**53 - 1
 """Largest exact integer of a Lua number (a double): the ceiling of every counter; 8 PiB where the unit is the byte."""
 
 QUANTITY_LENGTH_MAX: Final = 32
-"""Characters of a quantity's text.  Longer ones are refused before any arithmetic: `1e200000` must not cost a second."""
+"""Characters of a quantity's text.  Longer ones are refused before any arithmetic: `1e200000` must not cost a
+second."""
 
 MEMORY_MIN: Final = 2**20
 """Bytes.  A smaller memory request is nearly always a forgotten suffix (`512` for `512Mi`)."""
 
-# -- names --------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 NAME_LENGTH_MAX: Final = 64
 """Characters of a pool's, node's or label's name."""
 
@@ -33,7 +34,7 @@ PREFIX_DEFAULT: Final = "allocator"
 OWNER_DEFAULT: Final = "anonymous"
 """The owner of a call that names none.  The same on every replica, so that any of them may repeat the call."""
 
-# -- requests -----------------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------------
 RESOURCES_MAX: Final = 32
 """Resources of one request or pool."""
 
@@ -50,7 +51,7 @@ TTL_MAX_S: Final = 30 * 86_400.0
 AGE_MAX_S: Final = 10 * 366 * 86_400.0
 """Seconds: ten years, the largest age that `reclaim(older_than=)` and the filters take."""
 
-# -- script calls -------------------------------------------------------------------------------------------------------
+# -- script calls ------------------------------------------------------------------------------------------------------
 BATCH_ITEMS_MAX: Final = 100
 """Items of one script call: about a millisecond of the server's time."""
 
@@ -96,7 +97,7 @@ SCAN_KEYS_MAX: Final = 10_000_000
 EVENTS_MAX: Final = 10_000
 """Entries that a pool's stream of events keeps, about."""
 
-# -- repeating ----------------------------------------------------------------------------------------------------------
+# -- repeating ---------------------------------------------------------------------------------------------------------
 DEADLINE_S: Final = 10.0
 """Seconds that one call may take in all, retries included, unless the client is told otherwise."""
 
@@ -128,7 +129,7 @@ WITHDRAW_FOR_S: Final = 300.0
 CLOSE_FLUSH_S: Final = 2.0
 """Seconds that `close()` spends on withdrawals still queued."""
 
-# -- environment --------------------------------------------------------------------------------------------------------
+# -- environment -------------------------------------------------------------------------------------------------------
 URL_VARIABLES: Final = ("ALLOCATOR_REDIS_URL", "REDIS_URL")
 """Where the URL comes from when none is given, in this order."""
 

@@ -1,8 +1,8 @@
 """What the writes alone cost: the scripts that `allocate` is measured against.
 
-`OWN` writes what `allocate` writes (counters, record, index, event), the same fields to the same keys, and checks nothing; its
-fence comes from the revision that it counts up, its instants from the caller.  `BARE` is the least that a ledger could do:
-two counters, a record of four fields, a deadline.
+`OWN` writes what `allocate` writes (counters, record, index, event), the same fields to the same keys, and checks
+nothing; its fence comes from the revision that it counts up, its instants from the caller.  `BARE` is the least that
+a ledger could do: two counters, a record of four fields, a deadline.
 """
 
 OWN = """

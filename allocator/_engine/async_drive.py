@@ -24,7 +24,7 @@ from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
 from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
-from allocator._engine.drive import NO_SCRIPT
+from allocator._engine.drive import NO_SCRIPT, WAIT_MIN_S
 from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
@@ -217,7 +217,7 @@ class _Side:
         packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
         line = await lines.take(until)
         try:
-            async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.001))):
+            async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), WAIT_MIN_S))):
                 reply: Reply
                 try:
                     reply = await self._exchange(line, packed, asking=asking)
@@ -279,7 +279,7 @@ class _Side:
             try:
                 line = await lines.take(until)
                 try:
-                    async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.001))):
+                    async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), WAIT_MIN_S))):
                         reply = await line.exchange(packed)
                 except BaseException as error:
                     await self._release(lines, line, error)

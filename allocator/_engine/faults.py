@@ -46,7 +46,7 @@ class Redirect:
     port: int
 
 
-class Fault(Exception):  # noqa: N818 - it never leaves the engine
+class Fault(Exception):
     """One failed attempt.  It never leaves the engine: `error` is what the caller is told if this attempt was the
     last.
     """

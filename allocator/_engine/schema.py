@@ -1,7 +1,7 @@
 """Field names and shared bounds, once: the loader puts the bounds into the scripts as literals, `schema.NAME` by name.
 
-Fields of an account or record that end in `.capacity` or `.allocated` are amounts, and no others do, so a resource may have
-any name.
+Fields of an account or record that end in `.capacity` or `.allocated` are amounts, and no others do, so a resource
+may have any name.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ A script's header is its contract (`lua/README.md`)::
     schema.NAME                    <- the bound of that name in allocator._engine.schema, as a literal: a table of them
                                       would be built anew on every call
 
-Python binds by the names in the header; nothing else knows an order.  Two texts come of one script: the one for servers, and
-one for the in-process store, which knows no `#!lua` line and loses the text of an error that is not returned.
+Python binds by the names in the header; nothing else knows an order.  Two texts come of one script: the one for
+servers, and one for the in-process store, which knows no `#!lua` line and loses the text of an error that is not
+returned.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def _sha1(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _expand(root: Path, path: Path, stack: tuple[Path, ...], seen: set[Path]) -> tuple[list[str], list[tuple[str, int]]]:
+def _expand(
+    root: Path, path: Path, stack: tuple[Path, ...], seen: set[Path]
+) -> tuple[list[str], list[tuple[str, int]]]:
     """The lines of a file with its includes in place, and for each line where it came from."""
     if path in stack:
         raise ContractError("include cycle: " + " -> ".join(step.name for step in (*stack, path)))

@@ -1,8 +1,8 @@
 """What a flow may ask of the outside world, and what it is made of; no I/O here.
 
-An *operation* is a value: one `Call` and how to read its reply.  A *flow* is a generator of steps that ends with a result: a
-story of several calls, told once for both clients.  `yield from operation` inside a flow is typed with the operation's result.
-A *driver* performs the steps, blocking (`drive`) or awaited (`async_drive`).
+An *operation* is a value: one `Call` and how to read its reply.  A *flow* is a generator of steps that ends with a
+result: a story of several calls, told once for both clients.  `yield from operation` inside a flow is typed with the
+operation's result. A *driver* performs the steps, blocking (`drive`) or awaited (`async_drive`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Item:
 class Call:
     """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
 
-    A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may share
-    a script call with items of other calls that have the same script, keys and arguments.
+    A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may
+    share a script call with items of other calls that have the same script, keys and arguments.
     """
 
     script: Script
@@ -58,7 +58,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """List keys that match a pattern, on every primary, without duplicates, at most `limit`.  Answered with list[str]."""
+    """List at most `limit` keys that match a pattern, on every primary, each once.  Answered with list[str]."""
 
     pattern: str
     limit: int

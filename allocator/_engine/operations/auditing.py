@@ -41,7 +41,7 @@ class _Survey:
         """Take one reply in.  Returns the cursor."""
         cursor: str
         _, revision, cursor, records, total, sums, account, ids, findings = reply
-        if self.account and revision != self.revision or not self.ids.isdisjoint(ids):
+        if (self.account and revision != self.revision) or not self.ids.isdisjoint(ids):
             self.steady = False
         self.revision, self.account = revision, fields_of(account)
         self.records += records

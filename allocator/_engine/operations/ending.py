@@ -95,7 +95,7 @@ def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None
 
 
 def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:
-    """Take back what is past its deadline, and what is older than the age, in batches until `limit` or the call's time."""
+    """Take back what is past its deadline and what is older than the age, until `limit` or the call's time."""
     most = settings.MANY_ITEMS_MAX if limit is None else limit
     ids: list[str] = []
     more = True
@@ -128,5 +128,3 @@ def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flo
         cursor = found.cursor
         if cursor == "0":
             return False
-
-

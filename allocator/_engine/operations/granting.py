@@ -103,7 +103,8 @@ def allocate(pool: PoolKeys, request: Request, owner: str) -> Flow[Allocation | 
 def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
     """Grant each request that fits, in order, each seeing those before it.
 
-    Faults of the store are raised once all items have been asked for; an item whose own outcome is unknown is withdrawn.
+    Faults of the store are raised once all items have been asked for; an item whose own outcome is unknown is
+    withdrawn.
     """
     wanted = [Wanted.of(request, owner) for request in batch(requests, "requests")]
     answers: dict[int, _Answer] = {}
@@ -132,7 +133,9 @@ def allocate_all(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flo
     call = _call(pool, wanted, atomic=True)
     while True:
         replies: Reply = yield call
-        answers = [_answer(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))]
+        answers = [
+            _answer(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))
+        ]
         if all(isinstance(answer, Allocation) for answer in answers):
             return [_outcome(answer) for answer in answers]
         stopped = next((answer for answer in answers if isinstance(answer, Denial)), None)
@@ -178,7 +181,7 @@ def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _
             wanted.ttl_ms or None,
             deadline_ms or None,
             MappingProxyType(dict(wanted.metadata)) if wanted.metadata else NO_METADATA,
-            True,  # noqa: FBT003
+            True,
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:
@@ -292,7 +295,9 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
         case "denied":
             raise Insufficient(Denial(reply[1], pool.name, shortages(reply[2:])))
         case "empty":
-            raise InvalidRequest(f"allocation {identity!r} would have nothing left: release it instead", field="request")
+            raise InvalidRequest(
+                f"allocation {identity!r} would have nothing left: release it instead", field="request"
+            )
         case "too_many":
             raise InvalidRequest(
                 f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"

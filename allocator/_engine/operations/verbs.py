@@ -71,7 +71,7 @@ class Verbs:
             groups.setdefault(keys, []).append((at, identity))
         return len(items), groups
 
-    # -- pools ----------------------------------------------------------------------------------------------------------
+    # -- pools ---------------------------------------------------------------------------------------------------------
 
     def create_pool(self, name: str, capacity: Mapping[str, Quantity], whole_units: Iterable[str]) -> Flow[Pool]:
         return iter(pools.create(pool_keys(pool_name(name), self.prefix), capacity, whole_units))
@@ -88,7 +88,7 @@ class Verbs:
         capacity: Mapping[str, Quantity] | None,
         remove: Iterable[str],
         whole_units: Iterable[str] | None,
-        strict: bool,  # noqa: FBT001
+        strict: bool,
         generation: int | None,
         pool: str | None,
     ) -> Flow[Pool]:
@@ -100,7 +100,7 @@ class Verbs:
     def delete_pool(self, name: str, *, force: bool) -> Flow[bool]:
         return pools.delete(self.keys(pool_name(name)), force=force)
 
-    # -- allocations ----------------------------------------------------------------------------------------------------
+    # -- allocations ---------------------------------------------------------------------------------------------------
 
     def allocate(self, request: Request, pool: str | None) -> Flow[Allocation | Denial]:
         return granting.allocate(self.keys(pool), request, self.owner)
@@ -143,7 +143,7 @@ class Verbs:
             answers.update(zip((at for at, _ in group), released, strict=True))
         return [answers[at] for at in range(count)]
 
-    # -- reading and upkeep ---------------------------------------------------------------------------------------------
+    # -- reading and upkeep --------------------------------------------------------------------------------------------
 
     def get(self, identity: str, pool: str | None) -> Flow[Allocation | None]:
         return iter(reading.get(self.keys(pool), allocation_id(identity)))
@@ -158,9 +158,7 @@ class Verbs:
     def events(self, limit: int, pool: str | None) -> Flow[list[Event]]:
         return iter(reading.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
 
-    def reclaim(
-        self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool
-    ) -> Flow[Reclaimed]:
+    def reclaim(self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool) -> Flow[Reclaimed]:
         age = None if older_than is None else age_ms(older_than, "older_than")
         if include_live and age is None:
             raise InvalidRequest("include_live wants an age: older_than", field="older_than")
@@ -178,5 +176,3 @@ def _count(value: int, field: str, most: int) -> int:
     if type(value) is not int or not 1 <= value <= most:
         raise InvalidRequest(f"{field} is an integer from 1 to {most}, not {value!r}", field=field)
     return value
-
-
