@@ -22,8 +22,6 @@ Writes  pool, ended, events
 Cost    O(R)
 ]]
 --@include args
---@include tombstones
---@include journal
 
 local pool, ended, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -40,6 +38,7 @@ args.finish(3, 0)
 
 local fields, fields_count = {false, false, false, false}, 4
 --@include account
+--@include tombstones
 
 local function allocated_of(name)
   local allocated = redis.call('HGET', pool, name .. '.allocated') or '0'

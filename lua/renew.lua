@@ -22,8 +22,6 @@ Cost    O(I * log N): I items, N live
 ]]
 --@include args
 --@include records
---@include tombstones
---@include journal
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -57,6 +55,7 @@ end
 
 local fields, fields_count = {false, false, false, false}, 4
 --@include account
+--@include tombstones
 
 -- Decide ------------------------------------------------------------------------------------------
 local writes = {}

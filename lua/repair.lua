@@ -21,8 +21,6 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(N * R)
 ]]
 --@include args
---@include tombstones
---@include journal
 --@include survey
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -40,6 +38,7 @@ if args.records(FIXED) > schema.FINDINGS_MAX then error({err = 'CONTRACT too man
 
 local fields, fields_count = {false, false, false, false}, 4
 --@include account
+--@include tombstones
 if refused then return {{refused}} end
 if tombstones.find(ended, call) then return {{'repaired', '0', 0}} end
 local stored, counted, allocated = redis.call('HGETALL', pool), {}, {}

@@ -1,5 +1,7 @@
+--@include journal
 -- tombstones: the ids of calls whose story is over, so that a copy still travelling can change nothing.
 -- Kept for ENDED_KEEP_MS; at most ENDED_MAX; each call that adds some forgets at most ENDED_TRIM old ones for each.
+-- Wants `pool` bound: the account says when want of room last cut the time short, and an event with it.
 local tombstones = {calls = {}, old = {}}
 
 -- When the call ended, or nil.
@@ -23,8 +25,12 @@ function tombstones.prepare(key, now, at_least)
     local expired = tonumber(oldest[i + 1]) <= now - schema.ENDED_KEEP_MS
     if not expired and excess <= #tombstones.old then break end
     tombstones.old[#tombstones.old + 1] = oldest[i]
-    if not expired then tombstones.cut_short = true end
+    tombstones.cut_short = tombstones.cut_short or not expired
   end
+  if not tombstones.cut_short then return end
+  local told_ms = tonumber(redis.call('HGET', pool, 'ended_cut_ms') or 0)
+  tombstones.tell = told_ms <= now - schema.ENDED_KEEP_MS
+  if tombstones.tell then journal.add('forgot', nil, nil, 'more calls ended than are remembered for their time') end
 end
 
 function tombstones.save(key, now)
@@ -33,6 +39,7 @@ function tombstones.save(key, now)
     members[#members + 1] = now
     members[#members + 1] = call
   end
+  if tombstones.tell then redis.call('HSET', pool, 'ended_cut_ms', now) end
   if #members > 0 then redis.call('ZADD', key, unpack(members)) end
   if #tombstones.old > 0 then redis.call('ZREM', key, unpack(tombstones.old)) end
 end
