@@ -1,0 +1,109 @@
+"""What the clients reach on the wall clock, beside redis-py on the same server."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import redis
+import redis.asyncio
+
+from allocator import Allocator, AsyncAllocator
+from allocator._engine.scripts import Argument
+from bench.commands import ALLOCATE, OWNER, REQUEST, Commands, wanted, words
+from bench.rows import Result, alternate, row
+from bench.stage import Sizes, Stage
+
+_TTL_S = 3600
+
+
+@row("async", "50 concurrent async allocate v. redis.asyncio evalsha", at_least=3.0, aim=5.0)
+def awaited(stage: Stage, sizes: Sizes) -> Result:
+    """Tasks that each allocate again and again on one loop; the same script, keys and arguments on both sides."""
+    Commands(stage)
+    fresh_words = _template()
+    with asyncio.Runner() as runner:
+        ours = AsyncAllocator.from_url(stage.url, owner=OWNER, allow_eviction=True)
+        theirs = redis.asyncio.Redis.from_url(stage.url, decode_responses=True)
+
+        async def allocate() -> None:
+            await ours.allocate(REQUEST, ttl=_TTL_S)
+
+        async def evalsha() -> None:
+            keys, *rest = fresh_words()
+            await theirs.evalsha(ALLOCATE.sha, int(keys), *rest)
+
+        def per_second(call: Callable[[], Awaitable[None]]) -> Callable[[], float]:
+            def measure() -> float:
+                stage.fresh()
+                return runner.run(_together(call, sizes))
+
+            return measure
+
+        try:
+            return alternate(sizes.rounds, ("ours", "theirs"), ours=per_second(allocate), theirs=per_second(evalsha))
+        finally:
+            runner.run(_close(ours, theirs))
+
+
+def _template() -> Callable[[], list[Argument]]:
+    """The words of a call, made once, into which each call puts its own ids: no work of ours is charged to redis-py."""
+    one = wanted()
+    template = words([one])
+    key = next(at for at, word in enumerate(template) if str(word).endswith(one.id))
+    call = template.index(one.call)
+    prefix = str(template[key]).removesuffix(one.id)
+
+    def fresh() -> list[Argument]:
+        made = template.copy()
+        made[key], made[call] = prefix + secrets.token_hex(8), secrets.token_urlsafe(12)
+        return made
+
+    return fresh
+
+
+async def _together(call: Callable[[], Awaitable[None]], sizes: Sizes) -> float:
+    """Calls a second of so many tasks."""
+
+    async def work() -> None:
+        for _ in range(sizes.awaited // sizes.tasks):
+            await call()
+
+    began = time.perf_counter()
+    await asyncio.gather(*[work() for _ in range(sizes.tasks)])
+    return sizes.awaited / (time.perf_counter() - began)
+
+
+async def _close(ours: AsyncAllocator, theirs: redis.asyncio.Redis) -> None:
+    await ours.close()
+    await theirs.aclose()
+
+
+@row("sync", "sync allocate v. redis-py ping(), calls a second", at_least=0.55, aim=0.7)
+def blocking(stage: Stage, sizes: Sizes) -> Result:
+    """One caller, one call at a time."""
+    theirs = redis.Redis.from_url(stage.url)
+    with Allocator.from_url(stage.url, owner=OWNER, allow_eviction=True) as ours:
+
+        def per_second(call: Callable[[], object]) -> Callable[[], float]:
+            def measure() -> float:
+                stage.fresh()
+                call()
+                began = time.perf_counter()
+                for _ in range(sizes.blocking):
+                    call()
+                return sizes.blocking / (time.perf_counter() - began)
+
+            return measure
+
+        try:
+            return alternate(
+                sizes.rounds,
+                ("allocate", "ping"),
+                allocate=per_second(lambda: ours.allocate(REQUEST, ttl=_TTL_S)),
+                ping=per_second(theirs.ping),
+            )
+        finally:
+            theirs.close()

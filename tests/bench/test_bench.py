@@ -1,0 +1,98 @@
+"""The benchmark itself: that it runs, and that it compares like with like.  What it measures is no matter of tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import commands
+from bench.__main__ import main
+from bench.commands import Commands, FloorDiffers
+from bench.floors import OWN
+from bench.rows import Result, alternate, by_name
+from bench.stage import Sizes, Stage
+from tests.support.servers import Server
+
+TINY = Sizes(rounds=2, calls=100, live=300, stored=300, tasks=5, awaited=50, blocking=10)
+
+ROWS = ["own-floor", "bare-floor", "million", "batch", "async", "sync", "memory"]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(tcp=True) as running:
+        yield running
+
+
+@pytest.fixture
+def stage(server: Server) -> Iterator[Stage]:
+    opened = Stage(server.url)
+    yield opened
+    opened.close()
+
+
+def test_every_row_is_measured_and_written_down(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table for people, the JSON for comparing one day with another."""
+    results = tmp_path / "latest.json"
+    assert main(["--url", server.tcp_url], sizes=TINY, results=results) == 0
+    figures = json.loads(results.read_text())["figures"]
+    assert [figure["row"] for figure in figures] == ROWS
+    assert all(figure["figure"] > 0 for figure in figures)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in shown[2:]] == ROWS
+    assert server.ask("DBSIZE") == "0", "the server is left as it was found"
+
+
+def test_json_is_what_is_written(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that compares runs reads standard output."""
+    results = tmp_path / "latest.json"
+    main(["--url", server.tcp_url, "--only", "batch", "-o", "json"], sizes=TINY, results=results)
+    assert json.loads(capsys.readouterr().out) == json.loads(results.read_text())
+
+
+def test_a_server_with_data_is_left_alone(server: Server, tmp_path: Path) -> None:
+    """The benchmark flushes databases, and somebody will one day give it the wrong URL."""
+    server.ask("SET", "precious", "1")
+    with pytest.raises(SystemExit, match="has data"):
+        main(["--url", server.tcp_url], sizes=TINY, results=tmp_path / "latest.json")
+    assert server.ask("GET", "precious") == "1"
+
+
+def test_the_own_floor_writes_what_allocate_writes(stage: Stage) -> None:
+    """Otherwise the ratio of the two says nothing; the benchmark checks it before each measurement, too."""
+    Commands(stage).compare(stage)
+
+
+@pytest.mark.parametrize("left_out", ["'owner', ARGV[3], ", "'kind', 'granted', ", "'call', ARGV[4], "])
+def test_a_floor_that_writes_less_is_found_out(stage: Stage, monkeypatch: pytest.MonkeyPatch, left_out: str) -> None:
+    """A field dropped from the floor would make `allocate` look slow; one dropped from `allocate`, fast."""
+    assert left_out in OWN
+    monkeypatch.setattr(commands, "OWN", OWN.replace(left_out, "", 1))
+    with pytest.raises(FloorDiffers):
+        Commands(stage).compare(stage)
+
+
+def test_variants_take_turns_and_the_first_round_does_not_count() -> None:
+    """A slow start, or a busy minute, falls on both sides alike."""
+    turns: list[str] = []
+
+    def variant(name: str, values: list[float]) -> float:
+        turns.append(name)
+        return values.pop(0)
+
+    slow, fast = [100.0, 4.0, 40.0, 6.0], [1.0, 2.0, 20.0, 2.0]
+    result = alternate(3, ("slow", "fast"), slow=lambda: variant("slow", slow), fast=lambda: variant("fast", fast))
+    assert turns == ["fast", "slow", "slow", "fast", "fast", "slow", "slow", "fast"]
+    assert result == Result(2.0, 2.0, 3.0, {"slow": 6.0, "fast": 2.0})
+
+
+def test_verdicts_know_which_way_is_better() -> None:
+    """Bytes and slow-downs are to be small, ratios to a floor large."""
+    rows = by_name()
+    assert [rows["sync"].verdict(figure) for figure in (0.5, 0.55, 0.7)] == ["MISSED", "passed", "aim"]
+    assert [rows["memory"].verdict(figure) for figure in (441, 440, 400)] == ["MISSED", "passed", "aim"]
