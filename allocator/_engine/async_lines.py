@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -49,9 +50,12 @@ class RedisLine:
         return await connection.read_response()
 
     async def is_silent(self) -> bool:
-        # A reset is no end of file to a stream reader, so the writer is asked, which redis-py has no method for.
+        # Not all of it is known to the stream: a reset is no end of file there, and what came in since the loop last
+        # looked at its sockets has not been read.  redis-py has no method that tells.
         writer = self._connection._writer  # noqa: SLF001
-        return not (writer is None or writer.is_closing() or await self._can_read())
+        if writer is None or writer.is_closing() or await self._can_read():
+            return False
+        return not _has_news(writer.get_extra_info("socket"))
 
     async def close(self) -> None:
         await self._connection.disconnect(nowait=True)
@@ -199,6 +203,15 @@ class AsyncLines:
             if not turn.done():
                 turn.set_result(None)
                 return
+
+
+def _has_news(socket: Any) -> bool:
+    """Whether the system has something for an idle socket: data, its end, or an error."""
+    if socket is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _is_silent(line: AsyncLine) -> bool:

@@ -350,7 +350,7 @@ def test_the_embedded_server_is_started_when_wanted_and_started_again(drive: Ope
     side.run(count())
     assert embedded.status().running
     embedded.stop()
-    assert side.run(count())[1] == 0
+    assert side.run(count())[2] == 1
 
 
 # -- admission ---------------------------------------------------------------------------------------------------------
