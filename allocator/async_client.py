@@ -48,8 +48,8 @@ class AsyncAllocator:
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
-    repeated below.  Where a method takes an allocation, an `Allocation` brings its pool and its fence along; a text
-    is an id in the client's pool, with any fence unless one is given.
+    repeated below.  `pool` names another pool than the client's.  Where a method takes an allocation, an `Allocation`
+    brings its pool and its fence along; a text is an id, with any fence unless one is given.
     """
 
     def __init__(
@@ -98,9 +98,8 @@ class AsyncAllocator:
         Args:
             url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+cluster://host:port,...`,
                 `embedded://` (one server per user and machine, started on demand), `memory://` (in this process,
-                private to this client) or `memory://NAME` (shared in this process).  None: `ALLOCATOR_REDIS_URL`, then
-                `REDIS_URL`, then `embedded://`.
-            pool, owner, prefix, deadline, attempt_timeout, allow_eviction: See the constructor.
+                this client's own), `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
+                `embedded://`.
         """
         store = open_store(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
         return cls._on(store, Verbs(pool, prefix, owner), deadline)
@@ -133,8 +132,6 @@ class AsyncAllocator:
     async def close(self) -> None:
         """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         await self._driver.close()
-
-    # -- pools ---------------------------------------------------------------------------------------------------------
 
     async def create_pool(
         self, name: str, capacity: Mapping[str, Quantity], *, whole_units: Iterable[str] = ()
@@ -177,10 +174,9 @@ class AsyncAllocator:
         Args:
             capacity: Resource -> quantity, rounded down.
             remove: Resources to count no more; refused while in use.
-            whole_units: All resources granted in whole units only; None: as they are.
+            whole_units: All that are granted in whole units only; None: as they are.
             strict: Refuse to lower below what is allocated.
             generation: Change only if this is the pool's generation.
-            pool: Its name; None: the client's.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
@@ -196,7 +192,7 @@ class AsyncAllocator:
 
         Args:
             name: Its name.
-            force: End its live allocations first, 200 a round trip; it grants nothing from the first one on.
+            force: End its live allocations first, 200 a round trip; it grants nothing from then on.
 
         Returns:
             False where there was none.
@@ -205,8 +201,6 @@ class AsyncAllocator:
             PoolConflict: It has live allocations, and `force` was not given.
         """
         return await self._driver.run(self._verbs.delete_pool(name, force=force))
-
-    # -- allocations ---------------------------------------------------------------------------------------------------
 
     async def allocate(
         self,
@@ -230,7 +224,6 @@ class AsyncAllocator:
             id: 1 to 128 of `[A-Za-z0-9._/:-]`; None: a random one.
             owner: Who holds it; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
-            pool: Its name; None: the client's.
 
         Returns:
             The allocation; `created` is False where it was there before.  One round trip.
@@ -266,7 +259,6 @@ class AsyncAllocator:
         Args:
             requests: At most 10,000; with `atomic` at most 100.
             atomic: Grant all of them or none (a gang); live ones with the same request are replayed.
-            pool: Its name; None: the client's.
 
         Returns:
             For each request what became of it; conflicts and losses are returned.  One round trip for each 100.
@@ -283,7 +275,6 @@ class AsyncAllocator:
         Args:
             request: As for `allocate`.
             explain: Also say when at the latest it fits, from the next 256 deadlines.
-            pool: Its name; None: the client's.
         """
         return await self._driver.run(self._verbs.check(request, pool, explain=explain))
 
@@ -301,11 +292,9 @@ class AsyncAllocator:
         One that is past its deadline and not yet reclaimed is renewed: nobody had been given its room.
 
         Args:
-            allocation: An `Allocation`, or an id.
             ttl: Seconds from now; None: the ttl that it was allocated with.
             fence: Only if it has this fence.
             shorten: Let it end earlier than it would; gives a pinned one a deadline.
-            pool: Its name; None: the allocation's, or the client's.
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
@@ -346,8 +335,6 @@ class AsyncAllocator:
         """Give many allocations back, at most 10,000; 100 a round trip."""
         return await self._driver.run(self._verbs.release_many(allocations, pool))
 
-    # -- reading and upkeep --------------------------------------------------------------------------------------------
-
     async def get(self, id: str, *, pool: str | None = None) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
         return await self._driver.run(self._verbs.get(id, pool))
@@ -363,7 +350,6 @@ class AsyncAllocator:
         Args:
             owner: Only this owner's.
             older_than: Only those granted at least so many seconds ago.
-            pool: Its name; None: the client's.
         """
         return self._walk(self._verbs.allocations(owner, older_than, pool))
 
@@ -394,7 +380,6 @@ class AsyncAllocator:
             older_than: Also pinned allocations granted at least so many seconds ago.
             include_live: Also leases of that age, although their holders keep renewing them.
             limit: At most so many; None: 10,000.
-            pool: Its name; None: the client's.
         """
         return await self._driver.run(self._verbs.reclaim(older_than, limit, pool, include_live=include_live))
 
@@ -407,7 +392,6 @@ class AsyncAllocator:
         Args:
             repair: Mend what is found; records count, counters follow.
             offline: Grant nothing meanwhile; needed to repair more than 10,000 allocations.
-            pool: Its name; None: the client's.
         """
         return await self._driver.run(self._verbs.audit(pool, repair=repair, offline=offline))
 
