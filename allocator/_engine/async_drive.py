@@ -29,7 +29,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
-from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.wire import ASKING, pack, payload
 from allocator.errors import AllocatorError, BackendUnavailable
@@ -110,7 +110,7 @@ class AsyncDriver:
             step = next(flow)
             while True:
                 try:
-                    answer = await side.perform(step, until)
+                    answer = await (side.call(step, until) if isinstance(step, Call) else side.perform(step, until))
                 except AllocatorError as error:
                     step = flow.throw(error)
                 else:
@@ -160,11 +160,9 @@ class _Side:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    async def perform(self, step: Step, until: float) -> Any:
-        """Perform one step of a flow."""
+    async def perform(self, step: Sleep | Remaining | Scan, until: float) -> Any:
+        """Perform a step of a flow that is no script call."""
         match step:
-            case Call():
-                return await self.call(step, until)
             case Sleep(seconds):
                 return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
             case Remaining():

@@ -25,7 +25,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
 from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
-from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep, Step
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
@@ -97,7 +97,7 @@ class Driver:
             step = next(flow)
             while True:
                 try:
-                    answer = self._perform(step, until)
+                    answer = self._call(step, until) if isinstance(step, Call) else self._perform(step, until)
                 except AllocatorError as error:
                     step = flow.throw(error)
                 else:
@@ -108,10 +108,8 @@ class Driver:
         finally:
             flow.close()
 
-    def _perform(self, step: Step, until: float) -> Any:
+    def _perform(self, step: Sleep | Remaining | Scan, until: float) -> Any:
         match step:
-            case Call():
-                return self._call(step, until)
             case Sleep(seconds):
                 return time.sleep(max(0.0, min(seconds, until - time.monotonic())))
             case Remaining():

@@ -202,9 +202,10 @@ def of_reply(where: str, error: Exception, script: Script) -> Fault:
         return Fault(ContractError(_message(text)), own=True)
     if code == "INVARIANT":
         return Fault(InvariantError(_message(text)), own=True)
+    # What stopped a script in its middle may have left something behind: whatever the caller is told, it is withdrawn.
     if any(part in text for part in _BROKEN_DATA):
-        return Fault(InvariantError(f"{script.name}: {text}"), own=True)
-    return Fault(ContractError(f"{script.name}: {text}"), own=True)
+        return Fault(InvariantError(f"{script.name}: {text}"), own=True, doubt=True)
+    return Fault(ContractError(f"{script.name}: {text}"), own=True, doubt=True)
 
 
 def _refused(where: str, state: _State, error: Exception) -> Fault:

@@ -88,6 +88,7 @@ def test_what_the_script_itself_says_ends_the_doubt(text: str, kind: type[Alloca
     fault = faults.of_reply("here", reply_error(text), COUNT)
     assert fault.own
     assert not fault.passes
+    assert fault.doubt is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is withdrawn
     assert type(last_word([new_item()], fault, doubt=True)) is kind
     assert message in str(fault.error)
 
