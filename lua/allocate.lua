@@ -39,17 +39,21 @@ local items, last_pair, last, count, at = {false}, {false}, {false}, 0, FIRST_IT
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 4
 
 while at <= #argv do
-  local resources, metadata = tonumber(argv[at + RESOURCES]), argv[at + METADATA]
+  local ttl_ms, resources, metadata = tonumber(argv[at + TTL_MS]), tonumber(argv[at + RESOURCES]), argv[at + METADATA]
   metadata = metadata == '0' and 0 or tonumber(metadata)
   if not (resources and resources >= 1 and resources <= schema.RESOURCES_MAX and resources % 1 == 0
     and metadata and metadata >= 0 and metadata <= schema.METADATA_ENTRIES_MAX and metadata % 1 == 0)
-    or at + PAIRS + 2 * (resources + metadata) - 1 > #argv or string.find(argv[at + TTL_MS], '%D') then
+    or at + PAIRS + 2 * (resources + metadata) - 1 > #argv
+    or not ttl_ms or ttl_ms > schema.AMOUNT_MAX or string.find(argv[at + TTL_MS], '%D') then
     error({err = 'CONTRACT item ' .. count + 1 .. ' is malformed'})
   end
   count = count + 1
   items[count], last_pair[count] = at, at + PAIRS + 2 * resources - 2
   last[count] = last_pair[count] + 2 * metadata + 1
   for pair = at + PAIRS, last_pair[count], 2 do
+    for other = at + PAIRS, pair - 2, 2 do
+      if argv[other] == argv[pair] then error({err = 'CONTRACT resource named twice'}) end
+    end
     fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
     fields_count = fields_count + 2
   end
@@ -70,6 +74,7 @@ end
 -- Decide ------------------------------------------------------------------------------------------
 -- `live[key]` is the record as this call leaves it, false where there is none, nil where it was not looked at.
 --@include take
+--@include guard
 local live, granted, meeting = {}, {}, false
 
 for i = 1, count do
@@ -94,8 +99,12 @@ for i = 1, count do
   if meeting and meeting.stopped then break end
 end
 if meeting then meeting.prepare() end
+if #granted > 0 then
+  guard(events, {deadlines, pinned}, {'HSET', 'XADD', 'ZADD'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
+if meeting then meeting.tell() end
 -- What is new comes first and what vanishes last: no key of this call goes and comes back.
 for _, new in ipairs(granted) do
   local i, deadline_ms = new.i, new.deadline_ms

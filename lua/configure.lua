@@ -22,6 +22,7 @@ Writes  pool, ended, events
 Cost    O(R)
 ]]
 --@include args
+--@include guard
 
 local pool, ended, events = KEYS[1], KEYS[2], KEYS[3]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -61,7 +62,7 @@ end
 
 -- The resources that the pool will count, or a refusal.
 local function merge(fields)
-  local counted, n = {}, 0
+  local counted, dropped, n = {}, {}, 0
   for i = 1, #fields, 2 do
     if string.sub(fields[i], -9) == SUFFIX then counted[string.sub(fields[i], 1, -10)] = true end
   end
@@ -69,13 +70,14 @@ local function merge(fields)
     if not counted[name] then return nil, {'not_counted', name} end
     local allocated = allocated_of(name)
     if allocated > 0 then return nil, {'in_use', name, allocated} end
-    counted[name] = nil
+    counted[name], dropped[name] = nil, true
     drops[#drops + 1] = name .. SUFFIX
     drops[#drops + 1] = name .. '.allocated'
   end
   for _, name in ipairs(names) do
     local allocated = allocated_of(name)
     if strict and capacities[name] < allocated then return nil, {'in_use', name, allocated} end
+    if dropped[name] then error({err = 'CONTRACT resource is both set and removed'}) end
     if not counted[name] then set(name .. '.allocated', 0) end
     set(name .. SUFFIX, capacities[name])
     counted[name] = true
@@ -152,14 +154,24 @@ local function settle()
   if refused and (mode ~= 'create' or refused ~= 'schema') then return {refused} end
   if state == 'deleting' then return {'deleting'} end
   if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == new_epoch and 'created' or 'exists') end
-  if tombstones.find(ended, call) then return pool_as('configured') end
-  return change()
+  if not tombstones.find(ended, call) then return change() end
+  if not tombstones.told(ended, call, {'refused'}) then return pool_as('configured') end
+  -- It was refused before and stays so, whatever has changed since.
+  local again = change()
+  return again[1] == 'configured' and {'generation', tonumber(redis.call('HGET', pool, 'generation'))} or again
 end
 
 local reply = settle()
 local changed = #sets > 0 and (reply[1] == 'created' or reply[1] == 'configured')
-if changed or repeated == '1' then tombstones.add(call) end
+if changed or repeated == '1' and not refused and mode == 'create' then
+  tombstones.add(call)
+elseif repeated == '1' and not refused and reply[1] ~= 'configured' then
+  tombstones.settle(call, 'refused')
+end
 tombstones.prepare(ended, now)
+if #tombstones.calls > 0 then
+  guard(events, {}, {'HDEL', 'HGETALL', 'HSET', 'PERSIST', 'XADD', 'ZADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 if changed then

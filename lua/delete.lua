@@ -18,6 +18,7 @@ Writes  everything of the pool
 Cost    O(200 * (R + log N))
 ]]
 --@include args
+--@include guard
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -32,13 +33,17 @@ args.finish(5, 0)
 local fields, fields_count = {false, false, false, false}, 4
 --@include account
 --@include endings
-if tombstones.find(ended, call) then return {{'deleted'}} end
+local refused_before = tombstones.told(ended, call, {'in_use'})
+if not refused_before and tombstones.find(ended, call) then return {{'deleted'}} end
 if refused == 'unknown_pool' then return {{'absent'}} end
 if refused then return {{refused}} end
 
 local live = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
-if live > 0 and not force and state ~= 'deleting' then
-  if repeated == '1' then redis.call('ZADD', ended, now, call) end
+if live > 0 and not force and state ~= 'deleting' or refused_before then
+  if repeated == '1' and not refused_before then
+    tombstones.settle(call, 'in_use')
+    tombstones.save(ended, now)
+  end
   return {{'in_use', live}}
 end
 
@@ -58,6 +63,7 @@ for _, index in ipairs({deadlines, pinned}) do
 end
 local left = live - #endings.planned
 tombstones.prepare(ended, now)
+guard(left > 0 and events, {}, {'HDEL', 'HSET', 'PEXPIRE', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)

@@ -20,6 +20,7 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(limit * (R + log N))
 ]]
 --@include args
+--@include guard
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -38,21 +39,26 @@ local fields, fields_count = {false, false, false, false}, 4
 if refused then return {refused} end
 
 -- Decide ------------------------------------------------------------------------------------------
-local reply = {'reclaimed', 0}
+local reply, met = {'reclaimed', 0}, 0
 
 local function reclaim(index, until_ms, reason)
-  local room = limit - (#reply - 2)
+  local room = limit - met
   local ids = redis.call('ZRANGEBYSCORE', index, '-inf', until_ms, 'LIMIT', 0, room + 1)
   if #ids > room then reply[2] = 1 end
   for i = 1, math.min(#ids, room) do
-    endings.plan_due(pool, ids[i], records.read(records.key(pool, ids[i])), reason)
-    reply[#reply + 1] = ids[i]
+    met = met + 1
+    if endings.plan_due(pool, ids[i], records.read(records.key(pool, ids[i])), reason) then
+      reply[#reply + 1] = ids[i]
+    end
   end
 end
 
 reclaim(deadlines, now, 'deadline')
 if age_ms then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
+if #endings.planned > 0 or #tombstones.old > 0 then
+  guard(events, {deadlines, pinned}, {'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)

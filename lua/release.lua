@@ -21,6 +21,7 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
 --@include args
+--@include guard
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch, reason = ARGV[1], ARGV[2], ARGV[3]
@@ -54,15 +55,11 @@ local function settle(item)
   if refused then return {refused} end
   local ended_ms = tombstones.find(ended, item.call)
   if ended_ms then
-    -- A repeat that found nothing left this mark, so that it is not told "released" when it comes again.
-    return tombstones.find(ended, item.call .. ':unknown') and {'unknown'} or {'released', ended_ms}
+    return tombstones.told(ended, item.call, {'unknown'}) and {'unknown'} or {'released', ended_ms}
   end
   local record = live[item.key]
   if not record then
-    if item.repeated then
-      tombstones.add(item.call)
-      tombstones.add(item.call .. ':unknown')
-    end
+    if item.repeated then tombstones.settle(item.call, 'unknown') end
     return {'unknown'}
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
@@ -75,6 +72,9 @@ end
 local replies = {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
+if #tombstones.calls > 0 then
+  guard(events, {deadlines, pinned}, {'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)

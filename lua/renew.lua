@@ -21,6 +21,7 @@ Writes  records, deadlines; when one is shortened also pool, pinned, ended, even
 Cost    O(I * log N): I items, N live
 ]]
 --@include args
+--@include guard
 --@include records
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -50,7 +51,11 @@ local function read(key)
     if redis.call('EXISTS', key) == 1 then error({err = 'INVARIANT ' .. key .. ' has no fence'}) end
     return false
   end
-  return {key = key, fence = tonumber(fields[1]), ttl_ms = tonumber(fields[2]), deadline_ms = tonumber(fields[3])}
+  local fence, ttl_ms, deadline_ms = tonumber(fields[1]), tonumber(fields[2]), tonumber(fields[3])
+  if not fence or (fields[2] or fields[3]) and not (ttl_ms and deadline_ms) then
+    error({err = 'INVARIANT ' .. key .. ' has no numbers for fence, ttl_ms and deadline_ms'})
+  end
+  return {key = key, fence = fence, ttl_ms = ttl_ms, deadline_ms = deadline_ms}
 end
 
 local fields, fields_count = {false, false, false, false}, 4
@@ -94,6 +99,12 @@ end
 local replies, index = {}, {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
+if #writes > 0 then
+  guard(false, {deadlines}, {'HSET', 'ZADD'})
+end
+if #tombstones.calls > 0 then
+  guard(events, {deadlines, pinned}, {'XADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 for _, record in ipairs(writes) do

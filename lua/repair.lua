@@ -21,6 +21,7 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(N * R)
 ]]
 --@include args
+--@include guard
 --@include survey
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -97,6 +98,7 @@ for _, value in ipairs(survey.findings) do reply[#reply + 1] = value end
 if #survey.mends == 0 then return {reply} end
 tombstones.add(call)
 tombstones.prepare(ended, now)
+guard(events, {deadlines, pinned}, {'HSET', 'PERSIST', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 account.revision = account.revision + 1
 
 -- Apply -------------------------------------------------------------------------------------------

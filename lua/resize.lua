@@ -23,6 +23,7 @@ Writes  pool, records, ended, events; what is reclaimed also deadlines, pinned
 Cost    O(R + 64 * R)
 ]]
 --@include args
+--@include guard
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms, epoch = ARGV[1], ARGV[2]
@@ -87,15 +88,18 @@ local function room(list)
 end
 
 local function settle()
-  if not record then return {'unknown'} end
+  local told = tombstones.told(ended, call, {'unknown', 'denied'})
+  if not record or told == 'unknown' then return {'unknown'} end
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
-  if tombstones.find(ended, call) then return records.flat(record, {'resized'}) end
+  if not told and tombstones.find(ended, call) then return records.flat(record, {'resized'}) end
   if not ledger.covers(pool, record.list) then
     error({err = 'INVARIANT allocation ' .. id .. ' took more than its account has allocated'})
   end
   local list, gone = after()
   if #list == 0 then return {'empty'} end
   if #list > 2 * schema.RESOURCES_MAX then return {'too_many'} end
+  -- What was denied before is denied again, in the numbers of now.
+  if told == 'denied' then return refusal(list, 1, #list - 1, before, nil, true) end
   local refusing = room(list)
   if refusing then return refusing end
   for _, field in ipairs(gone) do
@@ -108,8 +112,15 @@ local function settle()
 end
 
 local reply = settle()
-if resized or (reply[1] == 'denied' and repeated == '1') then tombstones.add(call) end
+if resized then
+  tombstones.add(call)
+elseif (reply[1] == 'denied' or reply[1] == 'unknown') and repeated == '1' then
+  tombstones.settle(call, reply[1])
+end
 tombstones.prepare(ended, now)
+if #tombstones.calls > 0 or #endings.planned > 0 then
+  guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 if resized then

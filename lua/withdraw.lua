@@ -18,6 +18,7 @@ Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
 --@include args
+--@include guard
 
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now_ms = ARGV[1]
@@ -58,15 +59,17 @@ for i, item in ipairs(items) do
   end
 end
 tombstones.prepare(ended, now)
+if #tombstones.calls > 0 then
+  guard(events, {deadlines, pinned}, {'HSET', 'PEXPIRE', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
-if refused then
+if refused == 'unknown_pool' then
   -- Marks of a pool that is gone go with time, unless it is made again.
   redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS)
-else
-  --@include save_account
 end
+--@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)
 return replies

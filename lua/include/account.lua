@@ -16,10 +16,13 @@ do
     refused = 'other_epoch'
   elseif values[2] ~= 'schema.VERSION' and not (tonumber(values[2]) and tonumber(values[2]) < schema.VERSION) then
     refused = 'schema'
-  else
+  end
+  -- Who only reads goes on where the schema is newer.
+  if not refused or refused == 'schema' then
     local broken = false
     read_revision = tonumber(values[1])
-    if not (read_revision and read_revision >= 0 and read_revision <= schema.AMOUNT_MAX) then broken = 'revision' end
+    if not (read_revision and read_revision >= 0 and read_revision <= schema.AMOUNT_MAX
+      and read_revision % 1 == 0) then broken = 'revision' end
     for i = 5, fields_count, 2 do
       local allocated, capacity = tonumber(values[i]), tonumber(values[i + 1])
       if allocated and capacity and allocated >= 0 and allocated <= schema.AMOUNT_MAX and allocated % 1 == 0
@@ -29,7 +32,7 @@ do
         broken = fields[i]
       end
     end
-    if broken then error({err = 'INVARIANT ' .. pool .. ' has no exact amount in ' .. broken}) end
+    if broken and not refused then error({err = 'INVARIANT ' .. pool .. ' has no exact amount in ' .. broken}) end
     state, account.revision = values[3], read_revision
     if values[4] then
       account.whole = {}

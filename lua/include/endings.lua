@@ -27,11 +27,12 @@ end
 
 -- The same for a bystander: broken data never fails the caller.  It leaves the index, its charge stays for the audit.
 function endings.plan_due(pool, id, record, reason)
-  if record and endings.plan(pool, id, record, 'reclaimed', reason) then return end
+  if record and endings.plan(pool, id, record, 'reclaimed', reason) then return true end
   local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
   ledger.bump()
   journal.add('broken', id, nil, what)
   endings.planned[#endings.planned + 1] = {id, false, false}
+  return false
 end
 
 -- The fields that an ended record had and the new one of the same key has not.

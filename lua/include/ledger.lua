@@ -21,7 +21,7 @@ function ledger.covers(key, list)
     if not account.capacity[field] then
       local values = redis.call('HMGET', key, string.sub(field, 1, -11) .. '.capacity', field)
       local capacity, allocated = tonumber(values[1]), tonumber(values[2])
-      if not (capacity and allocated) then return false end
+      if not (capacity and allocated and allocated <= schema.AMOUNT_MAX and allocated % 1 == 0) then return false end
       account.capacity[field], account.allocated[field] = capacity, allocated
     end
     if (account.allocated[field] or -1) < tonumber(list[i + 1]) then return false end

@@ -1,7 +1,7 @@
 --@include due
 --@include refusal
 -- meeting: the part of `allocate` for items that meet something.  It stands in the midst of that script and uses its
--- locals: `settle` decides an item, `save` writes what only this part can have changed.
+-- locals: `settle` decides an item, `tell` and `save` write what only this part can have changed.
 meeting = {stopped = false}
 local changed = {}
 due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, live)
@@ -73,6 +73,18 @@ local function asked(to)
   return sums
 end
 
+-- What a call that ended is told when it comes again: the same, in the numbers of now; it changes nothing.
+local function again(i, record, ended_ms)
+  local item = items[i]
+  local word = tombstones.told(ended, argv[item + CALL], {'denied', 'existing', 'conflict', 'aborted'})
+  if word == 'aborted' then return {word, i} end
+  if word == 'denied' then
+    return refusal(argv, item + PAIRS, last_pair[i], nil, atomic and asked(i), true)
+  end
+  if word and record and same_request(i, record) == (word == 'existing') then return records.flat(record, {word}) end
+  return {'ended', ended_ms}
+end
+
 -- A reply, or false where the request fitted and is charged.
 local function decide(i)
   local item, key = items[i], keys[KEY + i]
@@ -83,10 +95,11 @@ local function decide(i)
   elseif record and record.i then
     record = record_of(record)
   end
+  local mine = record and record.call == argv[item + CALL]
+  local ended_ms = not mine and tombstones.find(ended, argv[item + CALL])
+  if ended_ms then return again(i, record, ended_ms) end
   local answered = record and answer(i, key, record)
   if answered then return answered end
-  local ended_ms = tombstones.find(ended, argv[item + CALL])
-  if ended_ms then return {'ended', ended_ms} end
   local first, to = item + PAIRS, last_pair[i]
   if take(argv, first, to) then return false end
   local reply = refusal(argv, first, to, nil, atomic and asked(i))
@@ -104,7 +117,6 @@ local function stop(word, stopped)
   granted, changed, account.revision = {}, {}, read_revision + #endings.planned
   for i = 1, count do
     if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end
-    if argv[items[i] + REPEATED] == '1' and word ~= 'behind' then tombstones.add(argv[items[i] + CALL]) end
   end
 end
 
@@ -112,19 +124,30 @@ function meeting.settle(i)
   local reply = decide(i)
   if not reply then return false end
   local word = reply[1]
-  local refused_it = word == 'denied' or word == 'conflict'
-  if atomic and (refused_it or word == 'ended' or word == 'behind') then
+  if atomic and (word == 'denied' or word == 'conflict' or word == 'ended' or word == 'behind') then
     meeting.stopped = true
     stop(word, i)
-  elseif refused_it and argv[items[i] + REPEATED] == '1' then
-    -- A copy of an item that was refused in the end may still travel: it must not be granted later.
-    tombstones.add(argv[items[i] + CALL])
   end
   return reply
 end
 
+-- A copy of an item that is told so in the end may still travel: it must neither be granted nor extend anything later.
+local last_words = {denied = true, conflict = true, existing = true, aborted = true}
+
 function meeting.prepare()
+  for i = 1, count do
+    local word = replies[i][1]
+    if last_words[word] and argv[items[i] + REPEATED] == '1' then tombstones.settle(argv[items[i] + CALL], word) end
+  end
   tombstones.prepare(ended, now)
+  if #changed > 0 or #tombstones.calls > 0 or #endings.planned > 0 then
+    guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+  end
+end
+
+-- What ended is told before what was granted in its place.
+function meeting.tell()
+  journal.save(events)
 end
 
 -- After what is new: what lasts longer, and last what vanishes.
@@ -144,5 +167,4 @@ function meeting.save()
   tombstones.save(ended, now)
   for _, new in ipairs(granted) do endings.survives[keys[KEY + new.i]] = record_of(new) end
   endings.save(deadlines, pinned)
-  journal.save(events)
 end

@@ -41,7 +41,9 @@ end
 function records.read(key)
   local flat = redis.pcall('HGETALL', key)
   if flat.err then
-    if string.sub(flat.err, 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', list = {}, amounts = {}} end
+    -- tostring: in the in-process store the text of an error is no string.
+    local text = tostring(flat.err)
+    if string.sub(text, 1, 9) == 'WRONGTYPE' then return {broken = 'is no hash', list = {}, amounts = {}} end
     error(flat)
   end
   if #flat == 0 then return nil end

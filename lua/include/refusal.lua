@@ -1,7 +1,8 @@
 -- refusal: why a request does not fit: the first check that fails, in the documented order, and every resource that
 -- fails it, in numbers: {'denied', code, (resource, requested, allocated, capacity)*}.
--- `asked` is what a gang asks for together.  Wants `account` bound.
-local function refusal(list, first, last, held, asked)
+-- `asked` is what a gang asks for together.  What was refused before `stands` refused, also where it would fit now.
+-- Wants `account` bound.
+local function refusal(list, first, last, held, asked, stands)
   local checks = {
     {'unknown_resource', function(field) return not account.capacity[field] end},
     {'constraint_violation', function(field, amount)
@@ -9,7 +10,7 @@ local function refusal(list, first, last, held, asked)
     end},
     {'never_fits', function(field, amount) return (asked and asked[field] or amount) > account.capacity[field] end},
     {'capacity_exceeded', function(field, _, growth)
-      return account.allocated[field] + growth > account.capacity[field]
+      return stands or account.allocated[field] + growth > account.capacity[field]
     end},
   }
   for _, check in ipairs(checks) do
@@ -25,5 +26,6 @@ local function refusal(list, first, last, held, asked)
     end
     if n > 2 then return reply end
   end
+  if stands then return {'denied', 'capacity_exceeded'} end
   error({err = 'CONTRACT refused what fits'})
 end

@@ -1,7 +1,7 @@
 --@include journal
 -- tombstones: the ids of calls whose story is over, so that a copy still travelling can change nothing.
 -- Kept for ENDED_KEEP_MS; at most ENDED_MAX; each call that adds some forgets at most ENDED_TRIM old ones for each.
--- Wants `pool` bound: the account says when want of room last cut the time short, and an event with it.
+-- Wants `pool` and `refused` bound: the account says when want of room last cut the time short, and an event with it.
 local tombstones = {calls = {}, old = {}}
 
 -- When the call ended, or nil.
@@ -12,6 +12,20 @@ end
 
 function tombstones.add(call)
   if call ~= '' then tombstones.calls[#tombstones.calls + 1] = call end
+end
+
+-- The call's last word to its caller, which changed nothing: its own repeats hear it again, and its copies do nothing.
+function tombstones.settle(call, word)
+  tombstones.add(call)
+  tombstones.add(call .. ':' .. word)
+end
+
+-- The first of these words that the ended call was told, or nil.
+function tombstones.told(key, call, words)
+  for _, word in ipairs(words) do
+    if redis.call('ZSCORE', key, call .. ':' .. word) then return word end
+  end
+  return nil
 end
 
 -- The last reading before the writes: which ones are to be forgotten, and whether for want of room rather than of age.
@@ -27,7 +41,7 @@ function tombstones.prepare(key, now, at_least)
     tombstones.old[#tombstones.old + 1] = oldest[i]
     tombstones.cut_short = tombstones.cut_short or not expired
   end
-  if not tombstones.cut_short then return end
+  if refused or not tombstones.cut_short then return end
   local told_ms = tonumber(redis.call('HGET', pool, 'ended_cut_ms') or 0)
   tombstones.tell = told_ms <= now - schema.ENDED_KEEP_MS
   if tombstones.tell then journal.add('forgot', nil, nil, 'more calls ended than are remembered for their time') end

@@ -1,0 +1,120 @@
+"""The invariants of a pool, checked in Python over raw keys; shares no code with `audit.lua`.
+
+(DESIGN, *Invariants*: indexes disjoint and complete, counters equal to the sums of their records, nothing negative,
+nothing above its capacity unless that was lowered; and, for people: every number in full digits, no key that expires,
+no field and no key that nobody declared.)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from allocator._engine.keys import PoolKeys
+
+WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+ACCOUNT_FIELDS: Final = {
+    "epoch",
+    "generation",
+    "revision",
+    "schema",
+    "created_ms",
+    "whole_units",
+    "state",
+    "ended_cut_ms",
+}
+RECORD_FIELDS: Final = {"owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms"}
+KINDS: Final = {
+    "created", "configured", "granted", "resized", "renewed", "released", "withdrawn", "reclaimed", "repaired",
+    "broken", "deleted", "forgot",
+}  # fmt: skip
+KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
+
+
+def number(text: Any, what: str) -> int:
+    """An exact integer in full digits: no sign, no exponent, no fraction, no leading zero."""
+    assert WHOLE.fullmatch(str(text)), f"{what} is {text!r}"
+    assert int(text) < 2**53, f"{what} is {text!r}"
+    return int(text)
+
+
+def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> None:
+    """Assert every invariant of one pool."""
+    account: dict[str, str] = client.hgetall(keys["pool"])
+    found = set(client.scan_iter(match=f"{keys.base}*", count=1000))
+    record_keys = {key for key in found if key.startswith(keys.record(""))}
+    fixed = {key.removeprefix(keys.base) for key in found - record_keys}
+    assert fixed <= KEYS, f"keys that nobody declared: {fixed - KEYS}"
+    if not account:
+        assert not record_keys, f"records without a pool: {record_keys}"
+        assert fixed <= {"ended"}, f"left of a pool that is gone: {fixed}"
+        assert not fixed or client.pttl(keys["ended"]) > 0, "what is left of a pool that is gone stays for ever"
+        return
+    capacity, allocated = _account(account)
+    sums = dict.fromkeys(capacity, 0)
+    fences: set[int] = set()
+    leased, pinned = _index(client, keys["deadlines"]), _index(client, keys["pinned"])
+    ended = _index(client, keys["ended"])
+    assert not leased.keys() & pinned.keys(), "an id is in both indexes"
+    assert {keys.record(identity) for identity in leased | pinned} == record_keys, "indexes and records differ"
+    for identity in leased | pinned:
+        record: dict[str, str] = client.hgetall(keys.record(identity))
+        _record(identity, record, leased.get(identity), pinned.get(identity))
+        for name, amount in _amounts(record, f"{identity} ").items():
+            assert name in sums, f"{identity} took {name}, which is not counted"
+            sums[name] += amount
+        fence = number(record["fence"], f"{identity} fence")
+        assert 0 < fence <= int(account["revision"]), f"{identity} has fence {fence}, revision {account['revision']}"
+        assert fence not in fences, f"fence {fence} twice"
+        fences.add(fence)
+        assert record["call"] not in ended, f"{identity} is live, and its call has ended"
+    assert sums == allocated, f"records {sums}, counters {allocated}"
+    if not overcommitted:
+        assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
+    for key in found:
+        assert client.pttl(key) == -1, f"{key} would vanish by itself"
+    _events(client, keys)
+
+
+def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
+    capacity = {name[:-9]: number(text, name) for name, text in account.items() if name.endswith(".capacity")}
+    allocated = _amounts(account, "")
+    rest = {name for name in account if not name.endswith((".capacity", ".allocated"))}
+    assert rest <= ACCOUNT_FIELDS, f"fields that nobody declared: {rest - ACCOUNT_FIELDS}"
+    assert {"epoch", "generation", "revision", "schema", "created_ms"} <= rest
+    for name in ("generation", "revision", "schema", "created_ms"):
+        number(account[name], name)
+    assert capacity.keys() == allocated.keys(), f"capacity of {set(capacity)}, allocated of {set(allocated)}"
+    assert set(account.get("whole_units", "").split()) <= capacity.keys()
+    return capacity, allocated
+
+
+def _amounts(hash_: dict[str, str], what: str) -> dict[str, int]:
+    return {name[:-10]: number(text, what + name) for name, text in hash_.items() if name.endswith(".allocated")}
+
+
+def _index(client: Any, key: str) -> dict[str, int]:
+    entries = client.zrange(key, 0, -1, withscores=True)
+    assert all(score == int(score) for _, score in entries), f"{key} has fractions"
+    return {member: int(score) for member, score in entries}
+
+
+def _record(identity: str, record: dict[str, str], deadline_ms: int | None, granted_ms: int | None) -> None:
+    rest = {name for name in record if not name.endswith(".allocated") and not name.startswith("meta.")}
+    assert rest <= RECORD_FIELDS, f"{identity} has fields that nobody declared: {rest - RECORD_FIELDS}"
+    assert {"owner", "fence", "call", "granted_ms"} <= rest, f"{identity} lacks fields: {record}"
+    number(record["granted_ms"], f"{identity} granted_ms")
+    if deadline_ms is None:
+        assert not rest & {"ttl_ms", "deadline_ms"}, f"{identity} is pinned and has a deadline: {record}"
+        assert number(record["granted_ms"], "granted_ms") == granted_ms, f"{identity}: the index says {granted_ms}"
+    else:
+        assert number(record["deadline_ms"], "deadline_ms") == deadline_ms, f"{identity}: the index says {deadline_ms}"
+        assert number(record["ttl_ms"], "ttl_ms") > 0
+
+
+def _events(client: Any, keys: PoolKeys) -> None:
+    for _, entry in client.xrange(keys["events"]):
+        assert entry["kind"] in KINDS, entry
+        for name, text in entry.items():
+            if name == "fence" or name.endswith(".allocated"):
+                number(text, f"event {name}")

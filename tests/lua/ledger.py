@@ -1,0 +1,302 @@
+"""Call scripts by the names in their headers, and read what they left behind by plain commands.
+
+Nothing of the clients, drivers or operations is used here: only the loader, which finds the scripts and their names.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from unittest import mock
+
+import pytest
+import redis
+
+from allocator._engine import schema, scripts
+from allocator._engine.keys import PoolKeys
+
+T0: Final = 1_700_000_000_000
+"""The instant at which tests begin, in milliseconds.  Every call says what time it is: time passes only when told."""
+
+MINUTE: Final = 60_000
+
+AMOUNT_MAX: Final = 2**53 - 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One item of a call: its record, its call id, whether it is repeated, and what the header lists after these."""
+
+    id: str
+    call: str
+    words: tuple[str | int, ...] = ()
+    repeated: int = 0
+
+    def again(self, **changes: Any) -> Line:
+        """The same item as a retry sends it."""
+        return Line(**{"id": self.id, "call": self.call, "words": self.words, "repeated": 1, **changes})
+
+
+def amounts(resources: Mapping[str, int]) -> tuple[str | int, ...]:
+    """R, (resource, amount)*R."""
+    return (len(resources), *itertools.chain.from_iterable(resources.items()))
+
+
+def fields_of(resources: Mapping[str, int]) -> tuple[str | int, ...]:
+    """(field, amount)*R, a field being `<resource>.allocated`."""
+    return tuple(itertools.chain.from_iterable((f"{name}.allocated", amount) for name, amount in resources.items()))
+
+
+def fields(flat: Sequence[Any]) -> dict[str, Any]:
+    """field, value, ... as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+@dataclass
+class Ledger:
+    """One pool, spoken to by raw script calls."""
+
+    client: Any
+    memory: bool = False
+    keys: PoolKeys = field(default_factory=lambda: PoolKeys("p"))
+    now: int = T0
+    epoch: str = ""
+    drawn: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def new_call(self) -> str:
+        """A call id that no other call of this test has."""
+        return f"call-{next(self.drawn)}"
+
+    # -- calling -----------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        *lines: Line,
+        tail: Sequence[str | int] = (),
+        records: Sequence[str] = (),
+        keys: Mapping[str, str] | None = None,
+        client: Any = None,
+        bounds: Mapping[str, int] | None = None,
+        **args: str | int,
+    ) -> Any:
+        """Call a script; the reply as it comes.
+
+        Args:
+            name: Of the script.
+            lines: Items; those with an id bring their record's key.
+            tail: What stands for a last argument of kind `list` that is no `items`.
+            records: Allocation ids whose keys follow the fixed ones, where they are no items.
+            keys: Other keys by name.
+            client: Another connection.
+            bounds: Other values for bounds of the schema.
+            args: The fixed arguments by name.
+        """
+        with mock.patch.dict(schema.BOUNDS, bounds or {}):
+            script = scripts.load.__wrapped__(name) if bounds else scripts.load(name)
+        fixed = [(keys or {}).get(key) or self.key(key) for key in script.keys]
+        given = {"epoch": self.epoch, **args} if "epoch" in script.args else args
+        words: list[str | int] = [self.now, *script.bind(**given), *tail]
+        own = [self.keys.record(identity) for identity in records]
+        for line in lines:
+            words += (line.call, line.repeated, *line.words)
+            if line.id:
+                own.append(self.keys.record(line.id))
+        text = script.memory_text if self.memory else script.text
+        return self.send(text, [*fixed, *own], words, client=client)
+
+    def send(self, text: str, keys: Sequence[str], words: Sequence[str | int], *, client: Any = None) -> Any:
+        """EVAL."""
+        return (client or self.client).execute_command("EVAL", text, len(keys), *keys, *words)
+
+    def key(self, name: str) -> str:
+        """The key that a header calls by that name."""
+        return self.keys[name]
+
+    # -- the scripts, each by what its header says --------------------------------------------------------------------
+
+    def configure(
+        self,
+        mode: str,
+        capacity: Mapping[str, int] | None = None,
+        *,
+        remove: Sequence[str] = (),
+        whole: str = "-",
+        generation: int = 0,
+        strict: int = 0,
+        call: str = "",
+        repeated: int = 0,
+        new_epoch: str = "",
+        **options: Any,
+    ) -> Any:
+        words = (mode, new_epoch, generation, strict, whole, *amounts(capacity or {}), len(remove), *remove)
+        line = Line("", call or self.new_call(), words, repeated)
+        return self.run("configure", line, **options)[0]
+
+    def create(self, capacity: Mapping[str, int], *, whole: str = "-", epoch: str = "epoch-1", **options: Any) -> Any:
+        return self.configure("create", capacity, whole=whole, new_epoch=epoch, **options)
+
+    def want(
+        self,
+        identity: str,
+        resources: Mapping[str, int],
+        *,
+        ttl: int = MINUTE,
+        owner: str = "owner",
+        meta: Mapping[str, str] | None = None,
+        call: str = "",
+        repeated: int = 0,
+    ) -> Line:
+        """An item of `allocate`; `ttl` in milliseconds, 0 pins."""
+        entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
+        flat = itertools.chain.from_iterable(entries)
+        words = (owner, ttl, len(resources), len(entries), *fields_of(resources), *flat)
+        return Line(identity, call or self.new_call(), words, repeated)
+
+    def allocate(self, *lines: Line, atomic: int = 0, **options: Any) -> Any:
+        return self.run("allocate", *lines, atomic=atomic, **options)
+
+    def grant(self, identity: str, resources: Mapping[str, int], **options: Any) -> int:
+        """Allocate one that must be granted.  Returns its fence."""
+        reply = self.allocate(self.want(identity, resources, **options))[0]
+        assert reply[0] == "granted", reply
+        fence: int = reply[1]
+        return fence
+
+    def release_line(self, identity: str, fence: int = 0, *, call: str = "", repeated: int = 0) -> Line:
+        return Line(identity, call or self.new_call(), (fence,), repeated)
+
+    def release(self, *lines: Line | str, reason: str = "released", **options: Any) -> Any:
+        whole = [self.release_line(line) if isinstance(line, str) else line for line in lines]
+        return self.run("release", *whole, reason=reason, **options)
+
+    def renew_line(
+        self, identity: str, *, fence: int = 0, ttl: int = 0, shorten: int = 0, call: str = "", repeated: int = 0
+    ) -> Line:
+        return Line(identity, call or self.new_call(), (fence, ttl, shorten), repeated)
+
+    def renew(self, *lines: Line | str, **options: Any) -> Any:
+        whole = [self.renew_line(line) if isinstance(line, str) else line for line in lines]
+        return self.run("renew", *whole, **options)
+
+    def resize_line(
+        self, identity: str, resources: Mapping[str, int], *, fence: int = 0, call: str = "", repeated: int = 0
+    ) -> Line:
+        return Line(identity, call or self.new_call(), (fence, len(resources), *fields_of(resources)), repeated)
+
+    def resize(self, identity: str | Line, resources: Mapping[str, int] | None = None, **options: Any) -> Any:
+        if isinstance(identity, Line):
+            return self.run("resize", identity, **options)[0]
+        return self.run("resize", self.resize_line(identity, resources or {}), **options)[0]
+
+    def withdraw(self, *calls: tuple[str, str], **options: Any) -> Any:
+        """(call, allocation id) each."""
+        return self.run("withdraw", *(Line(identity, call) for call, identity in calls), **options)
+
+    def reclaim(self, *, limit: int = 200, age: int | None = None, **options: Any) -> Any:
+        """`age` in milliseconds; None: no pinned ones."""
+        return self.run("reclaim", limit=limit, age_ms="-" if age is None else age, **options)
+
+    def check(self, resources: Mapping[str, int], *, explain: int = 0, **options: Any) -> Any:
+        return self.run("check", tail=(len(resources), *fields_of(resources)), explain=explain, **options)
+
+    def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
+        return self.run("audit", index=index, cursor=cursor, count=count, **options)
+
+    def repair(
+        self,
+        mode: str = "all",
+        *,
+        cursor: str = "0",
+        revision: int = 0,
+        sums: Mapping[str, int] | None = None,
+        orphans: Sequence[str] = (),
+        call: str = "",
+        **options: Any,
+    ) -> Any:
+        line = Line("", call or self.new_call(), (mode, cursor, revision, *amounts(sums or {})))
+        return self.run("repair", line, records=orphans, **options)[0]
+
+    def delete(self, *, force: int = 0, call: str = "", repeated: int = 0, **options: Any) -> Any:
+        return self.run("delete", Line("", call or self.new_call(), (force,), repeated), **options)[0]
+
+    def page(self, index: str, cursor: str = "0", count: int = 100, **options: Any) -> Any:
+        return self.run("page", cursor=cursor, count=count, keys={"index": self.keys[index]}, **options)
+
+    def get(self, identity: str, **options: Any) -> Any:
+        return self.run("get", keys={"record": self.keys.record(identity)}, **options)
+
+    # -- looking, by plain commands ----------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> dict[str, str]:
+        found: dict[str, str] = self.client.hgetall(self.keys["pool"])
+        return found
+
+    def allocated(self, resource: str = "cpu") -> int:
+        return int(self.account[f"{resource}.allocated"])
+
+    @property
+    def revision(self) -> int:
+        return int(self.account["revision"])
+
+    def record(self, identity: str) -> dict[str, str]:
+        found: dict[str, str] = self.client.hgetall(self.keys.record(identity))
+        return found
+
+    def index(self, name: str) -> dict[str, int]:
+        """A sorted set as member -> score."""
+        return {member: int(score) for member, score in self.client.zrange(self.keys[name], 0, -1, withscores=True)}
+
+    @property
+    def events(self) -> list[dict[str, str]]:
+        """The fields of every event, oldest first."""
+        return [entry for _, entry in self.client.xrange(self.keys["events"])]
+
+    @property
+    def kinds(self) -> list[str]:
+        """What the events say happened, oldest first."""
+        return [event["kind"] for event in self.events]
+
+    def dump(self) -> dict[str, Any]:
+        """Everything that the server holds, with how each key ends."""
+        found: dict[str, Any] = {}
+        for key in sorted(self.client.scan_iter(count=1000)):
+            found[key] = (self._content(key), self.client.ttl(key) >= 0)
+        return found
+
+    def assert_untouched(self, before: dict[str, Any], *, but: str = "") -> None:
+        """That the server holds what it held, except for one key."""
+        after = self.dump()
+        kept = sorted((before | after).keys() - {self.keys[but] if but else ""})
+        changed = [key for key in kept if before.get(key) != after.get(key)]
+        assert not changed, {key: (before.get(key), after.get(key)) for key in changed}
+
+    def _content(self, key: str) -> Any:
+        match self.client.type(key):
+            case "hash":
+                return self.client.hgetall(key)
+            case "zset":
+                return self.client.zrange(key, 0, -1, withscores=True)
+            case "stream":
+                return self.client.xrange(key)
+            case "string":
+                return self.client.get(key)
+            case kind:
+                raise AssertionError(f"{key} is a {kind}")
+
+
+def broken(match: str) -> Any:
+    """The error of broken data in the item that the caller named."""
+    return _raises(f"^INVARIANT .*{match}")
+
+
+def contract(match: str = "") -> Any:
+    """The error of a caller that does not keep to the header."""
+    return _raises(f"^CONTRACT .*{match}")
+
+
+def _raises(match: str) -> Any:
+    return pytest.raises(redis.ResponseError, match=match)

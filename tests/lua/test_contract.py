@@ -1,0 +1,253 @@
+"""Whatever breaks the contract of a header is an error before anything is written, in every script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from allocator._engine import scripts
+from tests.lua.ledger import MINUTE, Ledger, Line, contract
+
+MALFORMED = ("nan", "-nan", "inf", "-inf", "-1", "1.5", "1e400", "9007199254740992", "", "x", "1 2", "1x")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call that would succeed, and where its numbers stand in ARGV, counted from 0."""
+
+    call: Callable[[Ledger], Any]
+    numbers: tuple[int, ...] = (0,)
+    items: bool = True
+
+
+CASES: dict[str, Case] = {
+    "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 6, 7, 8, 10)),
+    "audit": Case(lambda pool: pool.audit(), (4,), items=False),
+    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 3, 5), items=False),
+    "configure": Case(lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 6, 9, 11, 12)),
+    "delete": Case(lambda pool: pool.delete(force=1)),
+    "events": Case(lambda pool: pool.run("events", count=1), (2,), items=False),
+    "get": Case(lambda pool: pool.get("a"), (), items=False),
+    "orphans": Case(lambda pool: pool.run("orphans", records=["a"]), (), items=False),
+    "page": Case(lambda pool: pool.page("pinned"), (0, 3), items=False),
+    "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 2, 3), items=False),
+    "release": Case(lambda pool: pool.release("a"), (0, 5)),
+    "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 4, 5)),
+    "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 6, 7, 9)),
+    "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 4, 5, 7)),
+    "usage": Case(lambda pool: pool.run("usage"), (0,), items=False),
+    "withdraw": Case(lambda pool: pool.withdraw(("c", "a"))),
+}
+
+WRITING = [name for name in CASES if scripts.load(name).writes]
+
+
+def test_every_script_has_a_case() -> None:
+    """A new script must not slip through."""
+    assert sorted(CASES) == scripts.names()
+
+
+@dataclass
+class Spoken:
+    """A call as it goes over the wire."""
+
+    pool: Ledger
+    text: str
+    keys: list[str]
+    words: list[str | int]
+
+    def send(self, *, keys: Sequence[str] | None = None, words: Sequence[str | int] | None = None) -> Any:
+        return self.pool.send(self.text, self.keys if keys is None else keys, self.words if words is None else words)
+
+    def with_word(self, at: int, word: str | int) -> list[str | int]:
+        return [*self.words[:at], word, *self.words[at + 1 :]]
+
+
+@pytest.fixture
+def speak(pool: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Spoken]:
+    """Hand a script's call out instead of sending it; in the pool there is one live allocation, and it drifts."""
+    pool.grant("a", {"cpu": 1})
+
+    def spell(name: str) -> Spoken:
+        said: list[Spoken] = []
+
+        def keep(text: str, keys: Sequence[str], words: Sequence[str | int], *, client: Any = None) -> list[list[str]]:
+            said.append(Spoken(pool, text, list(keys), list(words)))
+            return [["kept"]]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "send", keep)
+            CASES[name].call(pool)
+        return said[0]
+
+    return spell
+
+
+@pytest.mark.breaks_data
+@pytest.mark.parametrize("name", CASES)
+def test_the_case_itself_keeps_the_contract(speak: Callable[[str], Spoken], name: str) -> None:
+    """Or the others would prove nothing."""
+    assert speak(name).send()
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].numbers])
+def test_a_malformed_number_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
+    """Every number of every script: NaN, infinities, fractions, negatives, overflow, nothing, text."""
+    spoken = speak(name)
+    before = spoken.pool.dump()
+    for at in CASES[name].numbers:
+        for malformed in MALFORMED:
+            with contract():
+                spoken.send(words=spoken.with_word(at, malformed))
+    spoken.pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
+    """Wherever the list is cut off."""
+    spoken = speak(name)
+    before = spoken.pool.dump()
+    for length in range(len(spoken.words)):
+        with contract():
+            spoken.send(words=spoken.words[:length])
+    spoken.pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("name", [*WRITING, "check", "page", "audit", "events"])
+def test_an_argument_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
+    """It means that the two sides do not speak of the same items."""
+    spoken = speak(name)
+    before = spoken.pool.dump()
+    for more in ("", "x", "0"):
+        with contract():
+            spoken.send(words=[*spoken.words, more])
+    spoken.pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("check", "orphans")])
+def test_a_missing_key_is_an_error_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
+    """However many are missing.  (What fits needs no deadlines, and no records have no index.)"""
+    spoken = speak(name)
+    before = spoken.pool.dump()
+    fixed = len(scripts.load(name).keys)
+    for count in range(min(len(spoken.keys), fixed + 1 if CASES[name].items else fixed)):
+        with pytest.raises(redis.ResponseError):
+            spoken.send(keys=spoken.keys[:count])
+    spoken.pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITING if name != "repair"])
+def test_a_key_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
+    """A record without its item.  (repair takes records that belong to no item.)"""
+    spoken = speak(name)
+    before = spoken.pool.dump()
+    with contract():
+        spoken.send(keys=[*spoken.keys, spoken.pool.keys.record("more")])
+    spoken.pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("notation", ["0x10", "1.6e1", " 16 ", "16.0", "+16", "1e1"])
+def test_another_notation_of_a_number_is_not_stored(pool: Ledger, notation: str) -> None:
+    """Lua would read it; but what is stored is what was sent, and a person reads digits."""
+    before = pool.dump()
+    for line in (
+        Line("a", "c", ("owner", 0, 1, 0, "memory.allocated", notation)),
+        Line("a", "c", ("owner", notation, 1, 0, "memory.allocated", 1)),
+    ):
+        with contract():
+            pool.allocate(line)
+    pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize("notation", ["0x10", "1.6e1", " 16 ", "16.0", "016"])
+def test_a_capacity_is_stored_in_digits_whatever_notation_it_has(pool: Ledger, notation: str) -> None:
+    """It is read as a number, and written as one."""
+    pool.run("configure", Line("", "c", ("change", "", 0, 0, "-", 1, "memory", notation, 0)))
+    assert pool.account["memory.capacity"] == "16"
+
+
+@pytest.mark.parametrize("name", ["allocate", "release", "renew", "withdraw"])
+def test_a_hundred_and_one_items_are_refused_and_nothing_is_written(pool: Ledger, name: str) -> None:
+    """The bound of a batch."""
+    pool.grant("a0", {"cpu": 1})
+    before = pool.dump()
+    ids = [f"a{n}" for n in range(101)]
+    with contract("items|keys"):
+        match name:
+            case "allocate":
+                pool.allocate(*(pool.want(identity, {"memory": 1}) for identity in ids))
+            case "release":
+                pool.release(*ids)
+            case "renew":
+                pool.renew(*ids)
+            case _:
+                pool.withdraw(*((pool.new_call(), identity) for identity in ids))
+    pool.assert_untouched(before)
+
+
+def test_more_than_32_resources_or_16_entries_of_metadata_are_refused(pool: Ledger) -> None:
+    """And what is refused is not half read."""
+    before = pool.dump()
+    for resources, entries in ((33, 0), (0, 0), (1, 17)):
+        names, meta = {f"r{n}": 1 for n in range(resources)}, {f"k{n}": "v" for n in range(entries)}
+        with contract("malformed"):
+            pool.allocate(pool.want("a", names, meta=meta))
+    for resources in (0, 33):
+        with contract("malformed"):
+            pool.check({f"r{n}": 1 for n in range(resources)})
+    pool.assert_untouched(before)
+    pool.grant("a", {"cpu": 1}, meta={f"k{n}": "v" for n in range(16)})
+
+
+def test_a_resource_named_twice_is_refused(pool: Ledger) -> None:
+    """Which of the two amounts was meant?"""
+    before = pool.dump()
+    with contract("twice"):
+        pool.allocate(Line("a", "c", ("owner", 0, 2, 0, "cpu.allocated", 1, "cpu.allocated", 2)))
+    pool.assert_untouched(before)
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(0, True), (1, False), (200, False), (201, True)])
+def test_reclaim_takes_a_limit_from_1_to_200(pool: Ledger, limit: int, refused: bool) -> None:
+    """The bounds of its batch."""
+    if refused:
+        with contract("limit"):
+            pool.reclaim(limit=limit)
+    else:
+        assert pool.reclaim(limit=limit) == ["reclaimed", 0]
+
+
+@pytest.mark.parametrize("name", ["page", "audit", "events"])
+def test_a_page_is_bounded(pool: Ledger, name: str) -> None:
+    """500 records or events."""
+    calls: dict[str, Callable[[int], Any]] = {
+        "page": lambda count: pool.page("pinned", count=count),
+        "audit": lambda count: pool.audit("pinned", count=count),
+        "events": lambda count: pool.run("events", count=count),
+    }
+    assert calls[name](500)
+    with contract("count"):
+        calls[name](501)
+
+
+@pytest.mark.parametrize(("name", "bound"), [("orphans", 500), ("repair", 100)])
+def test_the_records_of_a_look_are_bounded(pool: Ledger, name: str, bound: int) -> None:
+    """Keys beyond the bound are refused."""
+    ids = [f"a{n}" for n in range(bound + 1)]
+    with contract("too many"):
+        if name == "orphans":
+            pool.run("orphans", records=ids)
+        else:
+            pool.repair(orphans=ids)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_server_compiles_the_script_and_keeps_its_flags(real: Ledger, name: str) -> None:
+    """`#!lua` with flags of ours; a reading may run on a replica, which is what `no-writes` is for."""
+    script = scripts.load(name)
+    assert real.client.script_load(script.text) == script.sha
+    assert script.flags <= {"no-writes", "allow-oom"}
