@@ -74,7 +74,6 @@ end
 -- Decide ------------------------------------------------------------------------------------------
 -- `live[key]` is the record as this call leaves it, false where there is none, nil where it was not looked at.
 --@include take
---@include guard
 local live, granted, meeting = {}, {}, false
 
 for i = 1, count do
@@ -99,8 +98,12 @@ for i = 1, count do
   if meeting and meeting.stopped then break end
 end
 if meeting then meeting.prepare() end
+-- Redis keeps what a script wrote before it failed.  XADD comes first and may fail; what follows it must not.
 if #granted > 0 then
-  guard(events, {deadlines, pinned}, {'HSET', 'XADD', 'ZADD'})
+  local may = redis.acl_check_cmd
+  if may and not (may('ZADD') and may('HSET')) then error({err = 'NOPERM the scripts need the commands ZADD, HSET'}) end
+  redis.call('ZCARD', granted[1].deadline_ms and deadlines or pinned)
+  if #granted > 1 then redis.call('ZCARD', granted[1].deadline_ms and pinned or deadlines) end
 end
 
 -- Apply -------------------------------------------------------------------------------------------

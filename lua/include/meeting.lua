@@ -1,5 +1,6 @@
 --@include due
 --@include refusal
+--@include guard
 -- meeting: the part of `allocate` for items that meet something.  It stands in the midst of that script and uses its
 -- locals: `settle` decides an item, `tell` and `save` write what only this part can have changed.
 meeting = {stopped = false}
