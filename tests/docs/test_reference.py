@@ -1,0 +1,275 @@
+"""The tables of the documents are whole: stored fields, kinds of events, methods, replies, rights."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import pytest
+import redis
+import yaml
+
+from allocator import Allocator, AsyncAllocator, BackendUnavailable, settings
+from allocator._engine.drive import Driver
+from allocator._engine.keys import pool_keys
+from allocator._engine.operations import ending, pools
+from allocator.apps.cli.root import root
+from tests.docs.blocks import ROOT, blocks, commands
+from tests.support.servers import Server
+
+DOCS: Final = ROOT / "docs"
+POOL: Final = "allocator:{default}:pool"
+_TICKED: Final = re.compile(r"`([^`]+)`")
+
+
+def first_column(path: Path, heading: str, column: str) -> set[str]:
+    """What stands in ticks in the first column of the table that begins with `column`, under a heading."""
+    part = f"\n{path.read_text(encoding='utf-8')}".partition(f"\n{heading}\n")[2]
+    table = part.partition(f"| {column} | ")[2].partition("\n\n")[0]
+    rows = [row.split(" | ")[0] for row in table.splitlines()[2:]]
+    assert rows, f"{path} has no such table under {heading}"
+    return {name for row in rows for name in _TICKED.findall(row)}
+
+
+def general(names: set[str]) -> set[str]:
+    """Field names with the resource and the metadata's key left open, as the tables have them."""
+    open_resource = {re.sub(r"^.+(?=\.(capacity|allocated)$)", "<resource>", name) for name in names}
+    return {re.sub(r"^meta\..+", "meta.<key>", name) for name in open_resource}
+
+
+@pytest.fixture
+def store(one_server: Server) -> Iterator[Any]:
+    """The server as redis-cli sees it."""
+    with redis.Redis.from_url(one_server.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def client(one_server: Server) -> Iterator[Allocator]:
+    """A client, and a pool that counts two resources, one of them in whole units."""
+    with Allocator.from_url(one_server.url) as made:
+        made.create_pool("default", {"cpu": 4, "nvidia.com/gpu": 2}, whole_units=["nvidia.com/gpu"])
+        yield made
+
+
+def run(client: Allocator, operation: Any) -> None:
+    """Perform what no method of the client offers by itself."""
+    driver: Driver = client._driver
+    driver.run(operation)
+
+
+def fill_ended(store: Any) -> None:
+    """So many ended calls that the next one makes the pool forget one before its time."""
+    script = "for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], redis.call('TIME')[1] * 1000, i) end"
+    store.eval(script, 1, "allocator:{default}:ended", settings.ENDED_MAX)
+
+
+def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """Each field, also those that are there only at times."""
+    held = client.allocate({"cpu": 1}, ttl=60)
+    fill_ended(store)
+    client.release(held)
+    run(client, pools.switch(pool_keys("default", "allocator"), "offline"))
+    assert general(set(store.hgetall(POOL))) == first_column(DOCS / "keyspace.md", "## pool", "field")
+
+
+def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """Of a lease with metadata, which has all of them; a pinned one lacks two."""
+    client.allocate({"cpu": 1}, ttl=60, id="lease", metadata={"course": "os-101"})
+    client.allocate({"cpu": 1}, ttl=None, id="pinned")
+    lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
+    assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
+    pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
+    assert lease - pinned == {"ttl_ms", "deadline_ms", "meta.<key>"}
+
+
+def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """While it lives; and two minutes after its deletion there is none."""
+    client.allocate({"cpu": 1}, ttl=60, id="lease")
+    client.release(client.allocate({"cpu": 1}, ttl=None))
+    client.allocate({"cpu": 1}, ttl=None)
+    keys = {key.partition("}:")[2] for key in store.scan_iter()}
+    shown = {re.sub(r"^allocation:.+", "allocation:<id>", key) for key in keys}
+    assert shown == first_column(DOCS / "keyspace.md", "# What is stored", "key")
+    assert {key for key in store.scan_iter() if store.ttl(key) != -1} == set()
+
+    client.delete_pool("default", force=True)
+    assert {key: store.ttl(key) for key in store.scan_iter()} == {
+        "allocator:{default}:ended": pytest.approx(settings.ENDED_KEEP_MS / 1000, abs=2)
+    }
+
+
+@pytest.mark.breaks_data
+def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """Each kind has a story that ends in it."""
+    held = client.allocate({"cpu": 1}, ttl=60, id="a")
+    client.resize(held, {"cpu": 2})
+    client.renew(held, ttl=30, shorten=True)
+    call = store.hget("allocator:{default}:allocation:a", "call")
+    run(client, ending.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
+    client.allocate({"cpu": 1}, ttl=None)
+    client.reclaim(older_than=0)
+    client.configure({"cpu": 8})
+    store.hincrby(POOL, "cpu.allocated", 1000)
+    client.audit(repair=True)
+    store.zadd("allocator:{default}:deadlines", {"never-there": 1})
+    client.reclaim()
+    held = client.allocate({"cpu": 1}, ttl=60)
+    fill_ended(store)
+    client.release(held)
+
+    entries = [fields for _, fields in store.xrange("allocator:{default}:events")]
+    kinds = {fields["kind"] for fields in entries}
+    # The stream goes with the pool: `deleted` is seen only while a large one is being deleted.
+    assert kinds | {"deleted"} == first_column(DOCS / "keyspace.md", "## events", "kind")
+    assert general({name for fields in entries for name in fields}) == first_column(
+        DOCS / "keyspace.md", "## events", "field"
+    )
+
+
+@pytest.mark.parametrize("client_class", [Allocator, AsyncAllocator])
+def test_the_readme_names_every_method(client_class: type) -> None:
+    """And none that is not there."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| method | does | calls |\n")[2]
+    rows = [row.split(" | ")[0] for row in table.partition("\n\n")[0].splitlines()[1:]]
+    named = {name.partition("(")[0] for row in rows for name in _TICKED.findall(row)}
+    public = {name for name, _ in inspect.getmembers(client_class, callable) if not name.startswith("_")}
+    assert named == public - {"from_url"}
+
+
+def test_the_changelog_names_every_reply() -> None:
+    """The wire is what versions agree on, so a new word is news."""
+    table = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("| script | ")[2].partition("\n\n")[0]
+    rows = [_TICKED.findall(row) for row in table.splitlines()[2:]]
+    shown = {words[0]: set(words[1:]) for words in rows}
+    headers = {path.stem: path.read_text(encoding="utf-8").partition("\n]]\n")[0] for path in ROOT.glob("lua/*.lua")}
+    replies = {name: header.partition("\nReply")[2].partition("\nWrites")[0] for name, header in headers.items()}
+    assert shown == {name: set(re.findall(r'\{"(\w+)"', reply)) for name, reply in replies.items()}
+
+
+def test_the_decisions_are_all_listed() -> None:
+    """And numbered without a gap."""
+    pages = sorted(path.name for path in DOCS.glob("adr/[0-9]*.md"))
+    listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", (DOCS / "adr" / "README.md").read_text(encoding="utf-8"))
+    assert listed == pages
+    assert [int(name[:4]) for name in pages] == list(range(1, len(pages) + 1))
+
+
+def test_the_cron_job_of_kubernetes_runs_a_command_that_exists() -> None:
+    """The manifest parses, and its command is the one of the crontab."""
+    (manifest,) = [yaml.safe_load(each.text) for each in blocks(DOCS / "operations.md") if each.language == "yaml"]
+    (container,) = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (crontab, *_) = [each.text for each in blocks(DOCS / "operations.md") if each.language == "sh"]
+    assert crontab.split()[5:] == container["command"]
+    assert root.get_command(click.Context(root), container["command"][1])
+
+
+# -- rights ------------------------------------------------------------------------------------------------------------
+
+
+def rights_of(user: str) -> list[str]:
+    """The words of ACL SETUSER that the operations page shows for a user."""
+    for block in blocks(DOCS / "operations.md"):
+        for command, _ in commands(block) if block.language == "console" else ():
+            words = shlex.split(command)
+            if words[1:4] == ["ACL", "SETUSER", user]:
+                return words[1:]
+    raise AssertionError(f"operations.md shows no rights of {user}")
+
+
+def as_user(server: Server, user: str, *, without: str = "") -> str:
+    """A URL by which a client is that user, with the rights that the page shows."""
+    server.ask(*(word for word in rights_of(user) if word != f"+{without}"))
+    return server.tcp_url.replace("://", f"://{user}:PASSWORD@")
+
+
+@pytest.fixture
+def guarded(server: Server) -> Iterator[Server]:
+    """A server of each engine whose users are removed again."""
+    yield server
+    for user in ("controller", "inspector"):
+        server.ask("ACL", "DELUSER", user)
+
+
+def look(client: Allocator) -> None:
+    """Everything that only reads."""
+    client.pool()
+    client.pools()
+    client.usage()
+    client.events()
+    client.get("a")
+    list(client.allocations())
+    client.check({"cpu": 9}, explain=True)
+    client.audit()
+
+
+def work(client: Allocator) -> None:
+    """Everything else."""
+    client.create_pool("default", {"cpu": 8, "memory": "8Gi"}, whole_units=["memory"])
+    client.configure({"cpu": 10}, whole_units=[])
+    lease = client.allocate({"cpu": 1}, ttl=60, id="a")
+    pinned = client.allocate({"cpu": 1}, ttl=None)
+    client.renew(lease)
+    client.renew(pinned, ttl=30, shorten=True)
+    client.resize(lease, {"cpu": 2, "memory": "1Gi"})
+    client.resize(lease, {"memory": 0})
+    client.try_allocate({"cpu": 10}, ttl=60)
+    client.release(pinned)
+    client.allocate({"cpu": 1}, ttl=None)
+    client.reclaim(older_than=0)
+    client.upgrade_pool()
+    look(client)
+    client.audit(repair=True)
+    client.delete_pool("default", force=True)
+    client.create_pool("default", {"cpu": 8})
+
+
+def test_the_rights_of_the_controllers_suffice(guarded: Server) -> None:
+    """On every engine, for every verb."""
+    with Allocator.from_url(as_user(guarded, "controller")) as client:
+        work(client)
+
+
+def test_no_right_of_the_controllers_is_too_many(one_server: Server) -> None:
+    """Without any one of them something fails cleanly, but for those that clients and servers only like to have."""
+    courtesies = {"info", "ping", "hello"}
+    rights = {word[1:] for word in rights_of("controller") if word.startswith("+")}
+    needless: set[str] = set()
+    codes: set[str] = set()
+    for right in sorted(rights):
+        one_server.flush()
+        with Allocator.from_url(as_user(one_server, "controller", without=right), deadline=1) as client:
+            try:
+                work(client)
+            except BackendUnavailable as refused:
+                codes.add(refused.code)
+            else:
+                needless.add(right)
+    one_server.flush()
+    one_server.ask("ACL", "DELUSER", "controller")
+    assert needless == courtesies
+    assert codes == {"no_permission"}
+
+
+def test_one_who_only_looks_can_change_nothing(guarded: Server) -> None:
+    """The refusal comes before the first write, so the ledger stays whole."""
+    with Allocator.from_url(guarded.url) as owner:
+        owner.create_pool("default", {"cpu": 8})
+        held = owner.allocate({"cpu": 1}, ttl=60, id="a")
+        with Allocator.from_url(as_user(guarded, "inspector")) as client:
+            look(client)
+            for change in (
+                lambda: client.allocate({"cpu": 1}, ttl=60),
+                lambda: client.release(held),
+                lambda: client.configure({"cpu": 1}),
+                lambda: client.resize(held, {"cpu": 2}),
+            ):
+                with pytest.raises(BackendUnavailable) as refused:
+                    change()
+                assert refused.value.code == "no_permission"
+        assert owner.usage().resources["cpu"].allocated == 1000
