@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from allocator.models import Finding
 from allocator.quantity import format_amount
 from allocator.settings import AMOUNT_MAX
+
+_AMOUNT: Final = re.compile(r"\b[0-9]+\b", re.ASCII)
 
 
 def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapping[str, int]) -> list[Finding]:
@@ -37,6 +41,13 @@ def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) ->
         and (capacity := amount(capacities[name])) is not None
         and allocated > capacity
     )
+
+
+def readable(kind: str, subject: str, detail: str) -> Finding:
+    """A finding of the scripts, which know amounts only, with the amounts of drift as quantities."""
+    if kind == "drift":
+        detail = _AMOUNT.sub(lambda match: format_amount(subject, int(match[0])), detail)
+    return Finding(kind, subject, detail)
 
 
 def amount(text: str | None) -> int | None:

@@ -58,7 +58,7 @@ class _Survey:
 
 def findings_of(flat: Sequence[Any]) -> list[Finding]:
     """(kind, subject, detail)* as models."""
-    return [Finding(*flat[at : at + 3]) for at in range(0, len(flat), 3)]
+    return [auditing.readable(*flat[at : at + 3]) for at in range(0, len(flat), 3)]
 
 
 def audit(pool: PoolKeys) -> Flow[Audit]:

@@ -184,6 +184,8 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Click's mark for a paragraph that is not to be filled; the docstrings are raw, where it is two characters.
+        self.help = self.help and self.help.replace("\\b\n", "\b\n")
         self.params.extend(_shared(environment=False))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
