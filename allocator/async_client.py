@@ -43,8 +43,7 @@ class AsyncAllocator:
 
     Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
     reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Calls of one
-    turn of the event loop that run the same script share a round trip.  A client may be used from several loops, one
-    after another or in several threads.  Nothing is connected before the first call.
+    turn of the loop share a round trip.  Several loops may use one client.  Nothing is connected before the first call.
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not

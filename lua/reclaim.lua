@@ -57,7 +57,7 @@ reclaim(deadlines, now, 'deadline')
 if age_ms then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
 if #endings.planned > 0 or #tombstones.old > 0 then
-  guard(events, {deadlines, pinned}, {'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+  guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------

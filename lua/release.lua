@@ -73,7 +73,7 @@ local replies = {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
 if #tombstones.calls > 0 then
-  guard(events, {deadlines, pinned}, {'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+  guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------

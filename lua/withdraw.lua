@@ -60,7 +60,7 @@ for i, item in ipairs(items) do
 end
 tombstones.prepare(ended, now)
 if #tombstones.calls > 0 then
-  guard(events, {deadlines, pinned}, {'HSET', 'PEXPIRE', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
+  guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'PEXPIRE', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------

@@ -39,9 +39,11 @@ def unused_includes() -> list[str]:
     for path in sorted(scripts.folder().rglob("*.lua")):
         text = path.read_text(encoding="utf-8")
         body = INCLUDE.sub("", text)
-        for name in INCLUDE.findall(text):
-            if name not in CHUNKS and f"{name}." not in body and f"{name}(" not in body:
-                problems.append(f"{path.name}: include {name} is not used")
+        problems += [
+            f"{path.name}: include {name} is not used"
+            for name in INCLUDE.findall(text)
+            if name not in CHUNKS and f"{name}." not in body and f"{name}(" not in body
+        ]
     return problems
 
 
