@@ -278,3 +278,14 @@ class TestProperties:
     def test_its_texts_read_back_to_itself(self, a: Resources) -> None:
         """A capacity can be shown, edited by a person and set again."""
         assert Resources.capacity(a.text()) == a
+
+
+def test_a_request_read_before_is_answered_from_memory_and_bad_ones_never() -> None:
+    """Controllers ask for the same few things; but 1 and True are equal to Python, and only one of them is a quantity."""
+    assert Resources.request({"cpu": "1", "memory": "2Gi"}) is Resources.request({"cpu": "1", "memory": "2Gi"})
+    assert Resources.request({"cpu": 1}) == {"cpu": 1000}
+    wrong: list[object] = [True, [1], "", "-1"]
+    for quantity in wrong:
+        for _ in range(2):
+            with pytest.raises(InvalidRequest):
+                Resources.request({"cpu": quantity})  # type: ignore[dict-item]

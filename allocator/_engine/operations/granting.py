@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -156,8 +157,14 @@ class _Aborted(AllocatorError):
 
 
 def _call(pool: PoolKeys, wanted: Sequence[Wanted], *, atomic: bool) -> Call:
-    items = [one.item(pool) for one in wanted]
-    return call_of(_ALLOCATE, pool, items, gather=not atomic, epoch=pool.epoch, atomic=int(atomic))
+    keys, args = _fixed(pool, atomic)
+    return Call(_ALLOCATE, pool, keys, args, tuple([one.item(pool) for one in wanted]), not atomic)
+
+
+@lru_cache(maxsize=1024)
+def _fixed(pool: PoolKeys, atomic: bool) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+    """What all calls to a pool have in common, the keys and the arguments; kept, for binding them takes its time."""
+    return _ALLOCATE.bind_keys(pool), _ALLOCATE.bind(epoch=pool.epoch, atomic=int(atomic))
 
 
 def _outcome(answer: _Answer) -> Outcome:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
+from os import urandom
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -17,17 +18,19 @@ from allocator.resources import Resources
 
 _NO_AGE = "-"
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 def new_call() -> str:
     """A call id: 96 random bits in 16 characters.  Drawn once for an item, shared by its retries."""
-    return secrets.token_urlsafe(12)
+    return b2a_base64(urandom(12), newline=False).translate(_URL_SAFE).decode()
 
 
 def new_allocation_id() -> str:
     """An allocation id where the caller gave none: 16 characters, short enough for a person to read out."""
-    return secrets.token_hex(8)
+    return urandom(8).hex()
 
 
 def call_of(
