@@ -165,12 +165,12 @@ local reply = settle()
 local changed = #sets > 0 and (reply[1] == 'created' or reply[1] == 'configured')
 if changed or repeated == '1' and not refused and mode == 'create' then
   tombstones.add(call)
-elseif repeated == '1' and not refused and reply[1] ~= 'configured' then
+elseif repeated == '1' and reply[1] ~= 'configured' and reply[1] ~= 'exists' then
   tombstones.settle(call, 'refused')
 end
 tombstones.prepare(ended, now)
 if #tombstones.calls > 0 then
-  guard(events, {}, {'HDEL', 'HGETALL', 'HSET', 'PERSIST', 'XADD', 'ZADD', 'ZREM'})
+  guard(events, {}, {'HDEL', 'HGETALL', 'HSET', 'PERSIST', 'PEXPIRE', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------
@@ -182,5 +182,7 @@ if changed then
   redis.call('PERSIST', ended)
 end
 tombstones.save(ended, now)
+-- Marks of a pool that is not there go with time, unless it is made.
+if refused == 'unknown_pool' and not changed then redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS) end
 journal.save(events)
 return {reply}

@@ -33,18 +33,29 @@ args.finish(5, 0)
 local fields, fields_count = {false, false, false, false}, 4
 --@include account
 --@include endings
-local refused_before = tombstones.told(ended, call, {'in_use'})
-if not refused_before and tombstones.find(ended, call) then return {{'deleted'}} end
-if refused == 'unknown_pool' then return {{'absent'}} end
-if refused then return {{refused}} end
-
 local live = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
-if live > 0 and not force and state ~= 'deleting' or refused_before then
-  if repeated == '1' and not refused_before then
-    tombstones.settle(call, 'in_use')
-    tombstones.save(ended, now)
+
+-- What the caller is told, where that ends here.
+local function settle()
+  if tombstones.find(ended, call) then
+    local told = tombstones.told(ended, call, {'absent', 'in_use', 'deleting'})
+    if told == 'absent' or told == 'in_use' or told and not refused then return told end
+    return 'deleted'
   end
-  return {{'in_use', live}}
+  if refused then return refused == 'unknown_pool' and 'absent' or refused end
+  return live > 0 and not force and state ~= 'deleting' and 'in_use'
+end
+
+local word = settle()
+if word then
+  -- A copy of a call that changed nothing may still travel: it must not end what is made, or emptied, later.
+  if repeated == '1' and (word == 'absent' or word == 'in_use') then
+    tombstones.settle(call, word)
+    tombstones.save(ended, now)
+    if refused == 'unknown_pool' then redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS) end
+  end
+  if word == 'in_use' or word == 'deleting' then return {{word, live}} end
+  return {{word}}
 end
 
 -- Decide ------------------------------------------------------------------------------------------
@@ -62,6 +73,7 @@ for _, index in ipairs({deadlines, pinned}) do
   if room <= 0 then break end
 end
 local left = live - #endings.planned
+if left > 0 then tombstones.settle(call, 'deleting') end
 tombstones.prepare(ended, now)
 guard(left > 0 and events, {}, {'HDEL', 'HSET', 'PEXPIRE', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 

@@ -35,10 +35,10 @@ local items, live = {}, {}
 args.at = 2
 local key = args.record(FIXED, 1)
 while key do
-  local call, _, fence, ttl_ms, shorten = args.take(5)
+  local call, repeated, fence, ttl_ms, shorten = args.take(5)
   items[#items + 1] = {
     key = key, call = call, fence = args.int(fence, 'fence'), ttl_ms = args.int(ttl_ms, 'ttl_ms'),
-    shorten = shorten == '1',
+    shorten = shorten == '1', repeated = repeated == '1',
   }
   key = args.record(FIXED, #items + 1)
 end
@@ -66,12 +66,10 @@ local fields, fields_count = {false, false, false, false}, 4
 local writes = {}
 
 local function shorten(item, record, deadline_ms)
-  if tombstones.find(ended, item.call) then return end
   -- Read whole, for the event; what was pinned becomes a lease.
   record.whole, record.unpinned = records.named(item.key), record.unpinned or not record.deadline_ms
   record.ttl_ms = record.ttl_ms or item.ttl_ms
   record.deadline_ms = deadline_ms
-  tombstones.add(item.call)
   account.revision = account.revision + 1
 end
 
@@ -82,8 +80,14 @@ local function settle(item)
     record = read(item.key)
     live[item.key] = record
   end
-  if not record then return {'unknown'} end
+  local repeats = item.shorten and tombstones.find(ended, item.call)
+  if not record or repeats and tombstones.told(ended, item.call, {'unknown'}) then
+    if item.shorten and item.repeated then tombstones.settle(item.call, 'unknown') end
+    return {'unknown'}
+  end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if repeats then return {'renewed', record.fence, record.deadline_ms or 0} end
+  if item.shorten then tombstones.add(item.call) end
   local ttl_ms = item.ttl_ms > 0 and item.ttl_ms or record.ttl_ms
   local deadline_ms = ttl_ms and now + ttl_ms
   if record.deadline_ms and deadline_ms >= record.deadline_ms then

@@ -41,7 +41,7 @@ local fields, fields_count = {false, false, false, false}, 4
 --@include account
 --@include tombstones
 if refused then return {{refused}} end
-if tombstones.find(ended, call) then return {{'repaired', '0', 0}} end
+if mode ~= 'deadlines' and mode ~= 'pinned' and tombstones.find(ended, call) then return {{'repaired', '0', 0}} end
 local stored, counted, allocated = redis.call('HGETALL', pool), {}, {}
 for i = 1, #stored, 2 do
   local field = stored[i]

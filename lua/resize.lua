@@ -88,8 +88,9 @@ local function room(list)
 end
 
 local function settle()
-  local told = tombstones.told(ended, call, {'unknown', 'denied'})
-  if not record or told == 'unknown' then return {'unknown'} end
+  local told = tombstones.told(ended, call, {'unknown', 'denied', 'empty', 'too_many'})
+  if not record then return {'unknown'} end
+  if told and told ~= 'denied' then return {told} end
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
   if not told and tombstones.find(ended, call) then return records.flat(record, {'resized'}) end
   if not ledger.covers(pool, record.list) then
@@ -114,7 +115,8 @@ end
 local reply = settle()
 if resized then
   tombstones.add(call)
-elseif (reply[1] == 'denied' or reply[1] == 'unknown') and repeated == '1' then
+elseif repeated == '1' and reply[1] ~= 'resized' and reply[1] ~= 'fenced' and reply[1] ~= 'behind' then
+  -- A copy of a call that changed nothing may still travel: it must not change anything later.
   tombstones.settle(call, reply[1])
 end
 tombstones.prepare(ended, now)

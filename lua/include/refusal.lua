@@ -10,8 +10,9 @@ local function refusal(list, first, last, held, asked, stands)
     end},
     {'never_fits', function(field, amount) return (asked and asked[field] or amount) > account.capacity[field] end},
     {'capacity_exceeded', function(field, _, growth)
-      return stands or account.allocated[field] + growth > account.capacity[field]
+      return account.allocated[field] + growth > account.capacity[field]
     end},
+    {'capacity_exceeded', function() return stands end},
   }
   for _, check in ipairs(checks) do
     local reply, n = {'denied', check[1]}, 2
