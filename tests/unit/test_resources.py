@@ -281,7 +281,7 @@ class TestProperties:
 
 
 def test_a_request_read_before_is_answered_from_memory_and_bad_ones_never() -> None:
-    """Controllers ask for the same few things; but 1 and True are equal to Python, and only one of them is a quantity."""
+    """Controllers ask for the same few things; but 1 and True are equal to Python, and only one is a quantity."""
     assert Resources.request({"cpu": "1", "memory": "2Gi"}) is Resources.request({"cpu": "1", "memory": "2Gi"})
     assert Resources.request({"cpu": 1}) == {"cpu": 1000}
     wrong: list[object] = [True, [1], "", "-1"]
