@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.lua.ledger import MINUTE, T0, Ledger, fields
 
 
@@ -12,6 +14,15 @@ def test_each_item_sees_what_those_before_it_took(pool: Ledger) -> None:
     assert [reply[0] for reply in replies] == ["granted", "granted", "denied", "granted"]
     assert replies[2] == ["denied", "capacity_exceeded", "cpu", 4, 8, 10]
     assert pool.allocated() == 10
+
+
+@pytest.mark.parametrize("order", [{"cpu": 6, "memory": 1}, {"memory": 1, "cpu": 6}])
+def test_a_refused_item_leaves_nothing_charged_for_those_after_it(pool: Ledger, order: dict[str, int]) -> None:
+    """Not even for the resources of it that would have fitted, wherever they stand."""
+    pool.grant("full", {"memory": 100})
+    replies = pool.allocate(pool.want("a", order), pool.want("b", {"cpu": 10}))
+    assert replies[0] == ["denied", "capacity_exceeded", "memory", 1, 100, 100]
+    assert replies[1][0] == "granted"
 
 
 def test_the_same_id_twice_in_a_batch_is_granted_once(pool: Ledger) -> None:
