@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator import settings
+from allocator._client import Client
 from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import Store, open_store
+from allocator._engine.connect import open_store
 from allocator._engine.operations.reading import Listing
 from allocator._engine.operations.verbs import Held, Verbs
 from allocator.errors import Insufficient
@@ -29,7 +30,6 @@ from allocator.models import (
     Usage,
 )
 from allocator.quantity import Quantity
-from allocator.validation import deadline_s
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncAllocator"]
 
 
-class AsyncAllocator:
+class AsyncAllocator(Client[AsyncDriver]):
     """Shares pools of capacity with every other process that uses the same store; awaited.
 
     Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
@@ -80,45 +80,8 @@ class AsyncAllocator:
         store = open_store(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
         self._start(store, Verbs(pool, prefix, owner), deadline)
 
-    @classmethod
-    def from_url(
-        cls,
-        url: str | None = None,
-        *,
-        pool: str = "default",
-        owner: str | None = None,
-        prefix: str = settings.PREFIX_DEFAULT,
-        deadline: float = settings.DEADLINE_S,
-        attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
-        allow_eviction: bool = False,
-    ) -> Self:
-        """Connect to a store by URL; the other arguments are the constructor's.
-
-        Args:
-            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+cluster://host:port,...`,
-                `embedded://` (one server per user and machine, started on demand), `memory://` (in this process,
-                this client's own), `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
-                `embedded://`.
-        """
-        store = open_store(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
-        return cls._on(store, Verbs(pool, prefix, owner), deadline)
-
-    @classmethod
-    def _on(
-        cls, store: Store, verbs: Verbs, deadline: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
-    ) -> Self:
-        """A client on a store that may have other clients too; `clock` turns time, for tests."""
-        self = cls.__new__(cls)
-        self._start(store, verbs, deadline, clock)
-        return self
-
-    def _start(self, store: Store, verbs: Verbs, deadline: float, clock: Callable[[], int] | None = None) -> None:
-        self._store = store
-        self._verbs = verbs
-        self._driver = AsyncDriver(store, deadline_s=deadline_s(deadline), clock=clock)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"
+    def _drive(self) -> AsyncDriver:
+        return AsyncDriver(self._store, deadline_s=self._deadline_s, clock=self._clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -393,7 +356,3 @@ class AsyncAllocator:
             offline: Grant nothing meanwhile; needed to repair more than 10,000 allocations.
         """
         return await self._driver.run(self._verbs.audit(pool, repair=repair, offline=offline))
-
-    def expect_epoch(self, epoch: str | None) -> None:
-        """From now on a missing client's pool, or one made again since (another epoch), is `UnknownPool`; None: any."""
-        self._verbs.expect_epoch(epoch)

@@ -1,0 +1,77 @@
+"""What both clients are made of: a store, the verbs of a pool, and the driver that performs them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar
+
+from allocator import settings
+from allocator._engine.connect import Store, open_store
+from allocator._engine.operations.verbs import Verbs
+from allocator.validation import deadline_s
+
+__all__ = ["Client", "Clock"]
+
+D = TypeVar("D")
+
+Clock = Callable[[], int]
+"""Gives the instant that the scripts take for now, in milliseconds."""
+
+
+class Client(ABC, Generic[D]):
+    """A store, verbs and a driver `D`; `Allocator` and `AsyncAllocator` add the methods."""
+
+    _store: Store
+    _verbs: Verbs
+    _driver: D
+    _deadline_s: float
+    _clock: Clock | None
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str | None = None,
+        *,
+        pool: str = "default",
+        owner: str | None = None,
+        prefix: str = settings.PREFIX_DEFAULT,
+        deadline: float = settings.DEADLINE_S,
+        attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
+        allow_eviction: bool = False,
+    ) -> Self:
+        """Connect to a store by URL; the other arguments are the constructor's.
+
+        Args:
+            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+cluster://host:port,...`,
+                `embedded://` (one server per user and machine, started on demand), `memory://` (in this process,
+                this client's own), `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
+                `embedded://`.
+        """
+        store = open_store(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        return cls._on(store, Verbs(pool, prefix, owner), deadline)
+
+    @classmethod
+    def _on(cls, store: Store, verbs: Verbs, deadline: float = settings.DEADLINE_S, clock: Clock | None = None) -> Self:
+        """A client on a store that may have other clients too; `clock` turns time, for tests."""
+        self = cls.__new__(cls)
+        self._start(store, verbs, deadline, clock)
+        return self
+
+    def _start(self, store: Store, verbs: Verbs, deadline: float, clock: Clock | None = None) -> None:
+        self._store = store
+        self._verbs = verbs
+        self._deadline_s = deadline_s(deadline)
+        self._clock = clock
+        self._driver = self._drive()
+
+    @abstractmethod
+    def _drive(self) -> D:
+        """The driver for this client's store, deadline and clock."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"
+
+    def expect_epoch(self, epoch: str | None) -> None:
+        """From now on a missing client's pool, or one made again since (another epoch), is `UnknownPool`; None: any."""
+        self._verbs.expect_epoch(epoch)
