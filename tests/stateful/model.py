@@ -1,0 +1,223 @@
+"""What a pool should be, in plain Python, from the documentation alone.
+
+Amounts are integers, instants milliseconds.  Every verb changes the model as the documentation says and returns what
+the caller should be told: a word, or ("denied", code, resources that were short).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Amounts: TypeAlias = Mapping[str, int]
+Told: TypeAlias = "str | tuple[str, str, tuple[str, ...]]"
+
+
+@dataclass
+class Held:
+    """A live allocation."""
+
+    owner: str
+    amounts: dict[str, int]
+    granted_ms: int
+    ttl_ms: int | None
+    deadline_ms: int | None
+    fence: int = 0
+    call: object = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One request, valid in itself; ttl 0 pins."""
+
+    id: str
+    owner: str
+    amounts: Amounts
+    ttl_ms: int
+
+
+@dataclass
+class Model:
+    """One pool and its clock."""
+
+    capacity: dict[str, int]
+    whole_units: frozenset[str]
+    now_ms: int
+    live: dict[str, Held] = field(default_factory=dict)
+
+    def allocated(self) -> dict[str, int]:
+        """The sum over what is live, for every resource that is counted."""
+        return {name: sum(held.amounts.get(name, 0) for held in self.live.values()) for name in self.capacity}
+
+    def overcommitted(self) -> tuple[str, ...]:
+        """Where the capacity was lowered below what is allocated."""
+        return tuple(name for name, amount in sorted(self.allocated().items()) if amount > self.capacity[name])
+
+    def due(self) -> list[str]:
+        """What is past its deadline, the oldest first."""
+        found = [
+            (held.deadline_ms, name)
+            for name, held in self.live.items()
+            if held.deadline_ms is not None and held.deadline_ms <= self.now_ms
+        ]
+        return [name for _, name in sorted(found)]
+
+    # -- does it fit ---------------------------------------------------------------------------------------------------
+
+    def refusal(self, amounts: Amounts, held: Amounts, together: Amounts | None = None) -> Told | None:
+        """The first check that fails, and where; None where it fits.  `held` is what the caller has already."""
+        growth = {name: amount - held.get(name, 0) for name, amount in amounts.items() if amount > held.get(name, 0)}
+        allocated = self.allocated()
+        checks = {
+            "unknown_resource": [name for name in growth if name not in self.capacity],
+            "constraint_violation": [name for name in growth if name in self.whole_units and amounts[name] % 1000],
+            "never_fits": [name for name in growth if (together or amounts)[name] > self.capacity.get(name, 0)],
+            "capacity_exceeded": [
+                name for name in growth if allocated.get(name, 0) + growth[name] > self.capacity.get(name, 0)
+            ],
+        }
+        fits = not (checks["unknown_resource"] or checks["constraint_violation"] or checks["capacity_exceeded"])
+        if fits:
+            return None
+        return next(("denied", code, tuple(sorted(short))) for code, short in checks.items() if short)
+
+    def fits_or_why(
+        self, amounts: Amounts, held: Amounts, *, but: Iterable[str] = (), together: Amounts | None = None
+    ) -> Told | None:
+        """The same, after taking back what is due, oldest first, and only as much as it takes."""
+        why = self.refusal(amounts, held, together)
+        if why is None or why[1] != "capacity_exceeded":
+            return why
+        for name in self.due():
+            if name not in but:
+                del self.live[name]
+                if self.refusal(amounts, held) is None:
+                    return None
+        return self.refusal(amounts, held)
+
+    # -- verbs ---------------------------------------------------------------------------------------------------------
+
+    def configure(self, capacity: Amounts) -> None:
+        """Merge; nothing is taken away."""
+        self.capacity.update(capacity)
+
+    def allocate(self, wanted: Wanted, call: object, together: Amounts | None = None) -> Told:
+        """Grant, answer with what is there, or refuse."""
+        held = self.live.get(wanted.id)
+        if held is not None and held.deadline_ms is not None and held.deadline_ms <= self.now_ms:
+            del self.live[wanted.id]
+            held = None
+        if held is not None:
+            if (held.owner, held.amounts) != (wanted.owner, dict(wanted.amounts)):
+                return "conflict"
+            self._extend(held, wanted.ttl_ms)
+            return "existing"
+        why = self.fits_or_why(wanted.amounts, {}, together=together)
+        if why is not None:
+            return why
+        deadline = self.now_ms + wanted.ttl_ms if wanted.ttl_ms else None
+        self.live[wanted.id] = Held(
+            wanted.owner, dict(wanted.amounts), self.now_ms, wanted.ttl_ms or None, deadline, call=call
+        )
+        return "granted"
+
+    def _extend(self, held: Held, ttl_ms: int) -> None:
+        if held.deadline_ms is None:
+            return
+        if not ttl_ms:
+            held.ttl_ms = held.deadline_ms = None
+        elif self.now_ms + ttl_ms > held.deadline_ms:
+            held.ttl_ms, held.deadline_ms = ttl_ms, self.now_ms + ttl_ms
+
+    def gang(self, many: list[Wanted], calls: list[object]) -> list[Told] | tuple[int, Told]:
+        """All or none; of a refused one only what was due is gone.  Returns the answers, or which item stopped it."""
+        before = {name: dataclasses.replace(held, amounts=dict(held.amounts)) for name, held in self.live.items()}
+        together: dict[str, int] = {}
+        told: list[Told] = []
+        for at, (wanted, call) in enumerate(zip(many, calls, strict=True)):
+            for name, amount in wanted.amounts.items():
+                together[name] = together.get(name, 0) + amount
+            told.append(self.allocate(wanted, call, together))
+            if told[-1] not in ("granted", "existing"):
+                self.live = {name: held for name, held in before.items() if self._stays(name, held)}
+                return at, told[-1]
+        return told
+
+    def _stays(self, name: str, before: Held) -> bool:
+        """Whether what was live before a gang still is: it was not taken back (nor replaced, which takes it back)."""
+        now = self.live.get(name)
+        return now is not None and now.call == before.call
+
+    def renew(self, name: str, fence: int, ttl_ms: int, *, shorten: bool) -> str:
+        """Extend; shorten, or give a deadline, only when asked."""
+        held = self.live.get(name)
+        if held is None:
+            return "unknown"
+        if fence not in (0, held.fence):
+            return "fenced"
+        ttl = ttl_ms or held.ttl_ms
+        if ttl is None:
+            return "renewed"
+        deadline = self.now_ms + ttl
+        if held.deadline_ms is None:
+            if shorten:
+                held.ttl_ms, held.deadline_ms = ttl, deadline
+        elif shorten or deadline > held.deadline_ms:
+            held.deadline_ms = deadline
+        return "renewed"
+
+    def resize(self, name: str, fence: int, amounts: Amounts) -> Told:
+        """Named resources change, 0 gives one up, the rest stays."""
+        held = self.live.get(name)
+        if held is None:
+            return "unknown"
+        if fence not in (0, held.fence):
+            return "fenced"
+        after = {resource: amount for resource, amount in {**held.amounts, **amounts}.items() if amount}
+        if not after:
+            return "empty"
+        why = self.fits_or_why(after, held.amounts, but=(name,))
+        if why is not None:
+            return why
+        held.amounts = after
+        return "resized"
+
+    def release(self, name: str, fence: int) -> str:
+        """Give back, once."""
+        held = self.live.get(name)
+        if held is None:
+            return "unknown"
+        if fence not in (0, held.fence):
+            return "fenced"
+        del self.live[name]
+        return "released"
+
+    def withdraw(self, call: object) -> None:
+        """Undo the grant of this very call."""
+        self.live = {name: held for name, held in self.live.items() if held.call != call}
+
+    def reclaim(self, age_ms: int, *, include_live: bool) -> set[str]:
+        """Past the deadline, or pinned and old; with `include_live` whatever is old."""
+        taken = set(self.due())
+        if age_ms:
+            for name, held in self.live.items():
+                if held.granted_ms <= self.now_ms - age_ms and (held.deadline_ms is None or include_live):
+                    taken.add(name)
+        for name in taken:
+            del self.live[name]
+        return taken
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What a listing must show."""
+        return {
+            name: {
+                "owner": held.owner,
+                "amounts": held.amounts,
+                "granted_ms": held.granted_ms,
+                "deadline_ms": held.deadline_ms,
+                "fence": held.fence,
+            }
+            for name, held in self.live.items()
+        }

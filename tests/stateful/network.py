@@ -1,0 +1,97 @@
+"""A driver with a bad network: attempts are lost before or after they were executed, and copies arrive late."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any, TypeVar
+
+from allocator._engine.steps import Call, Flow, Remaining, Reply, Step
+from allocator._engine.wire import payload
+from allocator.testing import Clock
+
+R = TypeVar("R")
+
+IN_FLIGHT_MS = 60_000
+"""No copy of a call travels longer than the longest total deadline of a call."""
+
+
+class Luck(enum.Enum):
+    """What happens to the attempts at a call.
+
+    Each attempt says whether it is a repeat.  The first ones are executed, the last of them is answered; the others
+    arrive when the caller was answered long ago.
+    """
+
+    NONE_LOST = ((False,), ())
+    REPLY_LOST = ((False, True), ())
+    TWO_REPLIES_LOST = ((False, True, True), ())
+    HELD_UP = ((True,), (False,))
+    LOST_AND_HELD_UP = ((False, True), (True,))
+
+    def __init__(self, attempts: tuple[bool, ...], late: tuple[bool, ...]) -> None:
+        self.attempts = attempts
+        self.late = late
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """An attempt that is still under way, after the caller was answered."""
+
+    call: Call
+    repeated: bool
+    sent_ms: int
+
+
+class Network:
+    """Performs flows on one connection, each call with the luck that the story gives it."""
+
+    def __init__(self, client: Any, clock: Clock, *, in_process: bool) -> None:
+        self._client = client
+        self._clock = clock
+        self._in_process = in_process
+        self._under_way: list[Copy] = []
+
+    def run(self, flow: Flow[R], luck: Luck = Luck.NONE_LOST) -> R:
+        """Perform a flow.  What is said of an attempt holds for each of its calls that can be repeated safely."""
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            answer = self._perform(step, luck)
+
+    def run_copies(self, flow: Flow[Any], attempts: tuple[bool, ...], late: tuple[bool, ...]) -> Call:
+        """Perform only the first call of a flow, whose caller never hears of it; returns the call."""
+        call = next(flow)
+        assert isinstance(call, Call)
+        for repeated in attempts:
+            self.send(call, repeated=repeated)
+        self._under_way += [Copy(call, repeated, self._clock()) for repeated in late]
+        return call
+
+    def copies(self) -> list[Copy]:
+        """What may still arrive."""
+        self._under_way = [one for one in self._under_way if one.sent_ms > self._clock() - IN_FLIGHT_MS]
+        return self._under_way
+
+    def _perform(self, step: Step, luck: Luck) -> Any:
+        if isinstance(step, Remaining):
+            return 10.0
+        assert isinstance(step, Call), step
+        if not step.items:
+            return self.send(step, repeated=False)
+        reply: Reply = []
+        for repeated in luck.attempts:
+            reply = self.send(step, repeated=repeated)
+        self._under_way += [Copy(step, repeated, self._clock()) for repeated in luck.late]
+        return reply
+
+    def send(self, call: Call, *, repeated: bool) -> Reply:
+        """Let the server execute an attempt."""
+        words = payload(call, int(repeated), self._clock())
+        text = call.script.memory_text if self._in_process else call.script.text
+        reply: Reply = self._client.execute_command("EVAL", text, *words)
+        return reply
