@@ -1,0 +1,182 @@
+"""Every operation that changes something, with what stands before it and what is called afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import redis
+
+from allocator import Allocation, Allocator, AsyncAllocator, Request, UnknownPool
+from allocator._engine.keys import pool_keys
+from allocator._engine.operations import ending
+from allocator.testing import Clock
+from tests.support.clients import Awaited
+
+CAPACITY: Final = {"cpu": 10, "gpu": 4}
+REQUEST: Final = {"cpu": 1}
+
+
+@dataclass
+class Scene:
+    """Where an operation happens: a pool, who looks at it undisturbed, and what was prepared in it."""
+
+    pool: str
+    direct: Allocator
+    clock: Clock
+    held: tuple[Allocation, ...] = ()
+
+
+Act = Callable[[AsyncAllocator, Scene], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation, and the script that performs it."""
+
+    name: str
+    script: str
+    act: Act
+    prepare: Callable[[Scene], None] = lambda _: None
+    charges: int = 0
+    """How many calls are withdrawn when nobody hears of the outcome."""
+    remembered: bool = True
+    """Whether a repeat is told what the first attempt did."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _create(scene: Scene) -> None:
+    scene.direct.create_pool(scene.pool, CAPACITY, whole_units=["gpu"])
+
+
+def _hold(*ids: str, ttl: float | None = 60) -> Callable[[Scene], None]:
+    def prepare(scene: Scene) -> None:
+        _create(scene)
+        scene.held = tuple(scene.direct.allocate(REQUEST, ttl=ttl, id=one) for one in ids)
+
+    return prepare
+
+
+def _due(scene: Scene) -> None:
+    _hold("a", "b")(scene)
+    scene.clock.advance(60)
+
+
+def _broken(scene: Scene) -> None:
+    """Counters that say more than the records."""
+    _hold("a", "b")(scene)
+    keys = pool_keys(scene.pool, "allocator")
+    _raw(scene, "HINCRBY", keys["pool"], "cpu.allocated", 500)
+
+
+def _raw(scene: Scene, *words: str | int) -> Any:
+    """Send one command past the library."""
+    with redis.Redis.from_url(scene.direct._store.where, decode_responses=True) as client:
+        return cast("Any", client).execute_command(*words)
+
+
+async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
+    keys = pool_keys(scene.pool, "allocator")
+    flow = iter(ending.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
+    if isinstance(client, Awaited):
+        client.allocator._driver.run(flow)
+    else:
+        await client._driver.run(flow)
+    return None
+
+
+def _gang(*ids: str) -> list[Request]:
+    return [Request(REQUEST, 60, id=one) for one in ids]
+
+
+OPERATIONS: Final = (
+    Operation("create_pool", "configure", lambda c, s: c.create_pool(s.pool, CAPACITY, whole_units=["gpu"])),
+    Operation("create_pool_that_exists", "configure", lambda c, s: c.create_pool(s.pool, {"cpu": 1}), _create),
+    Operation("configure", "configure", lambda c, _: c.configure({"cpu": 5}, whole_units=[]), _hold("a")),
+    Operation("allocate", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _create, charges=1),
+    Operation("allocate_pinned", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _create, charges=1),
+    Operation("allocate_what_is_due", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _due, charges=1),
+    Operation("allocate_existing", "allocate", lambda c, _: c.allocate(REQUEST, ttl=90, id="a"), _hold("a")),
+    Operation("allocate_and_pin", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _hold("a")),
+    Operation("allocate_many", "allocate", lambda c, _: c.allocate_many(_gang("a", "b", "c")), _create, charges=3),
+    Operation(
+        "allocate_gang", "allocate", lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True), _create, charges=2
+    ),
+    Operation(
+        "gang_of_some_existing", "allocate", lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True), _hold("a")
+    ),
+    Operation("be_denied", "allocate", lambda c, _: c.try_allocate({"cpu": 10}, ttl=60, id="b"), _hold("a")),
+    Operation("renew", "renew", lambda c, s: c.renew(s.held[0], ttl=90), _hold("a")),
+    Operation("renew_shorten", "renew", lambda c, _: c.renew("a", ttl=30, shorten=True), _hold("a")),
+    Operation("renew_give_a_deadline", "renew", lambda c, _: c.renew("a", ttl=30, shorten=True), _hold("a", ttl=None)),
+    Operation("renew_many", "renew", lambda c, s: c.renew_many(s.held, ttl=90), _hold("a", "b")),
+    Operation("resize", "resize", lambda c, _: c.resize("a", {"cpu": 3, "gpu": 1}), _hold("a")),
+    Operation("resize_to_less", "resize", lambda c, s: c.resize(s.held[0], {"cpu": "500m"}), _hold("a")),
+    Operation("release", "release", lambda c, _: c.release("a"), _hold("a")),
+    Operation("release_nothing", "release", lambda c, _: c.release("a"), _create),
+    Operation("release_many", "release", lambda c, _: c.release_many(["a", "b", "x"]), _hold("a", "b")),
+    Operation("reclaim", "reclaim", lambda c, _: c.reclaim(), _due, remembered=False),
+    Operation("delete_pool", "delete", lambda c, s: c.delete_pool(s.pool), _create),
+    Operation("delete_pool_by_force", "delete", lambda c, s: c.delete_pool(s.pool, force=True), _hold("a", "b")),
+    Operation("delete_no_pool", "delete", lambda c, s: c.delete_pool(s.pool, force=True)),
+    Operation("repair", "repair", lambda c, _: c.audit(repair=True), _broken),
+    Operation("withdraw", "withdraw", _withdraw, _hold("a", "b")),
+)
+
+
+def mend(scene: Scene, operation: Operation) -> None:
+    """Repair the pool, if it was broken for the operation to repair."""
+    if operation.script == "repair":
+        scene.direct.audit(repair=True)
+
+
+def afterwards(scene: Scene) -> None:
+    """What goes on while a late copy travels: the pool is there, changed, and the ids are others' grants."""
+    _create(scene)
+    scene.direct.configure({"cpu": 9}, whole_units=["cpu"])
+    scene.direct.release_many(list(scene.direct.allocations()))
+    scene.direct.allocate(REQUEST, ttl=45, id="a")
+    scene.direct.allocate({"cpu": 2, "gpu": 1}, ttl=None, id="b")
+
+
+def state(scene: Scene) -> object:
+    """What a pool has, and who holds it until when; without what differs from one pool to the next by nature."""
+    try:
+        pool = scene.direct.pool()
+    except UnknownPool:
+        return None
+    live = {
+        one.id: (one.owner, one.resources.text(), one.ttl_ms, one.deadline_ms and one.deadline_ms - scene.clock())
+        for one in scene.direct.allocations()
+    }
+    return pool.capacity.text(), pool.allocated.text(), pool.generation, pool.whole_units, live
+
+
+def picture(scene: Scene) -> object:
+    """The same, and how it came about: each change has left exactly one event."""
+    if (now := state(scene)) is None:
+        return None
+    events = [
+        (event.kind, {name: value for name, value in event.fields.items() if name != "fence"})
+        for event in scene.direct.events(limit=100)
+    ]
+    return now, events
+
+
+def told(answer: object) -> object:
+    """An answer, without what differs from one pool to the next by nature."""
+    if isinstance(answer, (list, tuple)):
+        return [told(one) for one in answer]
+    names = {
+        "Allocation": ("id", "owner", "resources", "ttl_ms", "created"),
+        "Audit": ("status", "records", "findings", "total"),
+        "Finding": ("kind", "subject"),
+        "Denial": ("code", "shortages", "item"),
+        "Pool": ("generation", "capacity", "allocated", "whole_units", "created"),
+        "Release": ("id", "outcome"),
+        "Renewal": ("id", "outcome"),
+    }.get(type(answer).__name__)
+    return answer if names is None else (type(answer), *(told(getattr(answer, name)) for name in names))
