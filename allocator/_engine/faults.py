@@ -136,8 +136,11 @@ _WORDLESS: Final[tuple[tuple[str, str], ...]] = (
     ("ACL failure in script", "NOPERM"),
     ("The user executing the script can't", "NOPERM"),
     ("max number of clients reached", "CLIENTS"),
+    # A slot is on its way to another node, and a record that a script found by itself is there already.  Scripts look
+    # at a record before they write anything, so nothing was executed.
+    ("ttempted to access a non local key", "TRYAGAIN"),
 )
-"""Replies that Redis 7.0 sends with no code of their own, by a part of their text."""
+"""Replies that servers send with no code of their own, by a part of their text."""
 
 _BROKEN_DATA: Final = ("WRONGTYPE", "hash value is not", "value is not a", "increment or decrement would overflow")
 """What the server says, in the middle of a script, of stored data that no script of ours would have written."""

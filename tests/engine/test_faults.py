@@ -32,6 +32,8 @@ PASSES = [
     ("MOVED 3999 127.0.0.1:6381", "moved"),
     ("ASK 3999 127.0.0.1:6381", "moved"),
     ("ERR max number of clients reached", "too_many_clients"),
+    ("ERR Script attempted to access a non local key in a cluster node script: 0123, on @user_script:1.", "try_again"),
+    ("ERR Attempted to access a non local key in a cluster node script: 0123, on @user_script:1.", "try_again"),
 ]
 
 LASTS = [
