@@ -12,7 +12,7 @@ from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument, Script
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
-from allocator.errors import BackendUnavailable, ContractError, Recovering, UnknownPool
+from allocator.errors import BackendUnavailable, ContractError, OutcomeUnknown, Recovering, UnknownPool
 from allocator.models import Allocation, Reclaimed
 from allocator.resources import Resources
 
@@ -116,7 +116,8 @@ def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
     """Take back what is due before asking again: a denial must never be the artefact of a bound.
 
     Raises:
-        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.
+        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
+            did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
     """
     left: float = yield Remaining()
     if left <= 0:
@@ -125,4 +126,8 @@ def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
             code="reclaim_behind",
             retry_after=1.0,
         )
-    yield from reclaim_call(pool, script, limit, None)
+    try:
+        yield from reclaim_call(pool, script, limit, None)
+    except OutcomeUnknown as error:
+        text = f"pool {pool.name!r}: what is due could not be reclaimed: {error.__cause__ or error}"
+        raise BackendUnavailable(text) from error
