@@ -82,6 +82,9 @@ AUDIT_RECORDS_MAX: Final = 10_000
 AUDIT_ATTEMPTS_MAX: Final = 5
 """Times a paged audit starts anew because the pool moved, before it reports itself inconclusive."""
 
+OFFLINE_MS: Final = 120_000
+"""Milliseconds that a repair may hold back new grants: twice the longest call, so that one that died frees the pool."""
+
 FINDINGS_MAX: Final = 100
 """Findings that an audit lists one by one; it counts them all."""
 
@@ -128,6 +131,32 @@ WITHDRAW_FOR_S: Final = 300.0
 
 CLOSE_FLUSH_S: Final = 2.0
 """Seconds that `close()` spends on withdrawals still queued."""
+
+# -- holding -----------------------------------------------------------------------------------------------------------
+HOLD_INTERVAL: Final = 1 / 3
+"""Of the time to live: how long a lease that is held goes without a renewal.  Two may fail before it lapses."""
+
+HOLD_JITTER: Final = 0.1
+"""Of the interval: how much earlier a renewal may come, by chance, so that holders who began together drift apart."""
+
+HOLD_MARGIN: Final = 0.1
+"""Of the time to live: how much earlier than the ledger a holder gives up, for clocks that do not run alike and for the
+time that it takes to stop.  The time of a round trip, at most as much again, is added."""
+
+HOLD_GATHER_S: Final = 0.2
+"""Seconds, at most a tenth of its interval, that a renewal may come early to share a script call with others: at 500
+leases a second, that fills one of `BATCH_ITEMS_MAX` items."""
+
+HOLD_LOOK_S: Final = 1.0
+"""Seconds after which the threads that keep leases look at the clock again.  Waiting stands still while the machine
+sleeps, the leases go on."""
+
+HOLD_IDLE_S: Final = 5.0
+"""Seconds that those threads outlive the last hold, for a program that holds again and again."""
+
+HOLD_RENEW_S: Final = 2.0
+"""Seconds, at most half an interval, that one call of renewals may take, its repeats included; then it is planned anew.
+A hold that ends waits as long for a renewal under way."""
 
 # -- environment -------------------------------------------------------------------------------------------------------
 URL_VARIABLES: Final = ("ALLOCATOR_REDIS_URL", "REDIS_URL")

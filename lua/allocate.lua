@@ -44,7 +44,7 @@ while at <= #argv do
   if not (resources and resources >= 1 and resources <= schema.RESOURCES_MAX and resources % 1 == 0
     and metadata and metadata >= 0 and metadata <= schema.METADATA_ENTRIES_MAX and metadata % 1 == 0)
     or at + PAIRS + 2 * (resources + metadata) - 1 > #argv
-    or not ttl_ms or ttl_ms > schema.AMOUNT_MAX or string.find(argv[at + TTL_MS], '%D') then
+    or not ttl_ms or ttl_ms > schema.AMOUNT_MAX or string.find(argv[at + TTL_MS], '%D') or argv[at + CALL] == '' then
     error({err = 'CONTRACT item ' .. count + 1 .. ' is malformed'})
   end
   count = count + 1
@@ -109,9 +109,11 @@ end
 -- Apply -------------------------------------------------------------------------------------------
 if meeting then meeting.tell() end
 -- What is new comes first and what vanishes last: no key of this call goes and comes back.
-for _, new in ipairs(granted) do
+for n = 1, #granted do
+  local new = granted[n]
   local i, deadline_ms = new.i, new.deadline_ms
   local item, key = items[i], keys[KEY + i]
+  local call = new.shared and '' or argv[item + CALL]
   -- Numbers that are written more than once become text once.
   local id, owner, fence = string.sub(key, #pool + 8), argv[item + OWNER], string.format('%.0f', new.fence)
   redis.call('XADD', events, 'MAXLEN', '~', 'schema.EVENTS_MAX', '*', 'kind', 'granted', 'id', id, 'owner', owner,
@@ -119,11 +121,11 @@ for _, new in ipairs(granted) do
   if deadline_ms then
     deadline_ms = string.format('%.0f', deadline_ms)
     redis.call('ZADD', deadlines, deadline_ms, id)
-    redis.call('HSET', key, 'owner', owner, 'fence', fence, 'call', argv[item + CALL], 'granted_ms', now,
+    redis.call('HSET', key, 'owner', owner, 'fence', fence, 'call', call, 'granted_ms', now_ms,
       'ttl_ms', new.ttl_ms, 'deadline_ms', deadline_ms, unpack(argv, item + PAIRS, last[i]))
   else
-    redis.call('ZADD', pinned, now, id)
-    redis.call('HSET', key, 'owner', owner, 'fence', fence, 'call', argv[item + CALL], 'granted_ms', now,
+    redis.call('ZADD', pinned, now_ms, id)
+    redis.call('HSET', key, 'owner', owner, 'fence', fence, 'call', call, 'granted_ms', now_ms,
       unpack(argv, item + PAIRS, last[i]))
   end
 end

@@ -4,7 +4,7 @@ configure -- Create a pool where there is none, or change the one that is there.
 
 `create` never changes an existing pool.  `change` merges the resources named; one that is in use cannot be removed;
 lowering below what is allocated marks it overcommitted, unless `strict`.  `upgrade` raises `schema` to what this
-version writes.  `offline` holds back new grants for a repair, `online` lets them through again.
+version writes.  `offline` holds back new grants for a repair, at most OFFLINE_MS; `online` lets them through again.
 
 KEYS    pool         hash    the pool's account
         ended        zset    call id -> ended_ms
@@ -136,8 +136,9 @@ local function change()
     set('schema', math.max(schema.VERSION, tonumber(redis.call('HGET', pool, 'schema'))))
   elseif mode == 'offline' then
     set('state', 'offline')
+    set('offline_until_ms', now + schema.OFFLINE_MS)
   elseif mode == 'online' then
-    drops[#drops + 1] = 'state'
+    drops = {'state', 'offline_until_ms'}
   else
     error({err = 'CONTRACT unknown mode'})
   end
@@ -154,6 +155,7 @@ local function settle()
   if refused and (mode ~= 'create' or refused ~= 'schema') then return {refused} end
   if state == 'deleting' then return {'deleting'} end
   if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == new_epoch and 'created' or 'exists') end
+  if mode == 'online' and not redis.call('HGET', pool, 'state') then return pool_as('configured') end
   if not tombstones.find(ended, call) then return change() end
   if not tombstones.told(ended, call, {'refused'}) then return pool_as('configured') end
   -- It was refused before and stays so, whatever has changed since.

@@ -79,7 +79,7 @@ end
 
 -- Whether there is room now or after taking back what is due; a refusal if not.
 local function room(list)
-  due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = record})
+  due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = {}})
   if take(list, 1, #list - 1, before) then return nil end
   local reply = refusal(list, 1, #list - 1, before)
   if reply[2] ~= 'capacity_exceeded' then return reply end

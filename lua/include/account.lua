@@ -1,4 +1,4 @@
--- account: the pool's counters, read here and now.  Wants `pool`, `epoch` and `fields` bound: 4 places for the
+-- account: the pool's counters, read here and now.  Wants `pool`, `now`, `epoch` and `fields` bound: 4 places for the
 -- account's own fields, then for each counter its field and that of its capacity, `fields_count` in all.
 -- Leaves `account` and `refused`: a word where the call ends here, for the pool is not there, is another one, or is
 -- written by newer versions only.  A counter is called by the field that a record has for it:
@@ -34,6 +34,11 @@ do
     end
     if broken and not refused then error({err = 'INVARIANT ' .. pool .. ' has no exact amount in ' .. broken}) end
     state, account.revision = values[3], read_revision
+    if state == 'offline' then
+      -- A repair that died must not hold the pool back for ever.
+      local until_ms = tonumber(redis.call('HGET', pool, 'offline_until_ms'))
+      if until_ms and now >= until_ms then state = false end
+    end
     if values[4] then
       account.whole = {}
       for name in string.gmatch(values[4], '%S+') do account.whole[name .. '.allocated'] = true end

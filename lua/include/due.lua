@@ -19,10 +19,14 @@ function due.make_room(list, first, last, held)
     due.at = due.at + 1
     local id = due.ids[due.at]
     local key = records.key(due.pool, id)
-    if due.live[key] == nil then
-      due.live[key] = false
-      endings.plan_due(due.pool, id, records.read(key), 'deadline')
+    local touched = due.live[key]
+    if touched == nil then
+      -- A broken one only leaves the index: whoever names it is to see for itself.
+      if endings.plan_due(due.pool, id, records.read(key), 'deadline') then due.live[key] = false end
       if take(list, first, last, held) then return true end
+    elseif touched and touched.deadline_ms and touched.deadline_ms <= due.now then
+      -- Answered to its own caller in this call; the next may take it.
+      due.more = true
     end
   end
   return false

@@ -5,16 +5,22 @@
 -- endings: allocations that end in this call, for whatever reason.  What a record says it took is what comes back.
 -- `plan` reads and decides, `save` writes.  `survives[key]` says that the id is granted anew in this very call, so that
 -- neither its key nor its place in that index may vanish in between (a slot may be migrating).
-local endings = {planned = {}, survives = {}}
+local endings = {planned = {}, seen = {}, survives = {}}
 
--- False where record and counters contradict each other.
+local function add(pool, id, record, unlinks)
+  endings.seen[id] = true
+  endings.planned[#endings.planned + 1] = {id = id, key = records.key(pool, id), record = record, unlinks = unlinks}
+end
+
+-- False where record and counters contradict each other.  What was planned already is not given back twice.
 function endings.plan(pool, id, record, kind, reason)
+  if endings.seen[id] then return true end
   if record.broken or not ledger.covers(pool, record.list) then return false end
   ledger.charge(record.list, -1)
   ledger.bump()
   tombstones.add(record.call)
   journal.add(kind, id, record, reason)
-  endings.planned[#endings.planned + 1] = {id, records.key(pool, id), record}
+  add(pool, id, record, true)
   return true
 end
 
@@ -31,8 +37,13 @@ function endings.plan_due(pool, id, record, reason)
   local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
   ledger.bump()
   journal.add('broken', id, nil, what)
-  endings.planned[#endings.planned + 1] = {id, false, false}
+  add(pool, id, nil, false)
   return false
+end
+
+-- Removes whatever there is of an allocation that cannot be read.
+function endings.discard(pool, id)
+  if not endings.seen[id] then add(pool, id, nil, true) end
 end
 
 -- The fields that an ended record had and the new one of the same key has not.
@@ -48,12 +59,12 @@ end
 
 function endings.save(deadlines, pinned)
   for _, ending in ipairs(endings.planned) do
-    local id, key, survivor = ending[1], ending[2], ending[2] and endings.survives[ending[2]]
-    if survivor then
-      local stale = stale_fields(ending[3], survivor)
+    local id, key, survivor = ending.id, ending.key, endings.survives[ending.key]
+    if not survivor then
+      if ending.unlinks then redis.call('UNLINK', key) end
+    elseif ending.record then
+      local stale = stale_fields(ending.record, survivor)
       if #stale > 0 then redis.call('HDEL', key, unpack(stale)) end
-    elseif key then
-      redis.call('UNLINK', key)
     end
     if not (survivor and survivor.deadline_ms) then redis.call('ZREM', deadlines, id) end
     if not survivor or survivor.deadline_ms then redis.call('ZREM', pinned, id) end

@@ -18,7 +18,8 @@ local function record_of(new)
   local i = new.i
   local item = items[i]
   local record = {
-    call = argv[item + CALL], owner = argv[item + OWNER], fence = new.fence, granted_ms = now, new = new, amounts = {},
+    call = new.shared and '' or argv[item + CALL], owner = argv[item + OWNER], fence = new.fence, granted_ms = now,
+    new = new, amounts = {},
     ttl_ms = new.ttl_ms, deadline_ms = new.deadline_ms or nil,
     list = slice(item + PAIRS, last_pair[i] + 1), meta = slice(last_pair[i] + 2, last[i]),
   }
@@ -35,16 +36,22 @@ local function same_request(i, record)
   return true
 end
 
--- Its deadline becomes no earlier than now + ttl; with a ttl of 0 it is pinned.
-local function extend(i, key, record)
-  local ttl_ms = argv[items[i] + TTL_MS]
-  if not record.deadline_ms or ttl_ms ~= '0' and now + ttl_ms <= record.deadline_ms then return end
-  record.ttl_ms, record.deadline_ms = ttl_ms, ttl_ms ~= '0' and now + ttl_ms or nil
+-- Its deadline becomes no earlier than now + ttl; with a ttl of 0 it is pinned.  And it is no longer one call's alone:
+-- two callers know of it, and the withdrawal of the one must not end what the other was told it has.
+local function share(i, key, record)
+  local ttl_ms, was_shared = argv[items[i] + TTL_MS], record.call == ''
+  local extends = record.deadline_ms and (ttl_ms == '0' or now + ttl_ms > record.deadline_ms)
+  if was_shared and not extends then return end
+  record.call, record.told = '', record.told or record.call
+  if extends then record.ttl_ms, record.deadline_ms = ttl_ms, ttl_ms ~= '0' and now + ttl_ms or nil end
   if record.new then
     -- Written with this call's grants.
-    record.new.ttl_ms, record.new.deadline_ms = ttl_ms, record.deadline_ms
+    record.new.ttl_ms, record.new.deadline_ms, record.new.shared = record.ttl_ms, record.deadline_ms, true
   else
-    if ttl_ms == '0' then ledger.bump() end
+    if extends and ttl_ms == '0' then
+      record.now_pinned = true
+      ledger.bump()
+    end
     changed[#changed + 1] = {key, record}
   end
 end
@@ -59,7 +66,7 @@ local function answer(i, key, record)
     return nil
   end
   if not same_request(i, record) then return records.flat(record, {'conflict'}) end
-  extend(i, key, record)
+  share(i, key, record)
   return records.flat(record, {'existing'})
 end
 
@@ -136,6 +143,13 @@ end
 local last_words = {denied = true, conflict = true, existing = true, aborted = true}
 
 function meeting.prepare()
+  -- What is shared now was one call's, whose own repeats are to hear so and to do no more.
+  for _, change in ipairs(changed) do
+    if change[2].told ~= '' then tombstones.settle(change[2].told, 'existing') end
+  end
+  for _, new in ipairs(granted) do
+    if new.shared then tombstones.settle(argv[items[new.i] + CALL], 'existing') end
+  end
   for i = 1, count do
     local word = replies[i][1]
     if last_words[word] and argv[items[i] + REPEATED] == '1' then tombstones.settle(argv[items[i] + CALL], word) end
@@ -156,13 +170,16 @@ function meeting.save()
   for _, change in ipairs(changed) do
     local key, record = change[1], change[2]
     local id = records.id(pool, key)
-    if record.deadline_ms then
-      redis.call('ZADD', deadlines, record.deadline_ms, id)
-      redis.call('HSET', key, 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms)
-    else
+    if record.now_pinned then
       redis.call('ZADD', pinned, record.granted_ms, id)
+      redis.call('HSET', key, 'call', '')
       redis.call('HDEL', key, 'ttl_ms', 'deadline_ms')
       redis.call('ZREM', deadlines, id)
+    elseif record.deadline_ms then
+      redis.call('ZADD', deadlines, record.deadline_ms, id)
+      redis.call('HSET', key, 'call', '', 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms)
+    else
+      redis.call('HSET', key, 'call', '')
     end
   end
   tombstones.save(ended, now)

@@ -1,10 +1,10 @@
 -- now: the server's time in milliseconds, unless the caller says what time it is (tests, simulations).
--- Wants `now_ms` bound.
-local now = tonumber(now_ms)
-if not (now and now >= 0 and now <= schema.AMOUNT_MAX and now % 1 == 0) then
-  error({err = 'CONTRACT now_ms is no instant'})
-end
-if now == 0 then
+-- Wants `now_ms` bound; leaves the instant there as text too, for what is written down need not become text again.
+if now_ms == '0' then
   local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  now_ms = time[1] .. string.sub('00000' .. time[2], -6, -4)
+end
+local now = tonumber(now_ms)
+if not (now and now >= 0 and now <= schema.AMOUNT_MAX) or string.find(now_ms, '%D') then
+  error({err = 'CONTRACT now_ms is no instant'})
 end

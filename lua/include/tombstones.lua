@@ -1,17 +1,21 @@
 --@include journal
 -- tombstones: the ids of calls whose story is over, so that a copy still travelling can change nothing.
 -- Kept for ENDED_KEEP_MS; at most ENDED_MAX; each call that adds some forgets at most ENDED_TRIM old ones for each.
--- Wants `pool` and `refused` bound: the account says when want of room last cut the time short, and an event with it.
-local tombstones = {calls = {}, old = {}}
+-- Wants `pool`, `now` and `refused` bound: the account says when want of room last cut the time short, and an event
+-- with it.
+local tombstones = {calls = {}, fresh = {}, old = {}}
 
--- When the call ended, or nil.
+-- When the call ended, or nil.  It may have been a moment ago, in this very script.
 function tombstones.find(key, call)
+  if tombstones.fresh[call] then return now end
   local ended_ms = redis.call('ZSCORE', key, call)
   return ended_ms and tonumber(ended_ms) or nil
 end
 
 function tombstones.add(call)
-  if call ~= '' then tombstones.calls[#tombstones.calls + 1] = call end
+  if call == '' then return end
+  tombstones.calls[#tombstones.calls + 1] = call
+  tombstones.fresh[call] = true
 end
 
 -- The call's last word to its caller, which changed nothing: its own repeats hear it again, and its copies do nothing.
@@ -23,7 +27,8 @@ end
 -- The first of these words that the ended call was told, or nil.
 function tombstones.told(key, call, words)
   for _, word in ipairs(words) do
-    if redis.call('ZSCORE', key, call .. ':' .. word) then return word end
+    local mark = call .. ':' .. word
+    if tombstones.fresh[mark] or redis.call('ZSCORE', key, mark) then return word end
   end
   return nil
 end

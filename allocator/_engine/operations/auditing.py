@@ -76,6 +76,9 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
     """
     before = yield from audit(pool)
     if before.status == "clean":
+        if offline:
+            # An earlier repair may have been killed while it held back the grants.
+            yield from pools.switch(pool, "online")
         return before
     if before.records <= settings.AUDIT_RECORDS_MAX:
         orphans = [finding.subject for finding in before.findings if finding.kind == "orphan_record"]
@@ -123,6 +126,13 @@ def _repair_in_pages(pool: PoolKeys, before: Audit) -> Flow[Audit]:
                 before.overcommitted, survey.revision,
             )  # fmt: skip
     return Audit(pool.name, "inconclusive", before.records, before.findings, before.total, before.overcommitted)
+
+
+def adopt_orphans(pool: PoolKeys) -> Flow[None]:
+    """Index again the records that no index knows, and remove those that cannot be read."""
+    orphans = yield from _orphans(pool)
+    for at in range(0, len(orphans), settings.FINDINGS_MAX):
+        yield from _mend(pool, "pinned", "0", orphans[at : at + settings.FINDINGS_MAX])
 
 
 def _mend(pool: PoolKeys, mode: str, cursor: str, orphans: Sequence[str], survey: _Survey | None = None) -> Flow[Reply]:

@@ -41,6 +41,27 @@ def renew(
     return Operation(call_of(_RENEW, pool, items, gather=True, epoch=pool.epoch), decode)
 
 
+def renew_each(
+    pool: PoolKeys, leases: Sequence[tuple[str, int, int]]
+) -> Operation[list[Renewal | AllocatorError]]:
+    """Extend leases whose holders stand for themselves: id, fence and ttl_ms each; an error takes its item's place.
+
+    Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
+    """
+    items = [Item("", (fence, ttl_ms, 0), pool.record(identity), identity) for identity, fence, ttl_ms in leases]
+
+    def decode(replies: Reply) -> list[Renewal | AllocatorError]:
+        answers: list[Renewal | AllocatorError] = []
+        for (identity, _, _), reply in zip(leases, replies, strict=True):
+            try:
+                answers.append(_renewal(pool, identity, reply))
+            except AllocatorError as error:  # noqa: PERF203 - each has its own
+                answers.append(error)
+        return answers
+
+    return Operation(call_of(_RENEW, pool, items, gather=True, epoch=pool.epoch), decode)
+
+
 def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Renewal:
     if isinstance(reply, AllocatorError):
         raise reply

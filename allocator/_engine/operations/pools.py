@@ -1,4 +1,4 @@
-"""create, configure, upgrade, delete, list: the verbs that shape pools."""
+"""create, configure, upgrade, list: the verbs that shape pools."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from allocator._engine.keys import PoolKeys, parse, pools_pattern
 from allocator._engine.operations.reading import pool_of
 from allocator._engine.operations.wire import call_of, fields_of, flatten, new_call, refuse
 from allocator._engine.scripts import load
-from allocator._engine.steps import Flow, Item, Operation, Remaining, Reply, Scan
-from allocator.errors import BackendUnavailable, InvalidRequest, PoolConflict
+from allocator._engine.steps import Flow, Item, Operation, Reply, Scan
+from allocator.errors import InvalidRequest, PoolConflict
 from allocator.models import Pool
 from allocator.quantity import Quantity, format_amount
 from allocator.resources import Resources, resource_name
 
 _CONFIGURE: Final = load("configure")
-_DELETE: Final = load("delete")
 
 _UNCHANGED: Final = "-"
 
@@ -121,32 +120,6 @@ def _configure(
 
     epoch = pool.epoch if mode != "create" else ""
     return Operation(call_of(_CONFIGURE, pool, (item,), epoch=epoch), decode)
-
-
-def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
-    """End the pool; with `force`, everything in it first, batch by batch."""
-    while True:
-        item = Item(new_call(), (int(force),))
-        replies: Reply = yield call_of(_DELETE, pool, (item,), epoch=pool.epoch)
-        reply = replies[0]
-        match reply[0]:
-            case "deleted":
-                return True
-            case "absent":
-                return False
-            case "in_use":
-                raise PoolConflict(f"pool {pool.name!r} has {reply[1]} live allocations", pool=pool.name)
-            case "deleting":
-                left: float = yield Remaining()
-                if left <= 0:
-                    raise BackendUnavailable(
-                        f"pool {pool.name!r} grants nothing more and has {reply[1]} allocations left to end: "
-                        "delete it again to go on",
-                        code="deleting",
-                        retry_after=0.0,
-                    )
-            case word:
-                refuse(pool, word)
 
 
 def names(prefix: str) -> Flow[list[str]]:

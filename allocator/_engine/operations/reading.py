@@ -24,8 +24,11 @@ _PHASES: Final = ("pinned", "deadlines", "pinned")
 """Indexes in the order in which a listing walks them: whatever moves from one to the other meanwhile is met in one."""
 
 
-def pool_of(name: str, fields: dict[str, str], *, created: bool = False) -> Pool:
-    """A pool's account as a model."""
+def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
+    """A pool's account as a model; a repair that died holds back nothing after its time."""
+    state = fields.get("state", "active")
+    if state == "offline" and read_ms >= int(fields.get("offline_until_ms", read_ms + 1)):
+        state = "active"
     return Pool(
         name=name,
         epoch=fields["epoch"],
@@ -33,7 +36,7 @@ def pool_of(name: str, fields: dict[str, str], *, created: bool = False) -> Pool
         revision=int(fields["revision"]),
         schema=int(fields["schema"]),
         created_ms=int(fields["created_ms"]),
-        state=fields.get("state", "active"),
+        state=state,
         capacity=amounts_of(fields, schema.CAPACITY),
         allocated=amounts_of(fields),
         whole_units=tuple(fields.get("whole_units", "").split()),
@@ -48,7 +51,7 @@ def usage(pool: PoolKeys) -> Operation[Usage]:
         if reply[0] != "usage":
             refuse(pool, reply[0])
         _, read_ms, leased, pinned, due, *flat = reply
-        described = pool_of(pool.name, fields_of(flat))
+        described = pool_of(pool.name, fields_of(flat), read_ms=read_ms)
         resources = {
             name: ResourceUsage(capacity, described.allocated.get(name, 0))
             for name, capacity in described.capacity.items()

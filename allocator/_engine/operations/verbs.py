@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import settings
 from allocator._engine.keys import PoolKeys, pool_keys
-from allocator._engine.operations import auditing, ending, granting, pools, reading
+from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading
 from allocator._engine.operations.ending import Identity
 from allocator._engine.steps import Flow
 from allocator.errors import InvalidRequest
@@ -98,7 +98,7 @@ class Verbs:
         return iter(pools.switch(self.keys(name), "upgrade"))
 
     def delete_pool(self, name: str, *, force: bool) -> Flow[bool]:
-        return pools.delete(self.keys(pool_name(name)), force=force)
+        return deleting.delete(self.keys(pool_name(name)), force=force)
 
     # -- allocations ---------------------------------------------------------------------------------------------------
 
