@@ -62,7 +62,7 @@ class WithdrawalQueue:
         for _ in range(len(self._waiting)):
             oldest = self._waiting.popleft()
             if oldest.until < now:
-                self._give_up([oldest], "the store could not be reached for too long")
+                self._give_up([oldest], "the store was out of reach, or refused, for too long")
             elif group and (oldest.pool != group[0].pool or len(group) >= settings.BATCH_ITEMS_MAX):
                 self._waiting.appendleft(oldest)
                 break

@@ -78,14 +78,14 @@ class Withdrawer:
                 return
 
     def _settle(self, group: list[Withdrawal]) -> bool:
-        """Withdraw a group; say whether the store was there."""
+        """Withdraw a group; say whether the store took it."""
         try:
             self._perform(withdrawing(group), self._attempt_ends())
         except Fault as fault:
-            if fault.passes:
+            if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
                 self.queue.put_back(group)
                 return False
-            if fault.own and len(group) > 1:  # one of them is the cause, and the others shall not suffer
+            if len(group) > 1:  # one of them is the cause, and the others shall not suffer
                 for one in group:
                     self._settle([one])
             else:
