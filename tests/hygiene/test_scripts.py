@@ -27,7 +27,7 @@ WRITES: Final = {"DEL", "HDEL", "HSET", "PERSIST", "PEXPIRE", "SET", "UNLINK", "
 WORD: Final = re.compile(r"\{'([a-z_]+)'")
 CODES: Final = {"unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded"}
 
-NO_REPLIES: Final = CODES | {"kind", "revision", "refused"}
+NO_REPLIES: Final = CODES | {"kind", "revision", "refused", "state"}
 """What stands first in a table and is no reply: refusal codes, fields, a mark."""
 
 FORBIDDEN: Final = {

@@ -22,6 +22,7 @@ ACCOUNT_FIELDS: Final = {
     "whole_units",
     "state",
     "ended_cut_ms",
+    "offline_until_ms",
 }
 RECORD_FIELDS: Final = {"owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms"}
 KINDS: Final = {

@@ -228,6 +228,11 @@ class Ledger:
     def get(self, identity: str, **options: Any) -> Any:
         return self.run("get", keys={"record": self.keys.record(identity)}, **options)
 
+    def set_state(self, word: str) -> None:
+        """`offline` or `deleting`, as the scripts leave it."""
+        until = {"offline_until_ms": self.now + MINUTE} if word == "offline" else {}
+        self.client.hset(self.keys["pool"], mapping={"state": word, **until})
+
     # -- looking, by plain commands ----------------------------------------------------------------------------------
 
     @property

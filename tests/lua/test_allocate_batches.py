@@ -26,11 +26,11 @@ def test_a_refused_item_leaves_nothing_charged_for_those_after_it(pool: Ledger, 
 
 
 def test_the_same_id_twice_in_a_batch_is_granted_once(pool: Ledger) -> None:
-    """The second item meets the first one's grant: existing, a conflict, or (the same call) a replay."""
+    """The second item meets the first one's grant: existing, a conflict; and then it is both calls'."""
     first = pool.want("a", {"cpu": 2})
     same, other, copy = pool.want("a", {"cpu": 2}, ttl=2 * MINUTE), pool.want("a", {"cpu": 3}), first.again()
     replies = pool.allocate(first, same, other, copy)
-    assert [reply[0] for reply in replies] == ["granted", "existing", "conflict", "replayed"]
+    assert [reply[0] for reply in replies] == ["granted", "existing", "conflict", "existing"]
     assert pool.allocated() == 2
     assert pool.index("deadlines") == {"a": T0 + 2 * MINUTE}
     assert [kind for kind in pool.kinds if kind == "granted"] == ["granted"]

@@ -195,10 +195,30 @@ def test_a_pinning_call_pins_a_live_lease(pool: Ledger) -> None:
 def test_a_pinned_allocation_stays_pinned_whatever_ttl_is_asked_for(pool: Ledger) -> None:
     """A deadline would be earlier than none."""
     pool.grant("a", {"cpu": 1}, ttl=0)
-    before = pool.dump()
+    before = pool.index("pinned")
     reply = pool.allocate(pool.want("a", {"cpu": 1}))[0]
     assert (reply[0], "deadline_ms" in fields(reply[1:])) == ("existing", False)
-    pool.assert_untouched(before)
+    assert (pool.index("pinned"), pool.index("deadlines")) == (before, {})
+    assert not pool.record("a").keys() & {"ttl_ms", "deadline_ms"}
+
+
+def test_an_allocation_that_two_callers_know_of_is_ended_by_neither_s_withdrawal(pool: Ledger) -> None:
+    """The first caller's reply was lost and it withdraws; the second was told that it has it."""
+    first, second = pool.want("a", {"cpu": 4}), pool.want("a", {"cpu": 4})
+    pool.allocate(first)
+    assert pool.allocate(second)[0][0] == "existing"
+    assert pool.withdraw((first.call, "a"), (second.call, "a")) == [["absent"], ["absent"]]
+    assert pool.allocated() == 4
+
+
+def test_the_first_of_two_callers_still_hears_of_its_allocation(pool: Ledger) -> None:
+    """Its retry arrives after the second caller was told: existing, or a replay, with the same fence."""
+    first = pool.want("a", {"cpu": 4})
+    fence = pool.allocate(first)[0][1]
+    pool.allocate(pool.want("a", {"cpu": 4}))
+    reply = pool.allocate(first.again())[0]
+    assert reply[0] in ("existing", "replayed")
+    assert fields(reply[1:])["fence"] == fence
 
 
 def test_a_resized_allocation_is_existing_for_its_present_amounts_only(pool: Ledger) -> None:

@@ -119,5 +119,5 @@ def test_a_pool_that_grants_nothing_says_why(ledger: Ledger, word: str) -> None:
     if word == "other_epoch":
         ledger.epoch = "another"
     if word in ("offline", "deleting"):
-        ledger.client.hset(ledger.keys["pool"], "state", word)
+        ledger.set_state(word)
     assert ledger.check({"cpu": 1}) == [word]

@@ -194,7 +194,7 @@ def test_a_pool_that_changes_nothing_says_why(ledger: Ledger, word: str) -> None
     if word == "schema":
         ledger.client.hset(ledger.keys["pool"], "schema", 2)
     if word in ("offline", "deleting"):
-        ledger.client.hset(ledger.keys["pool"], "state", word)
+        ledger.set_state(word)
     before = ledger.dump()
     assert ledger.resize("a", {"cpu": 2}) == [word]
     ledger.assert_untouched(before)

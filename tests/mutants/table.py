@@ -48,7 +48,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "indexes swapped", "allocate.lua",
-        "redis.call('ZADD', pinned, now, id)", "redis.call('ZADD', deadlines, now, id)",
+        "redis.call('ZADD', pinned, ", "redis.call('ZADD', deadlines, ",
         "a pinned allocation is due at once", "test_allocate",
     ),
     Mutant(
@@ -183,7 +183,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "own taken back", "include/due.lua",
-        "if due.live[key] == nil then", "if due.live[key] ~= false then",
+        "if touched == nil then", "if touched ~= false then",
         "a call takes back what it has just answered with", "test_inline_reclaim",
     ),
     Mutant(
