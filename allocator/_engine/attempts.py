@@ -17,7 +17,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.steps import Item
 from allocator.errors import AllocatorError, BackendUnavailable, OutcomeUnknown
 
-__all__ = ["REDIRECTS_MAX", "Attempts", "backoff", "last_word"]
+__all__ = ["REDIRECTS_MAX", "Attempts", "backoff", "last_word", "too_late"]
 
 REDIRECTS_MAX: Final = 5
 """Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
@@ -77,6 +77,11 @@ def last_word(items: Sequence[Item], fault: Fault, *, doubt: bool) -> AllocatorE
     told = _unknown(items, fault.error) if doubt and not fault.own else copy.copy(fault.error)
     told.__cause__ = fault.__cause__
     return told
+
+
+def too_late() -> Fault:
+    """The fault of an attempt that was never begun."""
+    return Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))
 
 
 def _unknown(items: Sequence[Item], error: AllocatorError) -> OutcomeUnknown:

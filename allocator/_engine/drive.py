@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
-from allocator._engine.attempts import Attempts, last_word
+from allocator._engine.attempts import Attempts, last_word, too_late
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
 from allocator._engine.nodes import open_nodes
@@ -165,10 +165,7 @@ class Driver:
         """
         attempts = Attempts(until, writes=call.script.writes)
         try:
-            try:
-                return self._attempt(self._nodes.of(call.pool, until), call, 0, until)
-            except Fault as fault:
-                return self._repeat(call, attempts, fault)
+            return self._persist(call, attempts)
         except Fault as last:
             if last.own and len(call.items) > 1:
                 return [self._alone(replace(call, items=(item,)), attempts.doubt, until) for item in call.items]
@@ -180,10 +177,7 @@ class Driver:
         """The entry of an item whose batch was refused, or the error that is the item's own."""
         attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
         try:
-            try:
-                return self._attempt(self._nodes.of(call.pool, until), call, int(doubt), until)[0]
-            except Fault as fault:
-                return self._repeat(call, attempts, fault)[0]
+            return self._persist(call, attempts)[0]
         except Fault as last:
             return self._told(call, attempts, last)
 
@@ -229,6 +223,15 @@ class Driver:
         if remaining < self._attempt_timeout_s and not line.can_read(max(remaining, WAIT_MIN_S)):
             raise TimeoutError
         return line.read_response()
+
+    def _persist(self, call: Call, attempts: Attempts) -> Reply:
+        """Attempt a part of a larger call until there is a reply, if any time is left for it."""
+        if time.monotonic() >= attempts.until:
+            raise too_late()
+        try:
+            return self._attempt(self._nodes.of(call.pool, attempts.until), call, int(attempts.doubt), attempts.until)
+        except Fault as fault:
+            return self._repeat(call, attempts, fault)
 
     def _repeat(self, call: Call, attempts: Attempts, fault: Fault) -> Reply:
         """Attempt a call again until there is a reply; the `Fault` that it raises was the last."""

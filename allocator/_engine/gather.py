@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from allocator import settings
 from allocator._engine.async_lines import AsyncLines
-from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word
+from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word, too_late
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
@@ -226,7 +226,7 @@ class Gatherer:
             if entry.settled:
                 continue
             if now >= entry.until:
-                self._end(queue, entry, entry.fault or _late())
+                self._end(queue, entry, entry.fault or too_late())
             elif entry.alone:
                 if batch:
                     waiting.appendleft(entry)
@@ -346,7 +346,3 @@ def _words(call: Call, batch: Sequence[_Entry], now_ms: int) -> list[Argument]:
 def _bytes(words: Sequence[Argument]) -> int:
     """About the bytes of the words: exact for ASCII, and too little by half at the most for what people write."""
     return len("".join(map(str, words))) + 8 * len(words)
-
-
-def _late() -> Fault:
-    return Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))

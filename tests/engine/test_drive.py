@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from allocator import settings
 from allocator._engine.steps import Call, Flow, Operation, Sleep
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from tests.engine.conftest import Open
@@ -207,6 +208,22 @@ def test_a_server_that_comes_back_within_the_deadline_is_waited_for(drive: Open,
     error_of(lambda: side.run(count(), deadline_s=0.1))
     one_server.restart()
     assert side.run(back(None))[2] == 1
+
+
+def test_what_there_is_no_time_for_is_not_sent(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
+    """A call of many items has one deadline: with the first batch it is over, so the others were not executed."""
+    side = drive(proxy.url, deadline_s=0.3, attempt_timeout_s=0.3)
+    side.run(count())
+    items = [new_item() for _ in range(settings.BATCH_ITEMS_MAX * 3)]
+    proxy.arm(Fault.SWALLOW, match=EVAL, times=1000)
+    entries: list[Any] = side.run(count_all(*items))
+    first, others = entries[: settings.BATCH_ITEMS_MAX], entries[settings.BATCH_ITEMS_MAX :]
+    assert {type(entry) for entry in first} == {OutcomeUnknown}
+    assert {(type(entry), entry.code) for entry in others} == {(BackendUnavailable, "timeout")}
+    assert not any(executed(one_server, item) for item in items[settings.BATCH_ITEMS_MAX :])
+    proxy.clear()
+    side.wait_until(lambda: withdrawn(one_server, items[0]))
+    assert not withdrawn(one_server, items[-1])
 
 
 # -- states of the server ----------------------------------------------------------------------------------------------
