@@ -19,9 +19,12 @@ from allocator import settings
 from allocator._engine.keys import PoolKeys
 from allocator._engine.steps import Call, Item
 
-__all__ = ["Withdrawal", "WithdrawalQueue"]
+__all__ = ["CLOSED", "Withdrawal", "WithdrawalQueue", "withdrawing"]
 
 _log = logging.getLogger("allocator")
+
+CLOSED: Final = "the client was closed"
+"""Why what is left when a client ends is not withdrawn."""
 
 _SHOWN: Final = 20
 """Ids that a log line names."""

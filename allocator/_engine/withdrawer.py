@@ -12,7 +12,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.forks import renew_after_fork
 from allocator._engine.keys import PoolKeys
 from allocator._engine.steps import Call, Item
-from allocator._engine.withdrawals import Withdrawal, WithdrawalQueue, withdrawing
+from allocator._engine.withdrawals import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
 
 __all__ = ["Withdrawer"]
 
@@ -36,74 +36,89 @@ class Withdrawer:
 
     def start_anew(self) -> None:
         """In a forked child: the queue stays (withdrawing twice is harmless), the thread is the parent's."""
-        self._starting = threading.Lock()
+        self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
-        """Queue the withdrawal of these items."""
-        if self.queue.add(pool, items):
-            with self._starting:
-                if self._thread is None or not self._thread.is_alive():
-                    self._thread = threading.Thread(target=self._work, name="allocator-withdraw", daemon=True)
+        """Queue the withdrawal of these items.
+
+        Also after `close`, for a call that another thread had under way: as long as `close` would give it, and what
+        cannot be done by then is logged.
+        """
+        with self._changing:
+            if not self.queue.add(pool, items):
+                return
+            if self._closing.is_set():
+                self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="allocator-withdraw", daemon=True)
+                try:
                     self._thread.start()
+                except RuntimeError as error:  # the interpreter is ending, or the system has no more threads
+                    self._thread = None
+                    self.queue.abandon(str(error))
 
     def close(self) -> None:
         """Give the thread a last while to finish, and log what it could not do."""
-        self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
-        self._closing.set()
-        with self._starting:
+        with self._changing:
+            self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
+            self._closing.set()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(settings.CLOSE_FLUSH_S)
-            if thread.is_alive():
-                self.queue.put_back(self._under_way)
-        self.queue.abandon("the client was closed")
+        with self._changing:
+            self.queue.put_back(self._under_way)
+            self._under_way = []
+            self.queue.abandon(CLOSED)
 
     def _work(self) -> None:
         failed = 0
-        while True:
-            group = self.queue.take()
-            if not group:
-                with self._starting:
-                    if not len(self.queue):
-                        self._thread = None
-                        return
-                continue
-            self._under_way = group
-            if self._settle(group):
-                failed = 0
-                continue
-            failed += 1
-            if not self._pause(backoff(failed)):
+        while group := self._next():
+            left = self._settle(group)
+            with self._changing:
+                if self._under_way:  # otherwise `close` has given them up
+                    self.queue.put_back(left)
+                self._under_way = []
+            failed = failed + 1 if left else 0
+            if left and not self._pause(backoff(failed)):
                 return
 
-    def _settle(self, group: list[Withdrawal]) -> bool:
-        """Withdraw a group; say whether the store took it."""
+    def _next(self) -> list[Withdrawal]:
+        """The next group; [] if there is none, and then this thread is no longer the one that works."""
+        with self._changing:
+            group = self.queue.take()
+            self._under_way = group
+            if not group:
+                self._thread = None
+            return group
+
+    def _settle(self, group: list[Withdrawal]) -> list[Withdrawal]:
+        """Withdraw a group; return those that the store did not take."""
         try:
             self._perform(withdrawing(group), self._attempt_ends())
         except Fault as fault:
             if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
-                self.queue.put_back(group)
-                return False
+                return group
             if len(group) > 1:  # one of them is the cause, and the others shall not suffer
-                for one in group:
-                    self._settle([one])
-            else:
-                self.queue.drop(group, str(fault))
+                return [left for one in group for left in self._settle([one])]
+            self.queue.drop(group, str(fault))
         except Exception as error:  # noqa: BLE001 - nobody is there to hear of it
             self.queue.drop(group, f"{type(error).__name__}: {error}")
-        return True
+        return []
 
     def _attempt_ends(self) -> float:
         ends = time.monotonic() + settings.ATTEMPT_TIMEOUT_S
         return ends if self._ends is None else min(ends, self._ends)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; say whether there is time for another attempt."""
+        """Wait; say whether there is time for another attempt.  If not, what is left is logged."""
         if self._ends is None:
             self._closing.wait(seconds)
             return True
-        if time.monotonic() + seconds >= self._ends:
-            return False
+        with self._changing:
+            if time.monotonic() + seconds >= self._ends:
+                self._thread = None
+                self.queue.abandon(CLOSED)
+                return False
         time.sleep(seconds)
         return True

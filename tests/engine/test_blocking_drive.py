@@ -103,6 +103,38 @@ def test_closing_takes_a_bounded_time_and_logs_what_is_left(
     assert f"lab/{item.id}" in caplog.text
 
 
+def test_a_call_that_outlives_its_client_is_withdrawn_all_the_same(
+    driver: Driver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """Another thread's, still in doubt when the client was closed."""
+    item = new_item("lost")
+    armed = proxy.arm(Fault.SWALLOW, match=b"lost", times=100)
+    errors: list[Exception] = []
+    caller = in_background(lambda: errors.append(error_of(lambda: driver.run(count(item), deadline_s=0.5))))
+    wait_until(lambda: armed.fired)
+    driver.close()
+    caller.join()
+    assert [type(error) for error in errors] == [OutcomeUnknown]
+    wait_until(lambda: withdrawn(one_server, item))
+
+
+def test_a_call_that_outlives_its_client_and_its_store_is_logged(
+    driver: Driver, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: for a person to look after."""
+    monkeypatch.setattr(settings, "CLOSE_FLUSH_S", 0.1)
+    item = new_item("lost")
+    armed = proxy.arm(Fault.SWALLOW, match=b"EVAL", times=100)
+    caller = in_background(lambda: error_of(lambda: driver.run(count(item), deadline_s=0.3)))
+    wait_until(lambda: armed.fired)
+    driver.close()
+    caller.join()
+    wait_until(lambda: caplog.records)
+    wait_until(lambda: all(thread.name != "allocator-withdraw" for thread in threading.enumerate()))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert f"lab/{item.id}" in caplog.text
+
+
 def test_a_call_ends_within_its_deadline_though_the_server_is_silent(driver: Driver, proxy: FaultProxy) -> None:
     """The wait for the last attempt's reply is cut to what remains."""
     proxy.arm(Fault.SWALLOW, match=b"EVALSHA", times=100)
