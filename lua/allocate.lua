@@ -54,8 +54,13 @@ while at <= #argv do
     for other = at + PAIRS, pair - 2, 2 do
       if argv[other] == argv[pair] then error({err = 'CONTRACT resource named twice'}) end
     end
-    fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
-    fields_count = fields_count + 2
+    -- What several items ask for is read once.
+    local known = false
+    for earlier = 5, count > 1 and fields_count or 0, 2 do known = known or fields[earlier] == argv[pair] end
+    if not known then
+      fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
+      fields_count = fields_count + 2
+    end
   end
   at = last[count] + 1
 end
