@@ -54,7 +54,7 @@ local function foresee()
     schema.EXPLAIN_DEADLINES_MAX
   )
   for i = 1, #ahead, 2 do
-    endings.plan_due(pool, ahead[i], records.read(records.key(pool, ahead[i])), 'deadline')
+    endings.plan_due(pool, ahead[i], records.found(pool, ahead[i]), 'deadline')
     if take(argv, FIRST, LAST) then return tonumber(ahead[i + 1]) end
   end
   return 0

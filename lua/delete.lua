@@ -62,7 +62,7 @@ end
 local room = schema.RECLAIM_BATCH_MAX
 for _, index in ipairs({deadlines, pinned}) do
   for _, id in ipairs(redis.call('ZRANGE', index, 0, room - 1)) do
-    local record = records.read(records.key(pool, id))
+    local record = records.found(pool, id)
     -- Broken ones go as well: nothing will be left for them to contradict.
     if not (record and endings.plan(pool, id, record, 'deleted', 'pool deleted')) then
       endings.discard(pool, id)

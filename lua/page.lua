@@ -34,7 +34,7 @@ local scan = redis.call('ZSCAN', index, cursor, 'COUNT', math.max(count, 1))
 local reply = {'page', scan[1], now}
 for i = 1, #scan[2], 2 do
   local id = scan[2][i]
-  local record = records.read(records.key(pool, id))
+  local record = records.found(pool, id)
   -- Broken records are for the audit, not for a listing.
   if record and not record.broken then
     reply[#reply + 1] = id

@@ -47,7 +47,7 @@ local function reclaim(index, until_ms, reason)
   if #ids > room then reply[2] = 1 end
   for i = 1, math.min(#ids, room) do
     met = met + 1
-    if not endings.seen[ids[i]] and endings.plan_due(pool, ids[i], records.read(records.key(pool, ids[i])), reason) then
+    if not endings.seen[ids[i]] and endings.plan_due(pool, ids[i], records.found(pool, ids[i]), reason) then
       reply[#reply + 1] = ids[i]
     end
   end

@@ -22,7 +22,7 @@ function due.make_room(list, first, last, held)
     local touched = due.live[key]
     if touched == nil then
       -- A broken one only leaves the index: whoever names it is to see for itself.
-      if endings.plan_due(due.pool, id, records.read(key), 'deadline') then due.live[key] = false end
+      if endings.plan_due(due.pool, id, records.found(due.pool, id), 'deadline') then due.live[key] = false end
       if take(list, first, last, held) then return true end
     elseif touched and touched.deadline_ms and touched.deadline_ms <= due.now then
       -- Answered to its own caller in this call; the next may take it.

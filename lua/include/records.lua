@@ -50,6 +50,15 @@ function records.read(key)
   return parse(flat)
 end
 
+-- The record of an id that the script found itself.  To the node that its slot is being moved to, a key that has not
+-- arrived yet looks as if there were none; asked for two keys at once it says TRYAGAIN.
+function records.found(pool, id)
+  local key = records.key(pool, id)
+  local record = records.read(key)
+  if not record then redis.call('EXISTS', pool, key) end
+  return record
+end
+
 -- The record of an item that the caller named: broken data there is the caller's to hear of.
 function records.named(key)
   local record = records.read(key)

@@ -38,7 +38,7 @@ end
 -- One entry of an index.
 function survey.entry(pool, index, id, score, deadlines, pinned, revision)
   local key = records.key(pool, id)
-  local record = records.read(key)
+  local record = records.found(pool, id)
   survey.ids[#survey.ids + 1] = id
   if not record then
     survey.find('missing_record', id, 'indexed, and not there', function() redis.call('ZREM', index, id) end)
