@@ -90,7 +90,7 @@ class AsyncDriver:
         connections.  Those of other loops end with their loops.
         """
         self._closed = True
-        side = self._sides.pop(asyncio.get_running_loop(), None)
+        side = self._sides.get(asyncio.get_running_loop())
         if side is not None:
             await side.close()
 
@@ -131,7 +131,10 @@ class _Side:
         self._clock = clock
         self._gatherer = Gatherer(self, loop)
         self._withdrawer = AsyncWithdrawer(self._undoubted, loop)
+        self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._ended = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -146,10 +149,18 @@ class _Side:
             yield
         finally:
             ended()
-            await self._end()
+            if not self._ended:
+                await self._end()
 
     async def close(self) -> None:
-        """End what is under way and close the connections."""
+        """End what is under way and close the connections.
+
+        That goes on where the caller does not wait for it, by a time-out of its own.  Where the loop ends before it is
+        done, the open watch does it again.
+        """
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end())
+        await asyncio.shield(self._ending)
         if self._watch is not None:
             await self._watch.aclose()
 
@@ -157,6 +168,7 @@ class _Side:
         await self._gatherer.close(settings.CLOSE_FLUSH_S)
         await self._withdrawer.close(settings.CLOSE_FLUSH_S)
         await self._nodes.close()
+        self._ended = True
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

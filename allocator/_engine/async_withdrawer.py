@@ -11,7 +11,7 @@ from allocator._engine.attempts import backoff
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.steps import Call, Item
-from allocator._engine.withdrawals import Withdrawal, WithdrawalQueue, withdrawing
+from allocator._engine.withdrawals import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
 
 __all__ = ["AsyncWithdrawer"]
 
@@ -30,10 +30,15 @@ class AsyncWithdrawer:
         self._perform = perform
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
-        """Queue the withdrawal of these items."""
-        if self.queue.add(pool, items) and not self._loop.is_closed():
+        """Queue the withdrawal of these items; once closed, there is nobody left to send it, and it is logged."""
+        if not self.queue.add(pool, items):
+            return
+        if self._closed or self._loop.is_closed():
+            self.queue.abandon(CLOSED)
+        else:
             self._work()
 
     async def close(self, seconds: float) -> None:
@@ -46,7 +51,8 @@ class AsyncWithdrawer:
                 task.cancel()
                 await asyncio.wait((task,))
                 break
-        self.queue.abandon("the client was closed")
+        self._closed = True
+        self.queue.abandon(CLOSED)
 
     def _work(self) -> asyncio.Task[None]:
         """The task, started if there is none."""

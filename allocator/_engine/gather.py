@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -134,6 +134,15 @@ class _Queue:
     awake: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class _Pause:
+    """Items that wait before they are sent again."""
+
+    queue: _Queue
+    entries: list[_Entry]
+    timer: asyncio.TimerHandle | None = None
+
+
 class Gatherer:
     """The queues of one event loop."""
 
@@ -142,6 +151,7 @@ class Gatherer:
         self._loop = loop
         self._queues: dict[_Key, _Queue] = {}
         self._pumps: set[asyncio.Task[None]] = set()
+        self._pauses: set[_Pause] = set()
         self._closing = False
 
     async def call(self, call: Call, until: float) -> Reply:
@@ -153,6 +163,8 @@ class Gatherer:
         Raises:
             AllocatorError: The only item failed.
         """
+        if self._closing:
+            raise _closed()
         key = (call.script.sha, call.keys, call.args)
         queue = self._queues.get(key)
         if queue is None:
@@ -178,7 +190,10 @@ class Gatherer:
             raise
 
     async def close(self, seconds: float) -> None:
-        """Wait for what is under way, and after so many seconds end it: its callers are told."""
+        """Wait for what is under way, and after so many seconds end it: its callers are told.
+
+        What waits to be sent again is ended at once.
+        """
         ends = time.monotonic() + seconds
         while self._pumps and (left := ends - time.monotonic()) > 0:
             await asyncio.wait(self._pumps, timeout=left)
@@ -187,6 +202,14 @@ class Gatherer:
             pump.cancel()
         if self._pumps:
             await asyncio.wait(self._pumps)
+        for pause in self._pauses:
+            assert pause.timer is not None
+            pause.timer.cancel()
+            self._give_up(pause.entries, pause.queue)
+        self._pauses.clear()
+        for queue in self._queues.values():
+            self._give_up(queue.waiting, queue)
+            queue.waiting.clear()
 
     # -- one queue -----------------------------------------------------------------------------------------------------
 
@@ -209,6 +232,8 @@ class Gatherer:
                     await self._send(queue, batch)
         except BaseException as error:
             # The loop is ending, or there is a mistake here: nobody shall wait for ever.
+            for entry in batch:
+                entry.doubt = entry.doubt or (entry.sent and queue.call.script.writes)
             self._give_up([*batch, *queue.waiting], queue, error)
             queue.waiting.clear()
             raise
@@ -290,11 +315,14 @@ class Gatherer:
             else:
                 self._end(queue, entry, fault)
         if again:
-            self._loop.call_later(pause, self._requeue, queue, again)
+            waits = _Pause(queue, again)
+            waits.timer = self._loop.call_later(pause, self._requeue, waits)
+            self._pauses.add(waits)
 
-    def _requeue(self, queue: _Queue, entries: list[_Entry]) -> None:
-        queue = self._queues.setdefault(queue.key, queue)
-        queue.waiting.extend(entries)
+    def _requeue(self, pause: _Pause) -> None:
+        self._pauses.discard(pause)
+        queue = self._queues.setdefault(pause.queue.key, pause.queue)
+        queue.waiting.extend(pause.entries)
         if not queue.awake:
             self._rouse(queue)
 
@@ -314,21 +342,24 @@ class Gatherer:
         if call.script.writes:
             self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
 
-    def _give_up(self, entries: Sequence[_Entry], queue: _Queue, error: BaseException) -> None:
+    def _give_up(self, entries: Iterable[_Entry], queue: _Queue, error: BaseException | None = None) -> None:
         """Nothing more will come of these."""
         for entry in entries:
             if entry.settled:
                 continue
-            if self._closing:
-                entry.doubt = entry.doubt or (entry.sent and queue.call.script.writes)
-                self._end(queue, entry, Fault(BackendUnavailable("this client was closed", code="closed")))
+            if self._closing or error is None:
+                self._end(queue, entry, Fault(_closed()))
                 continue
-            if entry.sent and queue.call.script.writes:
+            if entry.doubt:
                 self._sender.withdraw(queue.call.pool, (entry.item,))
             if isinstance(error, asyncio.CancelledError):
                 entry.future.cancel()
             elif not entry.future.done():
                 entry.future.set_exception(error)
+
+
+def _closed() -> BackendUnavailable:
+    return BackendUnavailable("this client was closed", code="closed")
 
 
 def _words(call: Call, batch: Sequence[_Entry], now_ms: int) -> list[Argument]:

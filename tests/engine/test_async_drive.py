@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from allocator import settings
 from allocator._engine.async_drive import AsyncDriver
 from allocator._engine.connect import open_store
 from allocator._engine.gather import Gatherer
@@ -309,6 +310,46 @@ async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Serve
     assert withdrawn(one_server, item)
     with pytest.raises(BackendUnavailable, match="closed"):
         await driver.run(count())
+
+
+async def test_closing_ends_what_waits_to_be_sent_again(
+    driver: AsyncDriver, proxy: FaultProxy, one_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reply was lost and it is in its pause: nobody would withdraw it once the client has gone."""
+    monkeypatch.setattr(settings, "BACKOFF_BASE_S", 30.0)
+    monkeypatch.setattr(settings, "BACKOFF_CAP_S", 30.0)
+    item = new_item()
+    proxy.reset_after(match=item.call.encode())
+    task = asyncio.create_task(driver.run(count(item), deadline_s=60.0))
+    await asyncio.to_thread(proxy.wait_fired)
+    await driver.close()
+    with pytest.raises(OutcomeUnknown):
+        await task
+    assert withdrawn(one_server, item)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_closing_goes_on_where_nobody_waits_for_it(
+    proxy: FaultProxy, one_server: Server, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """`wait_for(client.close(), ...)` is a time-out of the caller's; the loop may even end before it is done."""
+    monkeypatch.setattr(settings, "CLOSE_FLUSH_S", 0.2 if goes_on else 5.0)
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    item = new_item()
+    proxy.swallow(match=item.call.encode())
+
+    async def story() -> None:
+        task = asyncio.create_task(driver.run(count(item)))
+        await asyncio.to_thread(proxy.wait_fired)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(driver.close(), 0.02)
+        if goes_on:
+            with pytest.raises(OutcomeUnknown):
+                await task
+            await wait_until_async(lambda: withdrawn(one_server, item))
+
+    asyncio.run(story())
+    assert withdrawn(one_server, item)
 
 
 async def test_many_readings_share_a_bounded_number_of_connections(one_server: Server) -> None:

@@ -74,3 +74,13 @@ def test_a_withdrawal_that_the_script_refuses_is_given_up_alone(kind: str, caplo
     assert store.taken == calls[1:]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "not so" in caplog.text
+
+
+async def test_what_comes_too_late_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """After `close` there is no task that would send it, and the loop may end at any time."""
+    store, item = Store(), new_item()
+    withdrawer = AsyncWithdrawer(store.perform_async, asyncio.get_running_loop())
+    await withdrawer.close(1.0)
+    withdrawer.add(POOL, [item])
+    assert not withdrawer.queue
+    assert f"lab/{item.id}" in caplog.text
