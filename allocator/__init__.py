@@ -50,13 +50,17 @@ from allocator.resources import Resources
 if TYPE_CHECKING:
     from allocator._engine.connect import redact_url
     from allocator.async_client import AsyncAllocator
+    from allocator.async_hold import AsyncHold
     from allocator.client import Allocator
+    from allocator.hold import Hold
     from allocator.resource_allocator import ResourceAllocator
 else:
     # What needs redis is imported on first use: `resource-allocator --help` takes 80 ms instead of 280.
     _LATER = {
         "Allocator": "allocator.client",
         "AsyncAllocator": "allocator.async_client",
+        "AsyncHold": "allocator.async_hold",
+        "Hold": "allocator.hold",
         "ResourceAllocator": "allocator.resource_allocator",
         "redact_url": "allocator._engine.connect",
     }
@@ -78,6 +82,7 @@ __all__ = [
     "Allocator",
     "AllocatorError",
     "AsyncAllocator",
+    "AsyncHold",
     "Audit",
     "BackendError",
     "BackendUnavailable",
@@ -86,6 +91,7 @@ __all__ = [
     "Denial",
     "Event",
     "Finding",
+    "Hold",
     "Insufficient",
     "InvalidQuantity",
     "InvalidRequest",

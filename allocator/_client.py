@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Generic, Self, TypeVar
 
 from allocator import settings
 from allocator._engine.connect import Store, open_store
+from allocator._engine.keeper import Clock, Place
 from allocator._engine.operations.verbs import Verbs
+from allocator.hold import Terms
+from allocator.models import Request
 from allocator.validation import deadline_s
 
-__all__ = ["Client", "Clock"]
+__all__ = ["Client"]
 
 D = TypeVar("D")
-
-Clock = Callable[[], int]
-"""Gives the instant that the scripts take for now, in milliseconds."""
 
 
 class Client(ABC, Generic[D]):
@@ -68,6 +67,11 @@ class Client(ABC, Generic[D]):
     @abstractmethod
     def _drive(self) -> D:
         """The driver for this client's store, deadline and clock."""
+
+    def _terms(self, request: Request, pool: str | None) -> Terms:
+        """What a hold of this client holds, and where."""
+        place = Place(self._store, self._verbs.keys(pool), self._clock)
+        return Terms(place, request, self._verbs.owner, self._deadline_s)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +12,7 @@ from allocator._engine.async_drive import AsyncDriver
 from allocator._engine.connect import open_store
 from allocator._engine.operations.reading import Listing
 from allocator._engine.operations.verbs import Held, Verbs
+from allocator.async_hold import AsyncHold
 from allocator.errors import Insufficient
 from allocator.models import (
     Allocation,
@@ -212,6 +213,32 @@ class AsyncAllocator(Client[AsyncDriver]):
     ) -> Allocation | Denial:
         """`allocate`, but a refusal is returned rather than raised; it is falsy."""
         return await self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool))
+
+    def hold(
+        self,
+        request: RequestLike,
+        *,
+        ttl: Ttl,
+        id: str | None = None,
+        owner: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        pool: str | None = None,
+        on_lost: Callable[[AsyncHold], object] | None = None,
+        cancel: bool = False,
+    ) -> AsyncHold:
+        """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
+
+        The hold knows whether it is still good (`lost`, `check()`), by this machine's own clock and before the ledger
+        takes it back; a block that ends as if nothing had happened although it was lost raises `AllocationLost`.
+
+        Args:
+            request, id, owner, metadata: As for `allocate`.
+            ttl: Seconds after which the others may have it back when this process has died, 1 to 30 days.
+            on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
+            cancel: (The awaited client's.)  Cancel the block once it is lost; it ends with `AllocationLost`.
+        """
+        terms = self._terms(Request(request, ttl, id, owner, metadata), pool)
+        return AsyncHold(self._driver, terms, on_lost, cancel=cancel)
 
     async def allocate_many(
         self, requests: Sequence[Request], *, atomic: bool = False, pool: str | None = None

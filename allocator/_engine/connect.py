@@ -10,6 +10,7 @@ No message, log record or repr of ours contains a password: `redact_url` is what
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -30,6 +31,9 @@ __all__ = ["EMBEDDED_URL", "Store", "open_store", "redact_url"]
 
 EMBEDDED_URL: Final = "embedded://"
 """The store of a program that was told of none."""
+
+PRIVATE_URL: Final = "memory://"
+"""Another store each time."""
 
 _SERVER_SCHEMES: Final = ("redis", "rediss", "unix")
 _CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
@@ -74,6 +78,11 @@ def open_store(
     admission = Admission(allow_eviction=allow_eviction)
     if not isinstance(target, str):
         return of_client(target, attempt_timeout_s, admission)
+    alike = None if target == PRIVATE_URL else (target, attempt_timeout_s, allow_eviction)
+    return replace(_of_url(target, attempt_timeout_s, admission), alike=alike)
+
+
+def _of_url(target: str, attempt_timeout_s: float, admission: Admission) -> Store:
     scheme, separator, rest = target.partition("://")
     if separator and scheme in _SERVER_SCHEMES:
         door, _ = _door(target, attempt_timeout_s)

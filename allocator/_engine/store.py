@@ -77,12 +77,17 @@ class Door:
 
 @dataclass(frozen=True, repr=False)
 class Store:
-    """Where the data are, and how to get there.  It holds no connection."""
+    """Where the data are, and how to get there.  It holds no connection.
+
+    `alike` is equal in stores that were opened alike by URL, so that their clients may share what a process needs once;
+    None in a store that is like no other.
+    """
 
     where: str
     attempt_timeout_s: float
     door: Door
     admission: Admission
+    alike: tuple[object, ...] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.where!r})"

@@ -41,9 +41,7 @@ def renew(
     return Operation(call_of(_RENEW, pool, items, gather=True, epoch=pool.epoch), decode)
 
 
-def renew_each(
-    pool: PoolKeys, leases: Sequence[tuple[str, int, int]]
-) -> Operation[list[Renewal | AllocatorError]]:
+def renew_each(pool: PoolKeys, leases: Sequence[tuple[str, int, int]]) -> Operation[list[Renewal | AllocatorError]]:
     """Extend leases whose holders stand for themselves: id, fence and ttl_ms each; an error takes its item's place.
 
     Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
@@ -55,7 +53,7 @@ def renew_each(
         for (identity, _, _), reply in zip(leases, replies, strict=True):
             try:
                 answers.append(_renewal(pool, identity, reply))
-            except AllocatorError as error:  # noqa: PERF203 - each has its own
+            except AllocatorError as error:
                 answers.append(error)
         return answers
 

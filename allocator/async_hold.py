@@ -1,0 +1,114 @@
+"""`AsyncHold`: an allocation for the length of an `async with` block; the twin of `allocator.hold`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from allocator import settings
+from allocator._engine.async_drive import AsyncDriver
+from allocator.errors import AllocationLost
+from allocator.hold import BaseHold, Terms
+
+__all__ = ["AsyncHold"]
+
+
+class AsyncHold(BaseHold):
+    """An allocation held for an `async with` block, made by `AsyncAllocator.hold`; when it is lost: `BaseHold`.
+
+    It is renewed by a thread, so a blocked event loop does not lose it.  With `cancel` the task is cancelled when it is
+    lost, as `asyncio.timeout` does it, and the block ends with `AllocationLost`.
+    """
+
+    def __init__(
+        self, driver: AsyncDriver, terms: Terms, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
+    ) -> None:
+        super().__init__(terms)
+        self._driver = driver
+        self._on_lost = on_lost
+        self._cancel = cancel
+        self._cancelled = False
+        self._cancelling = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[object] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Allocate.
+
+        Raises:
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
+        """
+        sent = self._prepare()
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+        self._begin(outcome, sent, self._tell)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release, also when the block raised.
+
+        A release that fails is repeated in the background, and no error: the work was done under the lease.
+
+        Raises:
+            AllocationLost: The block was cancelled because the allocation was lost, or it ended as if nothing had
+                happened.
+        """
+        self._inside = False
+        ours = self._uncancel() and exc_type is asyncio.CancelledError
+        loss = self._end_lost() or await self._release()
+        if loss is not None and (exc_type is None or ours):
+            raise copy.copy(loss) from exc
+
+    def _uncancel(self) -> bool:
+        """Take our cancellation of the block back; say whether it was the only one, as `asyncio.timeout` does."""
+        if not self._cancelled or self._task is None:
+            return False
+        self._cancelled = False
+        return self._task.uncancel() <= self._cancelling
+
+    def _tell(self) -> None:
+        """Called from the keeper's thread, also while the loop is blocked."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        if not self._inside:
+            return
+        if self._cancel and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    async def _release(self) -> AllocationLost | None:
+        assert self._keeper is not None
+        lease = self._held
+        try:
+            await self._leave()
+            return self._ended((await self._driver.run(self._terms.release(lease.allocation)))[0])
+        except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
+            return self._ended(error)
+
+    async def _leave(self) -> None:
+        """Have no more renewals sent, and wait for one that is under way."""
+        assert self._keeper is not None
+        loop = asyncio.get_running_loop()
+        landed = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(landed.set)
+
+        if self._keeper.leave(self._held, wake):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.HOLD_RENEW_S):
+                    await landed.wait()

@@ -1,0 +1,267 @@
+"""`Hold`: an allocation for the length of a `with` block, kept by a thread.  `allocator.async_hold` has its twin.
+
+What is common to both is here: what a holder can ask, and how it is decided whether the allocation is still good.
+`allocator._engine.leases` tells the story of a lease, `allocator._engine.keeper` who renews it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from allocator import settings
+from allocator._engine.drive import Driver
+from allocator._engine.keeper import KEEPERS, Keeper, Place
+from allocator._engine.leases import Lease
+from allocator._engine.operations import ending, granting
+from allocator._engine.steps import Flow, Operation
+from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
+from allocator.models import Allocation, Denial, Release, Request
+from allocator.resources import Resources
+from allocator.validation import ttl_ms
+
+__all__ = ["BaseHold", "Hold", "Terms"]
+
+_log = logging.getLogger("allocator")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is to be held, where, and how long a call for it may take."""
+
+    place: Place
+    request: Request
+    owner: str
+    deadline_s: float
+
+    @property
+    def ttl_ms(self) -> int:
+        """The time to live.
+
+        Raises:
+            InvalidRequest: `field="ttl"`: None, or out of bounds.
+        """
+        if self.request.ttl is None:
+            raise InvalidRequest(
+                "ttl: a hold is renewed, so it has a time to live; allocate(ttl=None) pins", field="ttl"
+            )
+        return ttl_ms(self.request.ttl)
+
+    @property
+    def allocate_s(self) -> float:
+        """Seconds for the first call: a reply that comes later finds too little left of the lease."""
+        return min(self.deadline_s, self.ttl_ms / 2000)
+
+    def allocate(self) -> Flow[Allocation | Denial]:
+        """Ask for it."""
+        return granting.allocate(self.place.pool, self.request, self.owner)
+
+    def release(self, allocation: Allocation) -> Operation[list[Release]]:
+        """Give it back, if it is still this grant."""
+        return ending.release(self.place.pool, ((allocation.id, allocation.fence),))
+
+
+class BaseHold:
+    """An allocation that is renewed for as long as a block lasts, and released at its end.
+
+    It is renewed at a third of its time to live, from a thread of the process.  It is good until `lost` says otherwise;
+    that is judged by this machine's own clock, which also runs while the machine sleeps, from the instant before the
+    last successful request was sent, and a tenth of the time to live before the ledger would take it back.  So when
+    renewals fail for long enough it is lost, whatever the server may think.  Once it is lost it stays so.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._ttl_ms = terms.ttl_ms
+        self._generation = KEEPERS.generation
+        self._lease: Lease | None = None
+        self._keeper: Keeper | None = None
+        self._inside = False
+
+    def __repr__(self) -> str:
+        what = "not begun" if self._lease is None else self._lease.allocation.id
+        return f"<{type(self).__name__} {what}{' lost' if self._lease is not None and self.lost else ''}>"
+
+    # -- what a holder can ask -----------------------------------------------------------------------------------------
+
+    @property
+    def allocation(self) -> Allocation:
+        """The allocation as granted, with its latest deadline: what the client's methods take."""
+        lease = self._held
+        return replace(lease.allocation, deadline_ms=lease.deadline_ms)
+
+    @property
+    def id(self) -> str:
+        """The allocation's id."""
+        return self._held.allocation.id
+
+    @property
+    def fence(self) -> int:
+        """The grant's number: hand it to whatever the allocation protects."""
+        return self._held.allocation.fence
+
+    @property
+    def resources(self) -> Resources:
+        """What was granted."""
+        return self._held.allocation.resources
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the ledger takes it back unless it is renewed, by the server's clock."""
+        return self.allocation.deadline
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it is good even if no renewal succeeds from now on; 0.0 once it is lost."""
+        return 0.0 if self.lost else max(0.0, self._held.until - self._terms.place.now())
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is this holder's no more.  Costs a look at the clock."""
+        return self.loss is not None
+
+    @property
+    def loss(self) -> AllocationLost | None:
+        """Why it was lost, or None.
+
+        Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed by somebody), `fenced` (another
+        grant has its id) or `forked` (the parent process holds it).
+        """
+        lease = self._held
+        if self._generation != KEEPERS.generation:
+            identity = lease.allocation.id
+            return AllocationLost(f"allocation {identity!r} is held by the parent process", id=identity, code="forked")
+        return lease.loss if self._keeper is None else self._keeper.judge(lease)
+
+    def check(self) -> None:
+        """Return if it is still this holder's.
+
+        Raises:
+            AllocationLost: It is not.  Stop what needs it.
+        """
+        if (loss := self.loss) is not None:
+            raise copy.copy(loss)
+
+    # -- how it begins and ends ----------------------------------------------------------------------------------------
+
+    @property
+    def _held(self) -> Lease:
+        if self._lease is None:
+            raise RuntimeError("this hold has not begun: use it in a with statement")
+        return self._lease
+
+    def _prepare(self) -> float:
+        """Before the first byte is sent; returns the instant."""
+        if self._lease is not None:
+            raise RuntimeError("a hold is good for one block: make another")
+        self._generation = KEEPERS.generation
+        return self._terms.place.now()
+
+    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object]) -> None:
+        """Take what was granted into care."""
+        if isinstance(outcome, Denial):
+            raise Insufficient(outcome)
+        place = self._terms.place
+        now = place.now()
+        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell)
+        if now >= lease.until:
+            KEEPERS.give_back(place, lease)
+            raise AllocationLost(
+                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, too late to be held",
+                id=outcome.id,
+                code="lapsed",
+            )
+        try:
+            self._keeper = KEEPERS.add(place, lease)
+        except BaseException:
+            KEEPERS.give_back(place, lease)
+            raise
+        self._inside = True
+
+    def _ended(self, outcome: Release | BaseException) -> AllocationLost | None:
+        """The release was answered, or it was not: then it is repeated in the background.
+
+        Returns:
+            The loss that came to light.
+        """
+        allocation = self._held.allocation
+        if isinstance(outcome, Release | UnknownPool):
+            if isinstance(outcome, Release) and outcome:
+                return None
+            why = "the pool is gone" if isinstance(outcome, UnknownPool) else outcome.outcome
+            return AllocationLost(
+                f"allocation {allocation.id!r} was lost before its release ({why})",
+                id=allocation.id,
+                code="fenced" if why == "fenced" else "gone",
+            )
+        KEEPERS.give_back(self._terms.place, self._held)
+        if not isinstance(outcome, AllocatorError):
+            raise outcome
+        _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
+        return None
+
+    def _end_lost(self) -> AllocationLost | None:
+        """If it is lost: have released what the ledger may still record, and say why."""
+        loss = self.loss
+        if loss is not None and self._generation == KEEPERS.generation:
+            KEEPERS.give_back(self._terms.place, self._held)
+        return loss
+
+
+class Hold(BaseHold):
+    """An allocation held for a `with` block, made by `Allocator.hold`; what it is, and when it is lost: `BaseHold`.
+
+    Nobody can stop a thread from outside: the block asks (`lost`, `check`), or `on_lost` tells it.
+    """
+
+    def __init__(self, driver: Driver, terms: Terms, on_lost: Callable[[Hold], object] | None) -> None:
+        super().__init__(terms)
+        self._driver = driver
+        self._on_lost = on_lost
+
+    def __enter__(self) -> Self:
+        """Allocate.
+
+        Raises:
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
+        """
+        sent = self._prepare()
+        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
+        self._begin(outcome, sent, self._tell)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release, also when the block raised.
+
+        A release that fails is repeated in the background, and no error: the work was done under the lease.
+
+        Raises:
+            AllocationLost: The block ended as if nothing had happened, and the allocation was lost meanwhile.
+        """
+        self._inside = False
+        loss = self._end_lost() or self._release()
+        if loss is not None and exc_type is None:
+            raise copy.copy(loss)
+
+    def _tell(self) -> None:
+        if self._inside and self._on_lost is not None:
+            self._on_lost(self)
+
+    def _release(self) -> AllocationLost | None:
+        assert self._keeper is not None
+        lease = self._held
+        landed = threading.Event()
+        try:
+            if self._keeper.leave(lease, landed.set):
+                landed.wait(settings.HOLD_RENEW_S)
+            return self._ended(self._driver.run(self._terms.release(lease.allocation))[0])
+        except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
+            return self._ended(error)
