@@ -38,7 +38,8 @@ class Call:
     """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
 
     A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may
-    share a script call with items of other calls that have the same script, keys and arguments.
+    share a script call with items of other calls that have the same script, keys and arguments.  `undo` says that its
+    effect must not outlive a flow that does not return: its items are withdrawn then.
     """
 
     script: Script
@@ -47,6 +48,7 @@ class Call:
     args: tuple[Argument, ...]
     items: tuple[Item, ...] = ()
     gather: bool = False
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
