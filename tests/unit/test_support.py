@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ def client_of(proxy: FaultProxy, protocol: int = 3) -> Iterator[redis.Redis]:
     client = redis.Redis(port=proxy.port, socket_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0), protocol=protocol)
     with contextlib.closing(client):
         yield client
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's: that of a parallel run's `tmp_path` may not."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
 
 
 class TestServers:
@@ -96,7 +104,7 @@ class TestServers:
                 started.cont()
                 assert started.ask("PING") == "PONG"
 
-    def test_a_server_dies_with_a_test_process_that_is_killed(self, tmp_path: Path) -> None:
+    def test_a_server_dies_with_a_test_process_that_is_killed(self, short_path: Path) -> None:
         """A run that is aborted leaves no servers behind."""
         program = (
             "import sys, threading\n"
@@ -104,7 +112,7 @@ class TestServers:
             "print(Server().start().pid, flush=True)\n"
             "threading.Event().wait()\n"
         )
-        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        environment = {**os.environ, "TMPDIR": str(short_path)}
         command = [sys.executable, "-c", program]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as holder:
             assert holder.stdout is not None
