@@ -90,9 +90,12 @@ async def test_a_server_that_was_never_reached_is_unavailable_and_not_a_doubt(
     mend(lab, operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 @pytest.mark.parametrize("kind", ["async"])
-@pytest.mark.parametrize("fault", [Fault.DELAY, Fault.HOLD], ids=["executed", "held up"])
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [*((operation, Fault.DELAY) for operation in OPERATIONS), *((operation, Fault.HOLD) for operation in CHARGING)],
+    ids=str,
+)
 async def test_a_cancelled_call_leaves_nothing_charged(
     operation: Operation, fault: Fault, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
 ) -> None:

@@ -49,8 +49,11 @@ async def test_a_lost_attempt_or_reply_is_never_noticed(
         assert answer == expected
 
 
-@pytest.mark.parametrize("fault", [Fault.HOLD_RESET, Fault.HOLD], ids=["reset", "time-out"])
-@pytest.mark.parametrize("executed_before", [False, True], ids=["first", "second"])
+@pytest.mark.parametrize(
+    ("fault", "executed_before"),
+    [(Fault.HOLD_RESET, False), (Fault.HOLD, False), (Fault.HOLD_RESET, True)],
+    ids=["first, reset", "first, time-out", "second, reset"],
+)
 async def test_an_attempt_that_arrives_late_changes_nothing(
     operation: Operation,
     fault: Fault,
