@@ -31,6 +31,7 @@ from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
+from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, pack, payload
 from allocator.errors import AllocatorError, BackendUnavailable
 
@@ -106,19 +107,29 @@ class AsyncDriver:
 
     @staticmethod
     async def _flow(side: _Side, flow: Flow[R], until: float) -> R:
+        story = Story()
+        returned = False
         try:
             step = next(flow)
             while True:
                 try:
-                    answer = await (side.call(step, until) if isinstance(step, Call) else side.perform(step, until))
+                    if isinstance(step, Call):
+                        answer = await side.call(step, until, story)
+                        if step.undo:
+                            story.answered(step, answer)
+                    else:
+                        answer = await side.perform(step, until)
                 except AllocatorError as error:
                     step = flow.throw(error)
                 else:
                     step = flow.send(answer)
         except StopIteration as done:
+            returned = True
             result: R = done.value
             return result
         finally:
+            for pool, items in story.open_ends(returned=returned):
+                side.withdraw(pool, items)
             flow.close()
 
 
@@ -182,23 +193,26 @@ class _Side:
             case Scan():
                 return await self._scan(step, until)
 
-    async def call(self, call: Call, until: float) -> Reply:
-        """Perform a script call."""
+    async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
+        """Perform a script call, alone or as a step of a story."""
         if call.gather and call.items:
-            return await self._gatherer.call(call, until)
-        attempts = Attempts(until, writes=call.script.writes)
+            return await self._gatherer.call(call, until, story)
+        doubt = story is not None and story.doubts_any(call.items)
+        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
         elsewhere: AsyncLines | None = None
         try:
             while True:
                 try:
                     words = payload(call, int(attempts.doubt), self.now_ms())
-                    return await self.send(call, words, until, elsewhere)
+                    reply = await self.send(call, words, until, elsewhere)
                 except Fault as fault:
                     elsewhere = await self.note(call.pool, fault)
                     pause = attempts.pause(fault, time.monotonic())
                     if pause is None:
                         raise
                     await asyncio.sleep(pause)
+                else:
+                    return self._settled(call, reply, story) if attempts.doubt else reply
         except Fault as last:
             if attempts.doubt:
                 self.withdraw(call.pool, call.items)
@@ -207,6 +221,11 @@ class _Side:
             if call.script.writes:
                 self.withdraw(call.pool, call.items)
             raise
+
+    def _settled(self, call: Call, reply: Reply, story: Story | None) -> Reply:
+        """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
+        self.withdraw(call.pool, left_in_doubt(call, reply, story))
+        return reply
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 

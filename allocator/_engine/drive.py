@@ -27,6 +27,7 @@ from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
+from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
 from allocator.errors import AllocatorError, BackendUnavailable
@@ -93,19 +94,29 @@ class Driver:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _flow(self, flow: Flow[R], until: float) -> R:
+        story = Story()
+        returned = False
         try:
             step = next(flow)
             while True:
                 try:
-                    answer = self._call(step, until) if isinstance(step, Call) else self._perform(step, until)
+                    if isinstance(step, Call):
+                        answer = self._call(step, until, story)
+                        if step.undo:
+                            story.answered(step, answer)
+                    else:
+                        answer = self._perform(step, until)
                 except AllocatorError as error:
                     step = flow.throw(error)
                 else:
                     step = flow.send(answer)
         except StopIteration as done:
+            returned = True
             result: R = done.value
             return result
         finally:
+            for pool, items in story.open_ends(returned=returned):
+                self._withdrawer.add(pool, items)
             flow.close()
 
     def _perform(self, step: Sleep | Remaining | Scan, until: float) -> Any:
@@ -117,16 +128,19 @@ class Driver:
             case Scan():
                 return self._scan(step, until)
 
-    def _call(self, call: Call, until: float) -> Reply:
+    def _call(self, call: Call, until: float, story: Story | None = None) -> Reply:
         if len(call.items) > 1 and call.gather:
-            return self._batches(call, until)
+            return self._batches(call, until, story)
         attempts = None
         try:
+            if story is not None and story.doubts_any(call.items):
+                attempts = Attempts(until, writes=call.script.writes, doubt=True)
+                return self._persist(call, attempts, story)
             try:
                 return self._attempt(self._nodes.of(call.pool, until), call, 0, until)
             except Fault as fault:
                 attempts = Attempts(until, writes=call.script.writes)
-                return self._repeat(call, attempts, fault)
+                return self._repeat(call, attempts, fault, story)
         except Fault as last:
             raise self._told(call, attempts, last) from last.__cause__
         except BaseException:  # interrupted, perhaps after sending: nobody will hear of the outcome
@@ -144,40 +158,41 @@ class Driver:
             self._withdraw(call)
         return last_word(call.items, last, doubt=doubt)
 
-    def _batches(self, call: Call, until: float) -> Reply:
+    def _batches(self, call: Call, until: float, story: Story | None) -> Reply:
         """A call of any number of items that stand for themselves."""
         replies: Reply = []
         handed: list[Item] = []
         try:
             for part in cut(call):
                 handed += part.items
-                replies += self._batch(part, until)
+                replies += self._batch(part, until, story)
         except BaseException:  # interrupted: nobody will hear of what was granted so far, either
             self._withdraw(replace(call, items=tuple(handed)))
             raise
         return replies
 
-    def _batch(self, call: Call, until: float) -> Reply:
+    def _batch(self, call: Call, until: float, story: Story | None) -> Reply:
         """One script call whose items stand for themselves: an error takes its item's place in the reply.
 
         Where the script itself refused the whole call, the items are repeated one by one, so that the error reaches
         only its owner.
         """
-        attempts = Attempts(until, writes=call.script.writes)
+        doubt = story is not None and story.doubts_any(call.items)
+        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
         try:
-            return self._persist(call, attempts)
+            return self._persist(call, attempts, story)
         except Fault as last:
             if last.own and len(call.items) > 1:
-                return [self._alone(replace(call, items=(item,)), attempts.doubt, until) for item in call.items]
+                return [self._alone(replace(call, items=(item,)), attempts.doubt, until, story) for item in call.items]
             if attempts.doubt:
                 self._withdraw(call)
             return [last_word((item,), last, doubt=attempts.doubt) for item in call.items]
 
-    def _alone(self, call: Call, doubt: bool, until: float) -> Any:
+    def _alone(self, call: Call, doubt: bool, until: float, story: Story | None) -> Any:
         """The entry of an item whose batch was refused, or the error that is the item's own."""
         attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
         try:
-            return self._persist(call, attempts)[0]
+            return self._persist(call, attempts, story)[0]
         except Fault as last:
             return self._told(call, attempts, last)
 
@@ -224,16 +239,18 @@ class Driver:
             raise TimeoutError
         return line.read_response()
 
-    def _persist(self, call: Call, attempts: Attempts) -> Reply:
-        """Attempt a part of a larger call until there is a reply, if any time is left for it."""
+    def _persist(self, call: Call, attempts: Attempts, story: Story | None) -> Reply:
+        """Attempt what is not a whole story by itself until there is a reply, if any time is left for it."""
         if time.monotonic() >= attempts.until:
             raise too_late()
         try:
-            return self._attempt(self._nodes.of(call.pool, attempts.until), call, int(attempts.doubt), attempts.until)
+            lines = self._nodes.of(call.pool, attempts.until)
+            reply = self._attempt(lines, call, int(attempts.doubt), attempts.until)
         except Fault as fault:
-            return self._repeat(call, attempts, fault)
+            return self._repeat(call, attempts, fault, story)
+        return self._settled(call, reply, story) if attempts.doubt else reply
 
-    def _repeat(self, call: Call, attempts: Attempts, fault: Fault) -> Reply:
+    def _repeat(self, call: Call, attempts: Attempts, fault: Fault, story: Story | None) -> Reply:
         """Attempt a call again until there is a reply; the `Fault` that it raises was the last."""
         until = attempts.until
         while True:
@@ -244,9 +261,16 @@ class Driver:
             time.sleep(pause)
             try:
                 lines = elsewhere or self._nodes.of(call.pool, until)
-                return self._attempt(lines, call, int(attempts.doubt), until, asking=elsewhere is not None)
+                reply = self._attempt(lines, call, int(attempts.doubt), until, asking=elsewhere is not None)
             except Fault as next_fault:
                 fault = next_fault
+            else:
+                return self._settled(call, reply, story) if attempts.doubt else reply
+
+    def _settled(self, call: Call, reply: Reply, story: Story | None) -> Reply:
+        """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
+        self._withdrawer.add(call.pool, left_in_doubt(call, reply, story))
+        return reply
 
     def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""

@@ -26,6 +26,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
 from allocator._engine.steps import Call, Item, Reply
+from allocator._engine.stories import Story, leaves_doubt
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError
 
 __all__ = ["Gatherer", "Sender"]
@@ -56,14 +57,15 @@ class Sender(Protocol):
 class _Entry:
     """One item of one caller."""
 
-    __slots__ = ("alone", "count", "doubt", "fault", "future", "item", "sent", "until")
+    __slots__ = ("alone", "count", "doubt", "fault", "future", "item", "sent", "story", "until")
 
-    def __init__(self, item: Item, until: float, future: asyncio.Future[Any]) -> None:
+    def __init__(self, item: Item, until: float, future: asyncio.Future[Any], story: Story | None) -> None:
         self.item = item
         self.until = until
         self.future = future
+        self.story = story
         self.count = 0
-        self.doubt = False
+        self.doubt = story is not None and story.doubts(item)
         self.sent = False
         self.alone = False
         self.fault: Fault | None = None
@@ -103,8 +105,16 @@ class _Member(_Entry):
 
     __slots__ = ("_index", "_replies")
 
-    def __init__(self, item: Item, until: float, future: asyncio.Future[Any], replies: _Replies, index: int) -> None:
-        super().__init__(item, until, future)
+    def __init__(
+        self,
+        item: Item,
+        until: float,
+        future: asyncio.Future[Any],
+        story: Story | None,
+        replies: _Replies,
+        index: int,
+    ) -> None:
+        super().__init__(item, until, future, story)
         self._replies = replies
         self._index = index
 
@@ -154,7 +164,7 @@ class Gatherer:
         self._pauses: set[_Pause] = set()
         self._closing = False
 
-    async def call(self, call: Call, until: float) -> Reply:
+    async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
         """Perform a call together with others like it.
 
         Returns:
@@ -172,12 +182,12 @@ class Gatherer:
         future: asyncio.Future[Reply] = self._loop.create_future()
         items = call.items
         if len(items) == 1:
-            entry = _Entry(items[0], until, future)
+            entry = _Entry(items[0], until, future, story)
             entries: Sequence[_Entry] = (entry,)
             queue.waiting.append(entry)
         else:
             replies = _Replies(len(items))
-            entries = [_Member(item, until, future, replies, index) for index, item in enumerate(items)]
+            entries = [_Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
             queue.waiting.extend(entries)
         if not queue.awake:
             self._rouse(queue)
@@ -289,6 +299,8 @@ class Gatherer:
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
             return self._failed(queue, batch, Fault(ContractError(text), own=True))
         for entry, answer in zip(batch, reply, strict=True):
+            if entry.doubt and leaves_doubt(call.pool, entry.item, answer, entry.story):
+                self._sender.withdraw(call.pool, (entry.item,))
             entry.settle(answer)
         return None
 

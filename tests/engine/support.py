@@ -64,6 +64,15 @@ return replies
 )
 """Counts executions.  Answers each item with its call id, its `repeated`, the count, its argument and now_ms."""
 
+SAY: Final = script(
+    """
+local replies = {}
+for at = 2, #ARGV, 3 do replies[#replies + 1] = {ARGV[at + 2], tonumber(ARGV[at + 1])} end
+return replies
+"""
+)
+"""Answers each item with its argument, as the word, and its `repeated`."""
+
 READ: Final = script("return {redis.call('HLEN', KEYS[1])}", writes=False, takes_items=False)
 """Answers how many calls were counted, and writes nothing."""
 
@@ -87,6 +96,11 @@ def count(item: Item | None = None) -> Operation[Any]:
 def count_all(*items: Item, gather: bool = True) -> Operation[list[Any]]:
     """Count several items; the result is the reply."""
     return Operation(call_of(*items, gather=gather), lambda reply: reply)
+
+
+def say(*items: Item, gather: bool = True, undo: bool = False) -> Call:
+    """A call whose items are answered with the words that they name."""
+    return Call(SAY, POOL, (COUNTS,), (), items, gather, undo)
 
 
 def read() -> Operation[int]:

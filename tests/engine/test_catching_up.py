@@ -32,5 +32,5 @@ def test_a_lost_reclaim_puts_nothing_of_the_callers_in_doubt(story: Callable[[],
     reclaim = flow.send(5.0)
     assert isinstance(reclaim, Call)
     assert reclaim.script.name == "reclaim"
-    with pytest.raises(BackendUnavailable, match="lab.*could not be reclaimed"):
+    with pytest.raises(BackendUnavailable, match=r"lab.*could not be reclaimed"):
         flow.throw(OutcomeUnknown("the outcome is unknown: lost the connection"))

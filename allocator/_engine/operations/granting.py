@@ -158,7 +158,7 @@ class _Aborted(AllocatorError):
 
 def _call(pool: PoolKeys, wanted: Sequence[Wanted], *, atomic: bool) -> Call:
     keys, args = _fixed(pool, atomic)
-    return Call(_ALLOCATE, pool, keys, args, tuple([one.item(pool) for one in wanted]), not atomic)
+    return Call(_ALLOCATE, pool, keys, args, tuple([one.item(pool) for one in wanted]), not atomic, undo=True)
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,89 @@
+"""What the calls of one flow may have done, as long as its caller does not know; no I/O.
+
+Two things must not be forgotten between the steps of a flow.  What was granted, should the flow not return: nobody
+would hear of it.  And a doubt that a reply did not end: a call that was repeated and then refused for the pool's state
+left no mark, so a late copy of an earlier attempt would be executed once the state has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from allocator._engine.keys import PoolKeys
+from allocator._engine.steps import Call, Item, Reply
+
+__all__ = ["Story", "leaves_doubt", "left_in_doubt"]
+
+_DONE: Final = frozenset({"granted", "replayed"})
+"""Words of an item that has had its effect."""
+
+_REFUSED: Final = frozenset({"offline", "deleting", "unknown_pool", "other_epoch", "schema"})
+"""Words of an item that was refused for the pool's state, without a mark."""
+
+_UNDECIDED: Final = frozenset({"behind", "aborted"})
+"""Words of an item that is asked for again, unless its flow gives up."""
+
+
+class Story:
+    """What is known of one flow's calls."""
+
+    __slots__ = ("_answered", "_doubts")
+
+    def __init__(self) -> None:
+        self._answered: list[tuple[Call, Reply]] = []
+        self._doubts: dict[str, tuple[PoolKeys, Item]] = {}
+
+    def answered(self, call: Call, reply: Reply) -> None:
+        """Remember a call whose effect must not outlive the flow."""
+        self._answered.append((call, reply))
+
+    def doubt(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
+        """Note whether a doubt about an item lasts after its latest reply."""
+        if lasts:
+            self._doubts[item.call] = (pool, item)
+        else:
+            self._doubts.pop(item.call, None)
+
+    def doubts(self, item: Item) -> bool:
+        """Whether an attempt of an earlier step may still be executed."""
+        return item.call in self._doubts
+
+    def doubts_any(self, items: Iterable[Item]) -> bool:
+        """Whether one of these is in doubt."""
+        return bool(self._doubts) and any(item.call in self._doubts for item in items)
+
+    def open_ends(self, *, returned: bool) -> list[tuple[PoolKeys, Sequence[Item]]]:
+        """What is to be withdrawn at the flow's end: doubts, and where it did not return what it was granted."""
+        ends: list[tuple[PoolKeys, Sequence[Item]]] = [(pool, (item,)) for pool, item in self._doubts.values()]
+        if not returned:
+            for call, reply in self._answered:
+                entries = zip(call.items, reply, strict=False)
+                ends.append((call.pool, [item for item, entry in entries if _word(entry) in _DONE]))
+        return ends
+
+
+def leaves_doubt(pool: PoolKeys, item: Item, entry: Any, story: Story | None) -> bool:
+    """Whether an item must be withdrawn now: an attempt is in doubt, and this reply to a later one does not end that.
+
+    An item that a flow will ask for again is left to its story.
+    """
+    word = _word(entry)
+    undecided = word in _UNDECIDED
+    if story is not None:
+        story.doubt(pool, item, lasts=undecided)
+        return word in _REFUSED
+    return undecided or word in _REFUSED
+
+
+def left_in_doubt(call: Call, reply: Reply, story: Story | None) -> list[Item]:
+    """The items of a repeated call that must be withdrawn now."""
+    if not call.items:
+        return []
+    entries = zip(call.items, reply, strict=False)
+    return [item for item, entry in entries if leaves_doubt(call.pool, item, entry, story)]
+
+
+def _word(entry: Any) -> str:
+    """An entry's first word; "" where an error stands in its place."""
+    return str(entry[0]) if isinstance(entry, list) and entry else ""
