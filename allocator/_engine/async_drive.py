@@ -281,7 +281,14 @@ class _Side:
 
     async def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
-        await self.send(call, payload(call, 1, self.now_ms()), until)
+        words = payload(call, 1, self.now_ms())
+        try:
+            await self.send(call, words, until)
+        except Fault as fault:
+            elsewhere = await self.note(call.pool, fault)
+            if elsewhere is None:
+                raise
+            await self.send(call, words, until, elsewhere)
 
     # -- scanning ------------------------------------------------------------------------------------------------------
 

@@ -274,7 +274,13 @@ class Driver:
 
     def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
-        self._attempt(self._nodes.of(call.pool, until), call, 1, until)
+        try:
+            self._attempt(self._nodes.of(call.pool, until), call, 1, until)
+        except Fault as fault:
+            elsewhere = self._nodes.note(call.pool, fault)
+            if elsewhere is None:
+                raise
+            self._attempt(elsewhere, call, 1, until, asking=True)
 
     def _withdraw(self, call: Call) -> None:
         """Queue the withdrawal of what the items of a call may have done."""

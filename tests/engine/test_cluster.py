@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
 
-from allocator._engine.steps import Call, Flow, Operation, Scan
+from allocator._engine.keys import PoolKeys
+from allocator._engine.operations import ending
+from allocator._engine.steps import Call, Flow, Item, Operation, Scan
 from allocator._engine.topology import Topology, slot_of
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
-from tests.engine.support import COUNT, Side, count, count_all, error_of, keys_of, new_item
+from tests.engine.support import COUNT, SAY, Side, count, count_all, error_of, keys_of, new_item
 from tests.support.cluster import Cluster
 from tests.support.servers import Server
 
@@ -253,3 +255,49 @@ def test_a_batch_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> No
         assert [entry[:3] for entry in side.run(work, deadline_s=0.5)] == [[item.call, 0, 2] for item in items]
     finally:
         cluster.migrate(slot, home)
+
+
+def granted_then_failing(pool: str, item: Item, meanwhile: Callable[[], object]) -> Flow[None]:
+    """A flow whose grant is withdrawn, after something has happened of which its driver has not heard."""
+    keys = keys_of(pool)
+    yield Call(SAY, keys, (key_of(pool),), (), (item,), gather=True, undo=True)
+    meanwhile()
+    raise InvalidRequest("after the grant", field="none")
+
+
+def test_a_withdrawal_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> None:
+    """No other call is made that would learn of the move."""
+    side = drive(url)
+    item, slot = new_item("granted"), cluster.slot_of(key_of("leaving"))
+    home = cluster.owner_of(slot)
+    target = cluster.other_than(home)
+    error_of(lambda: side.run(granted_then_failing("leaving", item, lambda: cluster.migrate(slot, target))))
+    try:
+        side.wait_until(lambda: target.call("ZSCORE", keys_of("leaving")["ended"], item.call))
+    finally:
+        cluster.migrate(slot, home)
+
+
+def test_a_withdrawal_is_asked_for_where_its_keys_are_already(
+    drive: Open, cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the slot is on its way; with one key, as the servers take no more there."""
+
+    def counted(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[Any]:
+        items = tuple(Item(call, ("withdrawn",), id=identity) for call, identity in calls)
+        return Operation(Call(COUNT, pool, (key_of("arriving"),), (), items), list)
+
+    monkeypatch.setattr(ending, "withdraw", counted)
+    side = drive(url)
+    side.run(count_in("arriving"))
+    item, slot = new_item("granted"), cluster.slot_of(key_of("arriving"))
+    source = cluster.owner_of(slot)
+
+    def move() -> None:
+        cluster.begin_migration(slot)
+        cluster.move_keys(slot)
+
+    error_of(lambda: side.run(granted_then_failing("arriving", item, move)))
+    side.close_driver()
+    cluster.cancel_migration(slot)
+    assert source.call("HGET", key_of("arriving"), item.call) == "1"

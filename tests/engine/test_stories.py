@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -212,3 +213,32 @@ def test_an_error_after_a_doubt_that_lasted_is_withdrawn(drive: Open, proxy: Fau
     assert type(error_of(lambda: side.run(story()))) is InvariantError
     side.close_driver()
     assert withdrawn(one_server, item)
+
+
+# -- withdrawals find their way ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    """A second server."""
+    with Server() as other:
+        yield other
+
+
+def test_a_withdrawal_follows_a_failover(drive: Open, proxy: FaultProxy, one_server: Server, other: Server) -> None:
+    """Its connection is still the old primary's, which is a replica now; a new one leads to the new primary."""
+    side = drive(proxy.url)
+    item = new_item("granted")
+
+    def story() -> Flow[None]:
+        yield say(item, undo=True)
+        one_server.ask("REPLICAOF", "127.0.0.1", "1")
+        proxy.upstream = other.socket
+        raise GaveUpError("after the failover")
+
+    try:
+        error_of(lambda: side.run(story()))
+        side.wait_until(lambda: withdrawn(other, item))
+    finally:
+        one_server.ask("REPLICAOF", "NO", "ONE")
+    assert not withdrawn(one_server, item)
