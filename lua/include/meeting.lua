@@ -70,13 +70,14 @@ local function answer(i, key, record)
   return records.flat(record, {'existing'})
 end
 
--- What a gang asks for together, up to and with item `to`.
+-- What a gang asks for together, up to and with item `to`; the same id twice is one allocation.
 local function asked(to)
-  local sums = {}
+  local sums, seen = {}, {}
   for i = 1, to do
-    for pair = items[i] + PAIRS, last_pair[i], 2 do
+    for pair = items[i] + PAIRS, seen[keys[KEY + i]] and 0 or last_pair[i], 2 do
       sums[argv[pair]] = (sums[argv[pair]] or 0) + tonumber(argv[pair + 1])
     end
+    seen[keys[KEY + i]] = true
   end
   return sums
 end

@@ -163,6 +163,15 @@ async def test_a_gang_that_asks_for_more_than_there_is_never_fits(client: AsyncA
     assert (refused.value.denial.never, refused.value.denial.item) == (True, 1)
 
 
+async def test_the_same_id_twice_in_a_gang_is_asked_for_once(client: AsyncAllocator) -> None:
+    """It would fit if somebody else gave something back, so it is not called impossible."""
+    await client.allocate({"cpu": 1}, ttl=60)
+    requests = [Request({"cpu": 3}, 60, id="g0"), Request({"cpu": 3}, 60, id="g0"), Request({"cpu": 1}, 60, id="g1")]
+    with pytest.raises(Insufficient) as refused:
+        await client.allocate_many(requests, atomic=True)
+    assert (refused.value.denial.code, refused.value.denial.item) == ("capacity_exceeded", 2)
+
+
 async def test_a_gang_that_is_asked_for_again_is_replayed(client: AsyncAllocator) -> None:
     """What is live of it stays, what is missing of it is granted."""
     requests = [Request({"cpu": 2}, 60, id="g0"), Request({"cpu": 2}, 60, id="g1")]

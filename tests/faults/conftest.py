@@ -46,9 +46,10 @@ def operation(request: pytest.FixtureRequest) -> Operation:
 @pytest.fixture
 def loaded(one_server: Server) -> Server:
     """The server, with all scripts in its cache, so that an attempt is one request."""
-    with redis.Redis.from_url(one_server.url) as client:
+    with redis.Redis.from_url(one_server.url) as client, client.pipeline(transaction=False) as pipe:
         for path in sorted(Path(scripts.__file__).parents[2].glob("lua/*.lua")):
-            client.script_load(scripts.load(path.stem).text)
+            pipe.script_load(scripts.load(path.stem).text)
+        pipe.execute()
     return one_server
 
 
