@@ -110,6 +110,15 @@ DEADLINE_MAX_S: Final = 60.0
 ATTEMPT_TIMEOUT_S: Final = 2.0
 """Seconds that one attempt may wait for the server."""
 
+WAIT_MIN_S: Final = 0.001
+"""Seconds that an attempt waits for its reply at least, having been sent."""
+
+REDIRECTS_MAX: Final = 5
+"""Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
+
+CONNECTIONS_MAX: Final = 100
+"""Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
+
 BACKOFF_BASE_S: Final = 0.02
 BACKOFF_CAP_S: Final = 1.0
 """Seconds between attempts: doubled from the base up to the cap, each with full jitter between a half and the whole."""

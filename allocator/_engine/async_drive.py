@@ -24,7 +24,7 @@ from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
 from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
-from allocator._engine.drive import NO_SCRIPT, WAIT_MIN_S
+from allocator._engine.drive import NO_SCRIPT
 from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
@@ -246,7 +246,7 @@ class _Side:
         packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
         line = await lines.take(until)
         try:
-            async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), WAIT_MIN_S))):
+            async with asyncio.timeout(self._wait_s(until)):
                 reply: Reply
                 try:
                     reply = await self._exchange(line, packed, asking=asking)
@@ -262,6 +262,10 @@ class _Side:
             raise
         await lines.give(line)
         return reply
+
+    def _wait_s(self, until: float) -> float:
+        """Seconds that an attempt waits: its time-out, or what remains if that is less."""
+        return min(self._attempt_timeout_s, max(until - time.monotonic(), settings.WAIT_MIN_S))
 
     async def _release(self, lines: AsyncLines, line: AsyncLine, error: BaseException) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
@@ -315,7 +319,7 @@ class _Side:
             try:
                 line = await lines.take(until)
                 try:
-                    async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), WAIT_MIN_S))):
+                    async with asyncio.timeout(self._wait_s(until)):
                         reply = await line.exchange(packed)
                 except BaseException as error:
                     await self._release(lines, line, error)

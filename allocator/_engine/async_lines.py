@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from redis.exceptions import ResponseError
 
+from allocator import settings
 from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
-from allocator._engine.lines import CONNECTIONS_MAX, Line
+from allocator._engine.lines import Line
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
@@ -89,7 +90,7 @@ class AsyncLines:
         make: Callable[[], Awaitable[AsyncLine]],
         *,
         where: str,
-        most: int = CONNECTIONS_MAX,
+        most: int = settings.CONNECTIONS_MAX,
         attempt_timeout_s: float,
         admit: Callable[[AsyncLine], Awaitable[None]] | None = None,
     ) -> None:

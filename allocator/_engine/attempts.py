@@ -17,10 +17,7 @@ from allocator._engine.faults import Fault
 from allocator._engine.steps import Item
 from allocator.errors import AllocatorError, BackendUnavailable, OutcomeUnknown
 
-__all__ = ["REDIRECTS_MAX", "Attempts", "backoff", "last_word", "too_late"]
-
-REDIRECTS_MAX: Final = 5
-"""Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
+__all__ = ["Attempts", "backoff", "last_word", "too_late"]
 
 _SHOWN_IDS: Final = 3
 """Ids that a message about several items names."""
@@ -65,7 +62,7 @@ class Attempts:
         if not fault.passes:
             return None
         pause = backoff(self.count)
-        if fault.redirect is not None and self._redirects < REDIRECTS_MAX:
+        if fault.redirect is not None and self._redirects < settings.REDIRECTS_MAX:
             self._redirects += 1
             pause = 0.0
         return pause if now + pause < self.until else None

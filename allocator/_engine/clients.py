@@ -19,8 +19,8 @@ import redis.cluster
 import redis.connection
 import redis.sentinel
 
+from allocator import settings
 from allocator._engine.admission import Admission
-from allocator._engine.lines import CONNECTIONS_MAX
 from allocator._engine.memory import InProcess
 from allocator._engine.store import ClusterStore, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
@@ -117,7 +117,7 @@ def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _most(pool: Any) -> int:
     """Connections that the caller allows: the pool's bound where it is tighter than ours."""
-    return max(1, min(int(getattr(pool, "max_connections", CONNECTIONS_MAX)), CONNECTIONS_MAX))
+    return max(1, min(int(getattr(pool, "max_connections", settings.CONNECTIONS_MAX)), settings.CONNECTIONS_MAX))
 
 
 def _place(kind: Any, options: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ from allocator import settings
 from allocator._engine.admission import Admission
 from allocator._engine.clients import of_client
 from allocator._engine.embedded import ensure_running
-from allocator._engine.lines import CONNECTIONS_MAX
 from allocator._engine.memory import InProcess
 from allocator._engine.store import Address, ClusterStore, Door, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
@@ -146,7 +145,7 @@ def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, di
         raise _unusable(shown, "the path of the socket is missing")
     kind = options.pop("connection_class", blocking.Connection)
     async_kind = async_options.pop("connection_class", awaited.Connection)
-    most = options.get("max_connections") or CONNECTIONS_MAX
+    most = options.get("max_connections") or settings.CONNECTIONS_MAX
     door = redis_door(kind, async_kind, options, async_options, most)
     assert door.make is not None
     try:

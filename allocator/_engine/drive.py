@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -32,12 +32,9 @@ from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
 from allocator.errors import AllocatorError, BackendUnavailable
 
-__all__ = ["NO_SCRIPT", "WAIT_MIN_S", "Driver"]
+__all__ = ["NO_SCRIPT", "Driver"]
 
 R = TypeVar("R")
-
-WAIT_MIN_S: Final = 0.001
-"""Seconds that an attempt waits for its reply at least, having been sent."""
 
 _log = logging.getLogger("allocator")
 
@@ -235,7 +232,7 @@ class Driver:
             self._exchange(line, ASKING, until)
         line.send_packed_command((packed,), False)
         remaining = until - time.monotonic()
-        if remaining < self._attempt_timeout_s and not line.can_read(max(remaining, WAIT_MIN_S)):
+        if remaining < self._attempt_timeout_s and not line.can_read(max(remaining, settings.WAIT_MIN_S)):
             raise TimeoutError
         return line.read_response()
 

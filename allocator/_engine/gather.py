@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 from allocator import settings
 from allocator._engine.async_lines import AsyncLines
-from allocator._engine.attempts import REDIRECTS_MAX, backoff, last_word, too_late
+from allocator._engine.attempts import backoff, last_word, too_late
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
@@ -293,7 +293,7 @@ class Gatherer:
             except Fault as fault:
                 elsewhere = await self._sender.note(call.pool, fault)
                 redirects += 1
-                if fault.redirect is None or redirects > REDIRECTS_MAX:
+                if fault.redirect is None or redirects > settings.REDIRECTS_MAX:
                     return self._failed(queue, batch, fault)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"

@@ -13,10 +13,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from redis.exceptions import ResponseError
 
+from allocator import settings
 from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
@@ -24,10 +25,7 @@ from allocator._engine.forks import renew_after_fork
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["CONNECTIONS_MAX", "Line", "Lines", "admitter"]
-
-CONNECTIONS_MAX: Final = 100
-"""Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
+__all__ = ["Line", "Lines", "admitter"]
 
 
 class Line(Protocol):
@@ -48,7 +46,7 @@ class Lines:
         make: Callable[[], Line],
         *,
         where: str,
-        most: int = CONNECTIONS_MAX,
+        most: int = settings.CONNECTIONS_MAX,
         admit: Callable[[Line], None] | None = None,
     ) -> None:
         """Describe them; none is made yet.

@@ -10,9 +10,10 @@ import redis.asyncio.retry
 import redis.backoff
 import redis.retry
 
+from allocator import settings
 from allocator._engine.admission import Admission
 from allocator._engine.async_lines import AsyncLine, RedisLine
-from allocator._engine.lines import CONNECTIONS_MAX, Line
+from allocator._engine.lines import Line
 
 __all__ = ["CLIENT_NAME", "Address", "ClusterStore", "Door", "ServerStore", "Store", "redis_door"]
 
@@ -72,7 +73,7 @@ class Door:
 
     make: MakeLine | None
     make_async: MakeAsyncLine | None
-    most: int = CONNECTIONS_MAX
+    most: int = settings.CONNECTIONS_MAX
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,7 +118,7 @@ def redis_door(
     async_kind: Callable[..., Any] | None,
     options: Mapping[str, Any],
     async_options: Mapping[str, Any],
-    most: int = CONNECTIONS_MAX,
+    most: int = settings.CONNECTIONS_MAX,
 ) -> Door:
     """A door made of redis-py's connection classes, with each connection attempting everything once.
 
