@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from allocator import settings
 from allocator._engine.async_drive import AsyncDriver
-from allocator.errors import AllocationLost
+from allocator.errors import AllocationLost, InvalidRequest
 from allocator.hold import BaseHold, Terms
 
 __all__ = ["AsyncHold"]
@@ -28,9 +30,12 @@ class AsyncHold(BaseHold):
         self, driver: AsyncDriver, terms: Terms, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
     ) -> None:
         super().__init__(terms)
+        if inspect.iscoroutinefunction(on_lost):
+            raise InvalidRequest("on_lost: it is called, not awaited; let it start a task", field="on_lost")
         self._driver = driver
         self._on_lost = on_lost
         self._cancel = cancel
+        self._context = contextvars.copy_context()
         self._cancelled = False
         self._cancelling = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +83,7 @@ class AsyncHold(BaseHold):
         """Called from the keeper's thread, also while the loop is blocked."""
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._hear)
+            self._loop.call_soon_threadsafe(self._hear, context=self._context)
 
     def _hear(self) -> None:
         if not self._inside:

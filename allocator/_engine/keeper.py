@@ -163,12 +163,13 @@ class Keeper:
 
     def _start(self) -> None:
         if not self.threads:
-            self.threads = tuple(
+            threads = tuple(
                 threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
-                for work, name in ((self._make_calls, "renew"), (self._tell_losses, "tell"))
+                for work, name in ((self._tell_losses, "tell"), (self._make_calls, "renew"))
             )
-            for thread in self.threads:
+            for thread in threads:
                 thread.start()
+            self.threads = threads
 
     def _set_alarms(self) -> None:
         self._calls.set(self._schedule.next_call())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeAlias, cast
 
-from allocator import Allocator, AsyncAllocator, settings
+from allocator import Allocator, AsyncAllocator, Hold, settings
 from allocator._engine.connect import Store, open_store
 from allocator._engine.operations.verbs import Verbs
 
@@ -15,6 +15,19 @@ KINDS: Final = ("sync", "async")
 """The two clients."""
 
 _NOT_AWAITED: Final = frozenset({"expect_epoch"})
+
+
+class AwaitedHold:
+    """A `Hold` that is entered and left with `async with`; the block gets the hold itself."""
+
+    def __init__(self, hold: Hold) -> None:
+        self.hold = hold
+
+    async def __aenter__(self) -> Hold:
+        return self.hold.__enter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self.hold.__exit__(*exc)
 
 
 class Awaited:
@@ -30,6 +43,8 @@ class Awaited:
         method = getattr(self.allocator, name)
         if name in _NOT_AWAITED or not callable(method):
             return method
+        if name == "hold":
+            return lambda *args, **options: AwaitedHold(method(*args, **options))
 
         async def call(*args: object, **options: object) -> Any:
             return method(*args, **options)

@@ -13,6 +13,7 @@ from allocator import (
     Allocation,
     Allocator,
     AsyncAllocator,
+    AsyncHold,
     Audit,
     Check,
     Denial,
@@ -72,6 +73,14 @@ async def walks(client: AsyncAllocator) -> None:
     async for one in client.allocations(owner="me"):
         assert_type(one.granted_at, datetime)
     for _ in client.allocations():  # type: ignore[attr-defined]
+        pass
+
+
+async def holds(client: AsyncAllocator) -> None:
+    async with client.hold({"cpu": 1}, ttl=60, on_lost=lambda held: held.check(), cancel=True) as hold:
+        assert_type(hold, AsyncHold)
+        assert_type(hold.remaining, float)
+    with client.hold({"cpu": 1}, ttl=60):  # type: ignore[attr-defined]
         pass
 
 

@@ -19,6 +19,7 @@ from allocator import (
     Check,
     Denial,
     Event,
+    Hold,
     Insufficient,
     Outcome,
     Pool,
@@ -109,6 +110,19 @@ def keeps_and_gives_back(client: Allocator, held: Allocation) -> None:
     assert_type(client.release("a", pool="lab"), Release)
     assert_type(client.release_many(iter([held])), list[Release])
     client.renew(None)  # type: ignore[arg-type]
+
+
+def holds(client: Allocator) -> None:
+    with client.hold({"cpu": 1}, ttl=timedelta(minutes=1), on_lost=lambda held: held.check()) as hold:
+        assert_type(hold, Hold)
+        assert_type(hold.allocation, Allocation)
+        assert_type(hold.lost, bool)
+        assert_type(hold.loss, AllocationLost | None)
+        assert_type(hold.deadline, datetime | None)
+        client.resize(hold.allocation, {"cpu": 2})
+        hold.fence = 7  # type: ignore[misc]
+    client.hold({"cpu": 1}, ttl=60, cancel=True)  # type: ignore[call-arg]
+    client.hold({"cpu": 1})  # type: ignore[call-arg]
 
 
 def looks(client: Allocator) -> None:

@@ -1,0 +1,402 @@
+"""What a hold is to its block: both clients, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from allocator import AllocationLost, Allocator, AsyncAllocator, Insufficient, InvalidRequest, settings
+from allocator._engine.keeper import KEEPERS
+from tests.hold.conftest import charged, in_care
+from tests.support import clients
+from tests.support.servers import Server
+from tests.support.waiting import wait_until, wait_until_async
+
+
+def threads(name: str) -> list[str]:
+    """The keepers' threads whose names begin so."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(f"allocator-{name}")]
+
+
+# -- the block ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hold_allocates_at_the_beginning_and_releases_at_the_end(
+    holder: AsyncAllocator, onlooker: Allocator
+) -> None:
+    """It tells what it holds, and that it is good for most of its time to live."""
+    async with holder.hold({"cpu": 1}, ttl=60, id="labs/os-101", owner="me", metadata={"lab": "os"}) as hold:
+        recorded = onlooker.get("labs/os-101")
+        assert recorded is not None
+        assert (hold.id, hold.fence, hold.resources) == (recorded.id, recorded.fence, recorded.resources)
+        assert (hold.deadline, hold.allocation.metadata) == (recorded.deadline, recorded.metadata)
+        assert 50 < hold.remaining <= 54
+        assert not hold.lost
+        hold.check()
+        assert charged(onlooker) == "1"
+    assert charged(onlooker) == "0"
+    assert not hold.lost, "it was not, to the end"
+
+
+async def test_a_hold_releases_when_the_block_raises(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """And the block's error goes on."""
+    with pytest.raises(ZeroDivisionError):
+        async with holder.hold({"cpu": 1}, ttl=60):
+            raise ZeroDivisionError
+    assert charged(onlooker) == "0"
+
+
+async def test_what_does_not_fit_is_not_held(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """The refusal is the one of `allocate`; the hold may be tried again."""
+    hold = holder.hold({"cpu": 3}, ttl=60)
+    async with holder.hold({"cpu": 2}, ttl=60):
+        with pytest.raises(Insufficient):
+            async with hold:
+                pytest.fail("it was entered")
+    async with hold:
+        assert charged(onlooker) == "3"
+
+
+@pytest.mark.parametrize("ttl", [None, 0.5, "soon"])
+async def test_a_hold_has_a_time_to_live(holder: AsyncAllocator, ttl: Any) -> None:
+    """What is pinned would outlive its holder; nothing is sent."""
+    with pytest.raises(InvalidRequest) as refused:
+        holder.hold({"cpu": 1}, ttl=ttl)
+    assert refused.value.field == "ttl"
+
+
+async def test_a_hold_is_for_one_block_and_knows_nothing_before(one_server: Server, onlooker: Allocator) -> None:
+    """A second block would be another allocation."""
+    with Allocator.from_url(one_server.url, pool="lab") as client:
+        hold = client.hold({"cpu": 1}, ttl=60)
+        with pytest.raises(RuntimeError, match="has not begun"):
+            assert hold.id
+        assert repr(hold) == "<Hold not begun>"
+        with hold:
+            assert hold.id in repr(hold)
+        with pytest.raises(RuntimeError, match="one block"), hold:
+            pytest.fail("it was entered")
+
+
+async def test_who_comes_back_after_a_crash_holds_what_it_held(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """By an id of its own, with the same fence."""
+    before = await holder.allocate({"cpu": 1}, ttl=60, id="labs/os-101")
+    async with holder.hold({"cpu": 1}, ttl=60, id="labs/os-101") as hold:
+        assert hold.fence == before.fence
+        assert not hold.allocation.created
+    assert charged(onlooker) == "0"
+
+
+# -- renewing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hold_outlives_its_time_to_live_while_the_block_runs(
+    holder: AsyncAllocator, onlooker: Allocator
+) -> None:
+    """The block keeps this thread, and with it the event loop, all the while: the lease is renewed from elsewhere."""
+    async with holder.hold({"cpu": 4}, ttl=1) as hold:
+        granted_ms = hold.allocation.granted_ms
+        wait_until(lambda: onlooker.usage().read_ms > granted_ms + 2100)
+        assert not onlooker.try_allocate({"cpu": 1}, ttl=1), "it was never free"
+        hold.check()
+        assert hold.allocation.deadline_ms is not None
+        assert hold.allocation.deadline_ms > granted_ms + 2000
+        assert hold.deadline == hold.allocation.deadline
+
+
+async def test_a_hold_renews_by_its_own_time_to_live(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """Whatever the record had from whoever allocated it."""
+    await holder.allocate({"cpu": 1}, ttl=3600, id="labs/os-101")
+    async with holder.hold({"cpu": 1}, ttl=1, id="labs/os-101") as hold:
+        granted = hold._held.sent
+        wait_until(lambda: hold._held.sent > granted, message="a renewal")
+        assert hold.remaining <= 1
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["url", "ready client"])
+async def test_a_ready_client_holds_as_well(
+    kind: str, connect: Callable[..., AsyncAllocator], one_server: Server, onlooker: Allocator, ready: bool
+) -> None:
+    """Of an asyncio client no blocking connection can be made: the thread runs an event loop of its own."""
+    if not ready:
+        client = connect(f"{one_server.tcp_url}")
+    else:
+        cls: Any = redis.Redis if kind == "sync" else redis.asyncio.Redis
+        given = cls.from_url(one_server.tcp_url)
+        client = connect(given)
+    async with client.hold({"cpu": 1}, ttl=1) as hold:
+        granted = hold.allocation.deadline_ms
+        wait_until(lambda: hold.allocation.deadline_ms != granted, message="a renewal")
+    if ready and kind == "async":
+        await given.aclose()
+    wait_until(lambda: not in_care())
+
+
+# -- losing ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_holder_is_told_that_it_lost_the_allocation(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """By its function once, by the properties from then on, and at the end unless the block raises itself."""
+    told: list[object] = []
+    with pytest.raises(AllocationLost) as at_the_end:
+        async with holder.hold({"cpu": 1}, ttl=1, on_lost=told.append) as hold:
+            onlooker.release(hold.id)
+            await wait_until_async(lambda: told)
+            assert told == [hold]
+            assert hold.lost
+            assert hold.remaining == 0
+            with pytest.raises(AllocationLost) as checked:
+                hold.check()
+            assert hold.loss is not None
+            assert (hold.loss.code, checked.value.id) == ("gone", hold.id)
+    assert at_the_end.value.code == "gone"
+    with pytest.raises(ZeroDivisionError):
+        async with holder.hold({"cpu": 1}, ttl=1) as hold:
+            onlooker.release(hold.id)
+            await wait_until_async(lambda: hold.lost)
+            raise ZeroDivisionError
+
+
+async def test_a_loss_that_comes_to_light_at_the_release_is_told(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """The block ended before the next renewal."""
+    with pytest.raises(AllocationLost) as at_the_end:
+        async with holder.hold({"cpu": 1}, ttl=3600) as hold:
+            onlooker.release(hold.id)
+    assert at_the_end.value.code == "gone"
+
+
+async def test_another_grant_of_the_same_id_is_left_alone(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """The fence tells them apart, both in renewing and in releasing."""
+    with pytest.raises(AllocationLost) as at_the_end:
+        async with holder.hold({"cpu": 1}, ttl=1, id="labs/os-101") as hold:
+            onlooker.release(hold.id)
+            other = onlooker.allocate({"cpu": 1}, ttl=60, id="labs/os-101")
+            await wait_until_async(lambda: hold.lost)
+    assert at_the_end.value.code == "fenced"
+    kept = onlooker.get("labs/os-101")
+    assert kept is not None
+    assert kept.fence == other.fence
+
+
+async def test_a_pool_that_is_gone_is_a_loss(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """What was held in it is held no more."""
+    with pytest.raises(AllocationLost):
+        async with holder.hold({"cpu": 1}, ttl=1) as hold:
+            onlooker.delete_pool("lab", force=True)
+            await wait_until_async(lambda: hold.lost)
+    with pytest.raises(AllocationLost):
+        onlooker.create_pool("lab", {"cpu": 4})
+        async with holder.hold({"cpu": 1}, ttl=3600):
+            onlooker.delete_pool("lab", force=True)
+
+
+async def test_a_function_that_fails_keeps_nobody_from_being_told(
+    one_server: Server, onlooker: Allocator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged."""
+    told: list[object] = []
+
+    def fails(hold: object) -> None:
+        raise ZeroDivisionError
+
+    with (
+        Allocator.from_url(one_server.url, pool="lab") as client,
+        pytest.raises(AllocationLost),
+        client.hold({"cpu": 1}, ttl=1, on_lost=fails) as first,
+        pytest.raises(AllocationLost),
+        client.hold({"cpu": 1}, ttl=1, on_lost=told.append) as second,
+    ):
+        onlooker.release_many([first.id, second.id])
+        wait_until(lambda: told)
+        wait_until(lambda: "on_lost failed" in caplog.text)
+
+
+async def test_a_slow_function_keeps_no_lease_from_being_renewed(one_server: Server, onlooker: Allocator) -> None:
+    """Losses are told by a thread of their own."""
+    end = threading.Event()
+    with (
+        Allocator.from_url(one_server.url, pool="lab") as client,
+        client.hold({"cpu": 1}, ttl=1) as kept,
+        pytest.raises(AllocationLost),
+        client.hold({"cpu": 1}, ttl=1, on_lost=lambda _: end.wait(20)) as lost,
+    ):
+        onlooker.release(lost.id)
+        wait_until(lambda: lost.lost)
+        granted_ms = kept.allocation.granted_ms
+        wait_until(lambda: onlooker.usage().read_ms > granted_ms + 2000)
+        kept.check()
+        end.set()
+
+
+async def test_a_function_to_be_awaited_is_refused(one_server: Server) -> None:
+    """It would be called and never run; a plain one may start a task."""
+
+    async def forgotten(hold: object) -> None:
+        pytest.fail("it was awaited")
+
+    async with AsyncAllocator.from_url(one_server.url, pool="lab") as client:
+        with pytest.raises(InvalidRequest) as refused:
+            client.hold({"cpu": 1}, ttl=60, on_lost=forgotten)
+        assert refused.value.field == "on_lost"
+
+
+async def test_the_function_sees_the_context_of_the_block(one_server: Server, onlooker: Allocator) -> None:
+    """It is called on the block's loop, and log records know of which request."""
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request")
+    request.set("r-1")
+    seen: list[tuple[str, object]] = []
+    async with AsyncAllocator.from_url(one_server.url, pool="lab") as client:
+        with pytest.raises(AllocationLost):
+            async with client.hold(
+                {"cpu": 1}, ttl=1, on_lost=lambda _: seen.append((request.get(), asyncio.get_running_loop()))
+            ) as hold:
+                onlooker.release(hold.id)
+                await wait_until_async(lambda: seen)
+    assert seen == [("r-1", asyncio.get_running_loop())]
+
+
+# -- cancelling the block ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def awaited(one_server: Server, onlooker: Allocator) -> Any:
+    """An awaited client."""
+    async with AsyncAllocator.from_url(one_server.url, pool="lab") as client:
+        yield client
+
+
+def current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+async def test_a_block_may_be_cancelled_when_the_allocation_is_lost(
+    awaited: AsyncAllocator, onlooker: Allocator
+) -> None:
+    """As a time-out does it: the task itself goes on, with `AllocationLost`."""
+    told: list[object] = []
+    with pytest.raises(AllocationLost) as lost:
+        async with awaited.hold({"cpu": 1}, ttl=1, on_lost=told.append, cancel=True) as hold:
+            onlooker.release(hold.id)
+            await asyncio.Event().wait()
+    assert isinstance(lost.value.__cause__, asyncio.CancelledError)
+    assert told == [hold]
+    assert current().cancelling() == 0
+
+
+async def test_a_block_is_not_cancelled_unless_that_was_asked_for(awaited: AsyncAllocator, onlooker: Allocator) -> None:
+    """It may have to clean up."""
+    with pytest.raises(AllocationLost):
+        async with awaited.hold({"cpu": 1}, ttl=1) as hold:
+            onlooker.release(hold.id)
+            await wait_until_async(lambda: hold.lost)
+            await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.01)
+
+
+async def test_somebody_elses_cancellation_goes_on(awaited: AsyncAllocator, onlooker: Allocator) -> None:
+    """Also when the allocation was lost in the same moment; what is held is released."""
+
+    async def work(lose: bool) -> None:
+        async with awaited.hold({"cpu": 1}, ttl=60, cancel=True) as hold:
+            if lose:
+                hold._hear()
+            current().cancel()
+            await asyncio.Event().wait()
+
+    for lose in (False, True):
+        task = asyncio.create_task(work(lose))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert charged(onlooker) == "0"
+
+
+async def test_a_block_that_swallows_the_cancellation_is_told_at_its_end(
+    awaited: AsyncAllocator, onlooker: Allocator
+) -> None:
+    """And no cancellation is left behind."""
+    with pytest.raises(AllocationLost):
+        async with awaited.hold({"cpu": 1}, ttl=1, cancel=True) as hold:
+            onlooker.release(hold.id)
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+    assert current().cancelling() == 0
+
+
+async def test_a_hold_whose_beginning_is_cancelled_holds_nothing(awaited: AsyncAllocator, onlooker: Allocator) -> None:
+    """Sent or not, it is withdrawn."""
+
+    async def work() -> None:
+        async with awaited.hold({"cpu": 1}, ttl=60):
+            pytest.fail("it was entered")
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task], timeout=0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await awaited.close()
+    assert charged(onlooker) == "0"
+
+
+# -- the threads -------------------------------------------------------------------------------------------------------
+
+
+async def test_all_holds_of_a_pool_share_their_threads(one_server: Server, onlooker: Allocator) -> None:
+    """Of clients of both kinds that were made alike; another pool has its own, so that it cannot hold them up."""
+    onlooker.create_pool("shop", {"cpu": 1})
+    onlooker.create_pool("library", {"cpu": 4})
+    one, two = Allocator.from_url(one_server.url, pool="library"), Allocator.from_url(one_server.url)
+    async with AsyncAllocator.from_url(one_server.url, pool="library") as awaited, awaited.hold({"cpu": 1}, ttl=60):
+        with one, two, one.hold({"cpu": 1}, ttl=60), two.hold({"cpu": 1}, ttl=60, pool="library"):
+            assert len(threads("renew-library")) == 1
+            with two.hold({"cpu": 1}, ttl=60, pool="shop"):
+                assert len(threads("renew-shop")) == 1
+
+
+def test_the_threads_end_soon_after_the_last_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And begin anew with the next."""
+    monkeypatch.setattr(settings, "HOLD_IDLE_S", 0.02)
+    with Allocator.from_url("memory://", pool="idle") as client:
+        client.create_pool("idle", {"cpu": 4})
+        for _ in range(2):
+            with client.hold({"cpu": 1}, ttl=60):
+                assert threads("renew-idle")
+            wait_until(lambda: not threads("renew-idle") and not threads("tell-idle"))
+    assert not [key for key in KEEPERS._keepers if "idle" in str(key)]
+
+
+async def test_a_client_may_be_closed_within_the_block(kind: str, one_server: Server, onlooker: Allocator) -> None:
+    """What it holds is renewed all the same, and released in the background."""
+    client = clients.connect(kind, one_server.url)
+    async with client.hold({"cpu": 1}, ttl=1) as hold:
+        await client.close()
+        granted = hold.allocation.deadline_ms
+        wait_until(lambda: hold.allocation.deadline_ms != granted, message="a renewal")
+    wait_until(lambda: charged(onlooker) == "0")
+    wait_until(lambda: not in_care())
+
+
+async def test_an_interrupted_release_goes_on_in_the_background(
+    one_server: Server, onlooker: Allocator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C at the wrong moment must not leave the allocation to its deadline."""
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    client = Allocator.from_url(one_server.url, pool="lab")
+    with client, pytest.raises(KeyboardInterrupt), client.hold({"cpu": 1}, ttl=3600):
+        monkeypatch.setattr(client._driver, "run", interrupted)
+    wait_until(lambda: charged(onlooker) == "0")
+    wait_until(lambda: not in_care())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,0 +1,92 @@
+"""Ten thousand leases of one process: how much of a core they take, and how they are spread."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pytest
+
+from allocator import Allocator
+from allocator._engine.keeper import KEEPERS, Keeper, local_now
+from allocator._engine.leases import Answer, Batch
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+LEASES: Final = 10_000
+TTL_S: Final = 60.0
+CORE_SHARE: Final = 0.05
+"""Of one core, for the threads that keep them."""
+
+
+@pytest.fixture
+def client(one_server: Server) -> Iterator[Allocator]:
+    """A client of a pool with room for all of them."""
+    with Allocator.from_url(one_server.url, pool="many") as client:
+        client.create_pool("many", {"cpu": LEASES})
+        yield client
+
+
+class Watch:
+    """What a keeper sends, and how much of a core it takes."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.batches: list[int] = []
+        self.seconds: Counter[int] = Counter()
+        self._keeper = keeper
+        self._settle = keeper._schedule.settle
+        keeper._schedule.settle = self._record  # type: ignore[method-assign, assignment]
+        self._began = local_now()
+        self._cpu = self._used()
+
+    def _record(self, batch: Batch, answers: Sequence[Answer], now: float) -> object:
+        self.batches.append(len(batch.leases))
+        self.seconds[int(now - self._began)] += len(batch.leases)
+        return self._settle(batch, answers, now)
+
+    def _used(self) -> float:
+        """Seconds of a core that the keeper's threads have used so far."""
+        clocks = [time.pthread_getcpuclockid(thread.ident or 0) for thread in self._keeper.threads]
+        return sum(time.clock_gettime(clock) for clock in clocks)
+
+    @property
+    def core_share(self) -> float:
+        """Of one core, since the watch began."""
+        return (self._used() - self._cpu) / (local_now() - self._began)
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_leases_are_renewed_by_a_fraction_of_a_core(
+    client: Allocator, one_server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With 60 seconds to live: spread over the interval, and at most a hundred in a script call."""
+    with contextlib.ExitStack() as held:
+        holds = [held.enter_context(client.hold({"cpu": 1}, ttl=TTL_S)) for _ in range(LEASES)]
+        (keeper,) = [one for one in KEEPERS._keepers.values() if one._pool.name == "many"]
+        before = int(one_server.info("commandstats")["cmdstat_evalsha"].partition("calls=")[2].partition(",")[0])
+        watch = Watch(keeper)
+        wait_until(lambda: max(watch.seconds, default=0) > TTL_S / 3, timeout_s=120, message="an interval")
+        share = watch.core_share
+        calls = (
+            int(one_server.info("commandstats")["cmdstat_evalsha"].partition("calls=")[2].partition(",")[0]) - before
+        )
+        whole = [watch.seconds[second] for second in range(1, int(TTL_S / 3))]
+        mean = sum(whole) / len(whole)
+        with capsys.disabled():
+            print(
+                f"\n{LEASES} leases of {TTL_S:.0f} s: {100 * share:.2f} % of a core, {mean:.0f} renewals a second "
+                f"({min(whole)} to {max(whole)}), {sum(watch.batches) / len(watch.batches):.0f} in a script call "
+                f"(at most {max(watch.batches)})"
+            )
+        assert not [hold for hold in holds if hold.lost]
+        assert sum(watch.batches) >= LEASES
+        assert max(watch.batches) <= 100
+        assert calls <= len(watch.batches) + 1, "a batch is one script call"
+        assert max(whole) <= 2 * mean
+        assert share < CORE_SHARE
+    assert not client.usage().allocations
