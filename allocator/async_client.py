@@ -250,7 +250,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             atomic: Grant all of them or none (a gang); live ones with the same request are replayed.
 
         Returns:
-            For each request what became of it; conflicts and losses are returned.  One round trip for each 100.
+            What became of each, conflicts and losses too; a fault is raised, and what was granted withdrawn.
 
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.

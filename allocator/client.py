@@ -246,7 +246,7 @@ class Allocator(Client[Driver]):
             atomic: Grant all of them or none (a gang); live ones with the same request are replayed.
 
         Returns:
-            For each request what became of it; conflicts and losses are returned.  One round trip for each 100.
+            What became of each, conflicts and losses too; a fault is raised, and what was granted withdrawn.
 
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
