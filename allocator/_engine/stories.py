@@ -8,7 +8,7 @@ left no mark, so a late copy of an earlier attempt would be executed once the st
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from allocator._engine.keys import PoolKeys
 from allocator._engine.steps import Call, Item, Reply
@@ -86,4 +86,5 @@ def left_in_doubt(call: Call, reply: Reply, story: Story | None) -> list[Item]:
 
 def _word(entry: Any) -> str:
     """An entry's first word; "" where an error stands in its place."""
-    return str(entry[0]) if isinstance(entry, list) and entry else ""
+    words = cast("list[object]", entry) if isinstance(entry, list) else []
+    return str(words[0]) if words else ""
