@@ -19,7 +19,9 @@ Reply: TypeAlias = list[Any]
 """A script's reply: nested lists of str and int, whatever the protocol."""
 
 
-@dataclass(frozen=True, slots=True)
+# Items and calls are values like the rest, but not frozen: every call makes one of either, and freezing trebles their
+# cost.
+@dataclass(slots=True, unsafe_hash=True)
 class Item:
     """One item of a call that changes something.
 
@@ -33,7 +35,7 @@ class Item:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Call:
     """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
 

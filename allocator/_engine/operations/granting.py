@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from allocator import settings
 from allocator._engine import schema
@@ -51,8 +50,7 @@ BEHIND: Final = _Behind()
 _Answer: TypeAlias = Allocation | Denial | AllocatorError | _Behind
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A validated request, with its ids: the same through all retries."""
 
     resources: Resources
@@ -104,8 +102,8 @@ def allocate(pool: PoolKeys, request: Request, owner: str) -> Flow[Allocation | 
 def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
     """Grant each request that fits, in order, each seeing those before it.
 
-    Faults of the store are raised once all items have been asked for; an item whose own outcome is unknown is
-    withdrawn.
+    A fault of the store is raised once all items have been asked for; the driver then withdraws what was granted, for
+    nobody would know of it.
     """
     wanted = [Wanted.of(request, owner) for request in batch(requests, "requests")]
     answers: dict[int, _Answer] = {}
