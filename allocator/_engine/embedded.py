@@ -175,7 +175,7 @@ def ensure_running() -> str:
             f"embedded:// is switched off by ${SWITCH_VARIABLE}=0; set $ALLOCATOR_REDIS_URL", code="embedded_off"
         )
     server = find_server()
-    place = _place_of(server)
+    place = _running_place(server)
     if probe(place.socket) is not Health.READY:
         _Starter(server, place).run()
     return place.socket
@@ -218,7 +218,6 @@ class _Starter:
 
     def _launch(self, lock: int) -> None:
         """Start it; from here on it holds the lock."""
-        _warn_of_others(self._place.folder)
         logger.info("starting the embedded server %s %s", self._server.engine, self._server.version)
         settings = {
             "port": "0",
@@ -262,13 +261,22 @@ def _try_lock(path: Path) -> Generator[int | None]:
             os.close(descriptor)
 
 
-def _warn_of_others(folder: Path) -> None:
-    """Say so if a server of another engine or major version is running: the processes that use it see other data."""
-    for other in sorted(folder.parent.iterdir()):
-        if other != folder and re.fullmatch(r"(valkey|redis)-\d+", other.name) and other.is_dir():
+def _running_place(server: ServerBinary) -> _Place:
+    """Where the user's server is: this engine's, or that of another engine or major version which runs already.
+
+    A process that finds another binary on its path must not get a ledger of its own.
+    """
+    place = _place_of(server)
+    if probe(place.socket) is not Health.ABSENT:
+        return place
+    for folder in sorted(place.folder.parent.iterdir()):
+        if folder != place.folder and re.fullmatch(r"(valkey|redis)-\d+", folder.name) and folder.is_dir():
             with contextlib.suppress(BackendUnavailable):
-                if probe(_place(other).socket) is not Health.ABSENT:
-                    logger.warning("%s is also running; pools made there are not seen by %s", other.name, folder.name)
+                other = _place(folder)
+                if probe(other.socket) is not Health.ABSENT:
+                    logger.info("using %s, which is running already", folder.name)
+                    return other
+    return place
 
 
 def status() -> EmbeddedStatus:
@@ -278,7 +286,7 @@ def status() -> EmbeddedStatus:
         BackendUnavailable: There is no program, or the folder is unfit.
     """
     server = find_server()
-    place = _place_of(server)
+    place = _running_place(server)
     running = probe(place.socket) is not Health.ABSENT
     fields: dict[str, str] = {}
     if running:
@@ -287,8 +295,8 @@ def status() -> EmbeddedStatus:
             fields = {name: value for name, _, value in lines}
     return EmbeddedStatus(
         running=running,
-        engine=server.engine,
-        version=fields.get(f"{server.engine}_version", server.version),
+        engine="valkey" if place.folder.name.startswith("valkey") else "redis",
+        version=fields.get("valkey_version") or fields.get("redis_version") or server.version,
         pid=int(fields["process_id"]) if "process_id" in fields else None,
         socket=place.socket,
         folder=place.folder,
@@ -305,7 +313,7 @@ def stop() -> bool:
     Raises:
         BackendUnavailable: It did not end in time (`code="no_stop"`), there is no program, or the folder is unfit.
     """
-    place = _place_of(find_server())
+    place = _running_place(find_server())
     if probe(place.socket) is Health.ABSENT:
         return False
     refusal = ""

@@ -170,6 +170,7 @@ class TestTheSharedServer:
             pytest.skip("needs redis-server on the PATH, beside the wheel")
         first = embedded.status().folder
         embedded.ensure_running()
+        assert embedded.stop()
         hide_the_wheel(monkeypatch)
         monkeypatch.setattr(shutil, "which", only("redis-server"))
         path = embedded.ensure_running()
@@ -180,13 +181,13 @@ class TestTheSharedServer:
         finally:
             assert embedded.stop()
 
-    def test_another_engine_that_runs_is_warned_of(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Two engines are two ledgers: whoever upgrades must learn why the pools are gone."""
+    def test_another_engine_that_runs_already_is_joined(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Two engines would be two ledgers: a process that finds another binary must not get one of its own."""
         other = folder / "redis-5"
         other.mkdir(parents=True, mode=0o700)
-        with talker(other / "server.sock", [b"+PONG\r\n"]), caplog.at_level(logging.WARNING):
-            embedded.ensure_running()
-        assert "redis-5 is also running" in caplog.text
+        with talker(other / "server.sock", [b"+PONG\r\n"]), caplog.at_level(logging.INFO):
+            assert embedded.ensure_running() == str(other / "server.sock")
+        assert "using redis-5" in caplog.text
 
 
 class TestWaitingForOthers:
