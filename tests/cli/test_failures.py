@@ -176,3 +176,17 @@ def test_a_url_that_is_none_is_wrong_input_and_not_shown_with_its_password(cli: 
 def test_a_timeout_out_of_bounds_is_wrong_input(cli: CommandLine, timeout: str) -> None:
     """Longer ones would outlive the memory of ended calls."""
     assert cli.error("usage", "--timeout", timeout, code=2).startswith("error: ")
+
+
+@pytest.mark.parametrize("words", [("--url", "", "usage"), ("usage", "--url", ""), ("pool", "--url=", "list")])
+def test_an_empty_url_is_wrong_usage_and_not_another_server(cli: CommandLine, words: tuple[str, ...]) -> None:
+    """`--url "$NOT_SET"` must not lead to a server that nobody named."""
+    stderr = cli.error(*words, code=2)
+    assert stderr.startswith("error: Invalid value for '--url': it is empty")
+
+
+def test_an_empty_variable_counts_as_unset(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everywhere: the next variable is looked at."""
+    monkeypatch.setenv("ALLOCATOR_REDIS_URL", "")
+    monkeypatch.setenv("REDIS_URL", cli.url)
+    assert cli("pool", "list").stderr == "no pools under the prefix allocator\n"

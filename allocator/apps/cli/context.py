@@ -45,7 +45,7 @@ class App:
     @property
     def address(self) -> str:
         """The URL in use, with its password: for connecting, never for showing."""
-        return self.url or _EMBEDDED
+        return _EMBEDDED if self.url is None else self.url
 
     @property
     def shown_address(self) -> str:
@@ -116,16 +116,28 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> An
     return value
 
 
+def _remember_url(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """An empty URL is a variable that was not set, as in `--url "$NOT_SET"`, and no wish for another server.
+
+    An empty variable of ours never gets here: it counts as unset.
+    """
+    if value == "" and not context.resilient_parsing:
+        raise click.BadParameter("it is empty; leave it out, or name the server")
+    return str(_remember(context, option, value)) if value else None
+
+
 def _shared(*, environment: bool) -> list[click.Parameter]:
     """The common options; only the root's read the environment, so that an option before the command beats it."""
 
-    def option(*names: str, help: str, envvar: list[str] | None = None, **more: Any) -> click.Option:
+    def option(
+        *names: str, help: str, envvar: list[str] | None = None, callback: Any = _remember, **more: Any
+    ) -> click.Option:
         return click.Option(
             names,
             help=help,
             envvar=envvar if environment else None,
             expose_value=False,
-            callback=_remember,
+            callback=callback,
             default=None,
             **more,
         )
@@ -138,7 +150,11 @@ def _shared(*, environment: bool) -> list[click.Parameter]:
     variables = " or ".join(settings.URL_VARIABLES)
     return [
         option(
-            "--url", metavar="URL", envvar=list(settings.URL_VARIABLES), help=f"The server [{variables}; {_EMBEDDED}]."
+            "--url",
+            metavar="URL",
+            envvar=list(settings.URL_VARIABLES),
+            callback=_remember_url,
+            help=f"The server [{variables}; {_EMBEDDED}].",
         ),
         option(
             "--pool",
