@@ -88,6 +88,27 @@ def test_cleanup_of_a_pool_that_does_not_exist_is_an_error(cli: CommandLine) -> 
     assert cli.error("cleanup", "--pool", "none", code=4).startswith("error: ")
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("-o", "json", "-q")])
+def test_cleanup_wants_to_be_told_which_server(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Cron has no variable of a shell's: a store that nobody meant would be cleaned, and the right one never."""
+    monkeypatch.delenv("ALLOCATOR_REDIS_URL")
+    assert cli.error("cleanup", *options, code=2) == (
+        "error: cleanup wants to be told which server: set ALLOCATOR_REDIS_URL, or say --url embedded://\n"
+    )
+
+
+def test_cleanup_takes_the_server_of_an_option_or_of_a_variable(
+    due: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever names it."""
+    monkeypatch.delenv("ALLOCATOR_REDIS_URL")
+    assert cleanup(due, "--url", due.url, "--dry-run")["count"] == 2
+    monkeypatch.setenv("REDIS_URL", due.url)
+    assert cleanup(due)["count"] == 2
+
+
 def test_audit_of_a_clean_pool(due: CommandLine) -> None:
     """One line and 0."""
     assert due.out("audit") == "pool default: clean, 4 allocations\n"

@@ -11,7 +11,7 @@ import click
 
 from allocator.apps.cli import arguments, documents
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show, table
 from allocator.models import Audit
 
@@ -49,12 +49,18 @@ def cleanup(app: App, older_than: float | None, limit: int, dry_run: bool) -> No
     r"""Take back what is past its deadline: the cron job.
 
     \b
-    */5 * * * *  resource-allocator cleanup --older-than 1d
+    ALLOCATOR_REDIS_URL=redis://redis.example:6379/0
+    */5 * * * *  /usr/local/bin/resource-allocator cleanup --older-than 1d
 
-    Prints one line of JSON, whatever --output says.  Bounded, and harmless to repeat or to run twice at once.  Exit
-    code 0 also when nothing was due; "more" says that --limit stopped it.  It is not needed for correctness: whoever is
-    short of room takes back what is due.  What a living holder keeps renewing is never taken.
+    The server must be named, for cron knows nothing of a shell's environment: embedded:// is no default here.  Prints
+    one line of JSON, whatever --output says.  Bounded, and harmless to repeat or to run twice at once.  Exit code 0
+    also when nothing was due; "more" says that --limit stopped it.  It is not needed for correctness: whoever is short
+    of room takes back what is due.  What a living holder keeps renewing is never taken.
     """
+    if app.url is None:
+        raise Failure(
+            "cleanup wants to be told which server: set ALLOCATOR_REDIS_URL, or say --url embedded://", ExitCode.USAGE
+        )
     client = app.client()
     if dry_run:
         ids = list(islice(_due(client, older_than), limit + 1))
