@@ -73,6 +73,21 @@ def test_an_overcommitted_resource_is_named_so(pool: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
+    ("capacity", "allocated", "shown"),
+    [
+        (-10, 14_000, f"[{' ' * 20}]   0%  overcommitted"),
+        (10, -14_000, f"[{' ' * 20}]   0%"),
+        (10, 14_000, f"[{'|' * 20}] 140000%  overcommitted"),
+        (0, 14_000, f"[{'|' * 20}] 100%  overcommitted"),
+        (0, 0, f"[{' ' * 20}]   0%"),
+    ],
+)
+def test_a_bar_stays_a_bar_whatever_the_numbers_are(capacity: int, allocated: int, shown: str) -> None:
+    """A damaged counter must not fill the screen with blanks."""
+    assert module._share(ResourceUsage(capacity=capacity, allocated=allocated)) == shown
+
+
+@pytest.mark.parametrize(
     ("allocated", "color"), [(0, 32), (69, 32), (70, 33), (89, 33), (90, 31), (100, 31), (120, 31)]
 )
 def test_colours_follow_the_per_cent(

@@ -109,10 +109,14 @@ def _usage_text(app: App, reading: Usage) -> str:
 
 
 def _share(row: ResourceUsage) -> str:
-    """A bar and per cent, rounded down so that only a full pool is 100%."""
-    filled = min(BAR_WIDTH, int(BAR_WIDTH * row.utilization / 100 + 0.5))
+    """A bar and per cent, rounded down so that only a full pool is 100%.
+
+    A share below 0, which only damage can bring about, is shown as 0: the bar stays a bar.
+    """
+    share = max(0.0, row.utilization)
+    filled = min(BAR_WIDTH, int(BAR_WIDTH * share / 100 + 0.5))
     note = "  overcommitted" if row.overcommitted else ""
-    return f"[{'|' * filled}{' ' * (BAR_WIDTH - filled)}] {int(row.utilization):3d}%{note}"
+    return f"[{'|' * filled}{' ' * (BAR_WIDTH - filled)}] {int(share):3d}%{note}"
 
 
 def _color(text: str, rows: Sequence[ResourceUsage]) -> str:
