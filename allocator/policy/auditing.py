@@ -32,6 +32,15 @@ def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapp
     return findings
 
 
+def broken_fields(account: Mapping[str, str]) -> list[Finding]:
+    """Where a number of the account's own is none."""
+    return [
+        Finding("broken_field", field, f"{account.get(field)!r} is no number")
+        for field in ("created_ms", "generation", "revision", "schema")
+        if amount(account.get(field)) is None
+    ]
+
+
 def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) -> tuple[str, ...]:
     """The resources whose capacity was lowered below what is allocated: reported, no violation."""
     return tuple(

@@ -72,7 +72,8 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
     """Mend what an audit finds.  More records than one script takes want `offline`: no grants meanwhile.
 
     Returns:
-        The findings, with status `repaired`, or `clean` where there were none.
+        `clean` where nothing was wrong; `repaired` with what was mended, where nothing is wrong any more; else what the
+        audit still finds, such as a capacity that is no amount, which only its owner knows.
     """
     before = yield from audit(pool)
     if before.status == "clean":
@@ -80,21 +81,37 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
             # An earlier repair may have been killed while it held back the grants.
             yield from pools.switch(pool, "online")
         return before
-    if before.records <= settings.AUDIT_RECORDS_MAX:
-        orphans = [finding.subject for finding in before.findings if finding.kind == "orphan_record"]
-        reply: Reply = yield from _mend(pool, "all", "0", orphans)
-        if reply[0] == "repaired":
-            found = findings_of(reply[3:])
-            return Audit(
-                pool.name, "repaired", before.records, tuple(found or before.findings), reply[2] or before.total,
-                before.overcommitted, before.revision,
-            )  # fmt: skip
-    if not offline:
-        raise InvalidRequest(
-            f"pool {pool.name!r} has more than {settings.AUDIT_RECORDS_MAX} allocations: repair it offline "
-            "(no grants meanwhile)",
-            field="offline",
-        )
+    mended = yield from _repair_whole(pool, before)
+    if mended is None:
+        if not offline:
+            raise InvalidRequest(
+                f"pool {pool.name!r} has more than {settings.AUDIT_RECORDS_MAX} allocations: repair it offline "
+                "(no grants meanwhile)",
+                field="offline",
+            )
+        mended = yield from _repair_offline(pool, before)
+    if mended.status != "repaired":
+        return mended
+    after = yield from audit(pool)
+    return mended if after.status == "clean" else after
+
+
+def _repair_whole(pool: PoolKeys, before: Audit) -> Flow[Audit | None]:
+    """In one script; None where there are too many records."""
+    if before.records > settings.AUDIT_RECORDS_MAX:
+        return None
+    orphans = [finding.subject for finding in before.findings if finding.kind == "orphan_record"]
+    reply: Reply = yield from _mend(pool, "all", "0", orphans)
+    if reply[0] != "repaired":
+        return None
+    found = findings_of(reply[3:])
+    return Audit(
+        pool.name, "repaired", before.records, tuple(found or before.findings), reply[2] or before.total,
+        before.overcommitted, before.revision,
+    )  # fmt: skip
+
+
+def _repair_offline(pool: PoolKeys, before: Audit) -> Flow[Audit]:
     yield from pools.switch(pool, "offline")
     try:
         after = yield from _repair_in_pages(pool, before)
@@ -192,7 +209,8 @@ def _verdict(pool: PoolKeys, survey: _Survey, orphans: Sequence[str]) -> Audit:
         return Audit(pool.name, "inconclusive", survey.records, (), 0, over, survey.revision)
     drift = auditing.drift(counters, capacities, survey.sums)
     lost = [Finding("orphan_record", identity, "in no index") for identity in orphans]
-    findings = [*drift, *lost, *survey.findings][: settings.FINDINGS_MAX]
-    total = len(drift) + len(lost) + survey.total
+    broken = auditing.broken_fields(survey.account)
+    findings = [*broken, *drift, *lost, *survey.findings][: settings.FINDINGS_MAX]
+    total = len(broken) + len(drift) + len(lost) + survey.total
     status = "drift" if total else "clean"
     return Audit(pool.name, status, survey.records, tuple(findings), total, over, survey.revision)

@@ -10,7 +10,7 @@ from typing import Final
 from allocator import settings
 from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
-from allocator._engine.operations.wire import allocation_of, amounts_of, call_of, fields_of, refuse
+from allocator._engine.operations.wire import allocation_of, amounts_of, call_of, exact, fields_of, refuse
 from allocator._engine.scripts import load
 from allocator._engine.steps import Call, Operation, Reply
 from allocator.models import Allocation, Event, Pool, ResourceUsage, Usage
@@ -26,19 +26,20 @@ _PHASES: Final = ("pinned", "deadlines", "pinned")
 
 def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
     """A pool's account as a model; a repair that died holds back nothing after its time."""
+    where = f"pool {name!r}"
     state = fields.get("state", "active")
-    if state == "offline" and read_ms >= int(fields.get("offline_until_ms", read_ms + 1)):
+    if state == "offline" and "offline_until_ms" in fields and read_ms >= exact(fields, "offline_until_ms", where):
         state = "active"
     return Pool(
         name=name,
-        epoch=fields["epoch"],
-        generation=int(fields["generation"]),
-        revision=int(fields["revision"]),
-        schema=int(fields["schema"]),
-        created_ms=int(fields["created_ms"]),
+        epoch=fields.get("epoch", ""),
+        generation=exact(fields, "generation", where),
+        revision=exact(fields, "revision", where),
+        schema=exact(fields, "schema", where),
+        created_ms=exact(fields, "created_ms", where),
         state=state,
-        capacity=amounts_of(fields, schema.CAPACITY),
-        allocated=amounts_of(fields),
+        capacity=amounts_of(fields, where, schema.CAPACITY),
+        allocated=amounts_of(fields, where),
         whole_units=tuple(fields.get("whole_units", "").split()),
         created=created,
     )

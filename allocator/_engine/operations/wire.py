@@ -8,11 +8,19 @@ from os import urandom
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from allocator import settings
 from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument, Script
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
-from allocator.errors import BackendUnavailable, ContractError, OutcomeUnknown, Recovering, UnknownPool
+from allocator.errors import (
+    BackendUnavailable,
+    ContractError,
+    InvariantError,
+    OutcomeUnknown,
+    Recovering,
+    UnknownPool,
+)
 from allocator.models import Allocation, Reclaimed
 from allocator.resources import Resources
 
@@ -75,26 +83,45 @@ def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def amounts_of(fields: Mapping[str, Any], suffix: str = schema.ALLOCATED) -> Resources:
+def exact(fields: Mapping[str, Any], field: str, where: str) -> int:
+    """A field's exact integer.
+
+    Raises:
+        InvariantError: The stored data say something else; never a bare `ValueError`, which would read as *full*.
+    """
+    text = fields.get(field)
+    try:
+        number = int(text) if text is not None else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= settings.AMOUNT_MAX:
+        raise InvariantError(f"{where} has no exact number in {field}: {str(text)[:40]!r}; an audit says more")
+    return number
+
+
+def amounts_of(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
     """The fields that end in `suffix`, as a vector."""
     cut = -len(suffix)
-    return Resources.of({field[:cut]: int(value) for field, value in fields.items() if field.endswith(suffix)})
+    return Resources.of({field[:cut]: exact(fields, field, where) for field in fields if field.endswith(suffix)})
 
 
 def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, created: bool = False) -> Allocation:
     """A record as a model."""
-    fields = fields_of(flat)
-    deadline_ms, ttl_ms = fields.get("deadline_ms"), fields.get("ttl_ms")
-    meta = {field[len(schema.META) :]: value for field, value in fields.items() if field.startswith(schema.META)}
+    fields, where = fields_of(flat), f"allocation {allocation_id!r}"
+    meta = {
+        field[len(schema.META) :]: value
+        for field, value in fields.items()
+        if field.startswith(schema.META) and not field.endswith(schema.ALLOCATED)
+    }
     return Allocation(
         id=allocation_id,
         pool=pool.name,
         owner=fields.get("owner", ""),
-        resources=amounts_of({field: value for field, value in fields.items() if not field.startswith(schema.META)}),
-        fence=int(fields["fence"]),
-        granted_ms=int(fields["granted_ms"]),
-        ttl_ms=None if ttl_ms is None else int(ttl_ms),
-        deadline_ms=None if deadline_ms is None else int(deadline_ms),
+        resources=amounts_of(fields, where),
+        fence=exact(fields, "fence", where),
+        granted_ms=exact(fields, "granted_ms", where),
+        ttl_ms=exact(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
+        deadline_ms=exact(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
         metadata=MappingProxyType(meta) if meta else NO_METADATA,
         created=created,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
@@ -10,8 +11,8 @@ from allocator.apps.cli import documents
 from allocator.apps.cli.arguments import named_capacity
 from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
-from allocator.apps.cli.output import View, age, columns, document, fields, listing, rfc3339, show, table
-from allocator.errors import PoolConflict, UnknownPool
+from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
+from allocator.errors import AllocatorError, ContractError, InvariantError, PoolConflict, UnknownPool
 from allocator.models import Pool, Usage
 from allocator.quantity import format_amount
 from allocator.resources import Resources
@@ -19,6 +20,9 @@ from allocator.resources import Resources
 __all__ = ["pool"]
 
 _CAPACITY = "[NAME] RESOURCE=QUANTITY..."
+
+_BROKEN: Final = "broken"
+"""The state that a list gives a pool of which no usage can be had."""
 
 
 @click.group(cls=Group, no_args_is_help=True)
@@ -106,29 +110,35 @@ def set_(
 
 @pool.command(name="list")
 @pass_app
-def list_(app: App) -> None:
-    """List the pools under the prefix, with what is allocated of each capacity."""
+def list_(app: App) -> ExitCode:
+    """List the pools under the prefix, with what is allocated of each capacity.
+
+    One that cannot be read has the state 'broken': stderr says why, and the exit code is 1.
+    """
     client = app.client()
     names = client.pools()
     if app.format == "name":
         show(app, View({}, lambda _: "", names))
-        return
-    readings: list[Usage] = []
+        return ExitCode.OK
+    readings: dict[str, Usage | AllocatorError] = {}
     for name in names:
         try:
-            readings.append(client.usage(pool=name))
+            readings[name] = client.usage(pool=name)
         except UnknownPool:
             continue  # deleted since it was listed
+        except (ContractError, InvariantError) as error:
+            readings[name] = error  # the others are still worth showing
     if not readings:
         app.note(f"no pools under the prefix {app.prefix}")
     show(
         app,
         View(
-            listing("Pool", [documents.pool(reading.pool) for reading in readings]),
+            listing("Pool", [_listed(name, reading) for name, reading in readings.items()]),
             lambda wide: _pools_table(app, readings, wide) if readings else "",
             names,
         ),
     )
+    return _complain(app, readings)
 
 
 @pool.command()
@@ -205,24 +215,39 @@ def _of(reading: Usage, resource: str) -> str:
     return text + (", whole units" if resource in reading.pool.whole_units else "")
 
 
-def _pools_table(app: App, readings: Sequence[Usage], wide: bool) -> str:
-    resources = columns(reading.resources for reading in readings)
+def _listed(name: str, reading: Usage | AllocatorError) -> dict[str, Any]:
+    """A pool of the list for programs; of a broken one its name, its state and what is wrong."""
+    if isinstance(reading, AllocatorError):
+        return {"name": name, "state": _BROKEN, "error": {"code": reading.code, "message": str(reading)}}
+    return documents.pool(reading.pool)
+
+
+def _complain(app: App, readings: Mapping[str, Usage | AllocatorError]) -> ExitCode:
+    """Say which pools are broken, and how."""
+    code = ExitCode.OK
+    for name, reading in readings.items():
+        if isinstance(reading, AllocatorError):
+            click.echo(f"error: pool {name} is broken: {printable(' '.join(str(reading).split()))}", err=True)
+            code = ExitCode.ERROR
+    if code:
+        app.note("hint: 'audit --pool NAME' says more; 'audit --repair' mends counters and indexes")
+    return code
+
+
+def _pools_table(app: App, readings: Mapping[str, Usage | AllocatorError], wide: bool) -> str:
+    resources = columns(reading.resources for reading in readings.values() if isinstance(reading, Usage))
     headers = ["NAME", "STATE", *(name.upper() for name in resources), "ALLOCATIONS", "AGE"]
-    rows = [
-        [
-            reading.pool.name,
-            reading.pool.state,
-            *(_share(reading, name) for name in resources),
-            str(reading.allocations),
-            age(reading.pool.created_ms, reading.read_ms),
-        ]
-        for reading in readings
-    ]
-    if wide:
-        headers += ["GENERATION", "REVISION", "SCHEMA", "EPOCH"]
-        for row, reading in zip(rows, readings, strict=True):
-            one = reading.pool
-            row += [str(one.generation), str(one.revision), str(one.schema), one.epoch]
+    headers += ["GENERATION", "REVISION", "SCHEMA", "EPOCH"] if wide else []
+    rows: list[list[str]] = []
+    for name, reading in readings.items():
+        if isinstance(reading, AllocatorError):
+            rows.append([name, _BROKEN, *("" for _ in headers[2:])])
+            continue
+        one = reading.pool
+        row = [one.name, one.state, *(_share(reading, resource) for resource in resources)]
+        row += [str(reading.allocations), age(one.created_ms, reading.read_ms)]
+        row += [str(one.generation), str(one.revision), str(one.schema), one.epoch] if wide else []
+        rows.append(row)
     return table(headers, rows, headed=not app.no_headers)
 
 
