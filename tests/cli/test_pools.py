@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import fakeredis
 import pytest
 
+from allocator._engine.memory import InProcess
+from allocator.client import Allocator
+from allocator.errors import AllocatorError, ContractError, InvariantError
+from allocator.models import Usage
 from allocator.testing import Clock
 from tests.cli.conftest import FENCE, CommandLine, masked
 
@@ -168,6 +174,47 @@ def test_list_shows_each_pool_with_its_shares(pool: CommandLine, clock: Clock) -
     assert (
         pool.out("pool", "list", "-o", "wide").splitlines()[0].endswith("GENERATION  REVISION          SCHEMA  EPOCH")
     )
+
+
+@pytest.mark.parametrize("error", [InvariantError("not an\n\x1b integer"), ContractError("not an\n\x1b integer")])
+def test_a_broken_pool_does_not_hide_the_others(
+    pool: CommandLine, monkeypatch: pytest.MonkeyPatch, error: AllocatorError
+) -> None:
+    """Whoever looks for what is wrong needs the list most; the exit code says that it is not all well."""
+    pool("pool", "create", "gpu", "nvidia.com/gpu=4")
+    real = Allocator.usage
+
+    def usage(client: Allocator, *, pool: str | None = None) -> Usage:
+        if pool == "default":
+            raise error
+        return real(client, pool=pool)
+
+    monkeypatch.setattr(Allocator, "usage", usage)
+    result = pool("pool", "list", code=1)
+    assert result.stdout == (
+        "NAME     STATE   NVIDIA.COM/GPU  ALLOCATIONS  AGE\n"
+        "default  broken  -               -            -\n"
+        "gpu      active  0/4             0            0s\n"
+    )
+    said, hint = result.stderr.splitlines()
+    assert said == "error: pool default is broken: not an \\x1b integer"
+    assert hint.startswith("hint: 'audit --pool NAME'")
+    assert len(pool("pool", "list", "-o", "wide", code=1).stdout.splitlines()[1].split()) == 9
+    broken, other = pool.json("pool", "list", code=1)["items"]
+    assert broken == {"name": "default", "state": "broken", "error": {"code": error.code, "message": str(error)}}
+    assert other["state"] == "active"
+
+
+def test_a_pool_of_another_type_of_key_is_listed_as_broken(pool: CommandLine) -> None:
+    """As the store itself answers it."""
+    store: Any = InProcess.named(pool.url.removeprefix("memory://"))
+    server = fakeredis.FakeRedis(**store._options)
+    pool("pool", "create", "odd", "cpu=1")
+    server.delete("allocator:{odd}:deadlines")
+    server.set("allocator:{odd}:deadlines", "no index")
+    result = pool("pool", "list", code=1)
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [["default", "active"], ["odd", "broken"]]
+    assert result.stderr.startswith("error: pool odd is broken: ")
 
 
 def test_list_of_an_empty_store_says_so_on_stderr(cli: CommandLine) -> None:
