@@ -110,7 +110,8 @@ def test_a_refusal_in_json_is_data(pool: CommandLine) -> None:
         (("memory=512", "--pin"), "error: memory: '512' is 512 bytes, for it has no unit: was '512Mi' meant?"),
         (("cpu=1", "--ttl", "10"), "error: Invalid value for '--ttl': '10' is not a duration"),
         (("cpu=1", "--ttl", "100ms"), "error: Invalid value for '--ttl': '100ms' is not a duration"),
-        (("cpu=1", "--ttl", "90d"), "error: ttl: "),
+        (("cpu=1", "--ttl", "90d"), "error: Invalid value for '--ttl': '90d' is not within 1s and 30d; --pin is for "),
+        (("cpu=1", "--ttl", "0s"), "error: Invalid value for '--ttl': '0s' is not within 1s and 30d; --pin is for "),
         (("cpu=1", "--pin", "--id", "a b"), "error: id: 'a b'"),
         (("cpu=1", "--pin", "--meta", "x"), "error: Invalid value for '--meta': 'x' is not of the form KEY=VALUE"),
         (("--pin",), "error: Missing argument 'RESOURCE=QUANTITY...'"),
@@ -150,6 +151,22 @@ def test_renew_moves_deadlines_and_reports_those_that_are_gone(pool: CommandLine
     result = pool("renew", "job-1", "gone", code=4)
     assert result.stdout == "job-1 renewed until 2026-01-01T00:15:00.000Z\n"
     assert result.stderr == "error: no live allocation gone in pool default\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("renew", "x", "--ttl", "0s"), "'--ttl': '0s' is not within 1s and 30d"),
+        (("renew", "x", "--ttl", "31d"), "'--ttl': '31d' is not within 1s and 30d"),
+        (("list", "--older-than", "3661d"), "'--older-than': '3661d' is not within 0s and 3660d"),
+        (("cleanup", "--older-than", "3661d"), "'--older-than': '3661d' is not within 0s and 3660d"),
+    ],
+)
+def test_a_duration_out_of_bounds_is_shown_as_it_was_typed(
+    pool: CommandLine, words: tuple[str, ...], said: str
+) -> None:
+    """Neither in seconds nor with advice for users of the library."""
+    assert pool.error(*words, code=2).splitlines()[0] == f"error: Invalid value for {said}"
 
 
 def test_renew_shortens_only_when_told_to(pool: CommandLine) -> None:

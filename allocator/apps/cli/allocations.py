@@ -93,7 +93,9 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
 
 @click.command(cls=Command)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.ids)
-@click.option("--ttl", type=arguments.duration, metavar="DURATION", help="A new time to live; its own otherwise.")
+@click.option(
+    "--ttl", type=arguments.new_time_to_live, metavar="DURATION", help="A new time to live; its own otherwise."
+)
 @click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
 @click.option("--shorten", is_flag=True, help="Let the deadline come nearer, too.")
 @pass_app

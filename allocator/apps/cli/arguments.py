@@ -10,10 +10,20 @@ from typing import Final
 import click
 
 from allocator.errors import InvalidRequest
-from allocator.settings import DEADLINE_MAX_S
+from allocator.settings import AGE_MAX_S, DEADLINE_MAX_S, TTL_MAX_S, TTL_MIN_S
 from allocator.validation import deadline_s
 
-__all__ = ["PINNED", "assignment", "assignments", "duration", "named_capacity", "time_to_live", "timeout"]
+__all__ = [
+    "PINNED",
+    "age",
+    "assignment",
+    "assignments",
+    "duration",
+    "named_capacity",
+    "new_time_to_live",
+    "time_to_live",
+    "timeout",
+]
 
 PINNED: Final = math.inf
 """What `--ttl none` reads as."""
@@ -33,8 +43,26 @@ def duration(text: str) -> float:
 
 
 def time_to_live(text: str) -> float:
-    """A duration, or `none`, which is `PINNED`."""
-    return PINNED if text == "none" else duration(text)
+    """A duration that an allocation may live, or `none`, which is `PINNED`."""
+    return PINNED if text == "none" else _within(text, TTL_MIN_S, TTL_MAX_S, "; --pin is for what has no deadline")
+
+
+def new_time_to_live(text: str) -> float:
+    """A duration that an allocation may live: a renewal pins nothing."""
+    return _within(text, TTL_MIN_S, TTL_MAX_S)
+
+
+def age(text: str) -> float:
+    """A duration that something may be old."""
+    return _within(text, 0, AGE_MAX_S)
+
+
+def _within(text: str, least: float, most: float, advice: str = "") -> float:
+    """A duration of so many seconds; the library's own message would show a number that nobody typed."""
+    seconds = duration(text)
+    if not least <= seconds <= most:
+        raise click.BadParameter(f"{text!a} is not within {least:.0f}s and {most / _SECONDS[0]:.0f}d{advice}")
+    return seconds
 
 
 def timeout(text: str) -> float:

@@ -42,7 +42,7 @@ EVENTS_SHOWN: Final = 10
 
 @click.command("list", cls=Command)
 @click.option("--owner", metavar="NAME", help="Only what this owner holds.")
-@click.option("--older-than", type=arguments.duration, metavar="DURATION", help="Only what was granted longer ago.")
+@click.option("--older-than", type=arguments.age, metavar="DURATION", help="Only what was granted longer ago.")
 @click.option("--sort-by", default="age", metavar="KEY", help="age, deadline, id, owner, or a resource [age].")
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @WATCH

@@ -38,7 +38,7 @@ _CODES: Final = {"clean": ExitCode.OK, "repaired": ExitCode.OK, "drift": ExitCod
 
 @click.command(cls=Command)
 @click.option(
-    "--older-than", type=arguments.duration, metavar="DURATION", help="Also what is pinned and was granted longer ago."
+    "--older-than", type=arguments.age, metavar="DURATION", help="Also what is pinned and was granted longer ago."
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, help=f"At most so many in a run [{LIMIT_DEFAULT}]."
