@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator.client import Allocator
+from allocator.errors import BackendUnavailable
 from allocator.testing import Clock
 from tests.cli.conftest import FENCE, CommandLine, masked
 
@@ -174,6 +175,37 @@ def test_renew_shortens_only_when_told_to(pool: CommandLine) -> None:
     pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")
     assert pool.json("renew", "job-1", "--ttl", "1m")["deadline"] == "2026-01-01T00:10:00.000Z"
     assert pool.json("renew", "job-1", "--ttl", "1m", "--shorten")["deadline"] == "2026-01-01T00:01:00.000Z"
+
+
+def test_a_renewal_that_shortens_nothing_says_so(pool: CommandLine, clock: Clock) -> None:
+    """Whoever asked for ten seconds must not believe that it ends in ten seconds."""
+    pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")
+    pool("allocate", "cpu=1", "--ttl", "5s", "--id", "job-2")
+    pool("allocate", "cpu=1", "--pin", "--id", "job-3")
+    clock.advance(2)
+    assert pool.out("renew", "job-1", "job-2", "job-3", "--ttl", "10s").splitlines() == [
+        "job-1 kept until 2026-01-01T00:10:00.000Z (renew never shortens; --shorten does)",
+        "job-2 renewed until 2026-01-01T00:00:12.000Z",
+        "job-3 renewed pinned",
+    ]
+    told = pool.json("renew", "job-1", "--ttl", "10s")
+    assert (told["outcome"], told["kept"]) == ("renewed", True)
+    assert pool.json("renew", "job-2")["kept"] is False
+    assert pool.out("renew", "job-1", "--ttl", "10s", "--shorten").startswith("job-1 renewed until ")
+
+
+def test_a_renewal_is_reported_though_the_clock_cannot_be_read(
+    pool: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was done; an error in its place would be a lie."""
+    pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")
+
+    def fail(*_: object, **__: object) -> None:
+        raise BackendUnavailable("gone")
+
+    monkeypatch.setattr(Allocator, "usage", fail)
+    assert pool.out("renew", "job-1", "--ttl", "10s") == "job-1 renewed until 2026-01-01T00:10:00.000Z\n"
+    assert pool.json("renew", "job-1", "--ttl", "10s")["kept"] is None
 
 
 def test_resize_changes_what_is_named_and_keeps_the_rest(pool: CommandLine) -> None:

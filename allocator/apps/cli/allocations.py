@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,13 +13,15 @@ from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
 from allocator.apps.cli.output import View, document, exact, listing, rfc3339, show
-from allocator.errors import AllocationLost, UnknownAllocation
+from allocator.errors import AllocationLost, AllocatorError, UnknownAllocation
 from allocator.models import Allocation, Denial, Release, Renewal
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
 _FENCE = click.IntRange(min=1)
 _REQUEST = "RESOURCE=QUANTITY..."
+_KEPT_FROM_S: Final = 1.0
+"""Seconds by which a deadline must be later than was asked for to be called kept."""
 
 
 @click.command(cls=Command)
@@ -106,23 +108,48 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
     """
     _one_fence(ids, fence)
     client = app.client()
-    done: list[tuple[Renewal, str]] = []
+    done: list[Renewal] = []
     code = ExitCode.OK
     for given in ids:
         name = identify(app, given, verb="renew")
         try:
-            renewal = client.renew(name, ttl=ttl, fence=fence, shorten=shorten)
+            done.append(client.renew(name, ttl=ttl, fence=fence, shorten=shorten))
         except UnknownAllocation:
             code = _complain(code, not_found(name, app.pool))
-            done.append((Renewal(name, "unknown"), ""))
+            done.append(Renewal(name, "unknown"))
         except AllocationLost as error:
             code = _complain(code, Failure(str(error)))
-            done.append((Renewal(name, "fenced"), ""))
-        else:
-            until = "pinned" if renewal.deadline_ms is None else f"until {rfc3339(renewal.deadline_ms)}"
-            done.append((renewal, f"{name} renewed {until}"))
-    _show_each(app, "Renewal", [(documents.renewal(item), item.id if item else "", text) for item, text in done])
+            done.append(Renewal(name, "fenced"))
+    kept = set[str]() if ttl is None or shorten else _kept(app, done, ttl)
+    rows: list[tuple[dict[str, Any], str, str]] = []
+    for item in done:
+        stayed = None if kept is None else item.id in kept
+        rows.append(({**documents.renewal(item), "kept": stayed}, item.id if item else "", _renewed(item, stayed)))
+    _show_each(app, "Renewal", rows)
     return code
+
+
+def _kept(app: App, done: Sequence[Renewal], ttl: float) -> set[str] | None:
+    """The renewed whose deadline is further away than was asked for, because a renewal does not shorten; None: unknown.
+
+    The server's clock is read after the renewals, so that none is said to be kept that was moved.
+    """
+    deadlines = {item.id: item.deadline_ms for item in done if item.deadline_ms is not None}
+    if not deadlines:
+        return set()
+    try:
+        now_ms = app.client().usage().read_ms
+    except AllocatorError:
+        return None  # what was renewed is the answer, and is shown
+    return {name for name, deadline_ms in deadlines.items() if deadline_ms > now_ms + (ttl + _KEPT_FROM_S) * 1000}
+
+
+def _renewed(item: Renewal, kept: bool | None) -> str:
+    if not item:
+        return ""
+    if kept:
+        return f"{item.id} kept until {rfc3339(item.deadline_ms)} (renew never shortens; --shorten does)"
+    return f"{item.id} renewed {'pinned' if item.deadline_ms is None else f'until {rfc3339(item.deadline_ms)}'}"
 
 
 @click.command(cls=Command)
