@@ -190,3 +190,10 @@ def test_an_empty_variable_counts_as_unset(cli: CommandLine, monkeypatch: pytest
     monkeypatch.setenv("ALLOCATOR_REDIS_URL", "")
     monkeypatch.setenv("REDIS_URL", cli.url)
     assert cli("pool", "list").stderr == "no pools under the prefix allocator\n"
+
+
+def test_the_demo_says_errors_like_the_rest(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One form for whoever searches logs."""
+    monkeypatch.setattr("allocator.apps.demo.run.CALL_S", 0.2)
+    result = cli("demo", "--url", "unix:///nonexistent/server.sock", code=5)
+    assert result.stderr.startswith("error: cannot connect to unix:///nonexistent/server.sock")

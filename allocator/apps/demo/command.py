@@ -133,7 +133,7 @@ def demo(
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
     except AllocatorError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_UNREACHABLE if isinstance(error, BackendError) else EXIT_BROKEN)
     click.echo(json.dumps(summary.to_json(), indent=2) if output == "json" else "\n".join(["", *summary.lines()]))
     sys.exit(0 if summary.ok else EXIT_BROKEN)
