@@ -14,7 +14,7 @@ from allocator import Allocator, AsyncAllocator
 from allocator._engine.scripts import Argument
 from bench.commands import ALLOCATE, OWNER, REQUEST, Commands, wanted, words
 from bench.rows import Result, alternate, row
-from bench.stage import Sizes, Stage
+from bench.stage import POOL, Sizes, Stage
 
 _TTL_S = 3600
 
@@ -25,7 +25,7 @@ def awaited(stage: Stage, sizes: Sizes) -> Result:
     Commands(stage)
     fresh_words = _template()
     with asyncio.Runner() as runner:
-        ours = AsyncAllocator.from_url(stage.url, owner=OWNER, allow_eviction=True)
+        ours = AsyncAllocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True)
         theirs = redis.asyncio.Redis.from_url(stage.url, decode_responses=True)
 
         async def allocate() -> None:
@@ -85,7 +85,7 @@ async def _close(ours: AsyncAllocator, theirs: redis.asyncio.Redis) -> None:
 def blocking(stage: Stage, sizes: Sizes) -> Result:
     """One caller, one call at a time."""
     theirs = redis.Redis.from_url(stage.url)
-    with Allocator.from_url(stage.url, owner=OWNER, allow_eviction=True) as ours:
+    with Allocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True) as ours:
 
         def per_second(call: Callable[[], object]) -> Callable[[], float]:
             def measure() -> float:

@@ -13,7 +13,7 @@ from allocator import Allocator
 
 __all__ = ["CAPACITY", "POOL", "Sizes", "Stage", "in_chunks"]
 
-POOL: Final = "default"
+POOL: Final = "labs"
 
 CAPACITY: Final = {"cpu": "100M", "memory": "6Pi"}
 """Room for a million allocations and more: no row measures a refusal."""
