@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 
 import click
 import pytest
@@ -197,3 +199,16 @@ def test_the_demo_says_errors_like_the_rest(cli: CommandLine, monkeypatch: pytes
     monkeypatch.setattr("allocator.apps.demo.run.CALL_S", 0.2)
     result = cli("demo", "--url", "unix:///nonexistent/server.sock", code=5)
     assert result.stderr.startswith("error: cannot connect to unix:///nonexistent/server.sock")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+def test_an_answer_that_cannot_be_written_is_one_line(
+    pool: CommandLine, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nobody is asked to report a full disk."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Allocator, "usage", fail)
+    assert pool.error("usage", code=1) == f"error: cannot write: {os.strerror(number)}\n"

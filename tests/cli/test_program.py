@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -132,8 +133,31 @@ def test_a_reader_that_goes_away_is_no_traceback(environment: dict[str, str]) ->
     piped = f"{sys.executable} -m allocator usage --watch 0.1 -o json --pool pipe | head -1"
     done = subprocess.run(["sh", "-c", piped], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert json.loads(done.stdout)["pool"] == "pipe"
-    assert "Traceback" not in done.stderr
+    assert done.stderr == "error: cannot write: Broken pipe\n"
     program(environment, "pool", "delete", "pipe", "--yes")
+
+
+@pytest.mark.parametrize("words", [("pool", "list", "-q", "-o", "json"), ("completion", "bash"), ("--help",)])
+def test_an_answer_that_cannot_be_written_is_an_error_and_no_bug(
+    environment: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """A full disk under a log: one line, 1, and nobody is asked to report it."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "allocator", *words],
+            env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: cannot write: No space left on device\n")
+
+
+def test_the_exit_code_survives_a_stderr_that_cannot_be_written(environment: dict[str, str]) -> None:
+    """Scripts branch on it."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "allocator", "usage", "--pool", "none"],
+            env=environment, stdout=subprocess.PIPE, stderr=full, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, "")
 
 
 class Terminal:

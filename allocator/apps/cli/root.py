@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 import click
 
@@ -46,6 +49,10 @@ _EPILOG: Final = (
 )
 
 
+_UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a write fails with where the reader, the room or the terminal is gone: no bug of ours."""
+
+
 class _Warnings(logging.Handler):
     """The library's warnings, one line each on stderr, unless told to be quiet."""
 
@@ -81,6 +88,13 @@ class Root(Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that went away ends it as a full disk does, where click says nothing at all."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise Failure(_unwritable(error)) from error
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -115,10 +129,26 @@ def _tell(error: Exception, app: App) -> int:
     if app.verbose and not isinstance(error, click.ClickException):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     code, message, advice = _understood(error, app)
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    if advice and not app.quiet:
-        click.echo(f"hint: {advice}", err=True)
+    with contextlib.suppress(OSError):  # stderr may be what cannot be written: the code is still to be had
+        click.echo(f"error: {' '.join(message.split())}", err=True)
+        if advice and not app.quiet:
+            click.echo(f"hint: {advice}", err=True)
+    _give_up_unwritten()
     return code
+
+
+def _give_up_unwritten() -> None:
+    """Drop what a stream cannot get rid of: the interpreter would try again at its end, complain, and exit with 120."""
+    streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)  # None where the descriptor was closed
+    for stream in streams:
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _understood(error: Exception, app: App) -> tuple[int, str, str]:
@@ -132,11 +162,18 @@ def _understood(error: Exception, app: App) -> tuple[int, str, str]:
         return error.exit_code, error.format_message(), f"see '{command} --help'"
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message(), ""
-    message = missing_extra(error)
+    message = missing_extra(error) or _unwritable(error)
     if message:
         return ExitCode.ERROR, message, ""
     advice = "" if app.verbose else "--verbose shows the traceback; please report it"
     return ExitCode.ERROR, f"unexpected {type(error).__name__}: {error}", advice
+
+
+def _unwritable(error: Exception) -> str:
+    """What to say where the answer could not be written; otherwise ""."""
+    if not isinstance(error, OSError) or error.errno not in _UNWRITABLE or error.filename is not None:
+        return ""
+    return f"cannot write: {os.strerror(error.errno)}"
 
 
 def _start(context: click.Context) -> None:
