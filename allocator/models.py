@@ -7,11 +7,11 @@ milliseconds where `_ms` says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from allocator.errors import AllocationConflict, AllocationLost
 from allocator.quantity import Quantity, format_amount
@@ -49,7 +49,7 @@ def instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Request:
     """One item of `allocate_many`.
 
@@ -62,8 +62,23 @@ class Request:
     owner: str | None = None
     metadata: Mapping[str, str] | None = None
 
+    def __init__(
+        self,
+        resources: RequestLike,
+        ttl: Ttl,
+        id: str | None = None,
+        owner: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        slots = _REQUEST_SLOTS
+        slots[0](self, resources)
+        slots[1](self, ttl)
+        slots[2](self, id)
+        slots[3](self, owner)
+        slots[4](self, metadata)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
 class Allocation:
     """A granted, recorded request, as the ledger had it when the reply was written.
 
@@ -82,6 +97,31 @@ class Allocation:
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     created: bool = False
 
+    def __init__(
+        self,
+        id: str,
+        pool: str,
+        owner: str,
+        resources: Resources,
+        fence: int,
+        granted_ms: int,
+        ttl_ms: int | None,
+        deadline_ms: int | None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        created: bool = False,
+    ) -> None:
+        slots = _ALLOCATION_SLOTS
+        slots[0](self, id)
+        slots[1](self, pool)
+        slots[2](self, owner)
+        slots[3](self, resources)
+        slots[4](self, fence)
+        slots[5](self, granted_ms)
+        slots[6](self, ttl_ms)
+        slots[7](self, deadline_ms)
+        slots[8](self, metadata)
+        slots[9](self, created)
+
     @property
     def pinned(self) -> bool:
         """True for an allocation without a deadline: it ends by release, or by age."""
@@ -96,6 +136,19 @@ class Allocation:
     def deadline(self) -> datetime | None:
         """When it ends unless renewed, by the server's clock; None when pinned."""
         return None if self.deadline_ms is None else instant(self.deadline_ms)
+
+
+def _slots_of(kind: type[Any]) -> tuple[Callable[[Any, object], None], ...]:
+    """What fills each slot of a frozen dataclass, in the order of its fields.
+
+    A constructor of our own, which fills them, takes half the time of the generated one, which sets each attribute
+    through `object.__setattr__`: for the two classes of which every `allocate` makes one.
+    """
+    return tuple([getattr(kind, slot.name).__set__ for slot in fields(kind)])
+
+
+_REQUEST_SLOTS = _slots_of(Request)
+_ALLOCATION_SLOTS = _slots_of(Allocation)
 
 
 @dataclass(frozen=True, slots=True)
