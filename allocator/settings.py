@@ -61,6 +61,12 @@ BATCH_BYTES_MAX: Final = 65_536
 MANY_ITEMS_MAX: Final = 10_000
 """Items of one call of `*_many`; it is sent in as many batches as it takes."""
 
+GATHER_IN_FLIGHT: Final = 2
+"""Script calls of one queue under way at a time: one that the server works on, one that the event loop works on."""
+
+GATHER_SPLIT_FROM: Final = 16
+"""Waiting items from which they are shared among the calls that may be under way; fewer are not worth a second one."""
+
 RECLAIM_INLINE_MAX: Final = 64
 """Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
 

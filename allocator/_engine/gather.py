@@ -1,8 +1,10 @@
 """Gather the calls of one turn of an event loop into script calls of many items.
 
-Calls whose items stand for themselves, and that have the same script, keys and arguments, wait in one queue.  One
-script call of a queue is under way at a time; whatever arrives meanwhile goes together in the next.  So a lone call
-waits for nothing, and fifty concurrent ones cost the server and the network hardly more than one.
+Calls whose items stand for themselves, and that have the same script, keys and arguments, wait in one queue.  Two
+script calls of a queue are under way at a time, so that the server works on the one while the loop works on the other;
+whatever arrives meanwhile goes together in the next.  So a lone call waits for nothing, and fifty concurrent ones cost
+the server and the network hardly more than two.  While a caller with several items is served, one call at a time is
+under way: its items are decided in order, each seeing those before it.
 
 Each item keeps its own story: its own doubt, its own time, its own caller.  A lost reply sends each item of the batch
 back to the queue, to be sent again with its own ids; a caller who has been cancelled meanwhile is left out, and its
@@ -141,7 +143,14 @@ class _Queue:
     key: _Key
     call: Call
     waiting: deque[_Entry] = field(default_factory=deque[_Entry])
-    awake: bool = False
+    pumps: int = 0
+    roused: bool = False
+    ordered: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many more script calls may be under way."""
+        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.pumps
 
 
 @dataclass(eq=False, slots=True)
@@ -186,11 +195,12 @@ class Gatherer:
             entries: Sequence[_Entry] = (entry,)
             queue.waiting.append(entry)
         else:
+            queue.ordered += 1
+            future.add_done_callback(lambda _: self._unorder(queue))
             replies = _Replies(len(items))
             entries = [_Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
             queue.waiting.extend(entries)
-        if not queue.awake:
-            self._rouse(queue)
+        self._rouse(queue)
         try:
             return await future
         except AllocatorError:
@@ -224,11 +234,20 @@ class Gatherer:
     # -- one queue -----------------------------------------------------------------------------------------------------
 
     def _rouse(self, queue: _Queue) -> None:
-        """Start sending at the end of this turn of the loop, when all its calls have arrived."""
-        queue.awake = True
-        self._loop.call_soon(self._start, queue)
+        """Start sending at the end of this turn of the loop, when all its calls have arrived, if there is room."""
+        if not queue.roused and queue.room > 0:
+            queue.roused = True
+            self._loop.call_soon(self._start, queue)
+
+    def _unorder(self, queue: _Queue) -> None:
+        """A caller with several items has been served."""
+        queue.ordered -= 1
+        if queue.waiting:
+            self._rouse(queue)
 
     def _start(self, queue: _Queue) -> None:
+        queue.roused = False
+        queue.pumps += 1
         pump = self._loop.create_task(self._pump(queue))
         self._pumps.add(pump)
         pump.add_done_callback(self._pumps.discard)
@@ -236,8 +255,10 @@ class Gatherer:
     async def _pump(self, queue: _Queue) -> None:
         batch: list[_Entry] = []
         try:
-            while queue.waiting:
+            while queue.waiting and queue.room >= 0:
                 batch = self._next(queue)
+                if queue.waiting:
+                    self._rouse(queue)
                 if batch:
                     await self._send(queue, batch)
         except BaseException as error:
@@ -248,15 +269,19 @@ class Gatherer:
             queue.waiting.clear()
             raise
         finally:
-            queue.awake = False
-            self._queues.pop(queue.key, None)
+            queue.pumps -= 1
+            if not queue.pumps and not queue.roused:
+                self._queues.pop(queue.key, None)
 
     def _next(self, queue: _Queue) -> list[_Entry]:
         """Take the items of the next script call: those that somebody still waits for, and that have time left."""
         batch: list[_Entry] = []
         now = time.monotonic()
         waiting = queue.waiting
-        while waiting and len(batch) < settings.BATCH_ITEMS_MAX:
+        most = settings.BATCH_ITEMS_MAX
+        if len(waiting) >= settings.GATHER_SPLIT_FROM and queue.room > 0:
+            most = min(most, (len(waiting) + 1) // 2)
+        while waiting and len(batch) < most:
             entry = waiting.popleft()
             if entry.settled:
                 continue
@@ -335,8 +360,7 @@ class Gatherer:
         self._pauses.discard(pause)
         queue = self._queues.setdefault(pause.queue.key, pause.queue)
         queue.waiting.extend(pause.entries)
-        if not queue.awake:
-            self._rouse(queue)
+        self._rouse(queue)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

@@ -47,27 +47,60 @@ async def all_of(*work: Any) -> list[Any]:
 # -- gathering ---------------------------------------------------------------------------------------------------------
 
 
+async def busy(driver: AsyncDriver, proxy: FaultProxy) -> list[asyncio.Task[Any]]:
+    """As many script calls as may be under way, held back by the proxy, each begun in a turn of its own."""
+    proxy.delay(match=b"first", times=settings.GATHER_IN_FLIGHT)
+    before, tasks = requests_of(proxy), list[asyncio.Task[Any]]()
+    for number in range(settings.GATHER_IN_FLIGHT):
+        tasks.append(asyncio.create_task(driver.run(count(new_item("first")))))
+        await wait_until_async(lambda number=number: requests_of(proxy) - before == number + 1)
+    return tasks
+
+
 async def test_calls_of_one_turn_share_a_script_call(driver: AsyncDriver, proxy: FaultProxy) -> None:
-    """Fifty tasks cost one round trip, and each gets its own item's reply."""
+    """A few tasks cost one round trip, and each gets its own item's reply."""
     before = requests_of(proxy)
-    items = [new_item() for _ in range(50)]
+    items = [new_item() for _ in range(settings.GATHER_SPLIT_FROM - 1)]
     replies = await all_of(*(driver.run(count(item)) for item in items))
     assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
     assert requests_of(proxy) - before == 1
 
 
-async def test_one_script_call_is_under_way_at_a_time(driver: AsyncDriver, proxy: FaultProxy) -> None:
-    """What arrives meanwhile goes together in the next, however much it is: at most a hundred at a time."""
-    proxy.delay(match=b"first")
+async def test_many_calls_of_one_turn_share_two_script_calls(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """Fifty tasks cost two round trips: the server works on the one while the loop works on the other."""
     before = requests_of(proxy)
-    first = asyncio.create_task(driver.run(count(new_item("first"))))
-    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    items = [new_item() for _ in range(50)]
+    replies = await all_of(*(driver.run(count(item)) for item in items))
+    assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
+    assert requests_of(proxy) - before == settings.GATHER_IN_FLIGHT
+
+
+async def test_no_more_script_calls_are_under_way_than_may_be(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """What arrives meanwhile goes together in the next ones, however much it is: at most a hundred at a time."""
+    before = requests_of(proxy)
+    first = await busy(driver, proxy)
     others = [asyncio.create_task(driver.run(count())) for _ in range(130)]
     await asyncio.wait(others, timeout=0.02)
+    assert requests_of(proxy) - before == len(first)
+    proxy.resume()
+    await all_of(*first, *others)
+    assert len(first) + 2 <= requests_of(proxy) - before <= len(first) + 3
+
+
+async def test_the_items_of_one_caller_are_decided_in_order(driver: AsyncDriver, proxy: FaultProxy) -> None:
+    """Three script calls of one caller, and single calls around them: one at a time while the caller is served."""
+    proxy.delay(match=b"held")
+    held = [new_item("held"), *[new_item() for _ in range(249)]]
+    before = requests_of(proxy)
+    many = asyncio.create_task(driver.run(count_all(*held)))
+    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    single = asyncio.create_task(driver.run(count()))
+    await asyncio.wait((many, single), timeout=0.02)
     assert requests_of(proxy) - before == 1
     proxy.resume()
-    await all_of(first, *others)
-    assert requests_of(proxy) - before == 3
+    entries = await many
+    assert [entry[0] for entry in entries] == [item.call for item in held]
+    await single
 
 
 async def test_calls_that_differ_in_their_arguments_do_not_share(driver: AsyncDriver, proxy: FaultProxy) -> None:
@@ -158,17 +191,14 @@ async def test_a_call_cancelled_in_the_queue_is_never_sent(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
     """It waits for the call before it to come back; nothing has been handed over, so nothing is withdrawn."""
-    proxy.delay(match=b"first")
-    before = requests_of(proxy)
-    first = asyncio.create_task(driver.run(count(new_item("first"))))
-    await wait_until_async(lambda: requests_of(proxy) - before == 1)
+    first = await busy(driver, proxy)
     queued, last = new_item(), new_item()
     leaver = asyncio.create_task(driver.run(count(queued)))
     stayer = asyncio.create_task(driver.run(count(last)))
     await asyncio.wait((leaver, stayer), timeout=0.01)
     await cancelled(leaver)
     proxy.resume()
-    await all_of(first, stayer)
+    await all_of(*first, stayer)
     assert executed(one_server, last) == 1
     assert executed(one_server, queued) == 0
     assert not withdrawn(one_server, queued)
