@@ -19,11 +19,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from allocator import settings
 from allocator._engine.async_lines import AsyncLines
 from allocator._engine.attempts import backoff, last_word, too_late
+from allocator._engine.entries import Entry, Member, Replies
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
@@ -56,93 +57,13 @@ class Sender(Protocol):
         ...
 
 
-class _Entry:
-    """One item of one caller."""
-
-    __slots__ = ("alone", "count", "doubt", "fault", "future", "item", "sent", "story", "until")
-
-    def __init__(self, item: Item, until: float, future: asyncio.Future[Any], story: Story | None) -> None:
-        self.item = item
-        self.until = until
-        self.future = future
-        self.story = story
-        self.count = 0
-        self.doubt = story is not None and story.doubts(item)
-        self.sent = False
-        self.alone = False
-        self.fault: Fault | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nobody waits for this item any more."""
-        return self.future.done()
-
-    def settle(self, reply: Any) -> None:
-        """The item's reply is there."""
-        if not self.future.done():
-            self.future.set_result([reply])
-
-    def fail(self, error: AllocatorError) -> None:
-        """The item has failed for good."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-_OPEN: Final = object()
-"""In the place of a reply that is not there yet."""
-
-
-class _Replies:
-    """What a caller with several items has been answered so far."""
-
-    __slots__ = ("entries", "open")
-
-    def __init__(self, size: int) -> None:
-        self.entries: list[Any] = [_OPEN] * size
-        self.open = size
-
-
-class _Member(_Entry):
-    """One item of a caller with several: an error takes its place in the reply."""
-
-    __slots__ = ("_index", "_replies")
-
-    def __init__(
-        self,
-        item: Item,
-        until: float,
-        future: asyncio.Future[Any],
-        story: Story | None,
-        replies: _Replies,
-        index: int,
-    ) -> None:
-        super().__init__(item, until, future, story)
-        self._replies = replies
-        self._index = index
-
-    @property
-    def settled(self) -> bool:
-        return self.future.done() or self._replies.entries[self._index] is not _OPEN
-
-    def settle(self, reply: Any) -> None:
-        replies = self._replies
-        if replies.entries[self._index] is _OPEN:
-            replies.entries[self._index] = reply
-            replies.open -= 1
-        if not replies.open and not self.future.done():
-            self.future.set_result(replies.entries)
-
-    def fail(self, error: AllocatorError) -> None:
-        self.settle(error)
-
-
 @dataclass(slots=True)
 class _Queue:
     """The waiting items of one script, with one set of keys and arguments."""
 
     key: _Key
     call: Call
-    waiting: deque[_Entry] = field(default_factory=deque[_Entry])
+    waiting: deque[Entry] = field(default_factory=deque[Entry])
     pumps: int = 0
     roused: bool = False
     ordered: int = 0
@@ -158,7 +79,7 @@ class _Pause:
     """Items that wait before they are sent again."""
 
     queue: _Queue
-    entries: list[_Entry]
+    entries: list[Entry]
     timer: asyncio.TimerHandle | None = None
 
 
@@ -191,14 +112,14 @@ class Gatherer:
         future: asyncio.Future[Reply] = self._loop.create_future()
         items = call.items
         if len(items) == 1:
-            entry = _Entry(items[0], until, future, story)
-            entries: Sequence[_Entry] = (entry,)
+            entry = Entry(items[0], until, future, story)
+            entries: Sequence[Entry] = (entry,)
             queue.waiting.append(entry)
         else:
             queue.ordered += 1
             future.add_done_callback(lambda _: self._unorder(queue))
-            replies = _Replies(len(items))
-            entries = [_Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
+            replies = Replies(len(items))
+            entries = [Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
             queue.waiting.extend(entries)
         self._rouse(queue)
         try:
@@ -253,7 +174,7 @@ class Gatherer:
         pump.add_done_callback(self._pumps.discard)
 
     async def _pump(self, queue: _Queue) -> None:
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         try:
             while queue.waiting and queue.room >= 0:
                 batch = self._next(queue)
@@ -273,9 +194,9 @@ class Gatherer:
             if not queue.pumps and not queue.roused:
                 self._queues.pop(queue.key, None)
 
-    def _next(self, queue: _Queue) -> list[_Entry]:
+    def _next(self, queue: _Queue) -> list[Entry]:
         """Take the items of the next script call: those that somebody still waits for, and that have time left."""
-        batch: list[_Entry] = []
+        batch: list[Entry] = []
         now = time.monotonic()
         waiting = queue.waiting
         most = settings.BATCH_ITEMS_MAX
@@ -297,7 +218,7 @@ class Gatherer:
                 batch.append(entry)
         return batch
 
-    async def _send(self, queue: _Queue, batch: list[_Entry]) -> None:
+    async def _send(self, queue: _Queue, batch: list[Entry]) -> None:
         call = queue.call
         words = _words(call, batch, self._sender.now_ms())
         if len(batch) > 1 and _bytes(words) > settings.BATCH_BYTES_MAX:
@@ -329,7 +250,7 @@ class Gatherer:
             entry.settle(answer)
         return None
 
-    def _failed(self, queue: _Queue, batch: list[_Entry], fault: Fault) -> None:
+    def _failed(self, queue: _Queue, batch: list[Entry], fault: Fault) -> None:
         """Decide for each item of a batch: again, alone, or not at all."""
         doubt = fault.doubt and queue.call.script.writes
         for entry in batch:
@@ -343,7 +264,7 @@ class Gatherer:
             return
         pause = backoff(max(entry.count for entry in batch))
         resumes = time.monotonic() + pause
-        again: list[_Entry] = []
+        again: list[Entry] = []
         for entry in batch:
             if entry.settled:
                 continue
@@ -364,13 +285,13 @@ class Gatherer:
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _end(self, queue: _Queue, entry: _Entry, fault: Fault) -> None:
+    def _end(self, queue: _Queue, entry: Entry, fault: Fault) -> None:
         """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
         if entry.doubt:
             self._sender.withdraw(queue.call.pool, (entry.item,))
         entry.fail(last_word((entry.item,), fault, doubt=entry.doubt))
 
-    def _abandon(self, call: Call, entries: Sequence[_Entry], future: asyncio.Future[Any]) -> None:
+    def _abandon(self, call: Call, entries: Sequence[Entry], future: asyncio.Future[Any]) -> None:
         """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""
         if future.done() and not future.cancelled():
             future.exception()  # looked at, so that the loop does not report it as never retrieved
@@ -378,7 +299,7 @@ class Gatherer:
         if call.script.writes:
             self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
 
-    def _give_up(self, entries: Iterable[_Entry], queue: _Queue, error: BaseException | None = None) -> None:
+    def _give_up(self, entries: Iterable[Entry], queue: _Queue, error: BaseException | None = None) -> None:
         """Nothing more will come of these."""
         for entry in entries:
             if entry.settled:
@@ -398,7 +319,7 @@ def _closed() -> BackendUnavailable:
     return BackendUnavailable("this client was closed", code="closed")
 
 
-def _words(call: Call, batch: Sequence[_Entry], now_ms: int) -> list[Argument]:
+def _words(call: Call, batch: Sequence[Entry], now_ms: int) -> list[Argument]:
     """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
     keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
     words: list[Argument] = [len(keys), *keys, now_ms, *call.args]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import pytest
 
-from tests.engine.support import Side
+from allocator._engine.async_drive import AsyncDriver
+from allocator._engine.connect import open_store
+from tests.engine.support import Side, count
 from tests.support.clients import KINDS
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
@@ -46,3 +48,12 @@ def proxy(one_server: Server) -> Iterator[FaultProxy]:
     """A proxy before a real server."""
     with FaultProxy(one_server.socket) as proxy:
         yield proxy
+
+
+@pytest.fixture
+async def driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
+    """A driver behind the proxy, already connected."""
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=0.3))
+    await driver.run(count())
+    yield driver
+    await driver.close()

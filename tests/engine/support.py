@@ -16,7 +16,9 @@ from allocator._engine.keys import PoolKeys, pool_keys
 from allocator._engine.scripts import Script
 from allocator._engine.steps import Call, Flow, Item, Operation
 from allocator.errors import AllocatorError
+from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
+from tests.support.waiting import wait_until_async
 
 R = TypeVar("R")
 
@@ -182,3 +184,23 @@ class Side:
 def keys_of(name: str) -> PoolKeys:
     """The keys of a pool."""
     return pool_keys(name, "allocator")
+
+
+def requests_of(proxy: FaultProxy) -> int:
+    """How many requests there were so far."""
+    return proxy.counts.get("requests", 0)
+
+
+async def all_of(*work: Any) -> list[Any]:
+    """The results, or errors, of these, awaited together."""
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+async def busy(driver: AsyncDriver, proxy: FaultProxy) -> list[asyncio.Task[Any]]:
+    """As many script calls as may be under way, held back by the proxy, each begun in a turn of its own."""
+    proxy.delay(match=b"first", times=settings.GATHER_IN_FLIGHT)
+    before, tasks = requests_of(proxy), list[asyncio.Task[Any]]()
+    for number in range(settings.GATHER_IN_FLIGHT):
+        tasks.append(asyncio.create_task(driver.run(count(new_item("first")))))
+        await wait_until_async(lambda number=number: requests_of(proxy) - before == number + 1)
+    return tasks
