@@ -121,6 +121,7 @@ for n = 1, #granted do
   local call = new.shared and '' or argv[item + CALL]
   -- Numbers that are written more than once become text once.
   local id, owner, fence = string.sub(key, #pool + 8), argv[item + OWNER], string.format('%.0f', new.fence)
+  if new.fence == account.revision then account.revision = fence end
   redis.call('XADD', events, 'MAXLEN', '~', 'schema.EVENTS_MAX', '*', 'kind', 'granted', 'id', id, 'owner', owner,
     'fence', fence, unpack(argv, item + PAIRS, last_pair[i] + 1))
   if deadline_ms then
