@@ -158,7 +158,7 @@ def test_a_server_that_is_not_there_has_its_own_exit_code(monkeypatch: pytest.Mo
     monkeypatch.setattr("allocator.apps.demo.run.CALL_S", 0.2)
     result = CliRunner().invoke(demo, ["--url", "unix:///nonexistent/server.sock"])
     assert result.exit_code == 5
-    assert "Error" in result.output
+    assert "error: " in result.output
 
 
 def test_a_wrong_line_of_the_file_is_named(tmp_path: Path) -> None:
