@@ -235,9 +235,17 @@ class Server:
         return ask(self.socket, *words, timeout_s=START_DEADLINE_S)
 
     def flush(self) -> None:
-        """Empty it for the next test: data, scripts and functions; it goes on after a `stop_process`."""
+        """Empty it for the next test: data, scripts, functions and connections; it goes on after a `stop_process`.
+
+        A keeper of leases lets go of its connection some seconds after its last hold: the next test counts its own.
+        """
         self.cont()
-        for words in (("FLUSHALL",), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH")):
+        for words in (
+            ("FLUSHALL",),
+            ("SCRIPT", "FLUSH"),
+            ("FUNCTION", "FLUSH"),
+            ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
+        ):
             self.ask(*words)
 
     def info(self, section: str = "default") -> dict[str, str]:
