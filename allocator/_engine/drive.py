@@ -334,7 +334,6 @@ NO_SCRIPT = Script(
     flags=frozenset({"no-writes"}),
     keys=(),
     args=(),
-    takes_items=False,
     origins=(),
 )
 """In the place of the script whose lines an error text names."""

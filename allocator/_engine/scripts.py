@@ -60,7 +60,6 @@ class Script:
     flags: frozenset[str]
     keys: tuple[str, ...]
     args: tuple[str, ...]
-    takes_items: bool
     origins: tuple[tuple[str, int], ...]
 
     @property
@@ -123,7 +122,6 @@ def load(name: str) -> Script:
         flags=flags,
         keys=tuple(key for key, _ in (keys[:-1] if variadic_keys else keys)),
         args=tuple(arg for arg, _ in (args[:-1] if variadic_args else args) if arg != "now_ms"),
-        takes_items=variadic_args and args[-1][0] == "items",
         origins=tuple(origins),
     )
 

@@ -29,7 +29,7 @@ COUNTS: Final = f"{POOL.base}counts"
 _numbers = itertools.count(1)
 
 
-def script(text: str, *, writes: bool = True, takes_items: bool = True) -> Script:
+def script(text: str, *, writes: bool = True) -> Script:
     """A script that `scripts.load` did not load: one key, no fixed arguments."""
     memory_text = text
     return Script(
@@ -41,7 +41,6 @@ def script(text: str, *, writes: bool = True, takes_items: bool = True) -> Scrip
         flags=frozenset() if writes else frozenset({"no-writes"}),
         keys=("counts",),
         args=(),
-        takes_items=takes_items,
         origins=tuple(("probe.lua", line) for line in range(1, text.count("\n") + 2)),
     )
 
@@ -75,7 +74,7 @@ return replies
 )
 """Answers each item with its argument, as the word, and its `repeated`."""
 
-READ: Final = script("return {redis.call('HLEN', KEYS[1])}", writes=False, takes_items=False)
+READ: Final = script("return {redis.call('HLEN', KEYS[1])}", writes=False)
 """Answers how many calls were counted, and writes nothing."""
 
 

@@ -76,7 +76,7 @@ def test_what_is_in_doubt_takes_each_items_place(drive: Open, proxy: FaultProxy,
 
 def test_an_error_inside_a_script_names_the_file_and_line(drive: Open, one_server: Server) -> None:
     """What a person edits, not what the server was sent."""
-    broken = script("local nothing = nil\nreturn nothing.field", writes=False, takes_items=False)
+    broken = script("local nothing = nil\nreturn nothing.field", writes=False)
     error = error_of(lambda: drive(one_server.url).run(Operation(Call(broken, POOL, (COUNTS,), ()), list)))
     assert type(error) is ContractError
     assert "probe.lua:2" in str(error)
