@@ -9,6 +9,7 @@ from allocator import settings
 from allocator._engine.connect import Store, open_store
 from allocator._engine.keeper import Clock, Place
 from allocator._engine.operations.verbs import Verbs
+from allocator.durability import durability
 from allocator.hold import Terms
 from allocator.models import Request
 from allocator.validation import deadline_s
@@ -68,10 +69,10 @@ class Client(ABC, Generic[D]):
     def _drive(self) -> D:
         """The driver for this client's store, deadline and clock."""
 
-    def _terms(self, request: Request, pool: str | None) -> Terms:
+    def _terms(self, request: Request, level: str | None, pool: str | None) -> Terms:
         """What a hold of this client holds, and where."""
         place = Place(self._store, self._verbs.keys(pool), self._clock)
-        return Terms(place, request, self._verbs.owner, self._deadline_s)
+        return Terms(place, request, self._verbs.owner, self._deadline_s, durability(level))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator import settings
-from allocator._client import Client
 from allocator._engine.connect import open_store
 from allocator._engine.drive import Driver
 from allocator._engine.operations.verbs import Held, Verbs
 from allocator.errors import Insufficient
 from allocator.hold import Hold
-from allocator.models import (
-    Allocation,
-    Audit,
-    Check,
-    Denial,
-    Event,
-    Outcome,
-    Pool,
-    Reclaimed,
-    Release,
-    Renewal,
-    Request,
-    RequestLike,
-    Ttl,
-    Usage,
-)
-from allocator.quantity import Quantity
+from allocator.models import Allocation, Check, Denial, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.pool_client import PoolClient
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Allocator"]
 
 
-class Allocator(Client[Driver]):
+class Allocator(PoolClient):
     """Shares pools of capacity with every other process that uses the same store; blocking.
 
     Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
@@ -95,73 +80,6 @@ class Allocator(Client[Driver]):
         """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         self._driver.close()
 
-    def create_pool(self, name: str, capacity: Mapping[str, Quantity], *, whole_units: Iterable[str] = ()) -> Pool:
-        """Create a pool if there is none of that name; an existing one comes back unchanged (`created=False`).
-
-        Args:
-            name: 1 to 64 of `[A-Za-z0-9._-]`.
-            capacity: Resource -> Kubernetes quantity, rounded down to the resource's unit; 1 to 32 of them.
-            whole_units: Resources of which only whole ones are granted, such as `nvidia.com/gpu`.
-
-        Returns:
-            The pool as it is.  One round trip.
-        """
-        return self._driver.run(self._verbs.create_pool(name, capacity, whole_units))
-
-    def pool(self, name: str | None = None) -> Pool:
-        """The pool as configured, and its counters.  One round trip."""
-        return self._driver.run(self._verbs.pool(name))
-
-    def pools(self) -> list[str]:
-        """The names of all pools under the client's prefix, sorted; a SCAN of the server."""
-        return self._driver.run(self._verbs.pools())
-
-    def configure(
-        self,
-        capacity: Mapping[str, Quantity] | None = None,
-        *,
-        remove: Iterable[str] = (),
-        whole_units: Iterable[str] | None = None,
-        strict: bool = False,
-        generation: int | None = None,
-        pool: str | None = None,
-    ) -> Pool:
-        """Change a pool: the resources named are merged into it.
-
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken
-        away, and requests for it are refused until enough was given back.
-
-        Args:
-            capacity: Resource -> quantity, rounded down.
-            remove: Resources to count no more; refused while in use.
-            whole_units: All that are granted in whole units only; None: as they are.
-            strict: Refuse to lower below what is allocated.
-            generation: Change only if this is the pool's generation.
-
-        Raises:
-            PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
-        """
-        return self._driver.run(self._verbs.configure(capacity, remove, whole_units, strict, generation, pool))
-
-    def upgrade_pool(self, name: str | None = None) -> Pool:
-        """Let only versions with this one's schema, or newer ones, write to the pool: after a rolling upgrade."""
-        return self._driver.run(self._verbs.upgrade_pool(name))
-
-    def delete_pool(self, name: str, *, force: bool = False) -> bool:
-        """End a pool.
-
-        Args:
-            name: Its name.
-            force: End its live allocations first, 200 a round trip; it grants nothing from then on.
-
-        Returns:
-            False where there was none.
-
-        Raises:
-            PoolConflict: It has live allocations, and `force` was not given.
-        """
-        return self._driver.run(self._verbs.delete_pool(name, force=force))
-
     def allocate(
         self,
         request: RequestLike,
@@ -170,6 +88,7 @@ class Allocator(Client[Driver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durability: str | None = None,
         pool: str | None = None,
     ) -> Allocation:
         """Take all that is requested, or nothing.
@@ -184,6 +103,9 @@ class Allocator(Client[Driver]):
             id: 1 to 128 of `[A-Za-z0-9._/:-]`; None: a random one.
             owner: Who holds it; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
+            durability: How safe it is to be before it is answered: `memory`, `replicated:N`, `fsynced` or
+                `fsynced+replicated:N`; at least what the pool asks for.  One more round trip; the level that was
+                reached is the allocation's `durability`.
 
         Returns:
             The allocation; `created` is False where it was there before.  One round trip.
@@ -192,8 +114,10 @@ class Allocator(Client[Driver]):
             Insufficient: It does not fit; `denial` says why in numbers.
             AllocationConflict: The id is live with another owner or other amounts.
             AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.
+            NotDurable: It was granted, and not as safe as asked for in time: it is withdrawn.
+            Recovering: The store has lost data, and holders are coming back.
         """
-        outcome = self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool))
+        outcome = self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool, durability))
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         return outcome
@@ -206,10 +130,11 @@ class Allocator(Client[Driver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durability: str | None = None,
         pool: str | None = None,
     ) -> Allocation | Denial:
         """`allocate`, but a refusal is returned rather than raised; it is falsy."""
-        return self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool))
+        return self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool, durability))
 
     def hold(
         self,
@@ -219,6 +144,7 @@ class Allocator(Client[Driver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        durability: str | None = None,
         pool: str | None = None,
         on_lost: Callable[[Hold], object] | None = None,
     ) -> Hold:
@@ -228,16 +154,21 @@ class Allocator(Client[Driver]):
         takes it back; a block that ends as if nothing had happened although it was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata: As for `allocate`.
+            request, id, owner, metadata, durability: As for `allocate`.
             ttl: Seconds after which the others may have it back when this process has died, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             cancel: (The awaited client's.)  Cancel the block once it is lost; it ends with `AllocationLost`.
         """
-        terms = self._terms(Request(request, ttl, id, owner, metadata), pool)
+        terms = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
         return Hold(self._driver, terms, on_lost)
 
     def allocate_many(
-        self, requests: Sequence[Request], *, atomic: bool = False, pool: str | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        atomic: bool = False,
+        durability: str | None = None,
+        pool: str | None = None,
     ) -> list[Outcome]:
         """Decide many requests in order, each seeing those before it.
 
@@ -252,7 +183,7 @@ class Allocator(Client[Driver]):
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
         """
-        return self._driver.run(self._verbs.allocate_many(requests, pool, atomic=atomic))
+        return self._driver.run(self._verbs.allocate_many(requests, pool, durability, atomic=atomic))
 
     def check(self, request: RequestLike, *, explain: bool = False, pool: str | None = None) -> Check:
         """Would this be granted now?  Decided by the code that decides `allocate`; truthy if so.  Changes nothing.
@@ -270,11 +201,14 @@ class Allocator(Client[Driver]):
         ttl: Ttl = None,
         fence: int | None = None,
         shorten: bool = False,
+        durability: str | None = None,
         pool: str | None = None,
     ) -> Renewal:
         """Extend a lease; never earlier than it ends already, unless `shorten`.  A pinned one stays pinned.
 
-        One that is past its deadline and not yet reclaimed is renewed: nobody had been given its room.
+        One that is past its deadline and not yet reclaimed is renewed: nobody had been given its room.  Given an
+        `Allocation`, one that the store has lost is adopted while the pool recovers (`outcome="adopted"`; one more
+        round trip).
 
         Args:
             ttl: Seconds from now; None: the ttl that it was allocated with.
@@ -285,14 +219,27 @@ class Allocator(Client[Driver]):
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.  One round trip.
         """
-        return self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, shorten=shorten))
+        return self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
 
-    def renew_many(self, allocations: Iterable[Held], *, ttl: Ttl = None, pool: str | None = None) -> list[Renewal]:
+    def renew_many(
+        self,
+        allocations: Iterable[Held],
+        *,
+        ttl: Ttl = None,
+        durability: str | None = None,
+        pool: str | None = None,
+    ) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  What was lost is said in its `Renewal`, not raised."""
-        return self._driver.run(self._verbs.renew_many(allocations, ttl, pool))
+        return self._driver.run(self._verbs.renew_many(allocations, ttl, pool, durability))
 
     def resize(
-        self, allocation: Held, request: RequestLike, *, fence: int | None = None, pool: str | None = None
+        self,
+        allocation: Held,
+        request: RequestLike,
+        *,
+        fence: int | None = None,
+        durability: str | None = None,
+        pool: str | None = None,
     ) -> Allocation:
         """Change what an allocation has taken, all of it or nothing: named resources change, 0 gives one up.
 
@@ -303,7 +250,44 @@ class Allocator(Client[Driver]):
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.  One round trip.
         """
-        return self._driver.run(self._verbs.resize(allocation, request, fence, pool))
+        return self._driver.run(self._verbs.resize(allocation, request, fence, pool, durability))
+
+    def begin_release(
+        self, allocation: Held, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
+    ) -> Allocation:
+        """Begin to give an allocation back whose workload is still shutting down.
+
+        What it took stays charged until `release`, or until the grace has passed.  It cannot be renewed meanwhile, and
+        its id is not granted again.  Repeating it moves nothing.
+
+        Args:
+            grace: Seconds from now, 1 to 30 days.
+
+        Raises:
+            UnknownAllocation: It was released or reclaimed, or never was.
+            AllocationLost: The id is another grant's now.  One round trip.
+        """
+        return self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
+
+    def adopt(
+        self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None, durability: str | None = None
+    ) -> Allocation:
+        """Assert again what a holder has and the store has lost, above the capacity too: it is being used.
+
+        Only while the pool recovers, and for the pool's epoch.  What is there already comes back, its deadline no
+        earlier than now + ttl.
+
+        Args:
+            allocation: As it was granted: from memory, or read from where it was written down.
+            ttl: Seconds from now; None: its own.
+            force: Why an operator does it all the same; the reason goes to the events.
+
+        Raises:
+            AllocationLost: It has ended (`code="ended"`), the pool is not recovering (`"not_recovering"`) or is another
+                one (`"epoch"`), or the id is another grant's now (`"fenced"`).
+            AllocationConflict: It is live with other amounts or another owner.  One round trip.
+        """
+        return self._driver.run(self._verbs.adopt(allocation, ttl, force, durability))
 
     def release(self, allocation: Held, *, fence: int | None = None, pool: str | None = None) -> Release:
         """Give an allocation back.
@@ -336,40 +320,3 @@ class Allocator(Client[Driver]):
         """
         listing = self._verbs.allocations(owner, older_than, pool)
         return (one for call in listing for one in listing.take(self._driver.run(call)))
-
-    def usage(self, *, pool: str | None = None) -> Usage:
-        """One atomic reading of a pool's counters.  One round trip, whatever is allocated."""
-        return self._driver.run(self._verbs.usage(pool))
-
-    def events(self, *, limit: int = 50, pool: str | None = None) -> list[Event]:
-        """The latest changes, newest first; at most 500 of about 10,000 that are kept.  One round trip."""
-        return self._driver.run(self._verbs.events(limit, pool))
-
-    def reclaim(
-        self,
-        *,
-        older_than: Ttl = None,
-        include_live: bool = False,
-        limit: int | None = None,
-        pool: str | None = None,
-    ) -> Reclaimed:
-        """Take back what is past its deadline; 200 a round trip, until done, `limit` or the client's deadline.
-
-        Args:
-            older_than: Also pinned allocations granted at least so many seconds ago.
-            include_live: Also leases of that age, although their holders keep renewing them.
-            limit: At most so many; None: 10,000.
-        """
-        return self._driver.run(self._verbs.reclaim(older_than, limit, pool, include_live=include_live))
-
-    def audit(self, *, repair: bool = False, offline: bool = False, pool: str | None = None) -> Audit:
-        """Check every invariant of a pool; truthy when clean.
-
-        One script up to 10,000 allocations; above, pages guarded by the pool's revision, and `inconclusive` where it
-        would not stand still.
-
-        Args:
-            repair: Mend what is found; records count, counters follow.
-            offline: Grant nothing meanwhile; needed to repair more than 10,000 allocations.
-        """
-        return self._driver.run(self._verbs.audit(pool, repair=repair, offline=offline))

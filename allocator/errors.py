@@ -16,7 +16,9 @@
     |-- Recovering                         the store lost data; nothing new is granted for now
     |-- BackendError                       the store did not answer as it should
     |   |-- BackendUnavailable             ... and nothing was executed
+    |   |-- NotDurable                     ... it was executed, and is not as safe as was asked for
     |   `-- OutcomeUnknown                 ... and the call may have been executed
+    |-- ReconcileRefused                   it would release more than the caller allowed for
     |-- ContractError                      library and script (or schema) disagree: a bug or a version
     `-- InvariantError                     stored data is broken: run an audit
 
@@ -42,9 +44,11 @@ __all__ = [
     "InvalidQuantity",
     "InvalidRequest",
     "InvariantError",
+    "NotDurable",
     "OutcomeUnknown",
     "PoolConflict",
     "QuotaExceeded",
+    "ReconcileRefused",
     "Recovering",
     "UnknownAllocation",
     "UnknownPool",
@@ -154,7 +158,7 @@ class WaitTimeout(AllocatorError, TimeoutError):
 
 
 class Recovering(AllocatorError):
-    """The store lost data and holders are re-asserting theirs; nothing new is granted until `retry_after`."""
+    """The store lost data and holders are re-asserting theirs; nothing new is granted for `retry_after` seconds."""
 
     default_code = "recovering"
     retryable = True
@@ -185,6 +189,31 @@ class OutcomeUnknown(BackendError):
     def __init__(self, message: str, *, id: str = "", code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.id = id
+
+
+class NotDurable(BackendError):
+    """It was executed, and did not become as safe as was asked for in time.  `reached` is how safe it is.
+
+    What an `allocate` was granted is withdrawn; a renewal stays, and its holder must not rely on it.
+    """
+
+    default_code = "not_durable"
+
+    def __init__(self, message: str, *, reached: str = "memory", code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.reached = reached
+
+
+class ReconcileRefused(AllocatorError):
+    """A reconcile would release more than `max_released`: is the listing whole?  Nothing was released."""
+
+    default_code = "too_many"
+
+    def __init__(self, message: str, *, would_release: int = 0, owned: int = 0, max_released: int = 0) -> None:
+        super().__init__(message)
+        self.would_release = would_release
+        self.owned = owned
+        self.max_released = max_released
 
 
 class ContractError(AllocatorError):

@@ -10,7 +10,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ from allocator._engine.keeper import KEEPERS, Keeper, Place
 from allocator._engine.leases import Lease
 from allocator._engine.operations import ending, granting
 from allocator._engine.steps import Flow, Operation
+from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
 from allocator.models import Allocation, Denial, Release, Request
 from allocator.resources import Resources
@@ -39,6 +40,7 @@ class Terms:
     request: Request
     owner: str
     deadline_s: float
+    level: Durability = field(default_factory=Durability)
 
     @property
     def ttl_ms(self) -> int:
@@ -60,11 +62,11 @@ class Terms:
 
     def allocate(self) -> Flow[Allocation | Denial]:
         """Ask for it."""
-        return granting.allocate(self.place.pool, self.request, self.owner)
+        return granting.allocate(self.place.pool, self.request, self.owner, self.level)
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
         """Give it back, if it is still this grant."""
-        return ending.release(self.place.pool, ((allocation.id, allocation.fence),))
+        return ending.release(self.place.pool, (ending.Identity(allocation.id, allocation.fence),))
 
 
 class BaseHold:
@@ -131,7 +133,7 @@ class BaseHold:
         """Why it was lost, or None.
 
         Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed by somebody), `fenced` (another
-        grant has its id) or `forked` (the parent process holds it).
+        grant has its id), `releasing` (somebody has begun its release) or `forked` (the parent process holds it).
         """
         lease = self._held
         if self._generation != KEEPERS.generation:

@@ -9,12 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from allocator.durability import MEMORY
 from allocator.errors import AllocationConflict, AllocationLost
 from allocator.quantity import Quantity, format_amount
+from allocator.readings import (
+    Audit,
+    Event,
+    Finding,
+    Pool,
+    Reclaimed,
+    Reconciled,
+    ResourceUsage,
+    Usage,
+    instant,
+)
 from allocator.resources import Resources
 
 __all__ = [
@@ -27,6 +39,7 @@ __all__ = [
     "Outcome",
     "Pool",
     "Reclaimed",
+    "Reconciled",
     "Release",
     "Renewal",
     "Request",
@@ -35,6 +48,7 @@ __all__ = [
     "Shortage",
     "Ttl",
     "Usage",
+    "instant",
 ]
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
@@ -42,11 +56,6 @@ RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, a timedelta, or None: pinned, without a deadline."""
-
-
-def instant(ms: int) -> datetime:
-    """An instant of the server's clock as an aware datetime in UTC, to the millisecond."""
-    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -84,6 +93,8 @@ class Allocation:
 
     `fence` is unique in its pool and grows with each grant: hand it to whatever the allocation protects.
     `created` is False where the call met a live allocation of the same id, owner and amounts (or merely read it).
+    `epoch` is that of the pool which granted it, `releasing_ms` since when it is on its way out (`begin_release`), and
+    `durability` how safe the grant was when it was answered: `memory`, or what was waited for.
     """
 
     id: str
@@ -96,6 +107,9 @@ class Allocation:
     deadline_ms: int | None
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     created: bool = False
+    epoch: str = ""
+    releasing_ms: int | None = None
+    durability: str = MEMORY
 
     def __init__(
         self,
@@ -109,6 +123,9 @@ class Allocation:
         deadline_ms: int | None,
         metadata: Mapping[str, str] = MappingProxyType({}),
         created: bool = False,
+        epoch: str = "",
+        releasing_ms: int | None = None,
+        durability: str = MEMORY,
     ) -> None:
         slots = _ALLOCATION_SLOTS
         slots[0](self, id)
@@ -121,6 +138,9 @@ class Allocation:
         slots[7](self, deadline_ms)
         slots[8](self, metadata)
         slots[9](self, created)
+        slots[10](self, epoch)
+        slots[11](self, releasing_ms)
+        slots[12](self, durability)
 
     @property
     def pinned(self) -> bool:
@@ -242,17 +262,19 @@ class Check:
 class Renewal:
     """What became of one renewal; truthy when the allocation lives on.
 
-    `outcome` is `renewed`, `unknown` (released, or reclaimed after its deadline) or `fenced` (the id is another
-    grant's now).
+    `outcome` is `renewed`, `adopted` (the store had lost it, and has it again), `unknown` (released, or reclaimed after
+    its deadline), `fenced` (the id is another grant's now), `foreign` (of a pool that was made again since) or
+    `releasing` (it is on its way out).  `durability` is how safe the new deadline is.
     """
 
     id: str
     outcome: str
     fence: int = 0
     deadline_ms: int | None = None
+    durability: str = MEMORY
 
     def __bool__(self) -> bool:
-        return self.outcome == "renewed"
+        return self.outcome in ("renewed", "adopted")
 
     @property
     def deadline(self) -> datetime | None:
@@ -273,125 +295,3 @@ class Release:
 
     def __bool__(self) -> bool:
         return self.outcome == "released"
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceUsage:
-    """One resource of one account, in exact amounts."""
-
-    capacity: int
-    allocated: int
-
-    @property
-    def available(self) -> int:
-        """What is left; 0 where overcommitted."""
-        return max(0, self.capacity - self.allocated)
-
-    @property
-    def overcommitted(self) -> bool:
-        """True where capacity was lowered below what is allocated."""
-        return self.allocated > self.capacity
-
-    @property
-    def utilization(self) -> float:
-        """Allocated in per cent of capacity; 0.0 for an empty capacity with nothing allocated, else 100.0."""
-        if self.capacity == 0:
-            return 100.0 if self.allocated else 0.0
-        return 100.0 * self.allocated / self.capacity
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """A pool as configured.  `generation` grows with each configuration, `revision` with each change of any kind.
-
-    `epoch` is drawn when the pool is created: a pool that was deleted and made again has another one.
-    `state` is `active`, `offline` (a repair holds back new grants) or `deleting`.
-    """
-
-    name: str
-    epoch: str
-    generation: int
-    revision: int
-    schema: int
-    created_ms: int
-    state: str
-    capacity: Resources
-    allocated: Resources
-    whole_units: tuple[str, ...] = ()
-    created: bool = False
-
-    @property
-    def overcommitted(self) -> tuple[str, ...]:
-        """The resources whose capacity was lowered below what is allocated."""
-        return tuple(name for name, amount in self.allocated.items() if amount > self.capacity.get(name, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """One atomic reading of a pool: its counters and how many allocations stand behind them.
-
-    `allocations` counts all that are recorded, `pinned` those without a deadline, `due` those past theirs and not yet
-    reclaimed.  `read_ms` is the server's time of the reading.
-    """
-
-    pool: Pool
-    resources: Mapping[str, ResourceUsage]
-    allocations: int
-    pinned: int
-    due: int
-    read_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reclaimed:
-    """What one `reclaim` took back.  `more` says that it stopped at its limit with work left."""
-
-    count: int
-    ids: tuple[str, ...] = ()
-    more: bool = False
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of a pool's stream of changes: `kind` is a past participle, such as `granted` or `reclaimed`."""
-
-    id: str
-    kind: str
-    fields: Mapping[str, str]
-
-    @property
-    def at(self) -> datetime:
-        """When it was written, by the server's clock."""
-        return instant(int(self.id.partition("-")[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One violation of an invariant: what kind, of which allocation or resource, and the numbers."""
-
-    kind: str
-    subject: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """The verdict on a pool; truthy when clean.
-
-    `status` is `clean`, `drift`, `repaired` or `inconclusive` (the pool would not stand still long enough to be read in
-    pages; nothing is claimed).  `findings` lists at most 100 of `total` violations; `overcommitted` is no violation.
-    """
-
-    pool: str
-    status: str
-    records: int
-    findings: tuple[Finding, ...] = ()
-    total: int = 0
-    overcommitted: tuple[str, ...] = ()
-    revision: int = 0
-
-    def __bool__(self) -> bool:
-        return self.status == "clean"

@@ -29,6 +29,9 @@ ID_LENGTH_MAX: Final = 128
 PREFIX_LENGTH_MAX: Final = 32
 """Characters of the key prefix, which every key repeats."""
 
+REASON_LENGTH_MAX: Final = 200
+"""Characters of the reason that somebody gives, which goes to the events."""
+
 PREFIX_DEFAULT: Final = "allocator"
 
 OWNER_DEFAULT: Final = "anonymous"
@@ -146,6 +149,29 @@ WITHDRAW_FOR_S: Final = 300.0
 
 CLOSE_FLUSH_S: Final = 2.0
 """Seconds that `close()` spends on withdrawals still queued."""
+
+# -- recovery and the clock --------------------------------------------------------------------------------------------
+RECOVERY_FENCES: Final = 1_000_000
+"""How far the fences of a pool jump when its store has lost data: further than grants can have been lost."""
+
+RECOVERY_GRACE_MAX_S: Final = 3_600.0
+"""Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""
+
+CLOCK_STEP_MS: Final = 1_000
+"""Milliseconds by which the server's clock may go back before the pool's time parts with it; it stands still for less.
+Also how close to its deadline a lease must have been for nobody to wonder that it is gone."""
+
+CLOCK_JUMP_MS: Final = 60_000
+"""Milliseconds without a sign of the pool after which the clock may have been set forward in between."""
+
+CLOCK_SEEN_MS: Final = 1_000
+"""Milliseconds after which a renewal notes the time in the pool, though it changes nothing else there."""
+
+RECONCILE_IDS_MAX: Final = 100_000
+"""Ids that one `reconcile` takes: it holds them, and what the ledger has, in memory."""
+
+DURABLE_REPLICAS_MAX: Final = 16
+"""Replicas that a call may wait for."""
 
 # -- holding -----------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3

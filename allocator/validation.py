@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
@@ -28,6 +28,7 @@ from allocator.settings import (
     METADATA_ENTRIES_MAX,
     NAME_LENGTH_MAX,
     PREFIX_LENGTH_MAX,
+    REASON_LENGTH_MAX,
     TTL_MAX_S,
     TTL_MIN_S,
 )
@@ -38,10 +39,14 @@ __all__ = [
     "batch",
     "deadline_s",
     "fence",
+    "grace_ms",
+    "instant_ms",
     "key_prefix",
     "metadata",
     "owner_name",
+    "owner_pattern",
     "pool_name",
+    "reason_text",
     "ttl_ms",
 ]
 
@@ -148,6 +153,37 @@ def age_ms(age: object, field: str) -> int:
     if not 0 <= seconds <= AGE_MAX_S:
         raise _wrong(field, age, f"is not within 0 and {AGE_MAX_S / _DAY_S:.0f} days")
     return round(seconds * 1000)
+
+
+def grace_ms(value: object, field: str, most_s: float = TTL_MAX_S) -> int:
+    """A bounded time in milliseconds: 1 s to `most_s`; 0 takes it away."""
+    seconds = _seconds(field, value)
+    if seconds != 0 and not TTL_MIN_S <= seconds <= most_s:
+        raise _wrong(field, value, f"is not within {TTL_MIN_S:.0f} s and {most_s:.0f} s")
+    return round(seconds * 1000)
+
+
+def instant_ms(value: object, field: str) -> int:
+    """An instant of the server's clock in milliseconds: an integer, or an aware datetime."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return round(value.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= AMOUNT_MAX:
+        raise _wrong(field, value, "is no instant: write milliseconds of the server's clock, or an aware datetime")
+    return int(value)
+
+
+def owner_pattern(value: object) -> str:
+    """An owner, or what owners begin with and a `*`."""
+    text = _bounded("owner", value, ID_LENGTH_MAX + 1)
+    return owner_name(text[:-1]) + "*" if text.endswith("*") else owner_name(text)
+
+
+def reason_text(value: object, field: str) -> str:
+    """Why somebody does something out of the ordinary: a text that is not empty, one line."""
+    text = _bounded(field, value, REASON_LENGTH_MAX)
+    if not text.strip() or not text.isprintable():
+        raise _wrong(field, value, "is no reason: write a line of text")
+    return text
 
 
 def deadline_s(value: object, field: str = "deadline") -> float:

@@ -40,7 +40,7 @@ def wanted() -> Wanted:
 
 def words(items: Sequence[Wanted], now_ms: int = 0) -> list[Argument]:
     """What follows the script's name in a call of `allocate`."""
-    return payload(_call(items), 0, now_ms)
+    return payload(_call(items), 0, (now_ms, "", 0))
 
 
 def _call(items: Sequence[Wanted]) -> Call:

@@ -4,7 +4,8 @@ allocate -- Grant requests, each whole or not at all, or say in numbers why not.
 
 Items are decided in order against running totals, each seeing those before it.  A live allocation of the same id is
 answered, not granted again.  Where room is short, at most RECLAIM_INLINE_MAX allocations past their deadline are taken
-back, oldest first.  With `atomic` all items are granted or none.
+back, oldest first.  With `atomic` all items are granted or none.  Where the store turns out to have lost data, a pool
+with a recovery grace grants nothing new for so long; fences jump ahead in any case.
 
 KEYS    pool         hash    the pool's account
         deadlines    zset    id -> deadline_ms
@@ -13,30 +14,38 @@ KEYS    pool         hash    the pool's account
         events       stream
         records      keys    one for each item
 ARGV    now_ms       int     0: the server's clock
+        mark_epoch   text    of the pool whose fences the caller knows, '' none
+        mark_fence   int     the largest of them
         epoch        text    the only pool meant, '' any
         atomic       int     1: all or none
         items        list    of (call, repeated, owner, ttl_ms, R, M, (field, amount)*R, (field, value)*M):
                              R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins
-Reply   per item {"granted", fence, granted_ms, deadline_ms} (0: pinned)
-        | {"replayed", field, value, ...} (this very call's)
+Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
+          left out)
+        | {"replayed", field, value, ...} (this very call's; with the fields epoch and durability)
         | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, (resource, requested, allocated, capacity)*} | {"behind"} (more is due than this reclaims)
-        | {"aborted", item} (the 1-based item that stopped a gang)
+        | {"aborted", item} (the 1-based item that stopped a gang) | {"ttl_too_long", max_ttl_ms}
+        | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N) + 64 * R): I items, R resources, N live
 ]]
 local pool, deadlines, pinned, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local keys, argv, now_ms, epoch, atomic = KEYS, ARGV, ARGV[1], ARGV[2], ARGV[3] == '1'
+local keys, argv, now_ms, mark_epoch, epoch, atomic = KEYS, ARGV, ARGV[1], ARGV[2], ARGV[4], ARGV[5] == '1'
 -- An item lies in ARGV and is read where it lies: copies, closures and conversions cost more than all else here.
-local KEY, FIRST_ITEM, CALL, REPEATED, OWNER, TTL_MS, RESOURCES, METADATA, PAIRS = 5, 4, 0, 1, 2, 3, 4, 5, 6
+local KEY, FIRST_ITEM, CALL, REPEATED, OWNER, TTL_MS, RESOURCES, METADATA, PAIRS = 5, 6, 0, 1, 2, 3, 4, 5, 6
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
+local mark_fence = tonumber(argv[3])
+if not (mark_fence and mark_fence >= 0 and mark_fence <= schema.AMOUNT_MAX and mark_fence % 1 == 0) then
+  error({err = 'CONTRACT mark_fence is no integer'})
+end
 -- Of each item: where it begins, its last (field, amount) pair, its last argument.
 local items, last_pair, last, count, at = {false}, {false}, {false}, 0, FIRST_ITEM
-local fields, fields_count = {false, false, false, false, false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false, false, false, false, false}, 8
 
 while at <= #argv do
   local ttl_ms, resources, metadata = tonumber(argv[at + TTL_MS]), tonumber(argv[at + RESOURCES]), argv[at + METADATA]
@@ -56,7 +65,7 @@ while at <= #argv do
     end
     -- What several items ask for is read once.
     local known = false
-    for earlier = 5, count > 1 and fields_count or 0, 2 do known = known or fields[earlier] == argv[pair] end
+    for earlier = 9, count > 1 and fields_count or 0, 2 do known = known or fields[earlier] == argv[pair] end
     if not known then
       fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
       fields_count = fields_count + 2
@@ -76,16 +85,22 @@ if refused then
   return replies
 end
 
+--@include alarm
+local max_ttl_ms = options and tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
+local durability = options and string.match(options, 'durability=(%S+)') or nil
+
 -- Decide ------------------------------------------------------------------------------------------
 -- `live[key]` is the record as this call leaves it, false where there is none, nil where it was not looked at.
 --@include take
 local live, granted, meeting = {}, {}, false
+local heeds = alarm or recovering
 
 for i = 1, count do
   local item, key, reply = items[i], keys[KEY + i], false
-  if meeting or live[key] ~= nil or redis.call('EXISTS', key) == 1 or redis.call('ZSCORE', ended, argv[item + CALL])
+  if meeting or heeds or max_ttl_ms and (argv[item + TTL_MS] == '0' or tonumber(argv[item + TTL_MS]) > max_ttl_ms)
+    or live[key] ~= nil or redis.call('EXISTS', key) == 1 or redis.call('ZSCORE', ended, argv[item + CALL])
     or not take(argv, item + PAIRS, last_pair[i]) then
-    -- A live record, an ended call or a shortage: from here on it is decided with care, by what is built only now.
+    -- A live record, an ended call, a shortage, trouble: from here on it is decided with care, by what is built now.
     if not meeting then
       --@include meeting
     end
@@ -97,7 +112,7 @@ for i = 1, count do
     local new = {i = i, fence = account.revision, ttl_ms = ttl_ms, deadline_ms = ttl_ms ~= '0' and now + ttl_ms}
     granted[#granted + 1] = new
     if i < count then live[key] = new end
-    reply = {'granted', new.fence, now, new.deadline_ms or 0}
+    reply = {'granted', new.fence, now, new.deadline_ms or 0, known_epoch, durability}
   end
   replies[i] = reply
   if meeting and meeting.stopped then break end

@@ -13,6 +13,7 @@ ARGV    now_ms       int     0: the server's clock
         request      list    R, (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"} | {"denied", code, fits_ms, (resource, requested, allocated, capacity)*}; fits_ms 0: not foreseeable
         | {"behind"} (more is due than this looks at)
+        | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
 Cost    O(R + 256 * R), with explain O(512 * R)
@@ -26,7 +27,7 @@ local resources = tonumber(argv[4])
 if not (resources and resources >= 1 and resources <= schema.RESOURCES_MAX and LAST == FIRST + 2 * resources - 2) then
   error({err = 'CONTRACT the request is malformed'})
 end
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 for pair = FIRST, LAST, 2 do
   fields[fields_count + 1], fields[fields_count + 2] = argv[pair], string.sub(argv[pair], 1, -11) .. '.capacity'
   fields_count = fields_count + 2
@@ -37,6 +38,7 @@ end
 --@include refusal
 if refused and refused ~= 'schema' then return {refused} end
 if state then return {state} end
+if recovering then return {'recovering', recovering - now, redis.call('HGET', pool, 'recovering_why') or ''} end
 
 if take(argv, FIRST, LAST) then return {'fits'} end
 local denial = refusal(argv, FIRST, LAST)

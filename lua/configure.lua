@@ -5,18 +5,21 @@ configure -- Create a pool where there is none, or change the one that is there.
 `create` never changes an existing pool.  `change` merges the resources named; one that is in use cannot be removed;
 lowering below what is allocated marks it overcommitted, unless `strict`.  `upgrade` raises `schema` to what this
 version writes.  `offline` holds back new grants for a repair, at most OFFLINE_MS; `online` lets them through again.
+`recover` makes a pool again that the store has lost, with its epoch, and begins a recovery; `recovered` ends one.
 
 KEYS    pool         hash    the pool's account
         ended        zset    call id -> ended_ms
         events       stream
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
-        items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units,
+        items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units, options, floor,
                              R, (resource, capacity)*R, M, resource*M to remove);
-                             generation 0: any; whole_units '-': as they are
+                             generation 0: any; whole_units '-': as they are; options: name=value, those named
+                             change, one without a value goes; floor: of a recovered pool's fences
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
         | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
-        | {"not_counted", resource} (removed or whole, and not there)
+        | {"not_counted", resource} (removed or whole, and not there) | {"pinned", live} (and a longest ttl is wanted)
+        | {"deleted"} (on purpose: not recovered)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"deleting"}
 Writes  pool, ended, events
 Cost    O(R)
@@ -31,15 +34,16 @@ local SUFFIX = '.capacity'
 -- Read --------------------------------------------------------------------------------------------
 --@include now
 args.at = 2
-local call, repeated, mode, new_epoch, generation, strict, whole_units, resources = args.take(8)
+local call, repeated, mode, new_epoch, generation, strict, whole_units, changes, floor, resources = args.take(10)
 local names, capacities = args.amounts(resources)
 local removed = {args.take(args.int(args.take(1), 'removed', schema.RESOURCES_MAX))}
-generation, strict = args.int(generation, 'generation'), strict == '1'
+generation, strict, floor = args.int(generation, 'generation'), strict == '1', args.int(floor, 'floor')
 args.finish(3, 0)
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include tombstones
+--@include recovery
 
 local function allocated_of(name)
   local allocated = redis.call('HGET', pool, name .. '.allocated') or '0'
@@ -108,9 +112,41 @@ local function constrain(counted)
   return nil
 end
 
+-- What the pool is given beyond its resources: the names that change, merged into those that it has.
+local function choose()
+  if changes == '' then return nil end
+  local values, names_of, merged = {}, {}, {}
+  for _, text in ipairs({options or '', changes}) do
+    for name, value in string.gmatch(text, '([%w_]+)=(%S*)') do
+      if values[name] == nil then names_of[#names_of + 1] = name end
+      values[name] = value
+    end
+  end
+  for _, name in ipairs(names_of) do
+    if values[name] ~= '' then merged[#merged + 1] = name .. '=' .. values[name] end
+  end
+  local bounded = string.find(changes, 'max_ttl_ms=%d') or string.find(changes, 'recovery_grace_ms=%d')
+  local live = bounded and redis.call('ZCARD', string.sub(pool, 1, -5) .. 'pinned') or 0
+  if live > 0 then return {'pinned', live} end
+  if #merged == 0 then
+    drops[#drops + 1] = 'options'
+    return nil
+  end
+  set('options', table.concat(merged, ' '))
+  grace_ms = tonumber(values.recovery_grace_ms)
+  if grace_ms then
+    -- From here on another server than this one means that data may be lost.
+    local mark_epoch, mark_fence = '', 0
+    stored_run = ''
+    --@include alarm
+    set('run_id', run_id or '')
+  end
+  return nil
+end
+
 local function shape(fields)
   local counted, refusal = merge(fields)
-  return refusal or constrain(counted)
+  return refusal or constrain(counted) or choose()
 end
 
 local function create()
@@ -118,11 +154,14 @@ local function create()
   if refusal then return refusal end
   local time = redis.call('TIME')
   set('epoch', new_epoch)
-  set('generation', 1)
+  set('generation', math.max(generation, 1))
   -- Microseconds of the server's clock: a pool that is made again repeats no fence.
-  set('revision', time[1] * 1000000 + time[2])
+  account.revision = math.max(time[1] * 1000000 + time[2], floor)
+  if mode == 'recover' then recovery.begin('the store has lost the pool', floor, false) end
+  set('revision', account.revision)
   set('schema', schema.VERSION)
   set('created_ms', now)
+  if by_server then set('clock_ms', now) end
   return {'created'}
 end
 
@@ -139,6 +178,8 @@ local function change()
     set('offline_until_ms', now + schema.OFFLINE_MS)
   elseif mode == 'online' then
     drops = {'state', 'offline_until_ms'}
+  elseif mode == 'recovered' then
+    drops = {'recovering_until_ms', 'recovering_why'}
   else
     error({err = 'CONTRACT unknown mode'})
   end
@@ -148,14 +189,18 @@ local function change()
 end
 
 local function settle()
-  if refused == 'unknown_pool' and mode == 'create' then
+  local deleted = refused == 'unknown_pool' and mode == 'recover' and redis.call('ZSCORE', ended, 'deleted')
+  if deleted then return {'deleted'} end
+  if refused == 'unknown_pool' and (mode == 'create' or mode == 'recover') then
     -- A copy of a call that made a pool which was deleted since must not make another.
     return tombstones.find(ended, call) and {'unknown_pool'} or create()
   end
   if refused and (mode ~= 'create' or refused ~= 'schema') then return {refused} end
   if state == 'deleting' then return {'deleting'} end
   if mode == 'create' then return pool_as(redis.call('HGET', pool, 'epoch') == new_epoch and 'created' or 'exists') end
+  if mode == 'recover' then return known_epoch == new_epoch and pool_as('exists') or {'other_epoch'} end
   if mode == 'online' and not redis.call('HGET', pool, 'state') then return pool_as('configured') end
+  if mode == 'recovered' and not recovering then return pool_as('configured') end
   if not tombstones.find(ended, call) then return change() end
   if not tombstones.told(ended, call, {'refused'}) then return pool_as('configured') end
   -- It was refused before and stays so, whatever has changed since.
@@ -180,8 +225,10 @@ if changed then
   redis.call('HSET', pool, unpack(sets))
   if #drops > 0 then redis.call('HDEL', pool, unpack(drops)) end
   journal.add(reply[1] == 'created' and 'created' or 'configured', nil, nil, mode)
+  recovery.save()
   reply = pool_as(reply[1])
   redis.call('PERSIST', ended)
+  redis.call('ZREM', ended, 'deleted')
 end
 tombstones.save(ended, now)
 -- Marks of a pool that is not there go with time, unless it is made.

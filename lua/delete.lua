@@ -30,7 +30,7 @@ local call, repeated, force = args.take(3)
 force = force == '1'
 args.finish(5, 0)
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
 local live = redis.call('ZCARD', deadlines) + redis.call('ZCARD', pinned)
@@ -85,7 +85,8 @@ if left > 0 then
   journal.save(events)
   return {{'deleting', left}}
 end
-redis.call('ZADD', ended, now, call)
+-- Nobody is to take the pool for one that the store has lost.
+redis.call('ZADD', ended, now, call, now, 'deleted')
 redis.call('PEXPIRE', ended, schema.ENDED_KEEP_MS)
 endings.save(deadlines, pinned)
 redis.call('UNLINK', pool, events)

@@ -6,7 +6,7 @@ KEYS    pool         hash    the pool's account
         record       hash    the allocation's
 ARGV    now_ms       int     not used
         epoch        text    the only pool meant, '' any
-Reply   {"record", field, value, ...} | {"unknown"} | {"unknown_pool"} | {"other_epoch"}
+Reply   {"record", field, value, ...} (with the pool's epoch) | {"unknown"} | {"unknown_pool"} | {"other_epoch"}
 Writes  nothing
 Cost    O(R)
 ]]
@@ -19,6 +19,6 @@ if epoch ~= '' and epoch ~= account_epoch then return {'other_epoch'} end
 
 local fields = redis.call('HGETALL', record)
 if #fields == 0 then return {'unknown'} end
-local reply = {'record'}
-for i, value in ipairs(fields) do reply[i + 1] = value end
+local reply = {'record', 'epoch', account_epoch}
+for i, value in ipairs(fields) do reply[i + 3] = value end
 return reply

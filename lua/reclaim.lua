@@ -3,7 +3,7 @@
 reclaim -- Take back allocations past their deadline, and pinned ones by age.
 
 Decided on what the indexes say now, in the script that acts: a lease renewed a moment ago is not taken.  Also forgets
-ended calls that are old enough.
+ended calls that are old enough.  While a pool recovers nothing is past its deadline: its renewal may be what was lost.
 
 KEYS    pool         hash    the pool's account
         deadlines    zset    id -> deadline_ms
@@ -33,9 +33,10 @@ limit, age_ms = args.int(limit, 'limit', schema.RECLAIM_BATCH_MAX), age_ms ~= '-
 args.finish(5, 0)
 if limit < 1 then error({err = 'CONTRACT limit is below 1'}) end
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
+--@include gap
 if refused then return {refused} end
 
 -- Decide ------------------------------------------------------------------------------------------
@@ -47,21 +48,25 @@ local function reclaim(index, until_ms, reason)
   if #ids > room then reply[2] = 1 end
   for i = 1, math.min(#ids, room) do
     met = met + 1
-    if not endings.seen[ids[i]] and endings.plan_due(pool, ids[i], records.found(pool, ids[i]), reason) then
+    local record = not endings.seen[ids[i]] and records.found(pool, ids[i])
+    if record and not record.broken and reason == 'deadline' and gap.spares(pool, ids[i], record) then
+      endings.seen[ids[i]] = true
+    elseif not endings.seen[ids[i]] and endings.plan_due(pool, ids[i], record, reason) then
       reply[#reply + 1] = ids[i]
     end
   end
 end
 
-reclaim(deadlines, now, 'deadline')
+if not recovering then reclaim(deadlines, now, 'deadline') end
 if age_ms then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
-if #endings.planned > 0 or #tombstones.old > 0 then
+if #endings.planned > 0 or #tombstones.old > 0 or #gap.deferred > 0 then
   guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
+gap.save(deadlines)
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

@@ -41,7 +41,7 @@ end
 args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
 if not refused then

@@ -6,6 +6,9 @@ A lease past its deadline that nobody reclaimed yet is renewed: nobody had been 
 events and leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy
 cannot shorten again.
 
+A lease that should be there and is not means that the store has lost data.  In a pool with a recovery grace that
+begins a recovery, and while there is one the holder is told to adopt.
+
 KEYS    pool         hash    the pool's account
         deadlines    zset    id -> deadline_ms
         pinned       zset    id -> granted_ms
@@ -14,10 +17,14 @@ KEYS    pool         hash    the pool's account
         records      keys    one for each item
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
-        items        list    of (call, repeated, fence, ttl_ms, shorten); fence 0: any; ttl_ms 0: the record's
-Reply   per item {"renewed", fence, deadline_ms} (0: pinned) | {"fenced", fence} | {"unknown"}
-        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
-Writes  records, deadlines; when one is shortened also pool, pinned, ended, events
+        items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, known_ms); fence 0: any; ttl_ms 0: the
+                             record's; epoch: the pool's that granted it, '' any; known_ms: the deadline that its holder
+                             knows, 0 none
+Reply   per item {"renewed", fence, deadline_ms, durability} (0: pinned; durability: the pool's, or left out)
+        | {"fenced", fence} | {"unknown"} | {"missing", remaining_ms} (of the recovery: adopt it)
+        | {"foreign"} (of another epoch) | {"releasing"} | {"ttl_too_long", max_ttl_ms}
+        | {"emptied"} (no pool, and nobody deleted it) | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Writes  records, deadlines, pool; when one is shortened or a recovery begins also pinned, ended, events
 Cost    O(I * log N): I items, N live
 ]]
 --@include args
@@ -35,10 +42,10 @@ local items, live = {}, {}
 args.at = 2
 local key = args.record(FIXED, 1)
 while key do
-  local call, repeated, fence, ttl_ms, shorten = args.take(5)
+  local call, repeated, fence, ttl_ms, shorten, of_epoch, known_ms = args.take(7)
   items[#items + 1] = {
     key = key, call = call, fence = args.int(fence, 'fence'), ttl_ms = args.int(ttl_ms, 'ttl_ms'),
-    shorten = shorten == '1', repeated = repeated == '1',
+    shorten = shorten == '1', repeated = repeated == '1', epoch = of_epoch, known_ms = args.int(known_ms, 'known_ms'),
   }
   key = args.record(FIXED, #items + 1)
 end
@@ -46,7 +53,7 @@ args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
 local function read(key)
-  local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms')
+  local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms', 'releasing_ms')
   if not fields[1] then
     if redis.call('EXISTS', key) == 1 then error({err = 'INVARIANT ' .. key .. ' has no fence'}) end
     return false
@@ -55,12 +62,15 @@ local function read(key)
   if not fence or (fields[2] or fields[3]) and not (ttl_ms and deadline_ms) then
     error({err = 'INVARIANT ' .. key .. ' has no numbers for fence, ttl_ms and deadline_ms'})
   end
-  return {key = key, fence = fence, ttl_ms = ttl_ms, deadline_ms = deadline_ms}
+  return {key = key, fence = fence, ttl_ms = ttl_ms, deadline_ms = deadline_ms, releasing = fields[4]}
 end
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include tombstones
+--@include recovery
+local max_ttl_ms = options and tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
+local durability = options and string.match(options, 'durability=(%S+)') or nil
 
 -- Decide ------------------------------------------------------------------------------------------
 local writes = {}
@@ -73,8 +83,37 @@ local function shorten(item, record, deadline_ms)
   account.revision = account.revision + 1
 end
 
+-- Whether this lease should be there: live by what its holder was told, and not known to have ended.
+local function is_missed(item)
+  if item.known_ms - schema.CLOCK_STEP_MS <= now or item.known_ms > now + schema.ENDED_KEEP_MS then return false end
+  local cut_ms = tonumber(redis.call('HGET', pool, 'ended_cut_ms') or 0)
+  return cut_ms <= now - schema.ENDED_KEEP_MS
+end
+
+-- What the holder of a lease that is not there is told.
+local function absent(item)
+  if item.epoch == '' or not grace_ms or tombstones.find(ended, string.format('fence:%.0f', item.fence)) then
+    return {'unknown'}
+  end
+  if not recovering then
+    local mark_epoch, mark_fence = item.epoch, item.fence
+    --@include alarm
+    alarm = alarm or is_missed(item) and 'a lease that was live is missing'
+    if alarm then recovery.begin(alarm, mark_fence, run_id) end
+  end
+  return recovering and {'missing', recovering - now} or {'unknown'}
+end
+
+local function refusal(item)
+  if refused == 'unknown_pool' and item.epoch ~= '' and not redis.call('ZSCORE', ended, 'deleted') then
+    return {'emptied'}
+  end
+  return {refused}
+end
+
 local function settle(item)
-  if refused then return {refused} end
+  if refused then return refusal(item) end
+  if item.epoch ~= '' and item.epoch ~= known_epoch then return {'foreign'} end
   local record = live[item.key]
   if record == nil then
     record = read(item.key)
@@ -83,10 +122,12 @@ local function settle(item)
   local repeats = item.shorten and tombstones.find(ended, item.call)
   if not record or repeats and tombstones.told(ended, item.call, {'unknown'}) then
     if item.shorten and item.repeated then tombstones.settle(item.call, 'unknown') end
-    return {'unknown'}
+    return absent(item)
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
-  if repeats then return {'renewed', record.fence, record.deadline_ms or 0} end
+  if repeats then return {'renewed', record.fence, record.deadline_ms or 0, durability} end
+  if record.releasing then return {'releasing'} end
+  if max_ttl_ms and item.ttl_ms > math.max(max_ttl_ms, record.ttl_ms or 0) then return {'ttl_too_long', max_ttl_ms} end
   if item.shorten then tombstones.add(item.call) end
   local ttl_ms = item.ttl_ms > 0 and item.ttl_ms or record.ttl_ms
   local deadline_ms = ttl_ms and now + ttl_ms
@@ -97,7 +138,7 @@ local function settle(item)
   end
   if not record.planned then writes[#writes + 1] = record end
   record.planned = true
-  return {'renewed', record.fence, record.deadline_ms or 0}
+  return {'renewed', record.fence, record.deadline_ms or 0, durability}
 end
 
 local replies, index = {}, {}
@@ -106,7 +147,7 @@ tombstones.prepare(ended, now)
 if #writes > 0 then
   guard(false, {deadlines}, {'HSET', 'ZADD'})
 end
-if #tombstones.calls > 0 then
+if #tombstones.calls > 0 or recovery.begun then
   guard(events, {deadlines, pinned}, {'XADD', 'ZREM'})
 end
 
@@ -123,6 +164,8 @@ for _, record in ipairs(writes) do
   if record.whole then journal.add('renewed', records.id(pool, record.key), record.whole, 'shortened') end
 end
 tombstones.save(ended, now)
+recovery.save()
+clock_tells = clock_due and #writes > 0
 --@include save_account
 journal.save(events)
 return replies

@@ -37,7 +37,7 @@ revision = args.int(revision, 'revision')
 args.finish(FIXED, args.records(FIXED))
 if args.records(FIXED) > schema.FINDINGS_MAX then error({err = 'CONTRACT too many records'}) end
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include tombstones
 if refused then return {{refused}} end

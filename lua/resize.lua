@@ -16,8 +16,10 @@ ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
         items        list    of one (call, repeated, fence, R, (field, amount)*R): R fields `<resource>.allocated`;
                              fence 0: any
-Reply   per item {"resized", field, value, ...} | {"unknown"} | {"fenced", fence} | {"empty"} (nothing would be left)
-        | {"too_many"} (resources) | {"denied", code, (resource, growth, allocated, capacity)*} | {"behind"}
+Reply   per item {"resized", field, value, ...} (with the fields epoch and durability) | {"unknown"}
+        | {"fenced", fence} | {"empty"} (nothing would be left) | {"too_many"} (resources)
+        | {"denied", code, (resource, growth, allocated, capacity)*} | {"behind"}
+        | {"recovering", remaining_ms, why} (and it would grow)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, records, ended, events; what is reclaimed also deadlines, pinned
 Cost    O(R + 64 * R)
@@ -37,7 +39,7 @@ local named, wanted = args.amounts(resources)
 fence = args.int(fence, 'fence')
 args.finish(FIXED, 1)
 
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 for _, field in ipairs(named) do
   fields[fields_count + 1], fields[fields_count + 2] = field, string.sub(field, 1, -11) .. '.capacity'
   fields_count = fields_count + 2
@@ -52,7 +54,8 @@ local key = args.record(FIXED, 1)
 local id, record = records.id(pool, key), records.named(key)
 
 -- Decide ------------------------------------------------------------------------------------------
-local before, resized = {}, false
+local before, resized, repeats = {}, false, false
+local durability = options and string.match(options, 'durability=(%S+)') or ''
 
 -- The record's (field, amount) pairs as they would be: what it has in its order, then what is new.  Zeros are last in
 -- `gone`, and not in the pairs.
@@ -80,6 +83,13 @@ end
 -- Whether there is room now or after taking back what is due; a refusal if not.
 local function room(list)
   due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = {}})
+  if recovering then
+    for field, amount in pairs(wanted) do
+      if amount > (before[field] or 0) then
+        return {'recovering', recovering - now, redis.call('HGET', pool, 'recovering_why') or ''}
+      end
+    end
+  end
   if take(list, 1, #list - 1, before) then return nil end
   local reply = refusal(list, 1, #list - 1, before)
   if reply[2] ~= 'capacity_exceeded' then return reply end
@@ -92,7 +102,10 @@ local function settle()
   if not record then return {'unknown'} end
   if told and told ~= 'denied' then return {told} end
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
-  if not told and tombstones.find(ended, call) then return records.flat(record, {'resized'}) end
+  if not told and tombstones.find(ended, call) then
+    repeats = true
+    return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability})
+  end
   if not ledger.covers(pool, record.list) then
     error({err = 'INVARIANT allocation ' .. id .. ' took more than its account has allocated'})
   end
@@ -109,27 +122,31 @@ local function settle()
   ledger.bump()
   record.list, resized = list, gone
   journal.add('resized', id, record)
-  return records.flat(record, {'resized'})
+  return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability})
 end
 
 local reply = settle()
 if resized then
   tombstones.add(call)
-elseif repeated == '1' and reply[1] ~= 'resized' and reply[1] ~= 'fenced' and reply[1] ~= 'behind' then
+elseif repeated == '1' and reply[1] ~= 'resized' and reply[1] ~= 'fenced' and reply[1] ~= 'behind'
+  and reply[1] ~= 'recovering' then
   -- A copy of a call that changed nothing may still travel: it must not change anything later.
   tombstones.settle(call, reply[1])
 end
 tombstones.prepare(ended, now)
-if #tombstones.calls > 0 or #endings.planned > 0 then
+if #tombstones.calls > 0 or account.revision ~= read_revision or repeats then
   guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------
+-- Written again, so that the caller can wait for replicas to have it.
+if repeats then redis.call('HSET', key, 'call', record.call) end
 if resized then
   redis.call('HSET', key, unpack(records.flat(record, {})))
   for _, field in ipairs(resized) do redis.call('HDEL', key, field) end
 end
 tombstones.save(ended, now)
+gap.save(deadlines)
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

@@ -15,7 +15,9 @@ Cost    O(R + log N)
 local pool, deadlines, pinned, now_ms, epoch = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 
 --@include now
-local account_epoch = redis.call('HGET', pool, 'epoch')
+local account = redis.call('HMGET', pool, 'epoch', 'clock_ms', 'clock_offset_ms')
+local account_epoch, seen_ms, offset_ms = account[1], account[2], account[3]
+--@include clock
 if not account_epoch then return {'unknown_pool'} end
 if epoch ~= '' and epoch ~= account_epoch then return {'other_epoch'} end
 

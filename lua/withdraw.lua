@@ -38,7 +38,7 @@ args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
 local epoch = ''
-local fields, fields_count = {false, false, false, false}, 4
+local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
 for _, item in ipairs(items) do

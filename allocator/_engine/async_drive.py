@@ -24,15 +24,18 @@ from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
 from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
+from allocator._engine.confirming import confirm, fell_short, patience_ms
 from allocator._engine.drive import NO_SCRIPT
 from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
+from allocator._engine.marks import Marks
 from allocator._engine.scripts import Argument
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, pack, payload
+from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
 __all__ = ["AsyncDriver"]
@@ -139,7 +142,7 @@ class _Side:
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
         self._nodes = open_async_nodes(store)
         self._attempt_timeout_s = store.attempt_timeout_s
-        self._clock = clock
+        self._marks = Marks(clock)
         self._gatherer = Gatherer(self, loop)
         self._withdrawer = AsyncWithdrawer(self._undoubted, loop)
         self._loop = loop
@@ -203,7 +206,7 @@ class _Side:
         try:
             while True:
                 try:
-                    words = payload(call, int(attempts.doubt), self.now_ms())
+                    words = payload(call, int(attempts.doubt), self.leading(call))
                     reply = await self.send(call, words, until, elsewhere)
                 except Fault as fault:
                     elsewhere = await self.note(call.pool, fault)
@@ -229,9 +232,9 @@ class _Side:
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
-    def now_ms(self) -> int:
-        """The instant that the scripts take for now; 0: the server's clock."""
-        return self._clock() if self._clock else 0
+    def leading(self, call: Call) -> tuple[Argument, ...]:
+        """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
+        return self._marks.leading(call.script, call.pool)
 
     async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
@@ -255,13 +258,39 @@ class _Side:
                         raise
                     packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
                     reply = await self._exchange(line, packed, asking=asking)
+                wanted = call.confirm.wanted(reply) if call.confirm is not None else None
+                if wanted is not None:
+                    reply = await self._confirm(lines, line, call, reply, wanted, until)
         except BaseException as error:
             await self._release(lines, line, error)
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, Fault):
                 raise faults.of_reply(lines.where, error, script) from error
             raise
         await lines.give(line)
+        self._marks.note(script, call.pool, reply)
         return reply
+
+    async def _confirm(
+        self, lines: AsyncLines, line: AsyncLine, call: Call, reply: Reply, wanted: Durability, until: float
+    ) -> Reply:
+        """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
+        assert call.confirm is not None
+        conversation = confirm(wanted, patience_ms(self._wait_s(until)))
+        words = next(conversation)
+        while True:
+            answer: Any
+            try:
+                answer = await line.exchange(pack(words))
+            except ResponseError as error:
+                answer = error
+            try:
+                words = conversation.send(answer)
+            except StopIteration as done:
+                reached: Durability = done.value
+                break
+        if not reached.covers(wanted):
+            raise fell_short(lines.where, wanted, reached)
+        return call.confirm.stamped(reply, reached)
 
     def _wait_s(self, until: float) -> float:
         """Seconds that an attempt waits: its time-out, or what remains if that is less."""
@@ -269,7 +298,7 @@ class _Side:
 
     async def _release(self, lines: AsyncLines, line: AsyncLine, error: BaseException) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
-        if isinstance(error, ResponseError):
+        if isinstance(error, ResponseError | Fault):
             await lines.give(line)
         else:
             await lines.discard(line)
@@ -285,7 +314,7 @@ class _Side:
 
     async def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
-        words = payload(call, 1, self.now_ms())
+        words = payload(call, 1, self.leading(call))
         try:
             await self.send(call, words, until)
         except Fault as fault:

@@ -15,7 +15,7 @@ from typing import Final
 from allocator import settings
 from allocator._engine.faults import Fault
 from allocator._engine.steps import Item
-from allocator.errors import AllocatorError, BackendUnavailable, OutcomeUnknown
+from allocator.errors import AllocatorError, BackendUnavailable, NotDurable, OutcomeUnknown
 
 __all__ = ["Attempts", "backoff", "last_word", "too_late"]
 
@@ -71,7 +71,8 @@ class Attempts:
 def last_word(items: Sequence[Item], fault: Fault, *, doubt: bool) -> AllocatorError:
     """What the caller of these items is told when `fault` was the last."""
     # A copy, for several callers may be told the same, and each raises it for itself.
-    told = _unknown(items, fault.error) if doubt and not fault.own else copy.copy(fault.error)
+    known = fault.own or isinstance(fault.error, NotDurable)
+    told = _unknown(items, fault.error) if doubt and not known else copy.copy(fault.error)
     told.__cause__ = fault.__cause__
     return told
 

@@ -21,8 +21,10 @@ from redis.exceptions import ResponseError
 from allocator import settings
 from allocator._engine import faults
 from allocator._engine.attempts import Attempts, last_word, too_late
+from allocator._engine.confirming import confirm, fell_short, patience_ms
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, Lines
+from allocator._engine.marks import Marks
 from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
@@ -30,6 +32,7 @@ from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, cut, pack, payload
 from allocator._engine.withdrawer import Withdrawer
+from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
 __all__ = ["NO_SCRIPT", "Driver"]
@@ -58,7 +61,7 @@ class Driver:
         self._nodes = open_nodes(store)
         self._attempt_timeout_s = store.attempt_timeout_s
         self._deadline_s = deadline_s
-        self._clock = clock
+        self._marks = Marks(clock)
         self._closed = False
         self._withdrawer = Withdrawer(self._undoubted)
 
@@ -199,7 +202,7 @@ class Driver:
         """Send a call once and return its reply, or raise what came of it as a `Fault`."""
         script = call.script
         in_process = self._nodes.in_process
-        words = payload(call, repeated, self._clock() if self._clock else 0)
+        words = payload(call, repeated, self._marks.leading(script, call.pool))
         packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
         line = lines.take(until)
         try:
@@ -211,17 +214,42 @@ class Driver:
                     raise
                 packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
                 reply = self._exchange(line, packed, until, asking=asking)
+            wanted = call.confirm.wanted(reply) if call.confirm is not None else None
+            if wanted is not None:
+                reply = self._confirm(lines, line, call, reply, wanted, until)
         except BaseException as error:
             self._release(lines, line, error)
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, Fault):
                 raise faults.of_reply(lines.where, error, script) from error
             raise
         lines.give(line)
+        self._marks.note(script, call.pool, reply)
         return reply
+
+    def _confirm(self, lines: Lines, line: Line, call: Call, reply: Reply, wanted: Durability, until: float) -> Reply:
+        """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
+        assert call.confirm is not None
+        seconds = min(self._attempt_timeout_s, until - time.monotonic())
+        conversation = confirm(wanted, patience_ms(seconds))
+        words = next(conversation)
+        while True:
+            answer: Any
+            try:
+                answer = self._exchange(line, pack(words), until)
+            except ResponseError as error:
+                answer = error
+            try:
+                words = conversation.send(answer)
+            except StopIteration as done:
+                reached: Durability = done.value
+                break
+        if not reached.covers(wanted):
+            raise fell_short(lines.where, wanted, reached)
+        return call.confirm.stamped(reply, reached)
 
     def _release(self, lines: Lines, line: Line, error: BaseException) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
-        if isinstance(error, ResponseError):
+        if isinstance(error, ResponseError | Fault):
             lines.give(line)
         else:
             lines.discard(line)
@@ -333,6 +361,7 @@ NO_SCRIPT = Script(
     memory_sha="",
     flags=frozenset({"no-writes"}),
     keys=(),
+    leading=(),
     args=(),
     origins=(),
 )

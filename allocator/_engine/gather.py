@@ -28,13 +28,13 @@ from allocator._engine.entries import Entry, Member, Replies
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument
-from allocator._engine.steps import Call, Item, Reply
+from allocator._engine.steps import Call, Confirm, Item, Reply
 from allocator._engine.stories import Story, leaves_doubt
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError
 
 __all__ = ["Gatherer", "Sender"]
 
-_Key = tuple[str, tuple[str, ...], tuple[Argument, ...]]
+_Key = tuple[str, tuple[str, ...], tuple[Argument, ...], Confirm | None]
 
 
 class Sender(Protocol):
@@ -52,8 +52,8 @@ class Sender(Protocol):
         """Queue the withdrawal of these items."""
         ...
 
-    def now_ms(self) -> int:
-        """The instant that the scripts take for now; 0: the server's clock."""
+    def leading(self, call: Call) -> tuple[Argument, ...]:
+        """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
         ...
 
 
@@ -105,7 +105,7 @@ class Gatherer:
         """
         if self._closing:
             raise _closed()
-        key = (call.script.sha, call.keys, call.args)
+        key = (call.script.sha, call.keys, call.args, call.confirm)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(key, call)
@@ -220,7 +220,7 @@ class Gatherer:
 
     async def _send(self, queue: _Queue, batch: list[Entry]) -> None:
         call = queue.call
-        words = _words(call, batch, self._sender.now_ms())
+        words = _words(call, batch, self._sender.leading(call))
         if len(batch) > 1 and _bytes(words) > settings.BATCH_BYTES_MAX:
             half = len(batch) // 2
             queue.waiting.extendleft(reversed(batch[half:]))
@@ -319,10 +319,10 @@ def _closed() -> BackendUnavailable:
     return BackendUnavailable("this client was closed", code="closed")
 
 
-def _words(call: Call, batch: Sequence[Entry], now_ms: int) -> list[Argument]:
+def _words(call: Call, batch: Sequence[Entry], leading: Sequence[Argument]) -> list[Argument]:
     """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
     keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
-    words: list[Argument] = [len(keys), *keys, now_ms, *call.args]
+    words: list[Argument] = [len(keys), *keys, *leading, *call.args]
     for entry in batch:
         item = entry.item
         words.append(item.call)

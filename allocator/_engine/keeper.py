@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from allocator import settings
@@ -31,7 +31,7 @@ from allocator._engine.forks import renew_after_fork
 from allocator._engine.keys import PoolKeys
 from allocator._engine.leases import Answer, Batch, Lease, Schedule
 from allocator._engine.operations import ending
-from allocator._engine.steps import Operation
+from allocator._engine.steps import Flow, Operation
 from allocator._engine.store import Store
 from allocator.errors import AllocationLost
 
@@ -60,7 +60,7 @@ Clock = Callable[[], int]
 class Runs(Protocol):
     """What is used of a driver."""
 
-    def run(self, work: Operation[R], *, deadline_s: float | None = None) -> R: ...
+    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R: ...
     def close(self) -> None: ...
 
 
@@ -214,9 +214,12 @@ class Keeper:
     def _call(self, driver: Runs, batch: Batch) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
-            ended = ending.release(self._pool, [(one.id, one.fence) for one in granted])
+            ended = ending.release(self._pool, [ending.Identity(one.id, one.fence) for one in granted])
             return driver.run(ended, deadline_s=batch.time_s)
-        leases = [(one.id, one.fence, lease.ttl_ms) for one, lease in zip(granted, batch.leases, strict=True)]
+        leases = [
+            (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)
+            for one, lease in zip(granted, batch.leases, strict=True)
+        ]
         return driver.run(ending.renew_each(self._pool, leases), deadline_s=batch.time_s)
 
     def _note(self, batch: Batch, answers: Sequence[Answer]) -> None:
@@ -258,7 +261,7 @@ class LoopDriver:
         self._driver = AsyncDriver(store, clock=clock)
         self._runner = asyncio.Runner()
 
-    def run(self, work: Operation[R], *, deadline_s: float | None = None) -> R:
+    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
         """As `Driver.run`."""
         return self._runner.run(self._driver.run(work, deadline_s=deadline_s))
 

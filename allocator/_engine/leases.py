@@ -218,7 +218,7 @@ class Schedule:
                 continue
             if batch.release:
                 self._settle_release(lease, answer, now)
-            elif lease.ending or isinstance(answer, Renewal | UnknownPool):
+            elif lease.ending or isinstance(answer, Renewal) or _is_deleted(answer):
                 self._settle_renewal(lease, answer, batch.sent, now)
             else:
                 lease.failures += 1
@@ -227,7 +227,7 @@ class Schedule:
         return landed
 
     def _settle_renewal(self, lease: Lease, answer: Answer, sent: float, now: float) -> None:
-        if isinstance(answer, UnknownPool) or (isinstance(answer, Renewal) and not answer):
+        if _is_deleted(answer) or (isinstance(answer, Renewal) and not answer):
             if not lease.ending:
                 self._lose(lease, _gone(lease.allocation, answer))
             self.leave(lease)
@@ -285,6 +285,11 @@ class Schedule:
         self._untold.append(lease)
 
 
+def _is_deleted(answer: Answer) -> bool:
+    """Whether the pool is no more.  One that the store has lost may come back, and nobody is granted anything until."""
+    return isinstance(answer, UnknownPool) and answer.code != "emptied"
+
+
 def _gone(allocation: Allocation, answer: Answer) -> AllocationLost:
     identity = allocation.id
     if isinstance(answer, Renewal) and answer.outcome == "fenced":
@@ -293,5 +298,7 @@ def _gone(allocation: Allocation, answer: Answer) -> AllocationLost:
             id=identity,
             code="fenced",
         )
+    if isinstance(answer, Renewal) and answer.outcome == "releasing":
+        return AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
     why = str(answer) if isinstance(answer, UnknownPool) else "it was released, or reclaimed after its deadline"
     return AllocationLost(f"allocation {identity!r} is gone: {why}", id=identity, code="gone")

@@ -21,6 +21,9 @@ BOUNDS: Final = {
     "AMOUNT_MAX": settings.AMOUNT_MAX,
     "AUDIT_RECORDS_MAX": settings.AUDIT_RECORDS_MAX,
     "BATCH_ITEMS_MAX": settings.BATCH_ITEMS_MAX,
+    "CLOCK_JUMP_MS": settings.CLOCK_JUMP_MS,
+    "CLOCK_SEEN_MS": settings.CLOCK_SEEN_MS,
+    "CLOCK_STEP_MS": settings.CLOCK_STEP_MS,
     "CHECK_DUE_MAX": settings.CHECK_DUE_MAX,
     "ENDED_KEEP_MS": settings.ENDED_KEEP_MS,
     "ENDED_MAX": settings.ENDED_MAX,
@@ -33,6 +36,7 @@ BOUNDS: Final = {
     "PAGE_RECORDS_MAX": settings.PAGE_RECORDS_MAX,
     "RECLAIM_BATCH_MAX": settings.RECLAIM_BATCH_MAX,
     "RECLAIM_INLINE_MAX": settings.RECLAIM_INLINE_MAX,
+    "RECOVERY_FENCES": settings.RECOVERY_FENCES,
     "RESOURCES_MAX": settings.RESOURCES_MAX,
     "VERSION": VERSION,
 }

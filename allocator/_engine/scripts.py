@@ -34,6 +34,9 @@ from allocator.errors import ContractError
 
 Argument = str | int
 
+LEADING: Final = ("now_ms", "mark_epoch", "mark_fence")
+"""The arguments that drivers fill in."""
+
 _PACKAGED: Final = Path(__file__).parents[1] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[2] / "lua"
 _INCLUDE: Final = re.compile(r"^ *--@include (\w+)$")
@@ -50,7 +53,10 @@ class SupportsName(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script, ready to be called by name."""
+    """One script, ready to be called by name.
+
+    `leading` are the arguments that come first and that the driver knows: the instant, and for some scripts the mark.
+    """
 
     name: str
     text: str
@@ -59,6 +65,7 @@ class Script:
     memory_sha: str
     flags: frozenset[str]
     keys: tuple[str, ...]
+    leading: tuple[str, ...]
     args: tuple[str, ...]
     origins: tuple[tuple[str, int], ...]
 
@@ -111,6 +118,7 @@ def load(name: str) -> Script:
     flags = _flags(lines[0])
     keys, args = _header(name, lines)
     variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
+    named = [arg for arg, _ in (args[:-1] if variadic_args else args)]
     text = "\n".join(lines) + "\n"
     memory_text = _for_memory(lines)
     return Script(
@@ -121,7 +129,8 @@ def load(name: str) -> Script:
         memory_sha=_sha1(memory_text),
         flags=flags,
         keys=tuple(key for key, _ in (keys[:-1] if variadic_keys else keys)),
-        args=tuple(arg for arg, _ in (args[:-1] if variadic_args else args) if arg != "now_ms"),
+        leading=tuple(arg for arg in named if arg in LEADING),
+        args=tuple(arg for arg in named if arg not in LEADING),
         origins=tuple(origins),
     )
 

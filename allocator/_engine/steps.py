@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument, Script
+from allocator.durability import Durability
 
 R = TypeVar("R")
 Reply: TypeAlias = list[Any]
@@ -41,7 +42,8 @@ class Call:
 
     A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may
     share a script call with items of other calls that have the same script, keys and arguments.  `undo` says that its
-    effect must not outlive a flow that does not return: its items are withdrawn then.
+    effect must not outlive a flow that does not return: its items are withdrawn then.  `confirm` says how safe what it
+    did is to be before it is answered.
     """
 
     script: Script
@@ -51,6 +53,35 @@ class Call:
     items: tuple[Item, ...] = ()
     gather: bool = False
     undo: bool = False
+    confirm: Confirm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """How safe what a call does is to be: the call's level, and what its reply says that the pool asks for.
+
+    `asked` finds the pool's level in an entry of the reply: None where the entry has had no effect.  `stamp` writes the
+    level that was reached into an entry.
+    """
+
+    level: Durability
+    asked: Callable[[Any], Durability | None]
+    stamp: Callable[[Any, str], None]
+
+    def wanted(self, reply: Reply) -> Durability | None:
+        """What is to be reached before the reply is handed on; None: nothing more."""
+        for entry in reply:
+            found = self.asked(entry)
+            if found is not None:
+                return found | self.level or None
+        return None
+
+    def stamped(self, reply: Reply, reached: Durability) -> Reply:
+        """The reply with the level that was reached."""
+        for entry in reply:
+            if self.asked(entry) is not None:
+                self.stamp(entry, str(reached))
+        return reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ __all__ = ["Story", "leaves_doubt", "left_in_doubt"]
 _DONE: Final = frozenset({"granted", "replayed"})
 """Words of an item that has had its effect."""
 
-_REFUSED: Final = frozenset({"offline", "deleting", "unknown_pool", "other_epoch", "schema"})
+_REFUSED: Final = frozenset({"offline", "deleting", "unknown_pool", "other_epoch", "schema", "recovering"})
 """Words of an item that was refused for the pool's state, without a mark."""
 
 _UNDECIDED: Final = frozenset({"behind", "aborted"})

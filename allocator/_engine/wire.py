@@ -1,7 +1,7 @@
 """What goes over the wire: the words of a script call, and their bytes.
 
-    EVALSHA sha numkeys <key>... <each item's key> now_ms <argument>... [ <call id> <repeated 0|1> <item's argument>...
-    ]...
+    EVALSHA sha numkeys <key>... <each item's key> now_ms [mark] <argument>...
+        [ <call id> <repeated 0|1> <item's argument>... ]...
 
 The bytes are packed here, by hiredis where it is installed, because redis-py's asyncio side packs word by word in
 Python even then, which for a batch of a hundred items costs more than all the rest.
@@ -9,7 +9,7 @@ Python even then, which for a batch of a hundred items costs more than all the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,17 +43,20 @@ pack: Final = _packer()
 ASKING: Final = pack(("ASKING",))
 
 
-def payload(call: Call, repeated: int, now_ms: int) -> list[Argument]:
-    """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments."""
+def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
+    """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
+
+    `leading` are those of the driver's own: the instant, and the mark where the script takes it (`marks`).
+    """
     items = call.items
     if not items:
-        return [len(call.keys), *call.keys, now_ms, *call.args]
+        return [len(call.keys), *call.keys, *leading, *call.args]
     if len(items) == 1 and items[0].key:
         item = items[0]
         keys = call.keys
-        return [len(keys) + 1, *keys, item.key, now_ms, *call.args, item.call, repeated, *item.args]
+        return [len(keys) + 1, *keys, item.key, *leading, *call.args, item.call, repeated, *item.args]
     keys = (*call.keys, *[item.key for item in items if item.key])
-    words: list[Argument] = [len(keys), *keys, now_ms, *call.args]
+    words: list[Argument] = [len(keys), *keys, *leading, *call.args]
     for item in items:
         words += (item.call, repeated)
         words += item.args

@@ -1,18 +1,21 @@
--- account: the pool's counters, read here and now.  Wants `pool`, `now`, `epoch` and `fields` bound: 4 places for the
+-- account: the pool's counters, read here and now.  Wants `pool`, `now`, `epoch` and `fields` bound: 8 places for the
 -- account's own fields, then for each counter its field and that of its capacity, `fields_count` in all.
 -- Leaves `account` and `refused`: a word where the call ends here, for the pool is not there, is another one, or is
 -- written by newer versions only.  A counter is called by the field that a record has for it:
 -- `account.allocated['cpu.allocated']`.  What the pool does not count has no capacity, not one of 0.
--- `revision` grows with every change; a grant takes its fence from it.
+-- `revision` grows with every change; a grant takes its fence from it.  `options` is what the pool was given beyond
+-- resources, as text; `grace_ms` its recovery grace, `recovering` until when it grants nothing: both false where not.
 local account, refused = {capacity = {}, allocated = {}, revision = 0, whole = false}, false
-local read_revision, state = 0, false
+local read_revision, state, known_epoch, options, seen_ms, offset_ms = 0, false, '', false, false, false
+local grace_ms, recovering, stored_run = false, false, ''
 fields[1], fields[2], fields[3], fields[4] = 'revision', 'schema', 'state', 'whole_units'
+fields[5], fields[6], fields[7], fields[8] = 'epoch', 'clock_ms', 'clock_offset_ms', 'options'
 do
   local values = redis.call('HMGET', pool, unpack(fields, 1, fields_count))
-  local known = values[1] and (epoch == '' or redis.call('HGET', pool, 'epoch'))
-  if not known then
+  known_epoch, seen_ms, offset_ms, options = values[5] or '', values[6], values[7], values[8]
+  if not values[1] then
     refused = 'unknown_pool'
-  elseif epoch ~= '' and known ~= epoch then
+  elseif epoch ~= '' and known_epoch ~= epoch then
     refused = 'other_epoch'
   elseif values[2] ~= 'schema.VERSION' and not (tonumber(values[2]) and tonumber(values[2]) < schema.VERSION) then
     refused = 'schema'
@@ -23,7 +26,7 @@ do
     read_revision = tonumber(values[1])
     if not (read_revision and read_revision >= 0 and read_revision <= schema.AMOUNT_MAX
       and read_revision % 1 == 0) then broken = 'revision' end
-    for i = 5, fields_count, 2 do
+    for i = 9, fields_count, 2 do
       local allocated, capacity = tonumber(values[i]), tonumber(values[i + 1])
       if allocated and capacity and allocated >= 0 and allocated <= schema.AMOUNT_MAX and allocated % 1 == 0
         and capacity >= 0 and capacity <= schema.AMOUNT_MAX and capacity % 1 == 0 then
@@ -34,14 +37,23 @@ do
     end
     if broken and not refused then error({err = 'INVARIANT ' .. pool .. ' has no exact amount in ' .. broken}) end
     state, account.revision = values[3], read_revision
-    if state == 'offline' then
-      -- A repair that died must not hold the pool back for ever.
-      local until_ms = tonumber(redis.call('HGET', pool, 'offline_until_ms'))
-      if until_ms and now >= until_ms then state = false end
-    end
     if values[4] then
       account.whole = {}
       for name in string.gmatch(values[4], '%S+') do account.whole[name .. '.allocated'] = true end
     end
+  end
+end
+--@include clock
+if state == 'offline' then
+  -- A repair that died must not hold the pool back for ever.
+  local until_ms = tonumber(redis.call('HGET', pool, 'offline_until_ms'))
+  if until_ms and now >= until_ms then state = false end
+end
+if options then
+  grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)')) or false
+  if grace_ms then
+    local guarded = redis.call('HMGET', pool, 'recovering_until_ms', 'run_id')
+    local until_ms = tonumber(guarded[1])
+    recovering, stored_run = until_ms and now < until_ms and until_ms, guarded[2] or ''
   end
 end

@@ -1,4 +1,5 @@
 --@include endings
+--@include gap
 -- due: takes back what is past its deadline, oldest first, and only as much as a request is short of.
 -- Wants `account` and `take` bound.
 local due = {at = 0, max = 0, ids = false, more = false}
@@ -21,9 +22,14 @@ function due.make_room(list, first, last, held)
     local key = records.key(due.pool, id)
     local touched = due.live[key]
     if touched == nil then
-      -- A broken one only leaves the index: whoever names it is to see for itself.
-      if endings.plan_due(due.pool, id, records.found(due.pool, id), 'deadline') then due.live[key] = false end
-      if take(list, first, last, held) then return true end
+      local record = records.found(due.pool, id)
+      if record and not record.broken and gap.spares(due.pool, id, record) then
+        due.live[key] = record
+      else
+        -- A broken one only leaves the index: whoever names it is to see for itself.
+        if endings.plan_due(due.pool, id, record, 'deadline') then due.live[key] = false end
+        if take(list, first, last, held) then return true end
+      end
     elseif touched and touched.deadline_ms and touched.deadline_ms <= due.now then
       -- Answered to its own caller in this call; the next may take it.
       due.more = true

@@ -3,6 +3,7 @@
 --@include tombstones
 --@include journal
 -- endings: allocations that end in this call, for whatever reason.  What a record says it took is what comes back.
+-- Wants what `account` left.
 -- `plan` reads and decides, `save` writes.  `survives[key]` says that the id is granted anew in this very call, so that
 -- neither its key nor its place in that index may vanish in between (a slot may be migrating).
 local endings = {planned = {}, seen = {}, survives = {}}
@@ -19,6 +20,8 @@ function endings.plan(pool, id, record, kind, reason)
   ledger.charge(record.list, -1)
   ledger.bump()
   tombstones.add(record.call)
+  -- Where a lease that has gone missing means lost data, it must be known which ones ended.
+  if grace_ms then tombstones.add(string.format('fence:%.0f', record.fence)) end
   journal.add(kind, id, record, reason)
   add(pool, id, record, true)
   return true

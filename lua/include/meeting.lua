@@ -1,10 +1,17 @@
 --@include due
 --@include refusal
 --@include guard
+--@include recovery
 -- meeting: the part of `allocate` for items that meet something.  It stands in the midst of that script and uses its
 -- locals: `settle` decides an item, `tell` and `save` write what only this part can have changed.
 meeting = {stopped = false}
-local changed = {}
+local changed, replayed = {}, {}
+local base_revision = read_revision
+if alarm then
+  -- The first item meets it, so nothing has been granted before.
+  recovery.begin(alarm, mark_fence, run_id)
+  base_revision = account.revision
+end
 due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, live)
 
 local function slice(first, to)
@@ -56,18 +63,39 @@ local function share(i, key, record)
   end
 end
 
+-- A record as it is answered, with what the account adds to it.
+local function told(word, record)
+  local reply = records.flat(record, {word, 'epoch', known_epoch})
+  if durability then
+    reply[#reply + 1] = 'durability'
+    reply[#reply + 1] = durability
+  end
+  return reply
+end
+
+local function too_long(i)
+  local ttl_ms = argv[items[i] + TTL_MS]
+  return max_ttl_ms and (ttl_ms == '0' or tonumber(ttl_ms) > max_ttl_ms)
+end
+
 -- A live allocation of this id: this call's own, the same request's, or a conflict.  nil where it was past its
 -- deadline and is reclaimed.
 local function answer(i, key, record)
-  if record.call == argv[items[i] + CALL] then return records.flat(record, {'replayed'}) end
-  if record.deadline_ms and record.deadline_ms <= now then
+  if record.call == argv[items[i] + CALL] then
+    -- Written again, so that the caller can wait for replicas to have it.
+    if not record.new then replayed[#replayed + 1] = {key, record.call} end
+    return told('replayed', record)
+  end
+  if too_long(i) then return {'ttl_too_long', max_ttl_ms} end
+  if record.deadline_ms and record.deadline_ms <= now and not recovering
+    and not gap.spares(pool, records.id(pool, key), record) then
     endings.plan_named(pool, records.id(pool, key), record, 'reclaimed', 'deadline')
     live[key] = false
     return nil
   end
-  if not same_request(i, record) then return records.flat(record, {'conflict'}) end
+  if record.releasing_ms or not same_request(i, record) then return told('conflict', record) end
   share(i, key, record)
-  return records.flat(record, {'existing'})
+  return told('existing', record)
 end
 
 -- What a gang asks for together, up to and with item `to`; the same id twice is one allocation.
@@ -85,12 +113,13 @@ end
 -- What a call that ended is told when it comes again: the same, in the numbers of now; it changes nothing.
 local function again(i, record, ended_ms)
   local item = items[i]
-  local word = tombstones.told(ended, argv[item + CALL], {'denied', 'existing', 'conflict', 'aborted'})
+  local word = tombstones.told(ended, argv[item + CALL], {'denied', 'existing', 'conflict', 'aborted', 'ttl_too_long'})
   if word == 'aborted' then return {word, i} end
+  if word == 'ttl_too_long' then return {word, max_ttl_ms or 0} end
   if word == 'denied' then
     return refusal(argv, item + PAIRS, last_pair[i], nil, atomic and asked(i), true)
   end
-  if word and record and same_request(i, record) == (word == 'existing') then return records.flat(record, {word}) end
+  if word and record and same_request(i, record) == (word == 'existing') then return told(word, record) end
   return {'ended', ended_ms}
 end
 
@@ -109,6 +138,10 @@ local function decide(i)
   if ended_ms then return again(i, record, ended_ms) end
   local answered = record and answer(i, key, record)
   if answered then return answered end
+  if too_long(i) then return {'ttl_too_long', max_ttl_ms} end
+  if recovering then
+    return {'recovering', recovering - now, recovery.begun or redis.call('HGET', pool, 'recovering_why') or ''}
+  end
   local first, to = item + PAIRS, last_pair[i]
   if take(argv, first, to) then return false end
   local reply = refusal(argv, first, to, nil, atomic and asked(i))
@@ -123,7 +156,7 @@ local function stop(word, stopped)
     ledger.charge(slice(items[new.i] + PAIRS, last_pair[new.i] + 1), -1)
     live[keys[KEY + new.i]] = false
   end
-  granted, changed, account.revision = {}, {}, read_revision + #endings.planned
+  granted, changed, account.revision = {}, {}, base_revision + #endings.planned + #gap.deferred
   for i = 1, count do
     if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end
   end
@@ -133,7 +166,8 @@ function meeting.settle(i)
   local reply = decide(i)
   if not reply then return false end
   local word = reply[1]
-  if atomic and (word == 'denied' or word == 'conflict' or word == 'ended' or word == 'behind') then
+  if atomic and (word == 'denied' or word == 'conflict' or word == 'ended' or word == 'behind'
+    or word == 'recovering' or word == 'ttl_too_long') then
     meeting.stopped = true
     stop(word, i)
   end
@@ -141,7 +175,7 @@ function meeting.settle(i)
 end
 
 -- A copy of an item that is told so in the end may still travel: it must neither be granted nor extend anything later.
-local last_words = {denied = true, conflict = true, existing = true, aborted = true}
+local last_words = {denied = true, conflict = true, existing = true, aborted = true, ttl_too_long = true}
 
 function meeting.prepare()
   -- What is shared now was one call's, whose own repeats are to hear so and to do no more.
@@ -156,7 +190,7 @@ function meeting.prepare()
     if last_words[word] and argv[items[i] + REPEATED] == '1' then tombstones.settle(argv[items[i] + CALL], word) end
   end
   tombstones.prepare(ended, now)
-  if #changed > 0 or #tombstones.calls > 0 or #endings.planned > 0 then
+  if #changed > 0 or #replayed > 0 or #tombstones.calls > 0 or recovery.begun or #gap.deferred > 0 then
     guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
   end
 end
@@ -168,6 +202,9 @@ end
 
 -- After what is new: what lasts longer, and last what vanishes.
 function meeting.save()
+  recovery.save()
+  gap.save(deadlines)
+  for _, entry in ipairs(replayed) do redis.call('HSET', entry[1], 'call', entry[2]) end
   for _, change in ipairs(changed) do
     local key, record = change[1], change[2]
     local id = records.id(pool, key)

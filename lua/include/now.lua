@@ -1,7 +1,8 @@
 -- now: the server's time in milliseconds, unless the caller says what time it is (tests, simulations).
 -- Wants `now_ms` bound; leaves the instant there as text too, for what is written down need not become text again.
 local now
-if now_ms == '0' then
+local by_server = now_ms == '0'
+if by_server then
   local time = redis.call('TIME')
   now_ms = time[1] .. string.sub('00000' .. time[2], -6, -4)
   now = now_ms + 0

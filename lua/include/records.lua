@@ -1,6 +1,7 @@
 -- records: an allocation's hash, to and from a table
 -- {call, owner, fence, granted_ms, ttl_ms, deadline_ms, list, amounts, meta}: `list` is its (field, amount) pairs,
--- `amounts` the same by field; pinned ones have neither ttl_ms nor deadline_ms.
+-- `amounts` the same by field; pinned ones have neither ttl_ms nor deadline_ms.  `releasing_ms`: since when it
+-- is on its way out; `gap_ms`: the gap that its deadline was moved for.
 local records = {}
 
 -- Every record of a pool is `<base>allocation:<id>` where the account is `<base>pool`: the one derivation of a key.
@@ -31,6 +32,7 @@ local function parse(flat)
   record.fence, record.granted_ms = tonumber(record.fence), tonumber(record.granted_ms)
   if not (record.fence and record.granted_ms) then record.broken = 'fence or granted_ms is no number' end
   record.ttl_ms, record.deadline_ms = tonumber(record.ttl_ms), tonumber(record.deadline_ms)
+  record.releasing_ms, record.gap_ms = tonumber(record.releasing_ms), tonumber(record.gap_ms)
   record.call, record.owner = record.call or '', record.owner or ''
   record.list, record.amounts, record.meta = list, amounts, meta
   return record
@@ -77,6 +79,12 @@ function records.flat(record, into)
   if record.deadline_ms then
     into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms
     n = n + 4
+  end
+  for _, mark in ipairs({'releasing_ms', 'gap_ms'}) do
+    if record[mark] then
+      into[n + 1], into[n + 2] = mark, record[mark]
+      n = n + 2
+    end
   end
   for i = 1, #record.meta do into[n + i] = record.meta[i] end
   return into

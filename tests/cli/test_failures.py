@@ -36,6 +36,8 @@ CASES: list[tuple[errors.AllocatorError, int]] = [
     (errors.ContractError("x"), 1),
     (errors.InvariantError("x"), 1),
     (errors.BackendUnavailable("x", code="no_extra"), 1),
+    (errors.NotDurable("x"), 1),
+    (errors.ReconcileRefused("x"), 3),
 ]
 
 

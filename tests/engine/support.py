@@ -40,6 +40,7 @@ def script(text: str, *, writes: bool = True) -> Script:
         memory_sha=_sha(memory_text),
         flags=frozenset() if writes else frozenset({"no-writes"}),
         keys=("counts",),
+        leading=("now_ms",),
         args=(),
         origins=tuple(("probe.lua", line) for line in range(1, text.count("\n") + 2)),
     )

@@ -126,8 +126,8 @@ class CancellingSender:
     def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         self.withdrawn += items
 
-    def now_ms(self) -> int:
-        return 0
+    def leading(self, call: Call) -> tuple[int, ...]:
+        return (0,)
 
 
 async def test_a_reply_that_comes_with_the_cancellation_is_withdrawn_too() -> None:

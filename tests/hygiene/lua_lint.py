@@ -18,7 +18,7 @@ from allocator._engine import scripts
 ROOT = Path(__file__).parents[2]
 INCLUDE = re.compile(r"^ *--@include (\w+)$", re.MULTILINE)
 
-CHUNKS = ("now", "account", "save_account", "meeting")
+CHUNKS = ("now", "clock", "account", "alarm", "save_account", "meeting")
 """Includes that are statements rather than a local to call."""
 
 

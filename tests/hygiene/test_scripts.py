@@ -18,7 +18,9 @@ lua51 = pytest.importorskip("lupa.lua51", reason="the extra `embedded` is not in
 
 NAMES: Final = scripts.names()
 READS: Final = {"audit", "check", "events", "get", "orphans", "page", "usage"}
-GIVES_BACK: Final = {"delete", "reclaim", "release", "renew", "repair", "resize", "withdraw"}
+GIVES_BACK: Final = {
+    "adopt", "begin_release", "delete", "reclaim", "reconcile", "release", "renew", "repair", "resize", "withdraw",
+}  # fmt: skip
 """What must run on a full server, or it could neither be emptied nor keep its leases."""
 
 BINDING: Final = re.compile(r"^local ([\w, ]+) = (.*\b(?:KEYS|ARGV)\b.*)$", re.MULTILINE)
@@ -27,7 +29,7 @@ WRITES: Final = {"DEL", "HDEL", "HSET", "PERSIST", "PEXPIRE", "SET", "UNLINK", "
 WORD: Final = re.compile(r"\{'([a-z_]+)'")
 CODES: Final = {"unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded"}
 
-NO_REPLIES: Final = CODES | {"kind", "revision", "refused", "state"}
+NO_REPLIES: Final = CODES | {"kind", "revision", "refused", "state", "releasing_ms", "recovering_until_ms"}
 """What stands first in a table and is no reply: refusal codes, fields, a mark."""
 
 FORBIDDEN: Final = {
@@ -72,7 +74,7 @@ def _bound(name: str) -> dict[str, dict[int, str]]:
 def test_a_binding_line_names_what_the_header_names_at_the_same_place(name: str) -> None:
     """The header is what Python binds by; another order in the script would swap two keys."""
     script, bound = scripts.load(name), _bound(name)
-    args = ("now_ms", *script.args)
+    args = (*script.leading, *script.args)
     assert bound["KEYS"] == dict(enumerate(script.keys, start=1))
     for place, local in bound["ARGV"].items():
         assert args[place - 1] == local
@@ -87,7 +89,7 @@ def test_what_is_read_after_the_binding_line_begins_where_it_ends(name: str) -> 
     for value in re.findall(r"args\.finish\((\d+), 0\)", text) + re.findall(r"local FIXED = (\d+)", text):
         assert int(value) == len(script.keys)
     if constants := re.search(r"local KEY, FIRST_ITEM, .* = (\d+), (\d+), ", text):
-        assert (int(constants[1]), int(constants[2])) == (len(script.keys), len(script.args) + 2)
+        assert (int(constants[1]), int(constants[2])) == (len(script.keys), len(script.leading) + len(script.args) + 1)
 
 
 @pytest.mark.parametrize("path", lua_files(), ids=relative)

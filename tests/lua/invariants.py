@@ -23,11 +23,19 @@ ACCOUNT_FIELDS: Final = {
     "state",
     "ended_cut_ms",
     "offline_until_ms",
+    "options",
+    "run_id",
+    "recovering_until_ms",
+    "recovering_why",
+    "clock_ms",
+    "clock_offset_ms",
+    "gap_from_ms",
+    "gap_to_ms",
 }
-RECORD_FIELDS: Final = {"owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms"}
+RECORD_FIELDS: Final = {"owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "releasing_ms", "gap_ms"}
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "withdrawn", "reclaimed", "repaired",
-    "broken", "deleted", "forgot",
+    "broken", "deleted", "forgot", "releasing", "recovering", "rolled_back", "adopted", "deferred",
 }  # fmt: skip
 KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
 

@@ -80,6 +80,7 @@ class Ledger:
         keys: Mapping[str, str] | None = None,
         client: Any = None,
         bounds: Mapping[str, int] | None = None,
+        mark: tuple[str, int] | None = None,
         **args: str | int,
     ) -> Any:
         """Call a script; the reply as it comes.
@@ -92,13 +93,15 @@ class Ledger:
             keys: Other keys by name.
             client: Another connection.
             bounds: Other values for bounds of the schema.
+            mark: The epoch and the largest fence that the caller knows.
             args: The fixed arguments by name.
         """
         with mock.patch.dict(schema.BOUNDS, bounds or {}):
             script = scripts.load.__wrapped__(name) if bounds else scripts.load(name)
         fixed = [(keys or {}).get(key) or self.key(key) for key in script.keys]
         given = {"epoch": self.epoch, **args} if "epoch" in script.args else args
-        words: list[str | int] = [self.now, *script.bind(**given), *tail]
+        leading = (self.now, *(mark or ("", 0)))[: len(script.leading)]
+        words: list[str | int] = [*leading, *script.bind(**given), *tail]
         own = [self.keys.record(identity) for identity in records]
         for line in lines:
             words += (line.call, line.repeated, *line.words)
@@ -129,9 +132,12 @@ class Ledger:
         call: str = "",
         repeated: int = 0,
         new_epoch: str = "",
+        promises: str = "",
+        floor: int = 0,
         **options: Any,
     ) -> Any:
-        words = (mode, new_epoch, generation, strict, whole, *amounts(capacity or {}), len(remove), *remove)
+        settled = (mode, new_epoch, generation, strict, whole, promises, floor)
+        words = (*settled, *amounts(capacity or {}), len(remove), *remove)
         line = Line("", call or self.new_call(), words, repeated)
         return self.run("configure", line, **options)[0]
 
@@ -173,13 +179,58 @@ class Ledger:
         return self.run("release", *whole, reason=reason, **options)
 
     def renew_line(
-        self, identity: str, *, fence: int = 0, ttl: int = 0, shorten: int = 0, call: str = "", repeated: int = 0
+        self,
+        identity: str,
+        *,
+        fence: int = 0,
+        ttl: int = 0,
+        shorten: int = 0,
+        epoch: str = "",
+        known: int = 0,
+        call: str = "",
+        repeated: int = 0,
     ) -> Line:
-        return Line(identity, call or self.new_call(), (fence, ttl, shorten), repeated)
+        """An item of `renew`; `epoch` and `known`, a deadline, are what its holder was told."""
+        return Line(identity, call or self.new_call(), (fence, ttl, shorten, epoch, known), repeated)
 
     def renew(self, *lines: Line | str, **options: Any) -> Any:
         whole = [self.renew_line(line) if isinstance(line, str) else line for line in lines]
         return self.run("renew", *whole, **options)
+
+    def adopt_line(
+        self,
+        identity: str,
+        resources: Mapping[str, int],
+        *,
+        fence: int,
+        epoch: str = "epoch-1",
+        owner: str = "owner",
+        granted: int = T0,
+        ttl: int = MINUTE,
+        meta: Mapping[str, str] | None = None,
+        call: str = "",
+        repeated: int = 0,
+    ) -> Line:
+        """An item of `adopt`: what a holder knows of its allocation."""
+        entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
+        words = (epoch, owner, fence, granted, ttl, len(resources), len(meta or {}), *fields_of(resources), *entries)
+        return Line(identity, call or self.new_call(), words, repeated)
+
+    def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:
+        return self.run("adopt", *lines, reason=reason, **options)
+
+    def begin_release_line(
+        self, identity: str, grace: int, *, fence: int = 0, call: str = "", repeated: int = 0
+    ) -> Line:
+        return Line(identity, call or self.new_call(), (fence, grace), repeated)
+
+    def begin_release(self, *lines: Line, **options: Any) -> Any:
+        return self.run("begin_release", *lines, **options)
+
+    def reconcile(self, *held: tuple[str, int], owner: str, as_of: int, **options: Any) -> Any:
+        """(allocation id, fence) each."""
+        lines = [self.release_line(identity, fence) for identity, fence in held]
+        return self.run("reconcile", *lines, owner=owner, as_of_ms=as_of, **options)
 
     def resize_line(
         self, identity: str, resources: Mapping[str, int], *, fence: int = 0, call: str = "", repeated: int = 0

@@ -11,7 +11,7 @@ def test_a_grant_says_fence_and_instants_and_charges_the_counters(pool: Ledger) 
     """The whole effect of one call: reply, record, counters, index, event."""
     before = pool.revision
     line = pool.want("a", {"cpu": 4, "memory": 30}, owner="ns/lab", meta={"user": "x"})
-    assert pool.allocate(line) == [["granted", before + 1, T0, T0 + MINUTE]]
+    assert pool.allocate(line) == [["granted", before + 1, T0, T0 + MINUTE, "epoch-1"]]
     assert pool.record("a") == {
         "cpu.allocated": "4", "memory.allocated": "30", "owner": "ns/lab", "fence": str(before + 1), "call": line.call,
         "granted_ms": str(T0), "ttl_ms": str(MINUTE), "deadline_ms": str(T0 + MINUTE), "meta.user": "x",
@@ -26,7 +26,7 @@ def test_a_grant_says_fence_and_instants_and_charges_the_counters(pool: Ledger) 
 
 def test_a_ttl_of_zero_pins(pool: Ledger) -> None:
     """Pinned allocations have no deadline, and are listed by when they were granted."""
-    assert pool.allocate(pool.want("a", {"cpu": 1}, ttl=0))[0][2:] == [T0, 0]
+    assert pool.allocate(pool.want("a", {"cpu": 1}, ttl=0))[0][2:] == [T0, 0, "epoch-1"]
     assert pool.record("a").keys() == {"cpu.allocated", "owner", "fence", "call", "granted_ms"}
     assert (pool.index("deadlines"), pool.index("pinned")) == ({}, {"a": T0})
 
@@ -165,7 +165,7 @@ def test_each_grant_has_a_greater_fence_than_all_before_it(pool: Ledger) -> None
 def test_the_clock_of_the_server_is_used_where_the_caller_names_no_instant(pool: Ledger) -> None:
     """0 asks the server; within a minute of what TIME says."""
     pool.now = 0
-    _, _, granted_ms, deadline_ms = pool.allocate(pool.want("a", {"cpu": 1}))[0]
+    _, _, granted_ms, deadline_ms, _ = pool.allocate(pool.want("a", {"cpu": 1}))[0]
     seconds, micros = pool.client.time()
     assert 0 <= seconds * 1000 + micros // 1000 - granted_ms < MINUTE
     assert deadline_ms == granted_ms + MINUTE

@@ -72,6 +72,20 @@ def _batches(pool: Ledger) -> Any:
     return pool.delete(force=1, bounds={"RECLAIM_BATCH_MAX": 2})
 
 
+def _adopt(pool: Ledger) -> Any:
+    newer = pool.adopt_line("leased", {"cpu": 1}, fence=pool.revision + 1, ttl=0)
+    return pool.adopt(pool.adopt_line("lost", {"cpu": 1}, fence=5), newer, reason="why")
+
+
+def _begin(pool: Ledger) -> Any:
+    return pool.begin_release(pool.begin_release_line("pinned", MINUTE), pool.begin_release_line("leased", MINUTE))
+
+
+def _reconcile(pool: Ledger) -> Any:
+    fence = int(pool.record("pinned")["fence"])
+    return pool.reconcile(("pinned", fence), owner="owner", as_of=pool.now)
+
+
 def _damage(pool: Ledger) -> Any:
     pool.client.expire(pool.keys.record("leased"), 1000)
     pool.client.zadd(pool.keys["deadlines"], {"pinned": 5, "missing": 5})
@@ -105,6 +119,9 @@ ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "deletes in batches": ("delete", _batches),
     "refuses to delete": ("delete", lambda pool: pool.delete(repeated=1)),
     "repairs": ("repair", _damage),
+    "adopts": ("adopt", _adopt),
+    "begins a release": ("begin_release", _begin),
+    "reconciles": ("reconcile", _reconcile),
 }
 """What a crowded pool is asked for, so that every write of every script is met."""
 

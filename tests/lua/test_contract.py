@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from allocator._engine import scripts
-from tests.lua.ledger import MINUTE, Ledger, Line, contract
+from tests.lua.ledger import MINUTE, T0, Ledger, Line, contract
 
 MALFORMED = ("nan", "-nan", "inf", "-inf", "-1", "1.5", "1e400", "9007199254740992", "", "x", "1 2", "1x")
 
@@ -25,18 +25,23 @@ class Case:
 
 
 CASES: dict[str, Case] = {
-    "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 6, 7, 8, 10)),
+    "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 2, 8, 9, 10, 12)),
+    "adopt": Case(
+        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 7, 8, 9, 10, 11, 13)
+    ),
+    "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 4, 5)),
     "audit": Case(lambda pool: pool.audit(), (4,), items=False),
     "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 3, 5), items=False),
-    "configure": Case(lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 6, 9, 11, 12)),
+    "configure": Case(lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 6, 10, 11, 13, 14)),
     "delete": Case(lambda pool: pool.delete(force=1)),
     "events": Case(lambda pool: pool.run("events", count=1), (2,), items=False),
     "get": Case(lambda pool: pool.get("a"), (), items=False),
     "orphans": Case(lambda pool: pool.run("orphans", records=["a"]), (), items=False),
     "page": Case(lambda pool: pool.page("pinned"), (0, 3), items=False),
     "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 2, 3), items=False),
+    "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 3, 6)),
     "release": Case(lambda pool: pool.release("a"), (0, 5)),
-    "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 4, 5)),
+    "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 4, 5, 8)),
     "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 6, 7, 9)),
     "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 4, 5, 7)),
     "usage": Case(lambda pool: pool.run("usage"), (0,), items=False),
@@ -166,7 +171,7 @@ def test_another_notation_of_a_number_is_not_stored(pool: Ledger, notation: str)
 @pytest.mark.parametrize("notation", ["0x10", "1.6e1", " 16 ", "16.0", "016"])
 def test_a_capacity_is_stored_in_digits_whatever_notation_it_has(pool: Ledger, notation: str) -> None:
     """It is read as a number, and written as one."""
-    pool.run("configure", Line("", "c", ("change", "", 0, 0, "-", 1, "memory", notation, 0)))
+    pool.run("configure", Line("", "c", ("change", "", 0, 0, "-", "", 0, 1, "memory", notation, 0)))
     assert pool.account["memory.capacity"] == "16"
 
 

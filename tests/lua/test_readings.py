@@ -29,7 +29,7 @@ def test_get_gives_the_record_or_says_unknown(pool: Ledger) -> None:
     """As it lies there."""
     pool.grant("a", {"cpu": 1}, meta={"k": "v"})
     reply = pool.get("a")
-    assert (reply[0], fields(reply[1:])) == ("record", pool.record("a"))
+    assert (reply[0], fields(reply[1:])) == ("record", {"epoch": "epoch-1", **pool.record("a")})
     assert pool.get("b") == ["unknown"]
 
 
@@ -74,10 +74,10 @@ def test_a_page_has_the_records_of_one_index(pool: Ledger) -> None:
     """Each with its fields, as get gives them."""
     pool.grant("a", {"cpu": 1}, meta={"k": "v"})
     pool.grant("b", {"cpu": 1}, ttl=0)
-    word, cursor, read_ms, *entries = pool.page("deadlines")
+    word, cursor, read_ms, epoch, *entries = pool.page("deadlines")
     assert (word, cursor, read_ms, entries[0]) == ("page", "0", T0, "a")
     assert {name: str(value) for name, value in fields(entries[1]).items()} == pool.record("a")
-    assert pool.page("pinned")[3::2] == ["b"]
+    assert pool.page("pinned")[4::2] == ["b"]
 
 
 def test_a_listing_of_a_large_pool_is_complete_while_deadlines_move(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_a_listing_of_a_large_pool_is_complete_while_deadlines_move(ledger: Ledg
     seen: list[str] = []
     cursor, pages = "0", 0
     while pages == 0 or cursor != "0":
-        _, cursor, _, *entries = ledger.page("deadlines", cursor, count=50)
+        _, cursor, _, _, *entries = ledger.page("deadlines", cursor, count=50)
         seen += entries[::2]
         pages += 1
         ledger.now += 10

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from allocator import settings
 from allocator._engine.keys import PoolKeys
+from allocator._engine.operations import recovery
+from allocator._engine.operations.confirming import PLAIN, confirm, reached
 from allocator._engine.operations.reading import page
-from allocator._engine.operations.wire import call_of, new_call, reclaim_call, refuse
+from allocator._engine.operations.wire import (
+    allocation_of,
+    call_of,
+    lost,
+    new_call,
+    reclaim_call,
+    refuse,
+    too_long,
+)
 from allocator._engine.scripts import load
-from allocator._engine.steps import Flow, Item, Operation, Remaining, Reply
-from allocator.errors import AllocatorError
-from allocator.models import Reclaimed, Release, Renewal
+from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
+from allocator.durability import Durability
+from allocator.errors import AllocationConflict, AllocationLost, AllocatorError
+from allocator.models import Allocation, Reclaimed, Release, Renewal
 
+_BEGIN_RELEASE: Final = load("begin_release")
 _RECLAIM: Final = load("reclaim")
 _RELEASE: Final = load("release")
 _RENEW: Final = load("renew")
@@ -22,42 +34,75 @@ _WITHDRAW: Final = load("withdraw")
 NO_RECORD: Final = "-"
 """Stands for the id of a call that names no allocation; no id begins so."""
 
-Identity = tuple[str, int]
-"""An allocation's id, and the fence that it must have; 0 is any."""
+
+class Identity(NamedTuple):
+    """An allocation's id, the fence that it must have (0 is any), and what its holder knows of it, if anything."""
+
+    id: str
+    fence: int
+    held: Allocation | None = None
 
 
 def renew(
-    pool: PoolKeys, identities: Sequence[Identity], ttl_ms: int, *, shorten: bool = False
-) -> Operation[list[Renewal]]:
-    """Extend leases, item by item."""
-    items = [
-        Item(new_call(), (fence, ttl_ms, int(shorten)), pool.record(identity), identity)
-        for identity, fence in identities
-    ]
-
-    def decode(replies: Reply) -> list[Renewal]:
-        return [_renewal(pool, identity, reply) for (identity, _), reply in zip(identities, replies, strict=True)]
-
-    return Operation(call_of(_RENEW, pool, items, gather=True, epoch=pool.epoch), decode)
+    pool: PoolKeys, identities: Sequence[Identity], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
+) -> Flow[list[Renewal]]:
+    """Extend leases, item by item; one that the store has lost is adopted, where its holder knows what it was."""
+    items = [_renew_item(pool, one, new_call(), ttl_ms, shorten=shorten) for one in identities]
+    replies: Reply = yield _renew_call(pool, items, level)
+    answers = yield from _settled(pool, [(one, ttl_ms) for one in identities], replies, level)
+    for answer in answers:
+        if isinstance(answer, AllocatorError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Renewal)]
 
 
-def renew_each(pool: PoolKeys, leases: Sequence[tuple[str, int, int]]) -> Operation[list[Renewal | AllocatorError]]:
-    """Extend leases whose holders stand for themselves: id, fence and ttl_ms each; an error takes its item's place.
+def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow[list[Renewal | AllocatorError]]:
+    """Extend leases whose holders stand for themselves, each with its ttl_ms; an error takes its item's place.
 
     Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
     """
-    items = [Item("", (fence, ttl_ms, 0), pool.record(identity), identity) for identity, fence, ttl_ms in leases]
+    wanted = [(Identity(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
+    items = [_renew_item(pool, one, "", ttl_ms) for one, ttl_ms in wanted]
+    replies: Reply = yield _renew_call(pool, items, PLAIN)
+    return (yield from _settled(pool, wanted, replies, PLAIN))
 
-    def decode(replies: Reply) -> list[Renewal | AllocatorError]:
-        answers: list[Renewal | AllocatorError] = []
-        for (identity, _, _), reply in zip(leases, replies, strict=True):
-            try:
-                answers.append(_renewal(pool, identity, reply))
-            except AllocatorError as error:
-                answers.append(error)
-        return answers
 
-    return Operation(call_of(_RENEW, pool, items, gather=True, epoch=pool.epoch), decode)
+def _renew_item(pool: PoolKeys, one: Identity, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
+    epoch, known_ms = (one.held.epoch, one.held.deadline_ms or 0) if one.held is not None else ("", 0)
+    return Item(call, (one.fence, ttl_ms, int(shorten), epoch, known_ms), pool.record(one.id), one.id)
+
+
+def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:
+    return call_of(_RENEW, pool, items, gather=True, confirm=confirm(level), epoch=pool.epoch)
+
+
+def _settled(
+    pool: PoolKeys, wanted: Sequence[tuple[Identity, int]], replies: Reply, level: Durability
+) -> Flow[list[Renewal | AllocatorError]]:
+    """What became of each renewal, those that are missing having been adopted."""
+    answers: list[Renewal | AllocatorError] = []
+    missing: list[int] = []
+    for at, ((one, _), reply) in enumerate(zip(wanted, replies, strict=True)):
+        if one.held is not None and isinstance(reply, list) and reply[0] == "missing":
+            missing.append(at)
+        try:
+            answers.append(_renewal(pool, one.id, reply))
+        except AllocatorError as error:
+            answers.append(error)
+    lost = [(held, wanted[at][1]) for at in missing if (held := wanted[at][0].held) is not None]
+    if lost:
+        adopted = yield from recovery.adopt_each(pool, lost, level)
+        for at, outcome in zip(missing, adopted, strict=True):
+            answers[at] = _after_adoption(wanted[at][0].id, outcome)
+    return answers
+
+
+def _after_adoption(identity: str, outcome: Allocation | AllocatorError) -> Renewal | AllocatorError:
+    if isinstance(outcome, Allocation):
+        return Renewal(identity, "adopted", outcome.fence, outcome.deadline_ms, outcome.durability)
+    if isinstance(outcome, AllocationLost | AllocationConflict):
+        return Renewal(identity, "fenced" if outcome.code == "fenced" else "unknown")
+    return outcome
 
 
 def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Renewal:
@@ -65,9 +110,13 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
         raise reply
     match reply[0]:
         case "renewed":
-            return Renewal(identity, "renewed", reply[1], reply[2] or None)
-        case "unknown":
+            return Renewal(identity, "renewed", reply[1], reply[2] or None, reached(reply))
+        case "unknown" | "missing":
             return Renewal(identity, "unknown")
+        case "foreign" | "releasing" as word:
+            return Renewal(identity, word)
+        case "ttl_too_long":
+            raise too_long(pool, reply)
         case "fenced":
             return Renewal(identity, "fenced", reply[1])
         case word:
@@ -76,10 +125,10 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
 
 def release(pool: PoolKeys, identities: Sequence[Identity], reason: str = "released") -> Operation[list[Release]]:
     """Give back, item by item."""
-    items = [Item(new_call(), (fence,), pool.record(identity), identity) for identity, fence in identities]
+    items = [Item(new_call(), (one.fence,), pool.record(one.id), one.id) for one in identities]
 
     def decode(replies: Reply) -> list[Release]:
-        return [_release(pool, identity, reply) for (identity, _), reply in zip(identities, replies, strict=True)]
+        return [_release(pool, one.id, reply) for one, reply in zip(identities, replies, strict=True)]
 
     return Operation(call_of(_RELEASE, pool, items, gather=True, epoch=pool.epoch, reason=reason), decode)
 
@@ -94,6 +143,23 @@ def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
             return Release(identity, word)
         case word:
             refuse(pool, word)
+
+
+def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[Allocation]:
+    """Let an allocation end by a deadline that nobody can move.
+
+    Raises:
+        UnknownAllocation, AllocationLost
+    """
+    item = Item(new_call(), (one.fence, grace_ms), pool.record(one.id), one.id)
+
+    def decode(replies: Reply) -> Allocation:
+        reply = replies[0]
+        if reply[0] == "releasing":
+            return allocation_of(pool, one.id, reply[1:])
+        lost(pool, one.id, one.fence, reply[0], reply)
+
+    return Operation(call_of(_BEGIN_RELEASE, pool, (item,), epoch=pool.epoch), decode)
 
 
 def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
@@ -135,7 +201,7 @@ def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flo
     cursor = "0"
     while True:
         found = yield from page(pool, "deadlines", cursor)
-        old = [(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
+        old = [Identity(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
         for at in range(0, len(old), settings.BATCH_ITEMS_MAX):
             room = most - len(ids)
             left: float = yield Remaining()

@@ -5,31 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from allocator import settings
 from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
 from allocator._engine.operations import ending
+from allocator._engine.operations.confirming import PLAIN, confirm, reached
 from allocator._engine.operations.wire import (
     NO_METADATA,
     allocation_of,
     call_of,
     catch_up,
     flatten,
+    lost,
     new_allocation_id,
     new_call,
+    recovering,
     refuse,
+    too_long,
 )
 from allocator._engine.scripts import Argument, load
 from allocator._engine.steps import Call, Flow, Item, Operation, Reply
+from allocator.durability import Durability
 from allocator.errors import (
     AllocationConflict,
     AllocationLost,
     AllocatorError,
     Insufficient,
     InvalidRequest,
-    UnknownAllocation,
 )
 from allocator.models import Allocation, Check, Denial, Outcome, Request, RequestLike, Shortage
 from allocator.quantity import parse_request
@@ -81,14 +85,14 @@ class Wanted(NamedTuple):
         return Item(self.call, tuple(args), pool.record(self.id), self.id)
 
 
-def allocate(pool: PoolKeys, request: Request, owner: str) -> Flow[Allocation | Denial]:
+def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = PLAIN) -> Flow[Allocation | Denial]:
     """Grant one request, or say why not.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
     """
     wanted = Wanted.of(request, owner)
-    call = _call(pool, (wanted,), atomic=False)
+    call = _call(pool, (wanted,), level, atomic=False)
     while True:
         reply: Reply = yield call
         answer = _answer(pool, wanted, reply[0])
@@ -99,7 +103,9 @@ def allocate(pool: PoolKeys, request: Request, owner: str) -> Flow[Allocation | 
         yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
 
 
-def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
+def allocate_many(
+    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
+) -> Flow[list[Outcome]]:
     """Grant each request that fits, in order, each seeing those before it.
 
     A fault of the store is raised once all items have been asked for; the driver then withdraws what was granted, for
@@ -110,7 +116,7 @@ def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Fl
     open_items = list(range(len(wanted)))
     while open_items:
         asked = [wanted[at] for at in open_items]
-        replies: Reply = yield _call(pool, asked, atomic=False)
+        replies: Reply = yield _call(pool, asked, level, atomic=False)
         for at, reply in zip(open_items, replies, strict=True):
             answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
         open_items = [at for at in open_items if answers[at] is BEHIND]
@@ -119,7 +125,9 @@ def allocate_many(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Fl
     return [_outcome(answers[at]) for at in range(len(wanted))]
 
 
-def allocate_all(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flow[list[Outcome]]:
+def allocate_all(
+    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
+) -> Flow[list[Outcome]]:
     """Grant all requests or none: a gang.  Live ones with the same request are replayed.
 
     Raises:
@@ -129,7 +137,7 @@ def allocate_all(pool: PoolKeys, requests: Sequence[Request], owner: str) -> Flo
     wanted = [Wanted.of(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)]
     if not wanted:
         return []
-    call = _call(pool, wanted, atomic=True)
+    call = _call(pool, wanted, level, atomic=True)
     while True:
         replies: Reply = yield call
         answers = [
@@ -154,9 +162,10 @@ class _Aborted(AllocatorError):
     """The item was not decided: another one stopped the gang."""
 
 
-def _call(pool: PoolKeys, wanted: Sequence[Wanted], *, atomic: bool) -> Call:
+def _call(pool: PoolKeys, wanted: Sequence[Wanted], level: Durability, *, atomic: bool) -> Call:
     keys, args = _fixed(pool, atomic)
-    return Call(_ALLOCATE, pool, keys, args, tuple([one.item(pool) for one in wanted]), not atomic, undo=True)
+    items = tuple([one.item(pool) for one in wanted])
+    return Call(_ALLOCATE, pool, keys, args, items, not atomic, undo=True, confirm=confirm(level))
 
 
 @lru_cache(maxsize=1024)
@@ -175,7 +184,7 @@ def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _
     """One item's reply."""
     word = reply[0]
     if word == "granted":
-        _, fence, granted_ms, deadline_ms = reply
+        _, fence, granted_ms, deadline_ms, epoch, *_ = reply
         return Allocation(
             wanted.id,
             pool.name,
@@ -187,6 +196,9 @@ def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _
             deadline_ms or None,
             MappingProxyType(dict(wanted.metadata)) if wanted.metadata else NO_METADATA,
             True,
+            epoch,
+            None,
+            reached(reply),
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:
@@ -204,6 +216,8 @@ def _denied(pool: PoolKeys, _wanted: Wanted, reply: Reply, item: int) -> _Answer
 
 def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
     live = allocation_of(pool, wanted.id, reply[1:])
+    if live.releasing_ms is not None:
+        return AllocationConflict(f"allocation {wanted.id!r} is being released by owner {live.owner!r}", id=wanted.id)
     return AllocationConflict(
         f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; "
         f"owner {wanted.owner!r} asked for {wanted.resources}",
@@ -221,6 +235,14 @@ def _behind(_pool: PoolKeys, _wanted: Wanted, _reply: Reply, _item: int) -> _Ans
     return BEHIND
 
 
+def _recovering(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return recovering(pool, reply)
+
+
+def _too_long(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return too_long(pool, reply)
+
+
 def _aborted(_pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
     return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
 
@@ -233,6 +255,8 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, Wanted, Reply, int], _Ans
     "ended": _ended,
     "behind": _behind,
     "aborted": _aborted,
+    "recovering": _recovering,
+    "ttl_too_long": _too_long,
 }
 
 
@@ -260,6 +284,8 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
                 return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
             case "behind":
                 yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+            case "recovering":
+                raise recovering(pool, reply)
             case word:
                 refuse(pool, word)
 
@@ -274,7 +300,9 @@ def changes(request: RequestLike) -> dict[str, int]:
     return {name: parse_request(name, quantity) for name, quantity in named.items()}
 
 
-def resize(pool: PoolKeys, identity: str, fence: int, request: RequestLike) -> Flow[Allocation]:
+def resize(
+    pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
+) -> Flow[Allocation]:
     """Change what an allocation has taken.
 
     Raises:
@@ -282,7 +310,8 @@ def resize(pool: PoolKeys, identity: str, fence: int, request: RequestLike) -> F
     """
     item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
     operation = Operation(
-        call_of(_RESIZE, pool, (item,), epoch=pool.epoch), lambda replies: _resized(pool, identity, fence, replies[0])
+        call_of(_RESIZE, pool, (item,), confirm=confirm(level), epoch=pool.epoch),
+        lambda replies: _resized(pool, identity, fence, replies[0]),
     )
     while True:
         answer = yield from operation
@@ -299,6 +328,8 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
             return None
         case "denied":
             raise Insufficient(Denial(reply[1], pool.name, shortages(reply[2:])))
+        case "recovering":
+            raise recovering(pool, reply)
         case "empty":
             raise InvalidRequest(
                 f"allocation {identity!r} would have nothing left: release it instead", field="request"
@@ -309,14 +340,3 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
             )
         case word:
             lost(pool, identity, fence, word, reply)
-
-
-def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
-    """Raise for an allocation that is not there, or not the caller's."""
-    if word == "unknown":
-        raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
-    if word == "fenced":
-        raise AllocationLost(
-            f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
-        )
-    refuse(pool, word)

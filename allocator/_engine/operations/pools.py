@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Final
+from datetime import timedelta
+from typing import Final, NamedTuple
 
 from allocator import settings
 from allocator._engine.keys import PoolKeys, parse, pools_pattern
@@ -12,10 +13,12 @@ from allocator._engine.operations.reading import pool_of
 from allocator._engine.operations.wire import call_of, fields_of, flatten, new_call, refuse
 from allocator._engine.scripts import load
 from allocator._engine.steps import Flow, Item, Operation, Reply, Scan
-from allocator.errors import InvalidRequest, PoolConflict
+from allocator.durability import MEMORY, durability
+from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models import Pool
 from allocator.quantity import Quantity, format_amount
 from allocator.resources import Resources, resource_name
+from allocator.validation import grace_ms
 
 _CONFIGURE: Final = load("configure")
 
@@ -32,7 +35,39 @@ def names_of(names: Iterable[str], field: str) -> list[str]:
     return found
 
 
-def create(pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterable[str]) -> Operation[Pool]:
+class Promises(NamedTuple):
+    """What a pool is given beyond its resources; None is left as it is, 0 and `memory` take it away.
+
+    A recovery grace bounds the time to live, unless a bound is given: within the grace, every holder has renewed or is
+    past its deadline.
+    """
+
+    recovery_grace: float | timedelta | None = None
+    max_ttl: float | timedelta | None = None
+    durability: str | None = None
+
+    def words(self) -> str:
+        """The names and values that change, as the script takes them."""
+        options: dict[str, str] = {}
+        if self.durability is not None:
+            level = durability(self.durability)
+            options["durability"] = str(level) if level else ""
+        longest = None if self.max_ttl is None else grace_ms(self.max_ttl, "max_ttl", settings.TTL_MAX_S)
+        if self.recovery_grace is not None:
+            grace = grace_ms(self.recovery_grace, "recovery_grace", settings.RECOVERY_GRACE_MAX_S)
+            options["recovery_grace_ms"] = str(grace or "")
+            longest = grace if longest is None else longest
+        if longest is not None:
+            options["max_ttl_ms"] = str(longest or "")
+        return " ".join(f"{name}={value}" for name, value in options.items())
+
+
+NO_PROMISES: Final = Promises()
+
+
+def create(
+    pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterable[str], promises: Promises
+) -> Operation[Pool]:
     """Create the pool if there is none; an existing one comes back unchanged."""
     counted = Resources.capacity(capacity)
     if not counted:
@@ -41,7 +76,37 @@ def create(pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterab
     for name in whole:
         if name not in counted:
             raise InvalidRequest(f"whole_units names {name!r}, which the pool does not count", field="whole_units")
-    return _configure(pool, "create", new_epoch=secrets.token_hex(8), capacity=counted, whole_units=" ".join(whole))
+    return _configure(
+        pool,
+        "create",
+        new_epoch=secrets.token_hex(8),
+        capacity=counted,
+        whole_units=" ".join(whole),
+        options=promises.words(),
+    )
+
+
+def recover(lost: Pool, pool: PoolKeys) -> Operation[Pool]:
+    """Make a pool again that the store has lost; it begins recovering.
+
+    Raises:
+        UnknownPool: Another one of that name is there, or this one was deleted on purpose.
+    """
+    if not lost.recovery_grace_ms:
+        raise InvalidRequest(f"pool {lost.name!r} has no recovery_grace: create it anew", field="pool")
+    options = {"recovery_grace_ms": lost.recovery_grace_ms, "max_ttl_ms": lost.max_ttl_ms or "", "durability": ""}
+    if lost.durability != MEMORY:
+        options["durability"] = lost.durability
+    return _configure(
+        pool,
+        "recover",
+        new_epoch=lost.epoch,
+        capacity=lost.capacity,
+        whole_units=" ".join(lost.whole_units),
+        generation=lost.generation,
+        options=" ".join(f"{name}={value}" for name, value in options.items() if value),
+        floor=lost.revision,
+    )
 
 
 def change(
@@ -50,6 +115,7 @@ def change(
     remove: Iterable[str],
     whole_units: Iterable[str] | None,
     generation: int | None,
+    promises: Promises,
     *,
     strict: bool,
 ) -> Operation[Pool]:
@@ -60,8 +126,9 @@ def change(
         if name in counted:
             raise InvalidRequest(f"{name!r} is both set and removed", field="remove")
     whole = _UNCHANGED if whole_units is None else " ".join(names_of(whole_units, "whole_units"))
-    if not counted and not removed and whole_units is None:
-        raise InvalidRequest("nothing to change: give capacity, remove or whole_units", field="capacity")
+    options = promises.words()
+    if not counted and not removed and whole_units is None and not options:
+        raise InvalidRequest("nothing to change: give capacity, remove, whole_units or a promise", field="capacity")
     if generation is not None and (type(generation) is not int or not 0 < generation <= settings.AMOUNT_MAX):
         raise InvalidRequest(f"generation is a positive integer, not {generation!r}", field="generation")
     return _configure(
@@ -72,11 +139,12 @@ def change(
         whole_units=whole,
         generation=generation or 0,
         strict=strict,
+        options=options,
     )
 
 
 def switch(pool: PoolKeys, mode: str) -> Operation[Pool]:
-    """`upgrade`, `offline` or `online`."""
+    """`upgrade`, `offline`, `online` or `recovered`."""
     return _configure(pool, mode)
 
 
@@ -90,9 +158,12 @@ def _configure(
     whole_units: str = _UNCHANGED,
     generation: int = 0,
     strict: bool = False,
+    options: str = "",
+    floor: int = 0,
 ) -> Operation[Pool]:
     removed = tuple(remove)
-    args = (mode, new_epoch, generation, int(strict), whole_units, *flatten(capacity or {}), len(removed), *removed)
+    settled = (mode, new_epoch, generation, int(strict), whole_units, options, floor)
+    args = (*settled, *flatten(capacity or {}), len(removed), *removed)
     item = Item(new_call(), args)
 
     def decode(replies: Reply) -> Pool:
@@ -115,10 +186,15 @@ def _configure(
                 )
             case "no_resources":
                 raise InvalidRequest(f"pool {pool.name!r} would count no resource", field="capacity")
+            case "pinned":
+                text = f"pool {pool.name!r} has {reply[1]} pinned allocations, and a longest ttl allows for none"
+                raise PoolConflict(text, pool=pool.name, code="pinned")
+            case "deleted":
+                raise UnknownPool(f"pool {pool.name!r} was deleted on purpose", pool=pool.name, code="deleted")
             case word:
                 refuse(pool, word)
 
-    epoch = pool.epoch if mode != "create" else ""
+    epoch = pool.epoch if mode not in ("create", "recover") else ""
     return Operation(call_of(_CONFIGURE, pool, (item,), epoch=epoch), decode)
 
 

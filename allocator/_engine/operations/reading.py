@@ -13,6 +13,7 @@ from allocator._engine.keys import PoolKeys
 from allocator._engine.operations.wire import allocation_of, amounts_of, call_of, exact, fields_of, refuse
 from allocator._engine.scripts import load
 from allocator._engine.steps import Call, Operation, Reply
+from allocator.durability import MEMORY
 from allocator.models import Allocation, Event, Pool, ResourceUsage, Usage
 
 _EVENTS: Final = load("events")
@@ -30,6 +31,10 @@ def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms
     state = fields.get("state", "active")
     if state == "offline" and "offline_until_ms" in fields and read_ms >= exact(fields, "offline_until_ms", where):
         state = "active"
+    options = dict(word.split("=", 1) for word in fields.get("options", "").split())
+    until_ms = exact(fields, "recovering_until_ms", where) if "recovering_until_ms" in fields else 0
+    if state == "active" and until_ms > read_ms > 0:
+        state = "recovering"
     return Pool(
         name=name,
         epoch=fields.get("epoch", ""),
@@ -42,6 +47,12 @@ def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms
         allocated=amounts_of(fields, where),
         whole_units=tuple(fields.get("whole_units", "").split()),
         created=created,
+        recovery_grace_ms=exact(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
+        max_ttl_ms=exact(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
+        durability=options.get("durability", MEMORY),
+        recovering_until_ms=until_ms,
+        recovering_why=fields.get("recovering_why", ""),
+        clock_offset_ms=exact(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
     )
 
 
@@ -93,8 +104,8 @@ def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
     def decode(reply: Reply) -> Page:
         if reply[0] != "page":
             refuse(pool, reply[0])
-        _, following, read_ms, *pairs = reply
-        found = [allocation_of(pool, pairs[at], pairs[at + 1]) for at in range(0, len(pairs), 2)]
+        _, following, read_ms, epoch, *pairs = reply
+        found = [allocation_of(pool, pairs[at], ["epoch", epoch, *pairs[at + 1]]) for at in range(0, len(pairs), 2)]
         return Page(found, read_ms, following)
 
     return Operation(Call(_PAGE, pool, keys, args), decode)

@@ -6,12 +6,16 @@ All input is checked here, before anything is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from allocator import settings
 from allocator._engine.keys import PoolKeys, pool_keys
-from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading
+from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading, reconciling, recovery
 from allocator._engine.operations.ending import Identity
+from allocator._engine.operations.pools import NO_PROMISES, Promises
+from allocator._engine.operations.wire import lost
 from allocator._engine.steps import Flow
+from allocator.durability import durability
 from allocator.errors import InvalidRequest
 from allocator.models import (
     Allocation,
@@ -22,6 +26,7 @@ from allocator.models import (
     Outcome,
     Pool,
     Reclaimed,
+    Reconciled,
     Release,
     Renewal,
     Request,
@@ -30,7 +35,21 @@ from allocator.models import (
     Usage,
 )
 from allocator.quantity import Quantity
-from allocator.validation import age_ms, allocation_id, batch, key_prefix, owner_name, pool_name, ttl_ms
+from allocator.resources import Resources
+from allocator.validation import (
+    age_ms,
+    allocation_id,
+    batch,
+    grace_ms,
+    instant_ms,
+    key_prefix,
+    metadata,
+    owner_name,
+    owner_pattern,
+    pool_name,
+    reason_text,
+    ttl_ms,
+)
 from allocator.validation import fence as valid_fence
 
 Held = Allocation | str
@@ -59,8 +78,8 @@ class Verbs:
         if isinstance(held, Allocation):
             if pool is not None and pool != held.pool:
                 raise InvalidRequest(f"allocation {held.id!r} is of pool {held.pool!r}, not {pool!r}", field="pool")
-            return self.keys(held.pool), (held.id, held.fence if fence is None else valid_fence(fence))
-        return self.keys(pool), (allocation_id(held), valid_fence(fence))
+            return self.keys(held.pool), Identity(held.id, held.fence if fence is None else valid_fence(fence), held)
+        return self.keys(pool), Identity(allocation_id(held), valid_fence(fence))
 
     def _groups(self, held: Iterable[Held], pool: str | None) -> tuple[int, dict[PoolKeys, list[tuple[int, Identity]]]]:
         """The allocations by pool, each with its place in the answer."""
@@ -73,8 +92,16 @@ class Verbs:
 
     # -- pools ---------------------------------------------------------------------------------------------------------
 
-    def create_pool(self, name: str, capacity: Mapping[str, Quantity], whole_units: Iterable[str]) -> Flow[Pool]:
-        return iter(pools.create(pool_keys(pool_name(name), self.prefix), capacity, whole_units))
+    def create_pool(
+        self, name: str, capacity: Mapping[str, Quantity], whole_units: Iterable[str], promises: Promises = NO_PROMISES
+    ) -> Flow[Pool]:
+        return iter(pools.create(pool_keys(pool_name(name), self.prefix), capacity, whole_units, promises))
+
+    def recover_pool(self, lost: Pool) -> Flow[Pool]:
+        return iter(pools.recover(lost, pool_keys(pool_name(lost.name), self.prefix)))
+
+    def end_recovery(self, name: str | None) -> Flow[Pool]:
+        return iter(pools.switch(self.keys(name), "recovered"))
 
     def pool(self, name: str | None) -> Flow[Pool]:
         found = yield from reading.usage(self.keys(name))
@@ -91,8 +118,9 @@ class Verbs:
         strict: bool,
         generation: int | None,
         pool: str | None,
+        promises: Promises = NO_PROMISES,
     ) -> Flow[Pool]:
-        return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, strict=strict))
+        return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, promises, strict=strict))
 
     def upgrade_pool(self, name: str | None) -> Flow[Pool]:
         return iter(pools.switch(self.keys(name), "upgrade"))
@@ -102,34 +130,42 @@ class Verbs:
 
     # -- allocations ---------------------------------------------------------------------------------------------------
 
-    def allocate(self, request: Request, pool: str | None) -> Flow[Allocation | Denial]:
-        return granting.allocate(self.keys(pool), request, self.owner)
+    def allocate(self, request: Request, pool: str | None, level: str | None = None) -> Flow[Allocation | Denial]:
+        return granting.allocate(self.keys(pool), request, self.owner, durability(level))
 
-    def allocate_many(self, requests: Sequence[Request], pool: str | None, *, atomic: bool) -> Flow[list[Outcome]]:
+    def allocate_many(
+        self, requests: Sequence[Request], pool: str | None, level: str | None = None, *, atomic: bool
+    ) -> Flow[list[Outcome]]:
         allocate = granting.allocate_all if atomic else granting.allocate_many
-        return allocate(self.keys(pool), requests, self.owner)
+        return allocate(self.keys(pool), requests, self.owner, durability(level))
 
     def check(self, request: RequestLike, pool: str | None, *, explain: bool) -> Flow[Check]:
         return granting.check(self.keys(pool), request, explain=explain)
 
-    def renew(self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, *, shorten: bool) -> Flow[Renewal]:
+    def renew(
+        self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, level: str | None = None, *, shorten: bool
+    ) -> Flow[Renewal]:
         keys, identity = self._identify(held, fence, pool)
-        renewed = (yield from ending.renew(keys, (identity,), ttl_ms(ttl), shorten=shorten))[0]
+        renewed = (yield from ending.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
         if not renewed:
-            granting.lost(keys, *identity, renewed.outcome, [renewed.outcome, renewed.fence])
+            lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
         return renewed
 
-    def renew_many(self, held: Iterable[Held], ttl: Ttl, pool: str | None) -> Flow[list[Renewal]]:
+    def renew_many(
+        self, held: Iterable[Held], ttl: Ttl, pool: str | None, level: str | None = None
+    ) -> Flow[list[Renewal]]:
         count, groups = self._groups(held, pool)
         answers: dict[int, Renewal] = {}
         for keys, group in groups.items():
-            renewed = yield from ending.renew(keys, [identity for _, identity in group], ttl_ms(ttl))
+            renewed = yield from ending.renew(keys, [one for _, one in group], ttl_ms(ttl), durability(level))
             answers.update(zip((at for at, _ in group), renewed, strict=True))
         return [answers[at] for at in range(count)]
 
-    def resize(self, held: Held, request: RequestLike, fence: int | None, pool: str | None) -> Flow[Allocation]:
+    def resize(
+        self, held: Held, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
+    ) -> Flow[Allocation]:
         keys, identity = self._identify(held, fence, pool)
-        return granting.resize(keys, *identity, request)
+        return granting.resize(keys, identity.id, identity.fence, request, durability(level))
 
     def release(self, held: Held, fence: int | None, pool: str | None) -> Flow[Release]:
         keys, identity = self._identify(held, fence, pool)
@@ -142,6 +178,50 @@ class Verbs:
             released = yield from ending.release(keys, [identity for _, identity in group])
             answers.update(zip((at for at, _ in group), released, strict=True))
         return [answers[at] for at in range(count)]
+
+    def begin_release(
+        self, held: Held, grace: float | timedelta, fence: int | None, pool: str | None
+    ) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence, pool)
+        if grace == 0:
+            raise InvalidRequest("grace: without one it is a release", field="grace")
+        return iter(ending.begin_release(keys, identity, grace_ms(grace, "grace")))
+
+    def adopt(self, held: Allocation, ttl: Ttl, force: str | None, level: str | None) -> Flow[Allocation]:
+        if not isinstance(held, Allocation):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidRequest("allocation: what is adopted is an Allocation, not an id", field="allocation")
+        identity = Allocation(
+            allocation_id(held.id),
+            pool_name(held.pool),
+            owner_name(held.owner),
+            Resources.request(held.resources),
+            valid_fence(held.fence),
+            held.granted_ms,
+            held.ttl_ms,
+            held.deadline_ms,
+            dict(metadata(held.metadata)),
+            epoch=held.epoch,
+        )
+        reason = "" if force is None else reason_text(force, "force")
+        return recovery.adopt(self.keys(held.pool), identity, ttl_ms(ttl), reason, durability(level))
+
+    def reconcile(
+        self,
+        live_ids: Iterable[str],
+        as_of: int | datetime,
+        owner: str,
+        max_released: int | None,
+        pool: str | None,
+        *,
+        dry_run: bool,
+    ) -> Flow[Reconciled]:
+        ids = {allocation_id(one) for one in batch(live_ids, "live_ids", settings.RECONCILE_IDS_MAX)}
+        most = None
+        if max_released is not None:
+            most = 0 if max_released == 0 else _count(max_released, "max_released", settings.AMOUNT_MAX)
+        return reconciling.reconcile(
+            self.keys(pool), ids, instant_ms(as_of, "as_of"), owner_pattern(owner), most, dry_run=dry_run
+        )
 
     # -- reading and upkeep --------------------------------------------------------------------------------------------
 

@@ -12,13 +12,17 @@ from allocator import settings
 from allocator._engine import schema
 from allocator._engine.keys import PoolKeys
 from allocator._engine.scripts import Argument, Script
-from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
+from allocator._engine.steps import Call, Confirm, Flow, Item, Operation, Remaining, Reply
+from allocator.durability import MEMORY
 from allocator.errors import (
+    AllocationLost,
     BackendUnavailable,
     ContractError,
+    InvalidRequest,
     InvariantError,
     OutcomeUnknown,
     Recovering,
+    UnknownAllocation,
     UnknownPool,
 )
 from allocator.models import Allocation, Reclaimed
@@ -42,10 +46,16 @@ def new_allocation_id() -> str:
 
 
 def call_of(
-    script: Script, pool: PoolKeys, items: Iterable[Item] = (), *, gather: bool = False, **args: Argument
+    script: Script,
+    pool: PoolKeys,
+    items: Iterable[Item] = (),
+    *,
+    gather: bool = False,
+    confirm: Confirm | None = None,
+    **args: Argument,
 ) -> Call:
     """A call of a script whose keys are all the pool's own."""
-    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather)
+    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, confirm=confirm)
 
 
 def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
@@ -69,6 +79,8 @@ def refuse(pool: PoolKeys, word: str) -> NoReturn:
             raise UnknownPool(f"pool {name!r} is being deleted", pool=name, code="deleting")
         case "offline":
             raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
+        case "emptied":
+            raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (emptied)", pool=name, code="emptied")
         case "schema":
             raise ContractError(
                 f"pool {name!r} may be written by newer versions of this library only (schema above {schema.VERSION})",
@@ -76,6 +88,40 @@ def refuse(pool: PoolKeys, word: str) -> NoReturn:
             )
         case _:
             raise ContractError(f"pool {name!r}: unexpected reply {word!r}")
+
+
+def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
+    """Raise for an allocation that is not there, or not the caller's."""
+    if word == "unknown":
+        raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
+    if word == "foreign":
+        raise AllocationLost(
+            f"allocation {identity!r} is of a pool {pool.name!r} that was made again since (epoch)",
+            id=identity,
+            code="epoch",
+        )
+    if word == "releasing":
+        raise AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
+    if word == "fenced":
+        raise AllocationLost(
+            f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
+        )
+    refuse(pool, word)
+
+
+def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
+    """What a caller is told who wants something new of a pool that recovers."""
+    _, remaining_ms, why = reply
+    return Recovering(
+        f"pool {pool.name!r} recovers, for {why}; it grants nothing new for {remaining_ms / 1000:.1f} s",
+        retry_after=remaining_ms / 1000,
+    )
+
+
+def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
+    """What a caller is told whose time to live is longer than the pool allows, or none."""
+    text = f"ttl: pool {pool.name!r} grants {reply[1] / 1000:g} s at the longest, and pins nothing"
+    return InvalidRequest(text, field="ttl", code="ttl_too_long")
 
 
 def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
@@ -113,17 +159,21 @@ def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, cr
         for field, value in fields.items()
         if field.startswith(schema.META) and not field.endswith(schema.ALLOCATED)
     }
+    fence, durability = exact(fields, "fence", where), fields.get("durability") or MEMORY
     return Allocation(
         id=allocation_id,
         pool=pool.name,
         owner=fields.get("owner", ""),
         resources=amounts_of(fields, where),
-        fence=exact(fields, "fence", where),
+        fence=fence,
         granted_ms=exact(fields, "granted_ms", where),
         ttl_ms=exact(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
         deadline_ms=exact(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
         metadata=MappingProxyType(meta) if meta else NO_METADATA,
         created=created,
+        epoch=fields.get("epoch", ""),
+        releasing_ms=exact(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
+        durability=durability,
     )
 
 

@@ -14,8 +14,10 @@ from allocator.errors import (
     Insufficient,
     InvalidRequest,
     InvariantError,
+    NotDurable,
     OutcomeUnknown,
     PoolConflict,
+    ReconcileRefused,
     Recovering,
     UnknownAllocation,
     UnknownPool,
@@ -48,6 +50,8 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
     (UnknownPool, ExitCode.NOT_FOUND),
     (UnknownAllocation, ExitCode.NOT_FOUND),
     (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
+    (NotDurable, ExitCode.ERROR),
+    (ReconcileRefused, ExitCode.DENIED),
     (BackendError, ExitCode.UNREACHABLE),
     (Recovering, ExitCode.UNREACHABLE),
 )
@@ -89,6 +93,12 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     if isinstance(error, OutcomeUnknown):
         known = f"'describe {error.id}' shows whether it was; " if error.id else ""
         return f"the server may have executed it: {known}the same command with the same id may be repeated"
+    if isinstance(error, NotDurable):
+        return "the allocation was withdrawn; 'doctor' shows the server's replicas and persistence"
+    if isinstance(error, ReconcileRefused):
+        return "--dry-run shows what it would release; --max-released allows for it"
+    if isinstance(error, Recovering) and error.code == "recovering":
+        return "holders assert again what they have; 'pool show' says until when"
     if isinstance(error, BackendError):
         return "" if error.code in _SAYS_ITSELF else f"the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
     if isinstance(error, InvariantError):
