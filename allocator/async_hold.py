@@ -99,7 +99,7 @@ class AsyncHold(BaseHold):
         lease = self._held
         try:
             await self._leave()
-            return self._ended((await self._driver.run(self._terms.release(lease.allocation)))[0])
+            return self._ended((await self._driver.run(self._terms.release(self.allocation)))[0])
         except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
             return self._ended(error)
 

@@ -66,7 +66,7 @@ class Terms:
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
         """Give it back, if it is still this grant."""
-        return ending.release(self.place.pool, (ending.Identity(allocation.id, allocation.fence),))
+        return ending.release(self.place.pool, (ending.Identity(allocation.id, allocation.fence, allocation),))
 
 
 class BaseHold:
@@ -194,8 +194,10 @@ class BaseHold:
         """
         allocation = self._held.allocation
         if isinstance(outcome, Release | UnknownPool):
-            if isinstance(outcome, Release) and outcome:
+            if isinstance(outcome, Release) and (outcome or outcome.outcome == "missing"):
                 return None
+            if isinstance(outcome, UnknownPool) and outcome.code == "emptied":
+                return None  # the store has lost the pool: nobody was granted anything meanwhile
             why = "the pool is gone" if isinstance(outcome, UnknownPool) else outcome.outcome
             return AllocationLost(
                 f"allocation {allocation.id!r} was lost before its release ({why})",
@@ -264,6 +266,6 @@ class Hold(BaseHold):
         try:
             if self._keeper.leave(lease, landed.set):
                 landed.wait(settings.HOLD_RENEW_S)
-            return self._ended(self._driver.run(self._terms.release(lease.allocation))[0])
+            return self._ended(self._driver.run(self._terms.release(self.allocation))[0])
         except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
             return self._ended(error)

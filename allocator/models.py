@@ -286,7 +286,8 @@ class Renewal:
 class Release:
     """What became of one release; truthy when this call gave the capacity back.
 
-    `outcome` is `released`, `unknown` (there was nothing of that id) or `fenced` (the id is another grant's; it stays).
+    `outcome` is `released`, `unknown` (there was nothing of that id), `fenced` (the id is another grant's; it stays) or
+    `missing` (the store had lost it, and the pool recovers: nobody else was granted its room).
     """
 
     id: str

@@ -3,7 +3,8 @@
 release -- Give back what allocations took, once.
 
 The amounts come from the record, never from the caller.  A repeated call is answered as the first time; the call that
-granted the allocation ends with it, so that a late copy of that one grants nothing.
+granted the allocation ends with it, so that a late copy of that one grants nothing.  What should be there and is not
+begins a recovery, as in `renew`, and is not adopted any more.
 
 KEYS    pool         hash    the pool's account
         deadlines    zset    id -> deadline_ms
@@ -14,8 +15,10 @@ KEYS    pool         hash    the pool's account
 ARGV    now_ms       int     0: the server's clock
         epoch        text    the only pool meant, '' any
         reason       text    for the event
-        items        list    of (call, repeated, fence); fence 0: any
-Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"}
+        items        list    of (call, repeated, fence, epoch, known_ms); fence 0: any; epoch: the pool's that granted
+                             it, '' any; known_ms: the deadline that its holder knows, 0 none
+Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"foreign"} (of another epoch)
+        | {"missing", remaining_ms} (of the recovery) | {"emptied"} (no pool, and nobody deleted it)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  pool, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
@@ -34,8 +37,11 @@ local items, live = {}, {}
 args.at = 3
 local key = args.record(FIXED, 1)
 while key do
-  local call, repeated, fence = args.take(3)
-  items[#items + 1] = {key = key, call = call, repeated = repeated == '1', fence = args.int(fence, 'fence')}
+  local call, repeated, fence, of_epoch, known_ms = args.take(5)
+  items[#items + 1] = {
+    key = key, call = call, repeated = repeated == '1', fence = args.int(fence, 'fence'), epoch = of_epoch,
+    known_ms = args.int(known_ms, 'known_ms'),
+  }
   key = args.record(FIXED, #items + 1)
 end
 args.finish(FIXED, #items)
@@ -44,6 +50,7 @@ if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'})
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
+--@include absent
 if not refused then
   for _, item in ipairs(items) do
     if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
@@ -52,15 +59,21 @@ end
 
 -- Decide ------------------------------------------------------------------------------------------
 local function settle(item)
-  if refused then return {refused} end
+  if refused then return absent(item) end
+  if item.epoch ~= '' and item.epoch ~= known_epoch then return {'foreign'} end
   local ended_ms = tombstones.find(ended, item.call)
   if ended_ms then
     return tombstones.told(ended, item.call, {'unknown'}) and {'unknown'} or {'released', ended_ms}
   end
   local record = live[item.key]
   if not record then
-    if item.repeated then tombstones.settle(item.call, 'unknown') end
-    return {'unknown'}
+    local reply = absent(item)
+    if reply[1] == 'missing' then
+      tombstones.add(string.format('fence:%.0f', item.fence))
+    elseif item.repeated then
+      tombstones.settle(item.call, 'unknown')
+    end
+    return reply
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
   endings.plan_named(pool, records.id(pool, item.key), record, 'released', reason)
@@ -78,6 +91,7 @@ end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
+recovery.save()
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

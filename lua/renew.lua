@@ -68,7 +68,7 @@ end
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include tombstones
---@include recovery
+--@include absent
 local max_ttl_ms = options and tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
 local durability = options and string.match(options, 'durability=(%S+)') or nil
 
@@ -83,36 +83,8 @@ local function shorten(item, record, deadline_ms)
   account.revision = account.revision + 1
 end
 
--- Whether this lease should be there: live by what its holder was told, and not known to have ended.
-local function is_missed(item)
-  if item.known_ms - schema.CLOCK_STEP_MS <= now or item.known_ms > now + schema.ENDED_KEEP_MS then return false end
-  local cut_ms = tonumber(redis.call('HGET', pool, 'ended_cut_ms') or 0)
-  return cut_ms <= now - schema.ENDED_KEEP_MS
-end
-
--- What the holder of a lease that is not there is told.
-local function absent(item)
-  if item.epoch == '' or not grace_ms or tombstones.find(ended, string.format('fence:%.0f', item.fence)) then
-    return {'unknown'}
-  end
-  if not recovering then
-    local mark_epoch, mark_fence = item.epoch, item.fence
-    --@include alarm
-    alarm = alarm or is_missed(item) and 'a lease that was live is missing'
-    if alarm then recovery.begin(alarm, mark_fence, run_id) end
-  end
-  return recovering and {'missing', recovering - now} or {'unknown'}
-end
-
-local function refusal(item)
-  if refused == 'unknown_pool' and item.epoch ~= '' and not redis.call('ZSCORE', ended, 'deleted') then
-    return {'emptied'}
-  end
-  return {refused}
-end
-
 local function settle(item)
-  if refused then return refusal(item) end
+  if refused then return absent(item) end
   if item.epoch ~= '' and item.epoch ~= known_epoch then return {'foreign'} end
   local record = live[item.key]
   if record == nil then

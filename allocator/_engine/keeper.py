@@ -214,7 +214,7 @@ class Keeper:
     def _call(self, driver: Runs, batch: Batch) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
-            ended = ending.release(self._pool, [ending.Identity(one.id, one.fence) for one in granted])
+            ended = ending.release(self._pool, [ending.Identity(one.id, one.fence, one) for one in granted])
             return driver.run(ended, deadline_s=batch.time_s)
         leases = [
             (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)

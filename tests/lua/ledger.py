@@ -171,8 +171,11 @@ class Ledger:
         fence: int = reply[1]
         return fence
 
-    def release_line(self, identity: str, fence: int = 0, *, call: str = "", repeated: int = 0) -> Line:
-        return Line(identity, call or self.new_call(), (fence,), repeated)
+    def release_line(
+        self, identity: str, fence: int = 0, *, epoch: str = "", known: int = 0, call: str = "", repeated: int = 0
+    ) -> Line:
+        """An item of `release`; `epoch` and `known`, a deadline, are what its holder was told."""
+        return Line(identity, call or self.new_call(), (fence, epoch, known), repeated)
 
     def release(self, *lines: Line | str, reason: str = "released", **options: Any) -> Any:
         whole = [self.release_line(line) if isinstance(line, str) else line for line in lines]
@@ -229,7 +232,7 @@ class Ledger:
 
     def reconcile(self, *held: tuple[str, int], owner: str, as_of: int, **options: Any) -> Any:
         """(allocation id, fence) each."""
-        lines = [self.release_line(identity, fence) for identity, fence in held]
+        lines = [Line(identity, self.new_call(), (fence,)) for identity, fence in held]
         return self.run("reconcile", *lines, owner=owner, as_of_ms=as_of, **options)
 
     def resize_line(

@@ -40,7 +40,7 @@ CASES: dict[str, Case] = {
     "page": Case(lambda pool: pool.page("pinned"), (0, 3), items=False),
     "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 2, 3), items=False),
     "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 3, 6)),
-    "release": Case(lambda pool: pool.release("a"), (0, 5)),
+    "release": Case(lambda pool: pool.release("a"), (0, 5, 7)),
     "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 4, 5, 8)),
     "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 6, 7, 9)),
     "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 4, 5, 7)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.ledger import MINUTE, T0, Ledger, fields
+from tests.lua.ledger import MINUTE, T0, Ledger, Line, fields
 
 
 def test_a_release_that_has_begun_keeps_the_charge_until_its_grace_is_over(pool: Ledger) -> None:
@@ -93,7 +93,7 @@ def test_a_reconcile_looks_again_at_fence_and_age(pool: Ledger) -> None:
 
 def test_a_reconcile_may_be_repeated(pool: Ledger) -> None:
     """It is answered as the first time."""
-    line = pool.release_line("a", pool.grant("a", {"cpu": 1}))
+    line = Line("a", pool.new_call(), (pool.grant("a", {"cpu": 1}),))
     first = pool.run("reconcile", line, owner="owner", as_of_ms=T0)[0]
     assert pool.run("reconcile", line.again(), owner="owner", as_of_ms=T0)[0] == first
     assert pool.events[-1]["reason"] == "reconciled"

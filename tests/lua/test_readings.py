@@ -74,7 +74,7 @@ def test_a_page_has_the_records_of_one_index(pool: Ledger) -> None:
     """Each with its fields, as get gives them."""
     pool.grant("a", {"cpu": 1}, meta={"k": "v"})
     pool.grant("b", {"cpu": 1}, ttl=0)
-    word, cursor, read_ms, epoch, *entries = pool.page("deadlines")
+    word, cursor, read_ms, _, *entries = pool.page("deadlines")
     assert (word, cursor, read_ms, entries[0]) == ("page", "0", T0, "a")
     assert {name: str(value) for name, value in fields(entries[1]).items()} == pool.record("a")
     assert pool.page("pinned")[4::2] == ["b"]

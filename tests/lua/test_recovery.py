@@ -86,6 +86,19 @@ def test_a_lease_that_should_be_there_begins_a_recovery(guarded: Ledger) -> None
     assert guarded.allocate(guarded.want("b", {"cpu": 1}))[0][0] == "recovering"
 
 
+def test_a_release_of_what_was_lost_says_so_and_keeps_it_from_coming_back(guarded: Ledger) -> None:
+    """Its holder has done its work; a copy of its renewal must not adopt it now."""
+    fence = guarded.grant("a", {"cpu": 4})
+    lose(guarded, "a")
+    line = guarded.release_line("a", fence, epoch="epoch-1", known=T0 + MINUTE)
+    assert guarded.release(line)[0] == ["missing", GRACE]
+    assert is_recovering(guarded)
+    assert guarded.adopt(guarded.adopt_line("a", {"cpu": 4}, fence=fence))[0][0] == "ended"
+    assert guarded.release(guarded.release_line("a", fence, epoch="epoch-0"))[0] == ["foreign"]
+    guarded.client.flushall()
+    assert guarded.release(line)[0] == ["emptied"]
+
+
 @pytest.mark.parametrize("how", ["released", "withdrawn", "reconciled"])
 def test_a_lease_that_has_ended_is_no_alarm(guarded: Ledger, how: str) -> None:
     """Somebody else has ended it: its holder is told so."""

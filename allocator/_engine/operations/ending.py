@@ -68,8 +68,12 @@ def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow
 
 
 def _renew_item(pool: PoolKeys, one: Identity, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
-    epoch, known_ms = (one.held.epoch, one.held.deadline_ms or 0) if one.held is not None else ("", 0)
-    return Item(call, (one.fence, ttl_ms, int(shorten), epoch, known_ms), pool.record(one.id), one.id)
+    return Item(call, (one.fence, ttl_ms, int(shorten), *_known(one)), pool.record(one.id), one.id)
+
+
+def _known(one: Identity) -> tuple[str, int]:
+    """What its holder knows of an allocation: the epoch that granted it, and its deadline."""
+    return ("", 0) if one.held is None else (one.held.epoch, one.held.deadline_ms or 0)
 
 
 def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:
@@ -125,7 +129,7 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
 
 def release(pool: PoolKeys, identities: Sequence[Identity], reason: str = "released") -> Operation[list[Release]]:
     """Give back, item by item."""
-    items = [Item(new_call(), (one.fence,), pool.record(one.id), one.id) for one in identities]
+    items = [Item(new_call(), (one.fence, *_known(one)), pool.record(one.id), one.id) for one in identities]
 
     def decode(replies: Reply) -> list[Release]:
         return [_release(pool, one.id, reply) for one, reply in zip(identities, replies, strict=True)]
@@ -139,8 +143,10 @@ def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
     match reply[0]:
         case "released":
             return Release(identity, "released", reply[1])
-        case "unknown" | "fenced" as word:
+        case "unknown" | "fenced" | "missing" as word:
             return Release(identity, word)
+        case "foreign":
+            return Release(identity, "unknown")
         case word:
             refuse(pool, word)
 
