@@ -84,6 +84,22 @@ def test_after_a_step_forward_a_dead_holder_is_still_found_out(ticking: Ledger) 
     assert ticking.reclaim() == ["reclaimed", 0, "kept"]
 
 
+def test_a_long_lease_is_given_the_time_once(ticking: Ledger) -> None:
+    """Also where its last renewal lies further back than the gap is long."""
+    seen = int(ticking.account["clock_ms"])
+    half_an_hour = 30 * MINUTE
+    ticking.client.zadd(ticking.keys["deadlines"], {"kept": seen + half_an_hour})
+    ticking.client.hset(ticking.keys.record("kept"), mapping={"deadline_ms": seen + half_an_hour, "ttl_ms": 10 * HOUR})
+    turn(ticking, HOUR)
+    assert ticking.reclaim() == ["reclaimed", 0]
+    turn(ticking, half_an_hour + SLACK)
+    ticking.client.hincrby(ticking.keys["pool"], "clock_ms", half_an_hour + SLACK)  # seen all the while
+    ticking.client.hincrby(ticking.keys["pool"], "gap_from_ms", -half_an_hour - SLACK)
+    ticking.client.hincrby(ticking.keys["pool"], "gap_to_ms", -half_an_hour - SLACK)
+    ticking.client.hincrby(ticking.keys.record("kept"), "gap_ms", -half_an_hour - SLACK)
+    assert ticking.reclaim() == ["reclaimed", 0, "kept"]
+
+
 def test_what_was_over_before_the_gap_is_taken_at_once(ticking: Ledger) -> None:
     """It was past its deadline when the pool was last seen."""
     seen = int(ticking.account["clock_ms"])

@@ -275,6 +275,15 @@ def test_an_operator_may_force_it_with_a_reason(pool: Ledger) -> None:
     assert (pool.events[-1]["kind"], pool.events[-1]["reason"]) == ("adopted", "ticket 12")
 
 
+def test_a_late_copy_of_a_forced_adoption_does_nothing(pool: Ledger) -> None:
+    """The allocation was released meanwhile."""
+    line = pool.adopt_line("a", {"cpu": 1}, fence=5)
+    pool.adopt(line, reason="ticket 12")
+    pool.release("a")
+    assert pool.adopt(line.again(), reason="ticket 12")[0][0] == "ended"
+    assert pool.allocated() == 0
+
+
 def test_a_pinned_one_is_adopted_as_such(recovering: Ledger) -> None:
     """It keeps the instant of its grant."""
     line = recovering.adopt_line("lost", {"cpu": 1}, fence=5, ttl=0, granted=T0 - MINUTE)
