@@ -1,0 +1,153 @@
+"""How safe a change is when it is answered: what is asked for, what is reached, and what becomes of what was not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from allocator import AsyncAllocator, NotDurable, Request
+from tests.support import clients
+from tests.support.proxy import Fault, FaultProxy
+from tests.support.servers import Engine, Server
+from tests.support.waiting import wait_until, wait_until_async
+
+Connect = Callable[..., AsyncAllocator]
+
+POOL = {"cpu": 4}
+
+
+@pytest.fixture(params=clients.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The blocking client and the awaited one."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def pair(engine: Engine, audit_all: Callable[[str], None]) -> Iterator[tuple[Server, Server]]:
+    """A primary, and a replica that follows it; what is left is audited."""
+    with contextlib.ExitStack() as stack:
+        primary = stack.enter_context(Server(engine, tcp=True, options={"repl-diskless-sync-delay": "0"}))
+        replica = stack.enter_context(Server(engine, options={"replicaof": f"127.0.0.1 {primary.port}"}))
+        wait_until(lambda: replica.info("replication").get("master_link_status") == "up", timeout_s=10)
+        yield primary, replica
+        replica.cont()
+        audit_all(primary.url)
+
+
+@pytest.fixture
+async def connect(kind: str) -> AsyncIterator[Connect]:
+    """Makes clients of the kind; they are closed after the test."""
+    made: list[AsyncAllocator] = []
+
+    def make(url: str, **options: Any) -> AsyncAllocator:
+        made.append(clients.connect(kind, url, **{"attempt_timeout": 0.4, "deadline": 2.0, **options}))
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.close()
+
+
+async def test_a_grant_says_how_many_replicas_have_it(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """Each of a batch, and a renewal as well."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL)
+    held = await client.allocate({"cpu": 1}, ttl=60, durability="replicated:1")
+    assert held.durability == "replicated:1"
+    assert pair[1].ask("EXISTS", f"allocator:{{lab}}:allocation:{held.id}") == "1"
+    many = await client.allocate_many([Request({"cpu": 1}, 60)] * 2, durability="replicated:1")
+    assert [getattr(one, "durability", None) for one in many] == ["replicated:1"] * 2
+    assert (await client.renew(held, durability="replicated:1")).durability == "replicated:1"
+    assert (await client.resize(held, {"cpu": "500m"}, durability="replicated:1")).durability == "replicated:1"
+    assert (await client.allocate({"cpu": "100m"}, ttl=60)).durability == "memory"
+
+
+async def test_a_denial_waits_for_nobody(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """It changed nothing."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL)
+    pair[1].stop_process()
+    assert not await client.try_allocate({"cpu": 5}, ttl=60, durability="replicated:1")
+
+
+async def test_what_no_replica_confirms_is_withdrawn(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """The caller is told that it was executed and is not as safe; its room comes back."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL)
+    pair[1].stop_process()
+    with pytest.raises(NotDurable) as told:
+        await client.allocate({"cpu": 4}, ttl=60, durability="replicated:1")
+    assert (told.value.code, told.value.reached) == ("not_durable", "memory")
+    await wait_until_async(lambda: pair[0].ask("HGET", "allocator:{lab}:pool", "cpu.allocated") == "0")
+
+
+async def test_a_renewal_that_no_replica_confirms_stays_and_says_so(
+    connect: Connect, pair: tuple[Server, Server]
+) -> None:
+    """Taking it back would end what is live."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL)
+    held = await client.allocate({"cpu": 4}, ttl=60)
+    pair[1].stop_process()
+    with pytest.raises(NotDurable):
+        await client.renew(held, durability="replicated:1")
+    assert await client.get(held.id) is not None
+
+
+async def test_a_pool_may_ask_for_it_whatever_the_call_says(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """Grants, renewals and holds of a pool that wants a replica."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL, durability="replicated:1")
+    assert (await client.pool()).durability == "replicated:1"
+    held = await client.allocate({"cpu": 1}, ttl=60)
+    assert (held.durability, (await client.renew(held)).durability) == ("replicated:1", "replicated:1")
+    async with client.hold({"cpu": 1}, ttl=60) as hold:
+        assert hold.allocation.durability == "replicated:1"
+    pair[1].stop_process()
+    with pytest.raises(NotDurable):
+        await client.allocate({"cpu": 1}, ttl=60)
+
+
+async def test_a_repeat_is_confirmed_by_its_own_connection(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """WAIT speaks of what its connection wrote: the repeat of a call that was executed writes again, or it would be
+    told of replicas that have nothing of it.
+    """
+    assert pair[0].port is not None
+    with FaultProxy(("127.0.0.1", pair[0].port)) as proxy:
+        client = connect(f"redis://127.0.0.1:{proxy.port}")
+        await client.create_pool("lab", POOL)
+        await client.allocate({"cpu": "100m"}, ttl=60)
+        pair[1].stop_process()
+        proxy.arm(Fault.RESET_AFTER, match=b"EVALSHA")
+        with pytest.raises(NotDurable):
+            await client.allocate({"cpu": 1}, ttl=60, durability="replicated:1")
+        pair[1].cont()
+        proxy.arm(Fault.RESET_AFTER, match=b"EVALSHA")
+        assert (await client.allocate({"cpu": 1}, ttl=60, durability="replicated:1")).durability == "replicated:1"
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "reached"),
+    [
+        (Engine.VALKEY9, {"appendonly": "yes", "appendfsync": "everysec"}, "fsynced"),
+        (Engine.VALKEY9, {"appendonly": "no"}, ""),
+        (Engine.REDIS7, {"appendonly": "yes", "appendfsync": "always"}, "fsynced"),
+        (Engine.REDIS7, {"appendonly": "yes", "appendfsync": "everysec"}, ""),
+    ],
+)
+async def test_on_disk_means_on_disk(connect: Connect, engine: Engine, options: dict[str, str], reached: str) -> None:
+    """By WAITAOF; before Redis 7.2 by the setting that writes each change before it is answered."""
+    with Server(engine, options=options) as server:
+        client = connect(server.url, attempt_timeout=2.0)
+        await client.create_pool("lab", POOL)
+        if reached:
+            assert (await client.allocate({"cpu": 1}, ttl=60, durability="fsynced")).durability == reached
+        else:
+            with pytest.raises(NotDurable):
+                await client.allocate({"cpu": 1}, ttl=60, durability="fsynced")
+            await wait_until_async(lambda: server.ask("HGET", "allocator:{lab}:pool", "cpu.allocated") == "0")
+        assert await client.audit()
