@@ -11,11 +11,10 @@ import time
 
 import pytest
 
-from allocator import Allocator, BackendUnavailable, Usage
-from allocator._engine.connect import open_store
-from allocator._engine.operations.verbs import Verbs
+from allocator import Allocator, BackendUnavailable
 from allocator.quantity import Quantity
 from tests.crash.crew import Crew, crew
+from tests.crash.watching import Watcher, assert_nothing_leaked
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
@@ -27,24 +26,6 @@ CHANGES_BETWEEN_KILLS = (400, 1200)
 PATIENCE_S = 60.0
 
 pytestmark = pytest.mark.slow
-
-
-class Watcher:
-    """Reads the pool's counters again and again; each reading is one instant of the pool."""
-
-    def __init__(self, client: Allocator) -> None:
-        self._client = client
-        self.readings = 0
-        self.fullest = 0.0
-        self.over_allocations: list[Usage] = []
-
-    def look(self) -> Usage:
-        usage = self._client.usage()
-        self.readings += 1
-        self.fullest = max(self.fullest, usage.resources["cpu"].utilization)
-        if any(one.overcommitted for one in usage.resources.values()):
-            self.over_allocations.append(usage)
-        return usage
 
 
 def let_them_work(watcher: Watcher, workers: Crew, chance: random.Random, kills: int) -> None:
@@ -61,19 +42,6 @@ def let_them_work(watcher: Watcher, workers: Crew, chance: random.Random, kills:
             due = revision + chance.randint(*CHANGES_BETWEEN_KILLS)
 
 
-def assert_nothing_leaked(server: Server) -> None:
-    """Once all deadlines have passed (an hour from now they have), nothing is charged to anybody."""
-    store = open_store(server.url)
-    an_hour_from_now = Allocator._on(
-        store, Verbs(POOL, "allocator", None), clock=lambda: int(time.time() * 1000) + 3_600_000
-    )
-    with an_hour_from_now:
-        an_hour_from_now.reclaim()
-        usage = an_hour_from_now.usage()
-        assert (usage.allocations, dict(usage.pool.allocated)) == (0, {"cpu": 0, "memory": 0})
-        assert an_hour_from_now.audit()
-
-
 def test_workers_that_are_killed_neither_overdraw_nor_leak(server: Server) -> None:
     """Four at a time, on each engine; what the dead had taken is used by the living."""
     chance = random.Random(2026)
@@ -86,7 +54,7 @@ def test_workers_that_are_killed_neither_overdraw_nor_leak(server: Server) -> No
         assert watcher.over_allocations == []
         assert watcher.fullest > 90.0, "the pool was too large for the test to mean anything"
         assert client.audit()
-    assert_nothing_leaked(server)
+    assert_nothing_leaked(server.url, POOL)
 
 
 class Holder:
@@ -131,7 +99,7 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing_that_it_confirm
             assert kept == set(holder.told)
             assert client.audit(pool="kept")
             assert client.audit()
-        assert_nothing_leaked(server)
+        assert_nothing_leaked(server.url, POOL)
 
 
 def test_a_client_whose_server_is_gone_for_good_says_so(one_server: Server) -> None:

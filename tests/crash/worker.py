@@ -12,6 +12,7 @@ from allocator import (
     Allocator,
     BackendError,
     Insufficient,
+    Recovering,
     UnknownAllocation,
 )
 from allocator.quantity import Quantity
@@ -19,7 +20,7 @@ from allocator.quantity import Quantity
 TTL_S = 1.0
 """The shortest there is: what a killed worker had comes back while the test still runs."""
 
-EXPECTED = (AllocationConflict, AllocationLost, BackendError, Insufficient, UnknownAllocation)
+EXPECTED = (AllocationConflict, AllocationLost, BackendError, Insufficient, Recovering, UnknownAllocation)
 """What happens to anybody who shares a pool; everything else ends the worker, and the test with it."""
 
 

@@ -1,0 +1,167 @@
+"""Run the stages: `python -m tests.torture` once with fixed seeds, `--hours N` again and again with random ones.
+
+Each stage is a process of its own, so that none inherits what another left behind; it prints its report as one line of
+JSON.  The exit code is 1 where a stage has a problem, or a rare outcome was not seen as often as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.torture.figures import write
+from tests.torture.report import RARE, Coverage, StageReport
+
+ROOT: Final = Path(__file__).parents[2]
+
+STAGES: Final = (
+    "mutants", "stateful", "replies", "linear", "env", "clock", "crash", "sentinel", "cluster", "partition", "leases",
+)  # fmt: skip
+"""In the order of their running: what is quick to fail comes first."""
+
+SEED: Final = 20_261_125
+"""Of every run that is not told another."""
+
+LEAST: Final = 3
+"""How often each rare outcome must have been seen in a whole run."""
+
+STAGE_S: Final = 900.0
+"""Seconds after which a stage is ended, as a failure."""
+
+RSS_GROWTH_MAX: Final = 1.5
+"""How much more memory the same stage may need in a later round of a soak."""
+
+
+def run_stage(name: str, seed: int, scale: float) -> tuple[StageReport, Coverage, int]:
+    """Run one stage in a process; its report, what it saw, and the kilobytes that it needed."""
+    words = [sys.executable, "-m", "tests.torture", "--stage", name, "--seed", str(seed), "--scale", str(scale)]
+    began = time.monotonic()
+    try:
+        ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=STAGE_S, check=False)
+        told = json.loads(ran.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return StageReport(name, [seed], problems=[f"not done after {STAGE_S:.0f} s"], seconds=STAGE_S), Coverage(), 0
+    except (IndexError, ValueError):
+        seconds = time.monotonic() - began
+        return StageReport(name, [seed], problems=[(ran.stdout + ran.stderr)[-4000:]], seconds=seconds), Coverage(), 0
+    return StageReport.from_json(told["report"]), Coverage(told["coverage"]), told["rss_kb"]
+
+
+def perform(name: str, seed: int, scale: float) -> int:
+    """Be the process of one stage."""
+    stage = importlib.import_module(f"tests.torture.stage_{name}")
+    coverage = Coverage()
+    began = time.monotonic()
+    try:
+        report: StageReport = stage.run(seed=seed, scale=scale, coverage=coverage)
+    except AssertionError as error:
+        report = StageReport(name, [seed], problems=[f"{type(error).__name__}: {error}"[:4000]])
+    report.seconds = time.monotonic() - began
+    rss_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stdout.write("\n" + json.dumps({"report": report.as_json(), "coverage": dict(coverage), "rss_kb": rss_kb}))
+    sys.stdout.write("\n")
+    return 1 if report.problems else 0
+
+
+def shown(report: StageReport) -> str:
+    """A report in a line, and a line for each problem."""
+    counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in report.counts.items())
+    verdict = "FAILED" if report.problems else "skipped" if report.skipped else "ok"
+    head = f"{verdict:8}{report.name:10} {report.seconds:6.1f} s  seed {report.seeds[0] if report.seeds else '-'}  "
+    return "\n    ".join([head + (report.skipped or counts), *report.problems])
+
+
+def again(report: StageReport, scale: float) -> str:
+    """How to have the same once more."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    seed = report.seeds[0] if report.seeds else SEED
+    return (
+        f"  again: COMMIT={commit.strip()} python -m tests.torture --only {report.name} --seed {seed} --scale {scale}"
+    )
+
+
+def torture(names: Sequence[str], seed: int, scale: float, document: Path | None) -> int:
+    """All stages once."""
+    coverage, reports, failed = Coverage(), [], False
+    for name in names:
+        report, saw, _ = run_stage(name, seed, scale)
+        coverage.update(saw)
+        reports.append(report)
+        failed |= bool(report.problems)
+        sys.stdout.write(shown(report) + "\n")
+        if report.problems:
+            sys.stdout.write(again(report, scale) + "\n")
+        sys.stdout.flush()
+    sys.stdout.write("seen: " + ", ".join(f"{name} {coverage[name]:,}" for name in RARE) + "\n")
+    if len(names) == len(STAGES):
+        missing = coverage.missing(dict.fromkeys(RARE, LEAST))
+        failed |= bool(missing)
+        sys.stdout.write("".join(f"FAILED  {line}\n" for line in missing))
+    seconds = sum(report.seconds for report in reports)
+    sys.stdout.write(f"{'FAILED' if failed else 'passed'} in {seconds / 60:.1f} min\n")
+    if document is not None:
+        write(document, reports, coverage)
+    return 1 if failed else 0
+
+
+def soak(names: Sequence[str], hours: float, scale: float) -> int:
+    """Again and again with random seeds, until the time is over; memory and results stay as they were."""
+    ends = time.monotonic() + hours * 3600
+    coverage, total, first_kb, failed = Coverage(), StageReport("soak"), dict[str, int](), False
+    rounds = 0
+    while time.monotonic() < ends:
+        rounds += 1
+        for name in names:
+            if time.monotonic() >= ends:
+                break
+            report, saw, rss_kb = run_stage(name, random.SystemRandom().randrange(2**31), scale)
+            coverage.update(saw)
+            total.counts.update(report.counts)
+            total.seconds += report.seconds
+            if rss_kb > RSS_GROWTH_MAX * first_kb.setdefault(name, rss_kb):
+                report.problems.append(f"needs {rss_kb} kB, and needed {first_kb[name]} kB in its first round")
+            failed |= bool(report.problems)
+            sys.stdout.write(f"round {rounds}  {shown(report)}\n")
+            if report.problems:
+                sys.stdout.write(again(report, scale) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write("seen: " + ", ".join(f"{name} {coverage[name]:,}" for name in RARE) + "\n")
+    sys.stdout.write(f"{rounds} rounds; {shown(total)}\n{'FAILED' if failed else 'passed'}\n")
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--only", help="these stages, separated by commas")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--scale", type=float, help="of the whole figures [1; 0.2 in a soak]")
+    parser.add_argument("--hours", type=float, help="soak for so long, with random seeds")
+    parser.add_argument("--write", type=Path, help="put the figures into this document")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.stage:
+        return perform(given.stage, given.seed, given.scale)
+    names = given.only.split(",") if given.only else [name for name in STAGES if _is_there(name)]
+    if given.hours:
+        return soak(names, given.hours, given.scale or 0.2)
+    return torture(names, given.seed, given.scale or 1.0, given.write)
+
+
+def _is_there(name: str) -> bool:
+    return (Path(__file__).parent / f"stage_{name}.py").exists()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONWARNINGS", "error::ResourceWarning")
+    sys.exit(main())
