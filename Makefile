@@ -1,11 +1,12 @@
 # make demo   sets up and runs the demo          make check   what CI runs
 # make test   sets up and runs the tests         make bench   the figures of docs/performance.md
+# make torture  the stages of docs/reliability.md  make soak HOURS=n  the same, for hours, with random seeds
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check lint types layers examples bench mutants clean help
+.PHONY: demo test check lint types layers examples bench mutants torture soak clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -45,6 +46,15 @@ bench: $(STAMP)
 
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants
+
+# Every stage once, with fixed seeds: under 30 minutes.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
+torture: $(STAMP)
+	$(BIN)/python -m tests.torture $(if $(DOCUMENT),--write $(DOCUMENT))
+
+# Again and again with random seeds.
+HOURS ?= 1
+soak: $(STAMP)
+	$(BIN)/python -m tests.torture --hours $(HOURS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .lint build dist *.egg-info

@@ -11,6 +11,7 @@ import redis
 from allocator import Allocation, Allocator, AsyncAllocator, Request, UnknownPool
 from allocator._engine.keys import pool_keys
 from allocator._engine.operations import ending
+from allocator.settings import OWNER_DEFAULT
 from allocator.testing import Clock
 from tests.support.clients import Awaited
 
@@ -63,6 +64,12 @@ def _hold(*ids: str, ttl: float | None = 60) -> Callable[[Scene], None]:
 def _due(scene: Scene) -> None:
     _hold("a", "b")(scene)
     scene.clock.advance(60)
+
+
+def _given_back(scene: Scene) -> None:
+    """Released, which an operator will not have been."""
+    _hold("a")(scene)
+    scene.direct.release("a")
 
 
 def _broken(scene: Scene) -> None:
@@ -124,6 +131,14 @@ OPERATIONS: Final = (
     Operation("delete_no_pool", "delete", lambda c, s: c.delete_pool(s.pool, force=True)),
     Operation("repair", "repair", lambda c, _: c.audit(repair=True), _broken),
     Operation("withdraw", "withdraw", _withdraw, _hold("a", "b")),
+    Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),
+    Operation(
+        "reconcile",
+        "reconcile",
+        lambda c, s: c.reconcile(["b"], s.clock(), owner=OWNER_DEFAULT, max_released=9),
+        _hold("a", "b"),
+    ),
+    Operation("adopt", "adopt", lambda c, s: c.adopt(s.held[0], force="a ticket"), _given_back),
 )
 
 
@@ -176,6 +191,7 @@ def told(answer: object) -> object:
         "Finding": ("kind", "subject"),
         "Denial": ("code", "shortages", "item"),
         "Pool": ("generation", "capacity", "allocated", "whole_units", "created"),
+        "Reconciled": ("released", "kept", "missing"),
         "Release": ("id", "outcome"),
         "Renewal": ("id", "outcome"),
     }.get(type(answer).__name__)
