@@ -96,7 +96,6 @@ class AsyncHold(BaseHold):
 
     async def _release(self) -> AllocationLost | None:
         assert self._keeper is not None
-        lease = self._held
         try:
             await self._leave()
             return self._ended((await self._driver.run(self._terms.release(self.allocation)))[0])

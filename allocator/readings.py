@@ -48,8 +48,8 @@ class Pool:
 
     `epoch` is drawn when the pool is created: a pool that was deleted and made again has another one.
     `state` is `active`, `offline` (a repair holds back new grants), `recovering` (the store has lost data: nothing
-    new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is how long a recovery takes, 0 where the
-    pool has none; `max_ttl_ms` the longest time to live, 0 where any is granted; `durability` how safe a grant is made.
+    new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is how long a recovery takes,
+    0 where the pool has none; `max_ttl_ms` the longest time to live, 0 where any is granted; `durability` how safe a grant is made.
     `clock_offset_ms` says how far the pool's time is ahead of the server's, whose clock was set back.
     """
 
@@ -153,8 +153,8 @@ class Reconciled:
     """What a `reconcile` did: ids each.
 
     `released` was given back (or would be, with `dry_run`); `kept` was found and is live by the caller's word;
-    `missing` is live by the caller's word and not on the ledger: allocate it, or adopt it while the pool recovers.  `more` says
-    that the call's time was over before it was done.
+    `missing` is live by the caller's word and not on the ledger: allocate it, or adopt it while the pool
+    recovers.  `more` says that the call's time was over before it was done.
     """
 
     released: tuple[str, ...]

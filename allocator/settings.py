@@ -125,6 +125,12 @@ WAIT_MIN_S: Final = 0.001
 REDIRECTS_MAX: Final = 5
 """Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
 
+SENTINEL_LOOK_S: Final = 1.0
+"""Seconds after which a Sentinel is asked again who the primary is, while calls are made: one more round trip."""
+
+SENTINEL_TIMEOUT_S: Final = 0.5
+"""Seconds that a Sentinel may take to answer, before the next one is asked."""
+
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
 

@@ -7,15 +7,11 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from redis.exceptions import ResponseError
-
-from allocator._engine import faults
-from allocator._engine.async_lines import AsyncLines, async_admitter
+from allocator._engine.async_lines import AsyncLines, async_admitter, async_ask
 from allocator._engine.faults import Fault, Way
 from allocator._engine.keys import PoolKeys
 from allocator._engine.store import Address, ClusterStore, MakeAsyncLine
 from allocator._engine.topology import SLOTS_COMMAND, Topology, slot_of
-from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
 __all__ = ["AsyncClusterNodes"]
@@ -91,26 +87,12 @@ class AsyncClusterNodes:
                 if last is not None and time.monotonic() >= until:
                     break
                 try:
-                    self._topology.learn(await self._ask(self._lines(address), until), address)
+                    seconds = self._store.attempt_timeout_s
+                    reply = await async_ask(self._lines(address), SLOTS_COMMAND, until, seconds)
+                    self._topology.learn(reply, address)
                 except Fault as fault:
                     last = fault
                 else:
                     self._failed = None
                     return
             raise last or Fault(BackendUnavailable(f"{self._store.where} has no nodes"))
-
-    async def _ask(self, lines: AsyncLines, until: float) -> list[object]:
-        line = await lines.take(until)
-        try:
-            async with asyncio.timeout(self._store.attempt_timeout_s):
-                reply: list[object] = await line.exchange(pack(SLOTS_COMMAND))
-        except BaseException as error:
-            if isinstance(error, ResponseError):
-                await lines.give(line)
-            else:
-                await lines.discard(line)
-            if isinstance(error, Exception):
-                raise faults.before_sending(lines.where, error) from error
-            raise
-        await lines.give(line)
-        return reply

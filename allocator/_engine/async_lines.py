@@ -20,10 +20,11 @@ from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line
+from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine", "async_admitter"]
+__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine", "async_admitter", "async_ask"]
 
 
 class AsyncLine(Protocol):
@@ -93,6 +94,7 @@ class AsyncLines:
         most: int = settings.CONNECTIONS_MAX,
         attempt_timeout_s: float,
         admit: Callable[[AsyncLine], Awaitable[None]] | None = None,
+        greet: Callable[[AsyncLine], Awaitable[None]] | None = None,
     ) -> None:
         """Describe them; none is made yet.
 
@@ -102,6 +104,7 @@ class AsyncLines:
             most: Connections at a time.
             attempt_timeout_s: Seconds that connecting may take, the handshake included.
             admit: Looks at the first connection once, and raises if this server must not be used.
+            greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
         self._make = make
@@ -109,6 +112,7 @@ class AsyncLines:
         self._attempt_timeout_s = attempt_timeout_s
         self._admit = admit
         self._admitted = admit is None
+        self._greet = greet
         self._idle: list[AsyncLine] = []
         self._made = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -167,6 +171,8 @@ class AsyncLines:
             line = await self._make()
             async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.0))):
                 await line.connect()
+                if self._greet is not None:
+                    await self._greet(line)
                 if not self._admitted and self._admit is not None:
                     await self._admit(line)
                     self._admitted = True
@@ -221,6 +227,28 @@ async def _is_silent(line: AsyncLine) -> bool:
         return await line.is_silent()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
+
+
+async def async_ask(lines: AsyncLines, words: tuple[Argument, ...], until: float, seconds: float) -> Any:
+    """Send one command that changes nothing, once, and return its reply; wait no longer than so many seconds.
+
+    Raises:
+        Fault: There was none; what it means is the same whether it was sent or not.
+    """
+    line = await lines.take(until)
+    try:
+        async with asyncio.timeout(seconds):
+            reply = await line.exchange(pack(words))
+    except BaseException as error:
+        if isinstance(error, ResponseError):
+            await lines.give(line)
+        else:
+            await lines.discard(line)
+        if isinstance(error, Exception):
+            raise faults.before_sending(lines.where, error) from error
+        raise
+    await lines.give(line)
+    return reply
 
 
 def async_admitter(admission: Admission, where: str) -> Callable[[AsyncLine], Awaitable[None]] | None:

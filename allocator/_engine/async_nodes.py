@@ -8,9 +8,10 @@ from typing import Protocol
 
 from allocator._engine.async_cluster import AsyncClusterNodes
 from allocator._engine.async_lines import AsyncLine, AsyncLines, async_admitter
+from allocator._engine.async_sentinel import AsyncSentinelNodes
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
-from allocator._engine.store import ClusterStore, MakeAsyncLine, ServerStore, Store
+from allocator._engine.store import ClusterStore, MakeAsyncLine, SentinelStore, ServerStore, Store
 from allocator.errors import InvalidRequest
 
 __all__ = ["AsyncNodes", "check_async", "open_async_nodes"]
@@ -88,5 +89,7 @@ def open_async_nodes(store: Store) -> AsyncNodes:
     assert make is not None, "check_async was not asked"
     if isinstance(store, ServerStore):
         return OneServer(store, make)
+    if isinstance(store, SentinelStore):
+        return AsyncSentinelNodes(store, make)
     assert isinstance(store, ClusterStore)
     return AsyncClusterNodes(store, make)

@@ -7,16 +7,12 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from redis.exceptions import ResponseError
-
-from allocator._engine import faults
 from allocator._engine.faults import Fault, Way
 from allocator._engine.forks import renew_after_fork
 from allocator._engine.keys import PoolKeys
-from allocator._engine.lines import Line, Lines, admitter
+from allocator._engine.lines import Lines, admitter, ask
 from allocator._engine.store import Address, ClusterStore, MakeLine
 from allocator._engine.topology import SLOTS_COMMAND, Topology, slot_of
-from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
 __all__ = ["ClusterNodes"]
@@ -104,7 +100,7 @@ class ClusterNodes:
                 if last is not None and time.monotonic() >= until:
                     break
                 try:
-                    self._topology.learn(self._ask(self._lines(address), until), address)
+                    self._topology.learn(ask(self._lines(address), SLOTS_COMMAND, until), address)
                 except Fault as fault:
                     last = fault
                 else:
@@ -113,19 +109,3 @@ class ClusterNodes:
             raise last or Fault(BackendUnavailable(f"{self._store.where} has no nodes"))
         finally:
             self._changing.release()
-
-    def _ask(self, lines: Lines, until: float) -> list[object]:
-        line: Line = lines.take(until)
-        try:
-            line.send_packed_command((pack(SLOTS_COMMAND),), False)
-            reply: list[object] = line.read_response()
-        except BaseException as error:
-            if isinstance(error, ResponseError):
-                lines.give(line)
-            else:
-                lines.discard(line)
-            if isinstance(error, Exception):
-                raise faults.before_sending(lines.where, error) from error
-            raise
-        lines.give(line)
-        return reply

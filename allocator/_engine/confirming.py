@@ -8,7 +8,7 @@ came back, a reply or the server's error.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from allocator._engine.faults import Fault
 from allocator._engine.scripts import Argument
@@ -37,7 +37,7 @@ def confirm(wanted: Durability, wait_ms: int) -> Conversation:
         return Durability(_count(reply[1]), fsynced=_count(reply[0]) > 0)
     # Before Redis 7.2 there is no WAITAOF; where every write is on disk before it is answered, there is nothing to ask.
     settings = yield ("CONFIG", "GET", "append*")
-    always = _pairs(settings) | {"appendonly": "yes", "appendfsync": "always"} == _pairs(settings)
+    always = {"appendonly": "yes", "appendfsync": "always"}.items() <= _pairs(settings).items()
     replicas = _count((yield ("WAIT", wanted.replicas, wait_ms))) if wanted.replicas else 0
     return Durability(replicas, fsynced=always)
 
@@ -56,5 +56,6 @@ def _count(reply: Any) -> int:
 
 def _pairs(reply: Any) -> dict[Any, Any]:
     if isinstance(reply, dict):
-        return dict(reply)
-    return dict(zip(reply[::2], reply[1::2], strict=False)) if isinstance(reply, list) else {}
+        return cast("dict[Any, Any]", reply)
+    words = cast("list[Any]", reply) if isinstance(reply, list) else []
+    return dict(zip(words[::2], words[1::2], strict=False))

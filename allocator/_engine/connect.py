@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import redis.asyncio.connection as awaited
 import redis.connection as blocking
@@ -22,7 +22,7 @@ from allocator._engine.admission import Admission
 from allocator._engine.clients import of_client
 from allocator._engine.embedded import ensure_running
 from allocator._engine.memory import InProcess
-from allocator._engine.store import Address, ClusterStore, Door, ServerStore, Store, redis_door
+from allocator._engine.store import Address, ClusterStore, Door, SentinelStore, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
 from allocator.validation import deadline_s
 
@@ -36,10 +36,18 @@ PRIVATE_URL: Final = "memory://"
 
 _SERVER_SCHEMES: Final = ("redis", "rediss", "unix")
 _CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-_ALL_SCHEMES: Final = (*_SERVER_SCHEMES, *_CLUSTER_SCHEMES, "embedded", "memory")
+_SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+_ALL_SCHEMES: Final = (*_SERVER_SCHEMES, *_CLUSTER_SCHEMES, *_SENTINEL_SCHEMES, "embedded", "memory")
 
 _PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
 _HIDDEN: Final = "***"
+
+_OF_SENTINELS: Final = "sentinel_"
+"""What the options begin with that are for the Sentinels."""
+
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+"""The name of a service, as Sentinels take it."""
 
 _SECRET: Final = re.compile(r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE)
 """A parameter of a URL that is nobody's business."""
@@ -88,6 +96,8 @@ def _of_url(target: str, attempt_timeout_s: float, admission: Admission) -> Stor
         return ServerStore(_place(target), attempt_timeout_s, door, admission)
     if separator and scheme in _CLUSTER_SCHEMES:
         return _cluster(target, attempt_timeout_s, admission)
+    if separator and scheme in _SENTINEL_SCHEMES:
+        return _sentinel(target, attempt_timeout_s, admission)
     if separator and scheme == "embedded" and not rest:
         return _embedded(attempt_timeout_s, admission)
     if separator and scheme == "memory":
@@ -103,19 +113,53 @@ def _embedded(attempt_timeout_s: float, admission: Admission) -> ServerStore:
 
 def _cluster(url: str, attempt_timeout_s: float, admission: Admission) -> ClusterStore:
     """`redis+cluster://[user:password@]host[:port][,host[:port]...][?option=value...]`."""
-    scheme, _, rest = url.partition("://")
-    end = re.search(r"[/?#]|$", rest)
-    assert end is not None
-    credentials, at, hosts = rest[: end.start()].rpartition("@")
-    seeds = tuple([_seed(url, host) for host in hosts.split(",")])
-    single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}{at}cluster{rest[end.start() :]}"
+    scheme, credentials, hosts, rest = _pieces(url)
+    seeds = tuple([_seed(url, host, _PORT) for host in hosts.split(",")])
+    single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}cluster{rest}"
     door, options = _door(single, attempt_timeout_s, url)
     if options.get("db"):
         raise _unusable(url, "a cluster has only database 0")
     return ClusterStore(_place(url), attempt_timeout_s, door, admission, seeds=seeds)
 
 
-def _seed(url: str, text: str) -> Address:
+def _sentinel(url: str, attempt_timeout_s: float, admission: Admission) -> SentinelStore:
+    """`redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db][?option=value...]`.
+
+    The credentials are the servers'; `sentinel_username` and `sentinel_password` among the options are the Sentinels'.
+    Options of TLS are for both.
+    """
+    scheme, credentials, hosts, rest = _pieces(url)
+    seeds = tuple([_seed(url, host, _SENTINEL_PORT) for host in hosts.split(",")])
+    path, question, query = rest.partition("?")
+    service, _, database = path.strip("/").partition("/")
+    if not _SERVICE.fullmatch(service):
+        raise _unusable(url, "after the Sentinels stands the name of the service: /name")
+    options = parse_qsl(query, keep_blank_values=True)
+    ours = urlencode([(name, value) for name, value in options if not name.startswith(_OF_SENTINELS)])
+    theirs = {name.removeprefix(_OF_SENTINELS): value for name, value in options if name.startswith(_OF_SENTINELS)}
+    if not theirs.keys() <= {"username", "password"}:
+        raise _unusable(url, "of the Sentinels only sentinel_username and sentinel_password can be said")
+    kind = _SENTINEL_SCHEMES[scheme]
+    door, _ = _door(f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url)
+    shared = urlencode([(name, value) for name, value in options if name.startswith("ssl_")])
+    login = f"{quote(theirs.get('username', ''), safe='')}:{quote(theirs.get('password', ''), safe='')}@"
+    theirs_url = f"{kind}://{login if theirs else ''}sentinel?{shared}"
+    sentinel_door, _ = _door(theirs_url, attempt_timeout_s, url)
+    return SentinelStore(
+        _place(url), attempt_timeout_s, door, admission, seeds=seeds, service=service, sentinel_door=sentinel_door
+    )
+
+
+def _pieces(url: str) -> tuple[str, str, str, str]:
+    """Of a URL with several hosts: the scheme, the credentials with their `@`, the hosts, and the rest."""
+    scheme, _, rest = url.partition("://")
+    end = re.search(r"[/?#]|$", rest)
+    assert end is not None
+    credentials, at, hosts = rest[: end.start()].rpartition("@")
+    return scheme, credentials + at, hosts, rest[end.start() :]
+
+
+def _seed(url: str, text: str, default: int) -> Address:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -123,7 +167,7 @@ def _seed(url: str, text: str) -> Address:
         host = port = None
     if not host:
         raise _unusable(url, "after the scheme stand host:port, separated by commas")
-    return host, port or _PORT
+    return host, port or default
 
 
 def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, dict[str, Any]]:

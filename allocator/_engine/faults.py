@@ -99,7 +99,7 @@ STATES: Final[dict[str, _State]] = {
     "MASTERDOWN": _State("master_down", "has lost its primary", passes=True, stale=True),
     "CLUSTERDOWN": _State("cluster_down", "says that the cluster is down", passes=True, stale=True),
     "TRYAGAIN": _State("try_again", "is moving the pool's slot", passes=True),
-    "NOREPLICAS": _State("no_replicas", "has too few replicas to take writes", passes=True),
+    "NOREPLICAS": _State("no_replicas", "has too few replicas to take writes", passes=True, stale=True),
     "MOVED": _State("moved", "serves the pool no more", passes=True),
     "ASK": _State("moved", "is handing the pool over", passes=True),
     "UNBLOCKED": _State("unavailable", "changed its role", passes=True, stale=True),

@@ -22,10 +22,11 @@ from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.forks import renew_after_fork
+from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Line", "Lines", "admitter"]
+__all__ = ["Line", "Lines", "admitter", "ask"]
 
 
 class Line(Protocol):
@@ -48,6 +49,7 @@ class Lines:
         where: str,
         most: int = settings.CONNECTIONS_MAX,
         admit: Callable[[Line], None] | None = None,
+        greet: Callable[[Line], None] | None = None,
     ) -> None:
         """Describe them; none is made yet.
 
@@ -56,12 +58,14 @@ class Lines:
             where: The server, for messages; without a password.
             most: Connections at a time.
             admit: Looks at the first connection once, and raises if this server must not be used.
+            greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
         self._make = make
         self._most = most
         self._admit = admit
         self._admitted = admit is None
+        self._greet = greet
         self._closed = False
         self.start_anew()
         renew_after_fork(self)
@@ -133,6 +137,8 @@ class Lines:
             raise self._fault(error) from error
         try:
             line.connect()
+            if self._greet is not None:
+                self._greet(line)
             if not self._admitted and self._admit is not None:
                 self._admit(line)
                 self._admitted = True
@@ -172,6 +178,28 @@ def _is_silent(line: Line) -> bool:
         return not line.can_read()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
+
+
+def ask(lines: Lines, words: tuple[Argument, ...], until: float) -> Any:
+    """Send one command that changes nothing, once, and return its reply.
+
+    Raises:
+        Fault: There was none; what it means is the same whether it was sent or not.
+    """
+    line = lines.take(until)
+    try:
+        line.send_packed_command((pack(words),), False)
+        reply = line.read_response()
+    except BaseException as error:
+        if isinstance(error, ResponseError):
+            lines.give(line)
+        else:
+            lines.discard(line)
+        if isinstance(error, Exception):
+            raise faults.before_sending(lines.where, error) from error
+        raise
+    lines.give(line)
+    return reply
 
 
 def admitter(admission: Admission, where: str) -> Callable[[Line], None] | None:

@@ -9,7 +9,8 @@ from allocator._engine.cluster import ClusterNodes
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.lines import Line, Lines, admitter
-from allocator._engine.store import ClusterStore, MakeLine, ServerStore, Store
+from allocator._engine.sentinel import SentinelNodes
+from allocator._engine.store import ClusterStore, MakeLine, SentinelStore, ServerStore, Store
 from allocator.errors import InvalidRequest
 
 __all__ = ["Nodes", "open_nodes"]
@@ -78,5 +79,7 @@ def open_nodes(store: Store) -> Nodes:
         raise InvalidRequest("this client is for asyncio: use AsyncAllocator", field="client")
     if isinstance(store, ServerStore):
         return OneServer(store, make)
+    if isinstance(store, SentinelStore):
+        return SentinelNodes(store, make)
     assert isinstance(store, ClusterStore)
     return ClusterNodes(store, make)

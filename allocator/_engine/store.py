@@ -15,7 +15,7 @@ from allocator._engine.admission import Admission
 from allocator._engine.async_lines import AsyncLine, RedisLine
 from allocator._engine.lines import Line
 
-__all__ = ["CLIENT_NAME", "Address", "ClusterStore", "Door", "ServerStore", "Store", "redis_door"]
+__all__ = ["CLIENT_NAME", "Address", "ClusterStore", "Door", "SentinelStore", "ServerStore", "Store", "redis_door"]
 
 CLIENT_NAME: Final = "allocator"
 """How our connections are named in CLIENT LIST, unless the URL or the client names them."""
@@ -111,6 +111,15 @@ class ClusterStore(Store):
 
     seeds: tuple[Address, ...] = ()
     remap: Callable[[Address], Address] | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class SentinelStore(Store):
+    """The primary of a service, known by its Sentinels, which have a door of their own."""
+
+    seeds: tuple[Address, ...] = ()
+    service: str = ""
+    sentinel_door: Door = Door(None, None)
 
 
 def redis_door(

@@ -69,7 +69,7 @@ def test_a_shown_url_has_no_credentials(url: str, shown: str) -> None:
         f"redis+cluster://:{CANARY}@",
         f"redis+cluster://:{CANARY}@a:1,b:x",
         f"redis+cluster://:{CANARY}@a:1/3",
-        f"redis+sentinel://:{CANARY}@a:1/service",
+        f"redis+sentinel://:{CANARY}@a:1",
         "embedded://name",
         "redis:/host",
         "",

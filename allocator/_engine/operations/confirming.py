@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from allocator._engine.steps import Confirm
 from allocator.durability import MEMORY, Durability
@@ -21,13 +21,14 @@ PLAIN: Final = Durability()
 
 
 def _asked(entry: Any) -> Durability | None:
-    word = entry[0] if isinstance(entry, list) else ""
+    words = cast("list[Any]", entry) if isinstance(entry, list) else [""]
+    word = words[0]
     place = _PLAIN.get(word)
     if place is not None:
-        return Durability.read(entry[place]) if len(entry) > place else PLAIN
+        return Durability.read(words[place]) if len(words) > place else PLAIN
     if word not in _RECORDS:
         return None
-    fields = dict(zip(entry[1::2], entry[2::2], strict=False))
+    fields: dict[str, str] = dict(zip(words[1::2], words[2::2], strict=False))
     return Durability.read(fields.get("durability", ""))
 
 

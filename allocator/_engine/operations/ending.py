@@ -87,7 +87,7 @@ def _settled(
     answers: list[Renewal | AllocatorError] = []
     missing: list[int] = []
     for at, ((one, _), reply) in enumerate(zip(wanted, replies, strict=True)):
-        if one.held is not None and isinstance(reply, list) and reply[0] == "missing":
+        if one.held is not None and not isinstance(reply, AllocatorError) and reply[0] == "missing":
             missing.append(at)
         try:
             answers.append(_renewal(pool, one.id, reply))

@@ -1,0 +1,43 @@
+"""Each way of reaching a store, for both clients; servers are started here and die with the tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import clients
+from tests.support.cluster import Cluster
+from tests.support.sentinel import Sentinels
+from tests.support.servers import Engine, Server, engines
+
+
+@pytest.fixture(params=clients.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The blocking client and the awaited one."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(params=[Engine.VALKEY9, Engine.REDIS7], ids=str)
+def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
+    """A primary, two replicas and three Sentinels, of the newest engine and of the oldest."""
+    if request.param not in engines():
+        pytest.skip(f"{request.param} is not installed")
+    with Sentinels(request.param) as formed:
+        yield formed
+
+
+@pytest.fixture(scope="module")
+def shards() -> Iterator[Cluster]:
+    """Three masters with a replica each."""
+    with Cluster(replicas=1, options={"cluster-node-timeout": "1000"}) as formed:
+        yield formed
+
+
+@pytest.fixture
+def plain() -> Iterator[Server]:
+    """One server, by port and by socket."""
+    with contextlib.closing(Server(tcp=True)) as server:
+        yield server.start()
