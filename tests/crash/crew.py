@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.crash.worker import work
@@ -13,12 +13,16 @@ from tests.crash.worker import work
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.crash.worker"])
 
+Work = Callable[..., None]
+"""What a worker does: its arguments are the URL, the pool, whatever else the crew was given, and a seed."""
+
 
 class Crew:
     """So many workers; a killed one is replaced by another with the next seed."""
 
-    def __init__(self, url: str, pool: str, size: int, chance: random.Random) -> None:
-        self._arguments = (url, pool)
+    def __init__(self, url: str, pool: str, size: int, chance: random.Random, work: Work = work, *more: object) -> None:
+        self._work = work
+        self._arguments = (url, pool, *more)
         self._chance = chance
         self._seed = 0
         self._workers: list[multiprocessing.process.BaseProcess] = []
@@ -28,7 +32,7 @@ class Crew:
 
     def _hire(self) -> None:
         self._seed += 1
-        worker = _FORKS.Process(target=work, args=(*self._arguments, self._seed), daemon=True)
+        worker = _FORKS.Process(target=self._work, args=(*self._arguments, self._seed), daemon=True)
         worker.start()
         self._workers.append(worker)
 
@@ -57,9 +61,9 @@ def end(worker: multiprocessing.process.BaseProcess) -> None:
 
 
 @contextmanager
-def crew(url: str, pool: str, size: int, chance: random.Random) -> Iterator[Crew]:
+def crew(url: str, pool: str, size: int, chance: random.Random, work: Work = work, *more: object) -> Iterator[Crew]:
     """Workers for the length of a block."""
-    workers = Crew(url, pool, size, chance)
+    workers = Crew(url, pool, size, chance, work, *more)
     try:
         yield workers
     finally:
