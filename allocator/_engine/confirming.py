@@ -8,7 +8,7 @@ came back, a reply or the server's error.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from allocator._engine.faults import Fault
 from allocator._engine.scripts import Argument
@@ -55,7 +55,6 @@ def _count(reply: Any) -> int:
 
 
 def _pairs(reply: Any) -> dict[Any, Any]:
-    if isinstance(reply, dict):
-        return cast("dict[Any, Any]", reply)
-    words = cast("list[Any]", reply) if isinstance(reply, list) else []
-    return dict(zip(words[::2], words[1::2], strict=False))
+    if isinstance(reply, Exception):
+        return {}
+    return dict(reply.items() if hasattr(reply, "items") else zip(reply[::2], reply[1::2], strict=False))

@@ -36,13 +36,13 @@ class Marks:
     def leading(self, script: Script, pool: PoolKeys) -> tuple[Argument, ...]:
         """The arguments of a call that come before its own: the instant, and the mark where the script takes one."""
         now_ms = self._clock() if self._clock else 0
-        if len(script.leading) == 1:
+        if len(script.leading) <= 1:
             return (now_ms,)
         return (now_ms, *self._seen.get(pool.base, _NONE))
 
     def note(self, script: Script, pool: PoolKeys, reply: Any) -> None:
         """Learn from a reply.  Fences grow from item to item, so the last grant has the largest."""
-        if len(script.leading) == 1:
+        if len(script.leading) <= 1:
             return
         for entry in reversed(reply):
             if entry[0] == _GRANTED:

@@ -83,8 +83,8 @@ async def test_a_cancelled_call_is_left_out_of_the_repeat(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
     """Its batch was lost; only those who still wait are sent again."""
-    proxy.swallow(match=b"lost")
-    gone, stays = new_item("lost"), new_item("lost")
+    proxy.swallow(match=b"adrift")
+    gone, stays = new_item("adrift"), new_item("lost")
     leaver = asyncio.create_task(driver.run(count(gone)))
     stayer = asyncio.create_task(driver.run(count(stays)))
     await asyncio.to_thread(proxy.wait_fired)

@@ -75,8 +75,8 @@ def test_an_interrupted_call_is_withdrawn(driver: Driver, proxy: FaultProxy, one
 
 def test_withdrawals_wait_for_the_store_to_come_back(driver: Driver, proxy: FaultProxy, one_server: Server) -> None:
     """In the background, each in its turn; the thread ends when there are none left."""
-    items = [new_item("lost") for _ in range(3)]
-    proxy.arm(Fault.SWALLOW, match=b"lost", times=100)
+    items = [new_item("adrift") for _ in range(3)]
+    proxy.arm(Fault.SWALLOW, match=b"adrift", times=100)
     for item in items:
         assert isinstance(error_of(lambda item=item: driver.run(count(item), deadline_s=0.05)), OutcomeUnknown)
         proxy.down()
@@ -93,7 +93,7 @@ def test_closing_takes_a_bounded_time_and_logs_what_is_left(
 ) -> None:
     """The ids, for a person to look after; the store does not come back in time."""
     monkeypatch.setattr(settings, "CLOSE_FLUSH_S", 0.1)
-    item = new_item("lost")
+    item = new_item("adrift")
     proxy.arm(Fault.SWALLOW, match=b"EVAL", times=100)
     error_of(lambda: driver.run(count(item), deadline_s=0.05))
     began = time.monotonic()
@@ -107,8 +107,8 @@ def test_a_call_that_outlives_its_client_is_withdrawn_all_the_same(
     driver: Driver, proxy: FaultProxy, one_server: Server
 ) -> None:
     """Another thread's, still in doubt when the client was closed."""
-    item = new_item("lost")
-    armed = proxy.arm(Fault.SWALLOW, match=b"lost", times=100)
+    item = new_item("adrift")
+    armed = proxy.arm(Fault.SWALLOW, match=b"adrift", times=100)
     errors: list[Exception] = []
     caller = in_background(lambda: errors.append(error_of(lambda: driver.run(count(item), deadline_s=0.5))))
     wait_until(lambda: armed.fired)
@@ -123,7 +123,7 @@ def test_a_call_that_outlives_its_client_and_its_store_is_logged(
 ) -> None:
     """Once: for a person to look after."""
     monkeypatch.setattr(settings, "CLOSE_FLUSH_S", 0.1)
-    item = new_item("lost")
+    item = new_item("adrift")
     armed = proxy.arm(Fault.SWALLOW, match=b"EVAL", times=100)
     caller = in_background(lambda: error_of(lambda: driver.run(count(item), deadline_s=0.3)))
     wait_until(lambda: armed.fired)

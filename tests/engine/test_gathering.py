@@ -97,8 +97,8 @@ async def test_a_lost_batch_is_sent_again_item_by_item_with_its_own_ids(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
     """Each item keeps its doubt; one that arrives meanwhile has none."""
-    proxy.reset_after(match=b"lost")
-    lost = [new_item("lost") for _ in range(3)]
+    proxy.reset_after(match=b"adrift")
+    lost = [new_item("adrift") for _ in range(3)]
     waiting = [asyncio.create_task(driver.run(count(item))) for item in lost]
     await asyncio.to_thread(proxy.wait_fired)
     fresh = await driver.run(count())
@@ -110,8 +110,8 @@ async def test_a_lost_batch_is_sent_again_item_by_item_with_its_own_ids(
 
 async def test_each_item_has_its_own_time(driver: AsyncDriver, proxy: FaultProxy, one_server: Server) -> None:
     """Of one lost batch the impatient caller is told, and the patient one is served."""
-    proxy.swallow(match=b"lost")
-    hasty, patient = new_item("lost"), new_item("lost")
+    proxy.swallow(match=b"adrift")
+    hasty, patient = new_item("adrift"), new_item("lost")
     replies = await all_of(driver.run(count(hasty), deadline_s=0.1), driver.run(count(patient), deadline_s=5.0))
     assert isinstance(replies[0], OutcomeUnknown)
     assert replies[0].id == hasty.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from allocator._engine.steps import Confirm
 from allocator.durability import MEMORY, Durability
@@ -21,7 +21,9 @@ PLAIN: Final = Durability()
 
 
 def _asked(entry: Any) -> Durability | None:
-    words = cast("list[Any]", entry) if isinstance(entry, list) else [""]
+    if isinstance(entry, Exception):
+        return None
+    words: list[Any] = entry
     word = words[0]
     place = _PLAIN.get(word)
     if place is not None:
