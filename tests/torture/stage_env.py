@@ -198,7 +198,7 @@ def _move_a_slot(report: StageReport) -> None:
         Allocator.from_url(f"redis+cluster://127.0.0.1:{cluster.masters[0].port}", pool=POOL, deadline=5.0) as client,
     ):
         client.create_pool(POOL, {"cpu": 10})
-        # A key that does not exist lies on neither node, which for a script of many keys is TRYAGAIN while a slot moves.
+        # A key that does not exist lies on neither node: for a script of many keys that is TRYAGAIN while a slot moves.
         pinned = client.allocate({"cpu": 1}, ttl=None)
         client.release(client.allocate({"cpu": 1}, ttl=TTL_S))
         held = [client.allocate({"cpu": 1}, ttl=TTL_S) for _ in range(4)]
