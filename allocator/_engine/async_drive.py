@@ -246,7 +246,7 @@ class _Side:
         script = call.script
         in_process = self._nodes.in_process
         asking = elsewhere is not None
-        packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
+        packed = pack((*script.by_sha(in_process=in_process), *words))
         line = await lines.take(until)
         try:
             async with asyncio.timeout(self._wait_s(until)):
@@ -256,7 +256,7 @@ class _Side:
                 except ResponseError as error:
                     if not faults.is_unknown_script(error):
                         raise
-                    packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
+                    packed = pack((*script.by_text(in_process=in_process), *words))
                     reply = await self._exchange(line, packed, asking=asking)
                 wanted = call.confirm.wanted(reply) if call.confirm is not None else None
                 if wanted is not None:

@@ -203,7 +203,7 @@ class Driver:
         script = call.script
         in_process = self._nodes.in_process
         words = payload(call, repeated, self._marks.leading(script, call.pool))
-        packed = pack(("EVALSHA", script.memory_sha if in_process else script.sha, *words))
+        packed = pack((*script.by_sha(in_process=in_process), *words))
         line = lines.take(until)
         try:
             reply: Reply
@@ -212,7 +212,7 @@ class Driver:
             except ResponseError as error:
                 if not faults.is_unknown_script(error):
                     raise
-                packed = pack(("EVAL", script.memory_text if in_process else script.text, *words))
+                packed = pack((*script.by_text(in_process=in_process), *words))
                 reply = self._exchange(line, packed, until, asking=asking)
             wanted = call.confirm.wanted(reply) if call.confirm is not None else None
             if wanted is not None:

@@ -74,6 +74,22 @@ class Script:
         """Whether a call may change anything, so that a lost reply leaves a doubt."""
         return "no-writes" not in self.flags
 
+    def by_sha(self, *, in_process: bool) -> tuple[str, str]:
+        """The command that calls it, and what stands for its text.
+
+        What changes nothing is sent so that a user who may only read the keys may send it; the in-process store knows
+        neither users nor those commands.
+        """
+        if in_process:
+            return "EVALSHA", self.memory_sha
+        return ("EVALSHA" if self.writes else "EVALSHA_RO"), self.sha
+
+    def by_text(self, *, in_process: bool) -> tuple[str, str]:
+        """The same for a server that does not have the text."""
+        if in_process:
+            return "EVAL", self.memory_text
+        return ("EVAL" if self.writes else "EVAL_RO"), self.text
+
     def bind_keys(self, keys: SupportsName) -> tuple[str, ...]:
         """The fixed keys in the header's order.  A missing name is a `TypeError` before anything is sent."""
         try:
