@@ -85,26 +85,31 @@ class FaultProxy:
         listening.set_result(None)
         await self._stop.wait()
         server.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was being accepted becomes a task
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection; a task that is cancelled before its first step closes it, too."""
         connection = _Connection(self, reader, writer)
+        task = asyncio.create_task(self._serve_one(connection))
+        self._tasks.add(task)
         self._connections.add(connection)
-        try:
-            if not self._refusing:
-                self.count("connections")
-                await connection.run()
-        except asyncio.CancelledError:
-            pass  # by `close`, and by nobody else
-        finally:
+
+        def ended(task: asyncio.Task[None]) -> None:
             connection.reset()
             self._connections.discard(connection)
             self._tasks.discard(task)
+
+        task.add_done_callback(ended)
+
+    async def _serve_one(self, connection: _Connection) -> None:
+        if not self._refusing:
+            self.count("connections")
+            with contextlib.suppress(asyncio.CancelledError):  # by `close`, and by nobody else
+                await connection.run()
 
     def close(self) -> None:
         """Reset every connection and stop listening.  Repeating is harmless."""
