@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import Generic, Self, TypeVar
 
@@ -14,9 +15,14 @@ from allocator.hold import Terms
 from allocator.models import Request
 from allocator.validation import deadline_s
 
-__all__ = ["Client"]
+__all__ = ["Client", "local_ms"]
 
 D = TypeVar("D")
+
+
+def local_ms() -> int:
+    """This machine's clock, in milliseconds: only to be compared with the server's."""
+    return time.time_ns() // 1_000_000
 
 
 class Client(ABC, Generic[D]):

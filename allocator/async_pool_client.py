@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from allocator._client import Client
+from allocator._client import Client, local_ms
 from allocator._engine.async_drive import AsyncDriver
 from allocator._engine.operations.pools import Promises
-from allocator.models import Audit, Event, Pool, Reclaimed, Reconciled, Ttl, Usage
+from allocator.models import Audit, Diagnosis, Event, Pool, Reclaimed, Reconciled, Ttl, Usage
 from allocator.quantity import Quantity
 
 __all__ = ["AsyncPoolClient"]
@@ -189,3 +189,13 @@ class AsyncPoolClient(Client[AsyncDriver]):
         """
         work = self._verbs.reconcile(live_ids, as_of, owner, max_released, pool, dry_run=dry_run)
         return await self._driver.run(work)
+
+    async def doctor(self) -> Diagnosis:
+        """Examine the server, and try every script with this client's rights on a scratch pool, which is deleted again.
+
+        About thirty round trips.
+
+        Returns:
+            Findings with what to change; truthy when nothing is bad.
+        """
+        return await self._driver.run(self._verbs.doctor(local_ms))

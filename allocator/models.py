@@ -18,6 +18,8 @@ from allocator.errors import AllocationConflict, AllocationLost
 from allocator.quantity import Quantity, format_amount
 from allocator.readings import (
     Audit,
+    Checkup,
+    Diagnosis,
     Event,
     Finding,
     Pool,
@@ -33,7 +35,9 @@ __all__ = [
     "Allocation",
     "Audit",
     "Check",
+    "Checkup",
     "Denial",
+    "Diagnosis",
     "Event",
     "Finding",
     "Outcome",

@@ -9,7 +9,19 @@ from datetime import UTC, datetime
 from allocator.durability import MEMORY
 from allocator.resources import Resources
 
-__all__ = ["Audit", "Event", "Finding", "Pool", "Reclaimed", "Reconciled", "ResourceUsage", "Usage", "instant"]
+__all__ = [
+    "Audit",
+    "Checkup",
+    "Diagnosis",
+    "Event",
+    "Finding",
+    "Pool",
+    "Reclaimed",
+    "Reconciled",
+    "ResourceUsage",
+    "Usage",
+    "instant",
+]
 
 
 def instant(ms: int) -> datetime:
@@ -49,8 +61,8 @@ class Pool:
     `epoch` is drawn when the pool is created: a pool that was deleted and made again has another one.
     `state` is `active`, `offline` (a repair holds back new grants), `recovering` (the store has lost data: nothing
     new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is how long a recovery takes,
-    0 where the pool has none; `max_ttl_ms` the longest time to live, 0 where any is granted; `durability` how safe a grant is made.
-    `clock_offset_ms` says how far the pool's time is ahead of the server's, whose clock was set back.
+    0 where the pool has none; `max_ttl_ms` the longest time to live, 0 where any is granted; `durability` how safe a
+    grant is made.  `clock_offset_ms` says how far the pool's time is ahead of the server's, whose clock was set back.
     """
 
     name: str
@@ -165,3 +177,23 @@ class Reconciled:
 
     def __bool__(self) -> bool:
         return bool(self.released)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """One finding of a `doctor`: `verdict` is `ok`, `warn`, `bad` or `unknown`; `advice` says what to change."""
+
+    name: str
+    verdict: str
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a `doctor` found; truthy when nothing is bad."""
+
+    checkups: tuple[Checkup, ...]
+
+    def __bool__(self) -> bool:
+        return all(one.verdict != "bad" for one in self.checkups)

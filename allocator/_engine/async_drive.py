@@ -31,7 +31,7 @@ from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
 from allocator._engine.marks import Marks
 from allocator._engine.scripts import Argument
-from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
+from allocator._engine.steps import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, pack, payload
@@ -186,7 +186,7 @@ class _Side:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    async def perform(self, step: Sleep | Remaining | Scan, until: float) -> Any:
+    async def perform(self, step: Ask | Sleep | Remaining | Scan, until: float) -> Any:
         """Perform a step of a flow that is no script call."""
         match step:
             case Sleep(seconds):
@@ -195,6 +195,8 @@ class _Side:
                 return max(0.0, until - time.monotonic())
             case Scan():
                 return await self._scan(step, until)
+            case Ask(pool, words):
+                return await self._inquire(pool, pack(words), until)
 
     async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
         """Perform a script call, alone or as a step of a story."""
@@ -340,6 +342,16 @@ class _Side:
                 if len(found) < scan.limit:
                     _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
         return list(found)[: scan.limit]
+
+    async def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
+        try:
+            return await self._ask(await self._nodes.of(pool, until), packed, until)
+        except Fault as fault:
+            raise fault.error from fault.__cause__
+        except AllocatorError as error:
+            if isinstance(error.__cause__, ResponseError):
+                return Refusal(str(error.__cause__))
+            raise
 
     async def _ask(self, lines: AsyncLines, packed: bytes, until: float) -> Any:
         """Send a command that changes nothing, until it is answered."""

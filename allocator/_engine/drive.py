@@ -23,11 +23,12 @@ from allocator._engine import faults
 from allocator._engine.attempts import Attempts, last_word, too_late
 from allocator._engine.confirming import confirm, fell_short, patience_ms
 from allocator._engine.faults import Fault
+from allocator._engine.keys import PoolKeys
 from allocator._engine.lines import Line, Lines
 from allocator._engine.marks import Marks
 from allocator._engine.nodes import open_nodes
 from allocator._engine.scripts import Script
-from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply, Scan, Sleep
+from allocator._engine.steps import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import ASKING, cut, pack, payload
@@ -119,7 +120,7 @@ class Driver:
                 self._withdrawer.add(pool, items)
             flow.close()
 
-    def _perform(self, step: Sleep | Remaining | Scan, until: float) -> Any:
+    def _perform(self, step: Ask | Sleep | Remaining | Scan, until: float) -> Any:
         match step:
             case Sleep(seconds):
                 return time.sleep(max(0.0, min(seconds, until - time.monotonic())))
@@ -127,6 +128,8 @@ class Driver:
                 return max(0.0, until - time.monotonic())
             case Scan():
                 return self._scan(step, until)
+            case Ask(pool, words):
+                return self._inquire(pool, pack(words), until)
 
     def _call(self, call: Call, until: float, story: Story | None = None) -> Reply:
         if len(call.items) > 1 and call.gather:
@@ -329,6 +332,16 @@ class Driver:
                 if len(found) < scan.limit:
                     _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
         return list(found)[: scan.limit]
+
+    def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
+        try:
+            return self._ask(self._nodes.of(pool, until), packed, until)
+        except Fault as fault:
+            raise fault.error from fault.__cause__
+        except AllocatorError as error:
+            if isinstance(error.__cause__, ResponseError):
+                return Refusal(str(error.__cause__))
+            raise
 
     def _ask(self, lines: Lines, packed: bytes, until: float) -> Any:
         """Send a command that changes nothing, until it is answered."""

@@ -100,11 +100,28 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Send one command that changes nothing to the server that has the pool.  Answered with its reply, or with the
+    `Refusal` that came in its place.
+    """
+
+    pool: PoolKeys
+    words: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A server's error reply, as a value."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remaining:
     """Ask how many seconds of the call's total deadline are left.  Answered with a float, never below 0."""
 
 
-Step: TypeAlias = Call | Sleep | Scan | Remaining
+Step: TypeAlias = Call | Ask | Sleep | Scan | Remaining
 Flow: TypeAlias = Generator[Step, Any, R]
 
 

@@ -5,12 +5,22 @@ All input is checked here, before anything is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from allocator import settings
 from allocator._engine.keys import PoolKeys, pool_keys
-from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading, reconciling, recovery
+from allocator._engine.operations import (
+    auditing,
+    deleting,
+    ending,
+    examining,
+    granting,
+    pools,
+    reading,
+    reconciling,
+    recovery,
+)
 from allocator._engine.operations.ending import Identity
 from allocator._engine.operations.pools import NO_PROMISES, Promises
 from allocator._engine.operations.wire import lost
@@ -22,6 +32,7 @@ from allocator.models import (
     Audit,
     Check,
     Denial,
+    Diagnosis,
     Event,
     Outcome,
     Pool,
@@ -244,6 +255,9 @@ class Verbs:
             raise InvalidRequest("include_live wants an age: older_than", field="older_than")
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
         return ending.reclaim(self.keys(pool), most, age, include_live=include_live)
+
+    def doctor(self, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
+        return examining.examine(self._own, client_ms)
 
     def audit(self, pool: str | None, *, repair: bool, offline: bool) -> Flow[Audit]:
         if offline and not repair:

@@ -37,6 +37,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "events": (f"{_CLI}.usage:events", "Show what changed in a pool, and why."),
     "cleanup": (f"{_CLI}.upkeep:cleanup", "Take back what is past its deadline (the cron job)."),
     "audit": (f"{_CLI}.upkeep:audit", "Check a pool's books, and mend them if asked."),
+    "doctor": (f"{_CLI}.doctor:doctor", "Check a server for use, and say what to change."),
+    "acl": (f"{_CLI}.acl:acl", "Print users with no more rights than they need."),
     "redis-cli": (f"{_CLI}.byhand:redis_cli", "Print the redis-cli commands that show a pool by hand."),
     "embedded": (f"{_CLI}.embedded:embedded", "Look after this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),

@@ -1,0 +1,158 @@
+"""doctor: read what a server says of itself, and try every script on a scratch pool with the caller's own rights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any, Final
+
+from allocator._engine.keys import PoolKeys, pool_keys
+from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading, reconciling, recovery
+from allocator._engine.operations.confirming import PLAIN
+from allocator._engine.scripts import load
+from allocator._engine.steps import Ask, Call, Flow, Refusal, Remaining
+from allocator.errors import AllocatorError, UnknownPool
+from allocator.models import Allocation, Pool, Request
+from allocator.policy.doctoring import Facts, judge
+from allocator.readings import Diagnosis
+
+__all__ = ["examine"]
+
+SECTIONS: Final = ("server", "memory", "persistence", "replication", "stats")
+
+SETTINGS: Final = ("appendfsync", "min-replicas-to-write", "min-replicas-max-lag", "maxmemory-policy")
+
+_TTL_MS: Final = 60_000
+_OWNER: Final = "doctor"
+_SCRATCH: Final = "doctor-"
+
+Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
+
+
+def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
+    """All findings, of the server first.
+
+    Args:
+        pool: The client's own, which need not exist.
+        client_ms: This machine's clock, in milliseconds.
+    """
+    facts = Facts(pool=pool.name)
+    for section in SECTIONS:
+        reply = yield Ask(pool, ("INFO", section))
+        if isinstance(reply, Refusal):
+            facts.refused.append(f"INFO: {reply.text}")
+        else:
+            facts.info |= _fields(str(reply))
+    before: float = yield Remaining()
+    time = yield Ask(pool, ("TIME",))
+    after: float = yield Remaining()
+    facts.round_trip_ms = 1000 * max(0.0, before - after)
+    if not isinstance(time, Refusal):
+        facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
+    for name in SETTINGS:
+        reply = yield Ask(pool, ("CONFIG", "GET", name))
+        if not isinstance(reply, Refusal):
+            facts.settings |= _pairs(reply)
+    try:
+        facts.account = (yield from reading.usage(pool)).pool
+    except UnknownPool:
+        facts.account = None
+    except AllocatorError as error:
+        facts.refused.append(f"usage: {error}")
+    yield from _try_all(pool, facts)
+    return Diagnosis(tuple(judge(facts)))
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition(":") for line in text.splitlines()) if value}
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    if hasattr(reply, "items"):
+        return {str(name): str(value) for name, value in reply.items()}
+    return {str(name): str(value) for name, value in zip(reply[::2], reply[1::2], strict=False)}
+
+
+# -- every script, once ------------------------------------------------------------------------------------------------
+
+
+class _Scratch:
+    """A pool of nobody's, in which each script is called once."""
+
+    def __init__(self, pool: PoolKeys) -> None:
+        self.keys = pool_keys(_SCRATCH + token_hex(6), pool.prefix)
+        self.held: Allocation | None = None
+
+    @property
+    def one(self) -> ending.Identity:
+        """What was allocated, or a name of nothing."""
+        return ending.Identity("one", self.held.fence if self.held else 0)
+
+
+def _create(at: _Scratch) -> Flow[Pool]:
+    return iter(pools.create(at.keys, {"cpu": 1}, (), pools.NO_PROMISES))
+
+
+def _allocate(at: _Scratch) -> Flow[object]:
+    request = Request({"cpu": 1}, _TTL_MS / 1000, id="one")
+    outcome = yield from granting.allocate(at.keys, request, _OWNER)
+    at.held = outcome if isinstance(outcome, Allocation) else None
+    return outcome
+
+
+def _orphans(at: _Scratch) -> Flow[object]:
+    script = load("orphans")
+    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
+
+
+def _repair(at: _Scratch) -> Flow[object]:
+    return auditing.repair(at.keys, offline=False)
+
+
+def _adopt(at: _Scratch) -> Flow[object]:
+    assert at.held is not None
+    return recovery.adopt(at.keys, replace(at.held, id="two"), _TTL_MS, "doctor", PLAIN)
+
+
+def _reconcile(at: _Scratch) -> Flow[object]:
+    usage = yield from reading.usage(at.keys)
+    return (yield from reconciling.reconcile(at.keys, frozenset(("one",)), usage.read_ms, _OWNER, 10, dry_run=False))
+
+
+_TRIES: Final[tuple[tuple[str, Try], ...]] = (
+    ("configure", _create),
+    ("allocate", _allocate),
+    ("check", lambda at: granting.check(at.keys, {"cpu": 1}, explain=True)),
+    ("get", lambda at: iter(reading.get(at.keys, "one"))),
+    ("usage", lambda at: iter(reading.usage(at.keys))),
+    ("page", lambda at: iter(reading.page(at.keys, "deadlines", "0"))),
+    ("events", lambda at: iter(reading.events(at.keys, 10))),
+    ("audit", lambda at: auditing.audit(at.keys)),
+    ("orphans", _orphans),
+    ("renew", lambda at: ending.renew(at.keys, (at.one,), _TTL_MS)),
+    ("resize", lambda at: granting.resize(at.keys, "one", 0, {"cpu": "500m"})),
+    ("adopt", _adopt),
+    ("reconcile", _reconcile),
+    ("begin_release", lambda at: iter(ending.begin_release(at.keys, at.one, _TTL_MS))),
+    ("release", lambda at: iter(ending.release(at.keys, (at.one,)))),
+    ("withdraw", lambda at: iter(ending.withdraw(at.keys, (("doctor", "one"),)))),
+    ("reclaim", lambda at: ending.reclaim(at.keys, 10, None, include_live=False)),
+    ("repair", _repair),
+    ("delete", lambda at: deleting.delete(at.keys, force=True)),
+)
+"""By the script that each is about, in an order in which each finds what it needs."""
+
+
+def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
+    scratch = _Scratch(pool)
+    for name, attempt in _TRIES:
+        if scratch.held is None and name == "adopt":
+            facts.tried[name] = "not tried: nothing could be allocated"
+            continue
+        try:
+            yield from attempt(scratch)
+        except AllocatorError as error:
+            facts.tried[name] = str(error)
+        else:
+            facts.tried[name] = ""

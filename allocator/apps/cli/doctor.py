@@ -1,0 +1,40 @@
+"""`doctor`: is this server fit for use, and what is to be changed?"""
+
+from __future__ import annotations
+
+import click
+
+from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.output import View, document, show, table
+from allocator.readings import Diagnosis
+
+__all__ = ["doctor"]
+
+
+@click.command(cls=Command)
+@pass_app
+def doctor(app: App) -> ExitCode:
+    r"""Check a server for use, and say what to change.
+
+    Version, eviction, memory, persistence, replication, clock, latency; and every script, tried with these credentials
+    on a scratch pool that is deleted again.
+
+    \b
+    Exit codes: 0 fit for use (also with warnings), 3 something is bad, 5 the server cannot be reached.
+    """
+    found = app.client().doctor()
+    items = [
+        {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice}
+        for one in found.checkups
+    ]
+    whole = document("Diagnosis", fit=bool(found), items=items)
+    show(app, View(whole, lambda _: _text(app, found), [one.name for one in found.checkups if one.verdict == "bad"]))
+    return ExitCode.OK if found else ExitCode.DENIED
+
+
+def _text(app: App, found: Diagnosis) -> str:
+    rows = [(one.verdict.upper(), one.name, one.detail) for one in found.checkups]
+    lines = [table(("VERDICT", "CHECK", "FOUND"), rows, headed=not app.no_headers)]
+    advice = [f"{one.name}: {one.advice}" for one in found.checkups if one.advice and one.verdict != "ok"]
+    return "\n".join([*lines, *(["", "To change:", *(f"  {line}" for line in advice)] if advice else [])])
