@@ -44,6 +44,9 @@ class Operation:
     """How many calls are withdrawn when nobody hears of the outcome."""
     remembered: bool = True
     """Whether a repeat is told what the first attempt did."""
+    noted: bool = True
+    """Whether a first attempt leaves a note that it is over.  One that finds nothing to do leaves none, for that would
+    be a write; a repeat always does.  So a copy that not we but the network had made of it would be decided anew."""
 
     def __str__(self) -> str:
         return self.name
@@ -106,8 +109,12 @@ OPERATIONS: Final = (
     Operation("allocate", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _create, charges=1),
     Operation("allocate_pinned", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _create, charges=1),
     Operation("allocate_what_is_due", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _due, charges=1),
-    Operation("allocate_existing", "allocate", lambda c, _: c.allocate(REQUEST, ttl=90, id="a"), _hold("a")),
-    Operation("allocate_and_pin", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _hold("a")),
+    Operation(
+        "allocate_existing", "allocate", lambda c, _: c.allocate(REQUEST, ttl=90, id="a"), _hold("a"), noted=False
+    ),
+    Operation(
+        "allocate_and_pin", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _hold("a"), noted=False
+    ),
     Operation("allocate_many", "allocate", lambda c, _: c.allocate_many(_gang("a", "b", "c")), _create, charges=3),
     Operation(
         "allocate_gang", "allocate", lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True), _create, charges=2
@@ -123,12 +130,12 @@ OPERATIONS: Final = (
     Operation("resize", "resize", lambda c, _: c.resize("a", {"cpu": 3, "gpu": 1}), _hold("a")),
     Operation("resize_to_less", "resize", lambda c, s: c.resize(s.held[0], {"cpu": "500m"}), _hold("a")),
     Operation("release", "release", lambda c, _: c.release("a"), _hold("a")),
-    Operation("release_nothing", "release", lambda c, _: c.release("a"), _create),
+    Operation("release_nothing", "release", lambda c, _: c.release("a"), _create, noted=False),
     Operation("release_many", "release", lambda c, _: c.release_many(["a", "b", "x"]), _hold("a", "b")),
     Operation("reclaim", "reclaim", lambda c, _: c.reclaim(), _due, remembered=False),
     Operation("delete_pool", "delete", lambda c, s: c.delete_pool(s.pool), _create),
     Operation("delete_pool_by_force", "delete", lambda c, s: c.delete_pool(s.pool, force=True), _hold("a", "b")),
-    Operation("delete_no_pool", "delete", lambda c, s: c.delete_pool(s.pool, force=True)),
+    Operation("delete_no_pool", "delete", lambda c, s: c.delete_pool(s.pool, force=True), noted=False),
     Operation("repair", "repair", lambda c, _: c.audit(repair=True), _broken),
     Operation("withdraw", "withdraw", _withdraw, _hold("a", "b")),
     Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 
-from allocator import AsyncAllocator, BackendUnavailable, OutcomeUnknown
+from allocator import BackendUnavailable, OutcomeUnknown
 from tests.faults.conftest import Disturbed, attempt_at
 from tests.faults.operations import OPERATIONS, Operation, Scene, mend, picture, state
 from tests.support.proxy import Fault, FaultProxy
@@ -91,11 +92,7 @@ async def test_a_server_that_was_never_reached_is_unavailable_and_not_a_doubt(
 
 
 @pytest.mark.parametrize("kind", ["async"])
-@pytest.mark.parametrize(
-    ("operation", "fault"),
-    [*((operation, Fault.DELAY) for operation in OPERATIONS), *((operation, Fault.HOLD) for operation in CHARGING)],
-    ids=str,
-)
+@pytest.mark.parametrize("fault", [Fault.DELAY, Fault.HOLD], ids=["executed", "held up"])
 async def test_a_cancelled_call_leaves_nothing_charged(
     operation: Operation, fault: Fault, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
 ) -> None:
@@ -128,16 +125,33 @@ def live_calls(scene: Scene) -> list[str]:
     return [one.id for one in scene.direct.allocations() if one.deadline_ms is None or one.deadline_ms > scene.clock()]
 
 
-@pytest.mark.parametrize("operation", CHARGING, ids=str)
 @pytest.mark.parametrize("kind", ["sync"])
+@pytest.mark.parametrize("fault", [Fault.SWALLOW, Fault.HOLD], ids=["executed", "held up"])
 async def test_an_interrupted_call_leaves_nothing_charged(
-    operation: Operation, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
+    operation: Operation, fault: Fault, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
 ) -> None:
     """Ctrl-C while the blocking client waits for the reply."""
-    lab = scene("lab")
-    operation.prepare(lab)
-    proxy.swallow(match=attempt_at(operation))
-    client: AsyncAllocator = disturbed("lab", lab.clock, attempt_timeout=5.0)
+    control, lab = scene("control"), scene("lab")
+    for each in (control, lab):
+        operation.prepare(each)
+    await operation.act(disturbed("control", control.clock), control)
+    before, after = state(lab), state(control)
+    proxy.arm(fault, match=attempt_at(operation))
+    client = disturbed("lab", lab.clock, attempt_timeout=5.0)
+    with interrupted_once_fired(proxy), pytest.raises(KeyboardInterrupt):
+        await operation.act(client, lab)
+    await client.close()
+    proxy.release()
+    if operation.charges:
+        assert not live_calls(lab)
+    else:
+        assert state(lab) in (before, after)
+    mend(lab, operation)
+
+
+@contextlib.contextmanager
+def interrupted_once_fired(proxy: FaultProxy) -> Iterator[None]:
+    """Ctrl-C comes when the fault has happened."""
     main = threading.get_ident()
 
     def interrupt() -> None:
@@ -148,10 +162,7 @@ async def test_an_interrupted_call_leaves_nothing_charged(
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            await operation.act(client, lab)
+        yield
     finally:
         thread.join()
         signal.signal(signal.SIGINT, handler)
-    await client.close()
-    assert not live_calls(lab)

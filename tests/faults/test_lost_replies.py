@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import Disturbed, attempt_at
-from tests.faults.operations import Operation, Scene, afterwards, picture, told
+from tests.faults.operations import OPERATIONS, Operation, Scene, afterwards, picture, told
 from tests.support.proxy import Fault, FaultProxy
 
 Stage = Callable[[str], Scene]
@@ -92,3 +92,26 @@ async def test_a_copy_that_arrives_when_all_is_over_changes_nothing(
     before = picture(lab)
     assert len(proxy.release()) == 1
     assert picture(lab) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "gone_on"),
+    [*((one, "at once") for one in OPERATIONS), *((one, "later") for one in OPERATIONS if one.noted)],
+    ids=str,
+)
+async def test_an_attempt_that_the_network_delivers_twice_has_one_effect(
+    operation: Operation, gone_on: str, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
+) -> None:
+    """Its caller was answered by the first copy; the second is no repeat of the driver's, and looks like the first."""
+    _, control = await perform(operation, control_scene := scene("control"), disturbed)
+    lab = scene("lab")
+    operation.prepare(lab)
+    proxy.duplicate(match=attempt_at(operation))
+    await operation.act(disturbed("lab", lab.clock), lab)
+    proxy.wait_fired()
+    assert picture(lab) == control
+    if gone_on == "later":
+        for each in (control_scene, lab):
+            afterwards(each)
+    assert len(proxy.release()) == 1
+    assert picture(lab) == picture(control_scene)
