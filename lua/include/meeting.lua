@@ -110,6 +110,17 @@ local function asked(to)
   return sums
 end
 
+-- Charges what the items of a gang before this one asked for in vain, or takes the charge back: the numbers in which it
+-- was refused count them.
+local function crowd(i, sign)
+  for j = 1, atomic and i - 1 or 0 do
+    for pair = items[j] + PAIRS, replies[j][1] == 'aborted' and last_pair[j] or 0, 2 do
+      local before = account.allocated[argv[pair]]
+      if before then account.allocated[argv[pair]] = before + sign * tonumber(argv[pair + 1]) end
+    end
+  end
+end
+
 -- What a call that ended is told when it comes again: the same, in the numbers of now; it changes nothing.
 local function again(i, record, ended_ms)
   local item = items[i]
@@ -117,7 +128,10 @@ local function again(i, record, ended_ms)
   if word == 'aborted' then return {word, i} end
   if word == 'ttl_too_long' then return {word, max_ttl_ms or 0} end
   if word == 'denied' then
-    return refusal(argv, item + PAIRS, last_pair[i], nil, atomic and asked(i), true)
+    crowd(i, 1)
+    local reply = refusal(argv, item + PAIRS, last_pair[i], nil, atomic and asked(i), true)
+    crowd(i, -1)
+    return reply
   end
   if word and record and same_request(i, record) == (word == 'existing') then return told(word, record) end
   return {'ended', ended_ms}

@@ -79,6 +79,17 @@ def test_a_gang_that_does_not_fit_is_granted_nothing(pool: Ledger) -> None:
     pool.assert_untouched(before)
 
 
+def test_a_gang_that_comes_again_is_refused_in_the_same_numbers(pool: Ledger) -> None:
+    """What its earlier items asked for counts, though it was not granted; what fitted is not called short."""
+    pool.grant("x", {"cpu": 2})
+    lines = [pool.want(name, {"cpu": amount, "memory": 1}, repeated=1) for name, amount in (("a", 3), ("b", 6))]
+    first = pool.allocate(*lines, atomic=1)
+    assert first == [["aborted", 2], ["denied", "capacity_exceeded", "cpu", 6, 5, 10]]
+    before = pool.dump()
+    assert pool.allocate(*lines, atomic=1)[1] == first[1]
+    pool.assert_untouched(before)
+
+
 def test_a_gang_that_is_larger_than_the_pool_never_fits(pool: Ledger) -> None:
     """Each member would fit into the empty pool; together they never do, and are told so."""
     lines = [pool.want(name, {"cpu": 4}) for name in ("a", "b", "c")]
