@@ -56,18 +56,22 @@ class AsyncSentinelNodes:
 
     async def _look(self, until: float) -> tuple[Address, AsyncLines]:
         """Ask one Sentinel after the other, until one knows; the connections to whom it names."""
+        began, known = time.monotonic(), self._primary
+        if known is not None and not self._tower.doubted and self._changing.locked():
+            return known  # another task is looking
         async with self._changing:
             if self._primary is not None and not self._tower.is_due(time.monotonic()):
                 return self._primary  # another task was faster
             last: Fault | None = None
             for address in self._tower.order():
-                if last is not None and time.monotonic() >= until:
+                if last is not None and self._tower.gives_up(time.monotonic(), until, began):
                     break
                 try:
                     seconds = min(self._store.attempt_timeout_s, settings.SENTINEL_TIMEOUT_S)
                     reply = await async_ask(self._sentinel(address), self._tower.command, until, seconds)
                     named = self._tower.learn(address, reply)
                 except Fault as fault:
+                    self._tower.missed(address)
                     last = fault
                 else:
                     return await self._lead(named)

@@ -22,13 +22,24 @@ import redis.sentinel
 from allocator import settings
 from allocator._engine.admission import Admission
 from allocator._engine.memory import InProcess
-from allocator._engine.store import ClusterStore, ServerStore, Store, redis_door
+from allocator._engine.store import ClusterStore, SentinelStore, ServerStore, Store, redis_door
 from allocator.errors import InvalidRequest
 
-__all__ = ["of_client"]
+__all__ = ["SENTINEL_PORT", "of_client"]
 
 _OF_THE_CLUSTER: Final = ("redis_connect_func", "host", "port", "path", "db", "response_callbacks")
 """Options of a cluster client's connections that belong to that client or to one node."""
+
+
+SENTINEL_PORT: Final = 26379
+
+_MANAGED: Final[Mapping[Any, Any]] = {
+    redis.sentinel.SentinelManagedConnection: redis.connection.Connection,
+    redis.sentinel.SentinelManagedSSLConnection: redis.connection.SSLConnection,
+    redis.asyncio.sentinel.SentinelManagedConnection: redis.asyncio.connection.Connection,
+    redis.asyncio.sentinel.SentinelManagedSSLConnection: redis.asyncio.connection.SSLConnection,
+}
+"""What a connection is that looks for the primary by itself, without that."""
 
 
 def of_client(client: object, attempt_timeout_s: float, admission: Admission) -> Store:
@@ -56,6 +67,8 @@ def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Stor
         return ServerStore(
             "memory://", attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True
         )
+    if _is_of_sentinels(pool, kind):
+        return _primary(client, attempt_timeout_s, admission)
     where = _place(kind, options)
     if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
         where = f"the primary of {cast('Any', pool).service_name}"
@@ -65,6 +78,43 @@ def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Stor
     else:
         door = redis_door(None, kind, {}, options, most)
     return ServerStore(where, attempt_timeout_s, door, admission)
+
+
+def _is_of_sentinels(pool: Any, kind: Any) -> bool:
+    """Whether a client is one that redis-py's `Sentinel.master_for` makes, with nothing of the caller's in between."""
+    manager = getattr(pool, "sentinel_manager", None)
+    return (
+        type(manager) in (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
+        and kind in _MANAGED
+        and pool.is_master
+        and getattr(manager, "_force_master_ip", None) is None
+        and bool(manager.sentinels)
+    )
+
+
+def _primary(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+    """The primary that the client's Sentinels name; they are asked over connections of our own, too."""
+    pool = client.connection_pool
+    name, most = pool.service_name, _most(pool)
+    theirs = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
+    seeds = tuple(
+        (str(one.connection_kwargs["host"]), int(one.connection_kwargs.get("port") or SENTINEL_PORT)) for one in theirs
+    )
+    kinds = _MANAGED[pool.connection_class], theirs[0].connection_class
+    options = [
+        {name: value for name, value in one.connection_kwargs.items() if name != "connection_pool"}
+        for one in (pool, theirs[0])
+    ]
+    door, sentinel_door = (
+        redis_door(kind, None, kept, {}, most)
+        if isinstance(client, redis.Redis)
+        else redis_door(None, kind, {}, kept, most)
+        for kind, kept in zip(kinds, options, strict=True)
+    )
+    where = f"the primary of {name}"
+    return SentinelStore(
+        where, attempt_timeout_s, door, admission, seeds=seeds, service=name, sentinel_door=sentinel_door
+    )
 
 
 def _discovery(pool: Any, kind: Any) -> Any:

@@ -19,7 +19,7 @@ import redis.connection as blocking
 
 from allocator import settings
 from allocator._engine.admission import Admission
-from allocator._engine.clients import of_client
+from allocator._engine.clients import SENTINEL_PORT, of_client
 from allocator._engine.embedded import ensure_running
 from allocator._engine.memory import InProcess
 from allocator._engine.store import Address, ClusterStore, Door, SentinelStore, ServerStore, Store, redis_door
@@ -40,7 +40,6 @@ _SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "redis
 _ALL_SCHEMES: Final = (*_SERVER_SCHEMES, *_CLUSTER_SCHEMES, *_SENTINEL_SCHEMES, "embedded", "memory")
 
 _PORT: Final = 6379
-_SENTINEL_PORT: Final = 26379
 _HIDDEN: Final = "***"
 
 _OF_SENTINELS: Final = "sentinel_"
@@ -129,7 +128,7 @@ def _sentinel(url: str, attempt_timeout_s: float, admission: Admission) -> Senti
     Options of TLS are for both.
     """
     scheme, credentials, hosts, rest = _pieces(url)
-    seeds = tuple([_seed(url, host, _SENTINEL_PORT) for host in hosts.split(",")])
+    seeds = tuple([_seed(url, host, SENTINEL_PORT) for host in hosts.split(",")])
     path, question, query = rest.partition("?")
     service, _, database = path.strip("/").partition("/")
     if not _SERVICE.fullmatch(service):

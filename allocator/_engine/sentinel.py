@@ -73,18 +73,22 @@ class SentinelNodes:
         Who is silent costs no more than the time that is left of the call.  While none answers, the primary that was
         known goes on being used: Sentinels that are down are no reason not to work.
         """
-        if not self._changing.acquire(timeout=max(until - time.monotonic(), 0.0)):
+        began, known = time.monotonic(), self._primary
+        if not self._changing.acquire(timeout=max(until - began, 0.0) if known is None or self._tower.doubted else 0):
+            if known is not None and not self._tower.doubted:
+                return known  # another thread is looking
             raise Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
         try:
             if self._primary is not None and not self._tower.is_due(time.monotonic()):
                 return self._primary  # another thread was faster
             last: Fault | None = None
             for address in self._tower.order():
-                if last is not None and time.monotonic() >= until:
+                if last is not None and self._tower.gives_up(time.monotonic(), until, began):
                     break
                 try:
                     named = self._tower.learn(address, ask(self._sentinel(address), self._tower.command, until))
                 except Fault as fault:
+                    self._tower.missed(address)
                     last = fault
                 else:
                     return self._lead(named)
@@ -106,18 +110,14 @@ class SentinelNodes:
     def _new(self, address: Address) -> Lines:
         host, port = address
         where = f"{host}:{port}"
-        look = admitter(self._store.admission, where)
 
-        def admit(line: Line) -> None:
-            if look is not None:
-                look(line)
-
-        def connected(line: Line) -> None:
+        def greet(line: Line) -> None:
             line.send_packed_command((pack(ROLE_COMMAND),), False)
             check_role(where, _reply(line))
 
         make = partial(self._make, self._store.attempt_timeout_s, host=host, port=port)
-        return Lines(make, where=where, most=self._store.door.most, admit=admit, greet=connected)
+        admit = admitter(self._store.admission, where)
+        return Lines(make, where=where, most=self._store.door.most, admit=admit, greet=greet)
 
     def _sentinel(self, address: Address) -> Lines:
         lines = self._sentinels.get(address)

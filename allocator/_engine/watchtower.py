@@ -33,7 +33,7 @@ class Watchtower:
         self.command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         self.doubted = False
         self._service = service
-        self._order = list(sentinels)
+        self._order = list(dict.fromkeys(sentinels))
         self._next = -math.inf
 
     def is_due(self, now: float) -> bool:
@@ -41,8 +41,13 @@ class Watchtower:
         return self.doubted or now >= self._next
 
     def doubt(self) -> None:
-        """Something has failed as it does when the primary is no longer the one that was known."""
-        self.doubted = True
+        """Something has failed as it does when the primary is no longer the one that was known.
+
+        The next to be asked is another Sentinel: who named that primary may be behind.
+        """
+        if not self.doubted:
+            self.doubted = True
+            self._order = self._order[1:] + self._order[:1]
 
     def looked(self, now: float) -> None:
         """A Sentinel has answered."""
@@ -52,6 +57,17 @@ class Watchtower:
     def put_off(self, now: float) -> None:
         """None has answered, and the primary that was known still works."""
         self._next = now + settings.SENTINEL_LOOK_S
+
+    def gives_up(self, now: float, until: float, began: float) -> bool:
+        """Whether to ask no further Sentinel after one that did not answer.
+
+        Who doubts asks until the call's time is over; who only looks again does not let calls wait for silent ones.
+        """
+        return now >= (until if self.doubted else min(until, began + settings.SENTINEL_TIMEOUT_S))
+
+    def missed(self, address: Address) -> None:
+        """It did not answer, or did not know: it is the last to be asked next time."""
+        self._order = [*(other for other in self._order if other != address), address]
 
     def order(self) -> list[Address]:
         """Whom to ask, first who answered last."""
@@ -66,8 +82,7 @@ class Watchtower:
         if not reply:
             text = f"the Sentinel {told_by[0]}:{told_by[1]} knows no {self._service!r}"
             raise Fault(BackendUnavailable(text, code="no_primary"), passes=True)
-        self._order.remove(told_by)
-        self._order.insert(0, told_by)
+        self._order = [told_by, *(other for other in self._order if other != told_by)]
         return str(reply[0]), int(reply[1])
 
 

@@ -69,6 +69,9 @@ def test_an_allocation_in_json_has_its_amounts_twice_and_its_instants_in_utc(poo
         "ttlSeconds": 90.0,
         "deadline": "2026-01-01T00:01:30.000Z",
         "metadata": {"lab": "intro to = signs"},
+        "epoch": pool.json("pool", "show")["epoch"],
+        "releasingAt": None,
+        "durability": "memory",
         "outcome": "granted",
     }
 

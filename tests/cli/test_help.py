@@ -17,23 +17,29 @@ from tests.cli.conftest import CommandLine
 
 OPTIONS = {
     "pool": "",
-    "pool create": "--whole-units",
+    "pool create": "--whole-units --recovery-grace --max-ttl --durability",
     "pool show": "",
-    "pool set": "--remove --whole-units --no-whole-units --strict --generation",
+    "pool set": "--remove --whole-units --no-whole-units --strict --generation --recovery-grace --max-ttl --durability",
     "pool list": "",
     "pool delete": "--force -y --yes",
     "pool upgrade": "",
-    "allocate": "--ttl --pin --id --owner --meta",
+    "pool end-recovery": "",
+    "pool recover": "",
+    "allocate": "--ttl --pin --id --owner --meta --durability",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",
+    "begin-release": "--grace --fence",
     "check": "--explain",
     "list": "--owner --older-than --sort-by --reverse -w --watch",
     "describe": "",
     "usage": "-w --watch",
     "events": "--limit -w --watch",
     "cleanup": "--older-than --limit --dry-run",
+    "reconcile": "--owner --as-of --max-released --dry-run",
     "audit": "--repair --offline --dry-run",
+    "doctor": "",
+    "acl": "--user --only --server --file",
     "redis-cli": "",
     "embedded": "",
     "embedded status": "",
@@ -84,7 +90,7 @@ def test_the_help_of_the_program_lists_all_commands(cli: CommandLine) -> None:
     """And the exit codes, which scripts are written against."""
     shown = cli.out("--help")
     for name, (_, said) in COMMANDS.items():
-        assert f"  {name.ljust(10)}  {said}\n" in shown
+        assert f"  {name.ljust(max(map(len, COMMANDS)))}  {said}\n" in shown
     assert "Exit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied" in shown
 
 

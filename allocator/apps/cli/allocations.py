@@ -33,6 +33,7 @@ _KEPT_FROM_S: Final = 1.0
 @click.option("--id", "id_", metavar="ID", help="Its id, so that the command may be repeated; random otherwise.")
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
 @click.option("--meta", multiple=True, type=assignment, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
+@click.option("--durability", metavar="LEVEL", help="Wait until it is so safe: replicated:N, fsynced, or both with +.")
 @pass_app
 def allocate(
     app: App,
@@ -43,6 +44,7 @@ def allocate(
     id_: str | None,
     owner: str | None,
     meta: tuple[tuple[str, str], ...],
+    durability: str | None,
 ) -> ExitCode:
     r"""Allocate resources, all of them or none.
 
@@ -64,6 +66,7 @@ def allocate(
         id=id_,
         owner=owner,
         metadata=assignments(meta) or None,
+        durability=durability,
     )
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)

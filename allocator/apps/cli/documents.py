@@ -8,6 +8,7 @@ from typing import Any
 from allocator.apps.cli.output import amounts, rfc3339
 from allocator.models import Allocation, Audit, Check, Denial, Event, Pool, Release, Renewal, Usage
 from allocator.quantity import format_amount
+from allocator.resources import Resources
 
 __all__ = [
     "allocation",
@@ -17,6 +18,7 @@ __all__ = [
     "event",
     "event_amounts",
     "pool",
+    "pool_from",
     "release",
     "renewal",
     "status",
@@ -27,10 +29,12 @@ _AMOUNT = ".allocated"
 
 
 def status(item: Allocation, now_ms: int) -> str:
-    """`Pinned`, `Live`, or `Due`: past its deadline and not yet taken back, so that a renewal still saves it."""
+    """`Pinned`, `Live`, `Releasing` (not to be undone), or `Due`: past its deadline and not yet taken back."""
     if item.deadline_ms is None:
         return "Pinned"
-    return "Due" if item.deadline_ms <= now_ms else "Live"
+    if item.deadline_ms <= now_ms:
+        return "Due"
+    return "Live" if item.releasing_ms is None else "Releasing"
 
 
 def allocation(item: Allocation, now_ms: int) -> dict[str, Any]:
@@ -46,6 +50,9 @@ def allocation(item: Allocation, now_ms: int) -> dict[str, Any]:
         "ttlSeconds": None if item.ttl_ms is None else item.ttl_ms / 1000,
         "deadline": rfc3339(item.deadline_ms),
         "metadata": dict(item.metadata),
+        "epoch": item.epoch,
+        "releasingAt": rfc3339(item.releasing_ms),
+        "durability": item.durability,
     }
 
 
@@ -109,7 +116,30 @@ def pool(item: Pool) -> dict[str, Any]:
         "schema": item.schema,
         "epoch": item.epoch,
         "createdAt": rfc3339(item.created_ms),
+        "recoveryGraceSeconds": item.recovery_grace_ms / 1000,
+        "maxTtlSeconds": item.max_ttl_ms / 1000,
+        "durability": item.durability,
+        "recoveringUntil": rfc3339(item.recovering_until_ms or None),
     }
+
+
+def pool_from(told: Mapping[str, Any]) -> Pool:
+    """The inverse, as far as `recover_pool` wants to know."""
+    return Pool(
+        name=str(told["name"]),
+        epoch=str(told["epoch"]),
+        generation=int(told["generation"]),
+        revision=int(told["revision"]),
+        schema=int(told["schema"]),
+        created_ms=0,
+        state="",
+        capacity=Resources.of({name: int(row["amount"]) for name, row in told["capacity"].items()}),
+        allocated=Resources(),
+        whole_units=tuple(told["wholeUnits"]),
+        recovery_grace_ms=round(1000 * told["recoveryGraceSeconds"]),
+        max_ttl_ms=round(1000 * told["maxTtlSeconds"]),
+        durability=str(told["durability"]),
+    )
 
 
 def usage(item: Usage) -> dict[str, Any]:
@@ -117,6 +147,7 @@ def usage(item: Usage) -> dict[str, Any]:
     return {
         "pool": item.pool.name,
         "readAt": rfc3339(item.read_ms),
+        "readMs": item.read_ms,
         "resources": {
             name: {
                 **{

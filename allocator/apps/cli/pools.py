@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import click
 
-from allocator.apps.cli import documents
+from allocator.apps.cli import documents, promises
 from allocator.apps.cli.arguments import named_capacity
 from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
@@ -36,8 +37,9 @@ def pool() -> None:
 @pool.command()
 @click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
+@promises.options
 @pass_app
-def create(app: App, words: tuple[str, ...], whole_units: tuple[str, ...]) -> None:
+def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], **promised: Any) -> None:
     r"""Make a pool, unless it is there already.
 
     \b
@@ -49,7 +51,7 @@ def create(app: App, words: tuple[str, ...], whole_units: tuple[str, ...]) -> No
     name, capacity = named_capacity(words)
     if not capacity:
         raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
-    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units)
+    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units, **promises.given(promised))
     if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
         whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
         raise Failure(f"pool {made.name} exists as {made.capacity}{whole}", hint=f"'pool set {made.name}' changes it")
@@ -71,9 +73,11 @@ def show_(app: App, name: str | None) -> None:
 @click.option("--no-whole-units", is_flag=True, help="Allow fractions of every resource.")
 @click.option("--strict", is_flag=True, help="Refuse a capacity below what is allocated.")
 @click.option("--generation", type=click.IntRange(min=1), help="Change it only if it still has this generation.")
+@promises.options
 @pass_app
 def set_(
     app: App,
+    /,
     *,
     words: tuple[str, ...],
     remove: tuple[str, ...],
@@ -81,8 +85,9 @@ def set_(
     no_whole_units: bool,
     strict: bool,
     generation: int | None,
+    **promised: Any,
 ) -> None:
-    """Change the capacity of a pool.
+    """Change the capacity of a pool, or what it promises.
 
     Resources that are not named stay as they are.  A capacity below what is allocated evicts nobody: the pool is
     overcommitted in that resource until enough is released, and grants no more of it.
@@ -90,7 +95,8 @@ def set_(
     name, capacity = named_capacity(words)
     if whole_units and no_whole_units:
         raise click.UsageError("--whole-units and --no-whole-units exclude each other")
-    if not (capacity or remove or whole_units or no_whole_units):
+    wanted = promises.given(promised)
+    if not (capacity or remove or whole_units or no_whole_units or wanted):
         raise click.UsageError(
             "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
         )
@@ -101,6 +107,7 @@ def set_(
         strict=strict,
         generation=generation,
         pool=name,
+        **wanted,
     )
     _show_change(app, changed, "configured")
     for resource in changed.overcommitted:
@@ -178,6 +185,34 @@ def upgrade(app: App, name: str | None) -> None:
     _show_change(app, app.client().upgrade_pool(name), "upgraded")
 
 
+@pool.command(name="end-recovery")
+@click.argument("name", required=False)
+@pass_app
+def end_recovery(app: App, name: str | None) -> None:
+    """Let a pool grant again at once: all holders are back, and have asserted what they have."""
+    _show_change(app, app.client().end_recovery(pool=name), "active")
+
+
+@pool.command()
+@click.argument("file", type=click.File())
+@pass_app
+def recover(app: App, file: TextIO) -> None:
+    r"""Make a pool again that an emptied store has lost, from what 'pool show -o json' printed.
+
+    \b
+    resource-allocator pool show -o json > pool.json      # beforehand; - reads from stdin
+    resource-allocator pool recover pool.json
+
+    It has the same epoch and begins recovering, so its holders can adopt what they have.
+    """
+    try:
+        lost = documents.pool_from(json.load(file))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{file.name} is not what 'pool show -o json' prints: {error}", ExitCode.USAGE) from error
+    made = app.client().recover_pool(lost)
+    _show_change(app, made, "recovering" if made.created else "unchanged")
+
+
 def _show_change(app: App, item: Pool, outcome: str) -> None:
     show(
         app,
@@ -202,6 +237,7 @@ def _show_pool(app: App, reading: Usage) -> None:
             ("Revision", str(item.revision)),
             ("Schema", str(item.schema)),
             ("Epoch", item.epoch),
+            *promises.shown(item),
             ("Created", f"{rfc3339(item.created_ms)} ({age(item.created_ms, reading.read_ms)} ago)"),
         )
     )

@@ -1,0 +1,70 @@
+"""`begin-release` and `reconcile`: what is on its way out, and what nobody has in truth."""
+
+from __future__ import annotations
+
+import json
+from typing import TextIO
+
+import click
+
+from allocator.apps.cli import completion, documents
+from allocator.apps.cli.arguments import duration
+from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.identify import identify
+from allocator.apps.cli.output import View, document, rfc3339, show
+
+__all__ = ["begin_release", "reconcile"]
+
+IDS_SHOWN = 100
+"""Ids in the line of a reconcile; the counts are of all."""
+
+
+@click.command("begin-release", cls=Command)
+@click.argument("id_", metavar="ID", shell_complete=completion.ids)
+@click.option("--grace", type=duration, required=True, metavar="DURATION", help="What it holds is charged so long.")
+@click.option("--fence", type=click.IntRange(min=1), help="Only if it still is the grant of this fence.")
+@pass_app
+def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
+    """Begin to give back what a workload still uses that is shutting down.
+
+    It stays charged until 'release', or until the grace has passed; nobody can renew it meanwhile.
+    """
+    item = app.client().begin_release(identify(app, id_, verb="release"), grace=grace, fence=fence)
+    whole = document("Allocation", **documents.allocation(item, item.granted_ms), outcome="releasing")
+    show(app, View(whole, lambda _: f"{item.id} releasing until {rfc3339(item.deadline_ms)}", [item.id]))
+
+
+@click.command(cls=Command)
+@click.argument("file", type=click.File())
+@click.option("--owner", required=True, metavar="NAME", help="Whose; 'team-a/*' is whoever's name begins so.")
+@click.option("--as-of", type=int, required=True, metavar="MS", help="The pool's time before they were listed.")
+@click.option("--max-released", type=click.IntRange(min=0), help="Refuse to release more [half of what there is].")
+@click.option("--dry-run", is_flag=True, help="Only say what would be released.")
+@pass_app
+def reconcile(app: App, file: TextIO, owner: str, as_of: int, max_released: int | None, dry_run: bool) -> ExitCode:
+    r"""Release what an owner has on the ledger and not in truth.
+
+    FILE lists the ids that live, one a line; - is stdin.
+
+    \b
+    as_of=$(resource-allocator usage -o json | jq .readMs)
+    kubectl get labs -o name | resource-allocator reconcile - --owner lab-controller --as-of "$as_of"
+
+    Prints one line of JSON.  Exit code 3: it would release more than --max-released; nothing was.
+    """
+    ids = [line.strip() for line in file if line.strip()]
+    done = app.client().reconcile(ids, as_of, owner=owner, dry_run=dry_run, max_released=max_released)
+    if done.more:
+        raise Failure("the time was over before it was done: run it again", ExitCode.ERROR)
+    line = document(
+        "Reconciled",
+        pool=app.pool,
+        dryRun=dry_run,
+        count=len(done.released),
+        kept=len(done.kept),
+        released=list(done.released[:IDS_SHOWN]),
+        missing=list(done.missing[:IDS_SHOWN]),
+    )
+    click.echo(json.dumps(line))
+    return ExitCode.OK
