@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.torture.figures import write
+from tests.torture.figures import commit, write
 from tests.torture.report import RARE, Coverage, StageReport
 
 ROOT: Final = Path(__file__).parents[2]
@@ -31,6 +31,9 @@ STAGES: Final = (
 
 SEED: Final = 20_261_125
 """Of every run that is not told another."""
+
+NOT_SOAKED: Final = ("mutants", "leases")
+"""What another seed does not make another."""
 
 LEAST: Final = 3
 """How often each rare outcome must have been seen in a whole run."""
@@ -67,7 +70,7 @@ def perform(name: str, seed: int, scale: float) -> int:
     except AssertionError as error:
         report = StageReport(name, [seed], problems=[f"{type(error).__name__}: {error}"[:4000]])
     report.seconds = time.monotonic() - began
-    rss_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss_kb = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     sys.stdout.write("\n" + json.dumps({"report": report.as_json(), "coverage": dict(coverage), "rss_kb": rss_kb}))
     sys.stdout.write("\n")
     return 1 if report.problems else 0
@@ -83,11 +86,8 @@ def shown(report: StageReport) -> str:
 
 def again(report: StageReport, scale: float) -> str:
     """How to have the same once more."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     seed = report.seeds[0] if report.seeds else SEED
-    return (
-        f"  again: COMMIT={commit.strip()} python -m tests.torture --only {report.name} --seed {seed} --scale {scale}"
-    )
+    return f"  again: COMMIT={commit()} python -m tests.torture --only {report.name} --seed {seed} --scale {scale}"
 
 
 def torture(names: Sequence[str], seed: int, scale: float, document: Path | None) -> int:
@@ -154,12 +154,13 @@ def main() -> int:
         return perform(given.stage, given.seed, given.scale)
     names = given.only.split(",") if given.only else [name for name in STAGES if _is_there(name)]
     if given.hours:
-        return soak(names, given.hours, given.scale or 0.2)
+        return soak([name for name in names if name not in NOT_SOAKED], given.hours, given.scale or 0.2)
     return torture(names, given.seed, given.scale or 1.0, given.write)
 
 
 def _is_there(name: str) -> bool:
-    return (Path(__file__).parent / f"stage_{name}.py").exists()
+    path = Path(__file__).parent / f"stage_{name}.py"
+    return path.exists() and "\ndef run(" in path.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,26 @@ from typing import Final
 
 from tests.torture.report import RARE, Coverage, StageReport
 
-__all__ = ["write"]
+__all__ = ["commit", "write"]
 
 BEGIN: Final = "<!-- torture: begin -->"
 END: Final = "<!-- torture: end -->"
 
 
+def commit() -> str:
+    """What is being tried."""
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def write(document: Path, reports: Sequence[StageReport], coverage: Coverage) -> None:
     """Put the figures of a run between the marks."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     rows = [f"| {one.name} | {_counts(one)} | {len(one.problems)} | {one.seconds:.0f} s |" for one in reports]
     seed = next((str(one.seeds[0]) for one in reports if one.seeds), "-")
     minutes = sum(one.seconds for one in reports) / 60
     lines = [
         BEGIN,
-        f"`make torture`, seed {seed}, commit {commit.strip()}, {minutes:.1f} minutes:",
+        f"`make torture`, seed {seed}, commit {commit()}, {minutes:.1f} minutes:",
         "",
         "| stage | figures | problems | took |",
         "|---|---|---|---|",
