@@ -82,7 +82,7 @@ def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Stor
 
 def _is_of_sentinels(pool: Any, kind: Any) -> bool:
     """Whether a client is one that redis-py's `Sentinel.master_for` makes, with nothing of the caller's in between."""
-    manager = getattr(pool, "sentinel_manager", None)
+    manager: Any = getattr(pool, "sentinel_manager", None)
     return (
         type(manager) in (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
         and kind in _MANAGED
