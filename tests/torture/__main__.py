@@ -152,15 +152,16 @@ def main() -> int:
     given = parser.parse_args()
     if given.stage:
         return perform(given.stage, given.seed, given.scale)
-    names = given.only.split(",") if given.only else [name for name in STAGES if _is_there(name)]
+    names = given.only.split(",") if given.only else stages_there()
     if given.hours:
         return soak([name for name in names if name not in NOT_SOAKED], given.hours, given.scale or 0.2)
     return torture(names, given.seed, given.scale or 1.0, given.write)
 
 
-def _is_there(name: str) -> bool:
-    path = Path(__file__).parent / f"stage_{name}.py"
-    return path.exists() and "\ndef run(" in path.read_text(encoding="utf-8")
+def stages_there() -> list[str]:
+    """Those of the list that can be run, in its order."""
+    paths = {name: Path(__file__).parent / f"stage_{name}.py" for name in STAGES}
+    return [name for name, path in paths.items() if path.exists() and "\ndef run(" in path.read_text(encoding="utf-8")]
 
 
 if __name__ == "__main__":
