@@ -27,7 +27,7 @@ from allocator import (
 )
 from allocator.quantity import Quantity
 
-__all__ = ["COUNTED", "TTL_S", "Counts", "toil"]
+__all__ = ["COUNTED", "TTL_S", "Counts", "Task", "toil"]
 
 TTL_S: Final = 1.0
 """The shortest there is: what a killed process had comes back while the stage still runs."""
@@ -77,22 +77,26 @@ class Counts:
         self._map.close()
 
 
-class _Task:
+class Task:
     """Takes, keeps, changes and gives back; what was lost meanwhile, or refused, is nothing to worry about."""
 
-    def __init__(self, client: AsyncAllocator, seed: int, counts: Counts, row: int) -> None:
+    def __init__(self, client: AsyncAllocator, seed: int) -> None:
         self._client = client
         self._chance = random.Random(seed)
         self._held: list[Allocation] = []
-        self._counts = counts
-        self._row = row
 
-    async def work(self) -> None:
+    async def work(self, counts: Counts, row: int) -> None:
         """Do one thing after another, for ever."""
         while True:
-            self._counts.add(self._row, await self._outcome())
+            counts.add(row, await self.act())
 
-    async def _outcome(self) -> str:
+    async def give_back(self) -> None:
+        """All that it still has."""
+        held, self._held = self._held, []
+        await self._client.release_many(held)
+
+    async def act(self) -> str:
+        """Do one thing; returns what came of it, a word of `COUNTED`."""
         try:
             return await self._step()
         except Recovering as recovering:
@@ -129,7 +133,7 @@ async def _toil(url: str, pool: str, counts: Counts, seed: int) -> None:
         asyncio.TaskGroup() as group,
     ):
         for number in range(TASKS):
-            group.create_task(_Task(client, seed * 1000 + number, counts, seed).work())
+            group.create_task(Task(client, seed * 1000 + number).work(counts, seed))
 
 
 def toil(url: str, pool: str, path: str, seed: int) -> None:
