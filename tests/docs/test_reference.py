@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,12 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, BackendUnavailable, settings
+from allocator import Allocator, AsyncAllocator, Recovering, access, settings
 from allocator._engine.drive import Driver
 from allocator._engine.keys import pool_keys
 from allocator._engine.operations import ending, pools
 from allocator.apps.cli.root import root
-from tests.docs.blocks import ROOT, blocks, commands
+from tests.docs.blocks import ROOT, blocks
 from tests.support.servers import Server
 
 DOCS: Final = ROOT / "docs"
@@ -69,11 +70,26 @@ def fill_ended(store: Any) -> None:
     store.eval(script, 1, "allocator:{default}:ended", settings.ENDED_MAX)
 
 
+def skip_the_deadline(store: Any, identity: str) -> None:
+    """As if the server's clock had been set forward by an hour, over the deadline of a long lease."""
+    store.hincrby(POOL, "clock_ms", -3_600_000)
+    store.hincrby(f"allocator:{{default}}:allocation:{identity}", "ttl_ms", 36_000_000)
+    store.hincrby(f"allocator:{{default}}:allocation:{identity}", "deadline_ms", -120_000)
+    store.zincrby("allocator:{default}:deadlines", -120_000, identity)
+
+
 def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
     """Each field, also those that are there only at times."""
-    held = client.allocate({"cpu": 1}, ttl=60)
+    held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(3)]
     fill_ended(store)
-    client.release(held)
+    client.release(held[0])
+    client.configure(recovery_grace=60)
+    store.hset(POOL, "run_id", "another server")
+    with pytest.raises(Recovering):
+        client.allocate({"cpu": 1}, ttl=60)
+    for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2])):  # as if the clock had been set back, and forth
+        store.hincrby(POOL, "clock_ms", turned_ms)
+        client.release(one.id)
     run(client, pools.switch(pool_keys("default", "allocator"), "offline"))
     assert general(set(store.hgetall(POOL))) == first_column(DOCS / "keyspace.md", "## pool", "field")
 
@@ -82,10 +98,13 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     """Of a lease with metadata, which has all of them; a pinned one lacks two."""
     client.allocate({"cpu": 1}, ttl=60, id="lease", metadata={"course": "os-101"})
     client.allocate({"cpu": 1}, ttl=None, id="pinned")
+    client.begin_release("lease", grace=60)
+    skip_the_deadline(store, "lease")
+    client.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
     pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
-    assert lease - pinned == {"ttl_ms", "deadline_ms", "meta.<key>"}
+    assert lease - pinned == {"ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms"}
 
 
 def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
@@ -122,6 +141,18 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     held = client.allocate({"cpu": 1}, ttl=60)
     fill_ended(store)
     client.release(held)
+    store.hincrby(POOL, "revision", -1_000)
+    lease = client.allocate({"cpu": 1}, ttl=60, id="b")
+    skip_the_deadline(store, "b")
+    client.reclaim()
+    client.begin_release(lease, grace=60)
+    client.adopt(replace(lease, id="c"), force="a reason")
+    client.release_many(["b", "c"])
+    client.reclaim(older_than=0)
+    client.configure(recovery_grace=60)
+    store.hset(POOL, "run_id", "another server")
+    with pytest.raises(Recovering):
+        client.allocate({"cpu": 1}, ttl=60)
 
     entries = [fields for _, fields in store.xrange("allocator:{default}:events")]
     kinds = {fields["kind"] for fields in entries}
@@ -173,104 +204,8 @@ def test_the_cron_job_of_kubernetes_runs_a_command_that_exists() -> None:
 # -- rights ------------------------------------------------------------------------------------------------------------
 
 
-def rights_of(user: str) -> list[str]:
-    """The words of ACL SETUSER that the operations page shows for a user."""
-    for block in blocks(DOCS / "operations.md"):
-        for command, _ in commands(block) if block.language == "console" else ():
-            words = shlex.split(command)
-            if words[1:4] == ["ACL", "SETUSER", user]:
-                return words[1:]
-    raise AssertionError(f"operations.md shows no rights of {user}")
-
-
-def as_user(server: Server, user: str, *, without: str = "") -> str:
-    """A URL by which a client is that user, with the rights that the page shows."""
-    server.ask(*(word for word in rights_of(user) if word != f"+{without}"))
-    return server.tcp_url.replace("://", f"://{user}:PASSWORD@")
-
-
-@pytest.fixture
-def guarded(server: Server) -> Iterator[Server]:
-    """A server of each engine whose users are removed again."""
-    yield server
-    for user in ("controller", "inspector"):
-        server.ask("ACL", "DELUSER", user)
-
-
-def look(client: Allocator) -> None:
-    """Everything that only reads."""
-    client.pool()
-    client.pools()
-    client.usage()
-    client.events()
-    client.get("a")
-    list(client.allocations())
-    client.check({"cpu": 9}, explain=True)
-    client.audit()
-
-
-def work(client: Allocator) -> None:
-    """Everything else."""
-    client.create_pool("default", {"cpu": 8, "memory": "8Gi"}, whole_units=["memory"])
-    client.configure({"cpu": 10}, whole_units=[])
-    lease = client.allocate({"cpu": 1}, ttl=60, id="a")
-    pinned = client.allocate({"cpu": 1}, ttl=None)
-    client.renew(lease)
-    client.renew(pinned, ttl=30, shorten=True)
-    client.resize(lease, {"cpu": 2, "memory": "1Gi"})
-    client.resize(lease, {"memory": 0})
-    client.try_allocate({"cpu": 10}, ttl=60)
-    client.release(pinned)
-    client.allocate({"cpu": 1}, ttl=None)
-    client.reclaim(older_than=0)
-    client.upgrade_pool()
-    look(client)
-    client.audit(repair=True)
-    client.delete_pool("default", force=True)
-    client.create_pool("default", {"cpu": 8})
-
-
-def test_the_rights_of_the_controllers_suffice(guarded: Server) -> None:
-    """On every engine, for every verb."""
-    with Allocator.from_url(as_user(guarded, "controller")) as client:
-        work(client)
-
-
-def test_no_right_of_the_controllers_is_too_many(one_server: Server) -> None:
-    """Without any one of them something fails cleanly, but for those that clients and servers only like to have."""
-    courtesies = {"info", "ping", "hello"}
-    rights = {word[1:] for word in rights_of("controller") if word.startswith("+")}
-    needless: set[str] = set()
-    codes: set[str] = set()
-    for right in sorted(rights):
-        one_server.flush()
-        with Allocator.from_url(as_user(one_server, "controller", without=right), deadline=1) as client:
-            try:
-                work(client)
-            except BackendUnavailable as refused:
-                codes.add(refused.code)
-            else:
-                needless.add(right)
-    one_server.flush()
-    one_server.ask("ACL", "DELUSER", "controller")
-    assert needless == courtesies
-    assert codes == {"no_permission"}
-
-
-def test_one_who_only_looks_can_change_nothing(guarded: Server) -> None:
-    """The refusal comes before the first write, so the ledger stays whole."""
-    with Allocator.from_url(guarded.url) as owner:
-        owner.create_pool("default", {"cpu": 8})
-        held = owner.allocate({"cpu": 1}, ttl=60, id="a")
-        with Allocator.from_url(as_user(guarded, "inspector")) as client:
-            look(client)
-            for change in (
-                lambda: client.allocate({"cpu": 1}, ttl=60),
-                lambda: client.release(held),
-                lambda: client.configure({"cpu": 1}),
-                lambda: client.resize(held, {"cpu": 2}),
-            ):
-                with pytest.raises(BackendUnavailable) as refused:
-                    change()
-                assert refused.value.code == "no_permission"
-        assert owner.usage().resources["cpu"].allocated == 1000
+@pytest.mark.parametrize("role", ["controller", "inspector", "cron"])
+def test_the_rights_that_are_shown_are_those_that_are_printed(role: str) -> None:
+    """`tests/access` tries them on servers."""
+    shown = [block.text for block in blocks(DOCS / "operations.md") if block.language == "console"]
+    assert any(shlex.join(("redis-cli", *access.user(role).command())) in text for text in shown)

@@ -12,10 +12,10 @@ from typing import Any, Final
 from tests.hygiene.sources import ROOT, python_files
 
 REDIS: Final = {
-    "allocator._engine.async_cluster", "allocator._engine.async_drive", "allocator._engine.async_lines",
-    "allocator._engine.clients", "allocator._engine.cluster", "allocator._engine.connect", "allocator._engine.drive",
-    "allocator._engine.faults", "allocator._engine.lines", "allocator._engine.store", "allocator._engine.topology",
-    "allocator.async_client", "allocator.client",
+    "allocator._engine.async_drive", "allocator._engine.async_lines", "allocator._engine.async_sentinel",
+    "allocator._engine.clients", "allocator._engine.connect", "allocator._engine.drive", "allocator._engine.faults",
+    "allocator._engine.lines", "allocator._engine.sentinel", "allocator._engine.store", "allocator._engine.topology",
+    "allocator._engine.watchtower", "allocator.async_client", "allocator.client",
 }  # fmt: skip
 """The modules that name redis; the two clients for their signatures only."""
 

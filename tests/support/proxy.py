@@ -85,8 +85,10 @@ class FaultProxy:
         listening.set_result(None)
         await self._stop.wait()
         server.close()
-        for _ in range(3):
-            await asyncio.sleep(0)  # what was being accepted becomes a task
+        for _ in range(3):  # what was being accepted becomes a task
+            turn = self._loop.create_future()
+            self._loop.call_soon(turn.set_result, None)
+            await turn
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -100,7 +100,9 @@ class Task:
         try:
             return await self._step()
         except Recovering as recovering:
-            await asyncio.sleep(min(recovering.retry_after or 0.1, 0.2))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(recovering.retry_after or 0.1, 0.2)):
+                    await asyncio.Event().wait()
             return "recovering"
         except tuple(REFUSALS) as refused:
             return next(word for kind, word in REFUSALS.items() if isinstance(refused, kind))
