@@ -62,6 +62,16 @@ def test_a_state_that_passes_is_waited_for_and_leaves_no_doubt(text: str, code: 
     assert "here" in str(fault.error)
 
 
+@pytest.mark.parametrize("word", ["READONLY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED"])
+def test_a_server_that_may_have_been_demoted_is_left(word: str) -> None:
+    """With its other connections: who looks for the primary looks again before the next attempt.
+
+    A primary that is cut off, or about to be demoted, says NOREPLICAS where it has been told to want some.
+    """
+    assert faults.of_reply("here", reply_error(f"{word} not so"), COUNT).stale
+    assert not faults.of_reply("here", reply_error("LOADING not so"), COUNT).stale
+
+
 @pytest.mark.parametrize(("text", "code"), LASTS)
 def test_a_state_that_lasts_is_told_at_once(text: str, code: str) -> None:
     """No repeating within ten seconds gives a user permissions or a server memory."""

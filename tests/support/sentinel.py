@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -74,7 +75,8 @@ class Sentinels:
         for _, process in self._sentinels:
             process.kill()
         for server in self.servers:
-            server.cont() if server.running else None
+            if server.running:
+                server.cont()
             server.close()
 
     def _start_sentinel(self, primary: Server) -> tuple[int, GuardedProcess]:
@@ -116,6 +118,11 @@ class Sentinels:
         return "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port, _ in self._sentinels) + f"/{SERVICE}"
 
     @property
+    def places(self) -> list[tuple[str, int]]:
+        """Where the Sentinels listen."""
+        return [("127.0.0.1", port) for port, _ in self._sentinels]
+
+    @property
     def primary(self) -> Server:
         """The server that the Sentinels name."""
         named = self._told(self._sentinels[0][0])["address"].rpartition(":")[2]
@@ -148,6 +155,26 @@ class Sentinels:
         old = self.primary
         old.kill()
         return old
+
+    def stop_primary(self) -> Server:
+        """SIGSTOP: it keeps its connections and answers nobody; returns it, and `cont()` wakes it up."""
+        old = self.primary
+        old.stop_process()
+        return old
+
+    def empty_primary(self) -> Server:
+        """Kill it and start it again before the Sentinels notice: it has no data, and its replicas follow it."""
+        return self.primary.restart()
+
+    def tell_sentinels(self, *words: str) -> None:
+        """Send a command to each Sentinel."""
+        for port, _ in self._sentinels:
+            self._ask(port, *words)
+
+    def signal_sentinels(self, number: signal.Signals, count: int = SENTINELS) -> None:
+        """Send a signal to the first few Sentinels: SIGKILL, or SIGSTOP and SIGCONT."""
+        for _, process in self._sentinels[:count]:
+            process.signal(number)
 
     def wait_for_another(self, than: Server) -> Server:
         """Wait until another server is the primary by all accounts, its own too."""

@@ -29,6 +29,13 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
         yield formed
 
 
+@pytest.fixture
+def watched() -> Iterator[Sentinels]:
+    """The same, of the newest engine."""
+    with Sentinels() as formed:
+        yield formed
+
+
 @pytest.fixture(scope="module")
 def shards() -> Iterator[Cluster]:
     """Three masters with a replica each."""

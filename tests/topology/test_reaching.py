@@ -31,12 +31,12 @@ async def live_a_life(client: AsyncAllocator) -> None:
 
 
 @pytest.mark.parametrize("by", ["port", "socket"])
-async def test_one_server(kind: str, plain: Server, by: str) -> None:
+async def test_one_server_by_its_port_and_by_its_socket(kind: str, plain: Server, by: str) -> None:
     """The simplest."""
     await live_a_life(clients.connect(kind, plain.tcp_url if by == "port" else plain.url))
 
 
-async def test_a_cluster(kind: str, shards: Cluster) -> None:
+async def test_a_cluster_that_is_known_by_some_of_its_nodes(kind: str, shards: Cluster) -> None:
     """Known by some of its nodes."""
     shards.flush()
     places = ",".join(f"127.0.0.1:{node.port}" for node in shards.masters[:2])

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 
-from allocator import AsyncAllocator, BackendError, InvalidRequest, Recovering, redact_url
+from allocator import AsyncAllocator, BackendError, BackendUnavailable, InvalidRequest, Recovering, UnknownPool
+from allocator._engine.connect import redact_url
 from tests.support import clients
-from tests.support.sentinel import Sentinels
-from tests.support.waiting import wait_until_async
+from tests.support.sentinel import SERVICE, Sentinels
+from tests.support.waiting import wait_until
+from tests.topology.crowd import GRACE_S, TTL_S, Crowd, connect
 
 pytestmark = pytest.mark.slow
 
 
 async def within(seconds: float, act: Callable[[], Any]) -> Any:
-    """Repeat a call until it is answered; only errors that say *down* or *recovering* may come before."""
+    """Repeat a call until it is answered; only errors that say *down* or *not now* may come before."""
     ends = time.monotonic() + seconds
     while True:
         try:
@@ -27,50 +34,174 @@ async def within(seconds: float, act: Callable[[], Any]) -> Any:
                 raise
 
 
-async def work(client: AsyncAllocator, pool: str) -> None:
-    """The life of an allocation."""
-    held = await within(10, lambda: client.allocate({"cpu": 1}, ttl=4, pool=pool))
-    assert await within(10, lambda: client.renew(held))
-    await within(10, lambda: client.release(held))
+async def leave(client: AsyncAllocator) -> None:
+    """What every test ends with: the ledger agrees with itself."""
+    assert await within(10, client.audit)
+    await client.close()
+
+
+# -- another primary ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["kill", "stop", "operator"])
+async def test_a_pool_keeps_working_through_a_failover(kind: str, sentinels: Sentinels, how: str) -> None:
+    """Whatever the new primary lacks, no two holders have the same unit, and work goes on within seconds."""
+    client = connect(kind, sentinels.url, "lab")
+    await client.create_pool("lab", {"cpu": 3}, recovery_grace=GRACE_S)
+    before = sentinels.primary
+    with Crowd(kind, sentinels.url, "lab") as crowd:
+        if how == "operator":
+            sentinels.fail_over()
+        else:
+            sentinels.kill_primary() if how == "kill" else sentinels.stop_primary()
+            sentinels.wait_for_another(before)
+        wait_until(lambda: "Recovering" in crowd.told, timeout_s=15, message="the new primary is noticed")
+        crowd.wait_for_more()
+        if how == "stop":
+            before.cont()
+            crowd.wait_for_more()
+    await leave(client)
 
 
 @pytest.mark.parametrize("how", ["kill", "operator"])
-async def test_a_pool_keeps_working_through_a_failover(kind: str, sentinels: Sentinels, how: str) -> None:
-    """A lease is held all the while: with a recovery grace it is not lost whatever the replicas lacked."""
-    pool = f"lab-{kind}-{how}"
-    client = clients.connect(kind, sentinels.url, pool=pool, attempt_timeout=0.5, deadline=5.0)
-    await client.create_pool(pool, {"cpu": 4}, recovery_grace=4)
-    await work(client, pool)
+async def test_a_hold_is_not_lost_by_a_failover(kind: str, sentinels: Sentinels, how: str) -> None:
+    """Its lease is longer than the failover; what the new primary does not know of it, it is told."""
+    client = connect(kind, sentinels.url, "lab")
+    await client.create_pool("lab", {"cpu": 3}, recovery_grace=6)
     before = sentinels.primary
-    async with client.hold({"cpu": 2}, ttl=4) as hold:
+    async with client.hold({"cpu": 2}, ttl=6) as hold:
         if how == "kill":
             sentinels.kill_primary()
-            sentinels.wait_for_another(before)
+            new = sentinels.wait_for_another(before)
         else:
-            assert sentinels.fail_over() is not before
-        await work(client, pool)
+            new = sentinels.fail_over()
+        renewed = hold.allocation.deadline_ms
+        record = f"allocator:{{lab}}:allocation:{hold.id}"
+        wait_until(lambda: new.ask("EXISTS", record) == "1" and hold.allocation.deadline_ms != renewed, timeout_s=6)
         assert not hold.lost
-    await wait_until_async(
-        lambda: sentinels.primary.ask("HGET", f"allocator:{{{pool}}}:pool", "cpu.allocated") == "0",
-        message="what was held is given back",
-    )
-    assert await within(10, lambda: client.audit(pool=pool))
-    await client.close()
+        assert await within(4, lambda: client.renew(hold.allocation))
+    await leave(client)
 
 
 async def test_a_demoted_primary_is_left_within_seconds(kind: str, sentinels: Sentinels) -> None:
     """It would take writes that are lost, until the Sentinels make a replica of it."""
-    pool = f"lab-{kind}-demoted"
-    client = clients.connect(kind, sentinels.url, pool=pool, attempt_timeout=0.5, deadline=5.0)
-    await client.create_pool(pool, {"cpu": 4})
+    client = connect(kind, sentinels.url, "lab")
+    await client.create_pool("lab", {"cpu": 3})
     new = sentinels.fail_over()
-    granted = time.monotonic()
-    while time.monotonic() < granted + 5:
+    over = time.monotonic()
+    while True:
         one = await within(5, lambda: client.allocate({"cpu": "1m"}, ttl=30))
-        if new.ask("EXISTS", f"allocator:{{{pool}}}:allocation:{one.id}") == "1":
+        if new.ask("EXISTS", f"allocator:{{lab}}:allocation:{one.id}") == "1":
             break
-    assert time.monotonic() - granted < 5, "it stays on the demoted one"
+        assert time.monotonic() - over < 5, "it stays on the demoted one"
     await client.close()
+
+
+async def test_a_primary_that_comes_back_empty_is_noticed(kind: str, sentinels: Sentinels) -> None:
+    """Faster than the Sentinels look, so that nobody fails over, and the replicas lose all, too."""
+    client = connect(kind, sentinels.url, "lab")
+    pool = await client.create_pool("lab", {"cpu": 3}, recovery_grace=GRACE_S)
+    held = await client.allocate({"cpu": 1}, ttl=TTL_S)
+    sentinels.empty_primary()
+    with pytest.raises(UnknownPool) as emptied:
+        await within(5, lambda: client.renew(held))
+    assert emptied.value.code == "emptied"
+    await within(5, lambda: client.recover_pool(pool))
+    assert (await within(5, lambda: client.renew(held))).outcome == "adopted"
+    await within(5, client.end_recovery)
+    assert await within(5, lambda: client.allocate({"cpu": 2}, ttl=TTL_S))
+    await leave(client)
+
+
+# -- the Sentinels themselves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "count"), [(signal.SIGSTOP, 1), (signal.SIGSTOP, 3), (signal.SIGKILL, 3)])
+async def test_sentinels_that_are_away_do_not_stop_the_work(
+    kind: str, watched: Sentinels, number: signal.Signals, count: int
+) -> None:
+    """The primary that was known goes on being used; a look at silent Sentinels costs a call half a second at most."""
+    client = connect(kind, watched.url, "lab")
+    await client.create_pool("lab", {"cpu": 3})
+    watched.signal_sentinels(number, count)
+    began, slowest = time.monotonic(), 0.0
+    while time.monotonic() < began + 2.5:
+        asked = time.monotonic()
+        held = await client.allocate({"cpu": 1}, ttl=TTL_S)
+        await client.release(held)
+        slowest = max(slowest, time.monotonic() - asked)
+    assert slowest < 1.0
+    await leave(client)
+
+
+async def test_sentinels_that_are_all_away_are_an_error_that_says_so(kind: str, watched: Sentinels) -> None:
+    """Within the deadline."""
+    watched.signal_sentinels(signal.SIGSTOP)
+    client = clients.connect(kind, watched.url, deadline=1.0, attempt_timeout=0.5)
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable, match="Sentinel"):
+        await client.usage()
+    assert time.monotonic() - began < 3.0
+    await client.close()
+
+
+async def test_a_service_that_the_sentinels_do_not_know_is_an_error_that_says_so(kind: str, watched: Sentinels) -> None:
+    """A misspelt name must not look as if the servers were down."""
+    client = clients.connect(kind, watched.url + "s", deadline=0.5)
+    with pytest.raises(BackendUnavailable, match=rf"knows no '{SERVICE}s'") as unknown:
+        await client.usage()
+    assert unknown.value.code == "no_primary"
+    await client.close()
+
+
+async def test_servers_and_sentinels_have_credentials_of_their_own(kind: str, watched: Sentinels) -> None:
+    """Those before the hosts are the servers'; each must be right."""
+    for server in watched.servers:
+        server.ask("ACL", "SETUSER", "app", "on", ">s3rver", "~*", "+@all")
+    watched.tell_sentinels("ACL", "SETUSER", "watch", "on", ">s3nt/nel", "+@all", "~*", "&*")
+    place = watched.url.removeprefix("redis+sentinel://")
+    right = f"redis+sentinel://app:s3rver@{place}?sentinel_username=watch&sentinel_password=s3nt%2Fnel"
+    client = connect(kind, right, "lab")
+    await client.create_pool("lab", {"cpu": 3})
+    assert "user=app" in watched.primary.ask("CLIENT", "LIST")
+    await client.close()
+    for wrong in (right.replace("s3rver", "canary"), right.replace("s3nt%2Fnel", "canary")):
+        client = connect(kind, wrong, "lab")
+        with pytest.raises(BackendUnavailable) as refused:
+            await client.usage()
+        assert refused.value.code == "auth"
+        assert "canary" not in f"{refused.value!r} {client!r} {redact_url(wrong)}"
+        await client.close()
+
+
+async def test_the_database_of_the_url_is_used(kind: str, watched: Sentinels) -> None:
+    """As in a URL of one server."""
+    client = connect(kind, f"{watched.url}/3?client_name=mine", "lab")
+    await client.create_pool("lab", {"cpu": 3})
+    told = watched.primary.ask("CLIENT", "LIST")
+    assert any("name=mine " in line and " db=3 " in line for line in told.splitlines())
+    await client.close()
+
+
+async def test_a_client_that_redis_py_made_leaves_a_demoted_primary_too(kind: str, watched: Sentinels) -> None:
+    """`master_for` gives a client that would stay; ours is the same as of a URL, and leaves theirs alone."""
+    if kind == "sync":
+        theirs: Any = redis.sentinel.Sentinel(watched.places).master_for(SERVICE)
+    else:
+        theirs = redis.asyncio.sentinel.Sentinel(watched.places).master_for(SERVICE)
+    client = clients.connect(kind, theirs, attempt_timeout=0.5)
+    await client.create_pool("lab", {"cpu": 3})
+    new = watched.fail_over()
+    over = time.monotonic()
+    while True:
+        one = await within(5, lambda: client.allocate({"cpu": "1m"}, ttl=30))
+        if new.ask("EXISTS", f"allocator:{{lab}}:allocation:{one.id}") == "1":
+            break
+        assert time.monotonic() - over < 5, "it stays on the demoted one"
+    await client.close()
+
+
+# -- URLs --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
