@@ -1,0 +1,259 @@
+"""The checker of histories: what it must let pass, and every kind of lie that it must find."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.torture.history import NEVER, UNKNOWN, Op
+from tests.torture.linear import TooLong, check, explain
+from tests.torture.model import Model
+
+POOL = "lab"
+CAPACITY = {"cpu": 4}
+ONE, TWO, THREE, FOUR = ((("cpu", amount),) for amount in (1, 2, 3, 4))
+
+
+def model() -> Model:
+    return Model(CAPACITY)
+
+
+class Story:
+    """A history written by hand: each operation with its two instants."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+
+    def did(self, began: int, ended: int, verb: str, args: tuple[Any, ...], *told: Any, retried: bool = False) -> Op:
+        op = Op(len(self.ops) + 1, len(self.ops), POOL, verb, args, began, ended, told, retried)
+        self.ops.append(op)
+        return op
+
+    def doubt(self, began: int, verb: str, args: tuple[Any, ...]) -> Op:
+        op = Op(len(self.ops) + 1, len(self.ops), POOL, verb, args, began, NEVER, UNKNOWN)
+        self.ops.append(op)
+        return op
+
+    def granted(self, began: int, ended: int, name: str, amounts: Any, fence: int) -> Op:
+        return self.did(began, ended, "allocate", (name, "me", amounts), "granted", fence, amounts)
+
+    def usage(self, began: int, ended: int, allocated: int, count: int) -> Op:
+        return self.did(began, ended, "usage", (), "counters", (("cpu", allocated),), count)
+
+    def denied(self, began: int, ended: int, name: str, wanted: int, allocated: int) -> Op:
+        told = ("cpu", wanted, allocated, 4)
+        return self.did(began, ended, "allocate", (name, "me", (("cpu", wanted),)), "denied", told)
+
+    @property
+    def ok(self) -> bool:
+        return bool(check(self.ops, model()))
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def test_one_after_another_is_an_order(story: Story) -> None:
+    """The plain life of an allocation."""
+    story.granted(0, 1, "a", TWO, 10)
+    story.did(2, 3, "get", ("a",), "record", ("me", TWO, 10))
+    story.did(4, 5, "resize", ("a", 10, THREE), "resized", THREE)
+    story.did(6, 7, "renew", ("a", 10), "renewed")
+    story.denied(8, 9, "b", 2, 3)
+    story.did(10, 11, "release", ("a", 10), "released")
+    story.usage(12, 13, 0, 0)
+    assert story.ok
+
+
+def test_what_was_at_the_same_time_may_have_come_in_any_order(story: Story) -> None:
+    """The denial saw the grant that ended after it."""
+    story.granted(0, 10, "a", THREE, 10)
+    story.denied(1, 9, "b", 2, 3)
+    assert story.ok
+
+
+def test_an_order_against_time_is_none(story: Story) -> None:
+    """The denial had ended before the grant that it saw began."""
+    story.denied(0, 1, "b", 2, 3)
+    story.granted(2, 3, "a", THREE, 10)
+    assert not story.ok
+
+
+def test_more_than_there_is_was_granted(story: Story) -> None:
+    """Two grants that do not fit together, whatever their order."""
+    story.granted(0, 9, "a", THREE, 10)
+    story.granted(1, 8, "b", TWO, 11)
+    assert not story.ok
+
+
+def test_a_lost_update_is_found(story: Story) -> None:
+    """Two grants, and a counter that knows of one."""
+    story.granted(0, 9, "a", ONE, 10)
+    story.granted(1, 8, "b", ONE, 11)
+    story.usage(10, 11, 1, 2)
+    assert not story.ok
+
+
+def test_a_double_release_is_found(story: Story) -> None:
+    """One grant was given back twice, and both were told that it was they."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 9, "release", ("a", 0), "released")
+    story.did(3, 8, "release", ("a", 0), "released")
+    assert not story.ok
+
+
+def test_one_of_two_releases_is_told_that_there_is_nothing(story: Story) -> None:
+    """The same, as it should be."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 9, "release", ("a", 0), "released")
+    story.did(3, 8, "release", ("a", 0), "unknown")
+    assert story.ok
+
+
+def test_a_stale_reading_is_found(story: Story) -> None:
+    """What was released before is still shown."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 3, "release", ("a", 0), "released")
+    story.did(4, 5, "get", ("a",), "record", ("me", ONE, 10))
+    assert not story.ok
+
+
+@pytest.mark.parametrize("fence", [10, 9])
+def test_a_fence_that_does_not_grow_is_found(story: Story, fence: int) -> None:
+    """A later grant with an earlier fence, or with the same."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.granted(2, 3, "b", ONE, fence)
+    assert not story.ok
+
+
+def test_a_stale_holder_that_is_let_through_is_found(story: Story) -> None:
+    """It came with the fence of a grant that had ended."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 3, "release", ("a", 10), "released")
+    story.granted(4, 5, "a", ONE, 11)
+    story.did(6, 7, "release", ("a", 10), "released")
+    assert not story.ok
+
+
+def test_a_denial_with_wrong_numbers_is_found(story: Story) -> None:
+    """It does not fit, but not for that reason."""
+    story.granted(0, 1, "a", THREE, 10)
+    story.denied(2, 3, "b", 2, 4)
+    assert not story.ok
+
+
+def test_a_denial_of_what_fits_is_found(story: Story) -> None:
+    """The numbers are right, and there is room."""
+    story.denied(0, 1, "b", 2, 0)
+    assert not story.ok
+
+
+def test_a_double_effect_is_found(story: Story) -> None:
+    """A repeat met what its own first attempt had been granted, and took it for another's."""
+    story.did(0, 9, "allocate", ("a", "me", ONE), "existing", 10, retried=True)
+    assert not story.ok
+
+
+def test_a_grant_may_be_shared_before_its_caller_hears_of_it(story: Story) -> None:
+    """Then both are told that it existed; one of them was the grant."""
+    story.did(0, 9, "allocate", ("a", "me", ONE), "existing", 10, retried=True)
+    story.did(2, 3, "allocate", ("a", "me", ONE), "existing", 10)
+    assert story.ok
+    story.ops[0] = replace(story.ops[0], retried=False)
+    assert not story.ok, "it was sent once"
+
+
+@pytest.mark.parametrize("took_effect", [True, False])
+def test_what_nobody_heard_of_may_have_happened_or_not(story: Story, took_effect: bool) -> None:
+    """At any time after it began."""
+    story.doubt(0, "allocate", ("a", "me", TWO))
+    story.usage(2, 3, 0, 0)
+    story.usage(4, 5, 2 * took_effect, 1 * took_effect)
+    assert story.ok
+
+
+def test_what_nobody_heard_of_happens_once(story: Story) -> None:
+    """It came, was withdrawn, and may not come again."""
+    unheard = story.doubt(0, "allocate", ("a", "me", TWO))
+    story.usage(2, 3, 2, 1)
+    story.doubt(1, "withdraw", ("a", unheard.number))
+    story.usage(4, 5, 0, 0)
+    assert story.ok
+    story.usage(6, 7, 2, 1)
+    assert not story.ok
+
+
+def test_what_was_told_to_another_is_not_withdrawn(story: Story) -> None:
+    """A withdrawal ends only what is one call's alone."""
+    unheard = story.doubt(0, "allocate", ("a", "me", TWO))
+    story.doubt(1, "withdraw", ("a", unheard.number))
+    story.did(2, 3, "allocate", ("a", "me", TWO), "existing", 10)
+    story.usage(4, 5, 2, 1)
+    assert story.ok
+    story.usage(6, 7, 0, 0)
+    assert not story.ok
+
+
+def test_a_window_that_has_no_order_is_shown_small(story: Story) -> None:
+    """Of a long history: up to the first answer that cannot be, with what was at the same time."""
+    for turn in range(50):
+        story.granted(10 * turn, 10 * turn + 1, f"a{turn}", ONE, 100 + turn)
+        story.did(10 * turn + 2, 10 * turn + 3, "release", (f"a{turn}", 0), "released")
+    story.granted(501, 509, "over", THREE, 200)
+    story.granted(502, 508, "there", TWO, 201)
+    for turn in range(50):
+        story.did(1000 + turn, 1000 + turn, "get", ("nobody",), "record", None)
+    told = explain(story.ops, model())
+    assert told.startswith("no order of 102 of 152 operations")
+    assert "over" in told
+    assert "there" in told
+    assert "nobody" not in told
+    assert len(told.splitlines()) < 20
+
+
+def test_a_search_that_is_too_long_is_no_pass(story: Story) -> None:
+    """Neither yes nor no."""
+    for at in range(12):
+        story.doubt(at, "allocate", (f"a{at}", "me", ONE))
+    story.usage(50, 51, 4, 7)
+    with pytest.raises(TooLong, match="more than 100 states"):
+        check(story.ops, model(), steps_max=100)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_history_that_was_made_of_an_order_has_one(seed: int) -> None:
+    """Random operations at known instants, with intervals around them that overlap; then one answer is changed."""
+    chooser = random.Random(seed)
+    ops = _made(chooser, 60)
+    assert check(ops, model()), explain(ops, model())
+    readings = [at for at, op in enumerate(ops) if op.verb == "usage"]
+    lie = ops[chooser.choice(readings)]
+    counters = dict(lie.outcome[1])
+    lie.outcome = ("counters", (("cpu", counters["cpu"] + 7),), lie.outcome[2])
+    assert not check(ops, model())
+
+
+def _made(chooser: random.Random, count: int) -> list[Op]:
+    live: dict[str, tuple[Any, int]] = {}
+    ops: list[Op] = []
+    for number in range(1, count + 1):
+        verb, name, wanted = chooser.choice(["allocate", "release", "usage"]), f"a{number}", chooser.randint(1, 4)
+        used = sum(amounts[0][1] for amounts, _ in live.values())
+        args: tuple[Any, ...] = ()
+        if verb == "allocate":
+            args, told = (name, "me", (("cpu", wanted),)), ("denied", ("cpu", wanted, used, 4))
+            if used + wanted <= 4:
+                told = ("granted", 100 + number, args[2])
+                live[name] = (args[2], 100 + number)
+        elif verb == "release":
+            name = chooser.choice([*live, "nobody"])
+            args, told = (name, 0), ("released" if live.pop(name, None) else "unknown",)
+        else:
+            told = ("counters", (("cpu", used),), len(live))
+        at = 100 * number
+        ops.append(Op(number, 0, POOL, verb, args, at - chooser.randint(1, 300), at + chooser.randint(1, 300), told))
+    return ops
