@@ -60,14 +60,14 @@ end
 -- Decide ------------------------------------------------------------------------------------------
 local function settle(item)
   if refused then return absent(item) end
-  if item.epoch ~= '' and item.epoch ~= known_epoch then return {'foreign'} end
+  local foreign = item.epoch ~= '' and item.epoch ~= known_epoch
   local ended_ms = tombstones.find(ended, item.call)
   if ended_ms then
     return tombstones.told(ended, item.call, {'unknown'}) and {'unknown'} or {'released', ended_ms}
   end
   local record = live[item.key]
   if not record then
-    local reply = absent(item)
+    local reply = foreign and {'unknown'} or absent(item)
     if reply[1] == 'missing' then
       tombstones.add(string.format('fence:%.0f', item.fence))
     elseif item.repeated then
@@ -76,6 +76,7 @@ local function settle(item)
     return reply
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if foreign then return {'foreign'} end
   endings.plan_named(pool, records.id(pool, item.key), record, 'released', reason)
   tombstones.add(item.call)
   live[item.key] = false

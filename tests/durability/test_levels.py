@@ -44,7 +44,7 @@ async def connect(kind: str) -> AsyncIterator[Connect]:
     made: list[AsyncAllocator] = []
 
     def make(url: str, **options: Any) -> AsyncAllocator:
-        made.append(clients.connect(kind, url, **{"attempt_timeout": 0.4, "deadline": 2.0, **options}))
+        made.append(clients.connect(kind, url, **{"attempt_timeout": 1.0, "deadline": 4.0, **options}))
         return made[-1]
 
     yield make

@@ -94,7 +94,8 @@ def test_a_release_of_what_was_lost_says_so_and_keeps_it_from_coming_back(guarde
     assert guarded.release(line)[0] == ["missing", GRACE]
     assert is_recovering(guarded)
     assert guarded.adopt(guarded.adopt_line("a", {"cpu": 4}, fence=fence))[0][0] == "ended"
-    assert guarded.release(guarded.release_line("a", fence, epoch="epoch-0"))[0] == ["foreign"]
+    again = guarded.configure("recovered") and guarded.grant("a", {"cpu": 4})
+    assert guarded.release(guarded.release_line("a", again, epoch="epoch-0"))[0] == ["foreign"]
     guarded.client.flushall()
     assert guarded.release(line)[0] == ["emptied"]
 
