@@ -156,10 +156,14 @@ def a_stale_holder_comes_back(at: Scene) -> None:
             at.client.renew(wrong)
         except AllocationLost:
             at.coverage.saw("fenced")
+        else:
+            raise AssertionError(f"{wrong} was renewed")
     try:
         at.client.allocate({"cpu": 1}, ttl=TTL_S + 1)
     except InvalidRequest as error:
         assert error.code == "ttl_too_long", error  # noqa: PT017 - no test: the stage goes on
+    else:
+        raise AssertionError("longer than the grace, and granted")
     assert at.picture() == before
 
 
@@ -171,6 +175,8 @@ def it_is_emptied(at: Scene) -> None:
         at.client.renew(at.held)
     except UnknownPool as error:
         assert error.code == "emptied", error  # noqa: PT017 - no test: the stage goes on
+    else:
+        raise AssertionError("renewed in an emptied store")
     at.client.recover_pool(pool)
     at.client.configure({"cpu": 1})
     assert at.client.renew(at.held).outcome == "adopted"
@@ -181,6 +187,8 @@ def it_is_emptied(at: Scene) -> None:
         at.client.allocate({"cpu": 1}, ttl=TTL_S)
     except Recovering:
         at.coverage.saw("recovering")
+    else:
+        raise AssertionError("granted while it recovers")
     at.client.configure({"cpu": 10})
     at.client.end_recovery()
 
