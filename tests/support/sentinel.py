@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from allocator._engine.server_process import GuardedProcess, ServerReplyError, ask
 from tests.support.servers import Engine, Server, binary, engines, free_port
+from tests.support.tls import Certificates, SecuredServer
 from tests.support.waiting import wait_until
 
 __all__ = ["SERVICE", "Sentinels"]
@@ -33,6 +34,7 @@ class Sentinels:
         replicas: int = 2,
         down_after_ms: int = 500,
         options: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         """Describe it; `with` starts it.
 
@@ -41,24 +43,26 @@ class Sentinels:
             replicas: How many follow the primary.
             down_after_ms: How long a server is silent before the Sentinels call it down.
             options: Settings of every server, over ours.
+            certificates: Let all of them speak TLS with each other and with clients (Debian's Redis only).
         """
         self.engine = engine or engines()[0]
         self.replicas_count = replicas
         self._down_after_ms = down_after_ms
         self._options = {"repl-diskless-sync-delay": "0", "repl-timeout": "5", **(options or {})}
+        self._certificates = certificates
         self.servers: list[Server] = []
         self._sentinels: list[tuple[int, GuardedProcess]] = []
+        self._ports: list[int] = []
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         try:
-            first = Server(self.engine, tcp=True, options=self._options)
+            first = self._server(self._options)
             self.servers.append(first.start())
             for _ in range(self.replicas_count):
                 follows = {**self._options, "replicaof": f"127.0.0.1 {first.port}"}
-                replica = Server(self.engine, tcp=True, options=follows)
-                self.servers.append(replica.start())
+                self.servers.append(self._server(follows).start())
             for _ in range(SENTINELS):
                 self._sentinels.append(self._start_sentinel(first))
             wait_until(self._is_formed, timeout_s=FORM_DEADLINE_S, message="replicas and Sentinels know each other")
@@ -79,6 +83,12 @@ class Sentinels:
                 server.cont()
             server.close()
 
+    def _server(self, options: Mapping[str, str]) -> Server:
+        if self._certificates is None:
+            return Server(self.engine, tcp=True, options=options)
+        secured = self._certificates.options() | {"tls-replication": "yes"}
+        return SecuredServer(self.engine, tcp=True, options={**secured, **options})
+
     def _start_sentinel(self, primary: Server) -> tuple[int, GuardedProcess]:
         port = free_port()
         folder = Path(primary.folder) / f"sentinel-{port}"
@@ -88,11 +98,19 @@ class Sentinels:
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nprotected-mode no\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
-            f"sentinel failover-timeout {SERVICE} 3000\n"
+            f"sentinel failover-timeout {SERVICE} 3000\n{self._secured_lines(port)}"
         )
         program = binary(self.engine)
         assert program is not None
         return port, GuardedProcess([str(program), str(config), "--sentinel"], output=folder / "sentinel.log")
+
+    def _secured_lines(self, port: int) -> str:
+        """What a Sentinel's file says of TLS; the port without it stays, for looking."""
+        self._ports.append(port if self._certificates is None else free_port())
+        if self._certificates is None:
+            return ""
+        secured = self._certificates.options() | {"tls-replication": "yes", "tls-port": str(self._ports[-1])}
+        return "".join(f"{name} {value}\n" for name, value in secured.items())
 
     def _is_formed(self) -> bool:
         wanted = {"status": "ok", "slaves": str(self.replicas_count), "sentinels": str(SENTINELS)}
@@ -115,12 +133,13 @@ class Sentinels:
     @property
     def url(self) -> str:
         """The URL by which our clients reach the primary."""
-        return "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port, _ in self._sentinels) + f"/{SERVICE}"
+        scheme = "redis" if self._certificates is None else "rediss"
+        return f"{scheme}+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in self._ports) + f"/{SERVICE}"
 
     @property
     def places(self) -> list[tuple[str, int]]:
         """Where the Sentinels listen."""
-        return [("127.0.0.1", port) for port, _ in self._sentinels]
+        return [("127.0.0.1", port) for port in self._ports]
 
     @property
     def primary(self) -> Server:

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Certificates", "has_openssl"]
+from tests.support.servers import Server
+
+__all__ = ["Certificates", "SecuredServer", "has_openssl"]
 
 _CURVE: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
 
@@ -15,6 +17,20 @@ _CURVE: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-
 def has_openssl() -> bool:
     """Whether certificates can be made here."""
     return shutil.which("openssl") is not None
+
+
+class SecuredServer(Server):
+    """A server whose port speaks TLS only; its unix socket stays as it is."""
+
+    @property
+    def secured_url(self) -> str:
+        """The URL of the port, without the options that `Certificates.query` gives."""
+        return f"rediss://localhost:{self.port}"
+
+    def _command_line(self) -> list[str]:
+        words = super()._command_line()
+        at = words.index("--port")
+        return [*words[:at], "--port", "0", "--tls-port", *words[at + 1 :]]
 
 
 class Certificates:
@@ -33,6 +49,23 @@ class Certificates:
             authority = ("-CA", str(self.crt("ca")), "-CAkey", str(self.key("ca")), "-CAcreateserial")
             words = ("-req", "-in", request, "-days", "2", "-extfile", str(extensions), "-out", str(self.crt(name)))
             self._run("x509", *words, *authority)
+
+    def options(self, *, clients: str = "optional") -> dict[str, str]:
+        """A server's settings; `clients`: whether they need a certificate, `yes`, `no` or `optional`."""
+        return {
+            "tls-cert-file": str(self.crt("server")),
+            "tls-key-file": str(self.key("server")),
+            "tls-ca-cert-file": str(self.crt("ca")),
+            "tls-auth-clients": clients,
+        }
+
+    def query(self, *names: str) -> str:
+        """The part of a URL that says which authority to trust (`ca`) and which certificate to show (`client`)."""
+        known = {
+            "ca": f"ssl_ca_certs={self.crt('ca')}",
+            "client": f"ssl_certfile={self.crt('client')}&ssl_keyfile={self.key('client')}",
+        }
+        return "&".join(known[name] for name in names)
 
     def crt(self, name: str) -> Path:
         """A certificate."""
