@@ -66,6 +66,7 @@ if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'})
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
+--@include suspect
 local durability = options and string.match(options, 'durability=(%S+)') or ''
 if not refused then
   for _, item in ipairs(items) do
@@ -112,6 +113,7 @@ local function adopt(item)
     local ended_ms = tombstones.find(ended, item.call)
       or tombstones.find(ended, string.format('fence:%.0f', record.fence))
     if ended_ms then return {'ended', ended_ms} end
+    suspect(item.epoch, record.fence)
     if not recovering then return {'not_recovering'} end
   elseif tombstones.find(ended, item.call) then
     return {'ended', now}
@@ -149,7 +151,7 @@ end
 local replies = {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
-if #planned > 0 then
+if #planned > 0 or recovery.begun then
   guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
@@ -162,6 +164,7 @@ for _, item in ipairs(planned) do
   redis.call('HSET', item.key, unpack(records.flat(record, {})))
 end
 tombstones.save(ended, now)
+recovery.save()
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

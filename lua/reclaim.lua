@@ -37,7 +37,9 @@ local fields, fields_count = {false, false, false, false, false, false, false, f
 --@include account
 --@include endings
 --@include gap
+--@include suspect
 if refused then return {refused} end
+suspect('', 0)
 
 -- Decide ------------------------------------------------------------------------------------------
 local reply, met = {'reclaimed', 0}, 0
@@ -60,13 +62,14 @@ end
 if not recovering then reclaim(deadlines, now, 'deadline') end
 if age_ms then reclaim(pinned, now - age_ms, 'age') end
 tombstones.prepare(ended, now, limit)
-if #endings.planned > 0 or #tombstones.old > 0 or #gap.deferred > 0 then
+if #endings.planned > 0 or #tombstones.old > 0 or #gap.deferred > 0 or recovery.begun then
   guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'UNLINK', 'XADD', 'ZADD', 'ZREM'})
 end
 
 -- Apply -------------------------------------------------------------------------------------------
 tombstones.save(ended, now)
 gap.save(deadlines)
+recovery.save()
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

@@ -49,6 +49,7 @@ end
 --@include ledger
 --@include due
 --@include refusal
+--@include suspect
 if refused or state then return {{refused or state}} end
 local key = args.record(FIXED, 1)
 local id, record = records.id(pool, key), records.named(key)
@@ -83,12 +84,11 @@ end
 -- Whether there is room now or after taking back what is due; a refusal if not.
 local function room(list)
   due.open(pool, deadlines, now, schema.RECLAIM_INLINE_MAX, {[key] = {}})
-  if recovering then
-    for field, amount in pairs(wanted) do
-      if amount > (before[field] or 0) then
-        return {'recovering', recovering - now, redis.call('HGET', pool, 'recovering_why') or ''}
-      end
-    end
+  local grows = false
+  for field, amount in pairs(wanted) do grows = grows or amount > (before[field] or 0) end
+  if grows then suspect('', 0) end
+  if grows and recovering then
+    return {'recovering', recovering - now, recovery.begun or redis.call('HGET', pool, 'recovering_why') or ''}
   end
   if take(list, 1, #list - 1, before) then return nil end
   local reply = refusal(list, 1, #list - 1, before)
@@ -147,6 +147,7 @@ if resized then
 end
 tombstones.save(ended, now)
 gap.save(deadlines)
+recovery.save()
 --@include save_account
 endings.save(deadlines, pinned)
 journal.save(events)

@@ -1,4 +1,4 @@
---@include recovery
+--@include suspect
 --@include tombstones
 -- absent: what a holder is told whose allocation, or whose pool, is not there: it has ended, or the store has lost it.
 -- Wants what `account` left, `ended`, and of an item its `fence`, `epoch` ('' where the caller knows of none) and
@@ -19,11 +19,9 @@ local function absent(item)
   if item.epoch == '' or not grace_ms or tombstones.find(ended, string.format('fence:%.0f', item.fence)) then
     return {'unknown'}
   end
-  if not recovering then
-    local mark_epoch, mark_fence = item.epoch, item.fence
-    --@include alarm
-    alarm = alarm or is_missed(item) and 'a lease that was live is missing'
-    if alarm then recovery.begin(alarm, mark_fence, run_id) end
+  suspect(item.epoch, item.fence)
+  if not recovering and is_missed(item) then
+    recovery.begin('a lease that was live is missing', item.fence, stored_run)
   end
   return recovering and {'missing', recovering - now} or {'unknown'}
 end

@@ -75,6 +75,28 @@ def test_another_server_begins_a_recovery(real: Ledger) -> None:
     assert real.allocate(real.want("b", {"cpu": 1}))[0][0] == "granted"
 
 
+@pytest.mark.parametrize("first", ["reclaim", "resize", "adopt", "renew"])
+def test_whoever_comes_first_to_another_server_notices(real: Ledger, first: str) -> None:
+    """A cron job must not take what only lacks its renewal, growth is a grant, and an adoption must not be too early."""
+    real.create({"cpu": 10}, promises=GUARDED)
+    fence = real.grant("a", {"cpu": 1})
+    real.client.hset(real.keys["pool"], "run_id", "0" * 40)
+    real.now += MINUTE if first == "reclaim" else 1000
+    match first:
+        case "reclaim":
+            assert real.reclaim() == ["reclaimed", 0]
+        case "resize":
+            assert real.resize("a", {"cpu": 1})[0] == "resized", "what does not grow is nobody's loss"
+            assert real.resize("a", {"cpu": 2})[0] == "recovering"
+        case "adopt":
+            assert real.adopt(real.adopt_line("b", {"cpu": 1}, fence=fence + 1))[0][0] == "adopted"
+        case _:
+            assert real.renew(real.renew_line("b", fence=fence, epoch="epoch-1"))[0][0] == "missing"
+    assert is_recovering(real)
+    assert real.account["run_id"] == real.client.info("server")["run_id"]
+    assert real.kinds.count("recovering") == 1
+
+
 def test_a_lease_that_should_be_there_begins_a_recovery(guarded: Ledger) -> None:
     """Live by what its holder was told, and not known to have ended."""
     fence = guarded.grant("a", {"cpu": 4})

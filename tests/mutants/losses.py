@@ -35,7 +35,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "growth while recovering", "resize.lua",
-        "if amount > (before[field] or 0) then", "if amount < 0 then",
+        "grows = grows or amount > (before[field] or 0) end", "grows = amount < 0 end",
         "growth is a grant", "test_recovery",
     ),
     Mutant(
@@ -44,13 +44,23 @@ LOSSES: Final = (
         "a lease whose renewal was lost is taken", "test_recovery",
     ),
     Mutant(
+        "cron on a new server", "reclaim.lua",
+        "suspect('', 0)\n", "",
+        "a lease whose renewal was lost is taken before anybody has noticed", "test_recovery",
+    ),
+    Mutant(
+        "growth on a new server", "resize.lua",
+        "if grows then suspect('', 0) end", "",
+        "growth is a grant, also before anybody has noticed", "test_recovery",
+    ),
+    Mutant(
         "recovery not written", "include/recovery.lua",
         "'recovering_until_ms', recovering, 'recovering_why'", "'recovering_why', recovery.begun, 'recovering_why'",
         "the next call grants", "test_recovery",
     ),
     Mutant(
         "missing lease unnoticed", "include/absent.lua",
-        "alarm = alarm or is_missed(item) and", "alarm = alarm and is_missed(item) and",
+        "if not recovering and is_missed(item) then", "if recovering and is_missed(item) then",
         "a split history goes on", "test_recovery",
     ),
     Mutant(
