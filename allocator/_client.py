@@ -49,10 +49,10 @@ class Client(ABC, Generic[D]):
         """Connect to a store by URL; the other arguments are the constructor's.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+cluster://host:port,...`,
-                `embedded://` (one server per user and machine, started on demand), `memory://` (in this process,
-                this client's own), `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
-                `embedded://`.
+            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+sentinel://host:port,.../service`,
+                `redis+cluster://host:port,...` (`rediss+sentinel://` and `rediss+cluster://`: by TLS), `embedded://`
+                (one server per user and machine, started on demand), `memory://` (in this process, this client's own),
+                `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else `embedded://`.
         """
         store = open_store(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
         return cls._on(store, Verbs(pool, prefix, owner), deadline)

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from allocator._engine.async_drive import AsyncDriver
 from allocator._engine.connect import open_store, redact_url
 from allocator._engine.drive import Driver
+from allocator._engine.store import SentinelStore
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, executed, new_item, read
@@ -43,6 +44,11 @@ CANARY = "c4n4ry"
         (f"redis://:{CANARY}/x@host", "redis://***@host"),
         (f"unix://user:{CANARY}@/run/redis.sock", "unix://***@/run/redis.sock"),
         (f"redis+cluster://:{CANARY}@a:1,b:2", "redis+cluster://***@a:1,b:2"),
+        (f"redis+sentinel://u:{CANARY}@a:1,b:2/ledger/3", "redis+sentinel://***@a:1,b:2/ledger/3"),
+        (
+            f"redis+sentinel://a/ledger?sentinel_password={CANARY}&db=1",
+            "redis+sentinel://a/ledger?sentinel_password=***&db=1",
+        ),
         (f":{CANARY}@host", "***"),
         (f"user:{CANARY}", "***"),
         ("nonsense", "nonsense"),
@@ -70,6 +76,14 @@ def test_a_shown_url_has_no_credentials(url: str, shown: str) -> None:
         f"redis+cluster://:{CANARY}@a:1,b:x",
         f"redis+cluster://:{CANARY}@a:1/3",
         f"redis+sentinel://:{CANARY}@a:1",
+        f"redis+sentinel://:{CANARY}@a:1/",
+        f"redis+sentinel://:{CANARY}@a:1,/ledger",
+        f"redis+sentinel://:{CANARY}@a:x/ledger",
+        f"redis+sentinel://:{CANARY}@a:1/ledger/x",
+        f"redis+sentinel://:{CANARY}@a:1/led%20ger",
+        f"redis+sentinel://:{CANARY}@a:1/ledger#here",
+        f"redis+sentinel://a:1/ledger?sentinel_password={CANARY}&sentinel_db=1",
+        f"redis+sentinel://a:1/ledger?sentinel_password={CANARY}&ssl_ca_certs=/ca.pem",
         "embedded://name",
         "redis:/host",
         "",
@@ -84,6 +98,21 @@ def test_an_unusable_url_is_refused_before_anything_is_connected(url: str) -> No
     assert CANARY not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "seeds"),
+    [
+        ("redis+sentinel://a/ledger", [("a", 26379)]),
+        ("redis+sentinel://u:p%40@a:1,b,[::1]:2/ledger/3?sentinel_password=x", [("a", 1), ("b", 26379), ("::1", 2)]),
+        ("rediss+sentinel://a,b:7/ledger?ssl_ca_certs=/ca.pem&client_name=me", [("a", 26379), ("b", 7)]),
+    ],
+)
+def test_a_url_of_sentinels_names_them_and_the_service(url: str, seeds: list[tuple[str, int]]) -> None:
+    """With the port that Sentinels have where none is said."""
+    store = open_store(url)
+    assert isinstance(store, SentinelStore)
+    assert (list(store.seeds), store.service) == (seeds, "ledger")
 
 
 @pytest.mark.parametrize("target", [b"redis://host", 5, object()])
