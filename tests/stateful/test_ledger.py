@@ -72,9 +72,13 @@ class Ledger(RuleBasedStateMachine):
         self.clock = Clock()
         self.verbs = Verbs(f"p{uuid.uuid4().hex[:12]}", "allocator", None)
         self.network = Network(client, self.clock, in_process=url.startswith("memory"))
-        self.driver = Driver(open_store(url), clock=self.clock)
+        self.driver = self.open_driver(url)
         self.model = Model({"cpu": 10, "gpu": 4000}, frozenset({"gpu"}), self.clock())
         self.fences: list[int] = []
+
+    def open_driver(self, url: str) -> Any:
+        """What reads for the invariants."""
+        return Driver(open_store(url), clock=self.clock)
 
     @initialize(luck=LUCK)
     def create(self, luck: Luck) -> None:
