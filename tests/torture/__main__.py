@@ -104,9 +104,16 @@ def again(report: StageReport, scale: float) -> str:
     return f"  again: COMMIT={commit()} python -m tests.torture --only {report.name} --seed {seed} --scale {scale}"
 
 
+def seen(coverage: Coverage) -> str:
+    """The rare outcomes, how often each was seen, and how often it must be in a whole run."""
+    head = f"{'seen':14}{'times':>10}{'at least':>10}\n"
+    return head + "".join(f"{name:14}{coverage[name]:>10,}{LEAST:>10}\n" for name in RARE)
+
+
 def torture(names: Sequence[str], seed: int, scale: float, document: Path | None) -> int:
     """All stages once."""
     coverage, reports, failed = Coverage(), [], False
+    sys.stdout.write(f"commit {commit()}, seed {seed}, scale {scale}: {', '.join(names)}\n")
     for name in names:
         report, saw, _ = run_stage(name, seed, scale)
         coverage.update(saw)
@@ -116,9 +123,9 @@ def torture(names: Sequence[str], seed: int, scale: float, document: Path | None
         if report.problems:
             sys.stdout.write(again(report, scale) + "\n")
         sys.stdout.flush()
-    sys.stdout.write("seen: " + ", ".join(f"{name} {coverage[name]:,}" for name in RARE) + "\n")
+    missing = coverage.missing(dict.fromkeys(RARE, LEAST))
+    sys.stdout.write(seen(coverage))
     if len(names) >= len(stages_there()) and scale >= WHOLE:
-        missing = coverage.missing(dict.fromkeys(RARE, LEAST))
         failed |= bool(missing)
         sys.stdout.write("".join(f"FAILED  {line}\n" for line in missing))
     seconds = sum(report.seconds for report in reports)
@@ -145,11 +152,14 @@ def soak(names: Sequence[str], hours: float, scale: float) -> int:
             if rss_kb > RSS_GROWTH_MAX * first_kb.setdefault(name, rss_kb):
                 report.problems.append(f"needs {rss_kb} kB, and needed {first_kb[name]} kB in its first round")
             failed |= bool(report.problems)
+            total.counts["problems"] += len(report.problems)
             sys.stdout.write(f"round {rounds}  {shown(report)}\n")
             if report.problems:
                 sys.stdout.write(again(report, scale) + "\n")
             sys.stdout.flush()
-    sys.stdout.write("seen: " + ", ".join(f"{name} {coverage[name]:,}" for name in RARE) + "\n")
+        operations, problems = total.counts["operations"] + total.counts["steps"], total.counts["problems"]
+        sys.stdout.write(f"round {rounds} is over: {operations:,} operations and steps so far, {problems} problems\n")
+    sys.stdout.write(seen(coverage))
     sys.stdout.write(f"{rounds} rounds; {shown(total)}\n{'FAILED' if failed else 'passed'}\n")
     return 1 if failed else 0
 
