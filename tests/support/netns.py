@@ -10,7 +10,6 @@ process has left.  Making them needs root; `missing()` says what stands in the w
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
@@ -20,16 +19,18 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
-from tests.support.servers import Engine, Server
+from tests.support.servers import Engine, Server, binary
 from tests.support.waiting import is_gone
 
-__all__ = ["Host", "HostedServer", "Network", "missing"]
+__all__ = ["SENTINEL_PORT", "Host", "HostedSentinel", "HostedServer", "Network", "missing"]
 
 _NAME: Final = re.compile(r"allocnet-(\d+)-\d+-\w+")
 """The names of our namespaces: the pid of their maker, which of its networks, which host."""
 
 _PORT: Final = 6379
 """Of every hosted server: hosts do not share ports."""
+
+SENTINEL_PORT: Final = 26379
 
 _numbers = itertools.count(1)
 
@@ -188,8 +189,36 @@ class HostedServer(Server):
         return self.host.command(*super()._command_line())
 
 
-def close_all(things: Sequence[Server | Network]) -> None:
-    """Close them in this order, whatever each one raises."""
-    with contextlib.ExitStack() as stack:
-        for thing in reversed(things):
-            stack.callback(thing.close)
+class HostedSentinel(HostedServer):
+    """A Sentinel on a host, at its port 26379."""
+
+    def __init__(
+        self, host: Host, engine: Engine, primary: HostedServer, *, name: str, settings: Sequence[str]
+    ) -> None:
+        """Describe it.
+
+        Args:
+            host: Where it runs.
+            engine: Which program; a server's becomes a Sentinel when it is told so.
+            primary: The server that it begins with.
+            name: What it calls the primary.
+            settings: Further lines of its configuration, each without `sentinel` and with `{name}` for the name.
+        """
+        super().__init__(host, engine, port=SENTINEL_PORT)
+        self._lines = [
+            f"bind {host.address}",
+            f"port {SENTINEL_PORT}",
+            f"unixsocket {self.socket}",
+            f"dir {self.folder}",
+            "protected-mode no",
+            f"sentinel monitor {name} {primary.host.address} {primary.port} 2",
+            *(f"sentinel {line.format(name=name)}" for line in settings),
+        ]
+
+    def _command_line(self) -> list[str]:
+        program = binary(self.engine)
+        assert program is not None, f"{self.engine} is not installed"
+        written = self.folder / "sentinel.conf"  # it notes there what it learns
+        if not written.exists():
+            written.write_text("\n".join(self._lines) + "\n")
+        return self.host.command(str(program), str(written), "--sentinel")
