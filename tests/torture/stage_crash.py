@@ -38,8 +38,8 @@ SERVER_KILLS: Final = 100
 GRACE_S: Final = TTL_S
 """Of the pool whose server's file is cut."""
 
-CUT_MAX: Final = 4096
-"""Bytes that a file loses at most: a few script calls."""
+CUT_MAX: Final = 32_768
+"""Bytes that a file loses at most: some hundred changes."""
 
 PATIENCE_S: Final = 60.0
 """Seconds in which the workers must get from one kill to the next: it takes less than one."""
