@@ -20,6 +20,9 @@ __all__ = ["STEPS_MAX", "TooLong", "Verdict", "check", "explain"]
 STEPS_MAX: Final = 2_000_000
 """States that one search may look at.  More is an error, for then nothing is known."""
 
+WINDOW_AROUND: Final = 12
+"""Operations shown of those that happened at the same time."""
+
 WINDOW_BEFORE: Final = 6
 """Operations shown of those that led to the window which has no order."""
 
@@ -152,7 +155,7 @@ def explain(ops: Sequence[Op], model: Model, state: State | None = None) -> str:
     by_number = {op.number: op for op in window}
     around = [op for op in window if op.began <= last.ended and op.ended >= last.began and op.number != last.number]
     lines = [f"no order of {len(window)} of {len(ops)} operations; this one was told what cannot be:", f"  {last}"]
-    lines += ["at the same time:", *(f"  {op}" for op in around)] if around else []
+    lines += ["at the same time:", *(f"  {op}" for op in around[-WINDOW_AROUND:])] if around else []
     if verdict.order:
         lines += ["the longest order ends with:", *(f"  {by_number[number]}" for number in verdict.order)]
     records = ", ".join(

@@ -251,15 +251,20 @@ def _growth(before: Amounts, after: Amounts) -> Amounts:
 def mark_granters(ops: list[Op]) -> None:
     """Mark who may have been the grant of what it was told exists.
 
-    The repeat of a grant is told `existing` where another caller has shared it meanwhile.  So there must be that other
-    caller, and nobody who was told `granted`.
+    The repeat of a grant is told `existing` where another caller has shared it meanwhile.  So nobody was told
+    `granted`, and there was that other caller, who was told so too, or whose own answer was lost.
     """
-    told: dict[tuple[str, int], list[Op]] = {}
-    doubtful = {op.args[0] for op in ops if op.verb == "allocate" and not op.known}
     granted = {op.outcome[1] for op in ops if op.outcome[0] == "granted"}
+    by_name: dict[str, list[Op]] = {}
     for op in ops:
-        if op.outcome[0] == "existing":
-            told.setdefault((op.args[0], op.outcome[1]), []).append(op)
-    for (name, fence), sharers in told.items():
-        for op in sharers:
-            op.grants = fence not in granted and (len(sharers) > 1 or name in doubtful)
+        if op.verb == "allocate":
+            by_name.setdefault(op.args[0], []).append(op)
+    for op in ops:
+        if op.outcome[0] == "existing" and op.retried and op.outcome[1] not in granted:
+            op.grants = any(other is not op and _shares(other, op) for other in by_name[op.args[0]])
+
+
+def _shares(other: Op, op: Op) -> bool:
+    """Whether the other may have met what this one was granted, before this one was answered."""
+    meets = other.began <= op.ended and op.began <= other.ended
+    return meets and (other.retried or not other.known or other.outcome == op.outcome)

@@ -244,6 +244,7 @@ def _made(chooser: random.Random, count: int) -> list[Op]:
         verb, name, wanted = chooser.choice(["allocate", "release", "usage"]), f"a{number}", chooser.randint(1, 4)
         used = sum(amounts[0][1] for amounts, _ in live.values())
         args: tuple[Any, ...] = ()
+        told: tuple[Any, ...]
         if verb == "allocate":
             args, told = (name, "me", (("cpu", wanted),)), ("denied", ("cpu", wanted, used, 4))
             if used + wanted <= 4:

@@ -1,0 +1,93 @@
+"""The linearizability stage where something is wrong on purpose: what it finds shows that it can find anything.
+
+`python -m tests.torture.stage_linear_control capacity`: a script that grants more than there is.
+`python -m tests.torture.stage_linear_control ids`: clients whose every attempt is a call of its own.
+The last line printed is the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+from allocator._engine import scripts
+from tests.mutants.__main__ import plant
+from tests.mutants.mutant import Mutant
+
+OVERGRANTING: Final = Mutant(
+    "a core more", "include/take.lua",
+    "before + growth > account.capacity[field]", "before + growth > account.capacity[field] + 1000",
+    "one core more than there is", "",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def bad_script() -> Iterator[None]:
+    """Before anything is loaded: a copy of the scripts with a bug in it."""
+    with tempfile.TemporaryDirectory(prefix="allocator-control-") as parent:
+        folder = Path(parent) / "lua"
+        shutil.copytree(scripts.folder(), folder)
+        plant(OVERGRANTING, folder)
+        assert scripts.load.cache_info().currsize == 0, "the scripts are loaded already"
+        with mock.patch.object(scripts, "folder", return_value=folder):
+            yield
+
+
+@contextlib.contextmanager
+def fresh_ids() -> Iterator[None]:
+    """Each attempt has a call id of its own, and does not say that it is a repeat."""
+    from allocator._engine import async_drive, drive, gather, wire
+    from allocator._engine.operations.wire import new_call
+
+    def fresh(words: Sequence[Any], calls: set[str]) -> list[Any]:
+        return [new_call() if word in calls else word for word in words]
+
+    def alone(plain: Any) -> Any:
+        return lambda call, _, leading: fresh(plain(call, 0, leading), {item.call for item in call.items})
+
+    def gathered(plain: Any) -> Any:
+        return lambda call, batch, leading: fresh(plain(call, batch, leading), {entry.item.call for entry in batch})
+
+    with (
+        mock.patch.object(drive, "payload", alone(wire.payload)),
+        mock.patch.object(async_drive, "payload", alone(wire.payload)),
+        mock.patch.object(gather, "_words", gathered(gather._words)),
+    ):
+        yield
+
+
+CONTROLS: Final = {"capacity": bad_script, "ids": fresh_ids}
+
+
+def main() -> int:
+    """Play one seed, until something is found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture.stage_linear_control", description=__doc__)
+    parser.add_argument("control", choices=list(CONTROLS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ops", type=int, default=3600)
+    given = parser.parse_args()
+    with CONTROLS[given.control]():
+        from tests.support.servers import engines
+        from tests.torture.report import StageReport
+        from tests.torture.scenario import counting_repeats
+        from tests.torture.stage_linear import run_seed
+
+        report = StageReport("control", [given.seed])
+        with counting_repeats():
+            run_seed(given.seed, given.ops, engines()[0], report, first=True)
+    for problem in report.problems:
+        sys.stderr.write(f"{problem}\n")
+    sys.stdout.write(json.dumps({"violations": 0, **report.counts}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
