@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from allocator.durability import Durability
 from allocator.readings import Checkup, Pool
 
 __all__ = ["Facts", "judge"]
@@ -23,18 +24,39 @@ CLOCK_OFF_MS: Final = 5_000
 SLOW_MS: Final = 50.0
 """Milliseconds of a round trip above which every call is slow."""
 
+LAG_S: Final = 10
+"""Seconds that a replica may be behind before it is worth a word."""
+
 OLDEST: Final = {"redis": (7, 0), "valkey": (7, 2)}
+
+_SLOTS: Final = 16_384
+_USERS: Final = "'resource-allocator acl' prints users with the rights that are needed"
+
+_COMMAND: Final = re.compile(
+    r"need the commands? ([A-Z, ]*[A-Z])|can't run ([A-Z]+)|(?:run|execute) the '([\w|]+)' (?:sub)?command"
+)
+_KEYS: Final = re.compile(r"(?i)permissions? to access|can't access at least one of the keys")
 
 
 @dataclass
 class Facts:
-    """What was found out; what is empty could not be."""
+    """What was found out; what is empty could not be.
+
+    `tried` has what each script was refused with, "" where it works; `skipped` those for which there was no scratch
+    pool; `left` a scratch pool that could not be deleted; `no_info` says that the store has no INFO at all.
+    """
 
     pool: str = ""
+    prefix: str = ""
+    user: str = ""
     info: dict[str, str] = field(default_factory=dict[str, str])
     settings: dict[str, str] = field(default_factory=dict[str, str])
+    cluster: dict[str, str] = field(default_factory=dict[str, str])
+    no_info: bool = False
     refused: list[str] = field(default_factory=list[str])
     tried: dict[str, str] = field(default_factory=dict[str, str])
+    skipped: list[str] = field(default_factory=list[str])
+    left: str = ""
     account: Pool | None = None
     round_trip_ms: float = 0.0
     clock_behind_ms: int | None = None
@@ -44,6 +66,10 @@ class Facts:
         text = self.info.get(name, "")
         return int(text) if text.isdecimal() else None
 
+    def grants(self, rule: str) -> str:
+        """The line that gives the user a right."""
+        return f"ACL SETUSER {self.user or '<user>'} {rule}"
+
 
 def judge(facts: Facts) -> Iterator[Checkup]:
     """Each check's finding, in an order from the ground up."""
@@ -51,12 +77,20 @@ def judge(facts: Facts) -> Iterator[Checkup]:
         yield from check(facts)
 
 
+def _store(facts: Facts) -> Iterator[Checkup]:
+    if facts.no_info:
+        what = "version, eviction, memory, persistence, replication do not apply, or are not told"
+        yield Checkup("server", "unknown", f"it has no INFO, as the store in this process: {what}")
+
+
 def _version(facts: Facts) -> Iterator[Checkup]:
+    if facts.no_info:
+        return
     name = "valkey" if "valkey_version" in facts.info else "redis"
     text = facts.info.get("valkey_version") or facts.info.get("redis_version", "")
     found = re.match(r"(\d+)\.(\d+)", text)
     if not found:
-        yield Checkup("version", "unknown", "the server does not tell", "allow INFO: +info")
+        yield Checkup("version", "unknown", "the server does not tell", facts.grants("+info"))
         return
     old = (int(found[1]), int(found[2])) < OLDEST[name]
     least = ".".join(map(str, OLDEST[name]))
@@ -64,6 +98,8 @@ def _version(facts: Facts) -> Iterator[Checkup]:
 
 
 def _eviction(facts: Facts) -> Iterator[Checkup]:
+    if facts.no_info:
+        return
     policy = facts.info.get("maxmemory_policy") or facts.settings.get("maxmemory-policy", "")
     if not policy:
         yield Checkup("eviction", "unknown", "the server does not tell", "make sure that it is noeviction")
@@ -83,10 +119,8 @@ def _memory(facts: Facts) -> Iterator[Checkup]:
         return
     left = max(0, most - used)
     detail = f"{_mib(used)} of {_mib(most)} used: room for about {left // BYTES_AN_ALLOCATION:,} more allocations"
-    tight = left < HEADROOM * most
-    yield Checkup(
-        "memory", "warn" if tight else "ok", detail, "raise maxmemory: a full server grants nothing" if tight else ""
-    )
+    verdict = "bad" if left == 0 else "warn" if left < HEADROOM * most else "ok"
+    yield Checkup("memory", verdict, detail, "" if verdict == "ok" else "raise maxmemory: a full server grants nothing")
 
 
 def _persistence(facts: Facts) -> Iterator[Checkup]:
@@ -99,7 +133,9 @@ def _persistence(facts: Facts) -> Iterator[Checkup]:
         )
     elif facts.info["aof_enabled"] != "1":
         advice = "CONFIG SET appendonly yes, and in the configuration file"
-        yield Checkup("persistence", "warn", "no append-only file: a restart loses what is allocated", advice)
+        saves = facts.settings.get("save", "")
+        loses = f"what came after the last snapshot (save {saves})" if saves else "what is allocated"
+        yield Checkup("persistence", "warn", f"no append-only file: a restart loses {loses}", advice)
     else:
         fsync = facts.settings.get("appendfsync", "appendfsync not told")
         lost = {
@@ -108,7 +144,8 @@ def _persistence(facts: Facts) -> Iterator[Checkup]:
             "no": "what the system had not written",
         }
         detail = f"append-only file, {fsync}: a power failure loses {lost.get(fsync, 'what that says')}"
-        yield Checkup("persistence", "ok", detail)
+        advice = "CONFIG SET appendfsync everysec" if fsync == "no" else ""
+        yield Checkup("persistence", "warn" if advice else "ok", detail, advice)
 
 
 def _replication(facts: Facts) -> Iterator[Checkup]:
@@ -126,8 +163,13 @@ def _replication(facts: Facts) -> Iterator[Checkup]:
         yield Checkup("replication", "ok", "a primary without replicas: there is no failover")
         return
     guarded = facts.account is not None and facts.account.recovery_grace_ms > 0
-    detail = f"a primary with {replicas} replicas, min-replicas-to-write {wanted or 'not told'}"
-    advice: list[str] = []
+    lag, behind = _replicas(facts)
+    most = facts.settings.get("min-replicas-max-lag", "")
+    detail = (
+        f"a primary with {replicas} replica{'s' if replicas != 1 else ''}, {lag}; "
+        f"min-replicas-to-write {wanted or 'not told'}{f', max-lag {most}' if most else ''}"
+    )
+    advice = [f"look into replica {name}: it is not online, or far behind" for name in behind]
     if not guarded:
         advice.append(f"a failover may lose grants: 'pool set --recovery-grace 60s' for pool {facts.pool}")
     if wanted == "0":
@@ -135,6 +177,35 @@ def _replication(facts: Facts) -> Iterator[Checkup]:
             "CONFIG SET min-replicas-to-write 1, min-replicas-max-lag 1: a primary that is cut off stops granting"
         )
     yield Checkup("replication", "warn" if advice else "ok", detail, "; ".join(advice))
+
+
+def _replicas(facts: Facts) -> tuple[str, list[str]]:
+    """How far the slowest is behind, and those with which something is wrong."""
+    told = [
+        dict(part.split("=", 1) for part in line.split(",") if "=" in part)
+        for name, line in facts.info.items()
+        if re.fullmatch(r"slave\d+", name)
+    ]
+    lags = [int(one["lag"]) for one in told if one.get("lag", "").isdecimal()]
+    wrong = [
+        f"{one.get('ip', '?')}:{one.get('port', '?')}"
+        for one in told
+        if one.get("state") != "online" or not one.get("lag", "0").isdecimal() or int(one.get("lag", "0")) > LAG_S
+    ]
+    return (f"at most {max(lags)} s behind" if lags else "whose lag is not told"), wrong
+
+
+def _cluster(facts: Facts) -> Iterator[Checkup]:
+    if facts.info.get("cluster_enabled") != "1":
+        return
+    state = facts.cluster.get("cluster_state")
+    if state is None:
+        yield Checkup("cluster", "unknown", "the server does not tell its state", facts.grants("+cluster|info"))
+        return
+    served = facts.cluster.get("cluster_slots_ok", "?")
+    detail = f"state {state}, {served} of {_SLOTS} slots are served, {facts.cluster.get('cluster_size', '?')} shards"
+    fit = state == "ok" and served == str(_SLOTS)
+    yield Checkup("cluster", "ok" if fit else "bad", detail, "" if fit else "CLUSTER SHARDS says which slots are not")
 
 
 def _clock(facts: Facts) -> Iterator[Checkup]:
@@ -163,21 +234,41 @@ def _identity(facts: Facts) -> Iterator[Checkup]:
 
 def _scripts(facts: Facts) -> Iterator[Checkup]:
     failed = {name: said for name, said in facts.tried.items() if said}
-    if not failed:
-        yield Checkup("scripts", "ok", f"all {len(facts.tried)} were tried on a scratch pool, which is gone again")
-        return
+    if not failed and not facts.skipped:
+        gone = "" if facts.left else ", which is gone again"
+        yield Checkup("scripts", "ok", f"all {len(facts.tried)} were tried on a scratch pool{gone}")
+    denied: dict[str, list[str]] = {}
     for name, said in failed.items():
-        command = re.search(
-            r"need the command ([A-Z]+)|run the '(\w+)' command|permissions to run the '([\w|]+)'", said
-        )
-        word = next((one for one in command.groups() if one), "") if command else ""
-        advice = f"ACL SETUSER <user> +{word.lower()}" if word else "'acl' prints users with the rights that are needed"
-        yield Checkup(f"script {name}", "bad", said, advice)
+        if (found := _COMMAND.search(said)) is not None:
+            denied.setdefault(next(one for one in found.groups() if one).lower(), []).append(name)
+        elif _KEYS.search(said):
+            denied.setdefault("", []).append(name)
+        else:
+            yield Checkup(f"script {name}", "bad", said)
+    for command, of in denied.items():
+        yield _denied(facts, command, of)
+    if facts.skipped:
+        yield Checkup("scripts", "unknown", f"not tried, for want of a scratch pool: {', '.join(facts.skipped)}")
+    if facts.left:
+        advice = f"resource-allocator pool delete {facts.left} --force --yes"
+        yield Checkup("scratch pool", "warn", f"{facts.left} could not be deleted", advice)
+
+
+def _denied(facts: Facts, command: str, of: list[str]) -> Checkup:
+    if command:
+        who = f"user {facts.user}" if facts.user else "this user"
+        rules = " ".join(f"+{one}" for one in command.split(", "))
+        return Checkup("scripts", "bad", f"{who} may not {command.upper()}, for {', '.join(of)}", facts.grants(rules))
+    if facts.account is not None:  # it is a user of one pool, and that one it can read
+        detail = "could not be tried: this user may use no scratch pool"
+        return Checkup("scripts", "unknown", detail, "ask as a user of all pools: 'resource-allocator acl controller'")
+    detail = f"this user may not use keys under {facts.prefix}:, for {', '.join(of)}"
+    return Checkup("scripts", "bad", detail, facts.grants(f"'~{facts.prefix}:{{*}}:*'"))
 
 
 def _refusals(facts: Facts) -> Iterator[Checkup]:
     for said in dict.fromkeys(facts.refused):
-        yield Checkup("rights", "warn", said, "'acl' prints users with the rights that are needed")
+        yield Checkup("rights", "warn", said, _USERS)
 
 
 def _pool(facts: Facts) -> Iterator[Checkup]:
@@ -198,10 +289,29 @@ def _pool(facts: Facts) -> Iterator[Checkup]:
         yield Checkup(
             f"pool {account.name}", "warn", detail, "deadlines are right; instants that people read are later"
         )
+    yield from _promise(facts, account)
+
+
+def _promise(facts: Facts, account: Pool) -> Iterator[Checkup]:
+    """Whether what the pool asks of each grant can be reached here."""
+    wanted = Durability.read(account.durability)
+    replicas = facts.number("connected_slaves")
+    if not wanted or replicas is None:
+        return
+    name = f"pool {account.name}"
+    if wanted.replicas > replicas:
+        detail = f"durability {account.durability}, and {replicas} replicas: nothing can be granted"
+        yield Checkup(name, "bad", detail, "add replicas, or 'resource-allocator pool set --durability memory'")
+    elif wanted.fsynced and facts.info.get("aof_enabled") != "1":
+        detail = f"durability {account.durability}, and no append-only file: nothing can be granted"
+        yield Checkup(name, "bad", detail, "CONFIG SET appendonly yes, and in the configuration file")
+    else:
+        yield Checkup(name, "ok", f"durability {account.durability} can be reached")
 
 
 _CHECKS: Final[tuple[Callable[[Facts], Iterator[Checkup]], ...]] = (
-    _version, _eviction, _memory, _persistence, _replication, _clock, _latency, _identity, _scripts, _refusals, _pool,
+    _store, _version, _eviction, _memory, _persistence, _replication, _cluster, _clock, _latency, _identity, _scripts,
+    _refusals, _pool,
 )  # fmt: skip
 
 

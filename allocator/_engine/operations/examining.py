@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from secrets import token_hex
@@ -10,7 +11,7 @@ from typing import Any, Final
 from allocator._engine.keys import PoolKeys, pool_keys
 from allocator._engine.operations import auditing, deleting, ending, granting, pools, reading, reconciling, recovery
 from allocator._engine.operations.confirming import PLAIN
-from allocator._engine.scripts import load
+from allocator._engine.scripts import load, names
 from allocator._engine.steps import Ask, Call, Flow, Refusal, Remaining
 from allocator.errors import AllocatorError, UnknownPool
 from allocator.models import Allocation, Pool, Request
@@ -19,13 +20,17 @@ from allocator.readings import Diagnosis
 
 __all__ = ["examine"]
 
-SECTIONS: Final = ("server", "memory", "persistence", "replication", "stats")
+SECTIONS: Final = ("server", "memory", "persistence", "replication", "cluster")
 
-SETTINGS: Final = ("appendfsync", "min-replicas-to-write", "min-replicas-max-lag", "maxmemory-policy")
+SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "maxmemory-policy")
 
 _TTL_MS: Final = 60_000
 _OWNER: Final = "doctor"
 _SCRATCH: Final = "doctor-"
+
+_UNNAMED: Final = "run this command or subcommand"
+_PLACE: Final = re.compile(r"script: ([0-9a-f]{40}), on @user_script:(\d+)")
+_CALLED: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
 
 Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
 
@@ -37,23 +42,14 @@ def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
         pool: The client's own, which need not exist.
         client_ms: This machine's clock, in milliseconds.
     """
-    facts = Facts(pool=pool.name)
-    for section in SECTIONS:
-        reply = yield Ask(pool, ("INFO", section))
-        if isinstance(reply, Refusal):
-            facts.refused.append(f"INFO: {reply.text}")
-        else:
-            facts.info |= _fields(str(reply))
+    facts = Facts(pool=pool.name, prefix=pool.prefix)
+    yield from _server(pool, facts)
     before: float = yield Remaining()
     time = yield Ask(pool, ("TIME",))
     after: float = yield Remaining()
     facts.round_trip_ms = 1000 * max(0.0, before - after)
     if not isinstance(time, Refusal):
         facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
-    for name in SETTINGS:
-        reply = yield Ask(pool, ("CONFIG", "GET", name))
-        if not isinstance(reply, Refusal):
-            facts.settings |= _pairs(reply)
     try:
         facts.account = (yield from reading.usage(pool)).pool
     except UnknownPool:
@@ -62,6 +58,28 @@ def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
         facts.refused.append(f"usage: {error}")
     yield from _try_all(pool, facts)
     return Diagnosis(tuple(judge(facts)))
+
+
+def _server(pool: PoolKeys, facts: Facts) -> Flow[None]:
+    """What it says of itself, as far as this user is told."""
+    for section in SECTIONS:
+        reply = yield Ask(pool, ("INFO", section))
+        if not isinstance(reply, Refusal):
+            facts.info |= _fields(str(reply))
+        elif "unknown command" in reply.text.lower():
+            facts.no_info = True
+            break
+        else:
+            facts.refused.append(f"INFO: {reply.text}")
+    for name in SETTINGS:
+        reply = yield Ask(pool, ("CONFIG", "GET", name))
+        if not isinstance(reply, Refusal):
+            facts.settings |= _pairs(reply)
+    if facts.info.get("cluster_enabled") == "1":
+        reply = yield Ask(pool, ("CLUSTER", "INFO"))
+        facts.cluster = {} if isinstance(reply, Refusal) else _fields(str(reply))
+    reply = yield Ask(pool, ("ACL", "WHOAMI"))
+    facts.user = "" if isinstance(reply, Refusal) else str(reply)
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -83,6 +101,7 @@ class _Scratch:
     def __init__(self, pool: PoolKeys) -> None:
         self.keys = pool_keys(_SCRATCH + token_hex(6), pool.prefix)
         self.held: Allocation | None = None
+        self.made = False
 
     @property
     def one(self) -> ending.Identity:
@@ -91,7 +110,9 @@ class _Scratch:
 
 
 def _create(at: _Scratch) -> Flow[Pool]:
-    return iter(pools.create(at.keys, {"cpu": 1}, (), pools.NO_PROMISES))
+    made = yield from pools.create(at.keys, {"cpu": 1}, (), pools.NO_PROMISES)
+    at.made = True
+    return made
 
 
 def _allocate(at: _Scratch) -> Flow[object]:
@@ -145,14 +166,38 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
 
 
 def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
+    """Each once; what was made is deleted in any case, and by the last of them if nothing goes wrong."""
     scratch = _Scratch(pool)
-    for name, attempt in _TRIES:
-        if scratch.held is None and name == "adopt":
-            facts.tried[name] = "not tried: nothing could be allocated"
-            continue
-        try:
-            yield from attempt(scratch)
-        except AllocatorError as error:
-            facts.tried[name] = str(error)
-        else:
-            facts.tried[name] = ""
+    try:
+        for name, attempt in _TRIES:
+            yield from _try(name, attempt, scratch, facts)
+    except Exception:
+        yield from deleting.delete(scratch.keys, force=True)
+        raise
+    if scratch.made and facts.tried.get("delete"):
+        facts.left = scratch.keys.name
+
+
+def _try(name: str, attempt: Try, scratch: _Scratch, facts: Facts) -> Flow[None]:
+    if name == "adopt" and scratch.held is None:
+        facts.skipped.append(name)
+        return
+    try:
+        yield from attempt(scratch)
+    except UnknownPool:
+        facts.skipped.append(name)
+    except AllocatorError as error:
+        facts.tried[name] = _named(str(error))
+    else:
+        facts.tried[name] = ""
+
+
+def _named(said: str) -> str:
+    """The refusal, with the command that Redis 7.0 does not name: its line of the script has it."""
+    place = _PLACE.search(said)
+    if _UNNAMED not in said or not place:
+        return said
+    script = next((one for one in map(load, names()) if one.sha == place[1]), None)
+    lines = script.text.splitlines() if script else []
+    found = _CALLED.search(lines[int(place[2]) - 1]) if 0 < int(place[2]) <= len(lines) else None
+    return said.replace(_UNNAMED, f"run {found[1]}") if found else said
