@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar, Final
 
 import fakeredis
@@ -18,11 +20,17 @@ from allocator._engine.connect import open_store
 from allocator._engine.memory import InProcess
 from allocator.testing import Clock
 from tests.stateful.test_ledger import Ledger
-from tests.support.servers import Server, engines
+from tests.support.servers import Engine, Server, engines
 from tests.torture.report import Coverage, StageReport
 
 STEPS: Final = 200_000
-"""Of all stores together; the one in process is slower, and has a tenth of them."""
+"""Of all stores together."""
+
+IN_PROCESS: Final = 0.1
+"""The share of the store in this process, which is slower."""
+
+AT_ONCE: Final = 2
+"""Processes side by side, each with a store of its own."""
 
 STEPS_A_STORY: Final = 50
 
@@ -65,37 +73,46 @@ class Counted(Ledger):
 
 
 @contextlib.contextmanager
-def machines() -> Iterator[dict[str, Any]]:
-    """By name: each engine with either protocol and either driver, and the store in process."""
-    with contextlib.ExitStack() as stack:
-        found: dict[str, Any] = {}
-        for engine in engines():
-            server = stack.enter_context(Server(engine))
-            for protocol, kind in (("2", "sync"), ("3", "async")):
-                url = f"{server.url}?protocol={protocol}"
-                client: Any = stack.enter_context(redis.Redis.from_url(url, decode_responses=True))
-                name = f"{engine.value} resp{protocol} {kind}"
-                found[name] = type("LedgerOfThisStore", (Counted,), {"store": (url, client), "kind": kind})
+def machine(store: str, protocol: str, kind: str) -> Iterator[Any]:
+    """The machine of a store of its own."""
+    if store == "memory":
         url = f"memory://stateful-{uuid.uuid4().hex}"
         in_process = InProcess.named(url.partition("://")[2])._options["server"]
-        client = stack.enter_context(fakeredis.FakeRedis(server=in_process, decode_responses=True))
-        found["memory"] = type("LedgerOfThisStore", (Counted,), {"store": (url, client)})
-        yield found
+        with fakeredis.FakeRedis(server=in_process, decode_responses=True) as client:
+            yield type("LedgerInProcess", (Counted,), {"store": (url, client)})
+        return
+    with Server(Engine(store)) as server:
+        url = f"{server.url}?protocol={protocol}"
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+            yield type("LedgerOfThisStore", (Counted,), {"store": (url, client), "kind": kind})
+
+
+def play(store: str, protocol: str, kind: str, seed: int, wanted: float) -> tuple[int, list[str]]:
+    """Stories of so many steps in all; how many there were, and the differences."""
+    report = StageReport("stateful")
+    with machine(store, protocol, kind) as made:
+        turn = 0
+        while made.steps < wanted and not report.problems:
+            stories = max(1, round((wanted - made.steps) / STEPS_A_STORY_MEAN))
+            _tell(made, seed + turn, stories, report)
+            turn += 1
+        return made.steps, report.problems
 
 
 def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
-    """So many steps, on each store its share."""
+    """Each engine with either protocol and either driver, and the store in process: so many steps, each its share."""
     report = StageReport("stateful", [seed])
-    with machines() as found:
-        shares = {name: 0.1 if name == "memory" else 0.9 / (len(found) - 1) for name in found}
-        for number, (name, machine) in enumerate(found.items()):
-            wanted = scale * STEPS * shares[name]
-            turn = 0
-            while machine.steps < wanted and not report.problems:
-                stories = max(1, round((wanted - machine.steps) / STEPS_A_STORY_MEAN))
-                _tell(machine, seed + 1000 * number + turn, stories, report)
-                turn += 1
-            report.counts.update({"steps": machine.steps, f"on {name.partition(' ')[0]}": machine.steps})
+    ways = [(engine.value, *way) for engine in engines() for way in (("2", "sync"), ("3", "async"))]
+    ways.append(("memory", "-", "sync"))
+    with ProcessPoolExecutor(AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
+        played = []
+        for number, way in enumerate(ways):
+            share = IN_PROCESS if way[0] == "memory" else (1 - IN_PROCESS) / (len(ways) - 1)
+            played.append(pool.submit(play, *way, seed + 1000 * number, scale * STEPS * share))
+        for (store, protocol, kind), future in zip(ways, played, strict=True):
+            steps, problems = future.result()
+            report.counts.update({"steps": steps, f"on {store}": steps})
+            report.problems += [f"{store} resp{protocol} {kind}: {problem}" for problem in problems]
     report.counts["differences"] = len(report.problems)
     return report
 
