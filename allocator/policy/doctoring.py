@@ -174,7 +174,7 @@ def _replication(facts: Facts) -> Iterator[Checkup]:
         advice.append(f"a failover may lose grants: 'pool set --recovery-grace 60s' for pool {facts.pool}")
     if wanted == "0":
         advice.append(
-            "CONFIG SET min-replicas-to-write 1, min-replicas-max-lag 1: a primary that is cut off stops granting"
+            "CONFIG SET min-replicas-to-write 1 min-replicas-max-lag 1: a primary that is cut off stops granting"
         )
     yield Checkup("replication", "warn" if advice else "ok", detail, "; ".join(advice))
 
@@ -238,15 +238,18 @@ def _scripts(facts: Facts) -> Iterator[Checkup]:
         gone = "" if facts.left else ", which is gone again"
         yield Checkup("scripts", "ok", f"all {len(facts.tried)} were tried on a scratch pool{gone}")
     denied: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for name, said in failed.items():
         if (found := _COMMAND.search(said)) is not None:
             denied.setdefault(next(one for one in found.groups() if one).lower(), []).append(name)
         elif _KEYS.search(said):
             denied.setdefault("", []).append(name)
         else:
-            yield Checkup(f"script {name}", "bad", said)
+            others.setdefault(said, []).append(name)
     for command, of in denied.items():
         yield _denied(facts, command, of)
+    for said, of in others.items():
+        yield Checkup("scripts", "bad", f"{', '.join(of)}: {said}")
     if facts.skipped:
         yield Checkup("scripts", "unknown", f"not tried, for want of a scratch pool: {', '.join(facts.skipped)}")
     if facts.left:
@@ -316,4 +319,4 @@ _CHECKS: Final[tuple[Callable[[Facts], Iterator[Checkup]], ...]] = (
 
 
 def _mib(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"
+    return f"{count / 2**20:,.{0 if count >= 10 * 2**20 else 1}f} MiB"

@@ -59,20 +59,21 @@ class App:
         """How to print: `--quiet` is `-o name`, unless a format for programs is asked for."""
         return "name" if self.quiet and self.output in ("table", "wide") else self.output
 
-    def client(self) -> Allocator:
+    def client(self, *, allow_eviction: bool = False) -> Allocator:
         """The client, made on first use and closed with the command.  Nothing is connected before its first call."""
         if self._client is None:
             if self.url is None:
                 self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
-            self._client = self.connect()
+            self._client = self.connect(allow_eviction=allow_eviction)
             click.get_current_context().find_root().call_on_close(self._client.close)
         return self._client
 
-    def connect(self, *, timeout: float | None = None) -> Allocator:
+    def connect(self, *, timeout: float | None = None, allow_eviction: bool = False) -> Allocator:
         """A client of the caller's own, which closes it.
 
         Args:
             timeout: seconds for each call in all; `--timeout` where None.
+            allow_eviction: also where records may be evicted: to look, not to allocate.
         """
         from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
 
@@ -83,6 +84,7 @@ class App:
             prefix=self.prefix,
             deadline=deadline,
             attempt_timeout=min(settings.ATTEMPT_TIMEOUT_S, deadline),
+            allow_eviction=allow_eviction,
         )
 
     def note(self, message: str) -> None:
