@@ -200,7 +200,9 @@ class Replica:
         if isinstance(answer, OutcomeUnknown | TimeoutError) and op.verb in CHANGING:
             self.counts["unknowns"] += 1
             if op.verb == "allocate":
-                self.recorder.begin(op.process, op.pool, "withdraw", op.args[0], op.number)
+                # It may have been sent before the caller was told.
+                withdrawal = self.recorder.begin(op.process, op.pool, "withdraw", op.args[0], op.number)
+                withdrawal.began = op.began
             return
         if isinstance(answer, BackendUnavailable | OutcomeUnknown | TimeoutError):
             self.counts["not_executed"] += 1
