@@ -14,7 +14,10 @@ from allocator import Allocation, Allocator, BackendUnavailable, InvalidRequest,
 from allocator._engine import scripts
 from allocator.access import _WRITES, ROLES, user
 from allocator.pool_client import PoolClient
-from tests.support.servers import Engine, Server
+from tests.contract.stores import cluster_url
+from tests.support.cluster import Cluster
+from tests.support.sentinel import Sentinels
+from tests.support.servers import Engine, Server, engines
 
 PASSWORD: Final = "canary"
 
@@ -216,3 +219,28 @@ def test_names_that_would_change_the_rules_are_refused(options: Any) -> None:
         user("controller", **options)
     with pytest.raises(InvalidRequest):
         user("god")
+
+
+def test_the_users_of_a_cluster_and_behind_sentinels_can_find_the_way() -> None:
+    """They ask for the slots, or a server for its role."""
+    wanted = user("controller", password=PASSWORD, server=VERSIONS[engines()[0]])
+    with Cluster() as formed:
+        for node in formed.masters:
+            node.call(*wanted.command())
+        url = cluster_url(formed).replace("://", f"://{wanted.name}:{PASSWORD}@")
+        _is_fit(url, "cluster")
+    with Sentinels() as watched:
+        for server in watched.servers:
+            server.ask(*wanted.command())
+        _is_fit(watched.url.replace("://", f"://{wanted.name}:{PASSWORD}@"), "replication")
+
+
+def _is_fit(url: str, check: str) -> None:
+    with Allocator.from_url(url, pool="lab", owner="me") as client:
+        client.create_pool("lab", {"cpu": 10})
+        for name, do in (READS | {"durable": TAKES["durable"]}).items():
+            assert do(client) is not None or name == "get"
+        found = client.doctor()
+        assert found
+        assert not [one for one in found.checkups if one.name == "rights" or one.verdict == "unknown"]
+        assert check in [one.name for one in found.checkups]
