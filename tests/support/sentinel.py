@@ -98,7 +98,7 @@ class Sentinels:
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nprotected-mode no\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
-            f"sentinel failover-timeout {SERVICE} 3000\n{self._secured_lines(port)}"
+            f"sentinel failover-timeout {SERVICE} 2000\n{self._secured_lines(port)}"
         )
         program = binary(self.engine)
         assert program is not None

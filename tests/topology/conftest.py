@@ -30,9 +30,15 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
 
 
 @pytest.fixture
-def watched() -> Iterator[Sentinels]:
-    """The same, of the newest engine."""
-    with Sentinels() as formed:
+def engine(kind: str) -> Engine:
+    """The newest one for the blocking client, the oldest one for the awaited one: not everything needs all four."""
+    return engines()[0] if kind == "sync" else engines()[-1]
+
+
+@pytest.fixture
+def watched(engine: Engine) -> Iterator[Sentinels]:
+    """A primary, two replicas and three Sentinels, of one engine for each client."""
+    with Sentinels(engine) as formed:
         yield formed
 
 

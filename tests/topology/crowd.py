@@ -84,6 +84,11 @@ class Crowd:
         wait_until(lambda: self.cycles >= enough or self.wrong, timeout_s=seconds, message="work goes on")
         return time.monotonic() - began
 
+    def wait_for_recovery(self) -> None:
+        """Wait until a worker was told that the pool recovers, as it does on another server, and all work again."""
+        wait_until(lambda: "Recovering" in self.told, timeout_s=20, message="another server is noticed")
+        self.wait_for_more()
+
     # -- a worker ----------------------------------------------------------------------------------------------------
 
     def _run(self, number: int) -> None:
