@@ -76,6 +76,33 @@ def test_every_script_is_tried() -> None:
     assert {name for name, _ in examining._TRIES} == set(scripts.names())
 
 
+async def test_the_scratch_pool_goes_also_after_a_fault_of_ours(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A diagnosis that fails must not leave a pool behind with each attempt."""
+
+    def broken(at: object) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(examining, "_TRIES", (*examining._TRIES[:2], ("renew", broken), *examining._TRIES[3:]))
+    client = connect()
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await client.doctor()
+    assert await client.pools() == []
+
+
+async def test_a_scratch_pool_that_may_not_be_deleted_is_named(
+    login: Callable[..., str], examine: Examine, server: Server, admin: Any
+) -> None:
+    """With the command that does it, for somebody who may."""
+    found = await examine(login("controller", "-unlink"))
+    (left,) = [one.advice for one in found.checkups if one.name == "scratch pool"]
+    name = left.split()[3]
+    assert left == f"resource-allocator pool delete {name} --force --yes"
+    assert f"allocator:{{{name}}}:pool" in admin.keys("*")
+    await _delete(server.url, name)
+
+
 async def test_a_server_that_cannot_be_reached_is_no_finding(kind: str) -> None:
     """There is nothing to say of it."""
     client = clients.connect(kind, "redis://user:canary@127.0.0.1:1", deadline=0.5)
