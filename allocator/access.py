@@ -52,7 +52,7 @@ ROLES: Final = {
     "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True),
     "inspector": Role("Looks, and can change nothing: usage, list, describe, events, check, audit.", _reading(), False),
     "cron": Role(
-        "Cleans up: cleanup, reconcile, audit --repair; it grants nothing.",
+        "Cleans up: cleanup, reconcile, audit --repair.",
         (*_reading(), "reclaim", "reconcile", "release", "repair", "configure", "withdraw"),
         writes=True,
     ),

@@ -77,7 +77,7 @@ def test_another_server_begins_a_recovery(real: Ledger) -> None:
 
 @pytest.mark.parametrize("first", ["reclaim", "resize", "adopt", "renew"])
 def test_whoever_comes_first_to_another_server_notices(real: Ledger, first: str) -> None:
-    """A cron job must not take what only lacks its renewal, growth is a grant, and an adoption must not be too early."""
+    """A cron job must not take what lacks its renewal, growth is a grant, an adoption must not be too early."""
     real.create({"cpu": 10}, promises=GUARDED)
     fence = real.grant("a", {"cpu": 1})
     real.client.hset(real.keys["pool"], "run_id", "0" * 40)

@@ -27,7 +27,7 @@ def acl(app: App, role: str | None, user: str | None, only: str | None, server: 
     \b
     controller  everything but the server's own settings
     inspector   looks, and can change nothing
-    cron        cleans up, and grants nothing
+    cron        cleans up
 
     Without a ROLE all three.  Nothing is sent to a server; put a password where PASSWORD stands.
     """
