@@ -133,9 +133,11 @@ local function choose()
     return nil
   end
   set('options', table.concat(merged, ' '))
+  local was_guarded = grace_ms
   grace_ms = tonumber(values.recovery_grace_ms)
-  if grace_ms then
-    -- From here on another server than this one means that data may be lost.
+  if grace_ms and not was_guarded then
+    -- From here on another server than this one means that data may be lost; whoever changes something else later must
+    -- not make this the known one.
     local mark_epoch, mark_fence = '', 0
     stored_run = ''
     --@include alarm

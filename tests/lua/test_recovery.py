@@ -97,6 +97,15 @@ def test_whoever_comes_first_to_another_server_notices(real: Ledger, first: str)
     assert real.kinds.count("recovering") == 1
 
 
+def test_a_change_of_the_pool_does_not_make_another_server_the_known_one(real: Ledger) -> None:
+    """An operator who acts first after a failover must not hide it."""
+    real.create({"cpu": 10}, promises=GUARDED)
+    real.client.hset(real.keys["pool"], "run_id", "0" * 40)
+    real.configure("change", promises="durability=fsynced recovery_grace_ms=20000")
+    assert real.account["run_id"] == "0" * 40
+    assert real.allocate(real.want("a", {"cpu": 1}))[0][0] == "recovering"
+
+
 def test_a_lease_that_should_be_there_begins_a_recovery(guarded: Ledger) -> None:
     """Live by what its holder was told, and not known to have ended."""
     fence = guarded.grant("a", {"cpu": 4})
