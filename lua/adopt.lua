@@ -93,6 +93,7 @@ local function meet(item, record)
   local deadline_ms = item.ttl_ms and now + item.ttl_ms
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms = deadline_ms
+    record.had_gap, record.gap_ms = record.gap_ms, nil
   end
   planned[#planned + 1] = item
   item.found = record
@@ -162,6 +163,7 @@ for _, item in ipairs(planned) do
   if record.deadline_ms then index, score = deadlines, record.deadline_ms end
   redis.call('ZADD', index, score, id)
   redis.call('HSET', item.key, unpack(records.flat(record, {})))
+  if record.had_gap then redis.call('HDEL', item.key, 'gap_ms') end
 end
 tombstones.save(ended, now)
 recovery.save()

@@ -64,7 +64,7 @@ local function settle(item)
   end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
   if not record.releasing_ms and not tombstones.find(ended, item.call) then
-    record.unpinned = not record.deadline_ms
+    record.unpinned, record.had_gap, record.gap_ms = not record.deadline_ms, record.gap_ms, nil
     record.releasing_ms, record.ttl_ms, record.deadline_ms = now, item.grace_ms, now + item.grace_ms
     ledger.bump()
     tombstones.add(item.call)
@@ -77,7 +77,7 @@ end
 local replies = {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
-if #tombstones.calls > 0 then guard(events, {deadlines, pinned}, {'HSET', 'XADD', 'ZADD', 'ZREM'}) end
+if #tombstones.calls > 0 then guard(events, {deadlines, pinned}, {'HDEL', 'HSET', 'XADD', 'ZADD', 'ZREM'}) end
 
 -- Apply -------------------------------------------------------------------------------------------
 for _, entry in ipairs(planned) do
@@ -85,6 +85,7 @@ for _, entry in ipairs(planned) do
   redis.call('ZADD', deadlines, record.deadline_ms, id)
   redis.call('HSET', entry[1], 'releasing_ms', record.releasing_ms, 'ttl_ms', record.ttl_ms, 'deadline_ms',
     record.deadline_ms)
+  if record.had_gap then redis.call('HDEL', entry[1], 'gap_ms') end
   if record.unpinned then redis.call('ZREM', pinned, id) end
 end
 tombstones.save(ended, now)

@@ -53,7 +53,7 @@ args.finish(FIXED, #items)
 if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
 
 local function read(key)
-  local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms', 'releasing_ms')
+  local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms', 'releasing_ms', 'gap_ms')
   if not fields[1] then
     if redis.call('EXISTS', key) == 1 then error({err = 'INVARIANT ' .. key .. ' has no fence'}) end
     return false
@@ -62,7 +62,7 @@ local function read(key)
   if not fence or (fields[2] or fields[3]) and not (ttl_ms and deadline_ms) then
     error({err = 'INVARIANT ' .. key .. ' has no numbers for fence, ttl_ms and deadline_ms'})
   end
-  return {key = key, fence = fence, ttl_ms = ttl_ms, deadline_ms = deadline_ms, releasing = fields[4]}
+  return {key = key, fence = fence, ttl_ms = ttl_ms, deadline_ms = deadline_ms, releasing = fields[4], gap = fields[5]}
 end
 
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
@@ -117,7 +117,7 @@ local replies, index = {}, {}
 for i, item in ipairs(items) do replies[i] = settle(item) end
 tombstones.prepare(ended, now)
 if #writes > 0 then
-  guard(false, {deadlines}, {'HSET', 'ZADD'})
+  guard(false, {deadlines}, {'HDEL', 'HSET', 'ZADD'})
 end
 if #tombstones.calls > 0 or recovery.begun then
   guard(events, {deadlines, pinned}, {'XADD', 'ZREM'})
@@ -127,6 +127,8 @@ end
 for _, record in ipairs(writes) do
   if record.deadline_ms then
     redis.call('HSET', record.key, 'ttl_ms', record.ttl_ms, 'deadline_ms', record.deadline_ms)
+    -- From here on its deadline is its own again.
+    if record.gap then redis.call('HDEL', record.key, 'gap_ms') end
     index[#index + 1], index[#index + 2] = record.deadline_ms, records.id(pool, record.key)
   end
 end

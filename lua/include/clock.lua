@@ -4,7 +4,7 @@
 -- forward looks like a pool that nobody used: `gap_from_ms` and `gap_to_ms` say so, and `gap` gives leases that time.
 -- Leaves `clock_due`: there is news of the clock, or the last is old; who writes for that alone says `clock_tells`.
 -- A caller who says what time it is, is believed.
-local clock_due, clock_tells, gap_from_ms, new_offset_ms = false, false, false, false
+local clock_due, clock_tells, gap_from_ms, gap_before, new_offset_ms = false, false, false, false, false
 if by_server then
   local seen, offset = tonumber(seen_ms), tonumber(offset_ms)
   if offset then now = now + offset end
@@ -18,10 +18,15 @@ if by_server then
   elseif now > seen + schema.CLOCK_SEEN_MS then
     clock_due = true
     if now > seen + schema.CLOCK_JUMP_MS then
-      -- A longer gap is kept for as long as leases live on it.
-      local gap = redis.call('HMGET', pool, 'gap_from_ms', 'gap_to_ms')
-      local from, to = tonumber(gap[1]), tonumber(gap[2])
-      if not (from and to and now < 2 * to - from and to - from > now - seen) then gap_from_ms = seen end
+      gap_from_ms = seen
+      -- Beside it the longest of those before is kept, for as long as leases live on it.
+      local gaps = redis.call('HMGET', pool, 'gap_from_ms', 'gap_to_ms', 'gap_before_from_ms', 'gap_before_to_ms')
+      for i = 1, 3, 2 do
+        local from, to = tonumber(gaps[i]), tonumber(gaps[i + 1])
+        if from and to and now < 2 * to - from and not (gap_before and gap_before[2] - gap_before[1] > to - from) then
+          gap_before = {from, to}
+        end
+      end
     end
   end
   if offset or now == seen then now_ms = string.format('%.0f', now) end

@@ -50,7 +50,10 @@ local function share(i, key, record)
   local extends = record.deadline_ms and (ttl_ms == '0' or now + ttl_ms > record.deadline_ms)
   if was_shared and not extends then return end
   record.call, record.told = '', record.told or record.call
-  if extends then record.ttl_ms, record.deadline_ms = ttl_ms, ttl_ms ~= '0' and now + ttl_ms or nil end
+  if extends then
+    record.ttl_ms, record.deadline_ms = ttl_ms, ttl_ms ~= '0' and now + ttl_ms or nil
+    record.had_gap, record.gap_ms = record.gap_ms, nil
+  end
   if record.new then
     -- Written with this call's grants.
     record.new.ttl_ms, record.new.deadline_ms, record.new.shared = record.ttl_ms, record.deadline_ms, true
@@ -222,6 +225,7 @@ function meeting.save()
   for _, change in ipairs(changed) do
     local key, record = change[1], change[2]
     local id = records.id(pool, key)
+    if record.had_gap then redis.call('HDEL', key, 'gap_ms') end
     if record.now_pinned then
       redis.call('ZADD', pinned, record.granted_ms, id)
       redis.call('HSET', key, 'call', '')

@@ -8,6 +8,11 @@ if account.revision ~= read_revision or clock_tells then
     if gap_from_ms then
       saved[n + 1], saved[n + 2], saved[n + 3], saved[n + 4] = 'gap_from_ms', gap_from_ms, 'gap_to_ms', now_ms
       n = n + 4
+      if gap_before then
+        saved[n + 1], saved[n + 2] = 'gap_before_from_ms', gap_before[1]
+        saved[n + 3], saved[n + 4] = 'gap_before_to_ms', gap_before[2]
+        n = n + 4
+      end
     end
   end
   for field, amount in pairs(account.allocated) do

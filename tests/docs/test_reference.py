@@ -80,14 +80,14 @@ def skip_the_deadline(store: Any, identity: str) -> None:
 
 def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
     """Each field, also those that are there only at times."""
-    held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(3)]
+    held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
     fill_ended(store)
     client.release(held[0])
     client.configure(recovery_grace=60)
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
-    for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2])):  # as if the clock had been set back, and forth
+    for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2]), (-3_600_000, held[3])):  # as if the clock had been set back, and forth
         store.hincrby(POOL, "clock_ms", turned_ms)
         client.release(one.id)
     run(client, pools.switch(pool_keys("default", "allocator"), "offline"))

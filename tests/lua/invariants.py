@@ -29,6 +29,8 @@ ACCOUNT_FIELDS: Final = {
     "recovering_why",
     "clock_ms",
     "clock_offset_ms",
+    "gap_before_from_ms",
+    "gap_before_to_ms",
     "gap_from_ms",
     "gap_to_ms",
 }

@@ -74,6 +74,13 @@ def test_after_a_step_forward_no_live_lease_is_over(ticking: Ledger) -> None:
     assert ticking.kinds[-1] == "deferred"
 
 
+def test_a_renewal_just_before_a_step_forward_counts(ticking: Ledger) -> None:
+    """The pool notes the time once a second only, so a lease may be younger than what it has noted."""
+    ticking.client.hincrby(ticking.keys["pool"], "clock_ms", -900)
+    turn(ticking, HOUR)
+    assert ticking.reclaim() == ["reclaimed", 0]
+
+
 def test_after_a_step_forward_a_dead_holder_is_still_found_out(ticking: Ledger) -> None:
     """Its lease is given time once, not for ever."""
     turn(ticking, HOUR)
@@ -100,6 +107,27 @@ def test_a_long_lease_is_given_the_time_once(ticking: Ledger) -> None:
     assert ticking.reclaim() == ["reclaimed", 0, "kept"]
 
 
+def test_a_dead_holder_is_found_out_in_a_pool_that_is_seldom_used(ticking: Ledger) -> None:
+    """Every look finds another gap, each longer than the last; the lease is given time once."""
+    taken: list[str] = []
+    for number in range(4):
+        turn(ticking, (2 + number) * MINUTE)
+        taken += ticking.reclaim()[2:]
+    assert taken == ["kept"]
+
+
+def test_a_renewal_makes_a_lease_s_deadline_its_own_again(ticking: Ledger) -> None:
+    """It lives, so the next step forward is no more its end than the first."""
+    for _ in range(3):
+        turn(ticking, HOUR)
+        assert ticking.reclaim() == ["reclaimed", 0]
+        assert "gap_ms" in ticking.record("kept")
+        assert ticking.renew("kept")[0][0] == "renewed"
+        assert "gap_ms" not in ticking.record("kept")
+        for name in ("gap_from_ms", "gap_to_ms"):
+            ticking.client.hincrby(ticking.keys["pool"], name, -HOUR)
+
+
 def test_what_was_over_before_the_gap_is_taken_at_once(ticking: Ledger) -> None:
     """It was past its deadline when the pool was last seen."""
     seen = int(ticking.account["clock_ms"])
@@ -110,13 +138,26 @@ def test_what_was_over_before_the_gap_is_taken_at_once(ticking: Ledger) -> None:
 
 
 def test_a_longer_gap_is_not_forgotten_for_a_shorter_one(ticking: Ledger) -> None:
-    """While leases live on it."""
+    """While leases live on it: nobody has looked at this one since it was over, by the clock that was set forward."""
     turn(ticking, HOUR)
-    ticking.renew("kept")
+    ticking.grant("new", {"cpu": 1})
     gap = (ticking.account["gap_from_ms"], ticking.account["gap_to_ms"])
-    turn(ticking, 2 * MINUTE)
-    ticking.renew("kept")
-    assert (ticking.account["gap_from_ms"], ticking.account["gap_to_ms"]) == gap
+    for number in range(2):
+        turn(ticking, 2 * MINUTE)
+        ticking.grant(f"another-{number}", {"cpu": 1})
+    assert (ticking.account["gap_before_from_ms"], ticking.account["gap_before_to_ms"]) == gap
+
+
+def test_a_shorter_gap_is_noticed_beside_a_longer_one(ticking: Ledger) -> None:
+    """The clock was set forward twice, the second time not so far: what lives then is spared as well."""
+    turn(ticking, 2 * HOUR)
+    assert ticking.reclaim() == ["reclaimed", 0]
+    assert ticking.renew("kept")[0][0] == "renewed"
+    turn(ticking, HOUR)
+    for name in ("gap_from_ms", "gap_to_ms"):
+        ticking.client.hincrby(ticking.keys["pool"], name, -HOUR)
+    assert ticking.reclaim() == ["reclaimed", 0]
+    assert abs(ticking.index("deadlines")["kept"] - server_ms(ticking) - MINUTE) < SLACK
 
 
 def test_a_check_sees_what_an_allocation_would(ticking: Ledger) -> None:

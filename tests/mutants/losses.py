@@ -111,13 +111,23 @@ LOSSES: Final = (
     ),
     Mutant(
         "gap unnoticed", "include/clock.lua",
-        "gap_from_ms = seen end", "gap_from_ms = false end",
+        "gap_from_ms = seen\n", "gap_from_ms = false\n",
         "after a step forward live leases are taken", "test_clock",
     ),
     Mutant(
         "gap given for ever", "include/gap.lua",
-        "record.gap_ms == from_ms\n", "record.gap_ms == -1\n",
+        "if record.gap_ms or not", "if not",
         "a dead holder's lease is given time again and again", "test_clock",
+    ),
+    Mutant(
+        "longer gap forgotten", "include/clock.lua",
+        "gap_before = {from, to}", "gap_before = false",
+        "after two steps forward leases that only the first concerns are taken", "test_clock",
+    ),
+    Mutant(
+        "renewal before a gap", "include/gap.lua",
+        "renewed_ms < to_ms then", "renewed_ms <= from_ms then",
+        "what was renewed within the second before a step forward is taken", "test_clock",
     ),
     # -- leaving -------------------------------------------------------------------------------------------------------
     Mutant(
