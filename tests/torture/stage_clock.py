@@ -121,6 +121,11 @@ class Scene:
         self.client.release(found)
         self.seen["came_back"] += 1
 
+    def linger(self, seconds: float) -> None:
+        """So long only the holders renew: the pool need not have noted the time just before its clock is set."""
+        ends = time.monotonic() + seconds
+        wait_until(lambda: time.monotonic() >= ends)
+
     def step(self, to_s: float, coverage: Coverage) -> None:
         """Set the server's clock; the pool must have noticed with its next calls."""
         self.server.set_clock(to_s)
@@ -164,6 +169,7 @@ def hours(engine: Engine, chance: random.Random, steps: int, seen: Counter[str],
     with scene(engine, TTL_S, seen) as (at, living):
         for _ in range(steps):
             since = at.abandon()
+            at.linger(chance.uniform(0.0, 1.5))
             others = [offset for offset in (-HOUR_S, 0.0, HOUR_S) if offset != at.offset_s]
             at.step(chance.choice(others), coverage)
             at.comes_back(since, TTL_S, TTL_S + LATE_S, living)

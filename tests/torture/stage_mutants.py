@@ -15,7 +15,7 @@ from tests.torture.report import Coverage, StageReport
 ROOT = Path(__file__).parents[2]
 
 
-def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:  # noqa: ARG001 - one signature for all stages
+def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     """All of them, or at a small scale some."""
     names = [mutant.name for mutant in MUTANTS]
     if scale < 1:
