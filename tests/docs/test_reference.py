@@ -87,7 +87,8 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
-    for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2]), (-3_600_000, held[3])):  # as if the clock had been set back, and forth
+    # As if the clock had been set back, then forth twice.
+    for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2]), (-3_600_000, held[3])):
         store.hincrby(POOL, "clock_ms", turned_ms)
         client.release(one.id)
     run(client, pools.switch(pool_keys("default", "allocator"), "offline"))
