@@ -191,9 +191,13 @@ class Reality:
 
     @classmethod
     def of(cls, history: History, capacity: int, outages: Sequence[Outage], *, slack_s: float) -> Reality:
-        """Of what was noted."""
+        """Of what was noted, where the same outages were everybody's."""
+        return cls.judged(history, capacity, lost_alive(history.losses, outages, slack_s=slack_s))
+
+    @classmethod
+    def judged(cls, history: History, capacity: int, lost: Sequence[Loss]) -> Reality:
+        """Of what was noted, and of the losses which have no excuse."""
         peak = worst(list(history.beliefs))
-        lost = lost_alive(history.losses, outages, slack_s=slack_s)
         return cls(capacity, peak, len(history.beliefs), len(lost), len(history.losses) - len(lost))
 
     @property

@@ -35,6 +35,9 @@ CYCLES: Final = ("failover", "crash", "move", "failover", "crash", "move")
 DEADLINE_S: Final = 20.0
 """Seconds for the cluster to do what a cycle waits for."""
 
+SLACK_S: Final = 1.5
+"""After calls get through again, until all clients have found the way and the leases have been renewed."""
+
 
 class Shards:
     """The cluster, and which node is what at present."""
@@ -183,7 +186,7 @@ def try_cluster(engine: Engine, acts: Sequence[str], seed: int, report: StageRep
 
 def _judge(history: History, outages: Sequence[Outage], name: str, report: StageReport) -> None:
     """By what the holders of one pool believed."""
-    found = Reality.of(history, CAPACITY, outages, slack_s=TTL_S)
+    found = Reality.of(history, CAPACITY, outages, slack_s=SLACK_S)
     report.counts.update(
         {"beliefs": found.beliefs, "over_allocations": int(found.excess > 0), "live_leases_lost": found.lost}
     )

@@ -37,6 +37,9 @@ GUARDED: Final = {"min-replicas-to-write": "1", "min-replicas-max-lag": str(LAG_
 
 DEADLINE_S: Final = 30.0
 
+SLACK_S: Final = 1.5
+"""After somebody can be heard again, until its clients have found the way and its leases have been renewed."""
+
 
 class Site:
     """Three hosts; the primary begins on the first one."""
@@ -112,12 +115,18 @@ def part(engine: Engine, way: str, seed: int, *, guarded: bool) -> tuple[Reality
             timeout_s=DEADLINE_S,
             message="the majority has elected another primary",
         )
+        elected = reality.now()
         watch.wait_until_busy(crew, DEADLINE_S + GRACE_S, recoveries=begun + 1 if guarded else 0)
         site.network.heal()
         wait_until(lambda: site.has_followers(2), timeout_s=DEADLINE_S, message="the old primary follows the new one")
         history = crew.finish()
-        # The cut-off side hears nobody until the network is whole: its holders lapse, as they should.
-        found = Reality.of(history, CAPACITY, [Outage(since, reality.now())], slack_s=TTL_S)
+        # The cut-off side hears nobody until the network is whole: its holders lapse, as they should.  The majority's
+        # have no excuse once it has a primary.
+        lost = []
+        for number, journal in enumerate(crew.journals):
+            until = elected if number else reality.now()
+            lost += reality.lost_alive(reality.read([journal]).losses, [Outage(since, until)], slack_s=SLACK_S)
+        found = Reality.judged(history, CAPACITY, lost)
         return found, watch, history, watch.what_is_left(10 * TTL_S)
 
 

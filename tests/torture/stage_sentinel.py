@@ -34,8 +34,8 @@ POOL: Final = "lab"
 TTL_S: Final = 3.0
 GRACE_S: Final = 4.0
 DEADLINE_S: Final = 40.0
-SLACK_S: Final = TTL_S
-"""After calls get through again, until the last lease that could not be renewed has lapsed."""
+SLACK_S: Final = 1.5
+"""After calls get through again, until all clients have found the way and the leases have been renewed."""
 
 
 class Site:
