@@ -128,9 +128,6 @@ REDIRECTS_MAX: Final = 5
 SENTINEL_LOOK_S: Final = 1.0
 """Seconds after which a Sentinel is asked again who the primary is, while calls are made: one more round trip."""
 
-SENTINEL_PUT_OFF_S: Final = 10.0
-"""Seconds until they are asked again when none has answered though the primary works; a fault asks at once."""
-
 SENTINEL_TIMEOUT_S: Final = 0.5
 """Seconds that a Sentinel may take to answer, before the next one is asked."""
 

@@ -55,8 +55,8 @@ class Watchtower:
         self._next = now + settings.SENTINEL_LOOK_S
 
     def put_off(self, now: float) -> None:
-        """None has answered, and the primary that was known still works: calls must not wait for them every second."""
-        self._next = now + settings.SENTINEL_PUT_OFF_S
+        """None has answered, and the primary that was known still works."""
+        self._next = now + settings.SENTINEL_LOOK_S
 
     def gives_up(self, now: float, until: float, began: float) -> bool:
         """Whether to ask no further Sentinel after one that did not answer.
