@@ -17,7 +17,8 @@ __all__ = ["CAPACITY", "GRACE_S", "TTL_S", "Crowd", "connect", "live_a_life"]
 CAPACITY: Final = 3
 WORKERS: Final = 5
 TTL_S: Final = 2.0
-GRACE_S: Final = 2.0
+GRACE_S: Final = TTL_S + 2.0
+"""A time to live, and what docs/reliability.md says to add where a primary may live on that has been replaced."""
 
 ALLOWED: Final = (BackendError, Recovering, AllocationLost)
 """What a caller may be told while the servers change: *down*, *not now*, *yours is gone*.  Nothing else."""
