@@ -25,7 +25,7 @@ def tower() -> Watchtower:
 
 @pytest.mark.parametrize("silent", [1, 2, 3])
 def test_silent_sentinels_put_the_next_look_off_by_no_more_than_an_answer_does(tower: Watchtower, silent: int) -> None:
-    """A longer wait would outlast a recovery grace, and what a demoted primary still grants would be given out twice."""
+    """A longer wait would outlast a recovery grace, and what a demoted primary grants be given out twice."""
     for address in tower.order()[:silent]:
         tower.missed(address)
     tower.put_off(NOW)
