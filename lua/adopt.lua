@@ -33,11 +33,9 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, live, planned = {}, {}, {}
-
-local function take_item(key)
+local function take_item()
   local call, repeated, of_epoch, owner, fence, granted_ms, ttl_ms, resources, metadata = args.take(9)
-  local item = {key = key, call = call, repeated = repeated == '1', epoch = of_epoch}
+  local item = {call = call, repeated = repeated == '1', epoch = of_epoch}
   item.record = {
     call = '', owner = owner, fence = args.int(fence, 'fence'), granted_ms = args.int(granted_ms, 'granted_ms'),
     list = {}, meta = {},
@@ -55,26 +53,17 @@ local function take_item(key)
 end
 
 args.at = 3
-local key = args.record(FIXED, 1)
-while key do
-  items[#items + 1] = take_item(key)
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+local items = args.items(FIXED, take_item)
 
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
 --@include suspect
-local durability = options and string.match(options, 'durability=(%S+)') or ''
-if not refused then
-  for _, item in ipairs(items) do
-    if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
-  end
-end
+local live = refused and {} or records.of_items(items)
 
 -- Decide ------------------------------------------------------------------------------------------
+local planned = {}
+
 local function same(wanted, record)
   if #record.list ~= #wanted.list or record.owner ~= wanted.owner then return false end
   for field, amount in pairs(wanted.amounts) do
@@ -84,7 +73,7 @@ local function same(wanted, record)
 end
 
 local function told(word, record)
-  return records.flat(record, {word, 'epoch', known_epoch, 'durability', durability})
+  return records.flat(record, {word, 'epoch', known_epoch, 'durability', durability or ''})
 end
 
 -- The very grant is there: it lives on.

@@ -86,8 +86,6 @@ if refused then
 end
 
 --@include alarm
-local max_ttl_ms = options and tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
-local durability = options and string.match(options, 'durability=(%S+)') or nil
 
 -- Decide ------------------------------------------------------------------------------------------
 -- `live[key]` is the record as this call leaves it, false where there is none, nil where it was not looked at.

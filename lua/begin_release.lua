@@ -28,33 +28,25 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, live, planned = {}, {}, {}
-
 args.at = 2
-local key = args.record(FIXED, 1)
-while key do
+local items = args.items(FIXED, function()
   local call, repeated, fence, grace_ms = args.take(4)
-  items[#items + 1] = {
-    key = key, call = call, repeated = repeated == '1', fence = args.int(fence, 'fence'),
+  return {
+    call = call, repeated = repeated == '1', fence = args.int(fence, 'fence'),
     grace_ms = args.int(grace_ms, 'grace_ms'),
   }
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+end)
 
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include ledger
 --@include records
 --@include tombstones
-if not refused then
-  for _, item in ipairs(items) do
-    if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
-  end
-end
+local live = refused and {} or records.of_items(items)
 
 -- Decide ------------------------------------------------------------------------------------------
+local planned = {}
+
 local function settle(item)
   if refused then return {refused} end
   local record = live[item.key]

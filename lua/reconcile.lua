@@ -30,27 +30,17 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, live = {}, {}
-
 args.at = 4
 as_of_ms = args.int(as_of_ms, 'as_of_ms')
-local key = args.record(FIXED, 1)
-while key do
+local items = args.items(FIXED, function()
   local call, _, fence = args.take(3)
-  items[#items + 1] = {key = key, call = call, fence = args.int(fence, 'fence')}
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+  return {call = call, fence = args.int(fence, 'fence')}
+end)
 
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
-if not refused then
-  for _, item in ipairs(items) do
-    if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
-  end
-end
+local live = refused and {} or records.of_items(items)
 
 -- Decide ------------------------------------------------------------------------------------------
 local function is_owners(record)

@@ -32,30 +32,20 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, live = {}, {}
-
 args.at = 3
-local key = args.record(FIXED, 1)
-while key do
+local items = args.items(FIXED, function()
   local call, repeated, fence, of_epoch, known_ms = args.take(5)
-  items[#items + 1] = {
-    key = key, call = call, repeated = repeated == '1', fence = args.int(fence, 'fence'), epoch = of_epoch,
+  return {
+    call = call, repeated = repeated == '1', fence = args.int(fence, 'fence'), epoch = of_epoch,
     known_ms = args.int(known_ms, 'known_ms'),
   }
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+end)
 
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
 --@include absent
-if not refused then
-  for _, item in ipairs(items) do
-    if live[item.key] == nil then live[item.key] = records.named(item.key) or false end
-  end
-end
+local live = refused and {} or records.of_items(items)
 
 -- Decide ------------------------------------------------------------------------------------------
 local function settle(item)

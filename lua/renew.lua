@@ -37,20 +37,14 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, live = {}, {}
-
 args.at = 2
-local key = args.record(FIXED, 1)
-while key do
+local items = args.items(FIXED, function()
   local call, repeated, fence, ttl_ms, shorten, of_epoch, known_ms = args.take(7)
-  items[#items + 1] = {
-    key = key, call = call, fence = args.int(fence, 'fence'), ttl_ms = args.int(ttl_ms, 'ttl_ms'),
+  return {
+    call = call, fence = args.int(fence, 'fence'), ttl_ms = args.int(ttl_ms, 'ttl_ms'),
     shorten = shorten == '1', repeated = repeated == '1', epoch = of_epoch, known_ms = args.int(known_ms, 'known_ms'),
   }
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+end)
 
 local function read(key)
   local fields = redis.call('HMGET', key, 'fence', 'ttl_ms', 'deadline_ms', 'releasing_ms', 'gap_ms')
@@ -69,11 +63,9 @@ local fields, fields_count = {false, false, false, false, false, false, false, f
 --@include account
 --@include tombstones
 --@include absent
-local max_ttl_ms = options and tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
-local durability = options and string.match(options, 'durability=(%S+)') or nil
 
 -- Decide ------------------------------------------------------------------------------------------
-local writes = {}
+local live, writes = {}, {}
 
 local function shorten(item, record, deadline_ms)
   -- Read whole, for the event; what was pinned becomes a lease.

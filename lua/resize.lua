@@ -56,7 +56,6 @@ local id, record = records.id(pool, key), records.named(key)
 
 -- Decide ------------------------------------------------------------------------------------------
 local before, resized, repeats = {}, false, false
-local durability = options and string.match(options, 'durability=(%S+)') or ''
 
 -- The record's (field, amount) pairs as they would be: what it has in its order, then what is new.  Zeros are last in
 -- `gone`, and not in the pairs.
@@ -104,7 +103,7 @@ local function settle()
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
   if not told and tombstones.find(ended, call) then
     repeats = true
-    return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability})
+    return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability or ''})
   end
   if not ledger.covers(pool, record.list) then
     error({err = 'INVARIANT allocation ' .. id .. ' took more than its account has allocated'})
@@ -122,7 +121,7 @@ local function settle()
   ledger.bump()
   record.list, resized = list, gone
   journal.add('resized', id, record)
-  return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability})
+  return records.flat(record, {'resized', 'epoch', known_epoch, 'durability', durability or ''})
 end
 
 local reply = settle()

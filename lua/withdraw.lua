@@ -26,26 +26,17 @@ local FIXED = 5
 
 -- Read --------------------------------------------------------------------------------------------
 --@include now
-local items, replies, live = {}, {}, {}
-
 args.at = 1
-local key = args.record(FIXED, 1)
-while key do
-  items[#items + 1] = {key = key, call = args.take(2)}
-  key = args.record(FIXED, #items + 1)
-end
-args.finish(FIXED, #items)
-if #items > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+local items = args.items(FIXED, function() return {call = args.take(2)} end)
 
 local epoch = ''
 local fields, fields_count = {false, false, false, false, false, false, false, false}, 8
 --@include account
 --@include endings
-for _, item in ipairs(items) do
-  if not refused and live[item.key] == nil then live[item.key] = records.read(item.key) or false end
-end
+local live = refused and {} or records.of_items(items, records.read)
 
 -- Decide ------------------------------------------------------------------------------------------
+local replies = {}
 for i, item in ipairs(items) do
   local record = live[item.key]
   replies[i] = {'absent'}

@@ -4,10 +4,11 @@
 -- written by newer versions only.  A counter is called by the field that a record has for it:
 -- `account.allocated['cpu.allocated']`.  What the pool does not count has no capacity, not one of 0.
 -- `revision` grows with every change; a grant takes its fence from it.  `options` is what the pool was given beyond
--- resources, as text; `grace_ms` its recovery grace, `recovering` until when it grants nothing: both false where not.
+-- resources, as text; `max_ttl_ms`, `durability` (nil where not, for what is told ends there) and `grace_ms`, its
+-- recovery grace, are read out of it; `recovering` says until when it grants nothing.  False where not.
 local account, refused = {capacity = {}, allocated = {}, revision = 0, whole = false}, false
 local read_revision, state, known_epoch, options, seen_ms, offset_ms = 0, false, '', false, false, false
-local grace_ms, recovering, stored_run = false, false, ''
+local max_ttl_ms, durability, grace_ms, recovering, stored_run = false, nil, false, false, ''
 fields[1], fields[2], fields[3], fields[4] = 'revision', 'schema', 'state', 'whole_units'
 fields[5], fields[6], fields[7], fields[8] = 'epoch', 'clock_ms', 'clock_offset_ms', 'options'
 do
@@ -50,6 +51,8 @@ if state == 'offline' then
   if until_ms and now >= until_ms then state = false end
 end
 if options then
+  max_ttl_ms = tonumber(string.match(options, 'max_ttl_ms=(%d+)')) or false
+  durability = string.match(options, 'durability=(%S+)')
   grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)')) or false
   if grace_ms then
     local guarded = redis.call('HMGET', pool, 'recovering_until_ms', 'run_id')

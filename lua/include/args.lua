@@ -30,6 +30,19 @@ function args.amounts(count)
   return names, amounts
 end
 
+-- All items, up to the end of KEYS and ARGV: `read` takes the arguments of one and makes a table of them, which is
+-- given its key.
+function args.items(fixed, read)
+  local items, count = {}, args.records(fixed)
+  if count > schema.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+  for i = 1, count do
+    items[i] = read()
+    items[i].key = args.record(fixed, i)
+  end
+  args.finish(fixed, count)
+  return items
+end
+
 -- The key of an item, or nil after the last.
 function args.record(fixed, i)
   return KEYS[fixed + i]

@@ -68,12 +68,7 @@ end
 
 -- A record as it is answered, with what the account adds to it.
 local function told(word, record)
-  local reply = records.flat(record, {word, 'epoch', known_epoch})
-  if durability then
-    reply[#reply + 1] = 'durability'
-    reply[#reply + 1] = durability
-  end
-  return reply
+  return records.flat(record, {word, 'epoch', known_epoch, 'durability', durability or ''})
 end
 
 local function too_long(i)
@@ -124,10 +119,16 @@ local function crowd(i, sign)
   end
 end
 
+-- The last word of a call that was told of this very grant: a later one of the same id is not what it has.
+local function existing(fence)
+  return string.format('existing:%.0f', fence)
+end
+
 -- What a call that ended is told when it comes again: the same, in the numbers of now; it changes nothing.
 local function again(i, record, ended_ms)
   local item = items[i]
-  local word = tombstones.told(ended, argv[item + CALL], {'denied', 'existing', 'conflict', 'aborted', 'ttl_too_long'})
+  local mine = record and existing(record.fence)
+  local word = tombstones.told(ended, argv[item + CALL], {'denied', 'conflict', 'aborted', 'ttl_too_long', mine or nil})
   if word == 'aborted' then return {word, i} end
   if word == 'ttl_too_long' then return {word, max_ttl_ms or 0} end
   if word == 'denied' then
@@ -136,7 +137,9 @@ local function again(i, record, ended_ms)
     crowd(i, -1)
     return reply
   end
-  if word and record and same_request(i, record) == (word == 'existing') then return told(word, record) end
+  if word and record and same_request(i, record) == (word == mine) then
+    return told(word == mine and 'existing' or word, record)
+  end
   return {'ended', ended_ms}
 end
 
@@ -197,14 +200,16 @@ local last_words = {denied = true, conflict = true, existing = true, aborted = t
 function meeting.prepare()
   -- What is shared now was one call's, whose own repeats are to hear so and to do no more.
   for _, change in ipairs(changed) do
-    if change[2].told ~= '' then tombstones.settle(change[2].told, 'existing') end
+    if change[2].told ~= '' then tombstones.settle(change[2].told, existing(change[2].fence)) end
   end
   for _, new in ipairs(granted) do
-    if new.shared then tombstones.settle(argv[items[new.i] + CALL], 'existing') end
+    if new.shared then tombstones.settle(argv[items[new.i] + CALL], existing(new.fence)) end
   end
   for i = 1, count do
     local word = replies[i][1]
-    if last_words[word] and argv[items[i] + REPEATED] == '1' then tombstones.settle(argv[items[i] + CALL], word) end
+    if last_words[word] and argv[items[i] + REPEATED] == '1' then
+      tombstones.settle(argv[items[i] + CALL], word == 'existing' and existing(live[keys[KEY + i]].fence) or word)
+    end
   end
   tombstones.prepare(ended, now)
   if #changed > 0 or #replayed > 0 or #tombstones.calls > 0 or recovery.begun or #gap.deferred > 0 then

@@ -68,6 +68,15 @@ function records.named(key)
   return record
 end
 
+-- What is live of those that items name, by key: false where nothing is.
+function records.of_items(items, read)
+  local live = {}
+  for _, item in ipairs(items) do
+    if live[item.key] == nil then live[item.key] = (read or records.named)(item.key) or false end
+  end
+  return live
+end
+
 -- The fields as they are stored and replied, after what is in `into`.
 function records.flat(record, into)
   local n = #into

@@ -16,7 +16,7 @@ def test_the_same_call_is_answered_with_the_record_as_it_stands(pool: Ledger) ->
     reply = pool.allocate(line.again())[0]
     assert reply[0] == "replayed"
     told = {name: str(value) for name, value in fields(reply[1:]).items()}
-    assert told == {"epoch": "epoch-1", **pool.record("a")}
+    assert told == {"epoch": "epoch-1", "durability": "", **pool.record("a")}
     assert fields(reply[1:])["fence"] == granted[1]
     pool.assert_untouched(before)
 
@@ -220,6 +220,21 @@ def test_the_first_of_two_callers_still_hears_of_its_allocation(pool: Ledger) ->
     reply = pool.allocate(first.again())[0]
     assert reply[0] in ("existing", "replayed")
     assert fields(reply[1:])["fence"] == fence
+
+
+@pytest.mark.parametrize("caller", ["first", "second"])
+def test_whoever_shared_a_grant_is_not_told_of_a_later_one(pool: Ledger, caller: str) -> None:
+    """Its reply was lost; what it had has ended since, and the same request was granted anew to somebody else."""
+    wants = {"first": pool.want("a", {"cpu": 4}), "second": pool.want("a", {"cpu": 4})}
+    fence = pool.allocate(wants["first"])[0][1]
+    assert pool.allocate(wants["second"].again())[0][0] == "existing"
+    assert pool.allocate(wants[caller].again())[0][0] in ("existing", "replayed")
+    pool.release("a")
+    later = pool.grant("a", {"cpu": 4})
+    before = pool.record("a")
+    assert pool.allocate(wants[caller].again())[0][0] == "ended"
+    assert (pool.record("a"), pool.allocated()) == (before, 4)
+    assert later > fence
 
 
 def test_a_resized_allocation_is_existing_for_its_present_amounts_only(pool: Ledger) -> None:

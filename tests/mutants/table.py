@@ -109,9 +109,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "repeated denial unmarked", "include/meeting.lua",
-        "argv[items[i] + REPEATED] == '1' then tombstones.settle",
-        "argv[items[i] + REPEATED] == '2' then tombstones.settle",
+        "argv[items[i] + REPEATED] == '1' then\n      tombstones.settle",
+        "argv[items[i] + REPEATED] == '2' then\n      tombstones.settle",
         "a copy of what was denied is granted later", "test_allocate_repeating",
+    ),
+    Mutant(
+        "existing is any", "include/meeting.lua",
+        "return string.format('existing:%.0f', fence)", "return string.format('existing:%.0f', fence * 0)",
+        "a caller is told that it has what was granted to others since", "test_allocate_repeating",
     ),
     Mutant(
         "gang granted in part", "include/meeting.lua",

@@ -30,8 +30,7 @@ class Op:
     """One operation on one pool.
 
     `outcome` begins with what the caller was told: see `model`.  `retried` says that the library may have sent it more
-    than once, so that its answer may be of a later instant than its effect.  `model` marks whether it
-    may have been the grant of what it was told exists (`grants`), or of what had ended by then (`granted`).
+    than once, so that its answer may be of a later instant than its effect.
     """
 
     number: int
@@ -44,7 +43,6 @@ class Op:
     outcome: tuple[Any, ...] = UNKNOWN
     retried: bool = False
     grants: bool = False
-    granted: bool = False
 
     @property
     def known(self) -> bool:

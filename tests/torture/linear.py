@@ -59,10 +59,6 @@ class _Search:
     def __init__(self, ops: Sequence[Op], model: Model) -> None:
         self.ops = sorted((op for op in ops if op.known), key=lambda op: (op.began, op.number))
         self.doubtful = [op for op in ops if not op.known]
-        # What a repeat was granted first and had lost by the time that it was told what stands in its place.
-        told = [at for at, op in enumerate(self.ops) if op.granted]
-        self.before = {len(ops) + at: of for at, of in enumerate(told)}
-        self.doubtful += [_open(self.ops[at]) for at in told]
         self.model = model
         self.all = self.ops + self.doubtful
         self.wanted = (1 << len(self.ops)) - 1
@@ -89,8 +85,7 @@ class _Search:
                 for after in self.model.after(state, ops[at]):
                     yield at, after
         for at, op in enumerate(self.doubtful, start=len(ops)):
-            over = at in self.before and done >> self.before[at] & 1
-            if op.began <= limit and not over and not done >> at & 1:
+            if op.began <= limit and not done >> at & 1:
                 for after in self.model.after(state, op):
                     yield at, after
 

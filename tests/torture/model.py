@@ -249,27 +249,22 @@ def _growth(before: Amounts, after: Amounts) -> Amounts:
 
 
 def mark_granters(ops: list[Op]) -> None:
-    """Mark which callers that were told `existing` may themselves have been granted something.
+    """Mark who may have been the grant of what it was told exists.
 
-    The repeat of a grant is told so where another caller has shared it meanwhile: then nobody was told `granted`, and
-    that other caller was told so too, or its own answer was lost.  Where what they shared was then released, and the
-    same request granted once more, the repeat is told what stands now: its own grant has ended.
+    The repeat of a grant is told `existing` where another caller has shared it meanwhile.  So nobody was told
+    `granted`, and there was that other caller, who was told so too, or whose own answer was lost.
     """
     granted = {op.outcome[1] for op in ops if op.outcome[0] == "granted"}
     by_name: dict[str, list[Op]] = {}
     for op in ops:
-        op.grants = op.granted = False
         if op.verb == "allocate":
             by_name.setdefault(op.args[0], []).append(op)
     for op in ops:
-        if op.outcome[0] == "existing" and op.retried:
-            sharers = [other for other in by_name[op.args[0]] if other is not op and _may_share(other, op)]
-            op.granted = bool(sharers)
-            same = any(other.outcome == op.outcome or other.outcome[0] != "existing" for other in sharers)
-            op.grants = same and op.outcome[1] not in granted
+        if op.outcome[0] == "existing" and op.retried and op.outcome[1] not in granted:
+            op.grants = any(other is not op and _shares(other, op) for other in by_name[op.args[0]])
 
 
-def _may_share(other: Op, op: Op) -> bool:
+def _shares(other: Op, op: Op) -> bool:
     """Whether the other may have met what this one was granted, before this one was answered."""
     meets = other.began <= op.ended and op.began <= other.ended
-    return meets and (other.retried or not other.known or other.outcome[0] == "existing")
+    return meets and (other.retried or not other.known or other.outcome == op.outcome)

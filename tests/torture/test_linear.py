@@ -167,18 +167,6 @@ def test_a_grant_may_be_shared_before_its_caller_hears_of_it(story: Story) -> No
     assert not story.ok, "it was sent once"
 
 
-def test_a_repeat_is_told_what_stands_in_the_place_of_its_grant(story: Story) -> None:
-    """Its grant was shared and released, and the same request granted once more, before the repeat arrived."""
-    story.did(0, 20, "allocate", ("a", "me", ONE), "existing", 12, retried=True)
-    shared = story.did(2, 3, "allocate", ("a", "me", ONE), "existing", 10)
-    story.did(4, 5, "release", ("a", 0), "released")
-    story.granted(6, 7, "a", ONE, 12)
-    story.usage(8, 9, 1, 1)
-    assert story.ok
-    story.ops.remove(shared)
-    assert not story.ok, "nobody has shared it, so the repeat had to be told that it is lost"
-
-
 @pytest.mark.parametrize("took_effect", [True, False])
 def test_what_nobody_heard_of_may_have_happened_or_not(story: Story, took_effect: bool) -> None:
     """At any time after it began."""
