@@ -160,6 +160,10 @@ CLOSE_FLUSH_S: Final = 2.0
 RECOVERY_FENCES: Final = 1_000_000
 """How far the fences of a pool jump when its store has lost data: further than grants can have been lost."""
 
+FENCE_AHEAD_MAX: Final = 2**40
+"""How far a fence that a caller brings may be ahead of the pool's revision, or of its clock in microseconds: no store can
+have lost 10^12 changes, and a larger fence would use up the numbers that fences are made of."""
+
 RECOVERY_GRACE_MAX_S: Final = 3_600.0
 """Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""
 

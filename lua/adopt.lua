@@ -108,6 +108,7 @@ local function adopt(item)
   elseif tombstones.find(ended, item.call) then
     return {'ended', now}
   end
+  recovery.believe(record.fence)
   local found, missing = live[item.key], not_counted(record.list)
   if missing then return {'not_counted', missing} end
   if found then

@@ -158,7 +158,9 @@ local function create()
   set('epoch', new_epoch)
   set('generation', math.max(generation, 1))
   -- Microseconds of the server's clock: a pool that is made again repeats no fence.
-  account.revision = math.max(time[1] * 1000000 + time[2], floor)
+  account.revision = time[1] * 1000000 + time[2]
+  recovery.believe(floor)
+  account.revision = math.max(account.revision, floor)
   if mode == 'recover' then recovery.begin('the store has lost the pool', floor, false) end
   set('revision', account.revision)
   set('schema', schema.VERSION)

@@ -38,7 +38,8 @@ function gap.spares(pool, id, record)
     return false
   end
   record.deadline_ms = deadline_ms
-  gap.deferred[#gap.deferred + 1] = {id, records.key(pool, id), record}
+  -- By its own figures: whoever shares the record later in this call changes it, and is written after this.
+  gap.deferred[#gap.deferred + 1] = {id, records.key(pool, id), deadline_ms, record.gap_ms}
   account.revision = account.revision + 1
   journal.add('deferred', id, nil, 'the clock')
   return true
@@ -46,8 +47,7 @@ end
 
 function gap.save(deadlines)
   for _, entry in ipairs(gap.deferred) do
-    local record = entry[3]
-    redis.call('ZADD', deadlines, record.deadline_ms, entry[1])
-    redis.call('HSET', entry[2], 'deadline_ms', record.deadline_ms, 'gap_ms', record.gap_ms)
+    redis.call('ZADD', deadlines, entry[3], entry[1])
+    redis.call('HSET', entry[2], 'deadline_ms', entry[3], 'gap_ms', entry[4])
   end
 end

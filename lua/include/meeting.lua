@@ -5,7 +5,8 @@
 -- meeting: the part of `allocate` for items that meet something.  It stands in the midst of that script and uses its
 -- locals: `settle` decides an item, `tell` and `save` write what only this part can have changed.
 meeting = {stopped = false}
-local changed, replayed = {}, {}
+-- `assured[i]` is the fence that item i was told is live.
+local changed, replayed, assured = {}, {}, {}
 local base_revision = read_revision
 if alarm then
   -- The first item meets it, so nothing has been granted before.
@@ -81,7 +82,7 @@ end
 local function answer(i, key, record)
   if record.call == argv[items[i] + CALL] then
     -- Written again, so that the caller can wait for replicas to have it.
-    if not record.new then replayed[#replayed + 1] = {key, record.call} end
+    if not record.new then replayed[#replayed + 1] = {key, record} end
     return told('replayed', record)
   end
   if too_long(i) then return {'ttl_too_long', max_ttl_ms} end
@@ -93,6 +94,7 @@ local function answer(i, key, record)
   end
   if record.releasing_ms or not same_request(i, record) then return told('conflict', record) end
   share(i, key, record)
+  assured[i] = record.fence
   return told('existing', record)
 end
 
@@ -127,7 +129,8 @@ end
 -- What a call that ended is told when it comes again: the same, in the numbers of now; it changes nothing.
 local function again(i, record, ended_ms)
   local item = items[i]
-  local mine = record and existing(record.fence)
+  local lapsed = record and not recovering and record.deadline_ms and record.deadline_ms <= now
+  local mine = record and not lapsed and existing(record.fence)
   local word = tombstones.told(ended, argv[item + CALL], {'denied', 'conflict', 'aborted', 'ttl_too_long', mine or nil})
   if word == 'aborted' then return {word, i} end
   if word == 'ttl_too_long' then return {word, max_ttl_ms or 0} end
@@ -138,6 +141,7 @@ local function again(i, record, ended_ms)
     return reply
   end
   if word and record and same_request(i, record) == (word == mine) then
+    if word == mine then assured[i] = record.fence end
     return told(word == mine and 'existing' or word, record)
   end
   return {'ended', ended_ms}
@@ -208,7 +212,7 @@ function meeting.prepare()
   for i = 1, count do
     local word = replies[i][1]
     if last_words[word] and argv[items[i] + REPEATED] == '1' then
-      tombstones.settle(argv[items[i] + CALL], word == 'existing' and existing(live[keys[KEY + i]].fence) or word)
+      tombstones.settle(argv[items[i] + CALL], word == 'existing' and existing(assured[i]) or word)
     end
   end
   tombstones.prepare(ended, now)
@@ -226,7 +230,10 @@ end
 function meeting.save()
   recovery.save()
   gap.save(deadlines)
-  for _, entry in ipairs(replayed) do redis.call('HSET', entry[1], 'call', entry[2]) end
+  -- Not where a later item of this batch took the record back and was granted the id anew.
+  for _, entry in ipairs(replayed) do
+    if live[entry[1]] == entry[2] then redis.call('HSET', entry[1], 'call', entry[2].call) end
+  end
   for _, change in ipairs(changed) do
     local key, record = change[1], change[2]
     local id = records.id(pool, key)

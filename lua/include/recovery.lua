@@ -3,8 +3,16 @@
 -- Wants `pool`, `now`, `account`, `grace_ms` and `recovering` bound.
 local recovery = {begun = false}
 
+-- A fence that no pool can have come to must not become the revision: beyond 2^53 nothing counts any more.
+function recovery.believe(fence)
+  if fence > math.max(account.revision, now * 1000) + schema.FENCE_AHEAD_MAX then
+    error({err = 'CONTRACT fence is further ahead of the pool and its clock than any grant can be'})
+  end
+end
+
 -- Fences jump ahead, past any that was lost.  Without a grace that is all.
 function recovery.begin(why, mark_fence, run_id)
+  recovery.believe(mark_fence)
   account.revision = math.max(account.revision, mark_fence) + schema.RECOVERY_FENCES
   recovery.begun, recovery.run_id = why, run_id
   if grace_ms then recovering = math.max(now + grace_ms, recovering or 0) end

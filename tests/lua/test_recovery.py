@@ -328,10 +328,11 @@ def test_a_pinned_one_is_adopted_as_such(recovering: Ledger) -> None:
 
 def test_a_lost_pool_is_made_again_with_its_epoch(ledger: Ledger) -> None:
     """It begins recovering, and its fences are past those that were given."""
-    reply = ledger.configure("recover", {"cpu": 10}, new_epoch="epoch-1", generation=7, promises=GUARDED, floor=2**52)
+    floor = ledger.client.time()[0] * 1_000_000 + 10**9
+    reply = ledger.configure("recover", {"cpu": 10}, new_epoch="epoch-1", generation=7, promises=GUARDED, floor=floor)
     assert reply[0] == "created"
     assert (ledger.account["epoch"], ledger.account["generation"]) == ("epoch-1", "7")
-    assert ledger.revision == 2**52 + 1_000_000
+    assert ledger.revision == floor + 1_000_000
     assert is_recovering(ledger)
     again = ledger.configure("recover", {"cpu": 10}, new_epoch="epoch-1", promises=GUARDED)
     assert again[0] == "exists"

@@ -1,0 +1,129 @@
+"""Two mechanisms that meet in one call: what one has planned for a record, the other must not undo or repeat."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lua.ledger import MINUTE, T0, Ledger, Line, contract, fields
+
+
+def _with_a_gap(ledger: Ledger) -> None:
+    """A pool that nobody wrote to for 65 s: the lease `a` was live when that began, `dead` was not."""
+    ledger.create({"cpu": 4})
+    ledger.grant("dead", {"cpu": 1}, ttl=1000)
+    ledger.grant("live", {"cpu": 1}, ttl=0)
+    ledger.grant("a", {"cpu": 2}, ttl=30_000)
+    ledger.client.hset(ledger.key("pool"), mapping={"gap_from_ms": T0 + 5000, "gap_to_ms": T0 + 70_000})
+    ledger.now = T0 + 70_000
+
+
+@pytest.mark.parametrize("ttl", [30_000, 0])
+def test_a_lease_spared_for_a_gap_and_shared_in_one_call(ledger: Ledger, ttl: int) -> None:
+    """The call used to fail in the midst of its writes; what it had reclaimed was given back twice later."""
+    _with_a_gap(ledger)
+    replies = ledger.allocate(ledger.want("a", {"cpu": 2}, ttl=ttl), ledger.want("n1", {"cpu": 1}, ttl=0))
+    assert [reply[0] for reply in replies] == ["existing", "granted"]
+    assert "gap_ms" not in ledger.record("a"), "its deadline is its own again"
+    assert ledger.allocate(ledger.want("n2", {"cpu": 1}, ttl=0))[0][0] == "denied"
+    assert ledger.allocated() == 4
+
+
+def test_a_lease_spared_for_a_gap_and_pinned_in_one_call(ledger: Ledger) -> None:
+    """The pin is what is written last."""
+    _with_a_gap(ledger)
+    assert ledger.allocate(ledger.want("a", {"cpu": 2}, ttl=0))[0][0] == "existing"
+    assert not ledger.record("a").keys() & {"deadline_ms", "ttl_ms", "gap_ms"}
+
+
+def test_a_repeat_and_a_new_call_of_a_lapsed_id_in_one_batch(pool: Ledger) -> None:
+    """The new grant is the new call's: withdrawing the old one must not take it."""
+    first = pool.want("x", {"cpu": 2}, ttl=1000)
+    pool.allocate(first)
+    pool.now += 1500
+    second = pool.want("x", {"cpu": 2})
+    assert [reply[0] for reply in pool.allocate(first.again(), second)] in (
+        ["replayed", "granted"],
+        ["replayed", "existing"],
+    )
+    pool.withdraw((first.call, "x"))
+    assert pool.allocated() == 2, "the second caller still has it"
+    assert second.call in pool.record("x")["call"].split()
+
+
+def _shared_and_lapsed(pool: Ledger) -> Line:
+    first, second = pool.want("x", {"cpu": 2}, ttl=1000), pool.want("x", {"cpu": 2}, ttl=1000)
+    pool.allocate(first)
+    assert pool.allocate(second.again())[0][0] == "existing"
+    pool.now += 1500
+    return second
+
+
+def test_a_repeat_is_told_of_no_later_grant_of_the_same_batch(pool: Ledger) -> None:
+    """An item is answered with what is live at its turn; what a later item is granted is not its."""
+    first, second = pool.want("x", {"cpu": 2}, ttl=1000), pool.want("x", {"cpu": 2}, ttl=1000)
+    fence = pool.allocate(first)[0][1]
+    pool.now += 500
+    reply = pool.allocate(second.again())[0]
+    assert fields(reply[1:])["fence"] == fence
+    pool.release("x")
+    later = pool.grant("x", {"cpu": 2})
+    assert later > fence
+    assert pool.allocate(second.again())[0][0] == "ended"
+    assert pool.allocate(first.again())[0][0] == "ended"
+
+
+@pytest.mark.parametrize("order", ["repeat last", "repeat first", "repeat amid"])
+def test_items_of_a_lapsed_id_in_any_order(pool: Ledger, order: str) -> None:
+    """A repeat of a shared grant, a new call, and a call for something else: one order used to fail."""
+    second = _shared_and_lapsed(pool)
+    third, other = pool.want("x", {"cpu": 2}), pool.want("x", {"cpu": 3})
+    repeat = second.again()
+    items = {
+        "repeat last": [third, other, repeat],
+        "repeat first": [repeat, other, third],
+        "repeat amid": [other, repeat, third],
+    }[order]
+    replies = pool.allocate(*items)
+    granted = [reply[1] for reply in replies if reply[0] == "granted"]
+    assert len(granted) <= 1
+    told = {fields(reply[1:])["fence"] for reply in replies if reply[0] in ("existing", "replayed")}
+    assert len(told | set(granted)) == 1, "one id, one grant that anybody is told of"
+    assert pool.allocated() in (2, 3)
+
+
+FAR: int = 2**53 - 1
+
+
+def test_a_renewal_with_an_impossible_fence_changes_nothing(ledger: Ledger) -> None:
+    """It used to put the revision beyond what counts, and the pool answered INVARIANT for ever."""
+    ledger.create({"cpu": 4}, promises=f"recovery_grace_ms={MINUTE}")
+    ledger.now += 2 * MINUTE
+    before = ledger.dump()
+    with contract("fence"):
+        ledger.renew(ledger.renew_line("a", fence=FAR, epoch="epoch-1", known=ledger.now + MINUTE))
+    ledger.assert_untouched(before)
+
+
+@pytest.mark.parametrize("reason", ["", "by hand"])
+def test_an_adoption_with_an_impossible_fence_changes_nothing(ledger: Ledger, reason: str) -> None:
+    """The same, forced or not."""
+    ledger.create({"cpu": 4}, promises=f"recovery_grace_ms={MINUTE}")
+    before = ledger.dump()
+    with contract("fence"):
+        ledger.adopt(ledger.adopt_line("a", {"cpu": 1}, fence=FAR), reason=reason)
+    ledger.assert_untouched(before)
+
+
+def test_a_grant_with_an_impossible_mark_changes_nothing(pool: Ledger) -> None:
+    """The largest fence that a caller knows is compared with the pool's."""
+    before = pool.dump()
+    with contract("fence"):
+        pool.allocate(pool.want("a", {"cpu": 1}), mark=("epoch-1", FAR))
+    pool.assert_untouched(before)
+
+
+def test_a_recovery_from_an_impossible_fence_makes_no_pool(ledger: Ledger) -> None:
+    """`floor` is a fence, too."""
+    with contract("fence"):
+        ledger.configure("recover", {"cpu": 1}, new_epoch="epoch-1", floor=FAR, promises=f"recovery_grace_ms={MINUTE}")
+    assert not ledger.dump()
