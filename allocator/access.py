@@ -53,7 +53,7 @@ ROLES: Final = {
     "inspector": Role("Looks, and can change nothing: usage, list, describe, events, check, audit.", _reading(), False),
     "cron": Role(
         "Cleans up: cleanup, reconcile, audit --repair.",
-        (*_reading(), "reclaim", "reconcile", "release", "repair", "configure", "withdraw"),
+        (*_reading(), "reclaim", "reconcile", "release", "repair", "configure_pool", "undo"),
         writes=True,
     ),
 }

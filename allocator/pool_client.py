@@ -26,6 +26,7 @@ class PoolClient(Client[Driver]):
         recovery_grace: float | timedelta | None = None,
         max_ttl: float | timedelta | None = None,
         durability: str | None = None,
+        new: bool = False,
     ) -> Pool:
         """Create a pool if there is none of that name; an existing one comes back unchanged (`created=False`).
 
@@ -39,12 +40,14 @@ class PoolClient(Client[Driver]):
             max_ttl: The longest ttl granted, in seconds; pinned allocations are not, then.  None: `recovery_grace`,
                 where there is one.
             durability: How safe each grant is made: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
+            new: There has never been a pool of this name whose holders may still go on.  Without it a pool that is
+                created with a recovery grace begins recovering, for the store may just have lost it.
 
         Returns:
             The pool as it is.  One round trip.
         """
         promises = Promises(recovery_grace, max_ttl, durability)
-        return self._driver.run(self._verbs.create_pool(name, capacity, whole_units, promises))
+        return self._driver.run(self._verbs.create_pool(name, capacity, whole_units, promises, is_new=new))
 
     def pool(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters.  One round trip."""

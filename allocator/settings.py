@@ -1,6 +1,6 @@
 """Every bound, default and environment variable, with its unit and its reason.
 
-Bounds that the scripts share are rendered into `lua/include/schema.lua` by `allocator._engine.schema`.
+Those that the scripts share are named in `allocator._engine.schema`.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ GATHER_IN_FLIGHT: Final = 2
 
 GATHER_SPLIT_FROM: Final = 16
 """Waiting items from which they are shared among the calls that may be under way; fewer are not worth a second one."""
+
+OPTIONS_MAX: Final = 16
+"""Options of one request beyond its resources and metadata."""
+
+FIELDS_MAX: Final = 7_000
+"""Fields of a pool that one script call reads: a Lua call takes 8,000 values."""
 
 RECLAIM_INLINE_MAX: Final = 64
 """Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
@@ -144,8 +150,18 @@ ENDED_KEEP_MS: Final = int(2 * DEADLINE_MAX_S * 1000)
 ENDED_MAX: Final = 200_000
 """Ended calls remembered per pool; about 25 MB."""
 
-ENDED_TRIM: Final = 4
-"""Old ended calls that a script forgets for each that it adds."""
+TRIM_EVERY: Final = 32
+"""Revisions of a pool after which old ended calls are looked for: looking on every change would cost two commands."""
+
+ENDED_TRIM: Final = 8
+"""Old ended calls that are forgotten for each of those revisions, and for each that the script adds: more than one change
+can add."""
+
+ENDED_TRIM_MAX: Final = 2_000
+"""Old ended calls that one script forgets: under a millisecond, and more than a batch of 100 can add."""
+
+CALLS_MAX: Final = 3
+"""Call ids that a record keeps, one of each caller that was told of it: 64 bytes of ids keep it compact."""
 
 WITHDRAW_QUEUE_MAX: Final = 10_000
 """Calls whose withdrawal waits for the store to come back; the oldest is dropped first, with a log line."""

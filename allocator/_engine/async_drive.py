@@ -235,8 +235,8 @@ class _Side:
     # -- attempts ------------------------------------------------------------------------------------------------------
 
     def leading(self, call: Call) -> tuple[Argument, ...]:
-        """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
-        return self._marks.leading(call.script, call.pool)
+        """The arguments of a call that are the driver's: the instant and the mark."""
+        return self._marks.leading(call.pool)
 
     async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""

@@ -205,7 +205,7 @@ class Driver:
         """Send a call once and return its reply, or raise what came of it as a `Fault`."""
         script = call.script
         in_process = self._nodes.in_process
-        words = payload(call, repeated, self._marks.leading(script, call.pool))
+        words = payload(call, repeated, self._marks.leading(call.pool))
         packed = pack((*script.by_sha(in_process=in_process), *words))
         line = lines.take(until)
         try:
@@ -374,7 +374,6 @@ NO_SCRIPT = Script(
     memory_sha="",
     flags=frozenset({"no-writes"}),
     keys=(),
-    leading=(),
     args=(),
     origins=(),
 )

@@ -1,8 +1,8 @@
 """The highest fence that a driver has seen of each pool: its high-water mark; no I/O.
 
 A pool's fences only grow.  So a store that does not know a fence which it has given has lost data: it was rolled back
-to a backup, or a replica was promoted that lacked the last writes.  The mark goes along with each `allocate`, and the
-script compares (`lua/include/alarm.lua`).  It is tied to the pool's epoch, for a pool that is made again counts anew.
+to a backup, or a replica was promoted that lacked the last writes.  The mark goes along with each call, and the
+script compares (`lua/modules/recovery.lua`).  It is tied to the pool's epoch, for a pool that is made again counts anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from allocator._engine.scripts import Argument, Script
 __all__ = ["Marks"]
 
 _GRANTED: Final = "granted"
+_GRANTING: Final = "allocate"
 _NONE: Final = ("", 0)
 
 
@@ -33,16 +34,13 @@ class Marks:
         self._clock = clock
         self._seen: dict[str, tuple[str, int]] = {}
 
-    def leading(self, script: Script, pool: PoolKeys) -> tuple[Argument, ...]:
-        """The arguments of a call that come before its own: the instant, and the mark where the script takes one."""
-        now_ms = self._clock() if self._clock else 0
-        if len(script.leading) <= 1:
-            return (now_ms,)
-        return (now_ms, *self._seen.get(pool.base, _NONE))
+    def leading(self, pool: PoolKeys) -> tuple[Argument, ...]:
+        """The arguments of a call that come before its own: the instant and the mark."""
+        return (self._clock() if self._clock else 0, *self._seen.get(pool.base, _NONE))
 
     def note(self, script: Script, pool: PoolKeys, reply: Any) -> None:
         """Learn from a reply.  Fences grow from item to item, so the last grant has the largest."""
-        if len(script.leading) <= 1:
+        if script.name != _GRANTING:
             return
         for entry in reversed(reply):
             if entry[0] == _GRANTED:

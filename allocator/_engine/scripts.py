@@ -1,4 +1,4 @@
-"""Load a script: expand its includes, read its header, bind names, map error lines back to files.
+"""Load a script: link its modules, read its header, bind names, map error lines back to files.
 
 A script's header is its contract (`lua/README.md`)::
 
@@ -6,17 +6,14 @@ A script's header is its contract (`lua/README.md`)::
     --[[
     verb -- One sentence.
 
-    KEYS    pool       hash        <- one a line; a last one of kind `keys` takes the rest: one for each item
-    ARGV    now_ms     int         <- one a line; a last one of kind `list` takes the rest
+    KEYS    record     hash        <- one a line; a last one of kind `keys` takes the rest: one for each item
+    ARGV    reason     text        <- one a line; a last one of kind `list` takes the rest
     Reply   ...
     ]]
-    --@include name                <- lua/include/name.lua, depth first, each once, cycles refused
-    schema.NAME                    <- the bound of that name in allocator._engine.schema, as a literal: a table of them
-                                      would be built anew on every call
 
-Python binds by the names in the header; nothing else knows an order.  Two texts come of one script: the one for
-servers, and one for the in-process store, which knows no `#!lua` line and loses the text of an error that is not
-returned.
+The *envelope* comes before: `ENVELOPE_KEYS` and `ENVELOPE_ARGUMENTS`, which every script takes.  Python binds by these
+names; nothing else knows an order.  Two texts come of one script: the one for servers, and one for the in-process
+store, which knows no `#!lua` line and loses the text of an error that is not returned.
 """
 
 from __future__ import annotations
@@ -30,17 +27,21 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from allocator._engine import schema
+from allocator._engine.bundles import Line, link
 from allocator.errors import ContractError
 
 Argument = str | int
 
-LEADING: Final = ("now_ms", "mark_epoch", "mark_fence")
-"""The arguments that drivers fill in."""
+ENVELOPE_KEYS: Final = ("pool", "deadlines", "pinned", "ended", "events")
+"""The keys that every script takes first (`lua/modules/context.lua`)."""
+
+LEADING: Final = ("now_ms", "seen_epoch", "seen_fence")
+"""The arguments of the envelope that drivers fill in; `epoch` follows."""
+
+ENVELOPE_ARGUMENTS: Final = (*LEADING, "epoch")
 
 _PACKAGED: Final = Path(__file__).parents[1] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[2] / "lua"
-_INCLUDE: Final = re.compile(r"^ *--@include (\w+)$")
-_BOUND: Final = re.compile(r"\bschema\.([A-Z_]+)\b")
 _NAMED: Final = re.compile(r"^(KEYS|ARGV|       ) {1,4}(\w+) +(\w+)\b")
 _ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
 
@@ -53,10 +54,7 @@ class SupportsName(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script, ready to be called by name.
-
-    `leading` are the arguments that come first and that the driver knows: the instant, and for some scripts the mark.
-    """
+    """One script, ready to be called by name: `keys` and `args` are those that have a name, the envelope's first."""
 
     name: str
     text: str
@@ -65,7 +63,6 @@ class Script:
     memory_sha: str
     flags: frozenset[str]
     keys: tuple[str, ...]
-    leading: tuple[str, ...]
     args: tuple[str, ...]
     origins: tuple[tuple[str, int], ...]
 
@@ -90,10 +87,13 @@ class Script:
             return "EVAL", self.memory_text
         return ("EVAL" if self.writes else "EVAL_RO"), self.text
 
-    def bind_keys(self, keys: SupportsName) -> tuple[str, ...]:
-        """The fixed keys in the header's order.  A missing name is a `TypeError` before anything is sent."""
+    def bind_keys(self, keys: SupportsName, *but: str) -> tuple[str, ...]:
+        """The named keys in the header's order, except the last, which the caller adds.
+
+        A missing name is a `TypeError` before anything is sent.
+        """
         try:
-            return tuple([keys[name] for name in self.keys])
+            return tuple([keys[name] for name in self.keys if name not in but])
         except KeyError as missing:
             raise TypeError(f"{self.name}: key {missing} is not given") from None
 
@@ -116,38 +116,52 @@ class Script:
 def folder() -> Path:
     """Where the scripts are: in the wheel beside this package, in a checkout beside it."""
     for candidate in (_PACKAGED, _CHECKOUT):
-        if (candidate / "include").is_dir():
+        if (candidate / "modules").is_dir():
             return candidate
     raise ContractError("the Lua scripts are missing from this installation")
 
 
+@cache
+def files() -> dict[str, Path]:
+    """The file of each script, by its name, sorted."""
+    return {path.stem: path for path in sorted(folder().glob("scripts/*/*.lua"), key=lambda path: path.stem)}
+
+
 def names() -> list[str]:
     """The names of all scripts, sorted."""
-    return sorted(path.stem for path in folder().glob("*.lua"))
+    return list(files())
+
+
+@cache
+def ordinary() -> dict[str, frozenset[str]]:
+    """For each script the functions on its ordinary way (`lua/ordinary.txt`)."""
+    lines = (folder() / "ordinary.txt").read_text(encoding="utf-8").splitlines()
+    entries = [line.partition(":") for line in lines if not line.startswith("#")]
+    return {name: frozenset(functions.split()) for name, _, functions in entries}
 
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name; read, expanded and hashed once a process."""
-    root = folder()
-    lines, origins = _expand(root, root / f"{name}.lua", stack=(), seen=set())
-    flags = _flags(lines[0])
-    keys, args = _header(name, lines)
-    variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
-    named = [arg for arg, _ in (args[:-1] if variadic_args else args)]
+    """The script of that name; read, linked and hashed once a process."""
+    path = files()[name]
+    source = path.read_text(encoding="utf-8").splitlines()
+    first = source[0] if source[0].startswith("#!lua") else "#!lua"
+    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, ordinary().get(name))]
+    keys, args = _header(source)
+    lines = [line for line, _, _ in linked]
     text = "\n".join(lines) + "\n"
     memory_text = _for_memory(lines)
+    variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
     return Script(
         name=name,
         text=text,
         memory_text=memory_text,
         sha=_sha1(text),
         memory_sha=_sha1(memory_text),
-        flags=flags,
-        keys=tuple(key for key, _ in (keys[:-1] if variadic_keys else keys)),
-        leading=tuple(arg for arg in named if arg in LEADING),
-        args=tuple(arg for arg in named if arg not in LEADING),
-        origins=tuple(origins),
+        flags=_flags(first),
+        keys=(*ENVELOPE_KEYS, *[key for key, _ in (keys[:-1] if variadic_keys else keys)]),
+        args=("epoch", *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
+        origins=tuple((file, number) for _, file, number in linked),
     )
 
 
@@ -155,40 +169,11 @@ def _sha1(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _expand(
-    root: Path, path: Path, stack: tuple[Path, ...], seen: set[Path]
-) -> tuple[list[str], list[tuple[str, int]]]:
-    """The lines of a file with its includes in place, and for each line where it came from."""
-    if path in stack:
-        raise ContractError("include cycle: " + " -> ".join(step.name for step in (*stack, path)))
-    lines: list[str] = []
-    origins: list[tuple[str, int]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if include := _INCLUDE.match(line):
-            target = root / "include" / f"{include[1]}.lua"
-            if target not in seen:
-                more, places = _expand(root, target, (*stack, path), seen)
-                seen.add(target)
-                lines += more
-                origins += places
-        else:
-            lines.append(_BOUND.sub(_literal, line))
-            origins.append((path.relative_to(root).as_posix(), number))
-    return lines, origins
-
-
-def _literal(match: re.Match[str]) -> str:
-    try:
-        return str(schema.BOUNDS[match[1]])
-    except KeyError:
-        raise ContractError(f"{match[0]} is not declared in allocator._engine.schema") from None
-
-
 def _flags(first: str) -> frozenset[str]:
     return frozenset(first.partition("flags=")[2].split(",")) - {""} if first.startswith("#!lua") else frozenset()
 
 
-def _header(name: str, lines: Iterable[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _header(lines: Iterable[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The (name, kind) pairs of the KEYS and ARGV blocks."""
     blocks: dict[str, list[tuple[str, str]]] = {"KEYS": [], "ARGV": []}
     block: str | None = None
@@ -201,18 +186,15 @@ def _header(name: str, lines: Iterable[str]) -> tuple[list[tuple[str, str]], lis
                 blocks[block].append((match[2], match[3]))
         else:
             block = None
-    if not blocks["KEYS"]:
-        raise ContractError(f"{name}.lua has no KEYS in its header")
     return blocks["KEYS"], blocks["ARGV"]
 
 
 def _for_memory(lines: list[str]) -> str:
     """The text for the in-process store: one `pcall` that hands an error's text back, and no `#!lua` line."""
-    body = lines[1:] if lines[0].startswith("#!lua") else lines
     return "\n".join(
         [
             "local ok, reply = pcall(function()",
-            *body,
+            *lines[1:],
             "end)",
             "if ok then return reply end",
             "return redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))",

@@ -18,8 +18,13 @@ __all__ = ["Story", "leaves_doubt", "left_in_doubt"]
 _DONE: Final = frozenset({"granted", "replayed"})
 """Words of an item that has had its effect."""
 
-_REFUSED: Final = frozenset({"offline", "deleting", "unknown_pool", "other_epoch", "schema", "recovering"})
-"""Words of an item that was refused for the pool's state, without a mark."""
+_REFUSED: Final = frozenset(
+    {
+        "offline", "deleting", "unknown_pool", "other_epoch", "schema", "recovering",
+        "denied", "conflict", "ttl_too_long",
+    }
+)  # fmt: skip
+"""Words of an item that was refused, without a mark in the store."""
 
 _UNDECIDED: Final = frozenset({"behind", "aborted"})
 """Words of an item that is asked for again, unless its flow gives up."""

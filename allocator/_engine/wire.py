@@ -1,6 +1,6 @@
 """What goes over the wire: the words of a script call, and their bytes.
 
-    EVALSHA sha numkeys <key>... <each item's key> now_ms [mark] <argument>...
+    EVALSHA sha numkeys <key>... <each item's key> now_ms seen_epoch seen_fence epoch <argument>...
         [ <call id> <repeated 0|1> <item's argument>... ]...
 
 The bytes are packed here, by hiredis where it is installed, because redis-py's asyncio side packs word by word in
@@ -46,7 +46,7 @@ ASKING: Final = pack(("ASKING",))
 def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
     """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
 
-    `leading` are those of the driver's own: the instant, and the mark where the script takes it (`marks`).
+    `leading` are those of the driver's own: the instant and the mark (`marks`).
     """
     items = call.items
     if not items:

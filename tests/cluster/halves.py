@@ -143,7 +143,7 @@ class Halves:
 
     def send(self, call: Call, node: Node) -> Any:
         """The node's reply, or its error; it is asked as somebody who was sent there by the other one."""
-        words = payload(call, 0, (self.clock(), "", 0)[: len(call.script.leading)])
+        words = payload(call, 0, (self.clock(), "", 0))
         with self._raw[node].pipeline(transaction=False) as pipe:
             pipe.execute_command("ASKING")
             pipe.execute_command("EVAL", call.script.text, *words)

@@ -31,7 +31,7 @@ KEYS = "allocator:{lab}:"
 async def guarded(connect: Connect, clock: Clock) -> AsyncAllocator:
     """A client whose pool `lab` has 4 CPUs and a recovery grace; time passes when `clock` is turned."""
     client = connect(owner="me", clock=clock)
-    await client.create_pool("lab", {"cpu": 4}, recovery_grace=GRACE, max_ttl=60)
+    await client.create_pool("lab", {"cpu": 4}, recovery_grace=GRACE, max_ttl=60, new=True)
     return client
 
 

@@ -40,7 +40,6 @@ def script(text: str, *, writes: bool = True) -> Script:
         memory_sha=_sha(memory_text),
         flags=frozenset() if writes else frozenset({"no-writes"}),
         keys=("counts",),
-        leading=("now_ms",),
         args=(),
         origins=tuple(("probe.lua", line) for line in range(1, text.count("\n") + 2)),
     )
@@ -53,11 +52,11 @@ def _sha(text: str) -> str:
 COUNT: Final = script(
     """
 local replies = {}
-for at = 2, #ARGV, 3 do
+for at = 4, #ARGV, 3 do
   if ARGV[at + 2] == 'contract' then return redis.error_reply('CONTRACT not so') end
   if ARGV[at + 2] == 'invariant' then return redis.error_reply('INVARIANT counters disagree') end
 end
-for at = 2, #ARGV, 3 do
+for at = 4, #ARGV, 3 do
   local times = redis.call('HINCRBY', KEYS[1], ARGV[at], 1)
   replies[#replies + 1] = {ARGV[at], tonumber(ARGV[at + 1]), times, ARGV[at + 2], ARGV[1]}
 end
@@ -69,7 +68,7 @@ return replies
 SAY: Final = script(
     """
 local replies = {}
-for at = 2, #ARGV, 3 do replies[#replies + 1] = {ARGV[at + 2], tonumber(ARGV[at + 1])} end
+for at = 4, #ARGV, 3 do replies[#replies + 1] = {ARGV[at + 2], tonumber(ARGV[at + 1])} end
 return replies
 """
 )

@@ -34,12 +34,15 @@ ACCOUNT_FIELDS: Final = {
     "gap_from_ms",
     "gap_to_ms",
 }
-RECORD_FIELDS: Final = {"owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "releasing_ms", "gap_ms"}
+RECORD_FIELDS: Final = {
+    "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls", "told",
+}  # fmt: skip
 KINDS: Final = {
-    "created", "configured", "granted", "resized", "renewed", "released", "withdrawn", "reclaimed", "repaired",
+    "created", "configured", "granted", "resized", "renewed", "released", "undone", "reclaimed", "repaired",
     "broken", "deleted", "forgot", "releasing", "recovering", "rolled_back", "adopted", "deferred",
 }  # fmt: skip
 KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
+ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
 def number(text: Any, what: str) -> int:
@@ -55,6 +58,8 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
     found = set(client.scan_iter(match=f"{keys.base}*", count=1000))
     record_keys = {key for key in found if key.startswith(keys.record(""))}
     fixed = {key.removeprefix(keys.base) for key in found - record_keys}
+    names = {name for name in fixed if name.startswith(ACCOUNTS)}
+    fixed -= names
     assert fixed <= KEYS, f"keys that nobody declared: {fixed - KEYS}"
     if not account:
         assert not record_keys, f"records without a pool: {record_keys}"
@@ -63,6 +68,7 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
         return
     capacity, allocated = _account(account)
     sums = dict.fromkeys(capacity, 0)
+    charged: dict[str, dict[str, int]] = {name: {} for name in names}
     fences: set[int] = set()
     leased, pinned = _index(client, keys["deadlines"]), _index(client, keys["pinned"])
     ended = _index(client, keys["ended"])
@@ -74,17 +80,37 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
         for name, amount in _amounts(record, f"{identity} ").items():
             assert name in sums, f"{identity} took {name}, which is not counted"
             sums[name] += amount
+            for charge in _accounts(record):
+                charged[charge][name] = charged[charge].get(name, 0) + amount
         fence = number(record["fence"], f"{identity} fence")
         assert 0 < fence <= int(account["revision"]), f"{identity} has fence {fence}, revision {account['revision']}"
         assert fence not in fences, f"fence {fence} twice"
         fences.add(fence)
-        assert record["call"] not in ended, f"{identity} is live, and its call has ended"
+        assert not set(record["call"].split()) & ended.keys(), f"{identity} is live, and one of its calls has ended"
     assert sums == allocated, f"records {sums}, counters {allocated}"
+    for name, taken in charged.items():
+        _check_account(client.hgetall(keys.base + name), name, taken, overcommitted=overcommitted)
     if not overcommitted:
         assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
     for key in found:
         assert client.pttl(key) == -1, f"{key} would vanish by itself"
     _events(client, keys)
+
+
+def _accounts(record: dict[str, str]) -> list[str]:
+    """The accounts beyond the pool that a record names, in order."""
+    names = {field: value for field, value in record.items() if field.startswith("account.")}
+    assert set(names) == {f"account.{at}" for at in range(1, len(names) + 1)}, f"gaps in {names}"
+    return list(names.values())
+
+
+def _check_account(account: dict[str, str], name: str, taken: dict[str, int], *, overcommitted: bool) -> None:
+    """An account beyond the pool counts what is charged to it, and keeps to the capacities that it has."""
+    allocated = _amounts(account, f"{name} ")
+    for resource in allocated | taken:
+        assert allocated.get(resource, 0) == taken.get(resource, 0), f"{name}: {resource}: {allocated}, records {taken}"
+        limit = account.get(f"{resource}.capacity")
+        assert overcommitted or limit is None or taken.get(resource, 0) <= int(limit), f"{name} is above its {resource}"
 
 
 def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
@@ -111,7 +137,7 @@ def _index(client: Any, key: str) -> dict[str, int]:
 
 
 def _record(identity: str, record: dict[str, str], deadline_ms: int | None, granted_ms: int | None) -> None:
-    rest = {name for name in record if not name.endswith(".allocated") and not name.startswith("meta.")}
+    rest = {name for name in record if not name.endswith(".allocated") and not name.startswith(("meta.", "account."))}
     assert rest <= RECORD_FIELDS, f"{identity} has fields that nobody declared: {rest - RECORD_FIELDS}"
     assert {"owner", "fence", "call", "granted_ms"} <= rest, f"{identity} lacks fields: {record}"
     number(record["granted_ms"], f"{identity} granted_ms")

@@ -81,6 +81,7 @@ class Ledger:
         client: Any = None,
         bounds: Mapping[str, int] | None = None,
         mark: tuple[str, int] | None = None,
+        accounts: Sequence[str] = (),
         **args: str | int,
     ) -> Any:
         """Call a script; the reply as it comes.
@@ -94,21 +95,21 @@ class Ledger:
             client: Another connection.
             bounds: Other values for bounds of the schema.
             mark: The epoch and the largest fence that the caller knows.
+            accounts: Keys of accounts beyond the pool, after those of the items.
             args: The fixed arguments by name.
         """
-        with mock.patch.dict(schema.BOUNDS, bounds or {}):
+        with mock.patch.dict(schema.LIMITS, bounds or {}):
             script = scripts.load.__wrapped__(name) if bounds else scripts.load(name)
         fixed = [(keys or {}).get(key) or self.key(key) for key in script.keys]
-        given = {"epoch": self.epoch, **args} if "epoch" in script.args else args
-        leading = (self.now, *(mark or ("", 0)))[: len(script.leading)]
-        words: list[str | int] = [*leading, *script.bind(**given), *tail]
+        given = {"epoch": self.epoch, **args}
+        words: list[str | int] = [self.now, *(mark or ("", 0)), *script.bind(**given), *tail]
         own = [self.keys.record(identity) for identity in records]
         for line in lines:
             words += (line.call, line.repeated, *line.words)
             if line.id:
                 own.append(self.keys.record(line.id))
         text = script.memory_text if self.memory else script.text
-        return self.send(text, [*fixed, *own], words, client=client)
+        return self.send(text, [*fixed, *own, *accounts], words, client=client)
 
     def send(self, text: str, keys: Sequence[str], words: Sequence[str | int], *, client: Any = None) -> Any:
         """EVAL."""
@@ -134,12 +135,13 @@ class Ledger:
         new_epoch: str = "",
         promises: str = "",
         floor: int = 0,
+        new: int = 1,
         **options: Any,
     ) -> Any:
-        settled = (mode, new_epoch, generation, strict, whole, promises, floor)
+        settled = (mode, new_epoch, generation, strict, whole, promises, floor, new)
         words = (*settled, *amounts(capacity or {}), len(remove), *remove)
         line = Line("", call or self.new_call(), words, repeated)
-        return self.run("configure", line, **options)[0]
+        return self.run("configure_pool", line, **options)[0]
 
     def create(self, capacity: Mapping[str, int], *, whole: str = "-", epoch: str = "epoch-1", **options: Any) -> Any:
         return self.configure("create", capacity, whole=whole, new_epoch=epoch, **options)
@@ -152,17 +154,22 @@ class Ledger:
         ttl: int = MINUTE,
         owner: str = "owner",
         meta: Mapping[str, str] | None = None,
+        accounts: Sequence[str] = (),
         call: str = "",
         repeated: int = 0,
     ) -> Line:
-        """An item of `allocate`; `ttl` in milliseconds, 0 pins."""
+        """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first."""
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
-        words = (owner, ttl, len(resources), len(entries), *fields_of(resources), *flat)
+        options = itertools.chain.from_iterable(("account", name) for name in accounts)
+        counts = (len(resources), len(entries), len(accounts))
+        words = (owner, ttl, *counts, *fields_of(resources), *flat, *options)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def allocate(self, *lines: Line, atomic: int = 0, **options: Any) -> Any:
-        return self.run("allocate", *lines, atomic=atomic, **options)
+        named = {word: None for line in lines for at, word in enumerate(line.words) if line.words[at - 1] == "account"}
+        accounts = [f"{self.keys.base}{name}" for name in named]
+        return self.run("allocate", *lines, atomic=atomic, accounts=accounts, **options)
 
     def grant(self, identity: str, resources: Mapping[str, int], **options: Any) -> int:
         """Allocate one that must be granted.  Returns its fence."""
@@ -245,16 +252,17 @@ class Ledger:
             return self.run("resize", identity, **options)[0]
         return self.run("resize", self.resize_line(identity, resources or {}), **options)[0]
 
-    def withdraw(self, *calls: tuple[str, str], **options: Any) -> Any:
+    def undo(self, *calls: tuple[str, str], **options: Any) -> Any:
         """(call, allocation id) each."""
-        return self.run("withdraw", *(Line(identity, call) for call, identity in calls), **options)
+        return self.run("undo", *(Line(identity, call) for call, identity in calls), **options)
 
     def reclaim(self, *, limit: int = 200, age: int | None = None, **options: Any) -> Any:
         """`age` in milliseconds; None: no pinned ones."""
         return self.run("reclaim", limit=limit, age_ms="-" if age is None else age, **options)
 
     def check(self, resources: Mapping[str, int], *, explain: int = 0, **options: Any) -> Any:
-        return self.run("check", tail=(len(resources), *fields_of(resources)), explain=explain, **options)
+        count = len(resources)
+        return self.run("check", tail=fields_of(resources), explain=explain, resources=count, **options)
 
     def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("audit", index=index, cursor=cursor, count=count, **options)
@@ -274,13 +282,13 @@ class Ledger:
         return self.run("repair", line, records=orphans, **options)[0]
 
     def delete(self, *, force: int = 0, call: str = "", repeated: int = 0, **options: Any) -> Any:
-        return self.run("delete", Line("", call or self.new_call(), (force,), repeated), **options)[0]
+        return self.run("delete_pool", Line("", call or self.new_call(), (force,), repeated), **options)[0]
 
     def page(self, index: str, cursor: str = "0", count: int = 100, **options: Any) -> Any:
-        return self.run("page", cursor=cursor, count=count, keys={"index": self.keys[index]}, **options)
+        return self.run("list_allocations", index=index, cursor=cursor, count=count, **options)
 
     def get(self, identity: str, **options: Any) -> Any:
-        return self.run("get", keys={"record": self.keys.record(identity)}, **options)
+        return self.run("get_allocation", keys={"record": self.keys.record(identity)}, **options)
 
     def set_state(self, word: str) -> None:
         """`offline` or `deleting`, as the scripts leave it."""

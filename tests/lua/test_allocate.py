@@ -35,7 +35,7 @@ def test_a_ttl_of_zero_pins(pool: Ledger) -> None:
 def test_all_of_the_capacity_may_be_granted_and_not_one_unit_more(pool: Ledger, asked: int, granted: bool) -> None:
     """The boundary in an empty pool; what is above it can never fit."""
     reply = pool.allocate(pool.want("a", {"cpu": asked}))[0]
-    assert reply[0] == "granted" if granted else reply == ["denied", "never_fits", "cpu", asked, 0, 10]
+    assert reply[0] == "granted" if granted else reply == ["denied", "never_fits", "", "cpu", asked, 0, 10]
 
 
 @pytest.mark.parametrize(("asked", "granted"), [(3, True), (4, True), (5, False)])
@@ -43,7 +43,7 @@ def test_what_is_left_may_be_granted_and_not_one_unit_more(pool: Ledger, asked: 
     """The boundary in a pool of which something is taken."""
     pool.grant("a", {"cpu": 6})
     reply = pool.allocate(pool.want("b", {"cpu": asked}))[0]
-    assert reply[0] == "granted" if granted else reply == ["denied", "capacity_exceeded", "cpu", asked, 6, 10]
+    assert reply[0] == "granted" if granted else reply == ["denied", "capacity_exceeded", "", "cpu", asked, 6, 10]
 
 
 def test_a_denial_writes_nothing(pool: Ledger) -> None:
@@ -59,7 +59,7 @@ def test_a_request_is_granted_whole_or_not_at_all(pool: Ledger) -> None:
     """Where one resource is short the others are not charged either."""
     pool.grant("a", {"memory": 80})
     assert pool.allocate(pool.want("b", {"cpu": 1, "memory": 21})) == [
-        ["denied", "capacity_exceeded", "memory", 21, 80, 100]
+        ["denied", "capacity_exceeded", "", "memory", 21, 80, 100]
     ]
     assert (pool.allocated("cpu"), pool.allocated("memory")) == (0, 80)
 
@@ -74,10 +74,10 @@ def test_refusals_come_in_the_documented_order(ledger: Ledger) -> None:
         everything.pop(dropped, None)
         seen.append(ledger.allocate(ledger.want("b", everything))[0])
     assert seen == [
-        ["denied", "unknown_resource", "disk", 1, 0, 0],
-        ["denied", "constraint_violation", "gpu", 500, 0, 2000],
-        ["denied", "never_fits", "cpu", 11, 0, 10],
-        ["denied", "capacity_exceeded", "memory", 50, 60, 100],
+        ["denied", "unknown_resource", "", "disk", 1, 0, 0],
+        ["denied", "constraint_violation", "", "gpu", 500, 0, 2000],
+        ["denied", "never_fits", "", "cpu", 11, 0, 10],
+        ["denied", "capacity_exceeded", "", "memory", 50, 60, 100],
     ]
 
 
@@ -85,7 +85,7 @@ def test_a_refusal_names_every_resource_that_fails_the_same_check(pool: Ledger) 
     """Whoever asks again should not learn of the second shortage only then."""
     pool.grant("a", {"cpu": 8, "memory": 90})
     reply = pool.allocate(pool.want("b", {"cpu": 3, "memory": 11}))[0]
-    assert reply == ["denied", "capacity_exceeded", "cpu", 3, 8, 10, "memory", 11, 90, 100]
+    assert reply == ["denied", "capacity_exceeded", "", "cpu", 3, 8, 10, "memory", 11, 90, 100]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_a_whole_unit_constraint_does_not_reach_a_resource_whose_name_contains_i
 def test_a_capacity_of_zero_is_counted_and_never_fits(ledger: Ledger) -> None:
     """Zero is a capacity; a resource that the pool does not count has none."""
     ledger.create({"cpu": 0})
-    assert ledger.allocate(ledger.want("a", {"cpu": 1})) == [["denied", "never_fits", "cpu", 1, 0, 0]]
-    assert ledger.allocate(ledger.want("a", {"gpu": 1})) == [["denied", "unknown_resource", "gpu", 1, 0, 0]]
+    assert ledger.allocate(ledger.want("a", {"cpu": 1})) == [["denied", "never_fits", "", "cpu", 1, 0, 0]]
+    assert ledger.allocate(ledger.want("a", {"gpu": 1})) == [["denied", "unknown_resource", "", "gpu", 1, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ["cpu.capacity", "meta.x", "owner", "fence", "a.allocated", "call"])
@@ -134,7 +134,7 @@ def test_amounts_stay_exact_up_to_the_largest_integer(ledger: Ledger, amount: in
     assert ledger.events[-1]["memory.allocated"] == str(amount)
     left = AMOUNT_MAX - amount
     assert ledger.allocate(ledger.want("b", {"memory": left + 1}))[0] == [
-        "denied", "capacity_exceeded", "memory", left + 1, amount, AMOUNT_MAX,
+        "denied", "capacity_exceeded", "", "memory", left + 1, amount, AMOUNT_MAX,
     ]  # fmt: skip
     if left:
         ledger.grant("b", {"memory": left})

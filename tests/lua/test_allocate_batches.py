@@ -12,7 +12,7 @@ def test_each_item_sees_what_those_before_it_took(pool: Ledger) -> None:
     lines = [pool.want(name, {"cpu": cpu}) for name, cpu in (("a", 4), ("b", 4), ("c", 4), ("d", 2))]
     replies = pool.allocate(*lines)
     assert [reply[0] for reply in replies] == ["granted", "granted", "denied", "granted"]
-    assert replies[2] == ["denied", "capacity_exceeded", "cpu", 4, 8, 10]
+    assert replies[2] == ["denied", "capacity_exceeded", "", "cpu", 4, 8, 10]
     assert pool.allocated() == 10
 
 
@@ -21,7 +21,7 @@ def test_a_refused_item_leaves_nothing_charged_for_those_after_it(pool: Ledger, 
     """Not even for the resources of it that would have fitted, wherever they stand."""
     pool.grant("full", {"memory": 100})
     replies = pool.allocate(pool.want("a", order), pool.want("b", {"cpu": 10}))
-    assert replies[0] == ["denied", "capacity_exceeded", "memory", 1, 100, 100]
+    assert replies[0] == ["denied", "capacity_exceeded", "", "memory", 1, 100, 100]
     assert replies[1][0] == "granted"
 
 
@@ -30,7 +30,7 @@ def test_the_same_id_twice_in_a_batch_is_granted_once(pool: Ledger) -> None:
     first = pool.want("a", {"cpu": 2})
     same, other, copy = pool.want("a", {"cpu": 2}, ttl=2 * MINUTE), pool.want("a", {"cpu": 3}), first.again()
     replies = pool.allocate(first, same, other, copy)
-    assert [reply[0] for reply in replies] == ["granted", "existing", "conflict", "existing"]
+    assert [reply[0] for reply in replies] == ["granted", "existing", "conflict", "replayed"]
     assert pool.allocated() == 2
     assert pool.index("deadlines") == {"a": T0 + 2 * MINUTE}
     assert [kind for kind in pool.kinds if kind == "granted"] == ["granted"]
@@ -74,7 +74,7 @@ def test_a_gang_that_does_not_fit_is_granted_nothing(pool: Ledger) -> None:
     assert pool.allocate(*lines, atomic=1) == [
         ["aborted", 3],
         ["aborted", 3],
-        ["denied", "capacity_exceeded", "cpu", 3, 10, 10],
+        ["denied", "capacity_exceeded", "", "cpu", 3, 10, 10],
     ]
     pool.assert_untouched(before)
 
@@ -84,7 +84,7 @@ def test_a_gang_that_comes_again_is_refused_in_the_same_numbers(pool: Ledger) ->
     pool.grant("x", {"cpu": 2})
     lines = [pool.want(name, {"cpu": amount, "memory": 1}, repeated=1) for name, amount in (("a", 3), ("b", 6))]
     first = pool.allocate(*lines, atomic=1)
-    assert first == [["aborted", 2], ["denied", "capacity_exceeded", "cpu", 6, 5, 10]]
+    assert first == [["aborted", 2], ["denied", "capacity_exceeded", "", "cpu", 6, 5, 10]]
     before = pool.dump()
     assert pool.allocate(*lines, atomic=1)[1] == first[1]
     pool.assert_untouched(before)
@@ -96,7 +96,7 @@ def test_a_gang_that_is_larger_than_the_pool_never_fits(pool: Ledger) -> None:
     assert pool.allocate(*lines, atomic=1) == [
         ["aborted", 3],
         ["aborted", 3],
-        ["denied", "never_fits", "cpu", 4, 8, 10],
+        ["denied", "never_fits", "", "cpu", 4, 8, 10],
     ]
 
 
@@ -153,16 +153,17 @@ def test_a_member_whose_call_has_ended_stops_a_gang(pool: Ledger) -> None:
     assert pool.allocated() == 0
 
 
-def test_a_repeated_gang_that_is_refused_is_over_for_all_its_members(pool: Ledger) -> None:
-    """A copy of it may still travel: none of it may be granted later."""
+def test_a_repeated_gang_that_is_refused_is_undone_and_over_for_all_its_members(pool: Ledger) -> None:
+    """A refusal leaves no mark; its client undoes a repeated one, for a copy may still travel."""
     pool.grant("x", {"cpu": 8})
     lines = [pool.want("a", {"cpu": 1}, repeated=1), pool.want("b", {"cpu": 2}, repeated=1)]
     assert [reply[0] for reply in pool.allocate(*lines, atomic=1)] == ["aborted", "denied"]
+    pool.undo(*((line.call, line.id) for line in lines))
     pool.release("x")
     before = pool.dump()
-    assert [reply[0] for reply in pool.allocate(*lines, atomic=1)][1] != "granted"
-    assert [reply[0] for reply in pool.allocate(*lines)] == ["aborted", "denied"]
-    pool.assert_untouched(before, but="ended")
+    assert [reply[0] for reply in pool.allocate(*lines, atomic=1)] == ["ended", "aborted"]
+    assert [reply[0] for reply in pool.allocate(*lines)] == ["ended", "ended"]
+    pool.assert_untouched(before)
 
 
 def test_a_gang_reclaims_what_is_due_and_keeps_that_even_where_it_stops(pool: Ledger) -> None:

@@ -18,6 +18,8 @@ def test_the_same_call_is_answered_with_the_record_as_it_stands(pool: Ledger) ->
     told = {name: str(value) for name, value in fields(reply[1:]).items()}
     assert told == {"epoch": "epoch-1", "durability": "", **pool.record("a")}
     assert fields(reply[1:])["fence"] == granted[1]
+    assert pool.record("a").pop("asserted_ms") == str(T0 + 1000), "somebody was told that it is there"
+    pool.client.hdel(pool.keys.record("a"), "asserted_ms")
     pool.assert_untouched(before)
 
 
@@ -73,12 +75,12 @@ def test_another_request_for_a_live_id_is_a_conflict(pool: Ledger, other: dict[s
     pool.assert_untouched(before)
 
 
-def test_a_repeated_conflict_is_over(pool: Ledger) -> None:
-    """A copy of it must not be granted once the id is free."""
+def test_a_repeated_conflict_is_undone_and_over(pool: Ledger) -> None:
+    """A copy of it must not be granted once the id is free: the client undoes a repeated call that was refused."""
     fence = pool.grant("a", {"cpu": 4})
     line = pool.want("a", {"cpu": 5})
     assert pool.allocate(line.again())[0][0] == "conflict"
-    assert pool.allocate(line.again())[0][0] == "conflict"
+    assert pool.undo((line.call, "a")) == [["absent"]]
     pool.release(pool.release_line("a", fence))
     assert pool.allocate(line)[0][0] == "ended"
     assert pool.allocated() == 0
@@ -90,9 +92,9 @@ def test_a_repeat_that_was_told_of_a_live_allocation_is_over(pool: Ledger) -> No
     line = pool.want("a", {"cpu": 4}, ttl=5 * MINUTE, repeated=1)
     assert pool.allocate(line)[0][0] == "existing"
     pool.now += 5
-    before = pool.dump()
-    assert pool.allocate(line)[0][0] == "existing"
-    pool.assert_untouched(before, but="ended")
+    deadlines = pool.index("deadlines")
+    assert pool.allocate(line)[0][0] == "replayed"
+    assert pool.index("deadlines") == deadlines
     pool.release("a")
     assert pool.allocate(line)[0][0] == "ended"
 
@@ -128,7 +130,7 @@ def test_an_expired_allocation_whose_new_request_does_not_fit_is_gone(pool: Ledg
     pool.grant("a", {"cpu": 5})
     pool.grant("b", {"cpu": 5}, ttl=0)
     pool.now += MINUTE
-    assert pool.allocate(pool.want("a", {"cpu": 6}))[0] == ["denied", "capacity_exceeded", "cpu", 6, 5, 10]
+    assert pool.allocate(pool.want("a", {"cpu": 6}))[0] == ["denied", "capacity_exceeded", "", "cpu", 6, 5, 10]
     assert (pool.record("a"), pool.index("deadlines")) == ({}, {})
 
 
@@ -143,7 +145,7 @@ def test_a_copy_of_a_call_whose_allocation_has_ended_is_granted_nothing(pool: Le
     elif end == "reclaim":
         pool.reclaim()
     elif end == "withdraw":
-        pool.withdraw((line.call, "a"))
+        pool.undo((line.call, "a"))
     else:
         pool.grant("a", {"cpu": 1})
         pool.release("a")
@@ -166,18 +168,17 @@ def test_a_copy_that_meets_a_newer_grant_of_its_id_changes_nothing(pool: Ledger,
     pool.assert_untouched(before)
 
 
-def test_a_denial_is_remembered_only_where_a_copy_may_travel(pool: Ledger) -> None:
-    """`repeated` says that an earlier attempt may still arrive; without one a denial writes nothing."""
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_a_denial_writes_nothing(pool: Ledger, repeated: int) -> None:
+    """Where a copy may still travel, its client undoes it; then the copy meets an ended call."""
     pool.grant("full", {"cpu": 10})
-    once, again = pool.want("a", {"cpu": 1}), pool.want("b", {"cpu": 1})
-    assert pool.allocate(once)[0][0] == pool.allocate(again.again())[0][0] == "denied"
-    assert again.call in pool.index("ended")
-    assert once.call not in pool.index("ended")
-    pool.release("full")
+    line = pool.want("a", {"cpu": 1}, repeated=repeated)
     before = pool.dump()
-    assert pool.allocate(again)[0][:2] == ["denied", "capacity_exceeded"], "as the first time, though it would fit now"
-    pool.assert_untouched(before, but="ended")
-    assert pool.allocate(once)[0][0] == "granted"
+    assert pool.allocate(line)[0][0] == "denied"
+    pool.assert_untouched(before)
+    pool.undo((line.call, "a"))
+    pool.release("full")
+    assert pool.allocate(line)[0][0] == "ended"
 
 
 def test_a_pinning_call_pins_a_live_lease(pool: Ledger) -> None:
@@ -203,13 +204,25 @@ def test_a_pinned_allocation_stays_pinned_whatever_ttl_is_asked_for(pool: Ledger
     assert not pool.record("a").keys() & {"ttl_ms", "deadline_ms"}
 
 
-def test_an_allocation_that_two_callers_know_of_is_ended_by_neither_s_withdrawal(pool: Ledger) -> None:
-    """The first caller's reply was lost and it withdraws; the second was told that it has it."""
-    first, second = pool.want("a", {"cpu": 4}), pool.want("a", {"cpu": 4})
-    pool.allocate(first)
-    assert pool.allocate(second)[0][0] == "existing"
-    assert pool.withdraw((first.call, "a"), (second.call, "a")) == [["absent"], ["absent"]]
-    assert pool.allocated() == 4
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("ttl", [0, MINUTE])
+def test_an_allocation_that_two_callers_know_of_ends_when_both_are_undone(
+    pool: Ledger, order: tuple[int, int], apart: bool, ttl: int
+) -> None:
+    """As long as one of them was told that it has it, it lives."""
+    lines = [pool.want("a", {"cpu": 4}, ttl=ttl), pool.want("a", {"cpu": 4}, ttl=ttl)]
+    pool.allocate(lines[0])
+    assert pool.allocate(lines[1])[0][0] == "existing"
+    one, other = (lines[at] for at in order)
+    if apart:
+        assert pool.undo((one.call, "a")) == [["left"]]
+        assert (pool.allocated(), pool.record("a")["call"]) == (4, other.call)
+        assert pool.undo((other.call, "a")) == [["undone"]]
+    else:
+        assert pool.undo((one.call, "a"), (other.call, "a")) == [["left"], ["undone"]]
+    assert (pool.allocated(), pool.record("a")) == (0, {})
+    assert [reply[0] for reply in pool.allocate(*lines)] == ["ended", "ended"]
 
 
 def test_the_first_of_two_callers_still_hears_of_its_allocation(pool: Ledger) -> None:

@@ -110,7 +110,7 @@ def test_a_whole_record_that_no_index_knows_is_indexed_again(pool: Ledger, ttl: 
     index = "deadlines" if ttl else "pinned"
     before = pool.index(index)
     pool.client.zrem(pool.keys[index], "a")
-    assert pool.run("orphans", records=["a"]) == ["orphans", "a"]
+    assert pool.run("find_orphans", records=["a"]) == ["orphans", "a"]
     assert findings(pool.repair(orphans=["a"])) == [("orphan_record", "a")]
     assert (pool.index(index), pool.allocated()) == (before, 3)
 

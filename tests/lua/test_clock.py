@@ -40,7 +40,7 @@ def turn(pool: Ledger, ms: int) -> None:
 
 def pool_ms(pool: Ledger) -> int:
     """What the pool takes for now."""
-    return int(pool.run("usage")[1])
+    return int(pool.run("read_pool")[1])
 
 
 def test_after_a_step_back_time_goes_on(ticking: Ledger) -> None:

@@ -72,7 +72,7 @@ def test_strict_refuses_to_go_below_what_is_allocated(pool: Ledger, capacity: in
     if word == "in_use":
         assert reply == ["in_use", "cpu", 4]
         assert pool.configure("change", {"cpu": capacity})[0] == "configured"
-        assert pool.allocate(pool.want("b", {"cpu": 1}))[0] == ["denied", "capacity_exceeded", "cpu", 1, 4, 3]
+        assert pool.allocate(pool.want("b", {"cpu": 1}))[0] == ["denied", "capacity_exceeded", "", "cpu", 1, 4, 3]
         assert pool.allocate(pool.want("b", {"memory": 1}))[0][0] == "granted"
 
 

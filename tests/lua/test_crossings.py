@@ -45,7 +45,7 @@ def test_a_repeat_and_a_new_call_of_a_lapsed_id_in_one_batch(pool: Ledger) -> No
         ["replayed", "granted"],
         ["replayed", "existing"],
     )
-    pool.withdraw((first.call, "x"))
+    pool.undo((first.call, "x"))
     assert pool.allocated() == 2, "the second caller still has it"
     assert second.call in pool.record("x")["call"].split()
 

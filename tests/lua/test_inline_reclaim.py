@@ -82,7 +82,7 @@ def test_exactly_as_many_due_as_one_call_reclaims_and_still_too_few_is_a_denial(
     ledger.allocate(*(ledger.want(f"due{n}", {"cpu": 1}) for n in range(64)))
     ledger.grant("big", {"cpu": 936}, ttl=0)
     ledger.now += MINUTE
-    assert ledger.allocate(ledger.want("a", {"cpu": 65}))[0] == ["denied", "capacity_exceeded", "cpu", 65, 936, 1000]
+    assert ledger.allocate(ledger.want("a", {"cpu": 65}))[0] == ["denied", "capacity_exceeded", "", "cpu", 65, 936, 1000]
 
 
 def test_the_items_of_a_batch_share_the_bound(ledger: Ledger) -> None:
@@ -119,12 +119,12 @@ def test_a_repeated_item_that_is_behind_is_not_over(ledger: Ledger) -> None:
 
 
 def test_a_due_allocation_that_an_earlier_item_met_is_not_taken_back_again(pool: Ledger) -> None:
-    """The first item replays a call that is past its deadline; the second must not take its room, but the next may."""
+    """The first item replays a call that is past its deadline, and so extends it; the second must not take its room."""
     line = pool.want("a", {"cpu": 10})
     pool.allocate(line)
     pool.now += MINUTE
     replies = pool.allocate(line.again(), pool.want("b", {"cpu": 1}))
-    assert [reply[0] for reply in replies] == ["replayed", "behind"]
+    assert [reply[0] for reply in replies] == ["replayed", "denied"]
     assert pool.record("a")
 
 

@@ -76,7 +76,8 @@ def test_an_id_is_clean_when_it_is_granted_anew(pool: Ledger) -> None:
 def test_a_reconcile_releases_what_is_the_owners(pool: Ledger, owner: str, word: str) -> None:
     """Exactly, or by what owners begin with."""
     fence = pool.grant("a", {"cpu": 1}, owner="team-a/x")
-    assert pool.reconcile(("a", fence), owner=owner, as_of=T0)[0][0] == word
+    pool.now += 1
+    assert pool.reconcile(("a", fence), owner=owner, as_of=T0 + 1)[0][0] == word
     assert pool.allocated() == (0 if word == "released" else 1)
 
 
@@ -85,7 +86,7 @@ def test_a_reconcile_looks_again_at_fence_and_age(pool: Ledger) -> None:
     fence = pool.grant("a", {"cpu": 1})
     before = pool.dump()
     assert pool.reconcile(("a", fence + 1), owner="owner", as_of=T0)[0] == ["fenced", fence]
-    assert pool.reconcile(("a", fence), owner="owner", as_of=T0 - 1)[0] == ["kept"]
+    assert pool.reconcile(("a", fence), owner="owner", as_of=T0)[0] == ["kept"], "granted in that very millisecond"
     assert pool.reconcile(("a", fence), owner="owner", as_of=T0 + 1)[0] == ["future"]
     assert pool.reconcile(("b", fence), owner="owner", as_of=T0)[0] == ["unknown"]
     pool.assert_untouched(before)
@@ -94,6 +95,8 @@ def test_a_reconcile_looks_again_at_fence_and_age(pool: Ledger) -> None:
 def test_a_reconcile_may_be_repeated(pool: Ledger) -> None:
     """It is answered as the first time."""
     line = Line("a", pool.new_call(), (pool.grant("a", {"cpu": 1}),))
-    first = pool.run("reconcile", line, owner="owner", as_of_ms=T0)[0]
-    assert pool.run("reconcile", line.again(), owner="owner", as_of_ms=T0)[0] == first
+    pool.now += 1
+    first = pool.run("reconcile", line, owner="owner", as_of_ms=T0 + 1)[0]
+    assert first[0] == "released"
+    assert pool.run("reconcile", line.again(), owner="owner", as_of_ms=T0 + 1)[0] == first
     assert pool.events[-1]["reason"] == "reconciled"

@@ -13,7 +13,7 @@ def test_usage_is_one_reading_of_account_and_indexes(pool: Ledger) -> None:
     pool.grant("b", {"cpu": 1}, ttl=2 * MINUTE)
     pool.grant("c", {"cpu": 1}, ttl=0)
     pool.now += MINUTE
-    reply = pool.run("usage")
+    reply = pool.run("read_pool")
     assert reply[:5] == ["usage", T0 + MINUTE, 2, 1, 1]
     assert fields(reply[5:]) == pool.account
 
@@ -22,7 +22,7 @@ def test_usage_is_exact_in_full_digits(ledger: Ledger) -> None:
     """What is stored is what is read."""
     ledger.create({"memory": AMOUNT_MAX})
     ledger.grant("a", {"memory": AMOUNT_MAX})
-    assert fields(ledger.run("usage")[5:])["memory.allocated"] == "9007199254740991"
+    assert fields(ledger.run("read_pool")[5:])["memory.allocated"] == "9007199254740991"
 
 
 def test_get_gives_the_record_or_says_unknown(pool: Ledger) -> None:
@@ -37,7 +37,7 @@ def test_events_come_newest_first_and_no_more_than_asked(pool: Ledger) -> None:
     """With their ids."""
     pool.grant("a", {"cpu": 1})
     pool.release("a")
-    reply = pool.run("events", count=2)
+    reply = pool.run("read_events", count=2)
     assert [fields(entry)["kind"] for entry in reply[2::2]] == ["released", "granted"]
     assert reply[1] == pool.client.xrevrange(pool.keys["events"], count=1)[0][0]
 
@@ -48,11 +48,11 @@ def test_every_reading_says_which_pool_is_not_there(ledger: Ledger, word: str) -
     if word == "other_epoch":
         ledger.create({"cpu": 10})
         ledger.epoch = "another"
-    assert ledger.run("usage") == [word]
+    assert ledger.run("read_pool") == [word]
     assert ledger.get("a") == [word]
-    assert ledger.run("events", count=2) == [word]
+    assert ledger.run("read_events", count=2) == [word]
     assert ledger.page("pinned") == [word]
-    assert ledger.run("orphans", records=["a"]) == [word]
+    assert ledger.run("find_orphans", records=["a"]) == [word]
     assert ledger.audit() == [word]
 
 
@@ -61,11 +61,11 @@ def test_reading_changes_nothing(pool: Ledger) -> None:
     pool.grant("a", {"cpu": 1})
     pool.client.hset(pool.keys["pool"], "schema", 2)
     before = pool.dump()
-    assert pool.run("usage")[0] == "usage"
+    assert pool.run("read_pool")[0] == "usage"
     assert pool.get("a")[0] == "record"
-    assert pool.run("events", count=2)[0] == "events"
+    assert pool.run("read_events", count=2)[0] == "events"
     assert pool.page("deadlines")[0] == "page"
-    assert pool.run("orphans", records=["a"]) == ["orphans"]
+    assert pool.run("find_orphans", records=["a"]) == ["orphans"]
     assert pool.audit()[0] == "audit"
     pool.assert_untouched(before)
 
@@ -104,5 +104,5 @@ def test_orphans_are_records_that_no_index_knows(pool: Ledger) -> None:
     pool.grant("leased", {"cpu": 1})
     pool.grant("pinned", {"cpu": 1}, ttl=0)
     pool.client.hset(pool.keys.record("lost"), "owner", "x")
-    assert pool.run("orphans", records=["leased", "lost", "pinned", "never"]) == ["orphans", "lost"]
+    assert pool.run("find_orphans", records=["leased", "lost", "pinned", "never"]) == ["orphans", "lost"]
     pool.client.delete(pool.keys.record("lost"))

@@ -126,22 +126,23 @@ def test_a_release_of_what_was_lost_says_so_and_keeps_it_from_coming_back(guarde
     assert is_recovering(guarded)
     assert guarded.adopt(guarded.adopt_line("a", {"cpu": 4}, fence=fence))[0][0] == "ended"
     again = guarded.configure("recovered") and guarded.grant("a", {"cpu": 4})
-    assert guarded.release(guarded.release_line("a", again, epoch="epoch-0"))[0] == ["foreign"]
+    assert guarded.release(guarded.release_line("a", again, epoch="epoch-0"))[0] == ["wrong_epoch"]
     guarded.client.flushall()
-    assert guarded.release(line)[0] == ["emptied"]
+    assert guarded.release(line)[0] == ["pool_lost"]
 
 
-@pytest.mark.parametrize("how", ["released", "withdrawn", "reconciled"])
+@pytest.mark.parametrize("how", ["released", "undone", "reconciled"])
 def test_a_lease_that_has_ended_is_no_alarm(guarded: Ledger, how: str) -> None:
     """Somebody else has ended it: its holder is told so."""
     line = guarded.want("a", {"cpu": 4})
     fence = guarded.allocate(line)[0][1]
     if how == "released":
         guarded.release("a")
-    elif how == "withdrawn":
-        guarded.withdraw((line.call, "a"))
+    elif how == "undone":
+        guarded.undo((line.call, "a"))
     else:
-        assert guarded.reconcile(("a", fence), owner="owner", as_of=T0)[0][0] == "released"
+        guarded.now += 1
+        assert guarded.reconcile(("a", fence), owner="owner", as_of=T0 + 1)[0][0] == "released"
     renewal = guarded.renew_line("a", fence=fence, epoch="epoch-1", known=T0 + MINUTE)
     assert guarded.renew(renewal)[0] == ["unknown"]
     assert not is_recovering(guarded)
@@ -167,7 +168,7 @@ def test_without_a_grace_a_missing_lease_is_unknown(pool: Ledger) -> None:
 def test_a_renewal_of_another_epoch_is_foreign(pool: Ledger) -> None:
     """The pool was deleted and made again."""
     pool.grant("a", {"cpu": 1})
-    assert pool.renew(pool.renew_line("a", epoch="epoch-0", known=T0 + MINUTE))[0] == ["foreign"]
+    assert pool.renew(pool.renew_line("a", epoch="epoch-0", known=T0 + MINUTE))[0] == ["wrong_epoch"]
 
 
 def test_a_pool_that_nobody_deleted_was_emptied(pool: Ledger) -> None:
@@ -175,7 +176,7 @@ def test_a_pool_that_nobody_deleted_was_emptied(pool: Ledger) -> None:
     pool.grant("a", {"cpu": 1})
     line = pool.renew_line("a", epoch="epoch-1", known=T0 + MINUTE)
     pool.client.flushall()
-    assert pool.renew(line)[0] == ["emptied"]
+    assert pool.renew(line)[0] == ["pool_lost"]
     pool.create({"cpu": 10})
     pool.delete()
     assert pool.renew(line)[0] == ["unknown_pool"]
@@ -293,7 +294,7 @@ def test_what_cannot_be_adopted_is_refused_and_nothing_changes(guarded: Ledger) 
     """Not recovering, another epoch, a resource that is not counted."""
     before = guarded.dump()
     assert guarded.adopt(guarded.adopt_line("a", {"cpu": 1}, fence=5))[0] == ["not_recovering"]
-    assert guarded.adopt(guarded.adopt_line("a", {"cpu": 1}, fence=5, epoch="epoch-0"))[0] == ["foreign"]
+    assert guarded.adopt(guarded.adopt_line("a", {"cpu": 1}, fence=5, epoch="epoch-0"))[0] == ["wrong_epoch"]
     forced = guarded.adopt(guarded.adopt_line("a", {"disk": 1}, fence=5), reason="why")
     assert forced[0] == ["not_counted", "disk"]
     guarded.assert_untouched(before)
@@ -358,8 +359,9 @@ def test_a_ttl_longer_than_the_pool_allows_is_refused(guarded: Ledger, ttl: int,
     if word != "granted":
         guarded.assert_untouched(before)
         assert guarded.allocate(line.again())[0] == [word, MINUTE]
+        guarded.undo((line.call, "a"))
         guarded.configure("change", promises="max_ttl_ms=")
-        assert guarded.allocate(line.again())[0][0] == word, "a copy of a refused call is refused"
+        assert guarded.allocate(line.again())[0][0] == "ended", "a copy of a repeated call that was refused is undone"
 
 
 def test_a_renewal_may_ask_for_what_it_was_granted(guarded: Ledger) -> None:

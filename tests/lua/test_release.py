@@ -132,15 +132,15 @@ def test_a_withdrawal_releases_the_record_of_its_own_call(pool: Ledger) -> None:
     """And a copy of the call grants nothing any more."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)
-    assert pool.withdraw((line.call, "a")) == [["withdrawn"]]
-    assert (pool.allocated(), pool.record("a"), pool.kinds[-1]) == (0, {}, "withdrawn")
+    assert pool.undo((line.call, "a")) == [["undone"]]
+    assert (pool.allocated(), pool.record("a"), pool.kinds[-1]) == (0, {}, "undone")
     assert pool.allocate(line) == [["ended", T0]]
 
 
 def test_a_withdrawal_that_overtakes_its_call_keeps_it_from_granting(pool: Ledger) -> None:
     """The mark is set in any case."""
     line = pool.want("a", {"cpu": 4})
-    assert pool.withdraw((line.call, "a")) == [["absent"]]
+    assert pool.undo((line.call, "a")) == [["absent"]]
     assert pool.allocate(line) == [["ended", T0]]
     assert pool.allocated() == 0
 
@@ -150,7 +150,7 @@ def test_a_withdrawal_leaves_a_record_that_another_call_made(pool: Ledger) -> No
     pool.grant("a", {"cpu": 4})
     mine = pool.want("a", {"cpu": 4})
     assert pool.allocate(mine)[0][0] == "existing"
-    assert pool.withdraw((mine.call, "a")) == [["absent"]]
+    assert pool.undo((mine.call, "a")) == [["left"]]
     assert pool.allocated() == 4
     assert mine.call in pool.index("ended")
 
@@ -159,10 +159,10 @@ def test_a_withdrawal_may_be_repeated(pool: Ledger) -> None:
     """The second time there is nothing left, and the mark is not made younger."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)
-    pool.withdraw((line.call, "a"))
+    pool.undo((line.call, "a"))
     before = pool.dump()
     pool.now += 5
-    assert pool.withdraw((line.call, "a")) == [["absent"]]
+    assert pool.undo((line.call, "a")) == [["absent"]]
     pool.assert_untouched(before)
 
 
@@ -170,14 +170,14 @@ def test_withdrawals_in_a_batch_see_those_before_them(pool: Ledger) -> None:
     """The same call twice, and one that names no allocation."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)
-    assert pool.withdraw((line.call, "a"), (line.call, "a"), ("other", "-")) == [["withdrawn"], ["absent"], ["absent"]]
+    assert pool.undo((line.call, "a"), (line.call, "a"), ("other", "-")) == [["undone"], ["absent"], ["absent"]]
     assert "other" in pool.index("ended")
 
 
 def test_where_the_pool_is_gone_the_mark_stays_for_as_long_as_a_copy_may_travel(ledger: Ledger) -> None:
     """With a Redis TTL, for nobody would trim it; a pool that is made again takes it over."""
     line = ledger.want("a", {"cpu": 4})
-    assert ledger.withdraw((line.call, "a")) == [["absent"]]
+    assert ledger.undo((line.call, "a")) == [["absent"]]
     assert 0 < ledger.client.pttl(ledger.keys["ended"]) <= 2 * MINUTE
     ledger.create({"cpu": 10})
     assert ledger.client.pttl(ledger.keys["ended"]) == -1
@@ -190,5 +190,5 @@ def test_a_newer_schema_is_not_written(pool: Ledger) -> None:
     pool.allocate(line)
     pool.client.hset(pool.keys["pool"], "schema", 2)
     before = pool.dump()
-    assert pool.withdraw((line.call, "a")) == [["schema"]]
+    assert pool.undo((line.call, "a")) == [["schema"]]
     pool.assert_untouched(before)

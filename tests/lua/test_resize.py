@@ -32,7 +32,7 @@ def test_growth_stops_at_the_capacity(pool: Ledger, wanted: int, word: str) -> N
     reply = pool.resize("a", {"cpu": wanted})
     assert reply[0] == word
     if word == "denied":
-        assert reply == ["denied", "capacity_exceeded", "cpu", 3, 8, 10]
+        assert reply == ["denied", "capacity_exceeded", "", "cpu", 3, 8, 10]
         pool.assert_untouched(before)
 
 
@@ -150,7 +150,7 @@ def test_a_repeated_denial_is_over_and_stays_a_denial(pool: Ledger) -> None:
     pool.grant("a", {"cpu": 4})
     pool.grant("b", {"cpu": 6})
     line = pool.resize_line("a", {"cpu": 5}, repeated=1)
-    assert pool.resize(line) == ["denied", "capacity_exceeded", "cpu", 1, 10, 10]
+    assert pool.resize(line) == ["denied", "capacity_exceeded", "", "cpu", 1, 10, 10]
     pool.release("b")
     before = pool.dump()
     assert pool.resize(line)[:2] == ["denied", "capacity_exceeded"]

@@ -8,49 +8,84 @@ from tests.lua.ledger import MINUTE, T0, Ledger
 
 KEEP = 2 * MINUTE
 
+EVERY = 32
+"""Revisions between two looks at the old ones."""
+
 
 def _fill(pool: Ledger, count: int, ended_ms: int, name: str = "old") -> None:
-    pool.client.zadd(pool.keys["ended"], {f"{name}{n}": ended_ms for n in range(count)})
+    pool.client.zadd(pool.keys["ended"], {f"{name}{n:03}": ended_ms for n in range(count)})
 
 
-@pytest.mark.parametrize(("age", "left"), [(KEEP - 1, 10), (KEEP, 2), (KEEP + 1, 2)])
-def test_a_call_is_remembered_for_two_minutes_to_the_millisecond(pool: Ledger, age: int, left: int) -> None:
-    """A release adds two marks (its own call and the one that granted), and forgets at most four for each."""
+def _before_a_look(pool: Ledger) -> None:
+    """A grant, after which the next change is one at which old marks are looked for."""
     pool.grant("a", {"cpu": 1})
     pool.client.delete(pool.keys["ended"])
+    pool.client.hset(pool.keys["pool"], "revision", EVERY * (pool.revision // EVERY + 1) - 1)
+
+
+def _kept(pool: Ledger) -> set[str]:
+    return {call.rstrip("0123456789") for call in pool.index("ended")} - {"call-"}
+
+
+@pytest.mark.parametrize(("age", "kept"), [(KEEP - 1, {"old"}), (KEEP, set()), (KEEP + 1, set())])
+def test_a_call_is_remembered_for_two_minutes_to_the_millisecond(pool: Ledger, age: int, kept: set[str]) -> None:
+    """Every 32nd revision those that are old enough are forgotten."""
+    _before_a_look(pool)
     _fill(pool, 10, T0 - age)
     pool.release("a")
-    assert len([call for call in pool.index("ended") if call.startswith("old")]) == left
+    assert _kept(pool) == kept
+
+
+def test_old_calls_are_looked_for_every_32nd_revision(pool: Ledger) -> None:
+    """In between the hot path pays nothing."""
+    pool.client.delete(pool.keys["ended"])
+    _fill(pool, 10, T0 - KEEP - 1)
+    looked = 0
+    for n in range(2 * EVERY):
+        pool.grant("a", {"cpu": 1})
+        pool.release("a")
+        looked += not any(call.startswith("old") for call in pool.index("ended"))
+        if looked == 1:
+            _fill(pool, 10, T0 - KEEP - 1, "new")
+            assert n < EVERY // 2 + 1
+    assert looked > EVERY // 2
+    assert _kept(pool) == set()
+
+
+def test_more_is_forgotten_than_can_be_added(pool: Ledger) -> None:
+    """Or the marks would grow for ever: 32 changes add at most five each in a pool with a recovery grace."""
+    _before_a_look(pool)
+    _fill(pool, 999, T0 - KEEP - 5)
+    pool.release("a")
+    forgotten = 999 - len([call for call in pool.index("ended") if call.startswith("old")])
+    assert forgotten >= 5 * EVERY
 
 
 def test_the_oldest_go_first(pool: Ledger) -> None:
     """And none that is young enough."""
-    pool.grant("a", {"cpu": 1})
-    pool.client.delete(pool.keys["ended"])
+    _before_a_look(pool)
     _fill(pool, 3, T0 - KEEP - 5, "oldest")
     _fill(pool, 3, T0 - KEEP + 1, "young")
     pool.release("a")
-    kept = {call.rstrip("0123456789") for call in pool.index("ended")} - {"call-"}
-    assert kept == {"young"}
+    assert _kept(pool) == {"young"}
 
 
-@pytest.mark.parametrize(("before", "left"), [(7, 7), (8, 8), (9, 8), (10, 8), (30, 22)])
+@pytest.mark.parametrize(("before", "left"), [(7, 7), (8, 8), (9, 8), (10, 8), (30, 8)])
 def test_the_count_is_bounded_whatever_the_age(pool: Ledger, before: int, left: int) -> None:
-    """Here at most ten: what is added takes the place of the oldest, and an excess shrinks by four for each added."""
-    pool.grant("a", {"cpu": 1})
-    pool.client.delete(pool.keys["ended"])
+    """Here at most ten: what is added takes the place of the oldest."""
+    _before_a_look(pool)
     pool.client.zadd(pool.keys["ended"], {f"young{n:02}": T0 - 1000 + n for n in range(before)})
     pool.release("a", bounds={"ENDED_MAX": 10})
     kept = sorted(call for call in pool.index("ended") if call.startswith("young"))
     assert kept == [f"young{n:02}" for n in range(before - left, before)]
 
 
-def test_a_call_that_adds_no_mark_forgets_none(pool: Ledger) -> None:
-    """The hot path pays nothing."""
+def test_undone_calls_that_change_nothing_are_bounded_too(pool: Ledger) -> None:
+    """They take no revision: each looks for old ones itself."""
     pool.client.delete(pool.keys["ended"])
     _fill(pool, 10, T0 - KEEP - 1)
-    pool.grant("a", {"cpu": 1})
-    assert len(pool.index("ended")) == 10
+    pool.undo(("unheard", "nothing"))
+    assert _kept(pool) == {"unheard"}
 
 
 def test_events_are_trimmed_to_about_ten_thousand(newest: Ledger) -> None:

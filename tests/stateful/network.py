@@ -91,7 +91,7 @@ class Network:
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""
-        words = payload(call, int(repeated), (self._clock(), "", 0)[: len(call.script.leading)])
+        words = payload(call, int(repeated), (self._clock(), "", 0))
         text = call.script.memory_text if self._in_process else call.script.text
         reply: Reply = self._client.execute_command("EVAL", text, *words)
         return reply

@@ -18,7 +18,7 @@ from allocator.models import Audit, Finding
 from allocator.policy import auditing
 
 _AUDIT: Final = load("audit")
-_ORPHANS: Final = load("orphans")
+_ORPHANS: Final = load("find_orphans")
 _REPAIR: Final = load("repair")
 
 _INDEXES: Final = ("deadlines", "pinned")

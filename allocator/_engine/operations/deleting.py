@@ -11,7 +11,7 @@ from allocator._engine.scripts import load
 from allocator._engine.steps import Flow, Item, Remaining, Reply
 from allocator.errors import BackendUnavailable, PoolConflict, UnknownPool
 
-_DELETE: Final = load("delete")
+_DELETE: Final = load("delete_pool")
 
 
 def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:

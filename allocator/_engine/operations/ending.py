@@ -22,14 +22,14 @@ from allocator._engine.operations.wire import (
 from allocator._engine.scripts import load
 from allocator._engine.steps import Call, Flow, Item, Operation, Remaining, Reply
 from allocator.durability import Durability
-from allocator.errors import AllocationConflict, AllocationLost, AllocatorError
+from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
 from allocator.models import Allocation, Reclaimed, Release, Renewal
 
 _BEGIN_RELEASE: Final = load("begin_release")
 _RECLAIM: Final = load("reclaim")
 _RELEASE: Final = load("release")
 _RENEW: Final = load("renew")
-_WITHDRAW: Final = load("withdraw")
+_UNDO: Final = load("undo")
 
 NO_RECORD: Final = "-"
 """Stands for the id of a call that names no allocation; no id begins so."""
@@ -117,8 +117,10 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
             return Renewal(identity, "renewed", reply[1], reply[2] or None, reached(reply))
         case "unknown" | "missing":
             return Renewal(identity, "unknown")
-        case "foreign" | "releasing" as word:
-            return Renewal(identity, word)
+        case "wrong_epoch":
+            return Renewal(identity, "foreign")
+        case "releasing":
+            return Renewal(identity, "releasing")
         case "ttl_too_long":
             raise too_long(pool, reply)
         case "fenced":
@@ -145,7 +147,7 @@ def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
             return Release(identity, "released", reply[1])
         case "unknown" | "fenced" | "missing" as word:
             return Release(identity, word)
-        case "foreign":
+        case "wrong_epoch":
             return Release(identity, "unknown")
         case word:
             refuse(pool, word)
@@ -156,6 +158,7 @@ def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[All
 
     Raises:
         UnknownAllocation, AllocationLost
+        InvalidRequest: The grace is longer than the pool's longest ttl.
     """
     item = Item(new_call(), (one.fence, grace_ms), pool.record(one.id), one.id)
 
@@ -163,6 +166,9 @@ def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[All
         reply = replies[0]
         if reply[0] == "releasing":
             return allocation_of(pool, one.id, reply[1:])
+        if reply[0] == "ttl_too_long":
+            text = f"grace: pool {pool.name!r} keeps nothing longer than {reply[1] / 1000:g} s"
+            raise InvalidRequest(text, field="grace", code="ttl_too_long")
         lost(pool, one.id, one.fence, reply[0], reply)
 
     return Operation(call_of(_BEGIN_RELEASE, pool, (item,), epoch=pool.epoch), decode)
@@ -171,7 +177,7 @@ def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[All
 def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
     """Undo calls whose outcome nobody heard: (call id, allocation id or "") each, at most a batch of them.
 
-    Idempotent.  Releases only a record that carries the very call, and keeps copies of it from doing anything.
+    Idempotent.  Ends an allocation that no other call was told of, and keeps copies of the call from doing anything.
     """
     items = [Item(call, (), pool.record(identity or NO_RECORD), identity) for call, identity in calls]
 
@@ -179,10 +185,10 @@ def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None
         for reply in replies:
             if isinstance(reply, AllocatorError):
                 raise reply
-            if reply[0] not in ("withdrawn", "absent"):
+            if reply[0] not in ("undone", "left", "absent"):
                 refuse(pool, reply[0])
 
-    return Operation(call_of(_WITHDRAW, pool, items), decode)
+    return Operation(call_of(_UNDO, pool, items, epoch=""), decode)
 
 
 def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:

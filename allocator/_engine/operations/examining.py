@@ -123,7 +123,7 @@ def _allocate(at: _Scratch) -> Flow[object]:
 
 
 def _orphans(at: _Scratch) -> Flow[object]:
-    script = load("orphans")
+    script = load("find_orphans")
     return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
 
 
@@ -141,26 +141,32 @@ def _reconcile(at: _Scratch) -> Flow[object]:
     return (yield from reconciling.reconcile(at.keys, frozenset(("one",)), usage.read_ms, _OWNER, 10, dry_run=False))
 
 
+def _check_access(at: _Scratch) -> Flow[object]:
+    script = load("check_access")
+    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
+
+
 _TRIES: Final[tuple[tuple[str, Try], ...]] = (
-    ("configure", _create),
+    ("check_access", _check_access),
+    ("configure_pool", _create),
     ("allocate", _allocate),
     ("check", lambda at: granting.check(at.keys, {"cpu": 1}, explain=True)),
-    ("get", lambda at: iter(reading.get(at.keys, "one"))),
-    ("usage", lambda at: iter(reading.usage(at.keys))),
-    ("page", lambda at: iter(reading.page(at.keys, "deadlines", "0"))),
-    ("events", lambda at: iter(reading.events(at.keys, 10))),
+    ("get_allocation", lambda at: iter(reading.get(at.keys, "one"))),
+    ("read_pool", lambda at: iter(reading.usage(at.keys))),
+    ("list_allocations", lambda at: iter(reading.page(at.keys, "deadlines", "0"))),
+    ("read_events", lambda at: iter(reading.events(at.keys, 10))),
     ("audit", lambda at: auditing.audit(at.keys)),
-    ("orphans", _orphans),
+    ("find_orphans", _orphans),
     ("renew", lambda at: ending.renew(at.keys, (at.one,), _TTL_MS)),
     ("resize", lambda at: granting.resize(at.keys, "one", 0, {"cpu": "500m"})),
     ("adopt", _adopt),
     ("reconcile", _reconcile),
     ("begin_release", lambda at: iter(ending.begin_release(at.keys, at.one, _TTL_MS))),
     ("release", lambda at: iter(ending.release(at.keys, (at.one,)))),
-    ("withdraw", lambda at: iter(ending.withdraw(at.keys, (("doctor", "one"),)))),
+    ("undo", lambda at: iter(ending.withdraw(at.keys, (("doctor", "one"),)))),
     ("reclaim", lambda at: ending.reclaim(at.keys, 10, None, include_live=False)),
     ("repair", _repair),
-    ("delete", lambda at: deleting.delete(at.keys, force=True)),
+    ("delete_pool", lambda at: deleting.delete(at.keys, force=True)),
 )
 """By the script that each is about, in an order in which each finds what it needs."""
 
@@ -174,7 +180,7 @@ def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
     except Exception:
         yield from deleting.delete(scratch.keys, force=True)
         raise
-    if scratch.made and facts.tried.get("delete"):
+    if scratch.made and facts.tried.get("delete_pool"):
         facts.left = scratch.keys.name
 
 

@@ -77,7 +77,7 @@ class Wanted(NamedTuple):
         )
 
     def item(self, pool: PoolKeys) -> Item:
-        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata)]
+        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), 0]
         for name, amount in self.resources.items():
             args += (name + schema.ALLOCATED, amount)
         for key, value in self.metadata:
@@ -211,7 +211,7 @@ def _replayed(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answ
 
 
 def _denied(pool: PoolKeys, _wanted: Wanted, reply: Reply, item: int) -> _Answer:
-    return Denial(reply[1], pool.name, shortages(reply[2:]), item)
+    return Denial(reply[1], pool.name, shortages(reply[3:]), item)
 
 
 def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
@@ -272,7 +272,10 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
         _CHECK,
         pool,
         _CHECK.bind_keys(pool),
-        (*_CHECK.bind(epoch=pool.epoch, explain=int(explain)), *flatten(resources, schema.ALLOCATED)),
+        (
+            *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
+            *flatten(resources, schema.ALLOCATED)[1:],
+        ),
     )
     while True:
         reply: Reply = yield call
@@ -280,7 +283,7 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
             case "fits":
                 return Check(fits=True)
             case "denied":
-                denial = Denial(reply[1], pool.name, shortages(reply[3:]))
+                denial = Denial(reply[1], pool.name, shortages(reply[4:]))
                 return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
             case "behind":
                 yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
@@ -327,7 +330,7 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
         case "behind":
             return None
         case "denied":
-            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[2:])))
+            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))
         case "recovering":
             raise recovering(pool, reply)
         case "empty":

@@ -20,7 +20,7 @@ from allocator.quantity import Quantity, format_amount
 from allocator.resources import Resources, resource_name
 from allocator.validation import grace_ms
 
-_CONFIGURE: Final = load("configure")
+_CONFIGURE: Final = load("configure_pool")
 
 _UNCHANGED: Final = "-"
 
@@ -66,9 +66,17 @@ NO_PROMISES: Final = Promises()
 
 
 def create(
-    pool: PoolKeys, capacity: Mapping[str, Quantity], whole_units: Iterable[str], promises: Promises
+    pool: PoolKeys,
+    capacity: Mapping[str, Quantity],
+    whole_units: Iterable[str],
+    promises: Promises,
+    *,
+    is_new: bool = False,
 ) -> Operation[Pool]:
-    """Create the pool if there is none; an existing one comes back unchanged."""
+    """Create the pool if there is none; an existing one comes back unchanged.
+
+    With a recovery grace it begins recovering, unless the caller says that it `is_new`.
+    """
     counted = Resources.capacity(capacity)
     if not counted:
         raise InvalidRequest("a pool counts at least one resource", field="capacity")
@@ -83,6 +91,7 @@ def create(
         capacity=counted,
         whole_units=" ".join(whole),
         options=promises.words(),
+        is_new=is_new,
     )
 
 
@@ -160,9 +169,10 @@ def _configure(
     strict: bool = False,
     options: str = "",
     floor: int = 0,
+    is_new: bool = False,
 ) -> Operation[Pool]:
     removed = tuple(remove)
-    settled = (mode, new_epoch, generation, int(strict), whole_units, options, floor)
+    settled = (mode, new_epoch, generation, int(strict), whole_units, options, floor, int(is_new))
     args = (*settled, *flatten(capacity or {}), len(removed), *removed)
     item = Item(new_call(), args)
 

@@ -16,10 +16,10 @@ from allocator._engine.steps import Call, Operation, Reply
 from allocator.durability import MEMORY
 from allocator.models import Allocation, Event, Pool, ResourceUsage, Usage
 
-_EVENTS: Final = load("events")
-_GET: Final = load("get")
-_PAGE: Final = load("page")
-_USAGE: Final = load("usage")
+_EVENTS: Final = load("read_events")
+_GET: Final = load("get_allocation")
+_PAGE: Final = load("list_allocations")
+_USAGE: Final = load("read_pool")
 
 _PHASES: Final = ("pinned", "deadlines", "pinned")
 """Indexes in the order in which a listing walks them: whatever moves from one to the other meanwhile is met in one."""
@@ -75,7 +75,7 @@ def usage(pool: PoolKeys) -> Operation[Usage]:
 
 def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
     """One record as it stands."""
-    keys = _GET.bind_keys({"pool": pool["pool"], "record": pool.record(identity)})
+    keys = (*_GET.bind_keys(pool, "record"), pool.record(identity))
 
     def decode(reply: Reply) -> Allocation | None:
         if reply[0] == "unknown":
@@ -98,9 +98,6 @@ class Page:
 
 def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
     """One page of an index."""
-    keys = _PAGE.bind_keys({"pool": pool["pool"], "index": pool[index]})
-    args = _PAGE.bind(epoch=pool.epoch, cursor=cursor, count=settings.PAGE_RECORDS_MAX)
-
     def decode(reply: Reply) -> Page:
         if reply[0] != "page":
             refuse(pool, reply[0])
@@ -108,7 +105,9 @@ def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
         found = [allocation_of(pool, pairs[at], ["epoch", epoch, *pairs[at + 1]]) for at in range(0, len(pairs), 2)]
         return Page(found, read_ms, following)
 
-    return Operation(Call(_PAGE, pool, keys, args), decode)
+    return Operation(
+        call_of(_PAGE, pool, epoch=pool.epoch, index=index, cursor=cursor, count=settings.PAGE_RECORDS_MAX), decode
+    )
 
 
 class Listing:

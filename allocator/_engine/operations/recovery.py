@@ -70,7 +70,7 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
         case "fenced":
             text = f"{name} is another grant's now: fence {reply[1]}, not {one.fence}"
             raise AllocationLost(text, id=one.id, code="fenced")
-        case "foreign":
+        case "wrong_epoch":
             raise AllocationLost(f"{name} is of another pool {pool.name!r} (epoch)", id=one.id, code="epoch")
         case "ended":
             raise AllocationLost(f"{name} has ended: it was released, or taken back", id=one.id, code="ended")

@@ -104,9 +104,16 @@ class Verbs:
     # -- pools ---------------------------------------------------------------------------------------------------------
 
     def create_pool(
-        self, name: str, capacity: Mapping[str, Quantity], whole_units: Iterable[str], promises: Promises = NO_PROMISES
+        self,
+        name: str,
+        capacity: Mapping[str, Quantity],
+        whole_units: Iterable[str],
+        promises: Promises = NO_PROMISES,
+        *,
+        is_new: bool = False,
     ) -> Flow[Pool]:
-        return iter(pools.create(pool_keys(pool_name(name), self.prefix), capacity, whole_units, promises))
+        keys = pool_keys(pool_name(name), self.prefix)
+        return iter(pools.create(keys, capacity, whole_units, promises, is_new=is_new))
 
     def recover_pool(self, lost: Pool) -> Flow[Pool]:
         return iter(pools.recover(lost, pool_keys(pool_name(lost.name), self.prefix)))

@@ -79,7 +79,7 @@ def refuse(pool: PoolKeys, word: str) -> NoReturn:
             raise UnknownPool(f"pool {name!r} is being deleted", pool=name, code="deleting")
         case "offline":
             raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
-        case "emptied":
+        case "pool_lost":
             raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (emptied)", pool=name, code="emptied")
         case "schema":
             raise ContractError(
@@ -94,7 +94,7 @@ def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> 
     """Raise for an allocation that is not there, or not the caller's."""
     if word == "unknown":
         raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
-    if word == "foreign":
+    if word in ("foreign", "wrong_epoch"):
         raise AllocationLost(
             f"allocation {identity!r} is of a pool {pool.name!r} that was made again since (epoch)",
             id=identity,

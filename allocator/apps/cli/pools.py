@@ -37,9 +37,10 @@ def pool() -> None:
 @pool.command()
 @click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
+@click.option("--new", is_flag=True, help="There was none before: with a recovery grace, grant at once.")
 @promises.options
 @pass_app
-def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], **promised: Any) -> None:
+def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], new: bool, **promised: Any) -> None:
     r"""Make a pool, unless it is there already.
 
     \b
@@ -51,7 +52,8 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], **
     name, capacity = named_capacity(words)
     if not capacity:
         raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
-    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units, **promises.given(promised))
+    given = promises.given(promised)
+    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units, new=new, **given)
     if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
         whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
         raise Failure(f"pool {made.name} exists as {made.capacity}{whole}", hint=f"'pool set {made.name}' changes it")

@@ -1,0 +1,179 @@
+-- accounts: rows of counters.  An account is a hash with `<resource>.capacity` and `<resource>.allocated`; the pool is
+-- one, a quota scope and a node are others.  A request is charged to a list of accounts, all or none.
+-- {key, name, capacity, allocated, whole, changed}: `name` is the key's after the pool's base, '' for the pool.  A counter
+-- is called by the field that a record has for it: `account.allocated['cpu.allocated']`.  What is charged is a list of
+-- such fields and amounts, in turns.
+-- The pool must count each resource that is asked for.  Any other account counts what is charged to it, and limits what
+-- it has a capacity for; one that does not exist (no `generation`) is neither charged nor named in the record.
+local limits = require('limits')
+local numbers = require('numbers')
+
+local accounts = {}
+
+-- Adds a counter and its capacity to the fields to be read.  Returns their new number.
+function accounts.want(fields, count, counted, field)
+  if counted[field] then return count end
+  if string.sub(field, -10) ~= '.allocated' or #field < 11 then
+    error({err = 'CONTRACT resource field does not end in .allocated'})
+  end
+  counted[field] = true
+  fields[count + 1], fields[count + 2] = field, string.sub(field, 1, -11) .. '.capacity'
+  return count + 2
+end
+
+-- A pair of the pool's that is not two exact amounts: nothing where it does not count the resource.
+local function check_pair(call, field, allocated, capacity)
+  if (allocated or capacity) and not call.refused then
+    error({err = 'INVARIANT ' .. call.key .. ' has no exact amount in ' .. field})
+  end
+end
+
+-- The pool's own account, from what `pools.open` has read.
+function accounts.of_pool(call, fields, values, count)
+  local allocated, capacity = {}, {}
+  for i = 9, count, 2 do
+    local used, most = tonumber(values[i]), tonumber(values[i + 1])
+    if used and most and used >= 0 and most >= 0 and used <= limits.AMOUNT_MAX and most <= limits.AMOUNT_MAX
+      and used % 1 == 0 and most % 1 == 0 then
+      allocated[fields[i]], capacity[fields[i]] = used, most
+    else
+      check_pair(call, fields[i], values[i], values[i + 1])
+    end
+  end
+  return {key = call.key, name = '', allocated = allocated, capacity = capacity}
+end
+
+-- Whole units only, of the resources that are named.
+function accounts.constrain(account, names)
+  account.whole = {}
+  for name in string.gmatch(names, '%S+') do account.whole[name .. '.allocated'] = true end
+end
+
+-- Takes in the pairs (allocated, capacity) from place `first` on.  False where one is no exact amount.
+local function take_in(account, fields, values, first, count)
+  for i = first, count, 2 do
+    local counter, limit, field = values[i], values[i + 1], fields[i]
+    local allocated, capacity = numbers.exact(counter), numbers.exact(limit)
+    if account.name ~= '' then
+      allocated = allocated or not counter and 0
+      capacity = capacity or not limit and limits.AMOUNT_MAX
+    end
+    if allocated and capacity then
+      account.allocated[field], account.capacity[field] = allocated, capacity
+    elseif counter or limit then
+      return false
+    end
+  end
+  return true
+end
+
+-- Counters that the call did not ask for itself.  False where they are broken.
+function accounts.read(account, list)
+  local missing, n = {}, 0
+  for i = 1, #list, 2 do
+    if not account.capacity[list[i]] then
+      missing[n + 1], missing[n + 2] = list[i], string.sub(list[i], 1, -11) .. '.capacity'
+      n = n + 2
+    end
+  end
+  return n == 0 or take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, n)
+end
+
+-- The account of that name beyond the pool, with the counters of a list; false where there is none.
+function accounts.named(call, name, list)
+  call.accounts = call.accounts or {}
+  local account = call.accounts[name]
+  if account == nil then
+    local key = string.sub(call.key, 1, -5) .. name
+    local wanted, n, counted = {'generation'}, 1, {}
+    for i = 1, #list, 2 do n = accounts.want(wanted, n, counted, list[i]) end
+    local values = redis.call('HMGET', key, unpack(wanted, 1, n))
+    account = values[1] and {key = key, name = name, capacity = {}, allocated = {}}
+    if account and not take_in(account, wanted, values, 2, n) then
+      error({err = 'INVARIANT ' .. key .. ' has a counter that is no exact amount'})
+    end
+    call.accounts[name] = account
+  elseif account then
+    accounts.read(account, list)
+  end
+  return account
+end
+
+-- The accounts that a list is charged to: those named that exist, and last the pool.
+function accounts.charged(call, names, list)
+  local charged = {}
+  for i = 1, names and #names or 0 do
+    local account = accounts.named(call, names[i], list)
+    if account then charged[#charged + 1] = account end
+  end
+  charged[#charged + 1] = call.account
+  return charged
+end
+
+-- Takes back what the accounts before place `at` were charged, and of the account there the first `last` entries.
+local function give_back(charged, at, list, held, last)
+  for n = 1, at do
+    local allocated = charged[n].allocated
+    for i = 1, n == at and last or #list, 2 do
+      local field = list[i]
+      if allocated[field] then allocated[field] = allocated[field] - list[i + 1] + (held and held[field] or 0) end
+    end
+  end
+end
+
+-- Charges all of these accounts, or none.  `held` is what the allocation has already: a counter in which it does not
+-- grow passes.  Returns the account that is short, nil where all had room.
+function accounts.take(charged, list, held)
+  for n = 1, #charged do
+    local account = charged[n]
+    local allocated, capacity, whole = account.allocated, account.capacity, account.whole
+    for i = 1, #list, 2 do
+      local field, amount = list[i], list[i + 1]
+      local growth, before = amount - (held and held[field] or 0), allocated[field]
+      if growth > 0 and (not before or before + growth > capacity[field]
+        or whole and whole[field] and amount % 1000 ~= 0) then
+        give_back(charged, n, list, held, i - 2)
+        return account
+      end
+      if before then allocated[field] = before + growth end
+    end
+    account.changed = true
+  end
+  return nil
+end
+
+-- Adds amounts to the counters, `sign` times.
+function accounts.add(account, list, sign)
+  local allocated = account.allocated
+  for i = 1, #list, 2 do
+    local field = list[i]
+    if allocated[field] then allocated[field] = allocated[field] + sign * list[i + 1] end
+  end
+  account.changed = true
+end
+
+-- Takes what a record says it took from an account that must hold at least that; false where one of the two is broken,
+-- and then nothing is taken.
+function accounts.covers(account, list)
+  local allocated = account.allocated
+  for i = 1, #list, 2 do
+    local used = allocated[list[i]]
+    if not used then
+      if not accounts.read(account, list) then return false end
+      used = allocated[list[i]] or -1
+    end
+    if used - list[i + 1] < 0 then return false end
+  end
+  return true
+end
+
+-- The first resource that the pool does not count, or nil.
+function accounts.not_counted(account, list)
+  accounts.read(account, list)
+  for i = 1, #list, 2 do
+    if not account.allocated[list[i]] then return string.sub(list[i], 1, -11) end
+  end
+  return nil
+end
+
+return accounts

@@ -1,0 +1,74 @@
+-- arguments: what the caller sent, read left to right.  What breaks the contract is an error before anything is written.
+local context = require('context')
+local limits = require('limits')
+
+local arguments = {}
+
+function arguments.refuse(name)
+  error({err = 'CONTRACT ' .. name .. ' is no integer in its bounds'})
+end
+
+function arguments.text(call, name)
+  local at = call.at + 1
+  call.at = at
+  return call.argv[at] or error({err = 'CONTRACT ' .. name .. ' is missing'})
+end
+
+-- An exact integer of plain digits, from 0 to `max`, at most 2^53-1.
+function arguments.integer(call, name, max)
+  local at = call.at + 1
+  local text = call.argv[at]
+  call.at = at
+  if text == '0' then return 0 end
+  local number = tonumber(text)
+  if not number or number > (max or limits.AMOUNT_MAX) or string.find(text, '%D') then arguments.refuse(name) end
+  return number
+end
+
+function arguments.flag(call, name)
+  return arguments.text(call, name) == '1'
+end
+
+-- `count` fields and amounts in turns, each from `least` on.
+function arguments.list(call, count, least)
+  local list, named = {}, {}
+  for i = 1, 2 * count, 2 do
+    local field = arguments.text(call, 'resource')
+    if named[field] then error({err = 'CONTRACT resource named twice'}) end
+    local amount = arguments.integer(call, 'amount')
+    if amount < least then arguments.refuse('amount') end
+    list[i], list[i + 1], named[field] = field, amount, true
+  end
+  return list
+end
+
+-- How many keys follow the envelope's.
+function arguments.records(call)
+  return #call.keys - context.KEYS
+end
+
+function arguments.record(call, i)
+  return call.keys[context.KEYS + i]
+end
+
+-- All items, up to the end: `read` makes a table of what follows the call id and the mark of a repeat.
+function arguments.items(call, read)
+  local items, count = {}, #call.keys - context.KEYS
+  if count > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+  for i = 1, count do
+    local id, repeated = arguments.text(call, 'call'), arguments.flag(call, 'repeated')
+    local item = read(call)
+    item.call, item.repeated, item.key = id, repeated, call.keys[context.KEYS + i]
+    items[i] = item
+  end
+  arguments.finish(call, count)
+  return items
+end
+
+-- After the last one: neither a key nor an argument may be left over.
+function arguments.finish(call, records)
+  if #call.keys ~= context.KEYS + records then error({err = 'CONTRACT keys do not match the items'}) end
+  if call.at ~= #call.argv then error({err = 'CONTRACT arguments are left over'}) end
+end
+
+return arguments

@@ -1,0 +1,173 @@
+-- audits: reads records against their indexes, sums what they took, and notes what contradicts.
+-- A finding may come with the change that mends it; `audit` only reports, `repair` plans them.
+-- call.audit = {revision, sums, records, findings, total, mends, fences, ids}; `sums` by account name, then by field.
+local limits = require('limits')
+local records = require('records')
+local transaction = require('transaction')
+
+local audits = {}
+
+function audits.open(call, revision)
+  call.audit = {revision = revision, sums = {}, records = 0, findings = {}, total = 0, mends = {}, fences = {}, ids = {}}
+end
+
+function audits.report(call, kind, subject, detail, mend, target)
+  local audit = call.audit
+  audit.total = audit.total + 1
+  if audit.total <= limits.FINDINGS_MAX then
+    local findings, n = audit.findings, #audit.findings
+    findings[n + 1], findings[n + 2], findings[n + 3] = kind, subject, detail
+  end
+  if mend then audit.mends[#audit.mends + 1] = {mend, target, kind .. ': ' .. detail, subject} end
+end
+
+local function add_up(sums, record)
+  local list = record.list
+  for i = 1, #list, 2 do sums[list[i]] = (sums[list[i]] or 0) + list[i + 1] end
+end
+
+local function count(call, record)
+  local audit = call.audit
+  audit.records = audit.records + 1
+  audit.sums[''] = audit.sums[''] or {}
+  add_up(audit.sums[''], record)
+  for i = 1, record.accounts and #record.accounts or 0 do
+    local name = record.accounts[i]
+    audit.sums[name] = audit.sums[name] or {}
+    add_up(audit.sums[name], record)
+  end
+end
+
+-- What the mends change.  Each takes {id, key, index, ...} as `target`.
+local function remove_entry(call, target)
+  transaction.plan(call, target.index == call.deadlines and 'old_deadlines' or 'old_pinned', target.id)
+end
+
+local function remove_whole(call, target)
+  transaction.plan(call, 'old_deadlines', target.id)
+  transaction.plan(call, 'old_pinned', target.id)
+  transaction.plan(call, 'unlinks', target.key)
+end
+
+local function put_in_place(call, target)
+  local index, score = records.place(call, target.record)
+  local leased = index == call.deadlines
+  transaction.plan(call, leased and 'new_deadlines' or 'new_pinned', score, target.id)
+  transaction.plan(call, leased and 'old_pinned' or 'old_deadlines', target.id)
+end
+
+local function index_again(call, target)
+  local index, score = records.place(call, target.record)
+  transaction.plan(call, index == call.deadlines and 'new_deadlines' or 'new_pinned', score, target.id)
+end
+
+local function unlink(call, target)
+  transaction.plan(call, 'unlinks', target.key)
+end
+
+local function persist(call, target)
+  transaction.plan(call, 'persists', target.key)
+end
+
+local function inspect_record(call, record, target)
+  if redis.call('PTTL', target.key) >= 0 then
+    audits.report(call, 'expiring_record', target.id, 'the key would vanish by itself', persist, target)
+  end
+  local fence = string.format('%.0f', record.fence)
+  if record.fence > call.audit.revision then audits.report(call, 'fence_ahead', target.id, fence) end
+  if call.audit.fences[fence] then audits.report(call, 'fence_twice', target.id, fence) end
+  call.audit.fences[fence] = true
+end
+
+-- One entry of an index.
+function audits.inspect(call, index, id, score)
+  local key = records.at_id(call, id)
+  local record = records.found(call, id)
+  local target = {id = id, key = key, index = index, record = record}
+  call.audit.ids[#call.audit.ids + 1] = id
+  if not record then
+    audits.report(call, 'missing_record', id, 'indexed, and not there', remove_entry, target)
+    return
+  end
+  if record.broken then
+    audits.report(call, 'broken_record', id, record.broken, remove_whole, target)
+    return
+  end
+  local right, right_score = records.place(call, record)
+  if index ~= right then
+    local twice = redis.call('ZSCORE', right, id)
+    audits.report(call, twice and 'indexed_twice' or 'wrong_index', id, 'the record says otherwise', put_in_place, target)
+    if twice then return end
+  elseif score ~= right_score then
+    local detail = string.format('index %.0f, record %.0f', score, right_score)
+    audits.report(call, 'wrong_instant', id, detail, put_in_place, target)
+  end
+  inspect_record(call, record, target)
+  count(call, record)
+end
+
+-- All entries of one reading of an index: (id, score)*.
+function audits.walk(call, index, entries)
+  for i = 1, #entries, 2 do audits.inspect(call, index, entries[i], tonumber(entries[i + 1])) end
+end
+
+-- A record that no index knows.  A whole one is somebody's: it is indexed again.
+function audits.orphan(call, key, counted)
+  local id, record = records.id(call, key), records.read(call, key)
+  if not record or redis.call('ZSCORE', call.deadlines, id) or redis.call('ZSCORE', call.pinned, id) then return end
+  local whole = not record.broken
+  for i = 1, #record.list, 2 do whole = whole and counted[record.list[i]] end
+  local detail = whole and 'in no index' or record.broken or 'of a resource not counted'
+  audits.report(call, 'orphan_record', id, detail, whole and index_again or unlink, {id = id, key = key, record = record})
+  if whole then count(call, record) end
+end
+
+-- What the records took from the pool, as a reply: {resource, sum, ...}.
+function audits.sums(call)
+  local flat, n = {}, 0
+  for field, sum in pairs(call.audit.sums[''] or {}) do
+    flat[n + 1], flat[n + 2] = string.sub(field, 1, -11), sum
+    n = n + 2
+  end
+  return flat
+end
+
+local function difference(stored, sum)
+  local exact = tonumber(stored)
+  if exact == sum then return nil end
+  local was = exact and string.format('%.0f', exact) or 'no amount'
+  return 'allocated ' .. was .. string.format(', records %.0f', sum)
+end
+
+local function set_counter(call, target)
+  transaction.plan(call, 'counters', target)
+end
+
+-- The pool's counters, against what the records say.  `counted`: the fields of what it counts.
+function audits.recount(call, counted, allocated, sums)
+  for field in pairs(counted) do
+    local sum = sums[field] or 0
+    local detail = difference(allocated[field], sum)
+    if detail then
+      local target = {key = call.key, field = field, sum = sum}
+      audits.report(call, 'drift', string.sub(field, 1, -11), detail, set_counter, target)
+    end
+  end
+end
+
+-- The counters of the accounts beyond the pool that records name.
+function audits.recount_accounts(call)
+  for name, sums in pairs(call.audit.sums) do
+    local key = string.sub(call.key, 1, -5) .. name
+    local exists = name ~= '' and redis.call('HGET', key, 'generation')
+    for field, sum in pairs(exists and sums or {}) do
+      local detail = difference(redis.call('HGET', key, field), sum)
+      if detail then
+        local text = string.sub(field, 1, -11) .. ': ' .. detail
+        audits.report(call, 'account_drift', name, text, set_counter, {key = key, field = field, sum = sum})
+      end
+    end
+  end
+end
+
+return audits

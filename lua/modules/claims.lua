@@ -1,0 +1,134 @@
+-- claims: the calls that were told of an allocation: `call`, at most three ids, oldest first.  `*` in the first place stands for
+-- all others: older callers, and whoever adopted it.  Where there are several, `ttls` and `told` have what each asked
+-- for and the deadline that it was told, 0 where it is pinned, so that what an undone call changed does not outlive it.
+local limits = require('limits')
+local numbers = require('numbers')
+local records = require('records')
+
+local claims = {}
+
+local function split(text)
+  local parts = {}
+  for part in string.gmatch(text, '%S+') do parts[#parts + 1] = part end
+  return parts
+end
+
+-- {id, ttl_ms, told_ms} each.  A single one asked for what the record has.
+local function read(record)
+  local ids, ttls, told = split(record.call), split(record.ttls or ''), split(record.told or '')
+  local list = {}
+  for i = 1, #ids do
+    list[i] = {
+      id = ids[i], ttl_ms = tonumber(ttls[i]) or record.ttl_ms or 0,
+      told_ms = tonumber(told[i]) or record.deadline_ms or 0,
+    }
+  end
+  return list
+end
+
+local function write(record, list)
+  local ids, ttls, told = {}, {}, {}
+  for i = 1, #list do
+    ids[i], ttls[i], told[i] = list[i].id, numbers.text(list[i].ttl_ms), numbers.text(list[i].told_ms)
+  end
+  record.call = table.concat(ids, ' ')
+  if #list > 1 then
+    record.ttls, record.told = table.concat(ttls, ' '), table.concat(told, ' ')
+  else
+    record.ttls, record.told = nil, nil
+  end
+end
+
+-- 0 is for ever: the longer of two.
+local function longer(one, other)
+  if one == 0 or other == 0 then return 0 end
+  return math.max(one, other)
+end
+
+function claims.ids(record)
+  return split(record.call)
+end
+
+-- Whether this call was told of it.
+function claims.has(record, id)
+  if record.call == id then return true end
+  return string.find(' ' .. record.call .. ' ', ' ' .. id .. ' ', 1, true) ~= nil
+end
+
+-- Another call is about to be told: its place in the list.  Those who were there keep what they were told so far.
+function claims.add(record, id, ttl_ms)
+  local list = read(record)
+  list[#list + 1] = {id = id, ttl_ms = ttl_ms, told_ms = 0}
+  local others = list[1].id == '*'
+  if #list - (others and 1 or 0) > limits.CALLS_MAX then
+    local oldest = table.remove(list, others and 2 or 1)
+    if others then
+      list[1].ttl_ms, list[1].told_ms = longer(list[1].ttl_ms, oldest.ttl_ms), longer(list[1].told_ms, oldest.told_ms)
+    else
+      oldest.id = '*'
+      table.insert(list, 1, oldest)
+    end
+  end
+  write(record, list)
+end
+
+-- What this call is told now: the record as it stands.
+function claims.tell(record, id)
+  if not record.ttls then return end
+  local list = read(record)
+  for i = 1, #list do
+    if list[i].id == id then list[i].told_ms = record.deadline_ms or 0 end
+  end
+  write(record, list)
+end
+
+-- A renewal: nobody knows which of them it is, so each that has a lease is told this deadline, if it is later.  With
+-- `shorten` all are.  Returns the latest deadline of a lease, 0 where nobody has one.
+function claims.renew(record, deadline_ms, shorten)
+  if not record.ttls then return record.deadline_ms or 0 end
+  local list, latest = read(record), 0
+  for i = 1, #list do
+    local one = list[i]
+    if shorten or one.told_ms > 0 then
+      one.told_ms = shorten and deadline_ms or math.max(one.told_ms, deadline_ms)
+      if one.ttl_ms == 0 then one.ttl_ms = record.ttl_ms end
+      latest = math.max(latest, one.told_ms)
+    end
+  end
+  write(record, list)
+  return latest
+end
+
+-- The longest time to live that those with a lease asked for, nil where nobody has one.
+function claims.lease_ttl(record)
+  local longest = nil
+  for _, one in ipairs(record.ttls and read(record) or {}) do
+    if one.told_ms > 0 and one.ttl_ms > 0 then longest = math.max(longest or 0, one.ttl_ms) end
+  end
+  return longest
+end
+
+-- Takes a call out.  False where none is left; else the record is as those that are left were told.
+function claims.remove(call, record, id)
+  local list, left = read(record), {}
+  for i = 1, #list do
+    if list[i].id ~= id then left[#left + 1] = list[i] end
+  end
+  if #left == 0 then return false end
+  records.edit(call, record)
+  local several = record.ttls ~= nil
+  write(record, left)
+  if not several or record.releasing_ms or record.gap_ms then return true end
+  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms
+  for i = 2, #left do
+    ttl_ms, told_ms = math.max(ttl_ms, left[i].ttl_ms), longer(told_ms, left[i].told_ms)
+  end
+  if told_ms == 0 then
+    record.ttl_ms, record.deadline_ms = nil, nil
+  else
+    record.ttl_ms, record.deadline_ms = ttl_ms, told_ms
+  end
+  return true
+end
+
+return claims

@@ -1,0 +1,87 @@
+-- clock: the pool's time, which never steps back, and the gaps in it.
+-- A server's clock that was set back: the pool's time goes on from where it was (`clock_offset_ms`).  One that was set
+-- forward looks like a pool that nobody used: that is a gap (`gap_from_ms`, `gap_to_ms`), and leases are given its time
+-- (`expiry`).  A caller who says what time it is, is believed.
+local limits = require('limits')
+local numbers = require('numbers')
+
+local clock = {}
+
+local function start_at(call, text)
+  local now = tonumber(text)
+  if string.find(text, '%D') or not now or now > limits.AMOUNT_MAX then
+    error({err = 'CONTRACT now_ms is no instant'})
+  end
+  call.now, call.now_text = now, text
+end
+
+function clock.start(call)
+  if call.argv[1] ~= '0' then return start_at(call, call.argv[1]) end
+  local time = redis.call('TIME')
+  local text = time[1] .. string.sub('00000' .. time[2], -6, -4)
+  call.now, call.now_text, call.by_server = text + 0, text, true
+end
+
+-- The longest gap before this one that leases may still live on, or nil.
+local function gap_before(call)
+  local before = nil
+  local gaps = redis.call('HMGET', call.key, 'gap_from_ms', 'gap_to_ms', 'gap_before_from_ms', 'gap_before_to_ms')
+  for i = 1, 3, 2 do
+    local from, to = tonumber(gaps[i]), tonumber(gaps[i + 1])
+    if from and to and call.now < 2 * to - from and not (before and before[2] - before[1] > to - from) then
+      before = {from, to}
+    end
+  end
+  return before
+end
+
+-- From the server's time to the pool's.  `seen_ms`: when the pool last wrote; `offset_ms`: how far it is ahead of the
+-- server.  `call.clock_due`: there is news of the clock, or the last is old.
+function clock.adjust(call, seen_ms, offset_ms)
+  local seen, offset, now = tonumber(seen_ms), tonumber(offset_ms), call.now
+  if offset then now = now + offset end
+  if not seen then
+    call.clock_due = true
+  elseif now < seen then
+    if now < seen - limits.CLOCK_STEP_MS then
+      call.clock_due, call.new_offset_ms = true, (offset or 0) + seen - now
+    end
+    now = seen
+  elseif now > seen + limits.CLOCK_SEEN_MS then
+    call.clock_due = true
+  end
+  if offset or now == seen then call.now, call.now_text = now, numbers.text(now) end
+  if seen and now > seen + limits.CLOCK_JUMP_MS then call.gap, call.gap_before = {seen, now}, gap_before(call) end
+end
+
+-- The gaps known, the earlier first, as {from_ms, to_ms} each.
+function clock.gaps(call)
+  if call.gap then return {call.gap_before or call.gap, call.gap_before and call.gap or nil} end
+  local found = {}
+  local stored = redis.call('HMGET', call.key, 'gap_before_from_ms', 'gap_before_to_ms', 'gap_from_ms', 'gap_to_ms')
+  for i = 1, 3, 2 do
+    local from_ms, to_ms = tonumber(stored[i]), tonumber(stored[i + 1])
+    if from_ms and to_ms then found[#found + 1] = {from_ms, to_ms} end
+  end
+  return found
+end
+
+-- Adds to the fields of the pool that are written what is new of the clock; returns their new number.
+function clock.note(call, sets, n)
+  if call.new_offset_ms then
+    sets[n + 1], sets[n + 2] = 'clock_offset_ms', call.new_offset_ms
+    n = n + 2
+  end
+  if call.gap then
+    sets[n + 1], sets[n + 2], sets[n + 3], sets[n + 4] = 'gap_from_ms', call.gap[1], 'gap_to_ms', call.now_text
+    n = n + 4
+    if call.gap_before then
+      sets[n + 1], sets[n + 2] = 'gap_before_from_ms', call.gap_before[1]
+      sets[n + 3], sets[n + 4] = 'gap_before_to_ms', call.gap_before[2]
+      n = n + 4
+    end
+  end
+  return n
+end
+
+return clock

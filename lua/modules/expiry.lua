@@ -1,0 +1,76 @@
+-- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that a gap in the pool's time would
+-- end is given that time again, once until its next renewal: the server's clock may have been set forward, or nobody
+-- came; that cannot be told apart.
+local accounts = require('accounts')
+local clock = require('clock')
+local events = require('events')
+local pools = require('pools')
+local records = require('records')
+local removals = require('removals')
+
+local expiry = {}
+
+function expiry.is_lapsed(call, record)
+  return record.deadline_ms and record.deadline_ms <= call.now
+end
+
+-- Whether this lease is spared now; then its deadline is the new one.
+function expiry.spares(call, record)
+  if record.gap_ms or record.broken or record.fresh or not record.deadline_ms then return false end
+  call.gaps = call.gaps or clock.gaps(call)
+  local deadline_ms, asserted_ms, gap_ms = record.deadline_ms, records.last_asserted(record), nil
+  for i = 1, #call.gaps do
+    local from_ms, to_ms = call.gaps[i][1], call.gaps[i][2]
+    -- Begun before it was over: a renewal just before it may be later than when the pool was last seen.
+    if deadline_ms > from_ms and asserted_ms < to_ms then
+      deadline_ms, gap_ms = deadline_ms + to_ms - from_ms, from_ms
+    end
+  end
+  if not gap_ms or deadline_ms <= call.now then return false end
+  records.edit(call, record)
+  record.deadline_ms, record.gap_ms = deadline_ms, gap_ms
+  pools.next_revision(call)
+  events.add(call, 'deferred', record.id, nil, 'the clock')
+  return true
+end
+
+-- One id of the index of deadlines.  True where it was reclaimed.
+function expiry.take(call, id, reason)
+  local key = records.at_id(call, id)
+  local record = records.found(call, id)
+  if record and expiry.spares(call, record) then
+    call.records[key] = record
+    return false
+  end
+  return removals.plan_expired(call, id, key, record, reason)
+end
+
+-- Of the expired ones, at most `most` are looked at in this call.
+local function open(call, most)
+  local ids = redis.call('ZRANGEBYSCORE', call.deadlines, '-inf', call.now, 'LIMIT', 0, most + 1)
+  call.expired, call.expired_at = ids, 0
+  call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
+end
+
+-- Returns nil once the list fits, and then it is charged; else the account that is short.  `call.more_expired`: there
+-- was more to reclaim than one call may, or than it could touch.
+function expiry.make_room(call, most, charged, list, held)
+  if not call.expired then open(call, most) end
+  local short = true
+  while call.expired_at < call.expired_most do
+    call.expired_at = call.expired_at + 1
+    local id = call.expired[call.expired_at]
+    local touched = call.records[records.at_id(call, id)]
+    if touched == nil then
+      expiry.take(call, id, 'deadline')
+      short = accounts.take(charged, list, held)
+      if not short then return nil end
+    elseif touched and expiry.is_lapsed(call, touched) then
+      -- Answered to its own caller in this call; the next may take it.
+      call.more_expired = true
+    end
+  end
+  return short
+end
+
+return expiry

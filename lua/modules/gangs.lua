@@ -1,0 +1,48 @@
+-- gangs: batches of which all items are granted, or none.
+local accounts = require('accounts')
+
+local gangs = {}
+
+-- The replies that stop a gang.
+function gangs.stops(word)
+  return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'behind' or word == 'recovering'
+    or word == 'ttl_too_long'
+end
+
+-- What a gang asks for together, up to and with this item; the same id twice is one allocation.
+function gangs.asked(items, last)
+  local sums, seen = {}, {}
+  for i = 1, last do
+    local one = items[i]
+    local list = one.list
+    for n = 1, seen[one.key] and 0 or #list, 2 do sums[list[n]] = (sums[list[n]] or 0) + list[n + 1] end
+    seen[one.key] = true
+  end
+  return sums
+end
+
+-- Nothing of it is granted or extended; its other items are told which one stopped it.  What was reclaimed stays so.
+function gangs.stop(call, items, replies, stopped)
+  local fresh = call.fresh or {}
+  for i = 1, #fresh do
+    local charged = accounts.charged(call, fresh[i].accounts, fresh[i].list)
+    for n = 1, #charged do accounts.add(charged[n], fresh[i].list, -1) end
+    call.records[fresh[i].key] = false
+  end
+  local shared = call.shared or {}
+  for i = #shared, 1, -1 do
+    local was = shared[i]
+    local record = was.record
+    record.call, record.ttl_ms, record.deadline_ms, record.asserted_ms = was.call, was.ttl_ms, was.deadline_ms,
+      was.asserted_ms
+    record.gap_ms, record.ttls, record.told, record.touched = was.gap_ms, was.ttls, was.told, nil
+  end
+  call.pool.revision = call.pool.revision - #fresh - (call.tentative or 0)
+  call.fresh, call.shared = nil, nil
+  local word = replies[stopped][1]
+  for i = 1, #items do
+    if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end
+  end
+end
+
+return gangs

@@ -1,0 +1,18 @@
+-- numbers: exact integers from 0 to 2^53-1.
+local limits = require('limits')
+
+local numbers = {}
+
+-- The integer that a stored text says, or nil.  NaN, infinity and fractions fail one of the comparisons.
+function numbers.exact(text)
+  local number = tonumber(text)
+  if number and number >= 0 and number <= limits.AMOUNT_MAX and number % 1 == 0 then return number end
+  return nil
+end
+
+-- In full digits: `tostring` writes 1e+15, and '%d' is a C long, which may have 32 bits.
+function numbers.text(number)
+  return string.format('%.0f', number)
+end
+
+return numbers

@@ -1,0 +1,112 @@
+-- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
+-- call.pool = {epoch, state, revision, read_revision, and of the options max_ttl_ms, durability, grace_ms, recovering, run_id}
+-- `revision` grows with every change; a grant takes its fence from it.  `recovering`: until when nothing is granted.
+local accounts = require('accounts')
+local clock = require('clock')
+local limits = require('limits')
+local numbers = require('numbers')
+
+local pools = {}
+
+-- How many fields of the state every call reads; the counters that it needs follow, in pairs (`accounts.want`).
+pools.FIELDS = 8
+
+-- To be filled by `accounts.want`, before `open`.
+function pools.fields()
+  return {
+    'revision', 'schema', 'state', 'whole_units', 'epoch', 'clock_ms', 'clock_offset_ms', 'options',
+    false, false, false, false,
+  }
+end
+
+-- What the pool was given beyond its resources.
+local function read_options(call, pool, options)
+  pool.options = options
+  pool.max_ttl_ms = tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
+  pool.durability = string.match(options, 'durability=(%S+)')
+  pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
+  if not pool.grace_ms then return end
+  local guarded = redis.call('HMGET', call.key, 'recovering_until_ms', 'run_id')
+  local until_ms = tonumber(guarded[1])
+  pool.recovering, pool.run_id = until_ms and call.now < until_ms and until_ms, guarded[2] or ''
+end
+
+-- A repair that died must not hold the pool back for ever.
+local function read_state(call, state)
+  if state ~= 'offline' then return state end
+  local until_ms = tonumber(redis.call('HGET', call.key, 'offline_until_ms'))
+  return not (until_ms and call.now >= until_ms) and state
+end
+
+local function is_newer(text)
+  local schema = tonumber(text)
+  return not (schema and schema <= limits.SCHEMA)
+end
+
+local function broken_revision(call)
+  error({err = 'INVARIANT ' .. call.key .. ' has no exact amount in revision'})
+end
+
+-- Reads the state, and the counters of `fields`, in one command.  `call.refused`: why the call ends here, or false; a
+-- newer schema refuses only what writes (`reads` says that this call does not).
+function pools.open(call, fields, count, reads)
+  local values = redis.call('HMGET', call.key, unpack(fields, 1, count))
+  if call.by_server then
+    local seen = tonumber(values[6])
+    if values[7] or not seen or call.now < seen or call.now > seen + limits.CLOCK_SEEN_MS then
+      clock.adjust(call, seen, values[7])
+    end
+  end
+  local pool = {epoch = values[5] or '', state = false, revision = 0, read_revision = 0}
+  call.pool = pool
+  if not values[1] then
+    call.refused = 'unknown_pool'
+    return
+  end
+  if call.epoch ~= '' and pool.epoch ~= call.epoch then
+    call.refused = 'other_epoch'
+    return
+  end
+  if values[2] ~= limits.SCHEMA_TEXT and is_newer(values[2]) then call.refused = not reads and 'schema' end
+  local revision = numbers.exact(values[1])
+  if not revision and not call.refused then broken_revision(call) end
+  pool.revision, pool.read_revision = revision or 0, revision or 0
+  call.account = accounts.of_pool(call, fields, values, count)
+  if values[3] then pool.state = read_state(call, values[3]) end
+  if values[4] then accounts.constrain(call.account, values[4]) end
+  if values[8] then read_options(call, pool, values[8]) end
+end
+
+-- The pool's state without counters.
+function pools.open_state(call, reads)
+  pools.open(call, pools.fields(), pools.FIELDS, reads)
+end
+
+-- For readings that need only know that it is the pool meant: its epoch, or nil and a word.
+function pools.identify(call, epoch)
+  if not epoch then return nil, 'unknown_pool' end
+  if call.epoch ~= '' and call.epoch ~= epoch then return nil, 'other_epoch' end
+  return epoch, nil
+end
+
+-- A field of the pool that is written with this call's changes.
+function pools.set(call, field, value)
+  local sets = call.pool_sets or {}
+  sets[#sets + 1], sets[#sets + 2] = field, value
+  call.pool_sets = sets
+end
+
+function pools.drop(call, field)
+  local drops = call.pool_drops or {}
+  drops[#drops + 1] = field
+  call.pool_drops = drops
+end
+
+-- Every change takes the next revision.
+function pools.next_revision(call)
+  local revision = call.pool.revision + 1
+  call.pool.revision = revision
+  return revision
+end
+
+return pools

@@ -1,0 +1,183 @@
+-- records: an allocation's hash, to and from a table
+-- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, asserted_ms, releasing_ms, gap_ms, ttls, told,
+--  list, meta, accounts}: `list` is what it took, its fields and amounts in turns; `accounts` the accounts beyond the pool.
+-- What is pinned has neither ttl_ms nor deadline_ms.  A record is opened once, changed in memory, and its difference is
+-- written by `transaction.commit`.
+local accounts = require('accounts')
+local numbers = require('numbers')
+
+local records = {}
+
+-- Every record of a pool is `<base>allocation:<id>` where the pool is `<base>pool`: the one derivation of a key.
+function records.at_id(call, id)
+  return string.sub(call.key, 1, -5) .. 'allocation:' .. id
+end
+
+function records.id(call, key)
+  return string.sub(key, #call.key + 8)
+end
+
+-- A field that not every record has.
+local function take_other(record, field, value)
+  if string.sub(field, 1, 5) == 'meta.' then
+    local meta = record.meta or {}
+    meta[#meta + 1], meta[#meta + 2], record.meta = field, value, meta
+  elseif string.sub(field, 1, 8) == 'account.' then
+    local names = record.accounts or {}
+    names[tonumber(string.sub(field, 9)) or #names + 1], record.accounts = value, names
+  elseif field == 'asserted_ms' or field == 'releasing_ms' or field == 'gap_ms' then
+    record[field] = tonumber(value)
+  else
+    record[field] = value
+  end
+end
+
+-- Whatever is wrong with a record.
+local function find_fault(record)
+  if not record.fence or not record.granted_ms then return 'fence or granted_ms is no number' end
+  if (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then return 'ttl_ms without deadline_ms' end
+  return record.broken
+end
+
+local function parse(call, key, flat)
+  local list, n = {}, 0
+  local record = {
+    key = key, id = string.sub(key, #call.key + 8), call = '*', owner = '', fence = nil, granted_ms = nil, ttl_ms = nil,
+    deadline_ms = nil, list = list, flat = flat, broken = nil, gone = nil, unlinks = nil, stored = nil,
+  }
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if field == 'fence' or field == 'deadline_ms' or field == 'ttl_ms' or field == 'granted_ms' then
+      record[field] = tonumber(value)
+    elseif field == 'owner' then
+      record.owner = value
+    elseif field == 'call' then
+      record.call = value ~= '' and value or '*'
+    elseif string.sub(field, -10) == '.allocated' then
+      if not numbers.exact(value) then record.broken, value = field .. ' is no amount', '0' end
+      list[n + 1], list[n + 2] = field, value
+      n = n + 2
+    else
+      take_other(record, field, value)
+    end
+  end
+  if record.broken or not record.fence or not record.granted_ms or (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
+    record.broken = find_fault(record)
+  end
+  return record
+end
+
+local function of_error(call, key, flat)
+  -- tostring: in the in-process store the text of an error is no string.
+  if string.sub(tostring(flat.err), 1, 9) ~= 'WRONGTYPE' then error(flat) end
+  return {id = records.id(call, key), key = key, broken = 'is no hash', list = {}, call = '*'}
+end
+
+-- nil where there is none.  `broken` says what is wrong with one that cannot be read; a key that is being migrated to
+-- another node is no such thing, and its error goes to the caller before anything was written.
+function records.read(call, key)
+  local flat = redis.pcall('HGETALL', key)
+  if flat.err then return of_error(call, key, flat) end
+  return flat[1] and parse(call, key, flat) or nil
+end
+
+-- The record of an id that the script found itself.  To the node that its slot is being moved to, a key that has not
+-- arrived yet looks as if there were none; asked for two keys at once it says TRYAGAIN.
+function records.found(call, id)
+  local key = records.at_id(call, id)
+  local record = records.read(call, key)
+  if not record then redis.call('EXISTS', call.key, key) end
+  return record
+end
+
+local function refuse_broken(record)
+  error({err = 'INVARIANT ' .. record.key .. ' ' .. record.broken})
+end
+
+-- The record of an item that the caller named, opened once a call; false where there is none.  Broken data there is the
+-- caller's to hear of.
+function records.of_item(call, key)
+  local record = call.records[key]
+  if record == nil then
+    local flat = redis.pcall('HGETALL', key)
+    record = flat[1] and parse(call, key, flat) or flat.err and of_error(call, key, flat) or false
+    if record and record.broken then refuse_broken(record) end
+    call.records[key] = record
+  end
+  return record
+end
+
+-- Those of all items, and what they took as counters to be read with the pool's state.
+function records.load(call, items, fields, count)
+  local counted = {}
+  for i = 1, #items do
+    local record = records.of_item(call, items[i].key)
+    if record then
+      local list = record.list
+      for j = 1, #list, 2 do count = accounts.want(fields, count, counted, list[j]) end
+    end
+  end
+  return count
+end
+
+-- To be called before a record is changed: what it was is kept for the comparison.
+function records.edit(call, record)
+  if record.fresh or record.stored then return end
+  record.stored = {
+    call = record.call, ttl_ms = record.ttl_ms, deadline_ms = record.deadline_ms, asserted_ms = record.asserted_ms,
+    releasing_ms = record.releasing_ms, gap_ms = record.gap_ms, ttls = record.ttls, told = record.told,
+  }
+  local changed = call.changed or {}
+  changed[#changed + 1], call.changed = record, changed
+end
+
+-- The fields that not every record has, and may change, in the order of the reply.
+records.OPTIONAL = {'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told'}
+
+-- The fields as they are stored and replied, after what is in `into`.
+function records.flat(call, record, into)
+  local n = #into
+  for i = 1, #record.list do into[n + i] = record.list[i] end
+  n = n + #record.list
+  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
+  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
+  n = n + 8
+  for i = 1, #records.OPTIONAL do
+    local field = records.OPTIONAL[i]
+    if record[field] then
+      into[n + 1], into[n + 2] = field, record[field]
+      n = n + 2
+    end
+  end
+  for i = 1, record.accounts and #record.accounts or 0 do
+    into[n + 1], into[n + 2] = 'account.' .. i, record.accounts[i]
+    n = n + 2
+  end
+  if record.meta_first then
+    for at = record.meta_first, record.last do
+      n = n + 1
+      into[n] = call.argv[at]
+    end
+  end
+  for i = 1, record.meta and #record.meta or 0 do into[n + i] = record.meta[i] end
+  return into
+end
+
+-- The record as it is answered, with what the pool adds to it.
+function records.told(call, word, record)
+  return records.flat(call, record, {word, 'epoch', call.pool.epoch, 'durability', call.pool.durability or ''})
+end
+
+-- When somebody was last told that it is there: a grant, a renewal, an answer to a repeat.
+function records.last_asserted(record)
+  if record.asserted_ms then return record.asserted_ms end
+  return record.ttl_ms and record.deadline_ms - record.ttl_ms or record.granted_ms
+end
+
+-- The sorted set that it stands in, and its score there.
+function records.place(call, record)
+  if record.deadline_ms then return call.deadlines, record.deadline_ms end
+  return call.pinned, record.granted_ms
+end
+
+return records

@@ -1,0 +1,71 @@
+-- removals: allocations that end in this call, for whatever reason.  What a record says it took is what comes back, to
+-- the accounts that it names.
+local accounts = require('accounts')
+local claims = require('claims')
+local events = require('events')
+local idempotency = require('idempotency')
+local pools = require('pools')
+
+local removals = {}
+
+local function queue(call, record, unlinks)
+  local removed = call.removed
+  if removed then removed[#removed + 1] = record else call.removed = {record} end
+  record.gone, record.unlinks = true, unlinks
+  call.records[record.key] = false
+end
+
+-- Of the accounts beyond the pool.
+local function uncharge_named(call, record)
+  for i = 1, #record.accounts do
+    local account = accounts.named(call, record.accounts[i], record.list)
+    if account and not accounts.covers(account, record.list) then return false end
+  end
+  for i = 1, #record.accounts do
+    local account = accounts.named(call, record.accounts[i], record.list)
+    if account then accounts.add(account, record.list, -1) end
+  end
+  return true
+end
+
+local function complete_all(call, record)
+  for _, id in ipairs(claims.ids(record)) do idempotency.complete(call, id) end
+end
+
+-- False where record and counters contradict each other; nothing is planned then.
+function removals.try(call, record, kind, reason)
+  if record.broken or not accounts.covers(call.account, record.list) then return false end
+  if record.accounts and not uncharge_named(call, record) then return false end
+  accounts.add(call.account, record.list, -1)
+  call.pool.revision = call.pool.revision + 1
+  if record.ttls then complete_all(call, record) else idempotency.complete(call, record.call) end
+  -- Where a lease that has gone missing means lost data, it must be known which ones ended.
+  if call.pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
+  events.add(call, kind, record.id, record, reason)
+  queue(call, record, true)
+  return true
+end
+
+-- For a record that the caller named: it hears of the contradiction.
+function removals.plan(call, record, kind, reason)
+  if not removals.try(call, record, kind, reason) then
+    error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
+  end
+end
+
+-- For a bystander: broken data never fails the caller.  It leaves the index, its charge stays for the audit.
+function removals.plan_expired(call, id, key, record, reason)
+  if record and removals.try(call, record, 'reclaimed', reason) then return true end
+  local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
+  pools.next_revision(call)
+  events.add(call, 'broken', id, nil, what)
+  queue(call, {id = id, key = key, call = '*', list = {}}, false)
+  return false
+end
+
+-- Whatever there is of an allocation that cannot be read.
+function removals.discard(call, id, key)
+  queue(call, {id = id, key = key, call = '*', list = {}}, true)
+end
+
+return removals

@@ -1,0 +1,76 @@
+-- repeats: the reply to a request whose id is live or whose call is completed.
+local claims = require('claims')
+local expiry = require('expiry')
+local idempotency = require('idempotency')
+local pools = require('pools')
+local records = require('records')
+local removals = require('removals')
+local requests = require('requests')
+
+local repeats = {}
+
+-- The deadline becomes no earlier than now + ttl; 0 pins.
+local function extend(call, record, ask_ms)
+  if not record.deadline_ms then return end
+  if ask_ms == 0 then
+    record.ttl_ms, record.deadline_ms, record.gap_ms = nil, nil, nil
+    pools.next_revision(call)
+    call.tentative = (call.tentative or 0) + 1
+  elseif call.now + ask_ms > record.deadline_ms then
+    record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, call.now + ask_ms, nil
+  end
+end
+
+-- In a gang that may still be stopped: what the record was.
+local function remember(call, record)
+  if not call.atomic then return end
+  local shared = call.shared or {}
+  shared[#shared + 1], call.shared = {
+    record = record, call = record.call, ttl_ms = record.ttl_ms, deadline_ms = record.deadline_ms,
+    asserted_ms = record.asserted_ms, gap_ms = record.gap_ms, ttls = record.ttls, told = record.told,
+  }, shared
+end
+
+-- Whoever is told that an allocation is there asserts it.
+local function assert_live(call, record)
+  if record.granted_ms ~= call.now then record.asserted_ms = call.now end
+end
+
+local function replay(call, request, record)
+  records.edit(call, record)
+  remember(call, record)
+  if expiry.is_lapsed(call, record) and not record.releasing_ms then extend(call, record, request.ask_ms + 0) end
+  claims.tell(record, request.call)
+  assert_live(call, record)
+  record.touched = true
+  return records.told(call, 'replayed', record)
+end
+
+-- Another caller of a live id.
+local function share(call, request, record)
+  records.edit(call, record)
+  remember(call, record)
+  claims.add(record, request.call, request.ask_ms + 0)
+  extend(call, record, request.ask_ms + 0)
+  claims.tell(record, request.call)
+  assert_live(call, record)
+  return records.told(call, 'existing', record)
+end
+
+-- The id is live.  nil where the request is to be decided as if it were absent.
+function repeats.answer(call, request, record)
+  if claims.has(record, request.call) then return replay(call, request, record) end
+  local completed_ms = idempotency.completed_at(call, request.call)
+  if completed_ms then return {'ended', completed_ms} end
+  if requests.is_too_long(call, request.ask_ms + 0) then return {'ttl_too_long', call.pool.max_ttl_ms} end
+  if expiry.is_lapsed(call, record) and not call.pool.recovering and not expiry.spares(call, record) then
+    removals.plan(call, record, 'reclaimed', 'deadline')
+    return nil
+  end
+  if record.releasing_ms or not requests.matches(request, record) then
+    return records.told(call, 'conflict', record)
+  end
+  return share(call, request, record)
+end
+
+return repeats

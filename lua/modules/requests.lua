@@ -1,0 +1,166 @@
+-- requests: one item of an allocate.  It stays where it lies in the arguments: what is granted is written from there.
+-- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list` its
+-- fields and amounts in turns; `accounts` the names of those beyond the pool, or nil.  Once granted it is a record like any
+-- other (`records`), and has `fresh`.
+local accounts = require('accounts')
+local context = require('context')
+local limits = require('limits')
+local numbers = require('numbers')
+local pools = require('pools')
+local records = require('records')
+
+local requests = {}
+
+local function refuse(i, what)
+  error({err = 'CONTRACT item ' .. i .. ': ' .. what})
+end
+
+-- An amount, or a duration, in plain digits: what is not is told apart without a conversion.
+local function is_whole(text)
+  return string.find(text, '^[1-9]%d*$') and (#text < 16 or #text == 16 and text <= '9007199254740991')
+end
+
+-- The options, as (name, value) pairs.  Only `account` is known: an account that is charged too, innermost first.
+local function read_options(call, request, first, options)
+  local argv, names = call.argv, {}
+  for at = first, first + 2 * options - 2, 2 do
+    local name = argv[at + 1]
+    if argv[at] ~= 'account' then refuse(request.i, 'unknown option ' .. argv[at]) end
+    if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or names[name] then
+      refuse(request.i, 'account is no name of an account, or named twice')
+    end
+    names[#names + 1], names[name] = name, true
+    call.declared = call.declared or {}
+    call.declared[string.sub(call.key, 1, -5) .. name] = true
+  end
+  request.accounts = names
+end
+
+-- What is wrong with an item, by the name of its argument.
+local function refuse_item(argv, at, i)
+  local ttl = argv[at + 3]
+  if not ttl or ttl ~= '0' and not is_whole(ttl) then refuse(i, 'ttl_ms is no integer in its bounds') end
+  local bounds = {{'resources', 1, limits.RESOURCES_MAX}, {'metadata', 0, limits.METADATA_ENTRIES_MAX},
+    {'options', 0, limits.OPTIONS_MAX}}
+  for n = 1, 3 do
+    local count = tonumber(argv[at + 3 + n])
+    if not (count and count >= bounds[n][2] and count <= bounds[n][3] and count % 1 == 0) then
+      refuse(i, bounds[n][1] .. ' is no integer in its bounds')
+    end
+  end
+  refuse(i, 'is malformed')
+end
+
+local function check_list(list, i)
+  for n = 1, #list, 2 do
+    if not is_whole(list[n + 1]) then refuse(i, 'amount is no integer in its bounds') end
+    for other = 1, n - 2, 2 do
+      if list[other] == list[n] then refuse(i, 'resource named twice') end
+    end
+  end
+end
+
+local function read_one(call, i, argc)
+  local argv, at = call.argv, call.at + 1
+  local ttl, resources, metadata = argv[at + 3], tonumber(argv[at + 4]), argv[at + 5]
+  metadata = metadata == '0' and 0 or tonumber(metadata)
+  local options = argv[at + 6] == '0' and 0 or tonumber(argv[at + 6])
+  if not (ttl and (ttl == '0' or is_whole(ttl)) and resources and resources >= 1 and resources <= limits.RESOURCES_MAX
+    and resources % 1 == 0 and metadata and metadata >= 0 and metadata <= limits.METADATA_ENTRIES_MAX
+    and metadata % 1 == 0 and options and options >= 0 and options <= limits.OPTIONS_MAX and options % 1 == 0) then
+    refuse_item(argv, at, i)
+  end
+  local meta_first = at + 7 + 2 * resources
+  local last = meta_first + 2 * metadata - 1
+  call.at = last + 2 * options
+  local key = call.keys[context.KEYS + i]
+  if call.at > argc or argv[at] == '' or not key then refuse(i, 'is malformed, or has no key') end
+  local list = {unpack(argv, at + 7, meta_first - 1)}
+  check_list(list, i)
+  local request = {
+    i = i, key = key, call = argv[at], owner = argv[at + 2], ask_ms = ttl, list = list, first = at + 7,
+    meta_first = meta_first, last = last, id = nil, fence = nil, granted_as = nil, granted_ms = nil, ttl_ms = nil, deadline_ms = nil,
+    fresh = nil,
+  }
+  if options > 0 then read_options(call, request, last + 1, options) end
+  return request
+end
+
+-- The keys after those of the items are the accounts', each once.
+local function check_keys(call, items)
+  local left = #call.keys - context.KEYS - items
+  for _ in pairs(call.declared or {}) do left = left - 1 end
+  for at = context.KEYS + items + 1, #call.keys do
+    if not (call.declared and call.declared[call.keys[at]]) then left = -1 end
+  end
+  if left ~= 0 then error({err = 'CONTRACT keys do not match the items'}) end
+end
+
+-- All items, up to the end of the arguments, and the pool with the counters that they ask for.
+function requests.load(call)
+  local items, fields, count, counted = {}, pools.fields(), pools.FIELDS, {}
+  local argc, i = #call.argv, 0
+  while call.at < argc do
+    i = i + 1
+    if i > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
+    local request = read_one(call, i, argc)
+    local list = request.list
+    for n = 1, #list, 2 do
+      if not counted[list[n]] then count = accounts.want(fields, count, counted, list[n]) end
+    end
+    items[i] = request
+  end
+  if #call.keys ~= context.KEYS + i or call.declared then check_keys(call, i) end
+  if count > limits.FIELDS_MAX then error({err = 'CONTRACT too many resources'}) end
+  pools.open(call, fields, count)
+  return items
+end
+
+-- Whether a record is what the request asks for: the same owner, the same amounts, no account that it does not name.
+function requests.matches(request, record)
+  local list, held = request.list, {}
+  if record.owner ~= request.owner or #record.list ~= #list then return false end
+  for i = 1, #list, 2 do held[record.list[i]] = record.list[i + 1] end
+  for i = 1, #list, 2 do
+    -- As numbers: a list may have either, as it was sent or as it was changed.
+    if (held[list[i]] or 0) - list[i + 1] ~= 0 then return false end
+  end
+  for i = 1, record.accounts and #record.accounts or 0 do
+    local named = false
+    for _, name in ipairs(request.accounts or {}) do named = named or name == record.accounts[i] end
+    if not named then return false end
+  end
+  return true
+end
+
+-- The names of the accounts beyond the pool that are charged.
+local function charged_names(charged)
+  local names = {}
+  for i = 1, #charged - 1 do names[i] = charged[i].name end
+  return names
+end
+
+-- The request is granted: from here on it is a record.
+function requests.grant(call, request, charged)
+  local pool, fresh = call.pool, call.fresh
+  local revision = pool.revision + 1
+  pool.revision = revision
+  -- What is written more than once becomes text once.
+  request.fence, request.granted_as, request.granted_ms, request.fresh = numbers.text(revision), revision, call.now, true
+  request.id = string.sub(request.key, #call.key + 8)
+  if request.ask_ms ~= '0' then
+    request.ttl_ms, request.deadline_ms = request.ask_ms + 0, call.now + request.ask_ms
+  end
+  if request.accounts then request.accounts = charged_names(charged) end
+  call.records[request.key] = request
+  if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end
+  return {'granted', revision, call.now, request.deadline_ms or 0, pool.epoch, pool.durability}
+end
+
+-- The time to live is longer than the pool allows, or none.
+function requests.is_too_long(call, ttl_ms)
+  local max_ttl_ms = call.pool.max_ttl_ms
+  return max_ttl_ms and (ttl_ms == 0 or ttl_ms > max_ttl_ms)
+end
+
+return requests

@@ -1,0 +1,277 @@
+-- transaction: the only module that writes.
+-- Redis keeps what a script wrote before it failed, and a slot may be moving to another node.  So everything is read and
+-- decided before `commit`, nothing in `commit` depends on a reply, and it writes in one order: what is new, what changes,
+-- what vanishes.  No key of a call vanishes and comes back.  The types of the pool's keys and the caller's rights are
+-- checked by the client, at its first call on a connection (`check_access`).
+local clock = require('clock')
+local idempotency = require('idempotency')
+local limits = require('limits')
+local numbers = require('numbers')
+local records = require('records')
+
+local transaction = {}
+
+-- A change to an index or a key that is no part of a record's life: what `repair` mends.
+function transaction.plan(call, list, value, extra)
+  local planned = call[list]
+  if not planned then
+    call[list] = {value, extra}
+    return
+  end
+  planned[#planned + 1] = value
+  if extra then planned[#planned + 1] = extra end
+end
+
+local function write_events(call)
+  local planned = call.planned_events
+  for i = 1, #planned do
+    redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', unpack(planned[i]))
+  end
+end
+
+local function write_completed(call)
+  local members, n = {false, false, false, false}, 0
+  local now_text, completed = call.now_text, call.completed
+  for i = 1, #completed do
+    members[n + 1], members[n + 2] = now_text, completed[i]
+    n = n + 2
+  end
+  redis.call('ZADD', call.ended, unpack(members, 1, n))
+end
+
+-- The place of a record in an index, gathered: one command for each index.
+local function place(call, record)
+  local leased = record.deadline_ms
+  transaction.plan(call, leased and 'new_deadlines' or 'new_pinned', leased or record.granted_ms, record.id)
+end
+
+local function write_places(call)
+  if call.new_deadlines then redis.call('ZADD', call.deadlines, unpack(call.new_deadlines)) end
+  if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
+end
+
+-- A grant with more than the usual: an adopted one, one that was shared in this call, one with accounts.
+local function write_whole(call, record)
+  redis.call('HSET', record.key, unpack(records.flat(call, record, {})))
+  place(call, record)
+end
+
+-- Grants, each straight from the arguments.
+local function write_fresh(call)
+  local fresh, argv, now_text = call.fresh, call.argv, call.now_text
+  for i = 1, #fresh do
+    local one = fresh[i]
+    local id, owner, fence, first = one.id, one.owner, one.fence, one.first
+    if first then
+      redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
+        'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
+    end
+    if not first or one.accounts or one.ttls or one.asserted_ms then
+      write_whole(call, one)
+    elseif one.deadline_ms then
+      local deadline = numbers.text(one.deadline_ms)
+      redis.call('ZADD', call.deadlines, deadline, id)
+      redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
+        'ttl_ms', one.ask_ms, 'deadline_ms', deadline, unpack(argv, first, one.last))
+    else
+      redis.call('ZADD', call.pinned, now_text, id)
+      redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
+        unpack(argv, first, one.last))
+    end
+  end
+end
+
+-- The amounts that differ: to be written, and to go.
+local function compare_amounts(record, sets, drops)
+  local was, list = {}, record.list
+  for i = 1, #record.stored_list, 2 do was[record.stored_list[i]] = record.stored_list[i + 1] end
+  for i = 1, #list, 2 do
+    local field, amount = list[i], list[i + 1]
+    if not was[field] or was[field] - amount ~= 0 then sets[#sets + 1], sets[#sets + 2] = field, amount end
+    was[field] = nil
+  end
+  for field in pairs(was) do drops[#drops + 1] = field end
+end
+
+-- What of a record differs from what is stored.
+local function compare(record)
+  local stored, sets, drops = record.stored, {false, false, false, false}, nil
+  local n = 0
+  for i = 1, #records.OPTIONAL do
+    local field = records.OPTIONAL[i]
+    local value = record[field]
+    if value ~= stored[field] then
+      if value then
+        sets[n + 1], sets[n + 2] = field, value
+        n = n + 2
+      else
+        drops = drops or {}
+        drops[#drops + 1] = field
+      end
+    end
+  end
+  if record.call ~= stored.call or record.touched and n == 0 then
+    sets[n + 1], sets[n + 2] = 'call', record.call
+    n = n + 2
+  end
+  for i = #sets, n + 1, -1 do sets[i] = nil end
+  if record.stored_list then
+    drops = drops or {}
+    compare_amounts(record, sets, drops)
+  end
+  return sets, drops
+end
+
+local function write_changed(call)
+  local changed = call.changed
+  for i = 1, #changed do
+    local record = changed[i]
+    if not record.gone then
+      local sets, drops = compare(record)
+      if record.stored.deadline_ms ~= record.deadline_ms then place(call, record) end
+      if sets[1] then redis.call('HSET', record.key, unpack(sets)) end
+      record.drops = drops and drops[1] and drops
+    end
+  end
+end
+
+local function write_accounts(call)
+  for _, account in pairs(call.accounts) do
+    if account and account.changed then
+      local sets, n = {}, 0
+      for field, amount in pairs(account.allocated) do
+        sets[n + 1], sets[n + 2] = field, amount
+        n = n + 2
+      end
+      redis.call('HSET', account.key, unpack(sets, 1, n))
+    end
+  end
+end
+
+-- The pool's fields beside its counters that change.
+local function note_pool(call, sets, n)
+  n = clock.note(call, sets, n)
+  for i = 1, call.pool_sets and #call.pool_sets or 0 do sets[n + i] = call.pool_sets[i] end
+  return n + (call.pool_sets and #call.pool_sets or 0)
+end
+
+-- The counters, the revision, what time it was.  Whoever changes a counter takes a revision.
+local function write_pool(call)
+  local pool, account, fresh = call.pool, call.account, call.fresh
+  local sets, n = {'revision', false, false, false, false, false, false, false}, 2
+  local last = fresh and fresh[#fresh]
+  sets[2] = last and last.granted_as == pool.revision and last.fence or pool.revision
+  if call.by_server then
+    sets[3], sets[4], n = 'clock_ms', call.now_text, 4
+  end
+  if account and account.changed then
+    for field, amount in pairs(account.allocated) do
+      sets[n + 1], sets[n + 2] = field, amount
+      n = n + 2
+    end
+  end
+  if call.gap or call.new_offset_ms or call.pool_sets then n = note_pool(call, sets, n) end
+  redis.call('HSET', call.key, unpack(sets, 1, n))
+  if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
+end
+
+-- What the record of an earlier grant has and the one in its place has not.
+local function drop_stale_fields(call, gone, survivor)
+  local kept, stale = {}, {}
+  local flat = records.flat(call, survivor, {})
+  for i = 1, #flat, 2 do kept[flat[i]] = true end
+  for i = 1, #gone.flat, 2 do
+    if not kept[gone.flat[i]] then stale[#stale + 1] = gone.flat[i] end
+  end
+  if #stale > 0 then redis.call('HDEL', gone.key, unpack(stale)) end
+end
+
+-- Of a record that was changed: fields, and the place in the other index.
+local function drop_changed(call)
+  for i = 1, #call.changed do
+    local record = call.changed[i]
+    if record.drops then redis.call('HDEL', record.key, unpack(record.drops)) end
+    if not record.gone and (record.stored.deadline_ms == nil) ~= (record.deadline_ms == nil) then
+      transaction.plan(call, record.deadline_ms and 'old_pinned' or 'old_deadlines', record.id)
+    end
+  end
+end
+
+-- Of a record that has ended, whose id is granted anew in this call: its key stays, and its place if it is the same.
+local function replace(call, gone, survivor)
+  local was = gone.stored or gone
+  if gone.flat then drop_stale_fields(call, gone, survivor) end
+  if survivor.deadline_ms and not was.deadline_ms then transaction.plan(call, 'old_pinned', gone.id) end
+  if not survivor.deadline_ms and was.deadline_ms then transaction.plan(call, 'old_deadlines', gone.id) end
+end
+
+local function drop_removed(call)
+  for i = 1, #call.removed do
+    local gone = call.removed[i]
+    local survivor = call.records[gone.key]
+    if survivor then
+      replace(call, gone, survivor)
+    else
+      local leased = (gone.stored or gone).deadline_ms
+      if gone.unlinks then transaction.plan(call, 'unlinks', gone.key) end
+      if leased or not gone.fence then transaction.plan(call, 'old_deadlines', gone.id) end
+      if not leased then transaction.plan(call, 'old_pinned', gone.id) end
+    end
+  end
+end
+
+-- What `repair` sets right, and what becomes of the marks of a pool that is made or ends.
+local function write_rest(call)
+  for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
+  for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
+  if call.deletes_pool then redis.call('UNLINK', call.key, call.events) end
+  if call.ended_stays then
+    redis.call('PERSIST', call.ended)
+    redis.call('ZREM', call.ended, 'deleted')
+  end
+  -- The only key with a time to live: of a pool that is gone.
+  if call.ended_expires then redis.call('PEXPIRE', call.ended, limits.ENDED_KEEP_MS) end
+end
+
+-- Old marks are looked for each TRIM_EVERY revisions, and where nothing else is written.
+local function is_trim_due(call)
+  local pool, every = call.pool, limits.TRIM_EVERY
+  if pool.revision == pool.read_revision then return call.completed or call.trims end
+  return call.trims or pool.revision - pool.revision % every > pool.read_revision
+end
+
+-- Rights that only these want are looked at here: nothing may fail once something is written.
+local function check_rest(call)
+  local commands = {
+    (call.persists or call.ended_stays) and 'PERSIST' or 'HSET', call.ended_expires and 'PEXPIRE' or 'HSET', 'HGETALL',
+  }
+  -- The in-process store knows no users.
+  for i = 1, redis.acl_check_cmd and #commands or 0 do
+    if not redis.acl_check_cmd(commands[i]) then error({err = 'NOPERM the scripts need the command ' .. commands[i]}) end
+  end
+end
+
+function transaction.commit(call)
+  local rest = call.counters or call.persists or call.deletes_pool or call.ended_stays or call.ended_expires
+  if rest then check_rest(call) end
+  if is_trim_due(call) then idempotency.trim(call) end
+  if call.planned_events and not call.deletes_pool then write_events(call) end
+  if call.completed then write_completed(call) end
+  if call.fresh then write_fresh(call) end
+  if call.changed then write_changed(call) end
+  if call.new_deadlines or call.new_pinned then write_places(call) end
+  if call.accounts then write_accounts(call) end
+  if not call.refused and not call.deletes_pool and (call.pool.revision ~= call.pool.read_revision or call.pool_sets
+    or call.pool_drops or call.clock_due and call.changed) then
+    write_pool(call)
+  end
+  if call.changed then drop_changed(call) end
+  if call.removed then drop_removed(call) end
+  if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
+  if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
+  if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
+  if call.forgotten then redis.call('ZREM', call.ended, unpack(call.forgotten)) end
+  if rest then write_rest(call) end
+end
+
+return transaction

@@ -1,0 +1,114 @@
+#!lua flags=allow-oom
+--[[
+adopt -- Record again what a holder has and the store has lost, above capacity too: it is being used.
+
+Only while the pool recovers and for its epoch, so that a stale holder cannot take what was given to others; an operator
+may force it with a reason.  What is there already is answered, its deadline no earlier than now + ttl.
+
+KEYS    records      keys    one for each item
+ARGV    reason       text    of an operator who forces it, '' otherwise
+        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, R, M, (field, amount)*R,
+                             (field, value)*M): epoch, owner, fence and granted_ms as granted; ttl_ms 0 pins
+Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
+        | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
+        | {"fenced", fence} (granted anew since) | {"wrong_epoch"} | {"ended", ended_ms}
+        | {"not_recovering"} | {"not_counted", resource}
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
+Writes  pool, records, deadlines, pinned, ended, events
+Cost    O(I * (R + log N)): I items, R resources, N live
+]]
+local accounts = require('accounts')
+local arguments = require('arguments')
+local claims = require('claims')
+local clock = require('clock')
+local events = require('events')
+local idempotency = require('idempotency')
+local limits = require('limits')
+local pools = require('pools')
+local records = require('records')
+local recovery = require('recovery')
+local removals = require('removals')
+local requests = require('requests')
+local transaction = require('transaction')
+
+local function read_item(call)
+  local item = {
+    epoch = arguments.text(call, 'epoch'), owner = arguments.text(call, 'owner'),
+    fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
+    ask_ms = arguments.integer(call, 'ttl_ms'),
+  }
+  local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
+  local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)
+  if count < 1 then arguments.refuse('resources') end
+  item.list = arguments.list(call, count, 1)
+  item.meta = {}
+  for i = 1, 2 * metadata do item.meta[i] = arguments.text(call, 'metadata') end
+  return item
+end
+
+-- The very grant is there: it lives on.
+local function meet(call, item, record)
+  if not requests.matches(item, record) then return records.told(call, 'conflict', record) end
+  records.edit(call, record)
+  local deadline_ms = item.ask_ms > 0 and call.now + item.ask_ms
+  if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
+    record.deadline_ms, record.gap_ms = deadline_ms, nil
+    claims.renew(record, deadline_ms)
+  end
+  record.asserted_ms, record.touched = call.now, true
+  return records.told(call, 'existing', record)
+end
+
+local function adopt(call, item, reason)
+  local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
+  local completed_ms = idempotency.completed_at(call, item.call)
+    or not forced and idempotency.completed_at(call, idempotency.fence_mark(item.fence))
+  if completed_ms then return {'ended', completed_ms} end
+  if not forced then
+    recovery.check(call, item.epoch, item.fence)
+    if not pool.recovering then return {'not_recovering'} end
+  end
+  recovery.believe(call, item.fence)
+  local missing = accounts.not_counted(call.account, item.list)
+  if missing then return {'not_counted', missing} end
+  if record then removals.plan(call, record, 'reclaimed', 'a later grant is adopted') end
+  -- Above the capacity, too.
+  accounts.add(call.account, item.list, 1)
+  pool.revision = math.max(pool.revision + 1, item.fence)
+  -- A fence of another history may be anybody's here.
+  if item.epoch ~= pool.epoch then item.fence = pool.revision end
+  if item.ask_ms > 0 then item.ttl_ms, item.deadline_ms = item.ask_ms, call.now + item.ask_ms end
+  idempotency.complete(call, item.call)
+  item.id, item.call, item.fresh = records.id(call, item.key), '*', true
+  call.records[item.key] = item
+  call.fresh = call.fresh or {}
+  call.fresh[#call.fresh + 1] = item
+  events.add(call, 'adopted', item.id, item, forced and reason or 'recovering')
+  return records.told(call, 'adopted', item)
+end
+
+local function decide(call, item, reason)
+  local pool = call.pool
+  if call.refused or pool.state then return {call.refused or pool.state} end
+  local record, ours = records.of_item(call, item.key), item.epoch == pool.epoch
+  if not ours and reason == '' then return {'wrong_epoch'} end
+  if record and (ours and record.fence == item.fence or not ours and requests.matches(item, record)) then
+    return meet(call, item, record)
+  end
+  if record and (record.fence > item.fence or not ours) then return {'fenced', record.fence} end
+  return adopt(call, item, reason)
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  local reason = arguments.text(call, 'reason')
+  local items = arguments.items(call, read_item)
+  pools.open_state(call)
+  -- Decide
+  local replies = {}
+  for i = 1, #items do replies[i] = decide(call, items[i], reason) end
+  -- Write
+  transaction.commit(call)
+  return replies
+end

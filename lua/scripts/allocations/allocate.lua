@@ -1,0 +1,94 @@
+#!lua
+--[[
+allocate -- Grant requests, each whole or not at all, or say in numbers why not.
+
+Items are decided in order against running totals, each seeing those before it.  A live allocation of the same id is
+answered, not granted again.  Where room is short, at most RECLAIM_INLINE_MAX expired allocations are reclaimed, oldest
+first.  With `atomic` all items are granted or none.  Where the store turns out to have lost data, a pool with a recovery
+grace grants nothing new for so long; fences jump ahead in any case.
+
+KEYS    records      keys    one for each item; then each account that an item names, once
+ARGV    atomic       int     1: all or none
+        items        list    of (call, repeated, owner, ttl_ms, R, M, O, (field, amount)*R, (field, value)*M,
+                             (option, value)*O): R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins;
+                             option `account`: the name of an account that is charged too, innermost first
+Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
+          left out)
+        | {"replayed", field, value, ...} (this very call's; with the fields epoch and durability)
+        | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
+        | {"conflict", field, value, ...} | {"ended", ended_ms}
+        | {"denied", code, account, (resource, requested, allocated, capacity)*} (account '': the pool)
+        | {"behind"} (more is due than this reclaims) | {"aborted", item} (the 1-based item that stopped a gang)
+        | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
+Writes  pool, accounts, records, deadlines, pinned, ended, events
+Cost    O(I * (A * R + log N) + 64 * R): I items, A accounts, R resources, N live
+]]
+local accounts = require('accounts')
+local arguments = require('arguments')
+local clock = require('clock')
+local denials = require('denials')
+local expiry = require('expiry')
+local gangs = require('gangs')
+local idempotency = require('idempotency')
+local limits = require('limits')
+local records = require('records')
+local recovery = require('recovery')
+local repeats = require('repeats')
+local requests = require('requests')
+local transaction = require('transaction')
+
+-- It does not fit as things are: reclaims what is due, and charges it then, or says why not.
+local function refuse(call, items, request, charged)
+  local list = request.list
+  local reply = denials.reply(charged, list, nil, call.atomic and gangs.asked(items, request.i))
+  if reply[2] ~= 'capacity_exceeded' then return reply end
+  if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list) then return nil end
+  return call.more_expired and {'behind'} or denials.reply(charged, list)
+end
+
+local function decide(call, items, request)
+  local pool, record, reply = call.pool, records.of_item(call, request.key), nil
+  if record then
+    reply = repeats.answer(call, request, record)
+    if reply then return reply end
+  else
+    local completed_ms = idempotency.completed_at(call, request.call)
+    if completed_ms then return {'ended', completed_ms} end
+  end
+  if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
+    return {'ttl_too_long', pool.max_ttl_ms}
+  end
+  if pool.recovering then return recovery.refusal(call) end
+  local charged = request.accounts and accounts.charged(call, request.accounts, request.list) or {call.account}
+  if accounts.take(charged, request.list) then reply = refuse(call, items, request, charged) end
+  return reply or requests.grant(call, request, charged)
+end
+
+local function refuse_all(items, word)
+  local replies = {}
+  for i = 1, #items do replies[i] = {word} end
+  return replies
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  call.atomic = arguments.flag(call, 'atomic')
+  local items = requests.load(call)
+  local pool = call.pool
+  if call.refused or pool.state then return refuse_all(items, call.refused or pool.state) end
+  -- Decide
+  if pool.grace_ms or call.argv[3] ~= '0' then recovery.check_grant(call) end
+  local replies = {}
+  for i = 1, #items do
+    replies[i] = decide(call, items, items[i])
+    if call.atomic and gangs.stops(replies[i][1]) then
+      gangs.stop(call, items, replies, i)
+      break
+    end
+  end
+  -- Write
+  transaction.commit(call)
+  return replies
+end

@@ -1,0 +1,73 @@
+#!lua flags=no-writes
+--[[
+check -- Would this request be granted now?  And if not, when at the latest?
+
+The same code as in `allocate` decides; expired allocations count as free, at most CHECK_DUE_MAX of them.  With `explain`,
+the next EXPLAIN_DEADLINES_MAX deadlines are followed until the request fits.
+
+ARGV    explain      int     1: follow the deadlines ahead
+        resources    int     R
+        request      list    (field, amount)*R, R fields `<resource>.allocated`
+Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*}; fits_ms 0: not
+          foreseeable
+        | {"behind"} (more is due than this looks at) | {"recovering", remaining_ms, why}
+        | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
+Writes  nothing
+Cost    O(R + 256 * R), with explain O(512 * R)
+]]
+local accounts = require('accounts')
+local arguments = require('arguments')
+local clock = require('clock')
+local denials = require('denials')
+local expiry = require('expiry')
+local limits = require('limits')
+local numbers = require('numbers')
+local pools = require('pools')
+local records = require('records')
+local recovery = require('recovery')
+local removals = require('removals')
+
+-- The deadline by which enough will have come back, if nobody renews and nobody else comes.
+local function foresee(call, charged, list)
+  local ahead = redis.call(
+    'ZRANGEBYSCORE', call.deadlines, '(' .. numbers.text(call.now), '+inf', 'WITHSCORES', 'LIMIT', 0,
+    limits.EXPLAIN_DEADLINES_MAX
+  )
+  for i = 1, #ahead, 2 do
+    local id = ahead[i]
+    removals.plan_expired(call, id, records.at_id(call, id), records.found(call, id), 'deadline')
+    if not accounts.take(charged, list) then return tonumber(ahead[i + 1]) end
+  end
+  return 0
+end
+
+local function decide(call, list, explain)
+  local charged = accounts.charged(call, nil, list)
+  if not accounts.take(charged, list) then return {'fits'} end
+  local reply = denials.reply(charged, list)
+  local fits_ms = 0
+  if reply[2] == 'capacity_exceeded' then
+    if not expiry.make_room(call, limits.CHECK_DUE_MAX, charged, list) then return {'fits'} end
+    if call.more_expired then return {'behind'} end
+    reply = denials.reply(charged, list)
+    fits_ms = explain and foresee(call, charged, list) or 0
+  end
+  table.insert(reply, 3, fits_ms)
+  return reply
+end
+
+return function(call)
+  clock.start(call)
+  local explain = arguments.flag(call, 'explain')
+  local resources = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
+  if resources < 1 then arguments.refuse('resources') end
+  local list = arguments.list(call, resources, 1)
+  arguments.finish(call, 0)
+  local wanted, count, counted = pools.fields(), pools.FIELDS, {}
+  for i = 1, #list, 2 do count = accounts.want(wanted, count, counted, list[i]) end
+  pools.open(call, wanted, count, true)
+  local pool = call.pool
+  if call.refused or pool.state then return {call.refused or pool.state} end
+  if pool.recovering then return recovery.refusal(call) end
+  return decide(call, list, explain)
+end

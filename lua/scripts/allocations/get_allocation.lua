@@ -1,0 +1,21 @@
+#!lua flags=no-writes
+--[[
+get_allocation -- One record as it stands.
+
+KEYS    record       hash    the allocation's
+Reply   {"record", field, value, ...} (with the pool's epoch) | {"unknown"} | {"unknown_pool"} | {"other_epoch"}
+Writes  nothing
+Cost    O(R)
+]]
+local arguments = require('arguments')
+local pools = require('pools')
+
+return function(call)
+  local epoch, refused = pools.identify(call, redis.call('HGET', call.key, 'epoch'))
+  if refused then return {refused} end
+  local fields = redis.call('HGETALL', arguments.record(call, 1))
+  if #fields == 0 then return {'unknown'} end
+  local reply = {'record', 'epoch', epoch}
+  for i = 1, #fields do reply[i + 3] = fields[i] end
+  return reply
+end

@@ -1,0 +1,80 @@
+#!lua flags=allow-oom
+--[[
+release -- Give back what allocations took, once.
+
+The amounts come from the record, never from the caller.  A repeated call gets the first answer again.  The calls that were
+told of the allocation are completed too, so that a late copy of one grants nothing.  What should be there and is not
+begins a recovery, as in `renew`, and is not adopted any more.
+
+KEYS    records      keys    one for each item
+ARGV    reason       text    for the event
+        items        list    of (call, repeated, fence, epoch, known_ms); fence 0: any; epoch: the pool's that granted
+                             it, '' any; known_ms: the deadline that its holder knows, 0 none
+Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"wrong_epoch"}
+        | {"missing", remaining_ms} (of the recovery) | {"pool_lost"} (no pool, and nobody deleted it)
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Writes  pool, accounts, records, deadlines, pinned, ended, events
+Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live
+]]
+local arguments = require('arguments')
+local clock = require('clock')
+local idempotency = require('idempotency')
+local pools = require('pools')
+local records = require('records')
+local recovery = require('recovery')
+local removals = require('removals')
+local transaction = require('transaction')
+
+local function read_item(call)
+  return {
+    fence = arguments.integer(call, 'fence'), epoch = arguments.text(call, 'epoch'),
+    known_ms = arguments.integer(call, 'known_ms'),
+  }
+end
+
+-- What the item is told that this very call has already been.
+local function repeated(call, item)
+  local completed_ms = idempotency.completed_at(call, item.call)
+  if not completed_ms then return nil end
+  return idempotency.was_told(call, item.call, {'unknown'}) and {'unknown'} or {'released', completed_ms}
+end
+
+local function answer_absent(call, item, is_other)
+  local reply = is_other and {'unknown'} or recovery.answer_absent(call, item)
+  if reply[1] == 'missing' then
+    idempotency.complete(call, idempotency.fence_mark(item.fence))
+  elseif item.repeated then
+    idempotency.complete_as(call, item.call, 'unknown')
+  end
+  return reply
+end
+
+local function decide(call, item, reason)
+  if call.refused then return recovery.answer_absent(call, item) end
+  local record = records.of_item(call, item.key)
+  -- A late copy with a fence cannot meet a newer grant, so the ordinary release need not look for its call.
+  local reply = (not record or item.fence == 0) and repeated(call, item)
+  if reply then return reply end
+  local is_other = item.epoch ~= '' and item.epoch ~= call.pool.epoch
+  if not record then return answer_absent(call, item, is_other) end
+  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if is_other then return {'wrong_epoch'} end
+  removals.plan(call, record, 'released', reason)
+  idempotency.complete(call, item.call)
+  return {'released', call.now}
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  local reason = arguments.text(call, 'reason')
+  local items = arguments.items(call, read_item)
+  local fields = pools.fields()
+  pools.open(call, fields, records.load(call, items, fields, pools.FIELDS))
+  -- Decide
+  local replies = {}
+  for i = 1, #items do replies[i] = decide(call, items[i], reason) end
+  -- Write
+  transaction.commit(call)
+  return replies
+end

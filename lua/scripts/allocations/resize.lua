@@ -1,0 +1,137 @@
+#!lua flags=allow-oom
+--[[
+resize -- Change what one live allocation has taken: all of it, or nothing.
+
+The resources named change to these amounts, 0 gives one up, the others stay.  In a resource that does not grow the
+request passes even where an account is overcommitted.  Runs on a full server too: whoever wants to shrink must be able to,
+and growing writes a few bytes.
+
+KEYS    records      keys    of the one item
+ARGV    items        list    of one (call, repeated, fence, R, (field, amount)*R): R fields `<resource>.allocated`;
+                             fence 0: any
+Reply   per item {"resized", field, value, ...} (with the fields epoch and durability) | {"unknown"}
+        | {"fenced", fence} | {"empty"} (nothing would be left) | {"too_many"} (resources)
+        | {"denied", code, account, (resource, growth, allocated, capacity)*} (account '': the pool) | {"behind"}
+        | {"recovering", remaining_ms, why} (and it would grow)
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
+Writes  pool, accounts, records, ended, events; what is reclaimed also deadlines, pinned
+Cost    O(A * R + 64 * R)
+]]
+local accounts = require('accounts')
+local arguments = require('arguments')
+local clock = require('clock')
+local denials = require('denials')
+local events = require('events')
+local expiry = require('expiry')
+local idempotency = require('idempotency')
+local limits = require('limits')
+local pools = require('pools')
+local records = require('records')
+local recovery = require('recovery')
+local transaction = require('transaction')
+
+-- What a repeated call that changed nothing is told again: an undo could not take a change back.
+local REFUSED = {'unknown', 'denied', 'empty', 'too_many'}
+
+local function read_item(call)
+  local fence = arguments.integer(call, 'fence')
+  local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
+  return {fence = fence, list = arguments.list(call, count, 0)}
+end
+
+-- The list as it would be: what the record has in its order, then what is new; and what it gives up.
+local function wanted(record, item)
+  local change, held, list, gone = {}, {}, {}, {}
+  local grows = false
+  for i = 1, #item.list, 2 do change[item.list[i]] = item.list[i + 1] end
+  for i = 1, #record.list, 2 do held[record.list[i]] = record.list[i + 1] + 0 end
+  local function add(field, amount)
+    grows = grows or amount > (held[field] or 0)
+    local into = amount > 0 and list or gone
+    into[#into + 1], into[#into + 2] = field, amount > 0 and amount or held[field] or 0
+  end
+  for i = 1, #record.list, 2 do add(record.list[i], change[record.list[i]] or held[record.list[i]]) end
+  for i = 1, #item.list, 2 do
+    if not held[item.list[i]] then add(item.list[i], item.list[i + 1]) end
+  end
+  return {list = list, gone = gone, held = held, grows = grows}
+end
+
+-- Charges the growth, or says why not.
+local function refuse(call, charged, after)
+  if after.grows and call.pool.grace_ms then recovery.check(call) end
+  if after.grows and call.pool.recovering then return recovery.refusal(call) end
+  local list, held = after.list, after.held
+  if not accounts.take(charged, list, held) then return nil end
+  local reply = denials.reply(charged, list, held)
+  if reply[2] ~= 'capacity_exceeded' then return reply end
+  if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list, held) then return nil end
+  return call.more_expired and {'behind'} or denials.reply(charged, list, held)
+end
+
+-- Every account that it is charged to holds what the record says.
+local function check_charge(charged, record)
+  for i = 1, #charged do
+    if not accounts.covers(charged[i], record.list) then
+      error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
+    end
+  end
+end
+
+local function resize(call, item, record, charged, after)
+  if #after.list == 0 then return {'empty'} end
+  if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
+  local reply = refuse(call, charged, after)
+  if reply then return reply end
+  for i = 1, #charged do accounts.add(charged[i], after.gone, -1) end
+  records.edit(call, record)
+  record.stored_list, record.list = record.list, after.list
+  pools.next_revision(call)
+  events.add(call, 'resized', record.id, record)
+  idempotency.complete(call, item.call)
+  return records.told(call, 'resized', record)
+end
+
+local function decide(call, item)
+  local record = records.of_item(call, item.key)
+  if not record then return {'unknown'} end
+  local completed_ms = idempotency.completed_at(call, item.call)
+  local word = completed_ms and idempotency.was_told(call, item.call, REFUSED)
+  if word and word ~= 'denied' then return {word} end
+  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if completed_ms and not word then
+    -- Written again, so that the caller can wait for replicas to have it.
+    records.edit(call, record)
+    record.touched = true
+    return records.told(call, 'resized', record)
+  end
+  local charged = accounts.charged(call, record.accounts, item.list)
+  check_charge(charged, record)
+  local after = wanted(record, item)
+  if word then return denials.reply(charged, after.list, after.held, nil, true) end
+  return resize(call, item, record, charged, after)
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  local items = arguments.items(call, read_item)
+  if #items ~= 1 then error({err = 'CONTRACT items is no list of one'}) end
+  local item = items[1]
+  local fields, counted, count = pools.fields(), {}, pools.FIELDS
+  for i = 1, #item.list, 2 do count = accounts.want(fields, count, counted, item.list[i]) end
+  local record = records.of_item(call, item.key)
+  for i = 1, record and #record.list or 0, 2 do count = accounts.want(fields, count, counted, record.list[i]) end
+  pools.open(call, fields, count)
+  if call.refused or call.pool.state then return {{call.refused or call.pool.state}} end
+  -- Decide
+  local reply = decide(call, item)
+  if item.repeated then
+    for i = 1, #REFUSED do
+      if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
+    end
+  end
+  -- Write
+  transaction.commit(call)
+  return {reply}
+end

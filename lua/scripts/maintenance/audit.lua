@@ -1,0 +1,57 @@
+#!lua flags=no-writes
+--[[
+audit -- Read records against their indexes and sum what they took.
+
+With `all`, every record in this one call, up to AUDIT_RECORDS_MAX of them; else one page of one index, which the caller
+adds up as long as `revision` stands still.  The counters come along, to be compared with the sums; those of accounts
+beyond the pool are compared here, with `all`.
+
+ARGV    index        text    all, deadlines or pinned
+        cursor       text    '0' to begin with
+        count        int     about how many of a page, 1 to PAGE_RECORDS_MAX
+Reply   {"audit", revision, cursor, records, total, {resource, sum, ...}, {field, value, ...} of the pool,
+         {id, ...}, {kind, subject, detail, ...}}
+        | {"large", records} | {"unknown_pool"} | {"other_epoch"}
+Writes  nothing
+Cost    O(N * R), about 2.5 us a record
+]]
+local arguments = require('arguments')
+local audits = require('audits')
+local limits = require('limits')
+local pools = require('pools')
+
+local function walk_all(call)
+  local count = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  if count > limits.AUDIT_RECORDS_MAX then return {'large', count} end
+  audits.walk(call, call.deadlines, redis.call('ZRANGE', call.deadlines, 0, -1, 'WITHSCORES'))
+  audits.walk(call, call.pinned, redis.call('ZRANGE', call.pinned, 0, -1, 'WITHSCORES'))
+  audits.recount_accounts(call)
+  call.audit.ids = {}
+  return nil
+end
+
+return function(call)
+  local name, cursor = arguments.text(call, 'index'), arguments.text(call, 'cursor')
+  local count = arguments.integer(call, 'count', limits.PAGE_RECORDS_MAX)
+  arguments.finish(call, 0)
+  local stored = redis.call('HMGET', call.key, 'epoch', 'revision')
+  local _, refused = pools.identify(call, stored[1])
+  if refused then return {refused} end
+  local revision = tonumber(stored[2]) or 0
+  audits.open(call, revision)
+  if name == 'all' then
+    local large = walk_all(call)
+    if large then return large end
+    cursor = '0'
+  else
+    local index = name == 'deadlines' and call.deadlines or call.pinned
+    local scan = redis.call('ZSCAN', index, cursor, 'COUNT', math.max(count, 1))
+    cursor = scan[1]
+    audits.walk(call, index, scan[2])
+  end
+  local audit = call.audit
+  return {
+    'audit', revision, cursor, audit.records, audit.total, audits.sums(call), redis.call('HGETALL', call.key), audit.ids,
+    audit.findings,
+  }
+end

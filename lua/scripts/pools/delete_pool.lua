@@ -1,0 +1,85 @@
+#!lua flags=allow-oom
+--[[
+delete_pool -- End a pool: refused while anything is live, unless forced.
+
+A forced deletion ends at most RECLAIM_BATCH_MAX allocations a call; from the first on the pool grants nothing more, so
+it gets done.  The marks of completed calls stay for as long as a copy of one may travel.
+
+ARGV    items        list    of one (call, repeated, force)
+Reply   per item {"deleted"} | {"deleting", left} | {"in_use", live} | {"absent"} | {"other_epoch"} | {"schema"}
+Writes  everything of the pool
+Cost    O(200 * (R + log N))
+]]
+local arguments = require('arguments')
+local clock = require('clock')
+local idempotency = require('idempotency')
+local limits = require('limits')
+local pools = require('pools')
+local records = require('records')
+local removals = require('removals')
+local transaction = require('transaction')
+
+-- The answer, where it ends here.
+local function settle(call, id, force, live)
+  if idempotency.completed_at(call, id) then
+    local word = idempotency.was_told(call, id, {'absent', 'in_use', 'deleting'})
+    if word == 'absent' or word == 'in_use' or word and not call.refused then return word end
+    return 'deleted'
+  end
+  if call.refused then return call.refused == 'unknown_pool' and 'absent' or call.refused end
+  return live > 0 and not force and call.pool.state ~= 'deleting' and 'in_use'
+end
+
+-- Ends what there is, up to the bound.  Broken ones go as well: nothing will be left for them to contradict.
+local function empty(call)
+  local room = limits.RECLAIM_BATCH_MAX
+  for _, index in ipairs({call.deadlines, call.pinned}) do
+    for _, id in ipairs(room > 0 and redis.call('ZRANGE', index, 0, room - 1) or {}) do
+      local record = records.found(call, id)
+      if not (record and removals.try(call, record, 'deleted', 'pool deleted')) then
+        removals.discard(call, id, records.at_id(call, id))
+      end
+      room = room - 1
+    end
+  end
+  return limits.RECLAIM_BATCH_MAX - room
+end
+
+local function delete(call, id, live)
+  local left = live - empty(call)
+  if left > 0 then
+    idempotency.complete_as(call, id, 'deleting')
+    pools.set(call, 'state', 'deleting')
+    return {'deleting', left}
+  end
+  idempotency.complete(call, id)
+  -- Nobody is to take the pool for one that the store has lost.
+  idempotency.complete(call, 'deleted')
+  call.ended_expires, call.deletes_pool = true, true
+  return {'deleted'}
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  local id, repeated = arguments.text(call, 'call'), arguments.flag(call, 'repeated')
+  local force = arguments.flag(call, 'force')
+  arguments.finish(call, 0)
+  pools.open_state(call)
+  local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  -- Decide
+  local reply, word = nil, settle(call, id, force, live)
+  if word then
+    reply = {word, (word == 'in_use' or word == 'deleting') and live or nil}
+    -- A copy of a call that changed nothing may still travel: it must not end what is made, or emptied, later.
+    if repeated and (word == 'absent' or word == 'in_use') then
+      idempotency.complete_as(call, id, word)
+      call.ended_expires = call.refused == 'unknown_pool'
+    end
+  else
+    reply = delete(call, id, live)
+  end
+  -- Write
+  transaction.commit(call)
+  return {reply}
+end
