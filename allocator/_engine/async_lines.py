@@ -130,7 +130,12 @@ class AsyncLines:
         while True:
             if self._idle:
                 line = self._idle.pop()
-                if await _is_silent(line):
+                try:
+                    silent = await _is_silent(line)
+                except BaseException:  # cancelled: its place must not be lost, and what was half read is of no use
+                    await self.discard(line)
+                    raise
+                if silent:
                     return line
                 await self.discard(line)
                 await self.drop()  # what ended one connection has, as a rule, ended the others

@@ -91,7 +91,12 @@ class Lines:
         except IndexError:
             line = self._claim(until)
         if line is not None:
-            if _is_silent(line):
+            try:
+                silent = _is_silent(line)
+            except BaseException:  # interrupted: its place must not be lost
+                self.discard(line)
+                raise
+            if silent:
                 return line
             self.discard(line)
             self.drop()  # what ended one connection has, as a rule, ended the others
@@ -109,11 +114,9 @@ class Lines:
 
     def discard(self, line: Line) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
+        self._unclaim()
         with contextlib.suppress(Exception):
             line.disconnect()
-        with self._vacancy:
-            self._made -= 1
-            self._vacancy.notify()
 
     def drop(self) -> None:
         """Close the idle connections; the next call makes a new one."""
