@@ -19,7 +19,7 @@ from allocator import settings
 from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
-from allocator._engine.lines import Line
+from allocator._engine.lines import Line, superseded
 from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
@@ -117,6 +117,7 @@ class AsyncLines:
         self._made = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self._left = False
 
     async def take(self, until: float) -> AsyncLine:
         """Borrow a connection that is connected and silent.
@@ -128,6 +129,7 @@ class AsyncLines:
             Fault: There is none to be had; nothing was sent.
         """
         while True:
+            self._check_left()
             if self._idle:
                 line = self._idle.pop()
                 try:
@@ -170,6 +172,17 @@ class AsyncLines:
         self._closed = True
         await self.drop()
 
+    async def leave(self) -> None:
+        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        self._left = True
+        while self._waiting:
+            self._wake()
+        await self.close()
+
+    def _check_left(self) -> None:
+        if self._left:
+            raise superseded(self.where)
+
     async def _open(self, until: float) -> AsyncLine:
         line: AsyncLine | None = None
         try:
@@ -181,6 +194,7 @@ class AsyncLines:
                 if not self._admitted and self._admit is not None:
                     await self._admit(line)
                     self._admitted = True
+            self._check_left()  # connecting takes its time
         except BaseException as error:
             if line is not None:
                 await self.discard(line)

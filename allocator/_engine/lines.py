@@ -26,7 +26,7 @@ from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Line", "Lines", "admitter", "ask"]
+__all__ = ["Line", "Lines", "admitter", "ask", "superseded"]
 
 
 class Line(Protocol):
@@ -67,6 +67,7 @@ class Lines:
         self._admitted = admit is None
         self._greet = greet
         self._closed = False
+        self._left = False
         self.start_anew()
         renew_after_fork(self)
 
@@ -132,8 +133,16 @@ class Lines:
         self._closed = True
         self.drop()
 
+    def leave(self) -> None:
+        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        self._left = True
+        self.close()
+        with self._vacancy:
+            self._vacancy.notify_all()
+
     def _open(self) -> Line:
         try:
+            self._check_left()
             line = self._make()
         except BaseException as error:
             self._unclaim()
@@ -145,6 +154,7 @@ class Lines:
             if not self._admitted and self._admit is not None:
                 self._admit(line)
                 self._admitted = True
+            self._check_left()  # connecting takes its time
         except BaseException as error:
             self.discard(line)
             raise self._fault(error) from error
@@ -159,6 +169,7 @@ class Lines:
             self._waiting += 1
             try:
                 while not self._idle:
+                    self._check_left()
                     if self._made < self._most:
                         self._made += 1
                         return None
@@ -169,10 +180,19 @@ class Lines:
             finally:
                 self._waiting -= 1
 
+    def _check_left(self) -> None:
+        if self._left:
+            raise superseded(self.where)
+
     def _unclaim(self) -> None:
         with self._vacancy:
             self._made -= 1
             self._vacancy.notify()
+
+
+def superseded(where: str) -> Fault:
+    """The fault of an attempt at a server that was given up meanwhile; nothing was sent."""
+    return Fault(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
 
 
 def _is_silent(line: Line) -> bool:

@@ -103,7 +103,7 @@ class SentinelNodes:
         self._tower.looked(time.monotonic())
         if self._primary is None or self._primary[0] != address:
             if self._primary is not None:
-                self._primary[1].close()  # whoever is demoted takes writes that will be lost
+                self._primary[1].leave()  # whoever is demoted takes writes that will be lost
             self._primary = (address, self._new(address))
         return self._primary
 
