@@ -291,7 +291,7 @@ class _Side:
                 reached: Durability = done.value
                 break
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached)
+            raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)
 
     def _wait_s(self, until: float) -> float:

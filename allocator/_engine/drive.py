@@ -247,7 +247,7 @@ class Driver:
                 reached: Durability = done.value
                 break
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached)
+            raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)
 
     def _release(self, lines: Lines, line: Line, error: BaseException) -> None:
