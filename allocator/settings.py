@@ -70,6 +70,10 @@ GATHER_IN_FLIGHT: Final = 2
 GATHER_SPLIT_FROM: Final = 16
 """Waiting items from which they are shared among the calls that may be under way; fewer are not worth a second one."""
 
+GATHER_LATE_S: Final = 0.005
+"""Seconds after its deadline that a caller is answered whose items share a script call with more patient ones: an
+attempt that ends at that very instant knows more."""
+
 RECLAIM_INLINE_MAX: Final = 64
 """Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
 
