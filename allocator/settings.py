@@ -132,6 +132,11 @@ REDIRECTS_MAX: Final = 5
 SENTINEL_LOOK_S: Final = 1.0
 """Seconds after which a Sentinel is asked again who the primary is, while calls are made: one more round trip."""
 
+SENTINEL_BELIEF_S: Final = 2.0
+"""Seconds for which a primary may be relied on after a Sentinel last named it.  What is granted or renewed by it later
+is believed for a shorter time by just that: by then the Sentinels may have named another, which goes by its own grace.
+Twice `SENTINEL_LOOK_S`, so that a Sentinel has a second to answer before anybody believes less."""
+
 SENTINEL_TIMEOUT_S: Final = 0.5
 """Seconds that a Sentinel may take to answer, before the next one is asked."""
 
@@ -166,6 +171,11 @@ RECOVERY_FENCES: Final = 1_000_000
 
 RECOVERY_GRACE_MAX_S: Final = 3_600.0
 """Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""
+
+RECOVERY_MARGIN_S: Final = 5.0
+"""Seconds by which the longest ttl of a pool with a recovery grace is shorter than it, unless the pool is told
+otherwise: what a holder may believe beyond the replacement of its primary, `SENTINEL_BELIEF_S`; the two seconds in
+which a Sentinel that has not heard of it yet may go on naming the old one; and one for clocks that differ."""
 
 CLOCK_STEP_MS: Final = 1_000
 """Milliseconds by which the server's clock may go back before the pool's time parts with it; it stands still for less.
