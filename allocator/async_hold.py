@@ -13,6 +13,7 @@ from typing import Self
 
 from allocator import settings
 from allocator._engine.async_drive import AsyncDriver
+from allocator._engine.stories import Story
 from allocator.errors import AllocationLost, InvalidRequest
 from allocator.hold import BaseHold, Terms
 
@@ -50,9 +51,10 @@ class AsyncHold(BaseHold):
         sent = self._prepare()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
+        story = Story()
+        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
-        self._begin(outcome, sent, self._tell)
+        self._begin(outcome, sent, self._tell, story.overdue_s)
         return self
 
     async def __aexit__(

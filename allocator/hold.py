@@ -21,6 +21,7 @@ from allocator._engine.keeper import KEEPERS, Keeper, Place
 from allocator._engine.leases import Lease
 from allocator._engine.operations import ending, granting
 from allocator._engine.steps import Flow, Operation
+from allocator._engine.stories import Story
 from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
 from allocator.models import Allocation, Denial, Release, Request
@@ -165,17 +166,19 @@ class BaseHold:
         self._generation = KEEPERS.generation
         return self._terms.place.now()
 
-    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object]) -> None:
+    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object], overdue_s: float) -> None:
         """Take what was granted into care."""
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         place = self._terms.place
         now = place.now()
-        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell)
+        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell, overdue_s)
         if now >= lease.until:
             KEEPERS.give_back(place, lease)
+            late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(
-                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, too late to be held",
+                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, "
+                f"too late to be held{late}",
                 id=outcome.id,
                 code="lapsed",
             )
@@ -236,8 +239,9 @@ class Hold(BaseHold):
             Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
         """
         sent = self._prepare()
-        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
-        self._begin(outcome, sent, self._tell)
+        story = Story()
+        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
+        self._begin(outcome, sent, self._tell, story.overdue_s)
         return self
 
     def __exit__(

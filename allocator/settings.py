@@ -130,7 +130,7 @@ REDIRECTS_MAX: Final = 5
 """Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
 
 SENTINEL_LOOK_S: Final = 1.0
-"""Seconds after which a Sentinel is asked again who the primary is, while calls are made: one more round trip."""
+"""Seconds after which the Sentinels are asked again who the primary is, while calls are made: one more round trip."""
 
 SENTINEL_BELIEF_S: Final = 2.0
 """Seconds for which a primary may be relied on after a Sentinel last named it.  What is granted or renewed by it later
@@ -138,7 +138,11 @@ is believed for a shorter time by just that: by then the Sentinels may have name
 Twice `SENTINEL_LOOK_S`, so that a Sentinel has a second to answer before anybody believes less."""
 
 SENTINEL_TIMEOUT_S: Final = 0.5
-"""Seconds that a Sentinel may take to answer, before the next one is asked."""
+"""Seconds that a call which only looks again waits for a Sentinel's answer; what comes later counts when it comes."""
+
+SENTINEL_PATIENCE_S: Final = 2.0
+"""Seconds after which a Sentinel's answer is waited for no longer, by nobody, and the Sentinel may be asked anew: what
+it could still say is as old as `SENTINEL_BELIEF_S`."""
 
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import select
 import time
 from collections import deque
@@ -107,6 +108,8 @@ class AsyncLines:
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
+        self.vouched = math.inf
+        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
         self._most = most
         self._attempt_timeout_s = attempt_timeout_s

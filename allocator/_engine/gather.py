@@ -40,7 +40,14 @@ __all__ = ["Gatherer", "Sender"]
 class Sender(Protocol):
     """What the gatherer asks of its driver."""
 
-    async def send(self, call: Call, words: list[Argument], until: float, elsewhere: AsyncLines | None = None) -> Reply:
+    async def send(
+        self,
+        call: Call,
+        words: list[Argument],
+        until: float,
+        elsewhere: AsyncLines | None,
+        stories: Iterable[Story | None],
+    ) -> Reply:
         """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
         ...
 
@@ -212,7 +219,7 @@ class Gatherer:
             until = max(until, entry.until)
         queue.under_way.append(batch)
         try:
-            reply = await self._attempt(call, words, until)
+            reply = await self._attempt(call, batch, words, until)
         except Fault as fault:
             return self._failed(queue, batch, fault)
         finally:
@@ -228,13 +235,13 @@ class Gatherer:
             entry.settle(answer)
         return None
 
-    async def _attempt(self, call: Call, words: list[Argument], until: float) -> Reply:
+    async def _attempt(self, call: Call, batch: Sequence[Entry], words: list[Argument], until: float) -> Reply:
         """Send a script call once, or as often as a cluster says where else."""
         redirects = 0
         elsewhere: AsyncLines | None = None
         while True:
             try:
-                return await self._sender.send(call, words, until, elsewhere)
+                return await self._sender.send(call, words, until, elsewhere, (entry.story for entry in batch))
             except Fault as fault:
                 elsewhere = await self._sender.note(call.pool, fault)
                 redirects += 1

@@ -10,6 +10,7 @@ Threads may share it.  After a fork the child starts without connections.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -61,6 +62,8 @@ class Lines:
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
+        self.vouched = math.inf
+        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
         self._most = most
         self._admit = admit
