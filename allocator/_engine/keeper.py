@@ -129,7 +129,7 @@ class Keeper:
     # -- holders -------------------------------------------------------------------------------------------------------
 
     def add(self, lease: Lease) -> None:
-        """Take a lease into care."""
+        """Take a lease into care, or raise `RuntimeError` where the system has no more threads."""
         with self.lock:
             self._start()
             self._schedule.add(lease)
@@ -165,14 +165,13 @@ class Keeper:
     # -- threads -------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if not self.threads:
-            threads = tuple(
-                threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
-                for work, name in ((self._tell_losses, "tell"), (self._make_calls, "renew"))
-            )
-            for thread in threads:
-                thread.start()
-            self.threads = threads
+        works = ((self._tell_losses, "tell"), (self._make_calls, "renew"))
+        for work, name in works[
+            len(self.threads) :
+        ]:  # one may have been started when there was none left for the other
+            thread = threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
+            thread.start()
+            self.threads = (*self.threads, thread)
 
     def _set_alarms(self) -> None:
         self._calls.set(self._schedule.next_call())
