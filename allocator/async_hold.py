@@ -13,7 +13,8 @@ from typing import Self
 
 from allocator import settings
 from allocator._engine.async_drive import AsyncDriver
-from allocator.errors import AllocationLost, InvalidRequest
+from allocator._engine.stories import Story
+from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
 from allocator.hold import BaseHold, Terms
 
 __all__ = ["AsyncHold"]
@@ -50,9 +51,14 @@ class AsyncHold(BaseHold):
         sent = self._prepare()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
+        story = Story()
+        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
-        self._begin(outcome, sent, self._tell)
+        try:
+            self._begin(outcome, sent, self._tell, story.overdue_s)
+        except BaseException:
+            await self._give_back()
+            raise
         return self
 
     async def __aexit__(
@@ -68,9 +74,22 @@ class AsyncHold(BaseHold):
         """
         self._inside = False
         ours = self._uncancel() and exc_type is asyncio.CancelledError
-        loss = self._end_lost() or await self._release()
+        loss = self.loss
+        if loss is None:
+            loss = await self._release()
+        else:
+            await self._give_back()
         if loss is not None and (exc_type is None or ours):
             raise copy.copy(loss) from exc
+
+    async def _give_back(self) -> None:
+        """Release what is not held, or not any more, and may be charged."""
+        if self._lease is None or not self._is_ours or self._hand_back():
+            return
+        try:
+            await self._driver.run(self._terms.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+        except AllocatorError as error:
+            self._not_handed_back(error)
 
     def _uncancel(self) -> bool:
         """Take our cancellation of the block back; say whether it was the only one, as `asyncio.timeout` does."""

@@ -36,9 +36,9 @@ class AsyncPoolClient(Client[AsyncDriver]):
             whole_units: Resources of which only whole ones are granted, such as `nvidia.com/gpu`.
             recovery_grace: Seconds, up to an hour, for which the pool grants nothing new once its store may have lost
                 data (another server, fences or leases that it does not know); None: it goes on at once.  Safe where
-                it is at least the longest ttl; docs/reliability.md has what it costs.
-            max_ttl: The longest ttl granted, in seconds; pinned allocations are not, then.  None: `recovery_grace`,
-                where there is one.
+                it is 5 s longer than the longest ttl; docs/reliability.md has what it costs.
+            max_ttl: The longest ttl granted, in seconds; pinned allocations are not, then.  None: 5 s less than
+                `recovery_grace`, which is at least 6 s then, where there is one.
             durability: How safe each grant is made: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
             new: There has never been a pool of this name whose holders may still go on.  Without it a pool that is
                 created with a recovery grace begins recovering, for the store may just have lost it.

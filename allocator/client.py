@@ -173,7 +173,7 @@ class Allocator(PoolClient):
         """Decide many requests in order, each seeing those before it.
 
         Args:
-            requests: At most 10,000; with `atomic` at most 100.
+            requests: At most 10,000; with `atomic` at most 100, and 64 KiB of names and metadata in all.
             atomic: Grant all of them or none (a gang); live ones with the same request are replayed.
 
         Returns:
@@ -217,7 +217,9 @@ class Allocator(PoolClient):
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.  One round trip.
+            AllocationLost: The id is another grant's now.
+            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
+                trip.
         """
         return self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
 
@@ -248,7 +250,9 @@ class Allocator(PoolClient):
         Raises:
             Insufficient: It does not fit; the denial's `requested` is the growth.
             UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.  One round trip.
+            AllocationLost: The id is another grant's now.
+            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
+                trip.
         """
         return self._driver.run(self._verbs.resize(allocation, request, fence, pool, durability))
 
@@ -265,7 +269,9 @@ class Allocator(PoolClient):
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.  One round trip.
+            AllocationLost: The id is another grant's now.
+            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
+                trip.
         """
         return self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
 

@@ -180,8 +180,9 @@ class BackendUnavailable(BackendError):
 class OutcomeUnknown(BackendError):
     """The call may have been executed, and its reply was lost.
 
-    A withdrawal of the call is queued: should it have been executed, its effect is undone, unless the caller repeats
-    the call with the same allocation `id` and succeeds.
+    A withdrawal of the call is queued.  What an `allocate` may have been granted comes back by it, unless the caller
+    repeats the call with the same allocation `id` and succeeds.  Nothing else is undone: a resize, a renewal or a
+    release that was executed stays, and one that was not is not executed any more.
     """
 
     default_code = "outcome_unknown"
@@ -194,7 +195,8 @@ class OutcomeUnknown(BackendError):
 class NotDurable(BackendError):
     """It was executed, and did not become as safe as was asked for in time.  `reached` is how safe it is.
 
-    What an `allocate` was granted is withdrawn; a renewal stays, and its holder must not rely on it.
+    What an `allocate` was granted is withdrawn.  A resize or a renewal stays, and its holder must not rely on it: a
+    failover may take it back.
     """
 
     default_code = "not_durable"

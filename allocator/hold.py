@@ -21,6 +21,7 @@ from allocator._engine.keeper import KEEPERS, Keeper, Place
 from allocator._engine.leases import Lease
 from allocator._engine.operations import ending, granting
 from allocator._engine.steps import Flow, Operation
+from allocator._engine.stories import Story
 from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
 from allocator.models import Allocation, Denial, Release, Request
@@ -136,7 +137,7 @@ class BaseHold:
         grant has its id), `releasing` (somebody has begun its release) or `forked` (the parent process holds it).
         """
         lease = self._held
-        if self._generation != KEEPERS.generation:
+        if not self._is_ours:
             identity = lease.allocation.id
             return AllocationLost(f"allocation {identity!r} is held by the parent process", id=identity, code="forked")
         return lease.loss if self._keeper is None else self._keeper.judge(lease)
@@ -165,26 +166,39 @@ class BaseHold:
         self._generation = KEEPERS.generation
         return self._terms.place.now()
 
-    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object]) -> None:
-        """Take what was granted into care."""
+    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object], overdue_s: float) -> None:
+        """Take what was granted into care; where that raises, it is to be given back."""
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         place = self._terms.place
         now = place.now()
-        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell)
+        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell, overdue_s)
         if now >= lease.until:
-            KEEPERS.give_back(place, lease)
+            late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(
-                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, too late to be held",
+                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, "
+                f"too late to be held{late}",
                 id=outcome.id,
                 code="lapsed",
             )
-        try:
-            self._keeper = KEEPERS.add(place, lease)
-        except BaseException:
-            KEEPERS.give_back(place, lease)
-            raise
+        self._keeper = KEEPERS.add(place, lease)
         self._inside = True
+
+    def _hand_back(self) -> bool:
+        """Have it released in the background; say whether there is somebody to do it.
+
+        Where there is not, the system had no thread for who keeps leases: what has just failed is not needed to clean
+        up after it, for the holder can still make a call.
+        """
+        try:
+            KEEPERS.give_back(self._terms.place, self._held)
+        except RuntimeError as error:
+            _log.warning("allocation %r cannot be released in the background: %s", self._held.allocation.id, error)
+            return False
+        return True
+
+    def _not_handed_back(self, error: AllocatorError) -> None:
+        _log.warning("allocation %r stays until its deadline: %s", self._held.allocation.id, error)
 
     def _ended(self, outcome: Release | BaseException) -> AllocationLost | None:
         """The release was answered, or it was not: then it is repeated in the background.
@@ -204,18 +218,16 @@ class BaseHold:
                 id=allocation.id,
                 code="fenced" if why == "fenced" else "gone",
             )
-        KEEPERS.give_back(self._terms.place, self._held)
+        self._hand_back()
         if not isinstance(outcome, AllocatorError):
             raise outcome
         _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
         return None
 
-    def _end_lost(self) -> AllocationLost | None:
-        """If it is lost: have released what the ledger may still record, and say why."""
-        loss = self.loss
-        if loss is not None and self._generation == KEEPERS.generation:
-            KEEPERS.give_back(self._terms.place, self._held)
-        return loss
+    @property
+    def _is_ours(self) -> bool:
+        """Whether it is this process's to release: a forked child's it is not."""
+        return self._generation == KEEPERS.generation
 
 
 class Hold(BaseHold):
@@ -236,8 +248,13 @@ class Hold(BaseHold):
             Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
         """
         sent = self._prepare()
-        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s)
-        self._begin(outcome, sent, self._tell)
+        story = Story()
+        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
+        try:
+            self._begin(outcome, sent, self._tell, story.overdue_s)
+        except BaseException:
+            self._give_back()
+            raise
         return self
 
     def __exit__(
@@ -251,9 +268,22 @@ class Hold(BaseHold):
             AllocationLost: The block ended as if nothing had happened, and the allocation was lost meanwhile.
         """
         self._inside = False
-        loss = self._end_lost() or self._release()
+        loss = self.loss
+        if loss is None:
+            loss = self._release()
+        else:
+            self._give_back()
         if loss is not None and exc_type is None:
             raise copy.copy(loss)
+
+    def _give_back(self) -> None:
+        """Release what is not held, or not any more, and may be charged."""
+        if self._lease is None or not self._is_ours or self._hand_back():
+            return
+        try:
+            self._driver.run(self._terms.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+        except AllocatorError as error:
+            self._not_handed_back(error)
 
     def _tell(self) -> None:
         if self._inside and self._on_lost is not None:

@@ -97,8 +97,10 @@ class Allocation:
 
     `fence` is unique in its pool and grows with each grant: hand it to whatever the allocation protects.
     `created` is False where the call met a live allocation of the same id, owner and amounts (or merely read it).
-    `epoch` is that of the pool which granted it, `releasing_ms` since when it is on its way out (`begin_release`), and
-    `durability` how safe the grant was when it was answered: `memory`, or what was waited for.
+    `deadline_ms` is until when it may be relied on: earlier than the ledger's where no Sentinel has named the primary
+    of late (docs/topologies.md).  `epoch` is that of the pool which granted it, `releasing_ms` since when it is on its
+    way out (`begin_release`), and `durability` how safe the grant was when it was answered: `memory`, or what was
+    waited for.
     """
 
     id: str
@@ -268,7 +270,7 @@ class Renewal:
 
     `outcome` is `renewed`, `adopted` (the store had lost it, and has it again), `unknown` (released, or reclaimed after
     its deadline), `fenced` (the id is another grant's now), `foreign` (of a pool that was made again since) or
-    `releasing` (it is on its way out).  `durability` is how safe the new deadline is.
+    `releasing` (it is on its way out).  `deadline_ms` is an `Allocation`'s, `durability` how safe it is.
     """
 
     id: str

@@ -76,6 +76,10 @@ OPTIONS_MAX: Final = 16
 FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes 8,000 values."""
 
+GATHER_LATE_S: Final = 0.005
+"""Seconds after its deadline that a caller is answered whose items share a script call with more patient ones: an
+attempt that ends at that very instant knows more."""
+
 RECLAIM_INLINE_MAX: Final = 64
 """Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
 
@@ -132,10 +136,19 @@ REDIRECTS_MAX: Final = 5
 """Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
 
 SENTINEL_LOOK_S: Final = 1.0
-"""Seconds after which a Sentinel is asked again who the primary is, while calls are made: one more round trip."""
+"""Seconds after which the Sentinels are asked again who the primary is, while calls are made: one more round trip."""
+
+SENTINEL_BELIEF_S: Final = 2.0
+"""Seconds for which a primary may be relied on after a Sentinel last named it.  What is granted or renewed by it later
+is believed for a shorter time by just that: by then the Sentinels may have named another, which goes by its own grace.
+Twice `SENTINEL_LOOK_S`, so that a Sentinel has a second to answer before anybody believes less."""
 
 SENTINEL_TIMEOUT_S: Final = 0.5
-"""Seconds that a Sentinel may take to answer, before the next one is asked."""
+"""Seconds that a call which only looks again waits for a Sentinel's answer; what comes later counts when it comes."""
+
+SENTINEL_PATIENCE_S: Final = 2.0
+"""Seconds after which a Sentinel's answer is waited for no longer, by nobody, and the Sentinel may be asked anew: what
+it could still say is as old as `SENTINEL_BELIEF_S`."""
 
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
@@ -182,6 +195,11 @@ have lost 10^12 changes, and a larger fence would use up the numbers that fences
 
 RECOVERY_GRACE_MAX_S: Final = 3_600.0
 """Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""
+
+RECOVERY_MARGIN_S: Final = 5.0
+"""Seconds by which the longest ttl of a pool with a recovery grace is shorter than it, unless the pool is told
+otherwise: what a holder may believe beyond the replacement of its primary, `SENTINEL_BELIEF_S`; the two seconds in
+which a Sentinel that has not heard of it yet may go on naming the old one; and one for clocks that differ."""
 
 CLOCK_STEP_MS: Final = 1_000
 """Milliseconds by which the server's clock may go back before the pool's time parts with it; it stands still for less.

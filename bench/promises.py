@@ -24,7 +24,7 @@ ROUND_S: Final = 0.3
 
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "nothing": {},
-    "recovery_grace": {"recovery_grace": 60},
+    "recovery_grace": {"recovery_grace": 60, "max_ttl": 60},
     "replicated:1": {"durability": "replicated:1"},
     "fsynced": {"durability": "fsynced"},
     "fsynced+replicated:1": {"durability": "fsynced+replicated:1"},

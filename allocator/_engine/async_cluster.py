@@ -21,6 +21,7 @@ class AsyncClusterNodes:
     """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
 
     in_process = False
+    watched = False
 
     def __init__(self, store: ClusterStore, make: MakeAsyncLine) -> None:
         self._store = store

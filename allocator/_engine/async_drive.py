@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
@@ -24,6 +24,7 @@ from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
 from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
+from allocator._engine.beliefs import believed
 from allocator._engine.confirming import confirm, fell_short, patience_ms
 from allocator._engine.drive import NO_SCRIPT
 from allocator._engine.faults import Fault
@@ -69,12 +70,16 @@ class AsyncDriver:
         self._sides: dict[asyncio.AbstractEventLoop, _Side] = {}
         self._opening = threading.Lock()
 
-    async def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
+    async def run(
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None
+    ) -> R:
         """Perform an operation or a flow and return its result.
 
         Args:
             work: What to do.  A flow is closed in any case, so its `finally` runs.
             deadline_s: Seconds that this run may take, in place of the driver's.
+            story: A new one, of which the caller wants to know `overdue_s`.  The deadlines in the result have it taken
+                off already.
 
         Raises:
             BackendUnavailable: Nothing was executed.
@@ -86,8 +91,10 @@ class AsyncDriver:
         side = self._sides.get(asyncio.get_running_loop()) or await self._open()
         until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         if isinstance(work, Operation):
-            return work.decode(await side.call(work.call, until))
-        return await self._flow(side, work, until)
+            if story is None and not side.watched:
+                return work.decode(await side.call(work.call, until))
+            work = iter(work)
+        return await self._flow(side, work, until, story or Story())
 
     async def close(self) -> None:
         """Send the withdrawals that the running loop still has queued, for at most `CLOSE_FLUSH_S`, and close its
@@ -109,8 +116,7 @@ class AsyncDriver:
         return side
 
     @staticmethod
-    async def _flow(side: _Side, flow: Flow[R], until: float) -> R:
-        story = Story()
+    async def _flow(side: _Side, flow: Flow[R], until: float, story: Story) -> R:
         returned = False
         try:
             step = next(flow)
@@ -129,7 +135,7 @@ class AsyncDriver:
         except StopIteration as done:
             returned = True
             result: R = done.value
-            return result
+            return believed(result, story.overdue_s) if story.overdue_s else result
         finally:
             for pool, items in story.open_ends(returned=returned):
                 side.withdraw(pool, items)
@@ -141,6 +147,7 @@ class _Side:
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
         self._nodes = open_async_nodes(store)
+        self.watched = self._nodes.watched
         self._attempt_timeout_s = store.attempt_timeout_s
         self._marks = Marks(clock)
         self._gatherer = Gatherer(self, loop)
@@ -209,7 +216,7 @@ class _Side:
             while True:
                 try:
                     words = payload(call, int(attempts.doubt), self.leading(call))
-                    reply = await self.send(call, words, until, elsewhere)
+                    reply = await self.send(call, words, until, elsewhere, (story,))
                 except Fault as fault:
                     elsewhere = await self.note(call.pool, fault)
                     pause = attempts.pause(fault, time.monotonic())
@@ -242,14 +249,25 @@ class _Side:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
         return await self._nodes.note(pool, fault)
 
-    async def send(self, call: Call, words: list[Argument], until: float, elsewhere: AsyncLines | None = None) -> Reply:
-        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
+    async def send(
+        self,
+        call: Call,
+        words: list[Argument],
+        until: float,
+        elsewhere: AsyncLines | None = None,
+        stories: Iterable[Story | None] = (),
+    ) -> Reply:
+        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`.
+
+        `stories` are those of its items, and are told how far the answer may be relied on.
+        """
         lines = elsewhere or await self._nodes.of(call.pool, until)
         script = call.script
         in_process = self._nodes.in_process
         asking = elsewhere is not None
         packed = pack((*script.by_sha(in_process=in_process), *words))
         line = await lines.take(until)
+        sent = time.monotonic() if self.watched else 0.0
         try:
             async with asyncio.timeout(self._wait_s(until)):
                 reply: Reply
@@ -269,6 +287,10 @@ class _Side:
                 raise faults.of_reply(lines.where, error, script) from error
             raise
         await lines.give(line)
+        if sent and script.writes:
+            for story in stories:
+                if story is not None:
+                    story.relied(lines.vouched, sent)
         self._marks.note(script, call.pool, reply)
         return reply
 
@@ -291,7 +313,7 @@ class _Side:
                 reached: Durability = done.value
                 break
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached)
+            raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)
 
     def _wait_s(self, until: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import select
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from allocator import settings
 from allocator._engine import faults
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
-from allocator._engine.lines import Line
+from allocator._engine.lines import Line, superseded
 from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
@@ -107,6 +108,8 @@ class AsyncLines:
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
+        self.vouched = math.inf
+        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
         self._most = most
         self._attempt_timeout_s = attempt_timeout_s
@@ -117,6 +120,7 @@ class AsyncLines:
         self._made = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self._left = False
 
     async def take(self, until: float) -> AsyncLine:
         """Borrow a connection that is connected and silent.
@@ -128,9 +132,15 @@ class AsyncLines:
             Fault: There is none to be had; nothing was sent.
         """
         while True:
+            self._check_left()
             if self._idle:
                 line = self._idle.pop()
-                if await _is_silent(line):
+                try:
+                    silent = await _is_silent(line)
+                except BaseException:  # cancelled: its place must not be lost, and what was half read is of no use
+                    await self.discard(line)
+                    raise
+                if silent:
                     return line
                 await self.discard(line)
                 await self.drop()  # what ended one connection has, as a rule, ended the others
@@ -165,6 +175,17 @@ class AsyncLines:
         self._closed = True
         await self.drop()
 
+    async def leave(self) -> None:
+        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        self._left = True
+        while self._waiting:
+            self._wake()
+        await self.close()
+
+    def _check_left(self) -> None:
+        if self._left:
+            raise superseded(self.where)
+
     async def _open(self, until: float) -> AsyncLine:
         line: AsyncLine | None = None
         try:
@@ -176,6 +197,7 @@ class AsyncLines:
                 if not self._admitted and self._admit is not None:
                     await self._admit(line)
                     self._admitted = True
+            self._check_left()  # connecting takes its time
         except BaseException as error:
             if line is not None:
                 await self.discard(line)

@@ -21,6 +21,8 @@ class AsyncNodes(Protocol):
     """The servers of one store."""
 
     in_process: bool
+    watched: bool
+    """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
 
     async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
         """The connections to the server that has this pool; raises a `Fault` where that cannot be found out."""
@@ -45,6 +47,8 @@ class AsyncNodes(Protocol):
 
 class OneServer:
     """A store of one server."""
+
+    watched = False
 
     def __init__(self, store: ServerStore, make: MakeAsyncLine) -> None:
         self.in_process = store.in_process

@@ -22,6 +22,7 @@ class ClusterNodes:
     """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
 
     in_process = False
+    watched = False
 
     def __init__(self, store: ClusterStore, make: MakeLine) -> None:
         self._store = store

@@ -42,12 +42,15 @@ def confirm(wanted: Durability, wait_ms: int) -> Conversation:
     return Durability(replicas, fsynced=always)
 
 
-def fell_short(where: str, wanted: Durability, reached: Durability) -> Fault:
-    """The fault of an attempt that was executed and not confirmed: it is withdrawn."""
-    text = (
-        f"{where} has executed it, and it was not {wanted} in time but {reached}; it is undone where it took anything"
-    )
-    return Fault(NotDurable(text, reached=str(reached)), doubt=True)
+def fell_short(where: str, wanted: Durability, reached: Durability, *, undo: bool) -> Fault:
+    """The fault of an attempt that was executed and not confirmed.
+
+    With `undo` it is withdrawn: what it was granted comes back.  What any other call has changed stays, for taking that
+    back would end, or change, what is live; there is nothing to queue.
+    """
+    after = "what it was granted is given back" if undo else "what it changed stays so"
+    text = f"{where} has executed it, and it was not {wanted} in time but {reached}; {after}"
+    return Fault(NotDurable(text, reached=str(reached)), doubt=undo)
 
 
 def _count(reply: Any) -> int:

@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 from allocator import settings
 from allocator._engine import faults
 from allocator._engine.attempts import Attempts, last_word, too_late
+from allocator._engine.beliefs import believed
 from allocator._engine.confirming import confirm, fell_short, patience_ms
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
@@ -66,12 +67,14 @@ class Driver:
         self._closed = False
         self._withdrawer = Withdrawer(self._undoubted)
 
-    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
+    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None) -> R:
         """Perform an operation or a flow and return its result.
 
         Args:
             work: What to do.  A flow is closed in any case, so its `finally` runs.
             deadline_s: Seconds that this run may take, in place of the driver's.
+            story: A new one, of which the caller wants to know `overdue_s`.  The deadlines in the result have it taken
+                off already.
 
         Raises:
             BackendUnavailable: Nothing was executed.
@@ -82,8 +85,10 @@ class Driver:
             raise BackendUnavailable("this client is closed", code="closed")
         until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         if isinstance(work, Operation):
-            return work.decode(self._call(work.call, until))
-        return self._flow(work, until)
+            if story is None and not self._nodes.watched:
+                return work.decode(self._call(work.call, until))
+            work = iter(work)
+        return self._flow(work, until, story or Story())
 
     def close(self) -> None:
         """Send the withdrawals still queued, for at most `CLOSE_FLUSH_S`, and close the connections."""
@@ -94,8 +99,7 @@ class Driver:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def _flow(self, flow: Flow[R], until: float) -> R:
-        story = Story()
+    def _flow(self, flow: Flow[R], until: float, story: Story) -> R:
         returned = False
         try:
             step = next(flow)
@@ -114,7 +118,7 @@ class Driver:
         except StopIteration as done:
             returned = True
             result: R = done.value
-            return result
+            return believed(result, story.overdue_s) if story.overdue_s else result
         finally:
             for pool, items in story.open_ends(returned=returned):
                 self._withdrawer.add(pool, items)
@@ -140,7 +144,7 @@ class Driver:
                 attempts = Attempts(until, writes=call.script.writes, doubt=True)
                 return self._persist(call, attempts, story)
             try:
-                return self._attempt(self._nodes.of(call.pool, until), call, 0, until)
+                return self._attempt(self._nodes.of(call.pool, until), call, 0, until, story)
             except Fault as fault:
                 attempts = Attempts(until, writes=call.script.writes)
                 return self._repeat(call, attempts, fault, story)
@@ -201,13 +205,16 @@ class Driver:
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
-    def _attempt(self, lines: Lines, call: Call, repeated: int, until: float, *, asking: bool = False) -> Reply:
+    def _attempt(
+        self, lines: Lines, call: Call, repeated: int, until: float, story: Story | None, *, asking: bool = False
+    ) -> Reply:
         """Send a call once and return its reply, or raise what came of it as a `Fault`."""
         script = call.script
         in_process = self._nodes.in_process
         words = payload(call, repeated, self._marks.leading(call.pool))
         packed = pack((*script.by_sha(in_process=in_process), *words))
         line = lines.take(until)
+        sent = time.monotonic() if self._nodes.watched else 0.0
         try:
             reply: Reply
             try:
@@ -226,6 +233,8 @@ class Driver:
                 raise faults.of_reply(lines.where, error, script) from error
             raise
         lines.give(line)
+        if sent and story is not None and script.writes:
+            story.relied(lines.vouched, sent)
         self._marks.note(script, call.pool, reply)
         return reply
 
@@ -247,7 +256,7 @@ class Driver:
                 reached: Durability = done.value
                 break
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached)
+            raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)
 
     def _release(self, lines: Lines, line: Line, error: BaseException) -> None:
@@ -273,7 +282,7 @@ class Driver:
             raise too_late()
         try:
             lines = self._nodes.of(call.pool, attempts.until)
-            reply = self._attempt(lines, call, int(attempts.doubt), attempts.until)
+            reply = self._attempt(lines, call, int(attempts.doubt), attempts.until, story)
         except Fault as fault:
             return self._repeat(call, attempts, fault, story)
         return self._settled(call, reply, story) if attempts.doubt else reply
@@ -289,7 +298,7 @@ class Driver:
             time.sleep(pause)
             try:
                 lines = elsewhere or self._nodes.of(call.pool, until)
-                reply = self._attempt(lines, call, int(attempts.doubt), until, asking=elsewhere is not None)
+                reply = self._attempt(lines, call, int(attempts.doubt), until, story, asking=elsewhere is not None)
             except Fault as next_fault:
                 fault = next_fault
             else:
@@ -303,12 +312,12 @@ class Driver:
     def _undoubted(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
         try:
-            self._attempt(self._nodes.of(call.pool, until), call, 1, until)
+            self._attempt(self._nodes.of(call.pool, until), call, 1, until, None)
         except Fault as fault:
             elsewhere = self._nodes.note(call.pool, fault)
             if elsewhere is None:
                 raise
-            self._attempt(elsewhere, call, 1, until, asking=True)
+            self._attempt(elsewhere, call, 1, until, None, asking=True)
 
     def _withdraw(self, call: Call) -> None:
         """Queue the withdrawal of what the items of a call may have done."""

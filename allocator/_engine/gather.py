@@ -9,16 +9,17 @@ under way: its items are decided in order, each seeing those before it.
 Each item keeps its own story: its own doubt, its own time, its own caller.  A lost reply sends each item of the batch
 back to the queue, to be sent again with its own ids; a caller who has been cancelled meanwhile is left out, and its
 call is withdrawn; an error of the batch that is not the server's state makes its items go one by one, so that it
-reaches only its owner.  A batch under way is never cancelled because one of its callers was.
+reaches only its owner.  A batch under way is never cancelled because one of its callers was, or because the time of one
+is over: that one is told, and the others go on.  For that there is one timer, set for whoever's time is over first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 from allocator import settings
@@ -27,20 +28,26 @@ from allocator._engine.attempts import backoff, last_word, too_late
 from allocator._engine.entries import Entry, Member, Replies
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
+from allocator._engine.queues import Key, Pause, Queue, followers, size_of, words_of
 from allocator._engine.scripts import Argument
-from allocator._engine.steps import Call, Confirm, Item, Reply
+from allocator._engine.steps import Call, Item, Reply
 from allocator._engine.stories import Story, leaves_doubt
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError
 
 __all__ = ["Gatherer", "Sender"]
 
-_Key = tuple[str, tuple[str, ...], tuple[Argument, ...], Confirm | None]
-
 
 class Sender(Protocol):
     """What the gatherer asks of its driver."""
 
-    async def send(self, call: Call, words: list[Argument], until: float, elsewhere: AsyncLines | None = None) -> Reply:
+    async def send(
+        self,
+        call: Call,
+        words: list[Argument],
+        until: float,
+        elsewhere: AsyncLines | None,
+        stories: Iterable[Story | None],
+    ) -> Reply:
         """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
         ...
 
@@ -57,41 +64,17 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Queue:
-    """The waiting items of one script, with one set of keys and arguments."""
-
-    key: _Key
-    call: Call
-    waiting: deque[Entry] = field(default_factory=deque[Entry])
-    pumps: int = 0
-    roused: bool = False
-    ordered: int = 0
-
-    @property
-    def room(self) -> int:
-        """How many more script calls may be under way."""
-        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.pumps
-
-
-@dataclass(eq=False, slots=True)
-class _Pause:
-    """Items that wait before they are sent again."""
-
-    queue: _Queue
-    entries: list[Entry]
-    timer: asyncio.TimerHandle | None = None
-
-
 class Gatherer:
     """The queues of one event loop."""
 
     def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
         self._sender = sender
         self._loop = loop
-        self._queues: dict[_Key, _Queue] = {}
+        self._queues: dict[Key, Queue] = {}
         self._pumps: set[asyncio.Task[None]] = set()
-        self._pauses: set[_Pause] = set()
+        self._pauses: set[Pause] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes = math.inf
         self._closing = False
 
     async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
@@ -108,7 +91,7 @@ class Gatherer:
         key = (call.script.sha, call.keys, call.args, call.confirm)
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = _Queue(key, call)
+            queue = self._queues[key] = Queue(key, call)
         future: asyncio.Future[Reply] = self._loop.create_future()
         items = call.items
         if len(items) == 1:
@@ -122,6 +105,8 @@ class Gatherer:
             entries = [Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
             queue.waiting.extend(entries)
         self._rouse(queue)
+        if until < self._wakes:
+            self._set_timer(until)
         try:
             return await future
         except AllocatorError:
@@ -151,29 +136,31 @@ class Gatherer:
         for queue in self._queues.values():
             self._give_up(queue.waiting, queue)
             queue.waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
 
     # -- one queue -----------------------------------------------------------------------------------------------------
 
-    def _rouse(self, queue: _Queue) -> None:
+    def _rouse(self, queue: Queue) -> None:
         """Start sending at the end of this turn of the loop, when all its calls have arrived, if there is room."""
         if not queue.roused and queue.room > 0:
             queue.roused = True
             self._loop.call_soon(self._start, queue)
 
-    def _unorder(self, queue: _Queue) -> None:
+    def _unorder(self, queue: Queue) -> None:
         """A caller with several items has been served."""
         queue.ordered -= 1
         if queue.waiting:
             self._rouse(queue)
 
-    def _start(self, queue: _Queue) -> None:
+    def _start(self, queue: Queue) -> None:
         queue.roused = False
         queue.pumps += 1
         pump = self._loop.create_task(self._pump(queue))
         self._pumps.add(pump)
         pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, queue: _Queue) -> None:
+    async def _pump(self, queue: Queue) -> None:
         batch: list[Entry] = []
         try:
             while queue.waiting and queue.room >= 0:
@@ -191,10 +178,10 @@ class Gatherer:
             raise
         finally:
             queue.pumps -= 1
-            if not queue.pumps and not queue.roused:
+            if not (queue.pumps or queue.roused or queue.paused):
                 self._queues.pop(queue.key, None)
 
-    def _next(self, queue: _Queue) -> list[Entry]:
+    def _next(self, queue: Queue) -> list[Entry]:
         """Take the items of the next script call: those that somebody still waits for, and that have time left."""
         batch: list[Entry] = []
         now = time.monotonic()
@@ -218,10 +205,10 @@ class Gatherer:
                 batch.append(entry)
         return batch
 
-    async def _send(self, queue: _Queue, batch: list[Entry]) -> None:
+    async def _send(self, queue: Queue, batch: list[Entry]) -> None:
         call = queue.call
-        words = _words(call, batch, self._sender.leading(call))
-        if len(batch) > 1 and _bytes(words) > settings.BATCH_BYTES_MAX:
+        words = words_of(call, batch, self._sender.leading(call))
+        if len(batch) > 1 and size_of(words) > settings.BATCH_BYTES_MAX:
             half = len(batch) // 2
             queue.waiting.extendleft(reversed(batch[half:]))
             batch[half:] = []
@@ -230,27 +217,38 @@ class Gatherer:
         for entry in batch:
             entry.sent = True
             until = max(until, entry.until)
-        redirects = 0
-        elsewhere: AsyncLines | None = None
-        while True:
-            try:
-                reply = await self._sender.send(call, words, until, elsewhere)
-                break
-            except Fault as fault:
-                elsewhere = await self._sender.note(call.pool, fault)
-                redirects += 1
-                if fault.redirect is None or redirects > settings.REDIRECTS_MAX:
-                    return self._failed(queue, batch, fault)
+        queue.under_way.append(batch)
+        try:
+            reply = await self._attempt(call, batch, words, until)
+        except Fault as fault:
+            return self._failed(queue, batch, fault)
+        finally:
+            queue.under_way.remove(batch)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
             return self._failed(queue, batch, Fault(ContractError(text), own=True))
         for entry, answer in zip(batch, reply, strict=True):
+            if entry.settled:
+                continue
             if entry.doubt and leaves_doubt(call.pool, entry.item, answer, entry.story):
                 self._sender.withdraw(call.pool, (entry.item,))
             entry.settle(answer)
         return None
 
-    def _failed(self, queue: _Queue, batch: list[Entry], fault: Fault) -> None:
+    async def _attempt(self, call: Call, batch: Sequence[Entry], words: list[Argument], until: float) -> Reply:
+        """Send a script call once, or as often as a cluster says where else."""
+        redirects = 0
+        elsewhere: AsyncLines | None = None
+        while True:
+            try:
+                return await self._sender.send(call, words, until, elsewhere, (entry.story for entry in batch))
+            except Fault as fault:
+                elsewhere = await self._sender.note(call.pool, fault)
+                redirects += 1
+                if fault.redirect is None or redirects > settings.REDIRECTS_MAX:
+                    raise
+
+    def _failed(self, queue: Queue, batch: list[Entry], fault: Fault) -> None:
         """Decide for each item of a batch: again, alone, or not at all."""
         doubt = fault.doubt and queue.call.script.writes
         for entry in batch:
@@ -273,19 +271,52 @@ class Gatherer:
             else:
                 self._end(queue, entry, fault)
         if again:
-            waits = _Pause(queue, again)
+            again += followers(queue, again)
+            waits = Pause(queue, again)
             waits.timer = self._loop.call_later(pause, self._requeue, waits)
             self._pauses.add(waits)
+            queue.paused += 1
 
-    def _requeue(self, pause: _Pause) -> None:
+    def _requeue(self, pause: Pause) -> None:
         self._pauses.discard(pause)
-        queue = self._queues.setdefault(pause.queue.key, pause.queue)
+        queue = pause.queue
+        queue.paused -= 1
         queue.waiting.extend(pause.entries)
         self._rouse(queue)
 
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes = until
+        late = until - time.monotonic() + settings.GATHER_LATE_S
+        self._timer = self._loop.call_later(max(late, 0.0), self._end_late)
+
+    def _end_late(self) -> None:
+        """Tell whose time is over, wherever their items are; set the timer for the next."""
+        self._timer, self._wakes = None, math.inf
+        now, soonest = time.monotonic(), math.inf
+        places: list[tuple[Queue, bool, Iterable[Entry]]] = [(one.queue, False, one.entries) for one in self._pauses]
+        for queue in self._queues.values():
+            places += [(queue, False, list(queue.waiting)), (queue, True, list(chain(*queue.under_way)))]
+        for queue, under_way, entries in places:
+            for entry in entries:
+                if entry.settled:
+                    continue
+                if now < entry.until:
+                    soonest = min(soonest, entry.until)
+                elif under_way:
+                    entry.doubt = entry.doubt or queue.call.script.writes
+                    self._end(queue, entry, Fault(BackendUnavailable("no answer came in time")))
+                else:
+                    self._end(queue, entry, entry.fault or too_late())
+        if soonest < math.inf:
+            self._set_timer(soonest)
+
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _end(self, queue: _Queue, entry: Entry, fault: Fault) -> None:
+    def _end(self, queue: Queue, entry: Entry, fault: Fault) -> None:
         """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
         if entry.doubt:
             self._sender.withdraw(queue.call.pool, (entry.item,))
@@ -299,7 +330,7 @@ class Gatherer:
         if call.script.writes:
             self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
 
-    def _give_up(self, entries: Iterable[Entry], queue: _Queue, error: BaseException | None = None) -> None:
+    def _give_up(self, entries: Iterable[Entry], queue: Queue, error: BaseException | None = None) -> None:
         """Nothing more will come of these."""
         for entry in entries:
             if entry.settled:
@@ -317,20 +348,3 @@ class Gatherer:
 
 def _closed() -> BackendUnavailable:
     return BackendUnavailable("this client was closed", code="closed")
-
-
-def _words(call: Call, batch: Sequence[Entry], leading: Sequence[Argument]) -> list[Argument]:
-    """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
-    keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
-    words: list[Argument] = [len(keys), *keys, *leading, *call.args]
-    for entry in batch:
-        item = entry.item
-        words.append(item.call)
-        words.append(1 if entry.doubt else 0)
-        words += item.args
-    return words
-
-
-def _bytes(words: Sequence[Argument]) -> int:
-    """About the bytes of the words: exact for ASCII, and too little by half at the most for what people write."""
-    return len("".join(map(str, words))) + 8 * len(words)

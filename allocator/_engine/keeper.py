@@ -33,6 +33,7 @@ from allocator._engine.leases import Answer, Batch, Lease, Schedule
 from allocator._engine.operations import ending
 from allocator._engine.steps import Flow, Operation
 from allocator._engine.store import Store
+from allocator._engine.stories import Story
 from allocator.errors import AllocationLost
 
 __all__ = ["KEEPERS", "Keeper", "Keepers", "Place", "Runs", "local_now"]
@@ -60,7 +61,9 @@ Clock = Callable[[], int]
 class Runs(Protocol):
     """What is used of a driver."""
 
-    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R: ...
+    def run(
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None
+    ) -> R: ...
     def close(self) -> None: ...
 
 
@@ -126,7 +129,7 @@ class Keeper:
     # -- holders -------------------------------------------------------------------------------------------------------
 
     def add(self, lease: Lease) -> None:
-        """Take a lease into care."""
+        """Take a lease into care, or raise `RuntimeError` where the system has no more threads."""
         with self.lock:
             self._start()
             self._schedule.add(lease)
@@ -162,14 +165,13 @@ class Keeper:
     # -- threads -------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if not self.threads:
-            threads = tuple(
-                threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
-                for work, name in ((self._tell_losses, "tell"), (self._make_calls, "renew"))
-            )
-            for thread in threads:
-                thread.start()
-            self.threads = threads
+        works = ((self._tell_losses, "tell"), (self._make_calls, "renew"))
+        for work, name in works[
+            len(self.threads) :
+        ]:  # one may have been started when there was none left for the other
+            thread = threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
+            thread.start()
+            self.threads = (*self.threads, thread)
 
     def _set_alarms(self) -> None:
         self._calls.set(self._schedule.next_call())
@@ -186,14 +188,15 @@ class Keeper:
         driver: Runs | None = None
         while (batch := self._next_batch()) is not None:
             answers: Sequence[Answer]
+            story = Story()
             try:
                 driver = driver or self._connect()
-                answers = self._call(driver, batch)
+                answers = self._call(driver, batch, story)
             except Exception as error:  # noqa: BLE001 - whatever it is, there is time left to try again
                 answers = [error] * len(batch.leases)
             self._note(batch, answers)
             with self.lock:
-                landed = self._schedule.settle(batch, answers, self.now())
+                landed = self._schedule.settle(batch, answers, self.now(), story.overdue_s)
                 self._set_alarms()
             for call in landed:
                 call()
@@ -211,7 +214,7 @@ class Keeper:
             if at is None and not rung and self._retire(self):
                 return None
 
-    def _call(self, driver: Runs, batch: Batch) -> Sequence[Answer]:
+    def _call(self, driver: Runs, batch: Batch, story: Story) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
             ended = ending.release(self._pool, [ending.Identity(one.id, one.fence, one) for one in granted])
@@ -220,7 +223,7 @@ class Keeper:
             (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)
             for one, lease in zip(granted, batch.leases, strict=True)
         ]
-        return driver.run(ending.renew_each(self._pool, leases), deadline_s=batch.time_s)
+        return driver.run(ending.renew_each(self._pool, leases), deadline_s=batch.time_s, story=story)
 
     def _note(self, batch: Batch, answers: Sequence[Answer]) -> None:
         """Log when renewals begin to fail and when they work again, once for all leases."""
@@ -261,9 +264,9 @@ class LoopDriver:
         self._driver = AsyncDriver(store, clock=clock)
         self._runner = asyncio.Runner()
 
-    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None) -> R:
+    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None) -> R:
         """As `Driver.run`."""
-        return self._runner.run(self._driver.run(work, deadline_s=deadline_s))
+        return self._runner.run(self._driver.run(work, deadline_s=deadline_s, story=story))
 
     def close(self) -> None:
         """End the loop as well."""

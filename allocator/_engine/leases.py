@@ -2,7 +2,8 @@
 
 A `Lease` is what a holder knows of its allocation.  Whether it is still good is judged by the holder's own clock, never
 by the server's: it counts from the instant before its last successful request was sent, so however long the reply took,
-the ledger's deadline is later.  From that the margin is taken (`HOLD_MARGIN`, and the round trip).
+the ledger's deadline is later.  From that the margin is taken (`HOLD_MARGIN`, and the round trip), and behind Sentinels
+how long it was overdue by then that one of them names the primary (`beliefs`).
 
 A `Schedule` has all leases of one pool.  A lease in its care is
 
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 
 from allocator import settings
 from allocator._engine.attempts import backoff
-from allocator.errors import AllocationLost, UnknownPool
+from allocator.errors import AllocationLost, BackendUnavailable, UnknownPool
 from allocator.models import Allocation, Release, Renewal
 
 __all__ = ["Answer", "Batch", "Lease", "Schedule"]
@@ -46,7 +47,13 @@ class Lease:
     )  # fmt: skip
 
     def __init__(
-        self, allocation: Allocation, ttl_ms: int, sent: float, now: float, tell: Callable[[], object]
+        self,
+        allocation: Allocation,
+        ttl_ms: int,
+        sent: float,
+        now: float,
+        tell: Callable[[], object],
+        overdue_s: float = 0.0,
     ) -> None:
         """Begin.
 
@@ -56,6 +63,7 @@ class Lease:
             sent: Before the request for it was first sent.
             now: When the reply was there.
             tell: Called once if it is lost.
+            overdue_s: Seconds by which the primary that granted it may be relied on for less time.
         """
         self.allocation = allocation
         self.ttl_ms = ttl_ms
@@ -69,18 +77,21 @@ class Lease:
         self.under_way = False
         self.landed: Callable[[], object] | None = None
         self.asked = sent
-        self.trust(sent, now)
+        self.trust(sent, now, overdue_s)
 
     @property
     def interval_s(self) -> float:
         """Seconds between two renewals."""
         return self.ttl_s * settings.HOLD_INTERVAL
 
-    def trust(self, sent: float, now: float) -> None:
-        """A request that was sent then has been answered now: it is good for its time to live, less the margin."""
+    def trust(self, sent: float, now: float, overdue_s: float) -> None:
+        """A request that was sent then has been answered now: it is good for its time to live, less the margin, and
+        less what it was overdue that a Sentinel names the primary.
+        """
         margin = settings.HOLD_MARGIN * self.ttl_s
         self.sent = sent
-        self.until = sent + self.ttl_s - margin - min(margin, now - sent)
+        self.until = sent + self.ttl_s - margin - min(margin, now - sent) - overdue_s
+        self.error = _unconfirmed(overdue_s) if overdue_s else None
 
     @property
     def forgotten(self) -> float:
@@ -203,8 +214,10 @@ class Schedule:
             taken.append(lease)
         return Batch(tuple(taken), taken[0].ending, now) if taken else None
 
-    def settle(self, batch: Batch, answers: Sequence[Answer], now: float) -> list[Callable[[], object]]:
-        """Take note of what became of a batch.
+    def settle(
+        self, batch: Batch, answers: Sequence[Answer], now: float, overdue_s: float = 0.0
+    ) -> list[Callable[[], object]]:
+        """Take note of what became of a batch, whose answers may be relied on for so much less time.
 
         Returns:
             What to call because somebody waits for a call under way to end.
@@ -219,14 +232,14 @@ class Schedule:
             if batch.release:
                 self._settle_release(lease, answer, now)
             elif lease.ending or isinstance(answer, Renewal) or _is_deleted(answer):
-                self._settle_renewal(lease, answer, batch.sent, now)
+                self._settle_renewal(lease, answer, batch.sent, now, overdue_s)
             else:
                 lease.failures += 1
                 lease.error = answer if isinstance(answer, Exception) else None
                 self._calls.put(lease, now + backoff(lease.failures))
         return landed
 
-    def _settle_renewal(self, lease: Lease, answer: Answer, sent: float, now: float) -> None:
+    def _settle_renewal(self, lease: Lease, answer: Answer, sent: float, now: float, overdue_s: float) -> None:
         if _is_deleted(answer) or (isinstance(answer, Renewal) and not answer):
             if not lease.ending:
                 self._lose(lease, _gone(lease.allocation, answer))
@@ -238,12 +251,12 @@ class Schedule:
                 self._calls.put(lease, now)
             return
         assert isinstance(answer, Renewal)
-        overdue = sent - lease.sent > lease.interval_s * (1 + settings.HOLD_JITTER)
-        lease.trust(sent, now)
+        late = sent - lease.sent > lease.interval_s * (1 + settings.HOLD_JITTER)
+        lease.trust(sent, now, overdue_s)
         lease.deadline_ms = answer.deadline_ms
-        lease.failures, lease.error = 0, None
+        lease.failures = 0
         self._ends.put(lease, lease.until)
-        wait = self._chance() if overdue else 1 - settings.HOLD_JITTER * self._chance()
+        wait = self._chance() if late else 1 - settings.HOLD_JITTER * self._chance()
         self._calls.put(lease, sent + lease.interval_s * wait)
 
     def _settle_release(self, lease: Lease, answer: Answer, now: float) -> None:
@@ -283,6 +296,11 @@ class Schedule:
         lease.loss = loss
         self._ends.remove(lease)
         self._untold.append(lease)
+
+
+def _unconfirmed(overdue_s: float) -> BackendUnavailable:
+    silent_s = overdue_s + settings.SENTINEL_BELIEF_S
+    return BackendUnavailable(f"no Sentinel has named its primary for {silent_s:.1f} s", code="unconfirmed")
 
 
 def _is_deleted(answer: Answer) -> bool:

@@ -10,6 +10,7 @@ Threads may share it.  After a fork the child starts without connections.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ from allocator._engine.scripts import Argument
 from allocator._engine.wire import pack
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Line", "Lines", "admitter", "ask"]
+__all__ = ["Line", "Lines", "admitter", "ask", "superseded"]
 
 
 class Line(Protocol):
@@ -61,12 +62,15 @@ class Lines:
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
         self.where = where
+        self.vouched = math.inf
+        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
         self._most = most
         self._admit = admit
         self._admitted = admit is None
         self._greet = greet
         self._closed = False
+        self._left = False
         self.start_anew()
         renew_after_fork(self)
 
@@ -91,7 +95,12 @@ class Lines:
         except IndexError:
             line = self._claim(until)
         if line is not None:
-            if _is_silent(line):
+            try:
+                silent = _is_silent(line)
+            except BaseException:  # interrupted: its place must not be lost
+                self.discard(line)
+                raise
+            if silent:
                 return line
             self.discard(line)
             self.drop()  # what ended one connection has, as a rule, ended the others
@@ -109,11 +118,9 @@ class Lines:
 
     def discard(self, line: Line) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
+        self._unclaim()
         with contextlib.suppress(Exception):
             line.disconnect()
-        with self._vacancy:
-            self._made -= 1
-            self._vacancy.notify()
 
     def drop(self) -> None:
         """Close the idle connections; the next call makes a new one."""
@@ -129,8 +136,16 @@ class Lines:
         self._closed = True
         self.drop()
 
+    def leave(self) -> None:
+        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        self._left = True
+        self.close()
+        with self._vacancy:
+            self._vacancy.notify_all()
+
     def _open(self) -> Line:
         try:
+            self._check_left()
             line = self._make()
         except BaseException as error:
             self._unclaim()
@@ -142,6 +157,7 @@ class Lines:
             if not self._admitted and self._admit is not None:
                 self._admit(line)
                 self._admitted = True
+            self._check_left()  # connecting takes its time
         except BaseException as error:
             self.discard(line)
             raise self._fault(error) from error
@@ -156,6 +172,7 @@ class Lines:
             self._waiting += 1
             try:
                 while not self._idle:
+                    self._check_left()
                     if self._made < self._most:
                         self._made += 1
                         return None
@@ -166,10 +183,19 @@ class Lines:
             finally:
                 self._waiting -= 1
 
+    def _check_left(self) -> None:
+        if self._left:
+            raise superseded(self.where)
+
     def _unclaim(self) -> None:
         with self._vacancy:
             self._made -= 1
             self._vacancy.notify()
+
+
+def superseded(where: str) -> Fault:
+    """The fault of an attempt at a server that was given up meanwhile; nothing was sent."""
+    return Fault(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
 
 
 def _is_silent(line: Line) -> bool:

@@ -20,6 +20,8 @@ class Nodes(Protocol):
     """The servers of one store."""
 
     in_process: bool
+    watched: bool
+    """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
 
     def of(self, pool: PoolKeys, until: float) -> Lines:
         """The connections to the server that has this pool; raises a `Fault` where that cannot be found out."""
@@ -44,6 +46,8 @@ class Nodes(Protocol):
 
 class OneServer:
     """A store of one server."""
+
+    watched = False
 
     def __init__(self, store: ServerStore, make: MakeLine) -> None:
         self.in_process = store.in_process

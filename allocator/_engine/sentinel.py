@@ -2,8 +2,13 @@
 
 redis-py would find it too, but its clients stay on a demoted primary for as long as their connections live: until the
 Sentinels have made a replica of it, which may take ten seconds in which it takes writes that will be lost.  Here the
-Sentinels are asked again once a second while calls are made (`SENTINEL_LOOK_S`, one round trip to one of them), and
-after each fault that may mean a failover.  A new connection looks at the server's role before it is used.
+Sentinels are asked again once a second while calls are made (`SENTINEL_LOOK_S`), and after each fault that may mean a
+failover.  A new connection looks at the server's role before it is used.
+
+All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
+with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
+that a client whose Sentinels are slow leaves a primary that was replaced, too.  When one of them last named the primary
+is kept with its connections (`Lines.vouched`), for it bounds what a holder believes (`beliefs`).
 """
 
 from __future__ import annotations
@@ -33,79 +38,124 @@ class SentinelNodes:
     """The primary of one service, as its Sentinels name it."""
 
     in_process = False
+    watched = True
 
     def __init__(self, store: SentinelStore, make: MakeLine) -> None:
         self._store = store
         self._make = make
         self._tower = Watchtower(store.seeds, store.service)
-        self._sentinels: dict[Address, Lines] = {}
-        self._primary: tuple[Address, Lines] | None = None
+        self._sentinels = {address: self._sentinel(address) for address in self._tower.sentinels}
+        self._primary: Lines | None = None
+        self._address: Address | None = None
+        self._fault: Fault | None = None
+        self._closed = False
         self.start_anew()
         renew_after_fork(self)
 
     def start_anew(self) -> None:
-        """In a forked child: a thread of the parent may have held the lock."""
-        self._changing = threading.RLock()
+        """In a forked child: the threads that ask are the parent's, and one may have held the lock."""
+        self._changed = threading.Condition()
+        self._asking: set[Address] = set()
+        self._looking = 0
 
     def of(self, pool: PoolKeys, until: float) -> Lines:
         primary = self._primary
         if primary is None or self._tower.is_due(time.monotonic()):
             primary = self._look(until)
-        return primary[1]
+        return primary
 
     def primaries(self, until: float) -> Sequence[Lines]:
-        return (self._look(until)[1],)
+        return (self._look(until),)
 
     def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
         if fault.stale:
-            self._tower.doubt()
-            if self._primary is not None:
-                self._primary[1].drop()
+            with self._changed:
+                self._tower.doubt(time.monotonic())
+                primary = self._primary
+            if primary is not None:
+                primary.drop()
         return None
 
     def close(self) -> None:
-        for lines in (*self._sentinels.values(), *([self._primary[1]] if self._primary else [])):
+        with self._changed:
+            self._closed = True
+        for lines in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
             lines.close()
 
-    def _look(self, until: float) -> tuple[Address, Lines]:
-        """Ask one Sentinel after the other, until one knows; the connections to whom it names.
+    # -- asking --------------------------------------------------------------------------------------------------------
 
-        Who is silent costs no more than the time that is left of the call.  While none answers, the primary that was
-        known goes on being used: Sentinels that are down are no reason not to work.
+    def _look(self, until: float) -> Lines:
+        """Ask all Sentinels, and wait for the first answer; the connections to the primary.
+
+        While none answers, the primary that was known goes on being used: Sentinels that are down are no reason not to
+        work.  Other calls do not wait for a look that only looks again.
         """
-        began, known = time.monotonic(), self._primary
-        if not self._changing.acquire(timeout=max(until - began, 0.0) if known is None or self._tower.doubted else 0):
-            if known is not None and not self._tower.doubted:
-                return known  # another thread is looking
-            raise Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
-        try:
-            if self._primary is not None and not self._tower.is_due(time.monotonic()):
-                return self._primary  # another thread was faster
-            last: Fault | None = None
-            for address in self._tower.order():
-                if last is not None and self._tower.gives_up(time.monotonic(), until, began):
-                    break
-                try:
-                    named = self._tower.learn(address, ask(self._sentinel(address), self._tower.command, until))
-                except Fault as fault:
-                    self._tower.missed(address)
-                    last = fault
-                else:
-                    return self._lead(named)
-            if self._primary is None or self._tower.doubted:
-                raise last or Fault(BackendUnavailable(f"{self._store.where} has no Sentinels"))
-            self._tower.put_off(time.monotonic())
+        began, tower = time.monotonic(), self._tower
+        with self._changed:
+            if self._primary is not None and (not tower.is_due(began) or (self._looking and not tower.doubted)):
+                return self._primary
+            self._looking += 1
+            try:
+                if (named := self._ask_all(began, tower.ends(began, until))) is not None:
+                    return named
+            finally:
+                self._looking -= 1
+            if self._primary is None or tower.doubted:
+                silent = Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
+                raise self._fault or silent
+            tower.put_off(began)
             return self._primary
-        finally:
-            self._changing.release()
 
-    def _lead(self, address: Address) -> tuple[Address, Lines]:
-        self._tower.looked(time.monotonic())
-        if self._primary is None or self._primary[0] != address:
+    def _ask_all(self, began: float, ends: float) -> Lines | None:
+        """The connections to whom the first answer leads; None where there was none in time.  Called with the lock."""
+        unasked, now = list(self._tower.sentinels), began
+        self._fault = None
+        while True:
+            for address in [one for one in unasked if one not in self._asking]:
+                unasked.remove(address)
+                self._ask(address)
+            if self._primary is not None and not self._tower.is_due(now):
+                return self._primary
+            if (not self._asking and not unasked) or now >= ends:
+                return None
+            self._changed.wait(ends - now)
+            now = time.monotonic()
+
+    def _ask(self, address: Address) -> None:
+        self._asking.add(address)
+        work = partial(self._hear, address, time.monotonic())
+        try:
+            threading.Thread(target=work, name="allocator-sentinel", daemon=True).start()
+        except RuntimeError:  # the system has no more threads: one after the other, then
+            work()
+
+    def _hear(self, address: Address, asked: float) -> None:
+        """Ask one Sentinel, and take note of what it says, however late."""
+        reply: Any = None
+        fault: Fault | None = None
+        try:
+            reply = ask(self._sentinels[address], self._tower.command, asked + settings.SENTINEL_PATIENCE_S)
+        except Fault as error:
+            fault = error
+        with self._changed:
+            self._asking.discard(address)
+            try:
+                if fault is not None:
+                    raise fault
+                self._lead(self._tower.hear(address, asked, reply))
+            except Fault as error:
+                self._fault = error
+            self._changed.notify_all()
+
+    def _lead(self, address: Address) -> None:
+        """That one is the primary; whoever was takes writes that will be lost."""
+        if self._closed:
+            return
+        if self._primary is None or self._address != address:
             if self._primary is not None:
-                self._primary[1].close()  # whoever is demoted takes writes that will be lost
-            self._primary = (address, self._new(address))
-        return self._primary
+                self._primary.leave()
+            self._primary, self._address = self._new(address), address
+        self._primary.vouched = self._tower.confirmed
 
     def _new(self, address: Address) -> Lines:
         host, port = address
@@ -120,14 +170,11 @@ class SentinelNodes:
         return Lines(make, where=where, most=self._store.door.most, admit=admit, greet=greet)
 
     def _sentinel(self, address: Address) -> Lines:
-        lines = self._sentinels.get(address)
-        if lines is None:
-            make = self._store.sentinel_door.make
-            assert make is not None
-            host, port = address
-            bound = partial(make, min(self._store.attempt_timeout_s, settings.SENTINEL_TIMEOUT_S), host=host, port=port)
-            lines = self._sentinels[address] = Lines(bound, where=f"the Sentinel {host}:{port}")
-        return lines
+        make = self._store.sentinel_door.make
+        assert make is not None
+        host, port = address
+        bound = partial(make, settings.SENTINEL_PATIENCE_S, host=host, port=port)
+        return Lines(bound, where=f"the Sentinel {host}:{port}")
 
 
 def _reply(line: Line) -> Any:

@@ -1,8 +1,9 @@
 """What the calls of one flow may have done, as long as its caller does not know; no I/O.
 
-Two things must not be forgotten between the steps of a flow.  What was granted, should the flow not return: nobody
+Three things must not be forgotten between the steps of a flow.  What was granted, should the flow not return: nobody
 would hear of it.  And a doubt that a reply did not end: a call that was repeated and then refused for the pool's state
-left no mark, so a late copy of an earlier attempt would be executed once the state has passed.
+left no mark, so a late copy of an earlier attempt would be executed once the state has passed.  And for how long the
+Sentinels had been silent about a primary that answered, for what it said is believed for less time by that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
+from allocator import settings
 from allocator._engine.keys import PoolKeys
 from allocator._engine.steps import Call, Item, Reply
 
@@ -33,15 +35,21 @@ _UNDECIDED: Final = frozenset({"behind", "aborted"})
 class Story:
     """What is known of one flow's calls."""
 
-    __slots__ = ("_answered", "_doubts")
+    __slots__ = ("_answered", "_doubts", "overdue_s")
 
     def __init__(self) -> None:
         self._answered: list[tuple[Call, Reply]] = []
         self._doubts: dict[str, tuple[PoolKeys, Item]] = {}
+        self.overdue_s = 0.0
+        """Seconds beyond `SENTINEL_BELIEF_S` that went by before something was sent; 0.0 where nobody has to vouch."""
 
     def answered(self, call: Call, reply: Reply) -> None:
         """Remember a call whose effect must not outlive the flow."""
         self._answered.append((call, reply))
+
+    def relied(self, vouched: float, sent: float) -> None:
+        """A primary has changed something that was sent then, and a Sentinel named it last at `vouched`."""
+        self.overdue_s = max(self.overdue_s, sent - vouched - settings.SENTINEL_BELIEF_S)
 
     def doubt(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
         """Note whether a doubt about an item lasts after its latest reply."""

@@ -1,9 +1,15 @@
-"""Which Sentinel to ask for the primary, and when; no I/O.  `sentinel` and `async_sentinel` do the asking."""
+"""Which primary to go to by what the Sentinels say, and when to ask them; no I/O.
+
+`sentinel` and `async_sentinel` do the asking: all Sentinels at once, and an answer counts whenever it comes.  Sentinels
+may disagree for a while: after a failover some have not heard of it yet, and one that is cut off goes on naming the old
+primary.  So whoever *changes* its answer has news, and the latest news wins; where there are none, most votes do.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ReadOnlyError
@@ -20,6 +26,18 @@ ROLE_COMMAND: Final = ("ROLE",)
 _PRIMARY: Final = "master"
 
 
+@dataclass(slots=True)
+class _Vote:
+    """What a Sentinel last said: whom it names, when it was asked, and since when it names that one instead of another.
+
+    Instants are `time.monotonic`; `changed` is minus infinity where it has always named that one.
+    """
+
+    named: Address
+    asked: float
+    changed: float
+
+
 class Watchtower:
     """What is known of one service."""
 
@@ -31,59 +49,86 @@ class Watchtower:
             service: The name by which they know the primary.
         """
         self.command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
-        self.doubted = False
+        self.sentinels = tuple(dict.fromkeys(sentinels))
+        self.primary: Address | None = None
+        self.confirmed = -math.inf
+        """The last instant at which a Sentinel was asked that named this primary."""
         self._service = service
-        self._order = list(dict.fromkeys(sentinels))
+        self._votes: dict[Address, _Vote] = {}
+        self._doubted: float | None = None
         self._next = -math.inf
+
+    @property
+    def doubted(self) -> bool:
+        """Whether calls have to wait for an answer."""
+        return self._doubted is not None
 
     def is_due(self, now: float) -> bool:
         """Whether to ask before the next call."""
-        return self.doubted or now >= self._next
+        return self._doubted is not None or now >= self._next
 
-    def doubt(self) -> None:
+    def doubt(self, now: float) -> None:
         """Something has failed as it does when the primary is no longer the one that was known.
 
-        The next to be asked is another Sentinel: who named that primary may be behind.
+        Only what is said of it from now on counts: who named it before may be behind.
         """
-        if not self.doubted:
-            self.doubted = True
-            self._order = self._order[1:] + self._order[:1]
+        if self._doubted is None:
+            self._doubted = now
+            for vote in self._votes.values():
+                if vote.named == self.primary:
+                    vote.asked = vote.changed = -math.inf
 
-    def looked(self, now: float) -> None:
-        """A Sentinel has answered."""
-        self.doubted = False
-        self._next = now + settings.SENTINEL_LOOK_S
+    def put_off(self, began: float) -> None:
+        """None has answered a look that began then, and the primary that was known still works."""
+        self._next = max(self._next, began + settings.SENTINEL_LOOK_S)
 
-    def put_off(self, now: float) -> None:
-        """None has answered, and the primary that was known still works."""
-        self._next = now + settings.SENTINEL_LOOK_S
+    def ends(self, began: float, until: float) -> float:
+        """Until when a look that began then may keep a call waiting.
 
-    def gives_up(self, now: float, until: float, began: float) -> bool:
-        """Whether to ask no further Sentinel after one that did not answer.
-
-        Who doubts asks until the call's time is over; who only looks again does not let calls wait for silent ones.
+        Who knows no primary, or doubts it, waits for as long as the call has; who only looks again does not let calls
+        wait for silent Sentinels.
         """
-        return now >= (until if self.doubted else min(until, began + settings.SENTINEL_TIMEOUT_S))
+        if self.primary is None or self.doubted:
+            return until
+        return min(until, began + settings.SENTINEL_TIMEOUT_S)
 
-    def missed(self, address: Address) -> None:
-        """It did not answer, or did not know: it is the last to be asked next time."""
-        self._order = [*(other for other in self._order if other != address), address]
+    def hear(self, sentinel: Address, asked: float, reply: Any) -> Address:
+        """Take note of a Sentinel's answer to a question that was asked then.
 
-    def order(self) -> list[Address]:
-        """Whom to ask, first who answered last."""
-        return list(self._order)
-
-    def learn(self, told_by: Address, reply: Any) -> Address:
-        """Read a Sentinel's answer.
+        Returns:
+            The primary, by all that has been said.
 
         Raises:
-            Fault: It does not know the service (yet).
+            Fault: This one does not know the service (yet).
         """
         if not reply:
-            text = f"the Sentinel {told_by[0]}:{told_by[1]} knows no {self._service!r}"
+            text = f"the Sentinel {sentinel[0]}:{sentinel[1]} knows no {self._service!r}"
             raise Fault(BackendUnavailable(text, code="no_primary"), passes=True)
-        self._order = [told_by, *(other for other in self._order if other != told_by)]
-        return str(reply[0]), int(reply[1])
+        named = (str(reply[0]), int(reply[1]))
+        before = self._votes.get(sentinel)
+        changed = -math.inf
+        if before is not None:
+            changed = before.changed if before.named == named else asked
+        self._votes[sentinel] = _Vote(named, asked, changed)
+        chosen = self._choose(asked)
+        if chosen != self.primary:
+            self.primary, self.confirmed, self._doubted = chosen, -math.inf, None
+        if self._doubted is not None and asked >= self._doubted:
+            self._doubted = None
+        votes = [vote.asked for vote in self._votes.values() if vote.named == chosen]
+        self.confirmed = max([self.confirmed, *votes])
+        self._next = max(self._next, asked + settings.SENTINEL_LOOK_S)
+        return chosen
+
+    def _choose(self, asked: float) -> Address:
+        """Of those named of late the one of the latest news, or of most votes; the present one where that is even."""
+        fresh = [vote for vote in self._votes.values() if vote.asked >= asked - settings.SENTINEL_BELIEF_S]
+
+        def rank(named: Address) -> tuple[float, int, bool]:
+            votes = [vote for vote in fresh if vote.named == named]
+            return max(vote.changed for vote in votes), len(votes), named == self.primary
+
+        return max(dict.fromkeys(vote.named for vote in fresh), key=rank)
 
 
 def check_role(where: str, reply: Any) -> None:

@@ -17,7 +17,7 @@ from allocator import settings
 from allocator._engine.scripts import Argument
 from allocator._engine.steps import Call, Item
 
-__all__ = ["ASKING", "cut", "pack", "payload"]
+__all__ = ["ASKING", "cut", "pack", "payload", "weight"]
 
 
 def _pack(words: tuple[Argument, ...]) -> bytes:
@@ -76,6 +76,11 @@ def cut(call: Call) -> Iterator[Call]:
         size += adds
     if part:
         yield replace(call, items=tuple(part))
+
+
+def weight(call: Call) -> int:
+    """About the bytes of a call's items, by which `cut` goes."""
+    return sum(map(_weight, call.items))
 
 
 def _weight(item: Item) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 
 from allocator.durability import Durability
 from allocator.readings import Checkup, Pool
+from allocator.settings import RECOVERY_MARGIN_S, TTL_MIN_S
 
 __all__ = ["Facts", "judge"]
 
@@ -292,7 +293,35 @@ def _pool(facts: Facts) -> Iterator[Checkup]:
         yield Checkup(
             f"pool {account.name}", "warn", detail, "deadlines are right; instants that people read are later"
         )
+    yield from _grace(facts, account)
     yield from _promise(facts, account)
+
+
+def _grace(facts: Facts, account: Pool) -> Iterator[Checkup]:
+    """Whether every holder is past its deadline, or has renewed, when the grace is over.
+
+    A server without replicas is replaced by nobody, so what it granted is known to be over a ttl later.  Where another
+    may take its place, a holder believes for up to two seconds longer, and it takes time until all Sentinels know.
+    """
+    if not account.recovery_grace_ms:
+        return
+    alone = facts.number("connected_slaves") == 0 and facts.info.get("cluster_enabled") != "1"
+    margin_ms = 0 if alone else int(RECOVERY_MARGIN_S * 1000)
+    needs_ms = account.max_ttl_ms + margin_ms
+    if account.max_ttl_ms and account.recovery_grace_ms >= needs_ms:
+        return
+    grace, longest = f"{account.recovery_grace_ms / 1000:g} s", f"{account.max_ttl_ms / 1000:g} s"
+    where = "" if alone else f" and {margin_ms // 1000} s for noticing that the primary is another one"
+    detail = (
+        f"recovery grace {grace}, and less than the longest ttl ({longest}){where}"
+        if account.max_ttl_ms
+        else f"recovery grace {grace}, and any ttl is granted"
+    )
+    fits = account.recovery_grace_ms - margin_ms
+    shorter = f"'pool set {account.name} --max-ttl {fits / 1000:g}s', or " if fits >= TTL_MIN_S * 1000 else ""
+    longer = f"--recovery-grace {needs_ms / 1000:g}s --max-ttl {longest.replace(' ', '')}"
+    advice = f"{shorter}'pool set {account.name} {longer}'" if account.max_ttl_ms else shorter.removesuffix(", or ")
+    yield Checkup(f"pool {account.name}", "warn", f"{detail}: after a loss of data two may hold the same", advice)
 
 
 def _promise(facts: Facts, account: Pool) -> Iterator[Checkup]:

@@ -67,7 +67,7 @@ TAKES: Final[dict[str, Do]] = {
     "resize": lambda one: one.resize("a", {"cpu": 1}),
     "adopt": lambda one: one.adopt(_live(one), force="a test"),
     "begin_release": lambda one: one.begin_release("a", grace=1),
-    "create_pool": lambda one: one.create_pool("other", {"cpu": 1}, recovery_grace=5),
+    "create_pool": lambda one: one.create_pool("other", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True),
     "recover_pool": lambda one: one.recover_pool(replace(one.pool("guarded"), name="lost")),
     "end_recovery": lambda one: one.end_recovery(pool="guarded"),
     "delete_pool": lambda one: one.delete_pool("other", force=True),
@@ -94,7 +94,7 @@ def login(server: Server, engine: Engine, admin: Any) -> Iterator[Callable[..., 
         everything.create_pool("lab", {"cpu": 10})
         everything.allocate({"cpu": 2}, ttl=60, id="a")
         everything.allocate({"cpu": 1}, ttl=60, id="gone")
-        everything.create_pool("guarded", {"cpu": 1}, recovery_grace=5)
+        everything.create_pool("guarded", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True)
 
     def login(role: str, **options: Any) -> Allocator:
         wanted = user(role, password=PASSWORD, server=VERSIONS[engine], **options)

@@ -16,6 +16,7 @@ def test_a_pool_is_made_and_changed_with_promises(cli: CommandLine) -> None:
     shown = cli.out("pool", "show", "lab")
     assert "Recovery grace" in shown
     assert "30s" in shown
+    assert "25s" in shown, "the longest ttl"
     assert "replicated:1" in shown
     cli.out("pool", "set", "lab", "--recovery-grace", "0s", "--durability", "memory")
     told = cli.json("pool", "show", "lab")

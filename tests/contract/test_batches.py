@@ -225,3 +225,13 @@ async def test_a_gang_of_more_than_a_hundred_is_refused(client: AsyncAllocator) 
         await client.allocate_many([Request({"cpu": "1m"}, 60)] * 101, atomic=True)
     assert refused.value.field == "requests"
     assert len(await client.allocate_many([Request({"cpu": "1m"}, 60)] * 100, atomic=True)) == 100
+
+
+async def test_a_gang_is_not_larger_than_one_script_call_may_be(client: AsyncAllocator) -> None:
+    """It cannot be cut into several, and nothing may hold the server up; it is refused before anything is sent."""
+    large = [Request({"cpu": "1m"}, 60, metadata={"note": "x" * 1000}) for _ in range(100)]
+    with pytest.raises(InvalidRequest, match=r"100 of together \d{6} bytes, .* 65536") as refused:
+        await client.allocate_many(large, atomic=True)
+    assert refused.value.field == "requests"
+    assert (await client.usage()).allocations == 0
+    assert all(granted(await client.allocate_many(large[:50], atomic=True)))

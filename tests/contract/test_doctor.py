@@ -148,7 +148,7 @@ async def test_a_pool_whose_promise_cannot_be_kept_is_bad(examine: Examine, conn
     """Each of its grants would be withdrawn, so it is better known before."""
     with Server() as server:
         client = clients.connect(kind, server.url)
-        await client.create_pool("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60)
+        await client.create_pool("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60, new=True)
         found = await client.doctor()
         assert not found
         bad = [one for one in found.checkups if one.verdict == "bad"]

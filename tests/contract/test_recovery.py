@@ -217,14 +217,18 @@ async def test_a_ttl_longer_than_the_pool_allows_is_refused(guarded: AsyncAlloca
 
 
 async def test_a_grace_bounds_the_ttl_and_may_be_taken_away(client: AsyncAllocator) -> None:
-    """A grace shorter than a lease would be none; what is pinned has to go first."""
+    """By default with some seconds between, for holders of a primary that was replaced; what is pinned goes first."""
     pinned = await client.allocate({"cpu": 1}, ttl=None)
     with pytest.raises(PoolConflict) as conflict:
         await client.configure(recovery_grace=GRACE)
     assert conflict.value.code == "pinned"
     await client.release(pinned)
     pool = await client.configure(recovery_grace=GRACE, durability="memory")
-    assert (pool.recovery_grace_ms, pool.max_ttl_ms, pool.durability) == (GRACE * 1000, GRACE * 1000, "memory")
+    assert (pool.recovery_grace_ms, pool.max_ttl_ms, pool.durability) == (GRACE * 1000, (GRACE - 5) * 1000, "memory")
+    pool = await client.configure(recovery_grace=GRACE, max_ttl=GRACE)
+    assert pool.max_ttl_ms == GRACE * 1000, "whoever says so"
+    pool = await client.configure(recovery_grace=6)
+    assert pool.max_ttl_ms == 1000
     pool = await client.configure(recovery_grace=0)
     assert (pool.recovery_grace_ms, pool.max_ttl_ms) == (0, 0)
 
@@ -235,6 +239,7 @@ async def test_a_grace_bounds_the_ttl_and_may_be_taken_away(client: AsyncAllocat
         ({"recovery_grace": -1}, "recovery_grace"),
         ({"recovery_grace": 3601}, "recovery_grace"),
         ({"recovery_grace": float("nan")}, "recovery_grace"),
+        ({"recovery_grace": 5.9}, "recovery_grace"),
         ({"max_ttl": "60"}, "max_ttl"),
         ({"durability": "certain"}, "durability"),
         ({"durability": "replicated:0"}, "durability"),

@@ -83,7 +83,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
     held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
     fill_ended(store)
     client.release(held[0])
-    client.configure(recovery_grace=60)
+    client.configure(recovery_grace=60, max_ttl=60)
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
@@ -150,7 +150,7 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.adopt(replace(lease, id="c"), force="a reason")
     client.release_many(["b", "c"])
     client.reclaim(older_than=0)
-    client.configure(recovery_grace=60)
+    client.configure(recovery_grace=60, max_ttl=60)
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)

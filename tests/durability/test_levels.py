@@ -98,6 +98,24 @@ async def test_a_renewal_that_no_replica_confirms_stays_and_says_so(
     assert await client.get(held.id) is not None
 
 
+async def test_a_resize_that_no_replica_confirms_stays_and_says_so(
+    connect: Connect, pair: tuple[Server, Server]
+) -> None:
+    """Nothing pretends that it was undone: neither the error's text nor a withdrawal that would end nothing."""
+    client = connect(pair[0].url)
+    await client.create_pool("lab", POOL)
+    held = await client.allocate({"cpu": 4}, ttl=60)
+    ended = pair[0].ask("ZCARD", "allocator:{lab}:ended")
+    pair[1].stop_process()
+    with pytest.raises(NotDurable) as told:
+        await client.resize(held, {"cpu": 1}, durability="replicated:1")
+    assert "what it changed stays so" in str(told.value)
+    assert "undone" not in str(told.value)
+    await client.close()  # which sends what is queued
+    assert pair[0].ask("HGET", "allocator:{lab}:pool", "cpu.allocated") == "1000"
+    assert int(pair[0].ask("ZCARD", "allocator:{lab}:ended")) == int(ended) + 1, "the resize's own mark, and no other"
+
+
 async def test_a_pool_may_ask_for_it_whatever_the_call_says(connect: Connect, pair: tuple[Server, Server]) -> None:
     """Grants, renewals and holds of a pool that wants a replica."""
     client = connect(pair[0].url)

@@ -115,7 +115,7 @@ class CancellingSender:
         self.caller: asyncio.Task[Any] | None = None
         self.withdrawn: list[Item] = []
 
-    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any = None) -> list[Any]:
+    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any, stories: Any) -> list[Any]:
         assert self.caller is not None
         asyncio.get_running_loop().call_soon(self.caller.cancel)
         return [["granted"]]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
 
 from allocator import settings
 from allocator._engine.async_drive import AsyncDriver
-from allocator.errors import ContractError, InvariantError, OutcomeUnknown
+from allocator._engine.connect import open_store
+from allocator._engine.steps import Call, Item, Operation
+from allocator.errors import BackendUnavailable, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.support import (
+    COUNTS,
+    POOL,
     all_of,
     busy,
     count,
@@ -16,9 +24,10 @@ from tests.engine.support import (
     new_item,
     read,
     requests_of,
+    script,
     withdrawn,
 )
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 
@@ -124,3 +133,102 @@ async def test_a_call_of_many_items_may_fail_in_some(driver: AsyncDriver) -> Non
     """An error takes its item's place in the reply."""
     entries = await driver.run(count_all(new_item(), new_item("contract"), new_item()))
     assert [type(entry) for entry in entries] == [list, ContractError, list]
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def patient_driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
+    """A driver whose attempts wait for longer than any caller of these tests."""
+    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=20.0))
+    await driver.run(count())
+    yield driver
+    await driver.close()
+
+
+async def test_who_shares_a_script_call_is_answered_by_its_own_deadline(
+    patient_driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """The call may have been executed, so it is withdrawn; the others of the batch go on, with the same attempt."""
+    proxy.delay(match=b"held")
+    hasty, patient = new_item("held"), new_item("held")
+    waits = asyncio.create_task(patient_driver.run(count(patient), deadline_s=30.0))
+    tells = asyncio.create_task(patient_driver.run(count(hasty), deadline_s=0.1))
+    done, _ = await asyncio.wait((waits, tells), timeout=10.0, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {tells}
+    error = tells.exception()
+    assert isinstance(error, OutcomeUnknown)
+    assert (error.id, error.code) == (hasty.id, "outcome_unknown")
+    await wait_until_async(lambda: withdrawn(one_server, hasty))
+    proxy.resume()
+    assert (await waits)[:3] == [patient.call, 0, 1]
+    assert not withdrawn(one_server, patient)
+
+
+async def test_each_item_of_a_caller_with_several_is_answered_by_the_deadline_of_the_call(
+    patient_driver: AsyncDriver, proxy: FaultProxy
+) -> None:
+    """What was sent may have been executed, what was not was not, and the caller gets an entry for each."""
+    proxy.delay(match=b"held")
+    items = [new_item("held") for _ in range(settings.BATCH_ITEMS_MAX + 1)]
+    waits = asyncio.create_task(patient_driver.run(count(new_item("held")), deadline_s=30.0))
+    entries = await asyncio.wait_for(patient_driver.run(count_all(*items), deadline_s=0.1), 10.0)
+    assert {type(entry) for entry in entries} == {OutcomeUnknown, BackendUnavailable}
+    assert isinstance(entries[0], OutcomeUnknown)
+    assert isinstance(entries[-1], BackendUnavailable)
+    assert not waits.done()
+    proxy.resume()
+    await waits
+
+
+async def test_who_waits_behind_other_calls_is_answered_by_its_own_deadline(
+    patient_driver: AsyncDriver, proxy: FaultProxy, one_server: Server
+) -> None:
+    """Nothing of it was sent, and nothing is afterwards."""
+    first = await busy(patient_driver, proxy)
+    hasty, patient = new_item(), new_item()
+    behind = asyncio.create_task(patient_driver.run(count(patient), deadline_s=30.0))
+    with pytest.raises(BackendUnavailable):
+        await asyncio.wait_for(patient_driver.run(count(hasty), deadline_s=0.05), 10.0)
+    assert not any(task.done() for task in (*first, behind))
+    proxy.resume()
+    await all_of(*first)
+    assert (await behind)[1:3] == [0, 1]
+    assert executed(one_server, hasty) == 0
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+NUMBER = script(
+    """
+local replies = {}
+for at = 2, #ARGV, 3 do
+  redis.call('HINCRBY', KEYS[1], ARGV[at], 1)
+  replies[#replies + 1] = {redis.call('HLEN', KEYS[1])}
+end
+return replies
+"""
+)
+"""Answers each item with how many had been decided when it was."""
+
+
+@pytest.mark.parametrize("lost", [Fault.RESET_BEFORE, Fault.RESET_AFTER])
+@pytest.mark.parametrize("others", [0, settings.GATHER_IN_FLIGHT])
+async def test_no_item_overtakes_an_earlier_one_of_its_caller_that_is_sent_again(
+    driver: AsyncDriver, proxy: FaultProxy, lost: Fault, others: int
+) -> None:
+    """With one unit left it would go to the hundred and first; whoever else calls meanwhile changes nothing."""
+    many = [new_item("many") for _ in range(3 * settings.BATCH_ITEMS_MAX)]
+    proxy.arm(lost, match=b"many")
+    deciding = asyncio.create_task(driver.run(number(*many)))
+    await asyncio.to_thread(proxy.wait_fired)
+    singles = [asyncio.create_task(driver.run(number(new_item()))) for _ in range(others)]
+    places = [entry[0] for entry in await deciding]
+    assert places == sorted(places)
+    await all_of(*singles)
+
+
+def number(*items: Item) -> Operation[list[Any]]:
+    """Have items numbered in the order in which they are decided."""
+    return Operation(Call(NUMBER, POOL, (COUNTS,), (), items, gather=True), lambda reply: reply)

@@ -1,6 +1,8 @@
-"""When the Sentinels are asked again: whatever they did, within a second, or a client stays on a demoted primary."""
+"""Whom the Sentinels' answers lead to, and when they are asked again: whatever they do, within a second."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 
@@ -8,51 +10,116 @@ from allocator import settings
 from allocator._engine.faults import Fault
 from allocator._engine.watchtower import Watchtower
 
-ADDRESSES = [("one", 26379), ("two", 26379), ("three", 26379)]
+ONE, TWO, THREE = SENTINELS = [("one", 26379), ("two", 26379), ("three", 26379)]
+OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 NOW = 1_000.0
+
+
+def says(named: tuple[str, int]) -> list[str]:
+    """A Sentinel's reply."""
+    return [named[0], str(named[1])]
 
 
 @pytest.fixture
 def tower() -> Watchtower:
-    """Knows its primary since this instant."""
-    tower = Watchtower(ADDRESSES, "ledger")
+    """Knows its primary since this instant, by one Sentinel."""
+    tower = Watchtower(SENTINELS, "ledger")
     assert tower.is_due(NOW)
-    assert tower.learn(ADDRESSES[0], ["127.0.0.1", "6379"]) == ("127.0.0.1", 6379)
-    tower.looked(NOW)
+    assert tower.confirmed == -math.inf
+    assert tower.hear(ONE, NOW, says(OLD)) == OLD
     assert not tower.is_due(NOW)
     return tower
 
 
-@pytest.mark.parametrize("silent", [1, 2, 3])
-def test_silent_sentinels_put_the_next_look_off_by_no_more_than_an_answer_does(tower: Watchtower, silent: int) -> None:
+# -- when to ask -------------------------------------------------------------------------------------------------------
+
+
+def test_silent_sentinels_put_the_next_look_off_by_no_more_than_an_answer_does(tower: Watchtower) -> None:
     """A longer wait would outlast a recovery grace, and what a demoted primary grants be given out twice."""
-    for address in tower.order()[:silent]:
-        tower.missed(address)
     tower.put_off(NOW)
     assert tower.is_due(NOW + settings.SENTINEL_LOOK_S)
 
 
-def test_the_next_look_begins_with_another_sentinel(tower: Watchtower) -> None:
-    """Who was silent comes last; whoever named a primary that fails may be behind."""
-    tower.missed(ADDRESSES[0])
-    assert tower.order() == [ADDRESSES[1], ADDRESSES[2], ADDRESSES[0]]
-    tower.doubt()
-    assert tower.is_due(NOW)
-    assert tower.order()[0] == ADDRESSES[2]
-
-
-def test_a_look_again_gives_up_soon_and_a_doubt_only_when_the_call_does(tower: Watchtower) -> None:
+def test_a_look_again_keeps_a_call_for_a_moment_and_a_doubt_for_as_long_as_it_has(tower: Watchtower) -> None:
     """Calls that work without them must not wait for silent Sentinels; calls without a primary have to."""
     until = NOW + 60
-    assert tower.gives_up(NOW + settings.SENTINEL_TIMEOUT_S, until, NOW)
-    tower.doubt()
-    assert not tower.gives_up(NOW + settings.SENTINEL_TIMEOUT_S, until, NOW)
-    assert tower.gives_up(until, until, NOW)
+    assert Watchtower(SENTINELS, "ledger").ends(NOW, until) == until
+    assert tower.ends(NOW, until) == NOW + settings.SENTINEL_TIMEOUT_S
+    assert tower.ends(NOW, NOW + 0.1) == NOW + 0.1
+    tower.doubt(NOW)
+    assert tower.ends(NOW, until) == until
+
+
+def test_a_doubt_ends_with_an_answer_to_what_was_asked_since(tower: Watchtower) -> None:
+    """A late one that names the same primary does not end it; one that names another does."""
+    tower.doubt(NOW + 1)
+    tower.hear(TWO, NOW + 0.5, says(OLD))
+    assert tower.is_due(NOW + 1)
+    tower.hear(TWO, NOW + 1.5, says(OLD))
+    assert not tower.is_due(NOW + 1.6)
+    tower.doubt(NOW + 2)
+    assert tower.hear(THREE, NOW + 1.9, says(NEW)) == NEW
+    assert not tower.doubted
 
 
 def test_a_sentinel_that_knows_no_such_service_is_passed_by(tower: Watchtower) -> None:
     """It may have been started a moment ago; the others are asked."""
     with pytest.raises(Fault) as told:
-        tower.learn(ADDRESSES[1], None)
+        tower.hear(TWO, NOW, None)
     assert told.value.passes
-    assert tower.order()[0] == ADDRESSES[0]
+    assert tower.primary == OLD
+
+
+# -- whom to go to -----------------------------------------------------------------------------------------------------
+
+
+def test_whoever_changes_its_answer_has_news(tower: Watchtower) -> None:
+    """The others have not heard of the failover yet, or are cut off: they lead nobody back."""
+    tower.hear(TWO, NOW, says(OLD))
+    tower.hear(THREE, NOW, says(OLD))
+    assert tower.hear(TWO, NOW + 1, says(NEW)) == NEW
+    for second in range(2, 10):
+        for late in (ONE, THREE):
+            assert tower.hear(late, NOW + second, says(OLD)) == NEW
+        assert tower.hear(TWO, NOW + second, says(NEW)) == NEW
+
+
+def test_who_has_always_named_the_old_one_is_outvoted(tower: Watchtower) -> None:
+    """A client that starts after the failover, and hears the one that is behind first."""
+    assert tower.hear(TWO, NOW, says(NEW)) == OLD
+    assert tower.hear(THREE, NOW, says(NEW)) == NEW
+    assert tower.hear(ONE, NOW + 1, says(OLD)) == NEW
+
+
+def test_votes_grow_old(tower: Watchtower) -> None:
+    """Two that named the old primary and have died with it do not outvote the one that lives."""
+    tower.hear(TWO, NOW, says(OLD))
+    assert tower.hear(THREE, NOW + settings.SENTINEL_BELIEF_S, says(NEW)) == OLD
+    assert tower.hear(THREE, NOW + settings.SENTINEL_BELIEF_S + 0.1, says(NEW)) == NEW
+
+
+def test_after_a_doubt_only_what_is_said_since_then_counts_for_the_primary(tower: Watchtower) -> None:
+    """A Sentinel that took a step back, and named a replica, loses its head start."""
+    tower.hear(TWO, NOW, says(OLD))
+    tower.hear(THREE, NOW, says(NEW))
+    assert tower.primary == OLD
+    tower.doubt(NOW + 0.1)
+    assert tower.hear(THREE, NOW + 0.2, says(NEW)) == NEW
+
+
+# -- for how long it is confirmed --------------------------------------------------------------------------------------
+
+
+def test_a_primary_is_confirmed_from_when_a_sentinel_was_asked(tower: Watchtower) -> None:
+    """Not from when the answer came, and not by who names another."""
+    assert tower.confirmed == NOW
+    tower.hear(TWO, NOW + 1, says(OLD))
+    assert tower.confirmed == NOW + 1
+    tower.hear(THREE, NOW + 0.5, says(OLD))
+    assert tower.confirmed == NOW + 1, "a late answer takes nothing back"
+    tower.hear(THREE, NOW + 1.2, says(NEW))
+    assert tower.primary == NEW
+    assert tower.confirmed == NOW + 1.2
+    tower.hear(TWO, NOW + 1.5, says(OLD))
+    assert tower.primary == NEW
+    assert tower.confirmed == NOW + 1.2

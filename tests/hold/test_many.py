@@ -44,10 +44,10 @@ class Watch:
         self._began = local_now()
         self._cpu = self._used()
 
-    def _record(self, batch: Batch, answers: Sequence[Answer], now: float) -> object:
+    def _record(self, batch: Batch, answers: Sequence[Answer], now: float, overdue_s: float) -> object:
         self.batches.append(len(batch.leases))
         self.seconds[int(now - self._began)] += len(batch.leases)
-        return self._settle(batch, answers, now)
+        return self._settle(batch, answers, now, overdue_s)
 
     def _used(self) -> float:
         """Seconds of a core that the keeper's threads have used so far."""

@@ -39,6 +39,33 @@ def test_a_renewal_counts_from_before_it_was_sent() -> None:
     assert held.deadline_ms == 123
 
 
+def test_a_lease_is_good_for_less_time_where_no_sentinel_vouches_for_its_primary() -> None:
+    """By what that is overdue; it is renewed at the same times, and good again when one does."""
+    schedule = Schedule(midway)
+    held = lease(ttl=60)
+    schedule.add(held)
+    batch = taken(schedule, 10)
+    schedule.settle(batch, renewed(batch), 10, overdue_s=30)
+    assert held.until == pytest.approx(10 + 60 - 6 - 30)
+    assert schedule.next_call() == pytest.approx(10 + 19)
+    batch = taken(schedule, 29)
+    schedule.settle(batch, renewed(batch), 29)
+    assert held.until == pytest.approx(29 + 60 - 6)
+
+
+def test_a_lease_that_a_replaced_primary_may_have_renewed_is_lost_in_time() -> None:
+    """However often that one renews it; the loss says why."""
+    schedule = Schedule(midway)
+    held = lease(ttl=60)
+    schedule.add(held)
+    batch = taken(schedule, 10)
+    schedule.settle(batch, renewed(batch), 10, overdue_s=54)
+    assert schedule.losses(10) == [held]
+    assert held.loss is not None
+    assert held.loss.code == "lapsed"
+    assert "no Sentinel has named its primary for 56.0 s" in str(held.loss)
+
+
 # -- when it is renewed ------------------------------------------------------------------------------------------------
 
 

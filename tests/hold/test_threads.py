@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
+from allocator._engine import keeper
 from allocator._engine.keeper import KEEPERS
 from tests.hold.conftest import charged, in_care
 from tests.support import clients
@@ -132,6 +134,35 @@ def test_the_threads_end_soon_after_the_last_hold(monkeypatch: pytest.MonkeyPatc
                 assert threads("renew-idle")
             wait_until(lambda: not threads("renew-idle") and not threads("tell-idle"))
     assert not [key for key in KEEPERS._keepers if "idle" in str(key)]
+
+
+@pytest.mark.parametrize("started", [0, 1])
+async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
+    kind: str, one_server: Server, onlooker: Allocator, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    """Cleaning up does not need what has just failed; the next hold works, with one thread of each kind."""
+    pool = f"bare-{kind}-{started}"
+    onlooker.create_pool(pool, {"cpu": 4})
+    left = [started]
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+            super().start()
+
+    client = clients.connect(kind, one_server.url, pool=pool)
+    with monkeypatch.context() as scarce:
+        names = {"Thread": Scarce, "Lock": threading.Lock, "Condition": threading.Condition}
+        scarce.setattr(keeper, "threading", SimpleNamespace(**names))
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            async with client.hold({"cpu": 4}, ttl=3600):
+                pytest.fail("nobody keeps it")
+    assert onlooker.usage(pool=pool).allocations == 0
+    async with client.hold({"cpu": 4}, ttl=3600):
+        assert (len(threads(f"tell-{pool}")), len(threads(f"renew-{pool}"))) == (1, 1)
+    await client.close()
 
 
 async def test_a_client_may_be_closed_within_the_block(kind: str, one_server: Server, onlooker: Allocator) -> None:

@@ -44,7 +44,7 @@ def wait_for_promotion(replica: Node) -> None:
 async def a_pool(kind: str, cluster: Cluster, grace: float | None) -> AsyncAllocator:
     """A client of a new pool."""
     client = connect(kind, url_of(cluster), "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=grace)
+    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=grace, max_ttl=grace, new=True)
     return client
 
 

@@ -49,7 +49,7 @@ async def leave(client: AsyncAllocator) -> None:
 async def test_a_pool_keeps_working_through_a_crash_of_its_primary(kind: str, sentinels: Sentinels) -> None:
     """Whatever the new primary lacks, no two holders have the same unit, and work goes on within seconds."""
     client = connect(kind, sentinels.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S)
+    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     before = sentinels.primary
     with Crowd(kind, sentinels.url, "lab") as crowd:
         sentinels.kill_primary()
@@ -61,7 +61,7 @@ async def test_a_pool_keeps_working_through_a_crash_of_its_primary(kind: str, se
 async def test_a_pool_keeps_working_through_a_failover_that_an_operator_wants(kind: str, watched: Sentinels) -> None:
     """The old primary takes writes for some time yet; what it grants in that time is not given out twice."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S)
+    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     with Crowd(kind, watched.url, "lab") as crowd:
         watched.fail_over()
         crowd.wait_for_recovery()
@@ -73,7 +73,7 @@ async def test_a_pool_keeps_working_while_its_primary_is_silent_and_when_it_is_b
 ) -> None:
     """It wakes up as a primary, and answers whoever had asked it: nobody goes back to it."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S)
+    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     with Crowd(kind, watched.url, "lab") as crowd:
         old = watched.stop_primary()
         watched.wait_for_another(old)
@@ -87,7 +87,7 @@ async def test_a_pool_keeps_working_while_its_primary_is_silent_and_when_it_is_b
 async def test_a_hold_is_not_lost_by_a_failover(kind: str, watched: Sentinels, how: str) -> None:
     """Its lease is longer than the failover; what the new primary does not know of it, it is told."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": 3}, recovery_grace=12)
+    await client.create_pool("lab", {"cpu": 3}, recovery_grace=12, max_ttl=12, new=True)
     before = watched.primary
     async with client.hold({"cpu": 2}, ttl=12) as hold:
         if how == "kill":
@@ -120,7 +120,7 @@ async def test_a_demoted_primary_is_left_within_seconds(kind: str, watched: Sent
 async def test_a_primary_that_comes_back_empty_is_noticed(kind: str, watched: Sentinels) -> None:
     """Faster than the Sentinels look, so that nobody fails over, and the replicas lose all, too."""
     client = connect(kind, watched.url, "lab")
-    pool = await client.create_pool("lab", {"cpu": 3}, recovery_grace=GRACE_S)
+    pool = await client.create_pool("lab", {"cpu": 3}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     held = await client.allocate({"cpu": 1}, ttl=TTL_S)
     watched.empty_primary()
     with pytest.raises(UnknownPool) as emptied:

@@ -157,7 +157,7 @@ def try_cluster(engine: Engine, acts: Sequence[str], seed: int, report: StageRep
         shards = Shards(cluster)
         client = stack.enter_context(Allocator.from_url(shards.url, attempt_timeout=0.5, deadline=5.0))
         for pool in shards.pools:
-            client.create_pool(pool, {UNIT: CAPACITY}, recovery_grace=GRACE_S)
+            client.create_pool(pool, {UNIT: CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
         watch = Watch(lambda: client, shards.pools)
         plans = [
             Plan(shards.url, f"{folder}/{pool}", seed + number, pool, ttl=TTL_S)

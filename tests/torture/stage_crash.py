@@ -214,7 +214,9 @@ def prepared(plan: Plan, chance: random.Random, rows: int) -> Iterator[tuple[Rou
         Allocator.from_url(server.url, pool=POOL, deadline=20.0, attempt_timeout=2.0) as client,
     ):
         path = Path(folder) / "counts"
-        client.create_pool(POOL, CAPACITY, recovery_grace=GRACE_S if plan.torn else None)
+        client.create_pool(
+            POOL, CAPACITY, recovery_grace=GRACE_S if plan.torn else None, max_ttl=TTL_S if plan.torn else None
+        )
         client.create_pool(KEPT, {"cpu": 1000})
         with contextlib.closing(Counts(path, rows)) as counts:
             try:

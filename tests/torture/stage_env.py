@@ -29,7 +29,7 @@ class Scene:
         self.coverage = coverage
         self.client = Allocator.from_url(server.url, pool=POOL, deadline=0.4, attempt_timeout=0.3)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
-        self.client.create_pool(POOL, {"cpu": 10}, recovery_grace=TTL_S)
+        self.client.create_pool(POOL, {"cpu": 10}, recovery_grace=TTL_S, max_ttl=TTL_S, new=True)
         self.held = self.client.allocate({"cpu": 2}, ttl=TTL_S, id="held")
 
     def picture(self) -> object:

@@ -100,7 +100,9 @@ def part(engine: Engine, way: str, seed: int, *, guarded: bool) -> tuple[Reality
     with ExitStack() as stack:
         site = Site(engine, stack, GUARDED if guarded else {})
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        site.client().create_pool(POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None)
+        site.client().create_pool(
+            POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None, max_ttl=TTL_S if guarded else None
+        )
         watch = Watch(site.client, [POOL])
         plans = [
             Plan(site.url, f"{folder}/{host.number}", seed + host.number, POOL, threads=THREADS, ttl=TTL_S)

@@ -95,7 +95,9 @@ def fail_over_once(
     with contextlib.ExitStack() as stack:
         site = stack.enter_context(Site(engine))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        site.client().create_pool(POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None)
+        site.client().create_pool(
+            POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None, max_ttl=TTL_S if guarded else None
+        )
         watch = Watch(site.client, [POOL])
         emptied = "recover" if guarded else "create"
         plans = [

@@ -127,7 +127,7 @@ def test_a_replica_is_bad() -> None:
 )
 def test_a_replica_that_is_behind_is_named(slave: str, detail: str, advised: bool) -> None:
     """The next primary might be that one."""
-    guarded = dataclasses.replace(POOL, recovery_grace_ms=60_000, max_ttl_ms=60_000)
+    guarded = dataclasses.replace(POOL, recovery_grace_ms=60_000, max_ttl_ms=55_000)
     settings = {"min-replicas-to-write": "1", "min-replicas-max-lag": "1"}
     found = of("replication", facts({"connected_slaves": "1", "slave0": slave}, account=guarded, settings=settings))
     assert detail in found.detail
@@ -260,3 +260,26 @@ def test_a_store_without_info_is_not_blamed_for_it() -> None:
     findings = tuple(judge(Facts(no_info=True, tried={"allocate": ""})))
     assert {one.name for one in findings} == {"server", "latency", "scripts"}
     assert Diagnosis(findings)
+
+
+@pytest.mark.parametrize(
+    ("grace", "ttl", "info", "advice"),
+    [
+        (60, 60, {"connected_slaves": "0"}, None),
+        (60, 61, {"connected_slaves": "0"}, "--max-ttl 60s', or 'pool set lab --recovery-grace 61s --max-ttl 61s'"),
+        (60, 55, {"connected_slaves": "1"}, None),
+        (60, 56, {"connected_slaves": "1"}, "--max-ttl 55s', or 'pool set lab --recovery-grace 61s --max-ttl 56s'"),
+        (60, 56, {"cluster_enabled": "1", "connected_slaves": "0"}, "--max-ttl 55s"),
+        (4, 2, {"connected_slaves": "1"}, "'pool set lab --recovery-grace 7s --max-ttl 2s'"),
+        (60, 0, {"connected_slaves": "0"}, "'pool set lab --max-ttl 60s'"),
+        (0, 60, {"connected_slaves": "1"}, None),
+    ],
+)
+def test_a_grace_outlasts_every_lease_and_the_noticing_of_another_primary(
+    grace: int, ttl: int, info: dict[str, str], advice: str | None
+) -> None:
+    """Or who renewed at the old primary still believes when the new one begins to grant."""
+    account = dataclasses.replace(POOL, recovery_grace_ms=grace * 1000, max_ttl_ms=ttl * 1000)
+    found = [one for one in judge(facts(info, account=account)) if "may hold the same" in one.detail]
+    assert [one.verdict for one in found] == ([] if advice is None else ["warn"])
+    assert advice is None or advice in found[0].advice

@@ -27,6 +27,7 @@ from allocator._engine.operations.wire import (
 )
 from allocator._engine.scripts import Argument, load
 from allocator._engine.steps import Call, Flow, Item, Operation, Reply
+from allocator._engine.wire import weight
 from allocator.durability import Durability
 from allocator.errors import (
     AllocationConflict,
@@ -131,6 +132,7 @@ def allocate_all(
     """Grant all requests or none: a gang.  Live ones with the same request are replayed.
 
     Raises:
+        InvalidRequest: `field="requests"`: More than a hundred, or than 64 KiB in all; nothing was sent.
         Insufficient: `denial.item` is the index of the request that stopped it.
         AllocationConflict, AllocationLost: That of the item that stopped it.
     """
@@ -138,6 +140,12 @@ def allocate_all(
     if not wanted:
         return []
     call = _call(pool, wanted, level, atomic=True)
+    if (size := weight(call)) > settings.BATCH_BYTES_MAX:
+        raise InvalidRequest(
+            f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
+            f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata",
+            field="requests",
+        )
     while True:
         replies: Reply = yield call
         answers = [

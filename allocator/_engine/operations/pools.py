@@ -39,7 +39,7 @@ class Promises(NamedTuple):
     """What a pool is given beyond its resources; None is left as it is, 0 and `memory` take it away.
 
     A recovery grace bounds the time to live, unless a bound is given: within the grace, every holder has renewed or is
-    past its deadline.
+    past its deadline, also one that went on for a while with a primary that had been replaced (`RECOVERY_MARGIN_S`).
     """
 
     recovery_grace: float | timedelta | None = None
@@ -56,10 +56,23 @@ class Promises(NamedTuple):
         if self.recovery_grace is not None:
             grace = grace_ms(self.recovery_grace, "recovery_grace", settings.RECOVERY_GRACE_MAX_S)
             options["recovery_grace_ms"] = str(grace or "")
-            longest = grace if longest is None else longest
+            longest = _longest_ttl(grace) if longest is None else longest
         if longest is not None:
             options["max_ttl_ms"] = str(longest or "")
         return " ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _longest_ttl(grace: int) -> int:
+    """The longest ttl of a pool with this grace, in milliseconds, where none is said; 0 (any) without a grace."""
+    least, margin = settings.TTL_MIN_S * 1000, settings.RECOVERY_MARGIN_S * 1000
+    if 0 < grace < least + margin:
+        raise InvalidRequest(
+            f"recovery_grace: {grace / 1000:g} s, of which {margin / 1000:g} s are for finding out that the primary is "
+            f"another one, leave no ttl: give {(least + margin) / 1000:g} s or more, or say max_ttl, up to the grace "
+            "where a server that is replaced is surely dead",
+            field="recovery_grace",
+        )
+    return int(grace - margin) if grace else 0
 
 
 NO_PROMISES: Final = Promises()

@@ -94,7 +94,7 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
         known = f"'describe {error.id}' shows whether it was; " if error.id else ""
         return f"the server may have executed it: {known}the same command with the same id may be repeated"
     if isinstance(error, NotDurable):
-        return "the allocation was withdrawn; 'doctor' shows the server's replicas and persistence"
+        return "what was granted is withdrawn, other changes stay; 'doctor' shows the server's replicas and persistence"
     if isinstance(error, ReconcileRefused):
         return "--dry-run shows what it would release; --max-released allows for it"
     if isinstance(error, Recovering) and error.code == "recovering":

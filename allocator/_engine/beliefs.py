@@ -1,0 +1,28 @@
+"""What a holder may believe of an answer of a primary that may have been replaced; no I/O.
+
+Behind Sentinels, what went to a primary is good until `min(sent, confirmed + SENTINEL_BELIEF_S) + ttl`, where
+`confirmed` is the last instant at which a Sentinel was asked that named this primary.  So by the end of a recovery
+grace that is longer than the ttl by `RECOVERY_MARGIN_S`, nobody believes any more in what only a replaced primary
+knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from allocator.models import Allocation, Renewal
+
+__all__ = ["believed"]
+
+R = TypeVar("R")
+
+
+def believed(result: R, overdue_s: float) -> R:
+    """A result with its deadlines so many seconds earlier; what has none is as it was."""
+    found: Any = result
+    if isinstance(found, list):
+        return cast("R", [believed(one, overdue_s) for one in cast("list[object]", found)])
+    if isinstance(found, Allocation | Renewal) and found.deadline_ms is not None:
+        return cast("R", replace(found, deadline_ms=found.deadline_ms - round(overdue_s * 1000)))
+    return result
