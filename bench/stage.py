@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import redis
 
-from allocator import Allocator
+from allocator import Allocator, settings
 
 __all__ = ["CAPACITY", "IN_FLIGHT", "POOL", "Sizes", "Stage", "in_chunks"]
 
@@ -29,15 +29,15 @@ class Sizes:
     """How much of everything one row does."""
 
     rounds: int = 9
-    calls: int = 4000
+    calls: int = 2000
     live: int = 1_000_000
     stored: int = 100_000
     tasks: int = 50
     awaited: int = 3000
     blocking: int = 1500
-    pairs: int = 2000
+    pairs: int = 1500
     processes: int = 8
-    audited: int = 10_000
+    audited: int = settings.AUDIT_RECORDS_MAX
     repeats: int = 3
 
 

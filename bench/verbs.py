@@ -35,7 +35,6 @@ LARGER: Final = {"cpu": "2", "memory": "3Gi"}
 TTL_S: Final = 3600
 MANY: Final = settings.BATCH_ITEMS_MAX
 RECLAIMED: Final = settings.RECLAIM_BATCH_MAX
-AUDITED: Final = settings.AUDIT_RECORDS_MAX
 FORESEEN: Final = settings.EXPLAIN_DEADLINES_MAX
 RESOURCES: Final = settings.RESOURCES_MAX
 """How much one script call takes at most."""
