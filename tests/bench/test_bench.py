@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from bench import verbs
+from bench import pair_rows, pairs, peer, verbs
 from bench.__main__ import main
 from bench.comparing import FloorDiffers, compare
 from bench.floors import Floor
+from bench.handwritten import Pool
 from bench.rows import Result, alternate, by_name
 from bench.stage import Sizes, Stage
 from bench.verbs import Verb
 from tests.support.servers import Server
 
-TINY = Sizes(rounds=2, calls=100, live=300, stored=300, tasks=5, awaited=50, blocking=10)
+TINY = Sizes(
+    rounds=2, calls=100, live=300, stored=300, tasks=5, awaited=50, blocking=10, pairs=10, processes=2, audited=300,
+    repeats=1,
+)  # fmt: skip
 
 ROWS = [
     "allocate", "release", "renew", "resize", "denial", "existing", "check", "usage", "get", "batch", "release-many",
-    "renew-many", "million", "async", "sync", "memory",
+    "renew-many", "million", "pairs-1", "pairs-8", "async", "sync", "memory", "longest",
 ]  # fmt: skip
+"""All rows that need nothing from elsewhere."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(tcp=True) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test asks no registry for anything."""
+
+    def refuse(_words: list[str]) -> None:
+        raise OSError("no registry")
+
+    monkeypatch.setattr(peer, "_run", refuse)
+    monkeypatch.setattr(pair_rows, "peer_python", lambda: peer.python(Path("/nonexistent")))
 
 
 @pytest.fixture
@@ -48,8 +66,9 @@ def test_every_row_is_measured_and_written_down(
     figures = json.loads(results.read_text())["figures"]
     assert [figure["row"] for figure in figures] == ROWS
     assert all(figure["figure"] > 0 for figure in figures)
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split("|")[1].strip() for line in shown[2:]] == ROWS
+    shown = capsys.readouterr()
+    assert [line.split("|")[1].strip() for line in shown.out.splitlines()[2:]] == ROWS
+    assert "given: peer-1 is left out: redis-allocator 0.7.0 cannot be installed: no registry\n" in shown.err
     assert server.ask("DBSIZE") == "0", "the server is left as it was found"
 
 
@@ -116,6 +135,45 @@ def test_a_million_lie_in_a_database_of_their_own(server: Server, path: str) -> 
         assert [stage.client(db).zcard(verbs.KEYS["deadlines"]) for db in (Stage.EMPTY, Stage.FULL)] == [0, 10]
     finally:
         stage.close()
+
+
+@pytest.mark.parametrize("side", ["ours", "handwritten"])
+def test_a_process_makes_pairs_that_leave_nothing_behind(stage: Stage, side: str) -> None:
+    """What is not given back would fill the pool, and a refusal is quick."""
+    stage.fresh()
+    prepare, pair = pairs.SIDES[side](stage.url)
+    prepare()
+    for _ in range(3):
+        pair()
+    assert not [key for key in stage.client().scan_iter() if "allocation" in key or "record" in key]
+
+
+def test_what_is_handwritten_keeps_its_limits(server: Server) -> None:
+    """It is to be fair: one that checked nothing would be quicker still."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        pool = Pool(client, "own")
+        pool.create(cpu=4000, memory=8 << 30)
+        first = pool.allocate("alice", cpu=3000, memory=1 << 30, ttl=60)
+        assert first is not None
+        assert pool.allocate("bob", cpu=2000, memory=1 << 30, ttl=60) is None
+        assert pool.allocate("bob", cpu=1000, memory=8 << 30, ttl=60) is None
+        assert [pool.release(first), pool.release(first)] == [True, False]
+        assert client.hgetall("own:pool") == {
+            "cpu": "0", "cpu_limit": "4000", "memory": "0", "memory_limit": str(8 << 30),
+        }  # fmt: skip
+        assert client.keys() == ["own:pool"]
+
+
+def test_a_crew_whose_process_dies_is_told_of(stage: Stage) -> None:
+    """The benchmark ends by itself, whatever happens to its processes."""
+    crew = pair_rows.Crew(Path(sys.executable), "handwritten", stage.url, 2)
+    try:
+        crew.await_answers()
+        crew.kill()
+        with pytest.raises((RuntimeError, OSError)):
+            crew.per_second(stage, 10)
+    finally:
+        crew.close()
 
 
 def test_variants_take_turns_and_the_first_round_does_not_count() -> None:
