@@ -22,7 +22,7 @@ from tests.support.servers import Engine, Server, binary
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
-QUICK: Final = Sizes(rounds=3, calls=1000, live=50_000, stored=20_000, awaited=1500, blocking=500, pairs=400)
+QUICK: Final = Sizes(rounds=5, calls=500, live=50_000, stored=20_000, awaited=1000, blocking=300, pairs=300)
 
 ENGINES: Final = (Engine.REDIS7, Engine.VALKEY9)
 """The oldest and the newest server that are supported."""
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None, *, sizes: Sizes | None = None, 
     """Measure what is asked for; the figures decide nothing about the exit code."""
     rows = by_name()
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller and shorter: a minute, less exact")
+    parser.add_argument("--quick", action="store_true", help="smaller and shorter: a minute and a half, less exact")
     parser.add_argument("--only", action="append", choices=list(rows), metavar="ROW", help=f"one of {', '.join(rows)}")
     parser.add_argument("--url", help="an empty server to measure on; it is flushed (default: servers of our own)")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")

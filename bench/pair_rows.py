@@ -38,7 +38,7 @@ class Crew:
         environment = {**os.environ, "PYTHONPATH": "" if apart else str(_ROOT)}
         self._members = [
             subprocess.Popen(
-                [str(python), "-P", str(_WORKER), side, url],
+                [str(python), "-P", str(_WORKER), side],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -46,6 +46,8 @@ class Crew:
             )
             for _ in range(size)
         ]
+        for member in self._members:
+            _tell(member, url)  # it may have a password in it, and arguments are for all to see
 
     def await_answers(self, *, only_first: bool = False) -> None:
         """Until each has said that it is done.
@@ -58,7 +60,7 @@ class Crew:
         try:
             for member in self._members[:1] if only_first else self._members:
                 if _pipe(member.stdout).readline() != "done\n":
-                    raise RuntimeError(f"a process has ended early: {member.args}")
+                    raise RuntimeError("a process of the benchmark has ended early, or has taken too long")
         finally:
             watchdog.cancel()
             watchdog.join()

@@ -1,6 +1,7 @@
-"""One process that allocates and releases, again and again: `python bench/pairs.py SIDE URL`.
+"""One process that allocates and releases, again and again: `python bench/pairs.py SIDE`.
 
-It obeys lines on its standard input, `prepare` and `run COUNT`, answers each with `done`, and ends with that input.
+It obeys its standard input, first the server's URL, then lines of `prepare` or `run COUNT`; it answers each with
+`done`, and ends with that input.
 It is run by its path, for `redis-allocator` lives in an environment of its own, which has neither this project nor its
 dependencies.
 """
@@ -27,7 +28,8 @@ Side = tuple[Callable[[], Any], Callable[[], Any]]
 def ours(url: str) -> Side:
     """A client of ours; the pool is there already."""
     from allocator import Allocator  # noqa: PLC0415 - of this side only
-    from bench.verbs import OWNER, POOL, REQUEST  # noqa: PLC0415
+    from bench.stage import POOL  # noqa: PLC0415
+    from bench.verbs import OWNER, REQUEST  # noqa: PLC0415
 
     client = Allocator.from_url(url, pool=POOL, owner=OWNER, allow_eviction=True)
 
@@ -76,10 +78,10 @@ SIDES: Final[dict[str, Callable[[str], Side]]] = {
 }
 
 
-def main(side: str, url: str) -> None:
+def main(side: str) -> None:
     """Do what is asked until there is nothing more to read."""
     signal.alarm(LIFE_S)
-    prepare, pair = SIDES[side](url)
+    prepare, pair = SIDES[side](sys.stdin.readline().strip())
     print("done", flush=True)
     for line in sys.stdin:
         word, *count = line.split()
@@ -92,4 +94,4 @@ def main(side: str, url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -28,14 +28,14 @@ IN_FLIGHT: Final = 64
 class Sizes:
     """How much of everything one row does."""
 
-    rounds: int = 9
-    calls: int = 2000
+    rounds: int = 15
+    calls: int = 1000
     live: int = 1_000_000
     stored: int = 100_000
     tasks: int = 50
-    awaited: int = 3000
-    blocking: int = 1500
-    pairs: int = 1500
+    awaited: int = 2000
+    blocking: int = 1000
+    pairs: int = 1000
     processes: int = 8
     audited: int = settings.AUDIT_RECORDS_MAX
     repeats: int = 3
@@ -62,9 +62,12 @@ class Stage:
         self.version = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
 
     def _client(self, db: int) -> redis.Redis:
-        """A client of one database, also where the URL names another, which redis-py would heed more."""
+        """A client of one database.  The one in a URL, redis-py heeds more than its argument."""
         client = redis.Redis.from_url(self.url, decode_responses=True)
-        client.connection_pool.connection_kwargs["db"] = db
+        settled = client.connection_pool.connection_kwargs
+        if settled.get("db", self.EMPTY) != self.EMPTY:
+            raise SystemExit(f"the databases {self.EMPTY} and {self.FULL} are used: the URL may name no other")
+        settled["db"] = db
         return client
 
     def close(self) -> None:

@@ -169,7 +169,7 @@ def _resize(held: Live) -> Call:
 
 
 def _existing(held: Live) -> Call:
-    return _allocate(Request(REQUEST, ttl=TTL_S, id=held.one.id))
+    return _allocate(Request(REQUEST, ttl=(held.one.ttl_ms or 0) / 1000, id=held.one.id))
 
 
 def adopt_many(lives: Sequence[Live]) -> Call:
