@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
+import redis
+
 from allocator import Allocator
 from allocator.errors import Insufficient, InvalidRequest
 from allocator.models import Allocation, Request
 from bench import verbs
-from bench.rows import Result, row
+from bench.rows import LeftOut, Result, row
 from bench.stage import POOL, Sizes, Stage
 from bench.verbs import FORESEEN, KEYS, MANY, OWNER, RECLAIMED, RESOURCES, TTL_S, Live
 
@@ -194,9 +196,12 @@ _KINDS: Final[dict[str, Kind]] = {
 def _logging(stage: Stage) -> Generator[None]:
     """Let the server log all that takes long enough to matter."""
     control: Any = stage.client()
-    before = {**control.config_get("slowlog-log-slower-than"), **control.config_get("slowlog-max-len")}
-    control.config_set("slowlog-log-slower-than", _NOTICED_US)
-    control.config_set("slowlog-max-len", 10_000)
+    try:
+        before = {**control.config_get("slowlog-log-slower-than"), **control.config_get("slowlog-max-len")}
+        control.config_set("slowlog-log-slower-than", _NOTICED_US)
+        control.config_set("slowlog-max-len", 10_000)
+    except redis.ResponseError as error:
+        raise LeftOut(f"the server's log cannot be set: {error}") from error
     try:
         yield
     finally:
