@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from bench.rows import LeftOut
 from bench.stage import Stage
 from bench.verbs import Verb, command
 
@@ -13,7 +14,7 @@ _ATTEMPTS: Final = 3
 """Comparisons before a difference counts: where the machine stops for a second, a verb may note the clock as well."""
 
 
-class FloorDiffers(AssertionError):
+class FloorDiffers(LeftOut):
     """The floor does not leave behind what its verb does: the ratio would mean nothing."""
 
 

@@ -44,12 +44,8 @@ class Scene:
         They are long past their deadline where they are to have `ended`.
         """
         self.stage.fresh(capacity={name: str(room) for name in _NAMES} if room else _AMPLE)
-        return self.more(count, ended=ended)
-
-    def more(self, count: int, *, ended: bool = False) -> list[Live]:
-        """So many more allocations."""
         now_ms = int(1000 * time.time()) - _AGO_MS if ended else 0
-        return verbs.grant(self.stage, [Request(_WIDE, ttl=TTL_S) for _ in range(count)], now_ms)
+        return verbs.grant(self.stage, _wide(count), now_ms)
 
     def longest_ms(self, act: Callable[[], object]) -> float:
         """Milliseconds of the longest script call that this makes, by the server's own log."""

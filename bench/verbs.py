@@ -181,8 +181,9 @@ def adopt_many(lives: Sequence[Live]) -> Call:
 def option_words(accounts: int) -> tuple[Argument, ...]:
     """What an item of `allocate` adds to its words to charge so many accounts, the pool's among them.
 
-    Today there is no account but the pool.  Where there are others: return their words here, make them in
-    `_accounts`, and set `ACCOUNTS` to True, which puts the row into the table.
+    Today there is no account but the pool.  Where there are others: return their words here, make them in `_accounts`,
+    and set `ACCOUNTS` to True, which puts the row into the table.  Where a request can name them, or their keys must be
+    sent, `charging.call` is the place.
     """
     if accounts == 1:
         return ()

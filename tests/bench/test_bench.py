@@ -115,6 +115,18 @@ def test_a_floor_that_writes_less_is_found_out(stage: Stage, verb: Verb, left_ou
         compare(stage, lesser)
 
 
+def test_a_row_whose_floor_differs_is_left_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be a figure of nothing; the other rows are measured all the same, and the line says what differs."""
+    monkeypatch.setattr(verbs, "RENEW", dataclasses.replace(verbs.RENEW, floor=Floor("return 1")))
+    main(["--url", server.tcp_url, "--only", "renew", "--only", "get"], sizes=TINY, results=tmp_path / "latest.json")
+    shown = capsys.readouterr()
+    assert "renew is left out: renew and its floor leave different things behind" in shown.err
+    assert "deadline_ms" in shown.err
+    assert [line.split("|")[1].strip() for line in shown.out.splitlines()[2:]] == ["get"]
+
+
 def test_a_call_that_is_answered_otherwise_is_no_figure(stage: Stage) -> None:
     """A release of what is not there is quick, and would be praised."""
     commands = verbs.RELEASE.commands(stage, 3)
