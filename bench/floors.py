@@ -43,7 +43,7 @@ class Floor:
             array, names = ("KEYS", keys) if match[1] == "@" else ("ARGV", values)
             return f"{array}[{names.index(match[2]) + 1}]"
 
-        return f"#!lua{' flags=no-writes' if self.reads else ''}{_NAME.sub(place, self.template)}"
+        return f"#!lua{' flags=no-writes' if self.reads else ''}\n{_NAME.sub(place, self.template)}"
 
     def command(self, sha: str, keys: Mapping[str, str], values: Mapping[str, Argument]) -> bytes:
         """A call of it."""
