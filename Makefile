@@ -57,4 +57,4 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.torture --hours $(HOURS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .lint build dist *.egg-info
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .hypothesis .lint build dist *.egg-info

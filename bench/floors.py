@@ -1,27 +1,52 @@
-"""What the writes alone cost: the scripts that `allocate` is measured against.
+"""Floors: what a verb's reads or writes cost alone.
 
-`OWN` writes what `allocate` writes (counters, record, index, event), the same fields to the same keys, and checks
-nothing; its fence comes from the revision that it counts up, its instants from the caller.  `BARE` is the least that
-a ledger could do: two counters, a record of four fields, a deadline.
+A floor is a script that looks at nothing and decides nothing.  In its text `@name` is a key and `$name` a value; which
+keys and values a verb has, only `bench.verbs` knows.
 """
 
-OWN = """
-local pool, deadlines, events, record = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local fence = redis.call('HINCRBY', pool, 'revision', 1)
-redis.call('HINCRBY', pool, 'cpu.allocated', ARGV[1])
-redis.call('HINCRBY', pool, 'memory.allocated', ARGV[2])
-redis.call('HSET', record, 'cpu.allocated', ARGV[1], 'memory.allocated', ARGV[2], 'owner', ARGV[3], 'fence', fence,
-  'call', ARGV[4], 'granted_ms', ARGV[5], 'ttl_ms', ARGV[6], 'deadline_ms', ARGV[7])
-redis.call('ZADD', deadlines, ARGV[7], ARGV[8])
-redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'kind', 'granted', 'id', ARGV[8], 'owner', ARGV[3],
-  'fence', fence, 'cpu.allocated', ARGV[1], 'memory.allocated', ARGV[2])
-return fence
-"""
+from __future__ import annotations
 
-BARE = """
-redis.call('HINCRBY', KEYS[1], 'cpu', ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'memory', ARGV[2])
-redis.call('HSET', KEYS[3], 'owner', ARGV[3], 'deadline', ARGV[4], 'cpu', ARGV[1], 'memory', ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[5])
-return 1
-"""
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from allocator._engine.scripts import Argument
+from allocator._engine.wire import pack
+
+__all__ = ["Floor"]
+
+_NAME: Final = re.compile(r"([@$])(\w+)")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A script with names in it."""
+
+    template: str
+    reads: bool = False
+
+    @cached_property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Of the keys and of the values, in the order in which they are sent."""
+        found = _NAME.findall(self.template)
+        keys, values = ([name for mark, name in found if mark == wanted] for wanted in "@$")
+        return list(dict.fromkeys(keys)), list(dict.fromkeys(values))
+
+    @cached_property
+    def text(self) -> str:
+        """As the server gets it, with the flags that our scripts have."""
+        keys, values = self.names
+
+        def place(match: re.Match[str]) -> str:
+            array, names = ("KEYS", keys) if match[1] == "@" else ("ARGV", values)
+            return f"{array}[{names.index(match[2]) + 1}]"
+
+        return f"#!lua{' flags=no-writes' if self.reads else ''}\n{_NAME.sub(place, self.template)}"
+
+    def command(self, sha: str, keys: Mapping[str, str], values: Mapping[str, Argument]) -> bytes:
+        """A call of it."""
+        wanted, given = self.names
+        verb = "EVALSHA_RO" if self.reads else "EVALSHA"
+        return pack((verb, sha, len(wanted), *[keys[name] for name in wanted], *[values[name] for name in given]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.commands import Commands, fill
 from bench.rows import Result, row
-from bench.stage import POOL, Sizes, Stage
+from bench.stage import Sizes, Stage
+from bench.verbs import ALLOCATE, KEYS, fill
 
 
 @row(
@@ -23,13 +23,13 @@ def memory(stage: Stage, sizes: Sizes) -> Result:
 
     It counts what MEMORY USAGE of the single keys leaves out: the tables of the keyspace and of the index.
     """
-    Commands(stage)
+    ALLOCATE.commands(stage, 1)  # so that the script is in memory before
     stage.fresh()
     before = _used_memory(stage)
     fill(stage, Stage.EMPTY, sizes.stored)
     each = (_used_memory(stage) - before) / sizes.stored
     client: Any = stage.client()
-    record = next(client.scan_iter("*:allocation:*"))
+    record = next(client.scan_iter(KEYS.records_pattern))
     usage: Any = client.memory_usage(record)
     stage.fresh()
     return Result(each, each, each, {"each": each, "record by MEMORY USAGE": float(usage)})
@@ -37,6 +37,6 @@ def memory(stage: Stage, sizes: Sizes) -> Result:
 
 def _used_memory(stage: Stage) -> float:
     client: Any = stage.client()
-    client.delete(*[f"allocator:{{{POOL}}}:{name}" for name in ("events", "ended")])
+    client.delete(KEYS["events"], KEYS["ended"])
     info = client.info("memory")
     return float(info["used_memory"] - info["mem_clients_normal"])

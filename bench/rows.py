@@ -10,7 +10,11 @@ from typing import Any, Final
 
 from bench.stage import Sizes, Stage
 
-__all__ = ["Result", "Row", "alternate", "by_name", "row"]
+__all__ = ["LeftOut", "Result", "Row", "alternate", "by_name", "row"]
+
+
+class LeftOut(Exception):
+    """A row that cannot be measured here, and why."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Result:
     low: float
     high: float
     medians: dict[str, float]
+    note: str = ""
+    """What stands beside the figure in the table."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Row:
 
 _ROWS: Final[list[Row]] = []
 
+_MODULES: Final = ("server_rows", "pair_rows", "client_rows", "memory_row", "longest_row")
+"""Where they are defined, in the order of the table."""
+
 
 def row(name: str, what: str, *, at_least: float, aim: float, **more: Any) -> Callable[[Any], Any]:
     """Add a measurement to the table, in the order of definition."""
@@ -60,9 +69,10 @@ def row(name: str, what: str, *, at_least: float, aim: float, **more: Any) -> Ca
 
 def by_name() -> dict[str, Row]:
     """The rows of the table, in its order."""
-    for module in ("server_rows", "client_rows", "memory_row"):
-        importlib.import_module(f"bench.{module}")  # adds its rows
-    return {one.name: one for one in _ROWS}
+    modules = [f"bench.{module}" for module in _MODULES]
+    for module in modules:
+        importlib.import_module(module)  # adds its rows
+    return {one.name: one for one in sorted(_ROWS, key=lambda one: modules.index(one.run.__module__))}
 
 
 def alternate(rounds: int, ratio: tuple[str, str], **variants: Callable[[], float]) -> Result:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 
-from allocator import Allocator
+from allocator import Allocator, settings
 
-__all__ = ["CAPACITY", "POOL", "Sizes", "Stage", "in_chunks"]
+__all__ = ["CAPACITY", "IN_FLIGHT", "POOL", "Sizes", "Stage", "in_chunks"]
+
+T = TypeVar("T")
 
 POOL: Final = "labs"
 
 CAPACITY: Final = {"cpu": "100M", "memory": "6Pi"}
-"""Room for a million allocations and more: no row measures a refusal."""
+"""Room for a million allocations and more."""
 
 IN_FLIGHT: Final = 64
 """Commands that are sent before their replies are read."""
@@ -26,13 +28,17 @@ IN_FLIGHT: Final = 64
 class Sizes:
     """How much of everything one row does."""
 
-    rounds: int = 9
-    calls: int = 4000
+    rounds: int = 15
+    calls: int = 1000
     live: int = 1_000_000
     stored: int = 100_000
     tasks: int = 50
-    awaited: int = 3000
-    blocking: int = 1500
+    awaited: int = 2000
+    blocking: int = 1000
+    pairs: int = 1000
+    processes: int = 8
+    audited: int = settings.AUDIT_RECORDS_MAX
+    repeats: int = 3
 
 
 class Stage:
@@ -46,13 +52,23 @@ class Stage:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._control = [redis.Redis.from_url(url, db=db, decode_responses=True) for db in (self.EMPTY, self.FULL)]
+        self._control = [self._client(db) for db in (self.EMPTY, self.FULL)]
         self._lines: list[Any] = [client.connection_pool.get_connection() for client in self._control]
         for client in self._control:
             if client.dbsize():
                 raise SystemExit(f"the server has data, which the benchmark would delete: {client}")
+        self._loaded: dict[str, str] = {}
         info: Any = self._control[0].info("server")
         self.version = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+
+    def _client(self, db: int) -> redis.Redis:
+        """A client of one database.  The one in a URL, redis-py heeds more than its argument."""
+        client = redis.Redis.from_url(self.url, decode_responses=True)
+        settled = client.connection_pool.connection_kwargs
+        if settled.get("db", self.EMPTY) != self.EMPTY:
+            raise SystemExit(f"the databases {self.EMPTY} and {self.FULL} are used: the URL may name no other")
+        settled["db"] = db
+        return client
 
     def close(self) -> None:
         """Leave the server as it was found."""
@@ -65,23 +81,48 @@ class Stage:
         """A client for looking at a database."""
         return self._control[db]
 
-    def fresh(self, db: int = EMPTY) -> None:
+    def fresh(self, db: int = EMPTY, capacity: Mapping[str, str] = CAPACITY) -> None:
         """Empty a database and make the pool in it."""
         self._control[db].flushdb(asynchronous=False)
-        own = redis.Redis.from_url(self.url, db=db)
+        own = self._client(db)
         with Allocator(own, allow_eviction=True) as allocator:
-            allocator.create_pool(POOL, CAPACITY)
+            allocator.create_pool(POOL, capacity)
         own.close()
 
-    def load(self, text: str) -> str:
-        """Make a script known to the server, and return its name there."""
-        return str(self._control[0].script_load(text))
+    def keep(self) -> None:
+        """Lay a copy of what is in `EMPTY` aside, in `FULL`."""
+        self._copy(self.EMPTY, self.FULL)
 
-    def cpu_us(self, db: int, commands: Sequence[bytes]) -> float:
-        """Microseconds of the server's main thread that these commands take in all, reading and answering included."""
+    def put_back(self) -> None:
+        """Put it back in place of what is there now."""
+        self._copy(self.FULL, self.EMPTY)
+        self._control[self.FULL].flushdb(asynchronous=False)
+
+    def _copy(self, source: int, target: int) -> None:
+        self._control[target].flushdb(asynchronous=False)
+        client: Any = self._control[source]
+        for key in client.scan_iter():
+            client.copy(key, key, destination_db=target)
+
+    def load(self, text: str) -> str:
+        """Make a script known to the server, once, and return its name there."""
+        if text not in self._loaded:
+            self._loaded[text] = str(self._control[0].script_load(text))
+        return self._loaded[text]
+
+    def cpu_us(self, db: int, commands: Sequence[bytes], answers: str | None = None) -> float:
+        """Microseconds of the server's main thread that these commands take in all, reading and answering included.
+
+        Raises:
+            AssertionError: One was answered by another word: something else was measured than was meant.
+        """
         before = self._cpu_s()
-        self.send(db, commands)
-        return (self._cpu_s() - before) * 1e6
+        replies = self.send(db, commands)
+        spent = (self._cpu_s() - before) * 1e6
+        if answers is not None:
+            told = {word for reply in replies for word in _words(reply)}
+            assert told == {answers}, f"wanted {answers}, was told {told}"
+        return spent
 
     def send(self, db: int, commands: Sequence[bytes]) -> list[Any]:
         """Send commands, so many at a time, and return their replies; the first error among them is raised."""
@@ -97,10 +138,15 @@ class Stage:
         return float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"])
 
 
-def in_chunks(commands: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+def _words(reply: Any) -> set[str]:
+    """How the reply of a script begins, or that of each of its items."""
+    return {entry[0] for entry in reply} if isinstance(reply[0], list) else {reply[0]}
+
+
+def in_chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Slices of at most so many."""
-    for at in range(0, len(commands), size):
-        yield commands[at : at + size]
+    for at in range(0, len(things), size):
+        yield things[at : at + size]
 
 
 def load_average() -> float:
