@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
+from allocator._engine.access_check import access_check
 from allocator._engine.async_lines import AsyncLine, AsyncLines
 from allocator._engine.async_nodes import check_async, open_async_nodes
 from allocator._engine.async_withdrawer import AsyncWithdrawer
@@ -267,6 +268,8 @@ class _Side:
         asking = elsewhere is not None
         packed = pack((*script.by_sha(in_process=in_process), *words))
         line = await lines.take(until)
+        if not in_process and lines.checked.wants(line, script, call.pool):
+            await self._check_access(lines, line, call.pool, until, asking=asking)
         sent = time.monotonic() if self.watched else 0.0
         try:
             async with asyncio.timeout(self._wait_s(until)):
@@ -293,6 +296,29 @@ class _Side:
                     story.relied(lines.vouched, sent)
         self._marks.note(script, call.pool, reply)
         return reply
+
+    async def _check_access(
+        self, lines: AsyncLines, line: AsyncLine, pool: PoolKeys, until: float, *, asking: bool
+    ) -> None:
+        """Look whether the scripts may write to the pool; raise the `Fault` if not, having returned the connection."""
+        conversation = access_check(lines.where, pool)
+        try:
+            async with asyncio.timeout(self._wait_s(until)):
+                packed = next(conversation)
+                while True:
+                    answer: Any
+                    try:
+                        answer = await self._exchange(line, packed, asking=asking)
+                    except ResponseError as error:
+                        answer = error
+                    packed = conversation.send(answer)
+        except StopIteration:
+            lines.checked.add(line, pool)
+        except BaseException as error:
+            await self._release(lines, line, error)
+            if isinstance(error, Exception):
+                raise faults.before_sending(lines.where, error) from error
+            raise
 
     async def _confirm(
         self, lines: AsyncLines, line: AsyncLine, call: Call, reply: Reply, wanted: Durability, until: float

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
+from allocator._engine.access_check import Checked
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.lines import Line, superseded
@@ -116,6 +117,7 @@ class AsyncLines:
         self._admit = admit
         self._admitted = admit is None
         self._greet = greet
+        self.checked = Checked()
         self._idle: list[AsyncLine] = []
         self._made = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -160,6 +162,7 @@ class AsyncLines:
 
     async def discard(self, line: AsyncLine) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
+        self.checked.forget(line)
         self._made -= 1
         self._wake()
         with contextlib.suppress(Exception):

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
+from allocator._engine.access_check import access_check
 from allocator._engine.attempts import Attempts, last_word, too_late
 from allocator._engine.beliefs import believed
 from allocator._engine.confirming import confirm, fell_short, patience_ms
@@ -214,6 +215,8 @@ class Driver:
         words = payload(call, repeated, self._marks.leading(call.pool))
         packed = pack((*script.by_sha(in_process=in_process), *words))
         line = lines.take(until)
+        if not in_process and lines.checked.wants(line, script, call.pool):
+            self._check_access(lines, line, call.pool, until, asking=asking)
         sent = time.monotonic() if self._nodes.watched else 0.0
         try:
             reply: Reply
@@ -237,6 +240,26 @@ class Driver:
             story.relied(lines.vouched, sent)
         self._marks.note(script, call.pool, reply)
         return reply
+
+    def _check_access(self, lines: Lines, line: Line, pool: PoolKeys, until: float, *, asking: bool) -> None:
+        """Look whether the scripts may write to the pool; raise the `Fault` if not, having returned the connection."""
+        conversation = access_check(lines.where, pool)
+        try:
+            packed = next(conversation)
+            while True:
+                answer: Any
+                try:
+                    answer = self._exchange(line, packed, until, asking=asking)
+                except ResponseError as error:
+                    answer = error
+                packed = conversation.send(answer)
+        except StopIteration:
+            lines.checked.add(line, pool)
+        except BaseException as error:
+            self._release(lines, line, error)
+            if isinstance(error, Exception):
+                raise faults.before_sending(lines.where, error) from error
+            raise
 
     def _confirm(self, lines: Lines, line: Line, call: Call, reply: Reply, wanted: Durability, until: float) -> Reply:
         """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine import faults
+from allocator._engine.access_check import Checked
 from allocator._engine.admission import Admission
 from allocator._engine.faults import Fault
 from allocator._engine.forks import renew_after_fork
@@ -76,6 +77,7 @@ class Lines:
 
     def start_anew(self) -> None:
         """Forget all connections without touching them."""
+        self.checked = Checked()
         self._idle: list[Line] = []
         self._made = 0
         self._waiting = 0
@@ -118,6 +120,7 @@ class Lines:
 
     def discard(self, line: Line) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
+        self.checked.forget(line)
         self._unclaim()
         with contextlib.suppress(Exception):
             line.disconnect()

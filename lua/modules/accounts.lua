@@ -1,8 +1,8 @@
 -- accounts: rows of counters.  An account is a hash with `<resource>.capacity` and `<resource>.allocated`; the pool is
 -- one, a quota scope and a node are others.  A request is charged to a list of accounts, all or none.
--- {key, name, capacity, allocated, whole, changed}: `name` is the key's after the pool's base, '' for the pool.  A counter
--- is called by the field that a record has for it: `account.allocated['cpu.allocated']`.  What is charged is a list of
--- such fields and amounts, in turns.
+-- {key, name, capacity, allocated, whole, changed}: `name` is the key's after the pool's base, '' for the pool.  A
+-- counter is called by the field that a record has for it: `account.allocated['cpu.allocated']`.  What is charged is a
+-- list of such fields and amounts, in turns.
 -- The pool must count each resource that is asked for.  Any other account counts what is charged to it, and limits what
 -- it has a capacity for; one that does not exist (no `generation`) is neither charged nor named in the record.
 local limits = require('limits')
@@ -79,31 +79,28 @@ function accounts.read(account, list)
   return n == 0 or take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, n)
 end
 
--- The account of that name beyond the pool, with the counters of a list; false where there is none.
+-- The account of that name beyond the pool, with the counters of a list; false where there is none.  Second, whether
+-- these counters are exact amounts.
 function accounts.named(call, name, list)
   call.accounts = call.accounts or {}
   local account = call.accounts[name]
-  if account == nil then
-    local key = string.sub(call.key, 1, -5) .. name
-    local wanted, n, counted = {'generation'}, 1, {}
-    for i = 1, #list, 2 do n = accounts.want(wanted, n, counted, list[i]) end
-    local values = redis.call('HMGET', key, unpack(wanted, 1, n))
-    account = values[1] and {key = key, name = name, capacity = {}, allocated = {}}
-    if account and not take_in(account, wanted, values, 2, n) then
-      error({err = 'INVARIANT ' .. key .. ' has a counter that is no exact amount'})
-    end
-    call.accounts[name] = account
-  elseif account then
-    accounts.read(account, list)
-  end
-  return account
+  if account then return account, accounts.read(account, list) end
+  if account == false then return false, true end
+  local key = string.sub(call.key, 1, -5) .. name
+  local wanted, n, counted = {'generation'}, 1, {}
+  for i = 1, #list, 2 do n = accounts.want(wanted, n, counted, list[i]) end
+  local values = redis.call('HMGET', key, unpack(wanted, 1, n))
+  account = values[1] and {key = key, name = name, capacity = {}, allocated = {}}
+  call.accounts[name] = account
+  return account, not account or take_in(account, wanted, values, 2, n)
 end
 
 -- The accounts that a list is charged to: those named that exist, and last the pool.
 function accounts.charged(call, names, list)
   local charged = {}
   for i = 1, names and #names or 0 do
-    local account = accounts.named(call, names[i], list)
+    local account, exact = accounts.named(call, names[i], list)
+    if not exact then error({err = 'INVARIANT ' .. account.key .. ' has a counter that is no exact amount'}) end
     if account then charged[#charged + 1] = account end
   end
   charged[#charged + 1] = call.account

@@ -1,4 +1,5 @@
--- arguments: what the caller sent, read left to right.  What breaks the contract is an error before anything is written.
+-- arguments: what the caller sent, read left to right.  What breaks the contract is an error before anything is
+-- written.
 local context = require('context')
 local limits = require('limits')
 

@@ -8,7 +8,9 @@ local transaction = require('transaction')
 local audits = {}
 
 function audits.open(call, revision)
-  call.audit = {revision = revision, sums = {}, records = 0, findings = {}, total = 0, mends = {}, fences = {}, ids = {}}
+  call.audit = {
+    revision = revision, sums = {}, records = 0, findings = {}, total = 0, mends = {}, fences = {}, ids = {},
+  }
 end
 
 function audits.report(call, kind, subject, detail, mend, target)
@@ -96,7 +98,8 @@ function audits.inspect(call, index, id, score)
   local right, right_score = records.place(call, record)
   if index ~= right then
     local twice = redis.call('ZSCORE', right, id)
-    audits.report(call, twice and 'indexed_twice' or 'wrong_index', id, 'the record says otherwise', put_in_place, target)
+    local kind = twice and 'indexed_twice' or 'wrong_index'
+    audits.report(call, kind, id, 'the record says otherwise', put_in_place, target)
     if twice then return end
   elseif score ~= right_score then
     local detail = string.format('index %.0f, record %.0f', score, right_score)
@@ -118,7 +121,8 @@ function audits.orphan(call, key, counted)
   local whole = not record.broken
   for i = 1, #record.list, 2 do whole = whole and counted[record.list[i]] end
   local detail = whole and 'in no index' or record.broken or 'of a resource not counted'
-  audits.report(call, 'orphan_record', id, detail, whole and index_again or unlink, {id = id, key = key, record = record})
+  local target = {id = id, key = key, record = record}
+  audits.report(call, 'orphan_record', id, detail, whole and index_again or unlink, target)
   if whole then count(call, record) end
 end
 
@@ -155,18 +159,28 @@ function audits.recount(call, counted, allocated, sums)
   end
 end
 
+-- An account beyond the pool: what it counts, and what records took from it.
+local function recount_account(call, name, sums)
+  local key = string.sub(call.key, 1, -5) .. name
+  local flat, stored = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    stored[field] = flat[i + 1]
+    if string.sub(field, -10) == '.allocated' then sums[field] = sums[field] or 0 end
+  end
+  for field, sum in pairs(stored.generation and sums or {}) do
+    local detail = difference(stored[field], sum)
+    if detail then
+      local text = string.sub(field, 1, -11) .. ': ' .. detail
+      audits.report(call, 'account_drift', name, text, set_counter, {key = key, field = field, sum = sum})
+    end
+  end
+end
+
 -- The counters of the accounts beyond the pool that records name.
 function audits.recount_accounts(call)
   for name, sums in pairs(call.audit.sums) do
-    local key = string.sub(call.key, 1, -5) .. name
-    local exists = name ~= '' and redis.call('HGET', key, 'generation')
-    for field, sum in pairs(exists and sums or {}) do
-      local detail = difference(redis.call('HGET', key, field), sum)
-      if detail then
-        local text = string.sub(field, 1, -11) .. ': ' .. detail
-        audits.report(call, 'account_drift', name, text, set_counter, {key = key, field = field, sum = sum})
-      end
-    end
+    if name ~= '' then recount_account(call, name, sums) end
   end
 end
 

@@ -1,6 +1,7 @@
--- claims: the calls that were told of an allocation: `call`, at most three ids, oldest first.  `*` in the first place stands for
--- all others: older callers, and whoever adopted it.  Where there are several, `ttls` and `told` have what each asked
--- for and the deadline that it was told, 0 where it is pinned, so that what an undone call changed does not outlive it.
+-- claims: the calls that were told of an allocation: `call`, at most three ids, oldest first.  `*` in the first place
+-- stands for all others: older callers, and whoever adopted it.  Where there are several, `ttls` and `told` have what
+-- each asked for and the deadline that it was told, 0 where it is pinned, so that what an undone call changed does not
+-- outlive it.
 local limits = require('limits')
 local numbers = require('numbers')
 local records = require('records')
@@ -53,6 +54,11 @@ end
 function claims.has(record, id)
   if record.call == id then return true end
   return string.find(' ' .. record.call .. ' ', ' ' .. id .. ' ', 1, true) ~= nil
+end
+
+-- Whether this call made the allocation: the oldest that is known.
+function claims.is_first(record, id)
+  return string.sub(record.call .. ' ', 1, #id + 1) == id .. ' '
 end
 
 -- Another call is about to be told: its place in the list.  Those who were there keep what they were told so far.

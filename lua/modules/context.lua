@@ -1,5 +1,5 @@
--- context: what one call shares.  Every script takes this envelope first: the keys pool, deadlines, pinned, ended, events;
--- the arguments now_ms, seen_epoch, seen_fence, epoch.  What a script takes beyond stands in its header.
+-- context: what one call shares.  Every script takes this envelope first: the keys pool, deadlines, pinned, ended,
+-- events; the arguments now_ms, seen_epoch, seen_fence, epoch.  What a script takes beyond stands in its header.
 --   call.key, call.deadlines, call.pinned, call.ended, call.events   the pool's keys
 --   call.now                      the pool's time in ms (`clock`); call.now_text: the same as text
 --   call.pool, call.refused       its state, and the word that ends the call (`pools`)

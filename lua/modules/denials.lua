@@ -23,11 +23,11 @@ local function always()
 end
 
 local function collect(reply, account, fails, list, held, asked)
-  local n = #reply
+  local n, sum = #reply, asked and asked[account.name]
   for i = 1, #list, 2 do
     local field, amount = list[i], list[i + 1] + 0
     local growth = amount - (held and held[field] or 0)
-    if growth > 0 and fails(account, field, asked and asked[field] or amount, growth) then
+    if growth > 0 and fails(account, field, sum and sum[field] or amount, growth) then
       reply[n + 1], reply[n + 2] = string.sub(field, 1, -11), growth
       reply[n + 3], reply[n + 4] = account.allocated[field] or 0, account.capacity[field] or 0
       n = n + 4
@@ -36,8 +36,8 @@ local function collect(reply, account, fails, list, held, asked)
   return n > 3
 end
 
--- `held`: what the allocation has already.  `asked`: what a gang asks for together.  `stands`: it was refused before, and
--- stays so where it would fit now.
+-- `held`: what the allocation has already.  `asked`: what a gang asks for together, by account.  `stands`: it was
+-- refused before, and stays so where it would fit now.
 function denials.reply(charged, list, held, asked, stands)
   local pool = charged[#charged]
   local reply = {'denied', 'unknown_resource', pool.name}

@@ -1,4 +1,5 @@
--- events: what happened and why, to the pool's stream; changes only.  A grant is told by `transaction`, from its arguments.
+-- events: what happened and why, to the pool's stream; changes only.  A grant is told by `transaction`, from its
+-- arguments.
 local events = {}
 
 -- `record`: whose owner, fence and amounts it names, or nil.

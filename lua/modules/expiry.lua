@@ -1,6 +1,6 @@
--- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that a gap in the pool's time would
--- end is given that time again, once until its next renewal: the server's clock may have been set forward, or nobody
--- came; that cannot be told apart.
+-- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that a gap in the pool's time
+-- would end is given that time again, once until its next renewal: the server's clock may have been set forward, or
+-- nobody came; that cannot be told apart.
 local accounts = require('accounts')
 local clock = require('clock')
 local events = require('events')

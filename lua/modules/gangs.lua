@@ -9,13 +9,22 @@ function gangs.stops(word)
     or word == 'ttl_too_long'
 end
 
--- What a gang asks for together, up to and with this item; the same id twice is one allocation.
+local function add_up(sums, name, list)
+  local sum = sums[name] or {}
+  for i = 1, #list, 2 do sum[list[i]] = (sum[list[i]] or 0) + list[i + 1] end
+  sums[name] = sum
+end
+
+-- What a gang asks for together, up to and with this item, by the name of each account; the same id twice is one
+-- allocation.
 function gangs.asked(items, last)
   local sums, seen = {}, {}
   for i = 1, last do
     local one = items[i]
-    local list = one.list
-    for n = 1, seen[one.key] and 0 or #list, 2 do sums[list[n]] = (sums[list[n]] or 0) + list[n + 1] end
+    if not seen[one.key] then
+      add_up(sums, '', one.list)
+      for n = 1, one.accounts and #one.accounts or 0 do add_up(sums, one.accounts[n], one.list) end
+    end
     seen[one.key] = true
   end
   return sums

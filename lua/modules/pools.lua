@@ -1,5 +1,6 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
--- call.pool = {epoch, state, revision, read_revision, and of the options max_ttl_ms, durability, grace_ms, recovering, run_id}
+-- call.pool = {epoch, state, revision, read_revision, and of the options max_ttl_ms, durability, grace_ms, recovering,
+-- run_id}
 -- `revision` grows with every change; a grant takes its fence from it.  `recovering`: until when nothing is granted.
 local accounts = require('accounts')
 local clock = require('clock')

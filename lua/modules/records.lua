@@ -1,6 +1,7 @@
 -- records: an allocation's hash, to and from a table
 -- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, asserted_ms, releasing_ms, gap_ms, ttls, told,
---  list, meta, accounts}: `list` is what it took, its fields and amounts in turns; `accounts` the accounts beyond the pool.
+--  list, meta, accounts}: `list` is what it took, its fields and amounts in turns; `accounts` the accounts beyond the
+--  pool.
 -- What is pinned has neither ttl_ms nor deadline_ms.  A record is opened once, changed in memory, and its difference is
 -- written by `transaction.commit`.
 local accounts = require('accounts')
@@ -61,7 +62,8 @@ local function parse(call, key, flat)
       take_other(record, field, value)
     end
   end
-  if record.broken or not record.fence or not record.granted_ms or (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
+  if record.broken or not record.fence or not record.granted_ms
+    or (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
     record.broken = find_fault(record)
   end
   return record

@@ -59,8 +59,8 @@ function recovery.check_grant(call)
   if why then recovery.begin(call, why, fence, run_id) end
 end
 
--- Begins a recovery where the pool has a grace and the store has lost data: before anything is decided that a loss would
--- make wrong.  By the fence that a holder knows, or else the largest that the caller does.
+-- Begins a recovery where the pool has a grace and the store has lost data: before anything is decided that a loss
+-- would make wrong.  By the fence that a holder knows, or else the largest that the caller does.
 function recovery.check(call, epoch, fence)
   local pool = call.pool
   if not fence then epoch, fence = context.seen(call) end
@@ -85,8 +85,8 @@ local function is_missed(call, item)
   return cut_ms <= call.now - limits.ENDED_KEEP_MS
 end
 
--- What a holder is told whose allocation, or whose pool, is not there: it has ended, or the store has lost it.  Of an item
--- its `fence`, `epoch` ('' where the caller knows of none) and `known_ms`, the deadline that its holder knows.
+-- What a holder is told whose allocation, or whose pool, is not there: it has ended, or the store has lost it.  Of an
+-- item its `fence`, `epoch` ('' where the caller knows of none) and `known_ms`, the deadline that its holder knows.
 function recovery.answer_absent(call, item)
   if call.refused then
     local lost = call.refused == 'unknown_pool' and item.epoch ~= '' and not redis.call('ZSCORE', call.ended, 'deleted')

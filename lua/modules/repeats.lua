@@ -43,7 +43,7 @@ local function replay(call, request, record)
   claims.tell(record, request.call)
   assert_live(call, record)
   record.touched = true
-  return records.told(call, 'replayed', record)
+  return records.told(call, claims.is_first(record, request.call) and 'replayed' or 'existing', record)
 end
 
 -- Another caller of a live id.

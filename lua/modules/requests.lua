@@ -1,13 +1,12 @@
 -- requests: one item of an allocate.  It stays where it lies in the arguments: what is granted is written from there.
--- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list` its
--- fields and amounts in turns; `accounts` the names of those beyond the pool, or nil.  Once granted it is a record like any
--- other (`records`), and has `fresh`.
+-- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list`
+-- its fields and amounts in turns; `accounts` the names of those beyond the pool, or nil.  Once granted it is a record
+-- like any other (`records`), and has `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
-local records = require('records')
 
 local requests = {}
 
@@ -79,11 +78,15 @@ local function read_one(call, i, argc)
   check_list(list, i)
   local request = {
     i = i, key = key, call = argv[at], owner = argv[at + 2], ask_ms = ttl, list = list, first = at + 7,
-    meta_first = meta_first, last = last, id = nil, fence = nil, granted_as = nil, granted_ms = nil, ttl_ms = nil, deadline_ms = nil,
-    fresh = nil,
+    meta_first = meta_first, last = last, id = nil, fence = nil, granted_as = nil, granted_ms = nil, ttl_ms = nil,
+    deadline_ms = nil, fresh = nil,
   }
   if options > 0 then read_options(call, request, last + 1, options) end
   return request
+end
+
+local function refuse_keys()
+  error({err = 'CONTRACT keys do not match the items'})
 end
 
 -- The keys after those of the items are the accounts', each once.
@@ -91,9 +94,10 @@ local function check_keys(call, items)
   local left = #call.keys - context.KEYS - items
   for _ in pairs(call.declared or {}) do left = left - 1 end
   for at = context.KEYS + items + 1, #call.keys do
-    if not (call.declared and call.declared[call.keys[at]]) then left = -1 end
+    if not (call.declared and call.declared[call.keys[at]]) then refuse_keys() end
+    call.declared[call.keys[at]] = false
   end
-  if left ~= 0 then error({err = 'CONTRACT keys do not match the items'}) end
+  if left ~= 0 then refuse_keys() end
 end
 
 -- All items, up to the end of the arguments, and the pool with the counters that they ask for.
@@ -146,7 +150,8 @@ function requests.grant(call, request, charged)
   local revision = pool.revision + 1
   pool.revision = revision
   -- What is written more than once becomes text once.
-  request.fence, request.granted_as, request.granted_ms, request.fresh = numbers.text(revision), revision, call.now, true
+  request.fence, request.granted_as, request.granted_ms = numbers.text(revision), revision, call.now
+  request.fresh = true
   request.id = string.sub(request.key, #call.key + 8)
   if request.ask_ms ~= '0' then
     request.ttl_ms, request.deadline_ms = request.ask_ms + 0, call.now + request.ask_ms

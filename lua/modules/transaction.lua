@@ -1,8 +1,8 @@
 -- transaction: the only module that writes.
--- Redis keeps what a script wrote before it failed, and a slot may be moving to another node.  So everything is read and
--- decided before `commit`, nothing in `commit` depends on a reply, and it writes in one order: what is new, what changes,
--- what vanishes.  No key of a call vanishes and comes back.  The types of the pool's keys and the caller's rights are
--- checked by the client, at its first call on a connection (`check_access`).
+-- Redis keeps what a script wrote before it failed, and a slot may be moving to another node.  So everything is read
+-- and decided before `commit`, nothing in `commit` depends on a reply, and it writes in one order: what is new, what
+-- changes, what vanishes.  No key of a call vanishes and comes back.  The types of the pool's keys and the caller's
+-- rights are checked by the client, at its first call on a connection (`check_access`).
 local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
@@ -247,7 +247,9 @@ local function check_rest(call)
   }
   -- The in-process store knows no users.
   for i = 1, redis.acl_check_cmd and #commands or 0 do
-    if not redis.acl_check_cmd(commands[i]) then error({err = 'NOPERM the scripts need the command ' .. commands[i]}) end
+    if not redis.acl_check_cmd(commands[i]) then
+      error({err = 'NOPERM the scripts need the command ' .. commands[i]})
+    end
   end
 end
 
@@ -260,7 +262,8 @@ function transaction.commit(call)
   if call.fresh then write_fresh(call) end
   if call.changed then write_changed(call) end
   if call.new_deadlines or call.new_pinned then write_places(call) end
-  if call.accounts then write_accounts(call) end
+  -- Whoever changes a counter takes a revision.
+  if call.accounts and call.pool.revision ~= call.pool.read_revision then write_accounts(call) end
   if not call.refused and not call.deletes_pool and (call.pool.revision ~= call.pool.read_revision or call.pool_sets
     or call.pool_drops or call.clock_due and call.changed) then
     write_pool(call)

@@ -103,9 +103,9 @@ def _gang(*ids: str) -> list[Request]:
 
 
 OPERATIONS: Final = (
-    Operation("create_pool", "configure", lambda c, s: c.create_pool(s.pool, CAPACITY, whole_units=["gpu"])),
-    Operation("create_pool_that_exists", "configure", lambda c, s: c.create_pool(s.pool, {"cpu": 1}), _create),
-    Operation("configure", "configure", lambda c, _: c.configure({"cpu": 5}, whole_units=[]), _hold("a")),
+    Operation("create_pool", "configure_pool", lambda c, s: c.create_pool(s.pool, CAPACITY, whole_units=["gpu"])),
+    Operation("create_pool_that_exists", "configure_pool", lambda c, s: c.create_pool(s.pool, {"cpu": 1}), _create),
+    Operation("configure", "configure_pool", lambda c, _: c.configure({"cpu": 5}, whole_units=[]), _hold("a")),
     Operation("allocate", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _create, charges=1),
     Operation("allocate_pinned", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _create, charges=1),
     Operation("allocate_what_is_due", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _due, charges=1),
@@ -133,11 +133,11 @@ OPERATIONS: Final = (
     Operation("release_nothing", "release", lambda c, _: c.release("a"), _create, noted=False),
     Operation("release_many", "release", lambda c, _: c.release_many(["a", "b", "x"]), _hold("a", "b")),
     Operation("reclaim", "reclaim", lambda c, _: c.reclaim(), _due, remembered=False),
-    Operation("delete_pool", "delete", lambda c, s: c.delete_pool(s.pool), _create),
-    Operation("delete_pool_by_force", "delete", lambda c, s: c.delete_pool(s.pool, force=True), _hold("a", "b")),
-    Operation("delete_no_pool", "delete", lambda c, s: c.delete_pool(s.pool, force=True), noted=False),
+    Operation("delete_pool", "delete_pool", lambda c, s: c.delete_pool(s.pool), _create),
+    Operation("delete_pool_by_force", "delete_pool", lambda c, s: c.delete_pool(s.pool, force=True), _hold("a", "b")),
+    Operation("delete_no_pool", "delete_pool", lambda c, s: c.delete_pool(s.pool, force=True), noted=False),
     Operation("repair", "repair", lambda c, _: c.audit(repair=True), _broken),
-    Operation("withdraw", "withdraw", _withdraw, _hold("a", "b")),
+    Operation("undo", "undo", _withdraw, _hold("a", "b")),
     Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),
     Operation(
         "reconcile",

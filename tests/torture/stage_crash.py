@@ -215,7 +215,11 @@ def prepared(plan: Plan, chance: random.Random, rows: int) -> Iterator[tuple[Rou
     ):
         path = Path(folder) / "counts"
         client.create_pool(
-            POOL, CAPACITY, recovery_grace=GRACE_S if plan.torn else None, max_ttl=TTL_S if plan.torn else None
+            POOL,
+            CAPACITY,
+            recovery_grace=GRACE_S if plan.torn else None,
+            max_ttl=TTL_S if plan.torn else None,
+            new=True,
         )
         client.create_pool(KEPT, {"cpu": 1000})
         with contextlib.closing(Counts(path, rows)) as counts:

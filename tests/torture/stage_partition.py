@@ -101,7 +101,11 @@ def part(engine: Engine, way: str, seed: int, *, guarded: bool) -> tuple[Reality
         site = Site(engine, stack, GUARDED if guarded else {})
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         site.client().create_pool(
-            POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None, max_ttl=TTL_S if guarded else None
+            POOL,
+            {UNIT: CAPACITY},
+            recovery_grace=GRACE_S if guarded else None,
+            max_ttl=TTL_S if guarded else None,
+            new=True,
         )
         watch = Watch(site.client, [POOL])
         plans = [

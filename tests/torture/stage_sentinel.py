@@ -96,7 +96,11 @@ def fail_over_once(
         site = stack.enter_context(Site(engine))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         site.client().create_pool(
-            POOL, {UNIT: CAPACITY}, recovery_grace=GRACE_S if guarded else None, max_ttl=TTL_S if guarded else None
+            POOL,
+            {UNIT: CAPACITY},
+            recovery_grace=GRACE_S if guarded else None,
+            max_ttl=TTL_S if guarded else None,
+            new=True,
         )
         watch = Watch(site.client, [POOL])
         emptied = "recover" if guarded else "create"

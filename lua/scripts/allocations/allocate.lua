@@ -4,8 +4,8 @@ allocate -- Grant requests, each whole or not at all, or say in numbers why not.
 
 Items are decided in order against running totals, each seeing those before it.  A live allocation of the same id is
 answered, not granted again.  Where room is short, at most RECLAIM_INLINE_MAX expired allocations are reclaimed, oldest
-first.  With `atomic` all items are granted or none.  Where the store turns out to have lost data, a pool with a recovery
-grace grants nothing new for so long; fences jump ahead in any case.
+first.  With `atomic` all items are granted or none.  Where the store turns out to have lost data, a pool with a
+recovery grace grants nothing new for so long; fences jump ahead in any case.
 
 KEYS    records      keys    one for each item; then each account that an item names, once
 ARGV    atomic       int     1: all or none

@@ -2,8 +2,8 @@
 --[[
 check -- Would this request be granted now?  And if not, when at the latest?
 
-The same code as in `allocate` decides; expired allocations count as free, at most CHECK_DUE_MAX of them.  With `explain`,
-the next EXPLAIN_DEADLINES_MAX deadlines are followed until the request fits.
+The same code as in `allocate` decides; expired allocations count as free, at most CHECK_DUE_MAX of them.  With
+`explain`, the next EXPLAIN_DEADLINES_MAX deadlines are followed until the request fits.
 
 ARGV    explain      int     1: follow the deadlines ahead
         resources    int     R

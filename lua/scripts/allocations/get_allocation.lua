@@ -11,6 +11,7 @@ local arguments = require('arguments')
 local pools = require('pools')
 
 return function(call)
+  arguments.finish(call, 1)
   local epoch, refused = pools.identify(call, redis.call('HGET', call.key, 'epoch'))
   if refused then return {refused} end
   local fields = redis.call('HGETALL', arguments.record(call, 1))

@@ -2,9 +2,9 @@
 --[[
 release -- Give back what allocations took, once.
 
-The amounts come from the record, never from the caller.  A repeated call gets the first answer again.  The calls that were
-told of the allocation are completed too, so that a late copy of one grants nothing.  What should be there and is not
-begins a recovery, as in `renew`, and is not adopted any more.
+The amounts come from the record, never from the caller.  A repeated call gets the first answer again.  The calls that
+were told of the allocation are completed too, so that a late copy of one grants nothing.  What should be there and is
+not begins a recovery, as in `renew`, and is not adopted any more.
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    for the event

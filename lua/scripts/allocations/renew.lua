@@ -2,11 +2,12 @@
 --[[
 renew -- Extend leases; never shorten one unless asked.
 
-A lease past its deadline that nobody reclaimed yet is renewed: nobody had been given its room.  Renewals are no events and
-leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy cannot shorten again.
+A lease past its deadline that nobody reclaimed yet is renewed: nobody had been given its room.  Renewals are no events
+and leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy cannot
+shorten again.
 
-A lease that should be there and is not means that the store has lost data.  In a pool with a recovery grace that begins a
-recovery, and while there is one the holder is told to adopt.
+A lease that should be there and is not means that the store has lost data.  In a pool with a recovery grace that begins
+a recovery, and while there is one the holder is told to adopt.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, known_ms); fence 0: any; ttl_ms 0: the

@@ -3,8 +3,8 @@
 resize -- Change what one live allocation has taken: all of it, or nothing.
 
 The resources named change to these amounts, 0 gives one up, the others stay.  In a resource that does not grow the
-request passes even where an account is overcommitted.  Runs on a full server too: whoever wants to shrink must be able to,
-and growing writes a few bytes.
+request passes even where an account is overcommitted.  Runs on a full server too: whoever wants to shrink must be able
+to, and growing writes a few bytes.
 
 KEYS    records      keys    of the one item
 ARGV    items        list    of one (call, repeated, fence, R, (field, amount)*R): R fields `<resource>.allocated`;
@@ -69,10 +69,10 @@ local function refuse(call, charged, after)
   return call.more_expired and {'behind'} or denials.reply(charged, list, held)
 end
 
--- Every account that it is charged to holds what the record says.
-local function check_charge(charged, record)
+-- Every account that it is charged to holds what the record says, and counts what is wanted in exact amounts.
+local function check_charge(charged, record, list)
   for i = 1, #charged do
-    if not accounts.covers(charged[i], record.list) then
+    if not accounts.covers(charged[i], record.list) or not accounts.read(charged[i], list) then
       error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
     end
   end
@@ -105,8 +105,8 @@ local function decide(call, item)
     record.touched = true
     return records.told(call, 'resized', record)
   end
-  local charged = accounts.charged(call, record.accounts, item.list)
-  check_charge(charged, record)
+  local charged = accounts.charged(call, record.accounts, record.list)
+  check_charge(charged, record, item.list)
   local after = wanted(record, item)
   if word then return denials.reply(charged, after.list, after.held, nil, true) end
   return resize(call, item, record, charged, after)

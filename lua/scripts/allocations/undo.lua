@@ -2,9 +2,9 @@
 --[[
 undo -- End calls whose outcome nobody will hear of, and keep their copies from doing anything.
 
-The call is taken out of the record that has it.  Where it was the only one, the allocation ends; else it lives on as the
-others were told: what an undone call changed does not outlive it.  The call is completed in any case, also where the pool is
-gone: a copy may arrive after it was made again.
+The call is taken out of the record that has it.  Where it was the only one, the allocation ends; else it lives on as
+the others were told: what an undone call changed does not outlive it.  The call is completed in any case, also where
+the pool is gone: a copy may arrive after it was made again.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated): the call to be undone

@@ -51,7 +51,7 @@ return function(call)
   end
   local audit = call.audit
   return {
-    'audit', revision, cursor, audit.records, audit.total, audits.sums(call), redis.call('HGETALL', call.key), audit.ids,
-    audit.findings,
+    'audit', revision, cursor, audit.records, audit.total, audits.sums(call), redis.call('HGETALL', call.key),
+    audit.ids, audit.findings,
   }
 end

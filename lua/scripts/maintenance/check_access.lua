@@ -2,9 +2,9 @@
 --[[
 check_access -- May the caller's commands and the pool's keys be written by the scripts?
 
-Sent by a client before its first call on a connection that may write.  Redis keeps what a script wrote before it failed, so
-what could fail in the midst of the writes is looked at here: a command that the user may not run, a key of the pool that
-holds another type.
+Sent by a client before its first call on a connection that may write.  Redis keeps what a script wrote before it
+failed, so what could fail in the midst of the writes is looked at here: a command that the user may not run, a key of
+the pool that holds another type.
 
 Reply   {"ready"} | {"missing", command, ...}
 Writes  nothing

@@ -3,7 +3,8 @@
 reclaim -- Take back allocations past their deadline, and pinned ones by age.
 
 Decided on what the indexes say now, in the script that acts: a lease renewed a moment ago is not taken.  Also forgets
-completed calls that are old enough.  While a pool recovers nothing is past its deadline: its renewal may be what was lost.
+completed calls that are old enough.  While a pool recovers nothing is past its deadline: its renewal may be what was
+lost.
 
 ARGV    limit        int     1 to RECLAIM_BATCH_MAX
         age_ms       text    pinned ones granted at least so long ago go too; '-': none of them

@@ -2,8 +2,8 @@
 --[[
 reconcile -- Release what an owner says that it does not have, having looked again.
 
-The caller has compared a listing with what is really there.  Meanwhile an id may have been granted anew, or somebody was
-told that it is there: owner, fence and age are checked here, in the script that acts.
+The caller has compared a listing with what is really there.  Meanwhile an id may have been granted anew, or somebody
+was told that it is there: owner, fence and age are checked here, in the script that acts.
 
 KEYS    records      keys    one for each item
 ARGV    owner        text    exactly, or what it begins with and a '*'

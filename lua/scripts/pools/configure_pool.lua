@@ -2,15 +2,15 @@
 --[[
 configure_pool -- Create a pool where there is none, or change the one that is there.
 
-`create` never changes an existing pool.  A pool that is created with a recovery grace begins recovering, unless the caller
-says that it is new: the store may have lost one of that name, whose holders go on.  `change` merges the resources named;
-one that is in use cannot be removed; lowering below what is allocated marks it overcommitted, unless `strict`.  `upgrade`
-raises `schema` to what this version writes.  `offline` holds back new grants for a repair, at most OFFLINE_MS; `online`
-lets them through again.  `recover` makes a pool again that the store has lost, with its epoch, and begins a recovery;
-`recovered` ends one.
+`create` never changes an existing pool.  A pool that is created with a recovery grace begins recovering, unless the
+caller says that it is new: the store may have lost one of that name, whose holders go on.  `change` merges the
+resources named; one that is in use cannot be removed; lowering below what is allocated marks it overcommitted, unless
+`strict`.  `upgrade` raises `schema` to what this version writes.  `offline` holds back new grants for a repair, at most
+OFFLINE_MS; `online` lets them through again.  `recover` makes a pool again that the store has lost, with its epoch, and
+begins a recovery; `recovered` ends one.
 
 ARGV    items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units, options, floor,
-                             is_new, R, (resource, capacity)*R, M, resource*M to remove);
+                             is_new, R, (resource, capacity)*R, M, resource*M); the last M are removed;
                              generation 0: any; whole_units '-': as they are; options: name=value, those named
                              change, one without a value goes; floor: of a recovered pool's fences
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}

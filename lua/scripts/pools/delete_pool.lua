@@ -68,16 +68,12 @@ return function(call)
   pools.open_state(call)
   local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
   -- Decide
-  local reply, word = nil, settle(call, id, force, live)
-  if word then
-    reply = {word, (word == 'in_use' or word == 'deleting') and live or nil}
-    -- A copy of a call that changed nothing may still travel: it must not end what is made, or emptied, later.
-    if repeated and (word == 'absent' or word == 'in_use') then
-      idempotency.complete_as(call, id, word)
-      call.ended_expires = call.refused == 'unknown_pool'
-    end
-  else
-    reply = delete(call, id, live)
+  local word = settle(call, id, force, live)
+  local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, live)
+  -- A copy of a call that changed nothing may still travel: it must not end what is made, or emptied, later.
+  if repeated and (word == 'absent' or word == 'in_use') then
+    idempotency.complete_as(call, id, word)
+    call.ended_expires = call.refused == 'unknown_pool'
   end
   -- Write
   transaction.commit(call)
