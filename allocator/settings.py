@@ -167,8 +167,8 @@ TRIM_EVERY: Final = 32
 """Revisions of a pool after which old ended calls are looked for: looking on every change would cost two commands."""
 
 ENDED_TRIM: Final = 8
-"""Old ended calls that are forgotten for each of those revisions, and for each that the script adds: more than one change
-can add."""
+"""Old ended calls that are forgotten for each of those revisions, and for each that the script adds: more than one
+change can add."""
 
 ENDED_TRIM_MAX: Final = 2_000
 """Old ended calls that one script forgets: under a millisecond, and more than a batch of 100 can add."""
@@ -190,8 +190,8 @@ RECOVERY_FENCES: Final = 1_000_000
 """How far the fences of a pool jump when its store has lost data: further than grants can have been lost."""
 
 FENCE_AHEAD_MAX: Final = 2**40
-"""How far a fence that a caller brings may be ahead of the pool's revision, or of its clock in microseconds: no store can
-have lost 10^12 changes, and a larger fence would use up the numbers that fences are made of."""
+"""How far a fence that a caller brings may be ahead of the pool's revision, or of its clock in microseconds: no store
+can have lost 10^12 changes, and a larger fence would use up the numbers that fences are made of."""
 
 RECOVERY_GRACE_MAX_S: Final = 3_600.0
 """Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""

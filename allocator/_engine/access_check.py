@@ -1,22 +1,20 @@
 """The first call on a connection, for each pool: whether the scripts may write here; no I/O.
 
-Redis keeps what a script wrote before it failed.  What could fail in the midst of its writes, and would on each call, is
-looked at once, by the script `check_access`: a command that the user may not run, a key of the pool that holds another
-type.  One more round trip on each new connection; nothing is changed.
+Redis keeps what a script wrote before it failed.  What could fail in the midst of its writes, and would on each call,
+is looked at once, by the script `check_access`: a command that the user may not run, a key of the pool that holds
+another type.  One more round trip on each new connection; nothing is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
 from allocator._engine import faults
-from allocator._engine.faults import Fault
+from allocator._engine.conversing import Conversation
 from allocator._engine.keys import PoolKeys
-from allocator._engine.scripts import ENVELOPE_KEYS, Script, load
-from allocator._engine.wire import pack
+from allocator._engine.scripts import ENVELOPE_KEYS, Argument, Script, load
 
 __all__ = ["Checked", "access_check"]
 
@@ -51,16 +49,16 @@ class Checked:
         self._pools.pop(id(line), None)
 
 
-def access_check(where: str, pool: PoolKeys) -> Generator[bytes, Any, None]:
-    """Yields what is to be sent and takes the reply, or the exception that came in its place.
+def access_check(where: str, pool: PoolKeys) -> Conversation[None]:
+    """Ask the script `check_access`.
 
     Raises:
         Fault: The call must not be sent.  Nothing of it was.
     """
-    words = [len(_CHECK.keys), *_CHECK.bind_keys(pool), *_ENVELOPE]
-    reply: Any = yield pack((*_CHECK.by_sha(in_process=False), *words))
+    words: tuple[Argument, ...] = (len(_CHECK.keys), *_CHECK.bind_keys(pool), *_ENVELOPE)
+    reply: Any = yield (*_CHECK.by_sha(in_process=False), *words)
     if isinstance(reply, ResponseError) and faults.is_unknown_script(reply):
-        reply = yield pack((*_CHECK.by_text(in_process=False), *words))
+        reply = yield (*_CHECK.by_text(in_process=False), *words)
     if isinstance(reply, Exception):
         fault = faults.of_reply(where, reply, _CHECK)
         fault.doubt = False

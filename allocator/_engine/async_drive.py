@@ -27,12 +27,12 @@ from allocator._engine.async_withdrawer import AsyncWithdrawer
 from allocator._engine.attempts import Attempts, last_word
 from allocator._engine.beliefs import believed
 from allocator._engine.confirming import confirm, fell_short, patience_ms
-from allocator._engine.drive import NO_SCRIPT
+from allocator._engine.conversing import converse_async
 from allocator._engine.faults import Fault
 from allocator._engine.gather import Gatherer
 from allocator._engine.keys import PoolKeys
 from allocator._engine.marks import Marks
-from allocator._engine.scripts import Argument
+from allocator._engine.scripts import NO_SCRIPT, Argument
 from allocator._engine.steps import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
@@ -43,7 +43,6 @@ from allocator.errors import AllocatorError, BackendUnavailable
 __all__ = ["AsyncDriver"]
 
 R = TypeVar("R")
-
 _log = logging.getLogger("allocator")
 
 
@@ -258,10 +257,7 @@ class _Side:
         elsewhere: AsyncLines | None = None,
         stories: Iterable[Story | None] = (),
     ) -> Reply:
-        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`.
-
-        `stories` are those of its items, and are told how far the answer may be relied on.
-        """
+        """Attempt a call once, for items of these stories, where it belongs or `elsewhere`; raise what came of it."""
         lines = elsewhere or await self._nodes.of(call.pool, until)
         script = call.script
         in_process = self._nodes.in_process
@@ -291,53 +287,32 @@ class _Side:
             raise
         await lines.give(line)
         if sent and script.writes:
-            for story in stories:
-                if story is not None:
-                    story.relied(lines.vouched, sent)
+            for story in filter(None, stories):
+                story.relied(lines.vouched, sent)
         self._marks.note(script, call.pool, reply)
         return reply
 
     async def _check_access(
         self, lines: AsyncLines, line: AsyncLine, pool: PoolKeys, until: float, *, asking: bool
     ) -> None:
-        """Look whether the scripts may write to the pool; raise the `Fault` if not, having returned the connection."""
+        """Look whether the scripts may write to the pool; if not, raise the `Fault`, having returned the connection."""
         conversation = access_check(lines.where, pool)
         try:
             async with asyncio.timeout(self._wait_s(until)):
-                packed = next(conversation)
-                while True:
-                    answer: Any
-                    try:
-                        answer = await self._exchange(line, packed, asking=asking)
-                    except ResponseError as error:
-                        answer = error
-                    packed = conversation.send(answer)
-        except StopIteration:
-            lines.checked.add(line, pool)
+                await converse_async(conversation, lambda packed: self._exchange(line, packed, asking=asking))
         except BaseException as error:
             await self._release(lines, line, error)
             if isinstance(error, Exception):
                 raise faults.before_sending(lines.where, error) from error
             raise
+        lines.checked.add(line, pool)
 
     async def _confirm(
         self, lines: AsyncLines, line: AsyncLine, call: Call, reply: Reply, wanted: Durability, until: float
     ) -> Reply:
         """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
         assert call.confirm is not None
-        conversation = confirm(wanted, patience_ms(self._wait_s(until)))
-        words = next(conversation)
-        while True:
-            answer: Any
-            try:
-                answer = await line.exchange(pack(words))
-            except ResponseError as error:
-                answer = error
-            try:
-                words = conversation.send(answer)
-            except StopIteration as done:
-                reached: Durability = done.value
-                break
+        reached = await converse_async(confirm(wanted, patience_ms(self._wait_s(until))), line.exchange)
         if not reached.covers(wanted):
             raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)

@@ -7,17 +7,14 @@ came back, a reply or the server's error.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, TypeAlias
+from typing import Any
 
+from allocator._engine.conversing import Conversation
 from allocator._engine.faults import Fault
-from allocator._engine.scripts import Argument
 from allocator.durability import Durability
 from allocator.errors import NotDurable
 
-__all__ = ["Conversation", "confirm", "fell_short", "patience_ms"]
-
-Conversation: TypeAlias = Generator[tuple[Argument, ...], Any, Durability]
+__all__ = ["confirm", "fell_short", "patience_ms"]
 
 _SHARE = 0.75
 """Of the time that is left: the server answers before the caller stops listening."""
@@ -28,7 +25,7 @@ def patience_ms(seconds: float) -> int:
     return max(1, int(seconds * _SHARE * 1000))
 
 
-def confirm(wanted: Durability, wait_ms: int) -> Conversation:
+def confirm(wanted: Durability, wait_ms: int) -> Conversation[Durability]:
     """Ask until it is known what has been reached."""
     if not wanted.fsynced:
         return Durability(_count((yield ("WAIT", wanted.replicas, wait_ms))), fsynced=False)

@@ -24,12 +24,13 @@ from allocator._engine.access_check import access_check
 from allocator._engine.attempts import Attempts, last_word, too_late
 from allocator._engine.beliefs import believed
 from allocator._engine.confirming import confirm, fell_short, patience_ms
+from allocator._engine.conversing import converse
 from allocator._engine.faults import Fault
 from allocator._engine.keys import PoolKeys
 from allocator._engine.lines import Line, Lines
 from allocator._engine.marks import Marks
 from allocator._engine.nodes import open_nodes
-from allocator._engine.scripts import Script
+from allocator._engine.scripts import NO_SCRIPT
 from allocator._engine.steps import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
 from allocator._engine.store import Store
 from allocator._engine.stories import Story, left_in_doubt
@@ -38,7 +39,7 @@ from allocator._engine.withdrawer import Withdrawer
 from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
-__all__ = ["NO_SCRIPT", "Driver"]
+__all__ = ["Driver"]
 
 R = TypeVar("R")
 
@@ -243,41 +244,21 @@ class Driver:
 
     def _check_access(self, lines: Lines, line: Line, pool: PoolKeys, until: float, *, asking: bool) -> None:
         """Look whether the scripts may write to the pool; raise the `Fault` if not, having returned the connection."""
-        conversation = access_check(lines.where, pool)
         try:
-            packed = next(conversation)
-            while True:
-                answer: Any
-                try:
-                    answer = self._exchange(line, packed, until, asking=asking)
-                except ResponseError as error:
-                    answer = error
-                packed = conversation.send(answer)
-        except StopIteration:
-            lines.checked.add(line, pool)
+            converse(access_check(lines.where, pool), lambda packed: self._exchange(line, packed, until, asking=asking))
         except BaseException as error:
             self._release(lines, line, error)
             if isinstance(error, Exception):
                 raise faults.before_sending(lines.where, error) from error
             raise
+        lines.checked.add(line, pool)
 
     def _confirm(self, lines: Lines, line: Line, call: Call, reply: Reply, wanted: Durability, until: float) -> Reply:
         """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
         assert call.confirm is not None
         seconds = min(self._attempt_timeout_s, until - time.monotonic())
         conversation = confirm(wanted, patience_ms(seconds))
-        words = next(conversation)
-        while True:
-            answer: Any
-            try:
-                answer = self._exchange(line, pack(words), until)
-            except ResponseError as error:
-                answer = error
-            try:
-                words = conversation.send(answer)
-            except StopIteration as done:
-                reached: Durability = done.value
-                break
+        reached = converse(conversation, lambda packed: self._exchange(line, packed, until))
         if not reached.covers(wanted):
             raise fell_short(lines.where, wanted, reached, undo=call.undo)
         return call.confirm.stamped(reply, reached)
@@ -396,17 +377,3 @@ class Driver:
                 time.sleep(pause)
             else:
                 return reply
-
-
-NO_SCRIPT = Script(
-    name="scan",
-    text="",
-    memory_text="",
-    sha="",
-    memory_sha="",
-    flags=frozenset({"no-writes"}),
-    keys=(),
-    args=(),
-    origins=(),
-)
-"""In the place of the script whose lines an error text names."""

@@ -2,7 +2,7 @@
 
 A pool's fences only grow.  So a store that does not know a fence which it has given has lost data: it was rolled back
 to a backup, or a replica was promoted that lacked the last writes.  The mark goes along with each call, and the
-script compares (`lua/modules/recovery.lua`).  It is tied to the pool's epoch, for a pool that is made again counts anew.
+script compares (`lua/modules/recovery.lua`).  It is tied to the pool's epoch: a pool that is made again counts anew.
 """
 
 from __future__ import annotations

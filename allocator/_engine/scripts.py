@@ -113,6 +113,13 @@ class Script:
         return _ERROR_LINE.sub(place, message)
 
 
+NO_SCRIPT: Final = Script(
+    name="scan", text="", memory_text="", sha="", memory_sha="", flags=frozenset({"no-writes"}), keys=(), args=(),
+    origins=(),
+)  # fmt: skip
+"""In the place of the script whose lines an error text names, where a plain command was sent."""
+
+
 def folder() -> Path:
     """Where the scripts are: in the wheel beside this package, in a checkout beside it."""
     for candidate in (_PACKAGED, _CHECKOUT):

@@ -88,6 +88,14 @@ function claims.tell(record, id)
   write(record, list)
 end
 
+-- Somebody was told the record as it stands, and nobody knows which of them it is.
+function claims.tell_all(record)
+  if not record.ttls then return end
+  local list = read(record)
+  for i = 1, #list do list[i].told_ms = record.deadline_ms or 0 end
+  write(record, list)
+end
+
 -- A renewal: nobody knows which of them it is, so each that has a lease is told this deadline, if it is later.  With
 -- `shorten` all are.  Returns the latest deadline of a lease, 0 where nobody has one.
 function claims.renew(record, deadline_ms, shorten)
@@ -122,9 +130,14 @@ function claims.remove(call, record, id)
   end
   if #left == 0 then return false end
   records.edit(call, record)
-  local several = record.ttls ~= nil
+  if not record.ttls then
+    -- On its way out: nobody's terms count any more.
+    for i = 1, #left do left[i] = left[i].id end
+    record.call = table.concat(left, ' ')
+    return true
+  end
   write(record, left)
-  if not several or record.releasing_ms or record.gap_ms then return true end
+  if record.gap_ms then return true end
   local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms
   for i = 2, #left do
     ttl_ms, told_ms = math.max(ttl_ms, left[i].ttl_ms), longer(told_ms, left[i].told_ms)

@@ -103,9 +103,9 @@ function records.of_item(call, key)
   if record == nil then
     local flat = redis.pcall('HGETALL', key)
     record = flat[1] and parse(call, key, flat) or flat.err and of_error(call, key, flat) or false
-    if record and record.broken then refuse_broken(record) end
     call.records[key] = record
   end
+  if record and record.broken then refuse_broken(record) end
   return record
 end
 

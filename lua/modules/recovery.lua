@@ -24,19 +24,24 @@ function recovery.begin(call, why, seen_fence, run_id)
     pool.recovering = math.max(call.now + pool.grace_ms, pool.recovering or 0)
     pools.set(call, 'recovering_until_ms', pool.recovering)
     pools.set(call, 'recovering_why', why)
-    if run_id then pools.set(call, 'run_id', run_id) end
+    if run_id then
+      pools.set(call, 'run_id', run_id)
+      pool.run_id = run_id
+    end
   end
   events.add(call, pool.grace_ms and 'recovering' or 'rolled_back', nil, nil, why)
 end
 
 -- Which server this is, false where it does not tell.
-function recovery.run_id()
+function recovery.run_id(call)
+  if call.run_id ~= nil then return call.run_id end
   if redis.acl_check_cmd and not redis.acl_check_cmd('INFO') then
     error({err = 'NOPERM the scripts need the command INFO'})
   end
   -- The in-process store has no INFO, and never fails over.
   local info = redis.pcall('INFO', 'server')
-  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or false
+  call.run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or false
+  return call.run_id
 end
 
 -- Whether the store has lost data, by a fence that the caller knows of the pool of an epoch, and by which server it is:
@@ -44,9 +49,9 @@ end
 function recovery.alarm(call, epoch, fence)
   local pool = call.pool
   local why, run_id = false, false
-  if fence > pool.read_revision and epoch == pool.epoch then why = 'fences of the pool are unknown to it' end
+  if fence > pool.revision and epoch == pool.epoch then why = 'fences of the pool are unknown to it' end
   if pool.grace_ms then
-    run_id = recovery.run_id()
+    run_id = recovery.run_id(call)
     if run_id and pool.run_id ~= '' and run_id ~= pool.run_id then why = why or 'the server is another one' end
   end
   return why, run_id
@@ -60,11 +65,12 @@ function recovery.check_grant(call)
 end
 
 -- Begins a recovery where the pool has a grace and the store has lost data: before anything is decided that a loss
--- would make wrong.  By the fence that a holder knows, or else the largest that the caller does.
+-- would make wrong; anew where a recovery is under way and more was lost.
+-- By the fence that a holder knows, or else the largest that the caller does.
 function recovery.check(call, epoch, fence)
   local pool = call.pool
   if not fence then epoch, fence = context.seen(call) end
-  if not pool.grace_ms or pool.recovering then return end
+  if not pool.grace_ms then return end
   local why, run_id = recovery.alarm(call, epoch, fence)
   if why then recovery.begin(call, why, fence, run_id) end
 end

@@ -38,7 +38,8 @@ function removals.try(call, record, kind, reason)
   if record.accounts and not uncharge_named(call, record) then return false end
   accounts.add(call.account, record.list, -1)
   call.pool.revision = call.pool.revision + 1
-  if record.ttls then complete_all(call, record) else idempotency.complete(call, record.call) end
+  -- More than one call, whose terms a release that has begun has dropped.
+  if record.ttls or record.releasing_ms then complete_all(call, record) else idempotency.complete(call, record.call) end
   -- Where a lease that has gone missing means lost data, it must be known which ones ended.
   if call.pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
   events.add(call, kind, record.id, record, reason)
@@ -60,6 +61,11 @@ function removals.plan_expired(call, id, key, record, reason)
   pools.next_revision(call)
   events.add(call, 'broken', id, nil, what)
   queue(call, {id = id, key = key, call = '*', list = {}}, false)
+  if record then
+    -- An item of this call that names it hears of it, like any other.
+    record.broken = what
+    call.records[key] = record
+  end
   return false
 end
 

@@ -209,7 +209,7 @@ local function drop_removed(call)
   for i = 1, #call.removed do
     local gone = call.removed[i]
     local survivor = call.records[gone.key]
-    if survivor then
+    if survivor and survivor.fresh then
       replace(call, gone, survivor)
     else
       local leased = (gone.stored or gone).deadline_ms

@@ -17,7 +17,7 @@ from tests.cli.conftest import CommandLine
 
 OPTIONS = {
     "pool": "",
-    "pool create": "--whole-units --recovery-grace --max-ttl --durability",
+    "pool create": "--whole-units --new --recovery-grace --max-ttl --durability",
     "pool show": "",
     "pool set": "--remove --whole-units --no-whole-units --strict --generation --recovery-grace --max-ttl --durability",
     "pool list": "",

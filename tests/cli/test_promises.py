@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from allocator.testing import Clock
 from tests.cli.conftest import CommandLine
 
 
@@ -54,11 +55,12 @@ def test_a_release_is_begun(cli: CommandLine) -> None:
     assert "being released" in cli("renew", "a", code=1).stderr
 
 
-def test_an_owner_is_reconciled(cli: CommandLine, tmp_path: Path) -> None:
+def test_an_owner_is_reconciled(cli: CommandLine, clock: Clock, tmp_path: Path) -> None:
     """One line of JSON; more than half is refused with the numbers."""
     cli.out("pool", "create", "cpu=4")
     for name in ("a", "b"):
         cli.out("allocate", "cpu=1", "--ttl", "1h", "--id", name, "--owner", "me")
+    clock.advance(1)  # what was granted in that very millisecond is kept
     as_of = str(cli.json("usage")["readMs"])
     live = tmp_path / "live"
     live.write_text("")

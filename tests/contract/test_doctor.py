@@ -95,7 +95,7 @@ async def test_a_scratch_pool_that_may_not_be_deleted_is_named(
     login: Callable[..., str], examine: Examine, server: Server, admin: Any
 ) -> None:
     """With the command that does it, for somebody who may."""
-    found = await examine(login("controller", "-unlink"))
+    found = await examine(login("controller", "-pexpire"))
     (left,) = [one.advice for one in found.checkups if one.name == "scratch pool"]
     name = left.split()[3]
     assert left == f"resource-allocator pool delete {name} --force --yes"
@@ -223,7 +223,7 @@ async def test_an_inspector_is_told_that_it_cannot_write(
     """Nothing is written, and nothing stays."""
     found = await examine(login("inspector"))
     assert not found
-    assert "ACL SETUSER inspector +evalsha" in text(found)
+    assert "ACL SETUSER inspector +hdel +hset" in text(found)
     assert not admin.keys("*")
 
 

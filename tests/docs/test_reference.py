@@ -96,16 +96,22 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
 
 
 def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
-    """Of a lease with metadata, which has all of them; a pinned one lacks two."""
+    """Of two leases with metadata, which have all of them; a pinned one lacks some."""
     client.allocate({"cpu": 1}, ttl=60, id="lease", metadata={"course": "os-101"})
+    client.allocate({"cpu": 1}, ttl=60, id="shared")
+    store.hincrby("allocator:{default}:allocation:shared", "granted_ms", -5)
+    client.allocate({"cpu": 1}, ttl=60, id="shared")
     client.allocate({"cpu": 1}, ttl=None, id="pinned")
     client.begin_release("lease", grace=60)
     skip_the_deadline(store, "lease")
     client.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
+    lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>"}
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
     pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
-    assert lease - pinned == {"ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms"}
+    assert lease - pinned == {
+        "ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms", "asserted_ms", "ttls", "told", "account.<n>",
+    }  # fmt: skip
 
 
 def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
@@ -132,7 +138,10 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.renew(held, ttl=30, shorten=True)
     call = store.hget("allocator:{default}:allocation:a", "call")
     run(client, ending.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
-    client.allocate({"cpu": 1}, ttl=None)
+    client.allocate({"cpu": 1}, ttl=None, id="shared")
+    client.allocate({"cpu": 1}, ttl=None, id="shared")
+    call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
+    run(client, ending.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
     client.reclaim(older_than=0)
     client.configure({"cpu": 8})
     store.hincrby(POOL, "cpu.allocated", 1000)
@@ -179,7 +188,9 @@ def test_the_changelog_names_every_reply() -> None:
     table = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("| script | ")[2].partition("\n\n")[0]
     rows = [_TICKED.findall(row) for row in table.splitlines()[2:]]
     shown = {words[0]: set(words[1:]) for words in rows}
-    headers = {path.stem: path.read_text(encoding="utf-8").partition("\n]]\n")[0] for path in ROOT.glob("lua/*.lua")}
+    headers = {
+        path.stem: path.read_text(encoding="utf-8").partition("\n]]\n")[0] for path in ROOT.glob("lua/scripts/*/*.lua")
+    }
     replies = {name: header.partition("\nReply")[2].partition("\nWrites")[0] for name, header in headers.items()}
     assert shown == {name: set(re.findall(r'\{"(\w+)"', reply)) for name, reply in replies.items()}
 

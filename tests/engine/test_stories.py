@@ -132,7 +132,7 @@ def test_a_refused_repeat_is_withdrawn(drive: Open, proxy: FaultProxy, one_serve
 def test_of_a_refused_batch_each_item_is_looked_at(
     drive: Open, proxy: FaultProxy, one_server: Server, gather: bool
 ) -> None:
-    """A refusal leaves no mark in the store, so a repeat that was refused is undone; a grant, or an end, is an answer."""
+    """A refusal leaves no mark in the store, so a repeat that was refused is undone; a grant or an end is an answer."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
     words = ("denied", "offline", "granted", "ended", "schema")

@@ -129,6 +129,7 @@ async def test_what_is_granted_too_late_is_not_held(
     """The reply took longer than the lease is good for: it is given back at once."""
     client = connect(proxy.url, attempt_timeout=5.0)
     monkeypatch.setattr("allocator.hold.Terms.allocate_s", 5.0)
+    await client.try_allocate({"cpu": 99}, ttl=1)  # looks at the connection, once, and makes the script known
     proxy.delay(match=calls_of("allocate"))
 
     def resume() -> None:

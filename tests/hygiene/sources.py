@@ -11,7 +11,7 @@ from allocator._engine import scripts
 
 ROOT: Final = Path(__file__).parents[2]
 
-PYTHON_FOLDERS: Final = ("allocator", "tests", "bench", "examples", "docs")
+PYTHON_FOLDERS: Final = ("allocator", "tests", "bench", "examples", "docs", "tools")
 
 READ: Final = (".py", ".lua", ".md", ".toml", ".csv", ".sh", ".yaml", "")
 """The suffixes of what people read."""
@@ -25,8 +25,18 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def lua_files() -> list[Path]:
-    """Scripts and includes, sorted."""
+    """Scripts and modules, sorted."""
     return sorted(scripts.folder().rglob("*.lua"))
+
+
+def lua_modules() -> list[Path]:
+    """Modules, sorted."""
+    return sorted((scripts.folder() / "modules").glob("*.lua"))
+
+
+def read(path: Path) -> str:
+    """A file's text."""
+    return path.read_text(encoding="utf-8")
 
 
 def text_files() -> Iterator[Path]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.hygiene.sources import ROOT, python_files
 
 REDIS: Final = {
+    "allocator._engine.access_check", "allocator._engine.conversing",
     "allocator._engine.async_drive", "allocator._engine.async_lines", "allocator._engine.async_sentinel",
     "allocator._engine.clients", "allocator._engine.connect", "allocator._engine.drive", "allocator._engine.faults",
     "allocator._engine.lines", "allocator._engine.sentinel", "allocator._engine.store", "allocator._engine.topology",

@@ -46,8 +46,9 @@ def test_the_wheel_carries_every_script_and_no_test(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     sources = {path.relative_to(scripts.folder()).as_posix() for path in scripts.folder().rglob("*.lua")}
     assert {name.removeprefix("allocator/lua/") for name in names if name.endswith(".lua")} == sources
+    assert "allocator/lua/ordinary.txt" in names, "without it a text differs from a checkout's"
     assert "allocator/py.typed" in names
-    assert not [name for name in names if name.startswith(("tests", "bench", "examples"))]
+    assert not [name for name in names if name.startswith(("tests", "bench", "examples", "tools"))]
 
 
 def test_it_allocates_when_installed_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:

@@ -35,11 +35,12 @@ ACCOUNT_FIELDS: Final = {
     "gap_to_ms",
 }
 RECORD_FIELDS: Final = {
-    "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls", "told",
+    "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls",
+    "told",
 }  # fmt: skip
 KINDS: Final = {
-    "created", "configured", "granted", "resized", "renewed", "released", "undone", "reclaimed", "repaired",
-    "broken", "deleted", "forgot", "releasing", "recovering", "rolled_back", "adopted", "deferred",
+    "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
+    "repaired", "broken", "deleted", "forgot", "releasing", "recovering", "rolled_back", "adopted", "deferred",
 }  # fmt: skip
 KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")

@@ -1,4 +1,4 @@
-"""The ordinary way of each script: what is called in the course of a day, with two resources, and nothing in its way."""
+"""The ordinary way of each script: what is called in the course of a day, with two resources, nothing in its way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from allocator import settings
 from tests.lua.ledger import MINUTE, T0, Ledger
 
 REQUEST: Final = {"cpu": 1500, "memory": 2**31}
@@ -111,4 +112,11 @@ OF_FOUR: Final = {
 def prepare(ledger: Ledger) -> None:
     """A pool with room, that the clock has seen, and accounts."""
     ledger.create({"cpu": 10**6, "memory": 2**40})
+    set_revision(ledger, 1)
     make_accounts(ledger)
+
+
+def set_revision(ledger: Ledger, place: int) -> None:
+    """So many revisions after one at which old marks are looked for: that is no part of an ordinary way."""
+    revision = (ledger.revision // settings.TRIM_EVERY + 1) * settings.TRIM_EVERY + place
+    ledger.client.hset(ledger.keys["pool"], "revision", revision)

@@ -99,7 +99,7 @@ ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "grants over the dead": ("allocate", _grant_over_the_dead),
     "extends": ("allocate", _extend),
     "a gang that stops": ("allocate", _gang),
-"renews": ("renew", lambda pool: pool.renew("leased", "due")),
+    "renews": ("renew", lambda pool: pool.renew("leased", "due")),
     "shortens": ("renew", _shorten),
     "grows over the dead": ("resize", lambda pool: pool.resize("leased", {"cpu": 5, "memory": 0})),
     "shrinks": ("resize", lambda pool: pool.resize("leased", {"cpu": 1})),
@@ -149,7 +149,8 @@ def _perform(
             # What a client does before its first call on a connection.
             missing = send(pool, *_access(pool), **{**options, "client": user})
             if missing[0] == "missing":
-                raise redis.ResponseError(f"NOPERM {missing[1:]}")
+                error = f"NOPERM {missing[1:]}"
+                return [["failed"]]
             return send(pool, *args, **{**options, "client": user})
         except redis.ResponseError as failure:
             error = f"{type(failure).__name__}: {failure}"

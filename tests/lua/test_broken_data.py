@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import redis
 
 from tests.lua.ledger import MINUTE, Ledger, broken
 

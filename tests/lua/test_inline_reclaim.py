@@ -82,7 +82,15 @@ def test_exactly_as_many_due_as_one_call_reclaims_and_still_too_few_is_a_denial(
     ledger.allocate(*(ledger.want(f"due{n}", {"cpu": 1}) for n in range(64)))
     ledger.grant("big", {"cpu": 936}, ttl=0)
     ledger.now += MINUTE
-    assert ledger.allocate(ledger.want("a", {"cpu": 65}))[0] == ["denied", "capacity_exceeded", "", "cpu", 65, 936, 1000]
+    assert ledger.allocate(ledger.want("a", {"cpu": 65}))[0] == [
+        "denied",
+        "capacity_exceeded",
+        "",
+        "cpu",
+        65,
+        936,
+        1000,
+    ]
 
 
 def test_the_items_of_a_batch_share_the_bound(ledger: Ledger) -> None:

@@ -57,12 +57,14 @@ def test_a_late_copy_does_not_shorten_again(pool: Ledger) -> None:
 
 
 def test_a_pinned_allocation_stays_pinned(pool: Ledger) -> None:
-    """0 stands for no deadline; nothing is written."""
+    """0 stands for no deadline; all that is written is when its holder was told that it is there."""
     fence = pool.grant("a", {"cpu": 1}, ttl=0)
-    before = pool.dump()
+    before = pool.record("a")
+    pool.now += 5
     assert pool.renew("a") == [["renewed", fence, 0]]
     assert pool.renew(pool.renew_line("a", ttl=1000)) == [["renewed", fence, 0]]
-    pool.assert_untouched(before)
+    assert pool.record("a") == {**before, "asserted_ms": str(T0 + 5)}
+    assert (pool.index("pinned"), pool.index("deadlines")) == ({"a": T0}, {})
 
 
 def test_a_pinned_allocation_becomes_a_lease_where_shortening_was_asked_for(pool: Ledger) -> None:

@@ -98,6 +98,7 @@ class Page:
 
 def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
     """One page of an index."""
+
     def decode(reply: Reply) -> Page:
         if reply[0] != "page":
             refuse(pool, reply[0])

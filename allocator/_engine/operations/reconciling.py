@@ -25,12 +25,15 @@ def reconcile(
 ) -> Flow[Reconciled]:
     """Find what is this owner's, older than `as_of_ms`, and not among `live_ids`; release it unless that is too much.
 
+    What was granted in that very millisecond, or what somebody was told is there since (`allocate` of its id, a
+    renewal), is kept.
+
     Raises:
         InvalidRequest: `as_of` is in the future.
         ReconcileRefused: It would release more than `max_released`, by default half of what the owner has.
     """
     listed = yield from _owned(pool, as_of_ms, owner)
-    owned = [one for one in listed if one.granted_ms <= as_of_ms]
+    owned = [one for one in listed if one.granted_ms < as_of_ms]
     stale = [one for one in owned if one.id not in live_ids]
     most = (len(owned) + 1) // 2 if max_released is None else max_released
     if len(stale) > most:

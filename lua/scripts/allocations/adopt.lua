@@ -48,13 +48,14 @@ end
 
 -- The very grant is there: it lives on.
 local function meet(call, item, record)
+  item.accounts = record.accounts
   if not requests.matches(item, record) then return records.told(call, 'conflict', record) end
   records.edit(call, record)
   local deadline_ms = item.ask_ms > 0 and call.now + item.ask_ms
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
-    claims.renew(record, deadline_ms)
   end
+  claims.tell_all(record)
   record.asserted_ms, record.touched = call.now, true
   return records.told(call, 'existing', record)
 end

@@ -27,7 +27,7 @@ end
 local function begin(call, item, record)
   records.edit(call, record)
   record.releasing_ms, record.ttl_ms, record.deadline_ms = call.now, item.grace_ms, call.now + item.grace_ms
-  record.gap_ms, record.ttls, record.told = nil, nil, nil
+  record.asserted_ms, record.gap_ms, record.ttls, record.told = nil, nil, nil, nil
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'releasing', record.id, record)

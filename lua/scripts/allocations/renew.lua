@@ -41,6 +41,7 @@ end
 local function shorten(call, item, record, deadline_ms)
   idempotency.complete(call, item.call)
   if not deadline_ms or record.deadline_ms and deadline_ms >= record.deadline_ms then return false end
+  if not record.deadline_ms and item.ttl_ms == 0 then return false end
   record.ttl_ms, record.deadline_ms = record.ttl_ms or item.ttl_ms, deadline_ms
   pools.next_revision(call)
   events.add(call, 'renewed', record.id, record, 'shortened')
@@ -55,7 +56,7 @@ local function extend(call, item, record)
   if not shortened and record.deadline_ms and deadline_ms > record.deadline_ms then record.deadline_ms = deadline_ms end
   record.gap_ms = nil
   -- When it was renewed can be seen from its deadline, or is said.
-  if record.asserted_ms or record.deadline_ms and record.deadline_ms - record.ttl_ms ~= call.now then
+  if record.asserted_ms or not record.deadline_ms or record.deadline_ms - record.ttl_ms ~= call.now then
     record.asserted_ms = call.now
   end
   if record.ttls and deadline_ms then return claims.renew(record, record.deadline_ms or deadline_ms, shortened) end

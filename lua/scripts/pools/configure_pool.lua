@@ -136,7 +136,7 @@ end
 -- From here on another server than this one means that data may be lost; whoever changes something else later must not
 -- make this the known one.  What ended before, in a pool that was there, has left no mark.
 local function guard_pool(call)
-  local run_id = recovery.run_id()
+  local run_id = recovery.run_id(call)
   call.pool.run_id = run_id or ''
   pools.set(call, 'run_id', call.pool.run_id)
   if not call.refused then pools.set(call, 'ended_cut_ms', call.now_text) end
