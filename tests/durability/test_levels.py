@@ -12,6 +12,7 @@ from allocator import AsyncAllocator, NotDurable, Request
 from tests.support import clients
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Engine, Server
+from tests.support.tools import with_engine
 from tests.support.waiting import wait_until, wait_until_async
 
 Connect = Callable[..., AsyncAllocator]
@@ -135,8 +136,8 @@ async def test_a_repeat_is_confirmed_by_its_own_connection(connect: Connect, pai
     [
         (Engine.VALKEY9, {"appendonly": "yes", "appendfsync": "everysec"}, "fsynced"),
         (Engine.VALKEY9, {"appendonly": "no"}, ""),
-        (Engine.REDIS7, {"appendonly": "yes", "appendfsync": "always"}, "fsynced"),
-        (Engine.REDIS7, {"appendonly": "yes", "appendfsync": "everysec"}, ""),
+        with_engine(Engine.REDIS7, Engine.REDIS7, {"appendonly": "yes", "appendfsync": "always"}, "fsynced"),
+        with_engine(Engine.REDIS7, Engine.REDIS7, {"appendonly": "yes", "appendfsync": "everysec"}, ""),
     ],
 )
 async def test_on_disk_means_on_disk(connect: Connect, engine: Engine, options: dict[str, str], reached: str) -> None:

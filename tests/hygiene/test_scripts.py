@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from allocator._engine import keys, schema, scripts
 from allocator.errors import ContractError
 from tests.hygiene import lua_lint
 from tests.hygiene.sources import ROOT, code, header, lua_files, relative
+from tests.support.tools import needs
 
 lua51 = pytest.importorskip("lupa.lua51", reason="the extra `embedded` is not installed")
 
@@ -186,7 +186,7 @@ def test_a_script_compiles_as_lua_5_1(name: str) -> None:
         assert runtime.compile(text)
 
 
-@pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")
+@needs("luacheck")
 def test_luacheck_has_nothing_to_say(capfd: pytest.CaptureFixture[str]) -> None:
     """No undefined global, no unused local, no shadowing, on the scripts as the server sees them."""
     assert lua_lint.main() == 0, capfd.readouterr().out

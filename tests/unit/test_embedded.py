@@ -22,6 +22,7 @@ from allocator._engine.private_server import PrivateServer
 from allocator._engine.server_process import ServerReplyError, ask
 from allocator.errors import BackendUnavailable
 from tests.support.pretend import hide_the_wheel, talker
+from tests.support.tools import needs
 from tests.support.waiting import is_gone, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -164,12 +165,11 @@ class TestTheSharedServer:
             embedded.stop()
             shutil.rmtree(Path(path).parent)
 
+    @needs("redis-server")
     def test_the_program_on_the_path_serves_where_there_is_no_wheel(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """On musl there is no wheel.  Another engine has a folder of its own: it may not read the other's data."""
-        if shutil.which("redis-server") is None:
-            pytest.skip("needs redis-server on the PATH, beside the wheel")
         first = embedded.status().folder
         embedded.ensure_running()
         assert embedded.stop()
