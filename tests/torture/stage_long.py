@@ -1,11 +1,11 @@
-"""What `make test` leaves out of the suite: the other half of each product of engine and client."""
+"""What `make test` leaves out: the other half of each product of engine and client, and what takes long."""
 
 from __future__ import annotations
 
 from tests.torture.pytests import run_tests
 from tests.torture.report import Coverage, StageReport
 
-OF_OTHER_STAGES = ("tests/faults", "tests/hold/test_many.py")
+OF_OTHER_STAGES = ("tests/faults", "tests/hold/test_many.py", "tests/torture")
 
 
 def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:

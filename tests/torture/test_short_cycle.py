@@ -19,6 +19,9 @@ SEED = 7
 WHOLE_ONLY = ("leases", "long")
 """The stages that are tests which `make test` leaves out: nothing smaller of them means anything."""
 
+LONG = ("mutants", "stateful", "cluster", "partition")
+"""Those that take ten seconds and more: `make test` has tests of the same kinds, and CI runs these."""
+
 TOOLS = {"clock": ("faketime",), "partition": ("ip", "iptables")}
 """What a stage cannot do without."""
 
@@ -27,8 +30,13 @@ pytestmark = pytest.mark.slow
 
 def stages() -> list[Any]:
     """Each stage, with what it needs."""
-    names = [name for name in stages_there() if name not in WHOLE_ONLY]
-    return [pytest.param(name, marks=needs(*TOOLS[name]) if name in TOOLS else ()) for name in names]
+    return [pytest.param(name, marks=marks(name)) for name in stages_there() if name not in WHOLE_ONLY]
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """What the tests know of a stage."""
+    long = [pytest.mark.long] if name in LONG else []
+    return [*long, needs(*TOOLS[name])] if name in TOOLS else long
 
 
 @pytest.mark.parametrize("name", stages())
