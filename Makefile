@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/resource-allocator demo
 
-# One worker more than CI has cores: every third second of a test is spent waiting for a server.
+# One worker more than there are cores: a third of the time the tests wait for servers.
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 3
 
