@@ -1,4 +1,4 @@
-# make demo   sets up and runs the demo          make check   what CI runs
+# make demo   sets up and runs the demo          make check   the checks and the tests, as CI runs them
 # make test   sets up and runs the tests         make bench   the figures of docs/performance.md
 # make torture  the stages of docs/reliability.md  make soak HOURS=n  the same, for hours, with random seeds
 PYTHON ?= python3
@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/resource-allocator demo
 
+# One worker more than there are cores: a third of the time the tests wait for servers.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 3
 
 check: lint types layers test examples
 

@@ -8,6 +8,10 @@ import pytest
 
 from allocator import Allocator
 from tests.support.servers import Engine, Server, SessionServers, engines, session_servers
+from tests.support.thinning import pytest_collection_modifyitems
+from tests.support.tools import engine_params, pytest_configure, pytest_runtest_setup, pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_runtest_setup", "pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +21,7 @@ def servers() -> Iterator[SessionServers]:
         yield started
 
 
-@pytest.fixture(params=engines(), ids=str)
+@pytest.fixture(params=engine_params())
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn."""
     engine: Engine = request.param

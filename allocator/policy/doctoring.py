@@ -141,7 +141,7 @@ def _persistence(facts: Facts) -> Iterator[Checkup]:
         fsync = facts.settings.get("appendfsync", "appendfsync not told")
         lost = {
             "always": "nothing that was answered",
-            "everysec": "up to two seconds",
+            "everysec": "up to two seconds, a kill as well while the disk is slow",
             "no": "what the system had not written",
         }
         detail = f"append-only file, {fsync}: a power failure loses {lost.get(fsync, 'what that says')}"

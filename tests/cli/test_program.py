@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server, free_port
+from tests.support.tools import needs
 from tests.support.waiting import wait_until
 
 PASSWORD = "canary-7c1e"
@@ -106,6 +107,7 @@ def test_a_lost_answer_is_exit_code_6(environment: dict[str, str], server: Serve
     program(environment, "pool", "delete", "lossy", "--yes", "--force")
 
 
+@needs("redis-cli")
 def test_what_redis_cli_prints_can_be_run(environment: dict[str, str]) -> None:
     """By a shell, with the password put where it belongs."""
     program(environment, "pool", "create", "hand", "cpu=4")

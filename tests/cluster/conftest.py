@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.servers import Engine, engines
+from tests.support.servers import Engine
+from tests.support.tools import with_engine
 
 
-@pytest.fixture(scope="module", params=sorted({engines()[0], engines()[-1]}), ids=str)
+@pytest.fixture(scope="module", params=[with_engine(one, id=str(one)) for one in (Engine.REDIS7, Engine.VALKEY9)])
 def formed(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Three masters that share the slots."""
     engine: Engine = request.param

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from tests.support.cluster import Cluster
-from tests.support.servers import engines
-
-_ENGINES: Final = tuple(engine.value for engine in engines())
+from tests.support.servers import Engine, engines
+from tests.support.tools import with_engine
 
 EVERY: Final = (
-    "memory", *(f"{engine}-resp{protocol}" for engine in _ENGINES for protocol in (2, 3)), "cluster",
-)  # fmt: skip
+    "memory",
+    *(with_engine(engine, f"{engine}-resp{protocol}") for engine in Engine for protocol in (2, 3)),
+    "cluster",
+)
 """For the verbs that a holder's life depends on."""
 
-SOME: Final = ("memory", _ENGINES[-1], "cluster")
-"""For the rest: the oldest engine, the cluster on the newest, and the one in this process."""
+SOME: Final = ("memory", engines()[-1].value, "cluster")
+"""For the rest: the oldest engine here, the cluster on the newest, and the one in this process."""
 
 
 def cluster_url(cluster: Cluster) -> str:

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 POOL = "lab"
 CAPACITY: dict[str, Quantity] = {"cpu": 12, "memory": "24Gi"}
 WORKERS = 4
-KILLS = 12
+KILLS = 6
 CHANGES_BETWEEN_KILLS = (400, 1200)
 PATIENCE_S = 60.0
 

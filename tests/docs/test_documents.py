@@ -44,7 +44,7 @@ def session(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ses
 def check_console(block: Block, session: Session) -> None:
     for command, expected in commands(block):
         printed = session.command(command)
-        assert printed is None or same(expected, printed), f"{block.path}:{block.line}\n$ {command}\n{printed}"
+        assert same(expected, printed), f"{block.path}:{block.line}\n$ {command}\n{printed}"
 
 
 @pytest.mark.parametrize("path", RUN, ids=named)

@@ -24,7 +24,8 @@ from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, executed, new_item, read
 from tests.support.proxy import FaultProxy
-from tests.support.servers import Engine, Server, binary
+from tests.support.servers import Engine, Server
+from tests.support.tools import needs
 
 CANARY = "c4n4ry"
 """A password that no message may contain."""
@@ -175,10 +176,9 @@ def test_options_of_the_url_are_honoured(drive: Open, one_server: Server) -> Non
     assert "name=allocator " in one_server.ask("CLIENT", "LIST")
 
 
+@needs("redis-server", "openssl")
 def test_an_encrypted_connection_is_verified(drive: Open, tmp_path: Any) -> None:
     """`rediss://` without the authority's certificate fails, and says why; with it, it works."""
-    if binary(Engine.REDIS7) is None:
-        pytest.skip("needs a server with TLS: Debian's redis-server")
     certificate, key = self_signed(tmp_path)
     options = {
         "tls-port": "0",

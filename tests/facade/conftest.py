@@ -11,6 +11,7 @@ import pytest
 
 from allocator import Allocator, ResourceAllocator
 from tests.support.servers import Engine, SessionServers, engines, session_servers
+from tests.support.tools import engine_params
 
 Make: TypeAlias = Callable[..., ResourceAllocator]
 
@@ -31,9 +32,9 @@ def facade_servers() -> Iterator[SessionServers]:
         yield servers
 
 
-@pytest.fixture(params=["memory", *engines()])
+@pytest.fixture(params=["memory", *engine_params()])
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty store: in this process, and on each engine present.  Its pools are audited afterwards."""
+    """The URL of an empty store: in this process, and on each engine.  Its pools are audited afterwards."""
     if request.param == "memory":
         url = f"memory://facade-{uuid.uuid4().hex}"
     else:

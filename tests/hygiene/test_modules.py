@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from allocator._engine import schema, scripts
 from tests.hygiene import lua_lint
 from tests.hygiene.sources import code, lua_files, lua_modules, read, relative
+from tests.support.tools import needs
 from tools import generate
 
 COMMAND: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
@@ -43,7 +43,7 @@ EITHER: Final = pytest.mark.parametrize("path", lua_files(), ids=relative)
 MODULE: Final = pytest.mark.parametrize("path", lua_modules(), ids=relative)
 
 
-@pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not installed (Debian: lua-check)")
+@needs("luacheck")
 def test_luacheck_has_nothing_to_say(capfd: pytest.CaptureFixture[str]) -> None:
     """No undefined global, no unused local, no shadowing, in each file as it is."""
     assert lua_lint.main() == 0, capfd.readouterr().out

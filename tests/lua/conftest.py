@@ -12,6 +12,7 @@ import redis
 from tests.lua.invariants import check_pool
 from tests.lua.ledger import Ledger
 from tests.support.servers import SessionServers, engines
+from tests.support.tools import engine_params
 
 MEMORY = "memory"
 
@@ -52,13 +53,13 @@ def _lend(ledger: Ledger, request: pytest.FixtureRequest) -> Iterator[Ledger]:
         ledger.client.close()
 
 
-@pytest.fixture(params=[*engines(), MEMORY], ids=str)
+@pytest.fixture(params=[*engine_params(), MEMORY], ids=str)
 def ledger(request: pytest.FixtureRequest, clients: dict[str, Any], servers: SessionServers) -> Iterator[Ledger]:
     """An empty store of each kind in turn."""
     yield from _lend(Ledger(_open(request.param, clients, servers), memory=request.param == MEMORY), request)
 
 
-@pytest.fixture(params=engines(), ids=str)
+@pytest.fixture(params=engine_params(), ids=str)
 def real(request: pytest.FixtureRequest, clients: dict[str, Any], servers: SessionServers) -> Iterator[Ledger]:
     """An empty server of each engine: for what the in-process store does not imitate."""
     yield from _lend(Ledger(_open(request.param, clients, servers)), request)

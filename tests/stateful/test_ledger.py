@@ -43,7 +43,8 @@ from allocator._engine.operations.verbs import Verbs
 from allocator.testing import Clock
 from tests.stateful.model import Held, Model, Told, Wanted
 from tests.stateful.network import Luck, Network
-from tests.support.servers import Engine, SessionServers, engines
+from tests.support.servers import Engine, SessionServers
+from tests.support.tools import engine_params
 
 STORIES, STORIES_IN_PROCESS, STEPS = 40, 12, 40
 
@@ -288,7 +289,7 @@ def facts(one: Allocation) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["memory", *engines()], ids=str)
+@pytest.fixture(params=["memory", *engine_params()])
 def store(request: pytest.FixtureRequest, servers: SessionServers) -> Iterator[tuple[str, Any]]:
     """The store's URL, and a client that sends what the network lets through."""
     if request.param == "memory":

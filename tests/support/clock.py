@@ -8,6 +8,7 @@ ready), so this is for the Valkeys.
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ NEAR_S: Final = 1.0
 @functools.cache
 def library() -> Path | None:
     """The preloaded library; None where it is not installed (Debian's package is called faketime)."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")) if shutil.which("faketime") else []
     return found[0] if found else None
 
 

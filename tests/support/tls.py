@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from tests.support.servers import Server
 
-__all__ = ["Certificates", "SecuredServer", "has_openssl"]
+__all__ = ["Certificates", "SecuredServer"]
 
 _CURVE: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-
-
-def has_openssl() -> bool:
-    """Whether certificates can be made here."""
-    return shutil.which("openssl") is not None
 
 
 class SecuredServer(Server):

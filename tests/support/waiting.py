@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -50,8 +51,15 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()[:1] in ("", "Z")
+    if Path("/proc/self/stat").exists():  # not every Linux has `ps`
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+    else:
+        words = ["ps", "-o", "stat=", "-p", str(pid)]
+        state = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()[:1]
+    return state in ("", "Z", "X")
 
 
 async def _evaluate(condition: Callable[[], object]) -> object:

@@ -11,6 +11,7 @@ from tests.support import clients
 from tests.support.cluster import Cluster
 from tests.support.sentinel import Sentinels
 from tests.support.servers import Engine, Server, engines
+from tests.support.tools import with_engine
 
 
 @pytest.fixture(params=clients.KINDS)
@@ -20,11 +21,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return kind
 
 
-@pytest.fixture(params=[Engine.VALKEY9, Engine.REDIS7], ids=str)
+@pytest.fixture(params=[with_engine(engine, id=str(engine)) for engine in (Engine.VALKEY9, Engine.REDIS7)])
 def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
     """A primary, two replicas and three Sentinels, of the newest engine and of the oldest."""
-    if request.param not in engines():
-        pytest.skip(f"{request.param} is not installed")
     with Sentinels(request.param) as formed:
         yield formed
 

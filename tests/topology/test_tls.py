@@ -10,16 +10,17 @@ import pytest
 from allocator import BackendUnavailable
 from tests.support import clients
 from tests.support.sentinel import Sentinels
-from tests.support.servers import Engine, engines
-from tests.support.tls import Certificates, SecuredServer, has_openssl
+from tests.support.servers import Engine
+from tests.support.tls import Certificates, SecuredServer
+from tests.support.tools import needs
 from tests.topology.crowd import live_a_life
+
+pytestmark = needs("redis-server", "openssl")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Debian's server has TLS; the one in the wheel has not."""
-    if Engine.REDIS7 not in engines() or not has_openssl():
-        pytest.skip("redis-server with TLS, or openssl, is not installed (Debian: redis-server, openssl)")
     return Certificates(Path(tmp_path_factory.mktemp("tls")))
 
 

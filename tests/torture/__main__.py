@@ -27,15 +27,15 @@ from tests.torture.report import RARE, Coverage, StageReport
 ROOT: Final = Path(__file__).parents[2]
 
 STAGES: Final = (
-    "mutants", "stateful", "replies", "linear", "env", "clock", "crash", "steady", "sentinel", "cluster", "partition",
-    "leases",
+    "mutants", "stateful", "replies", "long", "linear", "env", "clock", "crash", "steady", "sentinel", "cluster",
+    "partition", "leases",
 )  # fmt: skip
 """In the order of their running: what is quick to fail comes first."""
 
 SEED: Final = 20_261_125
 """Of every run that is not told another."""
 
-NOT_SOAKED: Final = ("mutants", "leases")
+NOT_SOAKED: Final = ("mutants", "long", "leases")
 """What another seed does not make another."""
 
 LEAST: Final = 3

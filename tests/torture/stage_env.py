@@ -27,7 +27,7 @@ class Scene:
         self.engine = engine
         self.server = server
         self.coverage = coverage
-        self.client = Allocator.from_url(server.url, pool=POOL, deadline=0.4, attempt_timeout=0.3)
+        self.client = Allocator.from_url(server.url, pool=POOL, deadline=1.0, attempt_timeout=0.9)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
         self.client.create_pool(POOL, {"cpu": 10}, recovery_grace=TTL_S, max_ttl=TTL_S, new=True)
         self.held = self.client.allocate({"cpu": 2}, ttl=TTL_S, id="held")

@@ -5,23 +5,48 @@ How much is tried here says little; that the stages themselves do not rot is wha
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.support.tools import needs
 from tests.torture.__main__ import run_stage, stages_there
 from tests.torture.report import RARE, Coverage
 
 SCALE = 0.02
 SEED = 7
 
+WHOLE_ONLY = ("leases", "long")
+"""The stages that are tests which `make test` leaves out: nothing smaller of them means anything."""
+
+LONG = ("mutants", "stateful", "cluster", "partition")
+"""Those that take ten seconds and more: `make test` has tests of the same kinds, and CI runs these."""
+
+TOOLS = {"clock": ("faketime",), "partition": ("ip", "iptables")}
+"""What a stage cannot do without."""
+
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", stages_there())
+def stages() -> list[Any]:
+    """Each stage, with what it needs."""
+    return [pytest.param(name, marks=marks(name)) for name in stages_there() if name not in WHOLE_ONLY]
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """What the tests know of a stage."""
+    long = [pytest.mark.long] if name in LONG else []
+    return [*long, needs(*TOOLS[name])] if name in TOOLS else long
+
+
+@pytest.mark.parametrize("name", stages())
 def test_a_short_cycle_of_a_stage_finds_nothing(name: str) -> None:
     """It runs as `make torture` runs it, in a process of its own; a problem is shown with all that it said."""
     report, _, _ = run_stage(name, SEED, SCALE)
     assert not report.problems, "\n".join(report.problems)
-    assert report.skipped or report.counts, "it has counted nothing, so it has done nothing"
+    if report.skipped:
+        pytest.skip(report.skipped)
+    assert report.counts, "it has counted nothing, so it has done nothing"
 
 
 def test_a_rare_outcome_that_was_not_seen_is_missed() -> None:

@@ -24,6 +24,7 @@ from redis.retry import Retry
 from tests.support.cluster import Cluster
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Engine, Server, engines, free_port, session_servers
+from tests.support.tools import engine_params
 from tests.support.waiting import is_gone, wait_until, wait_until_async
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +62,8 @@ def short_path() -> Iterator[Path]:
 
 
 class TestServers:
-    @pytest.mark.parametrize("engine", engines())
-    def test_every_engine_present_starts_on_both_addresses_and_ends_when_closed(self, engine: Engine) -> None:
+    @pytest.mark.parametrize("engine", engine_params())
+    def test_every_engine_starts_on_both_addresses_and_ends_when_closed(self, engine: Engine) -> None:
         """The contract tests run on all of them."""
         with Server(engine, tcp=True) as started:
             for url in (started.url, started.tcp_url):
