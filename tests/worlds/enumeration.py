@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.worlds import items as kinds_of
 from tests.worlds.items import ALLOCATE, BEGIN, RELEASE, RENEW, RESIZE, UNDO, Item, Kind, Step, step_of
-from tests.worlds.states import BESIDE, CORE, FEW, POOLS, STATES, WORDED, RecordState, World
+from tests.worlds.states import BESIDE, CORE, FEW, LOWERED, POOLS, STATES, WORDED, RecordState, World
 
 ROOMS: Final = (6, 2, 0)
 """What is free of the capacity: room for all, for one item, for none."""
@@ -141,6 +141,8 @@ def _setups(xs: Sequence[str], ys: Sequence[str], pools: Sequence[World], rooms:
 def _blocks() -> Iterator[Block]:
     every = tuple(STATES)
     for setup in _setups(every, BESIDE, POOLS, ROOMS):
+        yield Block("single", setup, ("x",), (_possible(kinds_of.ALL, setup, "x"),), (0,))
+    for setup in _setups(every, BESIDE[:4], (LOWERED,), ROOMS):
         yield Block("single", setup, ("x",), (_possible(kinds_of.ALL, setup, "x"),), (0,))
     for setup in _setups(every, ("absent", "lapsed", "lapsed in the gap"), POOLS, ROOMS):
         kinds = _possible(PAIR, setup, "x")

@@ -10,11 +10,14 @@ from tests.worlds.granting import Allocate, Resize
 from tests.worlds.items import Item, Step
 from tests.worlds.model import Reply
 from tests.worlds.state import Broken, BrokenDataError, Options, Record, State
-from tests.worlds.states import BOUNDED, CAPACITY, GAP, GRACE, RECOVERING_LEFT, World
+from tests.worlds.states import BOUNDED, CAPACITY, GAP, GRACE, LOW, RECOVERING_LEFT, World
 from tests.worlds.verbs import Holder, Upkeep
 
 AHEAD: Final = 1000
 """How far beyond all fences one lies that the store does not know."""
+
+NEVER: Final = 7
+"""The fence of a grant that nobody has ever seen."""
 
 FIRST_REVISION: Final = 1000
 """Set once the pool is made, so that fences are the same each time."""
@@ -45,12 +48,12 @@ def raw(command: str, key: str, *words: object) -> Word:
 def fence_of(state: State, item: Item) -> int:
     """The number that an item's word stands for."""
     known = state.known.get(item.id)
-    number = known.value if known and known.value else 0
+    number = known.value if known and known.value else NEVER
     match item.fence:
         case "right":
             return number
         case "stale":
-            return number - 1 if number else 7
+            return number - 1
         case "ahead":
             return max(state.greatest, state.jumped) + AHEAD
         case int(given):
@@ -107,6 +110,9 @@ def _write(state: State, step: Step) -> None:
             state.recovering_until = T0 + RECOVERING_LEFT
         case "other server":
             state.other_server = True
+        case "lowered":
+            state.capacity = {"cpu": LOW}
+            state.judged = False
         case "offline" | "deleting" | "schema":
             state.word = step.verb
         case "other_epoch":
@@ -194,6 +200,8 @@ def _writings(state: State, step: Step) -> list[Word]:  # noqa: PLR0911 - one by
             return [raw("HSET", "pool", "recovering_until_ms", T0 + RECOVERING_LEFT, "recovering_why", "fence")]
         case "other server":
             return [raw("HSET", "pool", "run_id", "0" * 40)]
+        case "lowered":
+            return [raw("HSET", "pool", "cpu.capacity", LOW)]
         case "offline" | "deleting":
             return [raw("HSET", "pool", "state", step.verb, "offline_until_ms", T0 + 600_000)]
         case "schema":

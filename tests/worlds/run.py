@@ -159,6 +159,8 @@ def last_steps(setup: Setup, state: State) -> list[Step]:
         steps.append(Step("recovering", -900))
     if setup.pool.other_server:
         steps.append(Step("other server", -900))
+    if setup.pool.lowered:
+        steps.append(Step("lowered", -900))
     if setup.pool.word:
         steps.append(Step(setup.pool.word, -900))
     return steps

@@ -29,6 +29,8 @@ class World:
     gap: bool = False
     recovering: bool = False
     other_server: bool = False
+    lowered: bool = False
+    """Its capacity is less than what is allocated."""
     word: str = ""
     """What answers every call, or every grant."""
 
@@ -48,6 +50,11 @@ POOLS: Final = (
     World("other server", BOUNDED, other_server=True),
     World("grace and gap", BOUNDED, gap=True),
 )
+
+LOWERED: Final = World("lowered", lowered=True)
+
+LOW: Final = 3
+"""What its capacity is lowered to."""
 
 WORDED: Final = tuple(
     World(word.replace("_", " "), promises, word=word)
@@ -108,11 +115,20 @@ def _adopted(identity: str) -> list[Step]:
     return [Step("adopt", -9000, (item,), options=(("reason", "by hand"),))]
 
 
+def _shared(identity: str) -> list[Step]:
+    return [Step("allocate", -5000, (Item(identity, f"{identity}-1"),))]
+
+
 ONE: Final = (-20_000, MINUTE)
 TWO: Final = (-10_000, MINUTE)
 
 _SPARE: Final = ("allocate", -20_000, "c", {"amounts": {"cpu": 3}})
 """A call that meets a lapsed record, and is told of a conflict."""
+
+_AGAIN: Final = ("allocate", -5000, "1", {"repeated": 1})
+"""The first caller's call once more."""
+
+_SECOND: Final = ("allocate", -10_000, "2", {"ttl": 20_000})
 
 _RIGHT: Final[dict[str, object]] = {"fence": "right"}
 
@@ -151,6 +167,12 @@ STATES: Final = {
         _state("shared, then left by the first", ONE, TWO, then=(("undo", -5000, "1", {}),)),
         _state("shared, then left by the second", ONE, (-10_000, 55_000), then=(("undo", -5000, "2", {}),)),
         _state("pinned, then left", ONE, (-10_000, 0), then=(("undo", -5000, "2", {}),)),
+        _state("shared, then the first told again", ONE, TWO, then=(_AGAIN,)),
+        _state("pinned over a lease, then the first told again", ONE, (-10_000, 0), then=(_AGAIN,)),
+        _state("pinned over a lease and renewed", ONE, (-10_000, 0), then=(("renew", -5000, "w", {"ttl": 70_000}),)),
+        _state("lapsed, then brought back", (-110_000, 30_000), then=(_AGAIN,)),
+        _state("spared, then shared", (-75_000, 45_000), then=(_SPARE, _SECOND), where="gap", more=(20_000,)),
+        RecordState("adopted, then shared", lambda identity: [*_adopted(identity), *_shared(identity)], (MINUTE,)),
         _state("resized", ONE, then=(("resize", -5000, "s", {"amounts": {"cpu": 1}}),)),
         _state("shortened", ONE, then=(("renew", -5000, "w", {"ttl": 10_000, "shorten": 1}),)),
         RecordState("adopted", _adopted),

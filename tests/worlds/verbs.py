@@ -86,6 +86,8 @@ class Holder(Base):
         if item.ttl:
             record.ttl = item.ttl
         record.gap, record.asserted = False, self.now
+        for entry in record.calls:
+            entry.until = record.deadline
         record.loosen("told", "ttl", "asserted")
         if earlier:
             self.end_call(item.call)
@@ -216,7 +218,7 @@ class Upkeep(Base):
 
     def adopt_one(self, item: Item, fence: int, forced: bool) -> Reply:  # noqa: PLR0911 - rule by rule
         """One item."""
-        self.s.judged = self.s.judged and not forced
+        self.s.judged = False
         foreign = bool(item.epoch and item.epoch != self.s.epoch)
         if foreign and not forced:
             return ("wrong_epoch",)
