@@ -32,6 +32,11 @@ STORY: Final = (
 )  # fmt: skip
 """For two calls."""
 
+LONG: Final = (
+    ALLOCATE[:4], (*RENEW[3:6], *ALLOCATE[4:6], kinds_of.ADOPT[0], BEGIN[0], RESIZE[2]), (*UNDO[:3], kinds_of.UNDO_NEW),
+)  # fmt: skip
+"""For three calls: somebody more is told, one is told again, and one will never hear of it."""
+
 HOLDERS: Final = (
     ("renew", (RENEW[1], RENEW[2], RENEW[3], RENEW[6], RENEW[8], RENEW[10])),
     ("release", (RELEASE[0], RELEASE[1], RELEASE[2], RELEASE[5])),
@@ -101,9 +106,11 @@ class Block:
         chosen.reverse()
         pairs = zip(chosen, self.ids, strict=True)
         items = [self._item(kind, identity, at) for at, (kind, identity) in enumerate(pairs)]
-        if self.family == "story":
-            first, second = chosen
-            return step_of(first, (items[0],)), step_of(second, (items[1],), self.ends[end])
+        if self.family in ("story", "long story"):
+            return tuple(
+                step_of(kind, (item,), at * self.ends[end])
+                for at, (kind, item) in enumerate(zip(chosen, items, strict=True))
+            )
         return (step_of(chosen[0], tuple(items), atomic=bool(self.ends[end])),)
 
     def _item(self, kind: Kind, identity: str, at: int) -> Item:
@@ -155,13 +162,16 @@ def _blocks() -> Iterator[Block]:
             kinds = tuple(_possible(TRIPLE, setup, identity) for identity in ids)
             yield Block("three", setup, ids, kinds, (0, 1))
     for setup in _setups(every, ("absent", "live", "lapsed"), POOLS, (2,)):
-        for _, kinds in HOLDERS:
-            for ids in (("x", "x"), ("x", "y")):
+        for verb, kinds in HOLDERS:
+            for ids in (("x", "x"), ("x", "y")) if verb != "reconcile" else (("x", "y"),):
                 each = tuple(_possible(kinds, setup, identity) for identity in ids)
                 yield Block("holders", setup, ids, each, (0,))
     for setup in _setups(every, ("absent", "lapsed in the gap"), POOLS, (2, 0)):
         kinds = _possible(STORY, setup, "x")
         yield Block("story", setup, ("x", "x"), (kinds, kinds), LATER)
+    for setup in _setups(every, ("absent",), POOLS, (2,)):
+        each = tuple(_possible(kinds, setup, "x") for kinds in LONG)
+        yield Block("long story", setup, ("x", "x", "x"), each, (0, 1000))
     for setup in _setups(("absent", "live", "lapsed", "releasing", "released"), ("absent",), WORDED, (2,)):
         kinds = _possible((*ALLOCATE, *RENEW, *RELEASE, *BEGIN, *RESIZE[2:5], *UNDO), setup, "x")
         yield Block("worded", setup, ("x",), (kinds,), (0,))

@@ -26,6 +26,7 @@ class Allocate(Base):
         replies: list[Reply] = []
         for number, item in enumerate(items):
             reply = self.item(item, items[: number + 1] if atomic else ())
+            self.answered.add(item.id)
             replies.append(reply)
             if atomic and reply[0] in STOPS:
                 self.stop(before)
@@ -59,7 +60,6 @@ class Allocate(Base):
             self.take_back(item.id, record)
             record = None
         if record and (record.releasing or record.owner != item.owner or record.amounts != item.amounts):
-            self.answered.add(item.id)
             return ("conflict", record.clone())
         if record:
             return self.share(item, record)
@@ -75,7 +75,6 @@ class Allocate(Base):
             record.loosen("ttl", "gap")
             self.s.perhaps_moved = True
         self.tell(record, item.call, item.ttl)
-        self.answered.add(item.id)
         return ("replayed", record.clone())
 
     def share(self, item: Item, record: Record) -> Reply:
@@ -87,7 +86,6 @@ class Allocate(Base):
             record.deadline, record.ttl, record.gap = self.now + item.ttl, item.ttl, False
         self.s.perhaps_moved = True
         self.tell(record, item.call, item.ttl)
-        self.answered.add(item.id)
         return ("existing", record.clone())
 
     def grant(self, item: Item, gang: Sequence[Item]) -> Reply:
@@ -106,7 +104,6 @@ class Allocate(Base):
         self.s.records[item.id] = record
         self.s.known[item.id] = record.fence
         self.s.moved = True
-        self.answered.add(item.id)
         return ("granted", record.clone())
 
     def stop(self, before: State) -> None:
@@ -132,9 +129,16 @@ class Allocate(Base):
 class Resize(Base):
     """One call of `resize`."""
 
-    def run(self, item: Item, fence: int, *, epoch: str = "") -> Reply:  # noqa: PLR0911 - rule by rule
+    def run(self, item: Item, fence: int, *, epoch: str = "") -> Reply:
         """The reply."""
-        word = self.every_call(epoch)
+        reply = self.decide(item, fence, epoch)
+        if item.repeated and reply[0] != "resized":
+            self.s.perhaps_ended.add(item.call)
+        return reply
+
+    def decide(self, item: Item, fence: int, epoch: str) -> Reply:  # noqa: PLR0911 - rule by rule
+        """The first rule that applies."""
+        word = self.every_call(epoch) or self.s.word
         if word:
             return (word,)
         record = self.record(item.id)

@@ -65,7 +65,7 @@ class Kind:
             if self.caller < 0 and len(ttls) < 3:
                 return None
             return Item(identity, f"{identity}-{number}", **{"ttl": ttls[number - 1], **says})
-        return Item(identity, f"{identity}-{call}" if call else fresh, **says)
+        return Item(identity, **{"call": f"{identity}-{call}" if call else fresh, **says})
 
 
 def _kind(verb: str, name: str, *, caller: int = 0, options: dict[str, Any] | None = None, **says: Any) -> Kind:
@@ -144,9 +144,11 @@ UNDO: Final = (
     _kind("undo", "unknown"),
 )
 
+UNDO_NEW: Final = _kind("undo", "of the first new call", call="new-1")
+
 ADOPT: Final = (
     _kind("adopt", "right", fence="right", epoch=HERE, known=5000),
-    _kind("adopt", "stale", fence="stale", epoch=HERE, known=5000),
+    _kind("adopt", "of long ago", fence=7, epoch=HERE, known=5000),
     _kind("adopt", "ahead", fence="ahead", epoch=HERE, known=5000),
     _kind("adopt", "another owner", fence="right", epoch=HERE, known=5000, owner="another"),
     _kind("adopt", "another epoch", fence="right", epoch="epoch-0", known=5000),

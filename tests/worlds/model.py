@@ -98,7 +98,11 @@ class Base:
             return False
         record.deadline = moved
         record.gap = True
-        record.loosen("told", "asserted")
+        if len(record.calls) == 1:
+            record.calls[0].until = moved
+        else:
+            record.loosen("told")
+        record.loosen("asserted")
         self.spared.append(identity)
         self.s.perhaps_moved = True
         return True
@@ -237,9 +241,9 @@ class Base:
         early = KNOWN_NEAR_MS < known - self.now <= KNOWN_FAR_MS
         if self.s.other_server or lost or early:
             self.s.other_server = False
-            self.begin_recovery()
-            if lost:
+            if lost and not self.recovering:
                 self.s.jumped, self.s.moved = fence, True
+            self.begin_recovery()
         return ("missing", self.left_ms()) if self.recovering else ("unknown",)
 
 

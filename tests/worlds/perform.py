@@ -76,9 +76,6 @@ def expect(state: State, step: Step, fences: Sequence[int]) -> Any:
     except BrokenDataError:
         for name in State.__slots__:  # type: ignore[attr-defined]
             setattr(state, name, getattr(before, name))
-        if step.verb == "undo":
-            state.perhaps_ended |= {item.call for item in step.items}
-            state.perhaps_moved = True
         return "error"
 
 
@@ -119,6 +116,7 @@ def _write(state: State, step: Step) -> None:
             state.named = "another"
         case "lost" | "deleted":
             state.there, state.deleted = False, step.verb == "deleted"
+            state.beliefs = {}
         case "lose":
             record = state.records.pop(step.items[0].id)
             assert isinstance(record, Record)
@@ -209,7 +207,8 @@ def _writings(state: State, step: Step) -> list[Word]:  # noqa: PLR0911 - one by
         case "other_epoch":
             return []
         case "lost":
-            return [raw("DEL", key) for key in ("pool", "deadlines", "pinned", "ended", "record:x", "record:f")]
+            keys = ("pool", "deadlines", "pinned", "ended", "events", "record:x", "record:f")
+            return [raw("DEL", key) for key in keys]
         case "deleted":
             return [("delete", (), {"force": 1})]
         case "lose":

@@ -128,6 +128,8 @@ _SPARE: Final = ("allocate", -20_000, "c", {"amounts": {"cpu": 3}})
 _AGAIN: Final = ("allocate", -5000, "1", {"repeated": 1})
 """The first caller's call once more."""
 
+_BACK: Final = ("allocate", -5000, "1", {"repeated": 1, "ttl": 30_000})
+
 _SECOND: Final = ("allocate", -10_000, "2", {"ttl": 20_000})
 
 _RIGHT: Final[dict[str, object]] = {"fence": "right"}
@@ -170,7 +172,7 @@ STATES: Final = {
         _state("shared, then the first told again", ONE, TWO, then=(_AGAIN,)),
         _state("pinned over a lease, then the first told again", ONE, (-10_000, 0), then=(_AGAIN,)),
         _state("pinned over a lease and renewed", ONE, (-10_000, 0), then=(("renew", -5000, "w", {"ttl": 70_000}),)),
-        _state("lapsed, then brought back", (-110_000, 30_000), then=(_AGAIN,)),
+        _state("lapsed, then brought back", (-110_000, 30_000), then=(_BACK,)),
         _state("spared, then shared", (-75_000, 45_000), then=(_SPARE, _SECOND), where="gap", more=(20_000,)),
         RecordState("adopted, then shared", lambda identity: [*_adopted(identity), *_shared(identity)], (MINUTE,)),
         _state("resized", ONE, then=(("resize", -5000, "s", {"amounts": {"cpu": 1}}),)),

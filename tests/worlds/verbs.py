@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.worlds.items import Item
 from tests.worlds.model import Base, Reply
-from tests.worlds.state import OTHERS, Fence, Record, Told
+from tests.worlds.state import OTHERS, Broken, Fence, Record, Told
 
 
 class Holder(Base):
@@ -15,7 +15,7 @@ class Holder(Base):
     def run(self, verb: str, items: Sequence[Item], fences: Sequence[int], epoch: str = "") -> list[Reply]:
         """The replies, item by item."""
         word = self.every_call(epoch)
-        if word == "unknown_pool" and verb == "undo":
+        if word and word != "schema" and verb == "undo":
             self.s.perhaps_ended |= {item.call for item in items}
             return [(f"absent|{word}",)] * len(items)
         if word:
@@ -28,6 +28,8 @@ class Holder(Base):
             reply = each(item, fence)
             if reply[0] in ("fenced", "unknown") and fence:
                 self.disbelieve_number(item.id, fence)
+            if item.repeated and reply[0] not in ("released", "renewed"):
+                self.s.perhaps_ended.add(item.call)
             replies.append(reply)
         return replies
 
@@ -60,11 +62,14 @@ class Holder(Base):
 
     def extend(self, item: Item, record: Record) -> Reply:
         """A plain renewal: a lease, or the leases of those who hold what somebody else pinned."""
+        if item.shorten:
+            self.s.perhaps_ended.add(item.call)
         leases = [entry for entry in record.calls if entry.until]
         latest = 0
         if record.pinned:
+            ttl = item.ttl or max((entry.ttl for entry in leases), default=0)
             for entry in leases:
-                entry.until = max(entry.until, self.now + (item.ttl or entry.ttl))
+                entry.until = max(entry.until, self.now + ttl)
                 latest = max(latest, entry.until)
         else:
             latest = max(record.deadline, self.now + (item.ttl or record.ttl))
@@ -83,12 +88,13 @@ class Holder(Base):
         """On demand: whoever shares it is cut short as well."""
         earlier = record.pinned or self.now + (item.ttl or record.ttl) < record.deadline
         record.deadline = self.now + (item.ttl or record.ttl)
-        if item.ttl:
-            record.ttl = item.ttl
+        record.ttl = record.ttl or item.ttl
         record.gap, record.asserted = False, self.now
         for entry in record.calls:
             entry.until = record.deadline
-        record.loosen("told", "ttl", "asserted")
+        if len(record.calls) > 1:
+            record.loosen("told")
+        record.loosen("ttls", "asserted")
         if earlier:
             self.end_call(item.call)
             self.s.moved = True
@@ -108,7 +114,7 @@ class Holder(Base):
             return ("released", self.s.ended[item.call])
         if record is None:
             if item.epoch and item.epoch != self.s.epoch:
-                return ("wrong_epoch",)
+                return ("wrong_epoch|unknown",)
             reply = self.absent(fence, item.epoch, self.now + item.known if item.known else 0)
             if reply[0] == "missing":
                 self.s.perhaps_ended.add(item.call)
@@ -118,6 +124,8 @@ class Holder(Base):
         if item.epoch and item.epoch != self.s.epoch:
             return ("wrong_epoch",)
         self.end(item.id, record)
+        if item.call in self.s.ended:
+            self.s.perhaps_ended.add(item.call)
         self.end_call(item.call)
         self.disbelieve(record.fence)
         return ("released", self.now)
@@ -137,6 +145,7 @@ class Holder(Base):
         record.releasing = record.asserted = self.now
         record.ttl, record.deadline, record.gap = item.ttl, self.now + item.ttl, False
         record.told_gone = True
+        record.loosen("asserted")
         self.end_call(item.call)
         self.s.moved = True
         self.disbelieve(record.fence, until=record.deadline)
@@ -144,7 +153,8 @@ class Holder(Base):
 
     def undo(self, item: Item, fence: int) -> Reply:
         """One item; without a pool the call has ended all the same."""
-        record = self.record(item.id)
+        found = self.s.records.get(item.id)
+        record = None if isinstance(found, Broken) else found
         self.end_call(item.call)
         self.s.perhaps_moved = True
         self.s.beliefs.pop(item.call, None)
@@ -161,6 +171,9 @@ class Holder(Base):
             pinned = any(each.until == 0 for each in record.calls)
             record.deadline = 0 if pinned else max(each.until for each in record.calls)
             record.ttl = 0 if pinned else max(each.ttl for each in record.calls)
+        if len(record.calls) == 1:
+            # What it asked for is written nowhere else any more.
+            record.calls[0].ttl = record.ttl
         if record.releasing or record.gap or "told" in record.loose:
             record.loosen("ttl")
         if "told" in record.loose and not record.releasing and not record.gap:
@@ -193,9 +206,9 @@ class Upkeep(Base):
 
     def reconcile_one(self, item: Item, fence: int, owner: str, as_of: int) -> Reply:  # noqa: PLR0911 - rule by rule
         """One item."""
-        record = self.record(item.id)
         if as_of > self.now:
             return ("future",)
+        record = self.record(item.id)
         if record is None:
             return ("unknown",)
         if record.fence.value != fence:
@@ -213,21 +226,26 @@ class Upkeep(Base):
 
     def adopt(self, items: Sequence[Item], fences: Sequence[int], *, forced: bool) -> list[Reply]:
         """What holders have and the store may not."""
-        self.notice_server()
         return [self.adopt_one(item, fence, forced) for item, fence in zip(items, fences, strict=True)]
 
     def adopt_one(self, item: Item, fence: int, forced: bool) -> Reply:  # noqa: PLR0911 - rule by rule
         """One item."""
         self.s.judged = False
+        self.s.perhaps_ended.add(item.call)
         foreign = bool(item.epoch and item.epoch != self.s.epoch)
         if foreign and not forced:
             return ("wrong_epoch",)
+        if not forced:
+            self.notice_server()
         record = self.record(item.id)
         if record and record.fence.value == fence:
             return self.adopt_again(item, record)
         if record and (record.fence.value or 0) > fence:
             return ("fenced", record.fence)
-        if item.call in self.s.ended or any(ended.value == fence for ended in self.s.ended_fences):
+        if self.s.options.grace and not foreign and fence > max(self.s.greatest, self.s.jumped):
+            self.begin_recovery()
+        known_to_have_ended = any(ended.value == fence for ended in self.s.ended_fences)
+        if item.call in self.s.ended or (known_to_have_ended and not forced):
             return ("ended",)
         if not self.recovering and not forced:
             return ("not_recovering",)
@@ -257,12 +275,15 @@ class Upkeep(Base):
         """It is there: its holder is told of it as another caller would be."""
         if record.owner != item.owner or record.amounts != item.amounts:
             return ("conflict", record.clone())
+        if record.releasing:
+            return ("existing", record.clone())
         if not record.pinned:
             record.deadline = 0 if item.ttl == 0 else max(record.deadline, self.now + item.ttl)
             record.gap = record.gap and record.deadline != self.now + item.ttl
         record.asserted = self.now
-        self.merge_others(record, item.ttl, record.deadline)
-        record.loosen("asserted", "ttl", "told", "gap")
+        for entry in record.calls:
+            entry.until = record.deadline if entry.until or record.pinned else 0
+        record.loosen("asserted", "ttl", "gap")
         self.s.perhaps_moved = True
         self.believe(("holder", item.id, record.fence), item.id, record, record.deadline)
         return ("existing", record.clone())
