@@ -22,6 +22,9 @@ from tests.worlds.state import Broken, Fence, Record, State
 
 RECORD_WORDS: Final = ("existing", "replayed", "conflict", "releasing", "resized", "adopted")
 
+KINDS: Final = ("granted", "resized", "released", "reclaimed", "undone", "releasing", "adopted", "deferred")
+"""Of events that every world's are compared with."""
+
 IDS: Final = ("x", "y", "z", "f")
 """Of the records that a world may have."""
 
@@ -153,7 +156,7 @@ def pool(state: State, dump: Mapping[str, Any], before: Mapping[str, str], now: 
         found.append(f"deadlines are {dump['deadlines']}, not {leased}")
     if dump["pinned"] != pinned:
         found.append(f"pinned are {dump['pinned']}, not {pinned}")
-    return found + list(_ended(state, dump["ended"]))
+    return found + list(_ended(state, dump["ended"])) + list(_events(state, dump["events"]))
 
 
 def _account(state: State, account: Mapping[str, str], before: Mapping[str, str], now: int) -> Iterator[str]:
@@ -202,6 +205,14 @@ def _ended(state: State, actual: Mapping[str, int]) -> Iterator[str]:
         live = {record.fence.value for record in state.records.values() if isinstance(record, Record)}
         if known - fences or (fences & live and state.judged):
             yield f"ended fences are {sorted(fences)}, not {sorted(str(value) for value in known)}"
+
+
+def _events(state: State, entries: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """Those that are an allocation's; `renewed` only where it was shortened, which the replies tell."""
+    events = [dict(zip(flat[::2], flat[1::2], strict=True)) for _, flat in entries]
+    told = sorted((event["kind"], event.get("id", "")) for event in events if event["kind"] in KINDS)
+    if told != sorted(state.events):
+        yield f"events are {told}, not {sorted(state.events)}"
 
 
 def stored(record: Record | Broken | None, actual: Any, now: int) -> Iterator[str]:

@@ -104,12 +104,13 @@ class Allocate(Base):
         self.s.records[item.id] = record
         self.s.known[item.id] = record.fence
         self.s.moved = True
+        self.say("granted", item.id)
         return ("granted", record.clone())
 
     def stop(self, before: State) -> None:
         """A gang that stopped leaves what it has taken back, and nothing else."""
         now = self.s
-        for name in ("allocated", "records", "known", "beliefs", "ended", "ended_fences", "perhaps_moved"):
+        for name in ("allocated", "records", "known", "beliefs", "ended", "ended_fences", "perhaps_moved", "events"):
             setattr(now, name, getattr(before, name))
         now.moved = before.moved or now.recovering_until != before.recovering_until
         for identity in self.left_index:
@@ -123,7 +124,7 @@ class Allocate(Base):
         for identity in self.taken:
             record = now.records.get(identity)
             if isinstance(record, Record):
-                self.end(identity, record)
+                self.end(identity, record, "reclaimed")
 
 
 class Resize(Base):
@@ -174,4 +175,5 @@ class Resize(Base):
         record.amounts = after
         self.end_call(item.call)
         self.s.moved = True
+        self.say("resized", item.id)
         return ("resized", record.clone())

@@ -78,8 +78,13 @@ class Base:
         if call != OTHERS:
             self.s.ended.setdefault(call, self.now)
 
-    def end(self, identity: str, record: Record) -> None:
-        """Its charge returns; all its calls have ended."""
+    def say(self, kind: str, identity: str) -> None:
+        """An event."""
+        self.s.events.append((kind, identity))
+
+    def end(self, identity: str, record: Record, kind: str) -> None:
+        """Its charge returns; all its calls have ended; an event of this kind says so."""
+        self.say(kind, identity)
         for name, amount in record.amounts.items():
             self.s.allocated[name] -= amount
         for entry in record.calls:
@@ -104,6 +109,7 @@ class Base:
             record.loosen("told")
         record.loosen("asserted")
         self.spared.append(identity)
+        self.say("deferred", identity)
         self.s.perhaps_moved = True
         return True
 
@@ -113,7 +119,7 @@ class Base:
 
     def take_back(self, identity: str, record: Record) -> None:
         """A lapsed one ends."""
-        self.end(identity, record)
+        self.end(identity, record, "reclaimed")
         self.taken.append(identity)
 
     # -- room --------------------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ class Base:
 
     def reconciled(self, identity: str, record: Record, as_of: int) -> None:
         """The controller does not have it; whoever was told of it since does not know that."""
-        self.end(identity, record)
+        self.end(identity, record, "released")
         for who, belief in list(self.s.beliefs.items()):
             if belief.fence is record.fence and belief.at < as_of:
                 del self.s.beliefs[who]

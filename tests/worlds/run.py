@@ -241,6 +241,7 @@ class Runner:
             self.wire.add("COPY", template.ledger.at(name), ledger.at(name))
         state = template.state.clone()
         state.moved = state.perhaps_moved = False
+        state.events = []
         ledger.epoch = state.named
         play = Play(ledger, state, list(case.steps), list(template.problems), list(template.lines))
         play.before, play.written_down = template.before, self.written_down

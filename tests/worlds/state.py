@@ -134,6 +134,8 @@ class State:
     known: dict[str, Fence] = field(default_factory=dict)
     """The last grant of each id."""
     beliefs: dict[object, Belief] = field(default_factory=dict)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and id of what changed."""
     greatest: int = 0
     """The greatest fence that was shown."""
     jumped: int = 0
@@ -155,5 +157,6 @@ class State:
             perhaps_ended=set(self.perhaps_ended),
             ended_fences=list(self.ended_fences),
             known=dict(self.known),
+            events=list(self.events),
             beliefs={who: Belief(each.id, each.fence, each.until, each.at) for who, each in self.beliefs.items()},
         )

@@ -123,7 +123,7 @@ class Holder(Base):
             return ("fenced", record.fence)
         if item.epoch and item.epoch != self.s.epoch:
             return ("wrong_epoch",)
-        self.end(item.id, record)
+        self.end(item.id, record, "released")
         if item.call in self.s.ended:
             self.s.perhaps_ended.add(item.call)
         self.end_call(item.call)
@@ -149,6 +149,7 @@ class Holder(Base):
         self.end_call(item.call)
         self.s.moved = True
         self.disbelieve(record.fence, until=record.deadline)
+        self.say("releasing", item.id)
         return ("releasing", record.clone())
 
     def undo(self, item: Item, fence: int) -> Reply:
@@ -164,7 +165,7 @@ class Holder(Base):
         self.s.ended[item.call] = self.now
         record.calls.remove(entry)
         if not record.calls:
-            self.end(item.id, record)
+            self.end(item.id, record, "undone")
             self.disbelieve(record.fence)
             return ("undone",)
         if not record.releasing and not record.gap:
@@ -179,6 +180,7 @@ class Holder(Base):
         if "told" in record.loose and not record.releasing and not record.gap:
             record.loosen("deadline")
         record.loosen("asserted")
+        self.say("undone", item.id)
         return ("left",)
 
 
@@ -195,7 +197,7 @@ class Upkeep(Base):
             for identity, record in sorted(self.s.records.items()):
                 pinned = isinstance(record, Record) and record.pinned and record.granted <= self.now - age
                 if pinned and isinstance(record, Record):
-                    self.end(identity, record)
+                    self.end(identity, record, "reclaimed")
                     self.disbelieve(record.fence)
                     gone.append(identity)
         return ["reclaimed", 0, *gone]
@@ -253,7 +255,7 @@ class Upkeep(Base):
         if unknown:
             return ("not_counted", *unknown)
         if record:
-            self.end(item.id, record)
+            self.end(item.id, record, "reclaimed")
             self.disbelieve(record.fence)
         for name, amount in item.amounts.items():
             self.s.allocated[name] = self.s.allocated.get(name, 0) + amount
@@ -269,6 +271,7 @@ class Upkeep(Base):
         self.s.greatest = max(self.s.greatest, 0 if foreign else fence)
         self.s.moved = True
         self.believe(("holder", item.id, new.fence), item.id, new, deadline)
+        self.say("adopted", item.id)
         return ("adopted", new.clone())
 
     def adopt_again(self, item: Item, record: Record) -> Reply:
