@@ -169,9 +169,12 @@ class Holder(Base):
             self.disbelieve(record.fence)
             return ("undone",)
         if not record.releasing and not record.gap:
+            was_pinned = record.pinned
             pinned = any(each.until == 0 for each in record.calls)
             record.deadline = 0 if pinned else max(each.until for each in record.calls)
             record.ttl = 0 if pinned else max(each.ttl for each in record.calls)
+            # Whoever pages through an index must see that it went to the other one.
+            self.s.moved = self.s.moved or pinned != was_pinned
         if len(record.calls) == 1:
             # What it asked for is written nowhere else any more.
             record.calls[0].ttl = record.ttl
