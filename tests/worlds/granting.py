@@ -22,7 +22,7 @@ class Allocate(Base):
         if word:
             return [(word,)] * len(items)
         self.notice_server()
-        before = self.s.clone()
+        before = self.s.clone() if atomic else self.s
         replies: list[Reply] = []
         for number, item in enumerate(items):
             reply = self.item(item, items[: number + 1] if atomic else ())

@@ -74,8 +74,7 @@ def expect(state: State, step: Step, fences: Sequence[int]) -> Any:
     try:
         return _expect(state, step, fences, now)
     except BrokenDataError:
-        for name in State.__slots__:  # type: ignore[attr-defined]
-            setattr(state, name, getattr(before, name))
+        vars(state).update(vars(before))
         return "error"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import copy
+from dataclasses import dataclass, field
 from typing import Final
 
 OTHERS: Final = "*"
@@ -109,7 +110,7 @@ class Options:
     max_ttl: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class State:
     """All of a pool."""
 
@@ -147,16 +148,14 @@ class State:
     """Whether what is believed can be held against the pool: not after a forced adoption or a loss."""
 
     def clone(self) -> State:
-        """What it is now, for another world."""
-        return replace(
-            self,
-            options=replace(self.options),
-            allocated=dict(self.allocated),
-            records={identity: record.clone() for identity, record in self.records.items()},
-            ended=dict(self.ended),
-            perhaps_ended=set(self.perhaps_ended),
-            ended_fences=list(self.ended_fences),
-            known=dict(self.known),
-            events=list(self.events),
-            beliefs={who: Belief(each.id, each.fence, each.until, each.at) for who, each in self.beliefs.items()},
-        )
+        """What it is now, for another world; the options are shared, for nothing changes them."""
+        made = copy.copy(self)
+        made.allocated = dict(self.allocated)
+        made.records = {identity: record.clone() for identity, record in self.records.items()}
+        made.ended = dict(self.ended)
+        made.perhaps_ended = set(self.perhaps_ended)
+        made.ended_fences = list(self.ended_fences)
+        made.known = dict(self.known)
+        made.events = list(self.events)
+        made.beliefs = {who: Belief(each.id, each.fence, each.until, each.at) for who, each in self.beliefs.items()}
+        return made
