@@ -2,14 +2,16 @@
 
 Where the specification leaves something open, the comparison is tolerant; a record's `loose` names what:
 
-- `ttls`, `told`: `told` after a deadline was moved for a gap, or a lease that several callers share was shortened;
-- `ttl`: `ttl_ms` after a repeat brought a lapsed lease back, a shortening, an adoption, or an undo beside a gap;
+- `ttls`, `told`: after a lease that several callers share was moved for a gap, or shortened;
+- `ttl`: `ttl_ms` after a repeat brought a lapsed lease back, after an adoption, or an undo beside a gap;
 - `gap`: whether `gap_ms` stays when a repeat or an adoption moves the deadline;
 - `asserted`: `asserted_ms` after a renewal by another time to live, a gap, an undo, an adoption, `begin_release`;
 - `deadline`: of what is left to others after a shortening.
 
-`perhaps_ended` are calls that were refused when they came again, and shortenings that did not shorten: they may be
-remembered or not.
+`perhaps_ended` are calls that may be remembered or not: refused when they came again, shortenings that did not shorten,
+adoptions.  A word with a bar in it stands for two answers: `denied|behind` to a resize of what has lapsed itself,
+`wrong_epoch|unknown` to a release of another epoch whose record is not there, `absent|unknown_pool` and
+`absent|other_epoch` to an undo, `kept|released` to a reconcile where `asserted` is open.
 """
 
 from __future__ import annotations

@@ -16,12 +16,14 @@ STOPS: Final = {"denied", "conflict", "ended", "behind", "recovering", "ttl_too_
 class Allocate(Base):
     """One call of `allocate`."""
 
-    def run(self, items: Sequence[Item], *, atomic: bool, epoch: str = "") -> list[Reply]:
+    def run(self, items: Sequence[Item], *, atomic: bool, epoch: str = "", mark: int = 0) -> list[Reply]:
         """The replies, item by item."""
         word = self.every_call(epoch) or self.s.word
         if word:
             return [(word,)] * len(items)
         self.notice_server()
+        if mark:
+            self.notice_fence(mark)
         before = self.s.clone() if atomic else self.s
         replies: list[Reply] = []
         for number, item in enumerate(items):

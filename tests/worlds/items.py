@@ -88,6 +88,7 @@ ALLOCATE: Final = (
     _kind("allocate", "more than there is", amounts={"cpu": 11}),
     _kind("allocate", "what is not counted", amounts={"cpu": 1, "disk": 1}),
     _kind("allocate", "new, sent again", repeated=1),
+    _kind("allocate", "of a client that knows a later fence", options={"mark": 1}),
 )
 
 RENEW: Final = (

@@ -52,6 +52,12 @@ class Base:
             self.begin_recovery()
             self.s.other_server = False
 
+    def notice_fence(self, fence: int) -> None:
+        """A fence that the store does not know: those that come are far beyond it."""
+        self.s.jumped, self.s.moved = fence, True
+        if self.s.options.grace:
+            self.s.recovering_until = self.now + self.s.options.grace
+
     def begin_recovery(self) -> None:
         """For the grace; one that has begun goes on."""
         if self.recovering:
@@ -248,7 +254,7 @@ class Base:
         if self.s.other_server or lost or early:
             self.s.other_server = False
             if lost and not self.recovering:
-                self.s.jumped, self.s.moved = fence, True
+                self.notice_fence(fence)
             self.begin_recovery()
         return ("missing", self.left_ms()) if self.recovering else ("unknown",)
 

@@ -55,11 +55,16 @@ def fence_of(state: State, item: Item) -> int:
         case "stale":
             return number - 1
         case "ahead":
-            return max(state.greatest, state.jumped) + AHEAD
+            return ahead_of(state)
         case int(given):
             return given
         case _:
             return 0
+
+
+def ahead_of(state: State) -> int:
+    """A fence that the store does not know."""
+    return max(state.greatest, state.jumped) + AHEAD
 
 
 # -- the model's side ------------------------------------------------------------------------------------------------
@@ -81,7 +86,8 @@ def expect(state: State, step: Step, fences: Sequence[int]) -> Any:
 def _expect(state: State, step: Step, fences: Sequence[int], now: int) -> Any:  # noqa: PLR0911 - verb by verb
     match step.verb:
         case "allocate":
-            return Allocate(state, now).run(step.items, atomic=step.atomic, epoch=state.named)
+            mark = ahead_of(state) if step.option("mark") else 0
+            return Allocate(state, now).run(step.items, atomic=step.atomic, epoch=state.named, mark=mark)
         case "resize":
             return [Resize(state, now).run(step.items[0], fences[0], epoch=state.named)]
         case "adopt":
@@ -141,7 +147,10 @@ def words(state: State, step: Step, fences: Sequence[int]) -> list[Word]:
                 ("want", (item.id, item.amounts), {"ttl": item.ttl, **_owner(item), **more})
                 for item, more in zip(step.items, again, strict=True)
             ]
-            return [("allocate", tuple(lines), {"atomic": 1} if step.atomic else {})]
+            says: dict[str, Any] = {"atomic": 1} if step.atomic else {}
+            if step.option("mark"):
+                says["mark"] = (state.epoch, ahead_of(state))
+            return [("allocate", tuple(lines), says)]
         case "renew":
             lines = [
                 ("renew_line", (item.id,), {"fence": fence, **_renewal(item, step.at), **more})

@@ -328,5 +328,5 @@ def audited(play: Play, dump: dict[str, Any]) -> list[str]:
     try:
         check_pool(Snapshot(play.ledger, dump), play.ledger.keys, overcommitted=not play.state.judged)
     except AssertionError as error:
-        return [f"audit: {error}".splitlines()[0]]
+        return [f"audit: {error}".splitlines()[0] if str(error) else "audit: a field is not what it should be"]
     return []
