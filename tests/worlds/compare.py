@@ -11,7 +11,8 @@ Where the specification leaves something open, the comparison is tolerant; a rec
 `perhaps_ended` are calls that may be remembered or not: refused when they came again, shortenings that did not shorten,
 adoptions.  A word with a bar in it stands for two answers: `denied|behind` to a resize of what has lapsed itself,
 `wrong_epoch|unknown` to a release of another epoch whose record is not there, `absent|unknown_pool` and
-`absent|other_epoch` to an undo, `kept|released` to a reconcile where `asserted` is open.
+`absent|other_epoch` to an undo, `kept|released` to a reconcile where `asserted` is open, `existing|replayed` to a
+repeat of a caller that outlived the one that was granted.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def reply(state: State, expected: Reply, actual: Sequence[Any], now: int) -> lis
     words = str(expected[0]).split("|")
     if actual[0] not in words:
         return [f"answered {actual}, expected {shown(expected)}"]
-    if len(words) > 1:
+    if len(words) > 1 and words[0] not in RECORD_WORDS:
         _follow(state, expected, str(actual[0]), now)
         return []
     wrong = list(_reply(state, expected, actual))
@@ -88,7 +89,7 @@ def _reply(state: State, expected: Reply, actual: Sequence[Any]) -> Iterator[str
             yield from learn(state, record.fence, int(actual[1]))
             if list(actual[2:5]) != [record.granted, record.deadline, state.epoch]:
                 yield "instants or epoch"
-        case word if word in RECORD_WORDS and len(expected) > 1:
+        case word if word.split("|")[0] in RECORD_WORDS and len(expected) > 1:
             told = dict(zip(actual[1::2], actual[2::2], strict=True))
             yield from learn(state, expected[1].fence, int(told["fence"]))
             yield from plain_fields(expected[1], told)

@@ -40,7 +40,7 @@ class Allocate(Base):
     def told(self, items: Sequence[Item], replies: list[Reply]) -> list[Reply]:
         """Who believes what after these replies."""
         for item, reply in zip(items, replies, strict=True):
-            if reply[0] in ("granted", "existing", "replayed"):
+            if reply[0].startswith(("granted", "existing", "replayed")):
                 self.believe(item.call, item.id, reply[1], reply[1].deadline)
             elif reply[0] == "ended":
                 self.s.beliefs.pop(item.call, None)
@@ -77,7 +77,12 @@ class Allocate(Base):
             record.loosen("ttl", "gap")
             self.s.perhaps_moved = True
         self.tell(record, item.call, item.ttl)
-        return ("replayed", record.clone())
+        entry = record.told(item.call)
+        word = "replayed" if entry and entry.granted else "existing"
+        if word == "existing" and record.calls[0] is entry:
+            # The call that granted it has left.
+            word = "existing|replayed"
+        return (word, record.clone())
 
     def share(self, item: Item, record: Record) -> Reply:
         """Rule 6."""
@@ -101,7 +106,7 @@ class Allocate(Base):
         deadline = self.now + item.ttl if item.ttl else 0
         record = Record(
             owner=item.owner, amounts=dict(item.amounts), fence=Fence(), granted=self.now, ttl=item.ttl,
-            deadline=deadline, asserted=self.now, calls=[Told(item.call, item.ttl, deadline)],
+            deadline=deadline, asserted=self.now, calls=[Told(item.call, item.ttl, deadline, granted=True)],
         )  # fmt: skip
         self.s.records[item.id] = record
         self.s.known[item.id] = record.fence

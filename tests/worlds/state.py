@@ -29,6 +29,8 @@ class Told:
     call: str
     ttl: int
     until: int
+    granted: bool = False
+    """It is the call that granted it."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class Record:
 
     def clone(self) -> Record:
         """What it is now; the fence is the same one."""
-        calls = [Told(entry.call, entry.ttl, entry.until) for entry in self.calls]
+        calls = [Told(entry.call, entry.ttl, entry.until, entry.granted) for entry in self.calls]
         return Record(
             self.owner, dict(self.amounts), self.fence, self.granted, self.ttl, self.deadline, self.asserted, calls,
             self.releasing, self.gap, self.told_gone, self.loose,

@@ -138,7 +138,7 @@ class Holder(Base):
         if fence and record.fence.value != fence:
             return ("fenced", record.fence)
         longest = self.s.options.max_ttl
-        if longest and item.ttl > longest:
+        if longest and item.ttl > longest and not record.releasing:
             return ("ttl_too_long", longest)
         if record.releasing or item.call in self.s.ended:
             return ("releasing", record.clone())
