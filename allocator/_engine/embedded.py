@@ -7,7 +7,8 @@ is.  Who does not get it looks at the socket again.  So no interleaving of start
 same data; a socket that a killed server left behind means nothing; and the end of a server is known by its lock, not by
 a process id that may already be another's.
 
-The data lie in an append-only file, so they survive the server, but for the last two seconds beside a slow disk.  The unix socket can be opened by its user only.
+The data lie in an append-only file, so they survive the server, but for the last two seconds beside a
+slow disk.  The unix socket can be opened by its user only.
 
 `PrivateServer`, of the module `private_server`, is the other kind: it belongs to one process and ends with it.
 """
