@@ -2,6 +2,7 @@
 
 `python -m tests.torture.stage_linear_control capacity`: a script that grants more than there is.
 `python -m tests.torture.stage_linear_control ids`: clients whose every attempt is a call of its own.
+`python -m tests.torture.stage_linear_control retries`: repeats that do not say so, as somebody else's would.
 The last line printed is the counts.
 """
 
@@ -13,9 +14,9 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
 from allocator._engine import scripts
@@ -41,20 +42,34 @@ def bad_script() -> Iterator[None]:
             yield
 
 
-@contextlib.contextmanager
-def fresh_ids() -> Iterator[None]:
-    """Each attempt has a call id of its own, and does not say that it is a repeat."""
-    from allocator._engine import async_drive, drive, gather, wire
+Rewrite: TypeAlias = Callable[[Sequence[Any], set[str]], list[Any]]
+"""What is sent in place of these words, given the ids of the calls among them."""
+
+
+def fresh(words: Sequence[Any], calls: set[str]) -> list[Any]:
+    """Each attempt has a call id of its own."""
     from allocator._engine.operations.wire import new_call
 
-    def fresh(words: Sequence[Any], calls: set[str]) -> list[Any]:
-        return [new_call() if word in calls else word for word in words]
+    return [new_call() if word in calls else word for word in unmarked(words, calls)]
+
+
+def unmarked(words: Sequence[Any], calls: set[str]) -> list[Any]:
+    """No attempt says that it is a repeat: a library between ours and the server sent it again by itself."""
+    return [0 if at and words[at - 1] in calls else word for at, word in enumerate(words)]
+
+
+@contextlib.contextmanager
+def sending(rewrite: Rewrite) -> Iterator[None]:
+    """Every script call is sent rewritten."""
+    from allocator._engine import async_drive, drive, gather, wire
 
     def alone(plain: Any) -> Any:
-        return lambda call, _, leading: fresh(plain(call, 0, leading), {item.call for item in call.items})
+        return lambda call, repeated, leading: rewrite(
+            plain(call, repeated, leading), {item.call for item in call.items}
+        )
 
     def gathered(plain: Any) -> Any:
-        return lambda call, batch, leading: fresh(plain(call, batch, leading), {entry.item.call for entry in batch})
+        return lambda call, batch, leading: rewrite(plain(call, batch, leading), {entry.item.call for entry in batch})
 
     with (
         mock.patch.object(drive, "payload", alone(wire.payload)),
@@ -64,7 +79,9 @@ def fresh_ids() -> Iterator[None]:
         yield
 
 
-CONTROLS: Final = {"capacity": bad_script, "ids": fresh_ids}
+CONTROLS: Final[dict[str, Callable[[], contextlib.AbstractContextManager[None]]]] = {
+    "capacity": bad_script, "ids": lambda: sending(fresh), "retries": lambda: sending(unmarked),
+}  # fmt: skip
 
 
 def main() -> int:
