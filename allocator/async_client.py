@@ -114,7 +114,8 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             Insufficient: It does not fit; `denial` says why in numbers.
             AllocationConflict: The id is live with another owner or other amounts.
-            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.
+            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.  A new call
+                gets what stands, or is granted anew.
             NotDurable: It was granted, and not as safe as asked for in time: it is withdrawn.
             Recovering: The store has lost data, and holders are coming back.
         """
@@ -224,8 +225,8 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
+                round trip.
         """
         return await self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
 
@@ -276,8 +277,7 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            OutcomeUnknown: It may be on its way out, and stays so: nothing is undone.  One round trip.
         """
         return await self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
 

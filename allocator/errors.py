@@ -135,7 +135,11 @@ class AllocationConflict(_OfAllocation):
 
 
 class AllocationLost(_OfAllocation):
-    """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it."""
+    """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it.
+
+    Out of `allocate` the call was executed, and what it granted had ended before a repeat of it arrived: a new call
+    with the same id gets what stands, or is granted anew.
+    """
 
     default_code = "allocation_lost"
 
