@@ -15,7 +15,10 @@ class Holder(Base):
     def run(self, verb: str, items: Sequence[Item], fences: Sequence[int], epoch: str = "") -> list[Reply]:
         """The replies, item by item."""
         word = self.every_call(epoch)
-        if word and word != "schema" and verb == "undo":
+        if word == "other_epoch" and verb == "undo":
+            # A call id is nobody else's: it is undone whichever pool is meant.
+            word = ""
+        if word == "unknown_pool" and verb == "undo":
             self.s.perhaps_ended |= {item.call for item in items}
             return [(f"absent|{word}",)] * len(items)
         if word:
