@@ -25,7 +25,9 @@ from tests.worlds.state import Broken, Fence, Record, State
 
 RECORD_WORDS: Final = ("existing", "replayed", "conflict", "releasing", "resized", "adopted")
 
-KINDS: Final = ("granted", "resized", "released", "reclaimed", "undone", "releasing", "adopted", "deferred")
+KINDS: Final = (
+    "granted", "resized", "released", "reclaimed", "undone", "call_undone", "releasing", "adopted", "deferred",
+)  # fmt: skip
 """Of events that every world's are compared with."""
 
 IDS: Final = ("x", "y", "z", "f")

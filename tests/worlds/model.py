@@ -255,7 +255,7 @@ class Base:
         early = KNOWN_NEAR_MS < known - self.now <= KNOWN_FAR_MS
         if self.s.other_server or lost or early:
             self.s.other_server = False
-            if lost and not self.recovering:
+            if lost:
                 self.notice_fence(fence)
             self.begin_recovery()
         return ("missing", self.left_ms()) if self.recovering else ("unknown",)

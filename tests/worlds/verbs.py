@@ -186,7 +186,7 @@ class Holder(Base):
         if "told" in record.loose and not record.releasing and not record.gap:
             record.loosen("deadline")
         record.loosen("asserted")
-        self.say("undone", item.id)
+        self.say("call_undone", item.id)
         return ("left",)
 
 
@@ -251,7 +251,7 @@ class Upkeep(Base):
         if record and (record.fence.value or 0) > fence:
             return ("fenced", record.fence)
         if self.s.options.grace and not foreign and fence > max(self.s.greatest, self.s.jumped):
-            self.begin_recovery()
+            self.notice_fence(fence)
         known_to_have_ended = any(ended.value == fence for ended in self.s.ended_fences)
         if item.call in self.s.ended or (known_to_have_ended and not forced):
             return ("ended",)
