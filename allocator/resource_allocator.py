@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from types import EllipsisType, TracebackType
 from typing import Final, Self
 
+from allocator import settings
 from allocator._engine.connect import open_store
 from allocator._engine.operations.verbs import Verbs
 from allocator.async_client import AsyncAllocator
@@ -31,14 +32,6 @@ from allocator.errors import AllocationLost, Insufficient, InvalidRequest, Unkno
 from allocator.models import Pool, RequestLike, Ttl, Usage
 from allocator.policy import original
 from allocator.resources import Resources
-from allocator.settings import (
-    DEADLINE_S,
-    PREFIX_DEFAULT,
-    REQUIRE_URL_VARIABLE,
-    URL_VARIABLES,
-    url_from_environment,
-    url_is_required,
-)
 from allocator.validation import deadline_s, ttl_ms
 
 __all__ = ["ResourceAllocator"]
@@ -55,14 +48,11 @@ _GETTER_DEADLINE_S: Final = 1.0
 class ResourceAllocator:
     """CPU, memory and whatever else is counted, for lab instances: check, allocate, release, across processes.
 
-    An object may be made anywhere and used from several threads and several event loops, one after another or at the
-    same time.  Nothing is sent before its first use, which creates the pool if there is none.
+    An object may be used from several threads and event loops at once.  Nothing is sent before its first use, which
+    creates the pool if there is none.  Every call that needs the store raises `BackendError` where it does not answer,
+    and `UnknownPool` where the pool that this object has seen is gone or was made anew.
 
-    Every call that needs the store raises `BackendError` where it does not answer, and `UnknownPool` where the pool
-    that this object has seen is gone or was made anew: nothing is ever granted from a new, empty ledger.
-
-    `check_availability` looks and `allocate_resources` decides: between the two another replica may take what was
-    there.  A controller may skip the first and treat the `ValueError` of the second as "not now".
+    Between `check_availability` and `allocate_resources` another replica may take what was there.
     """
 
     def __init__(
@@ -73,9 +63,10 @@ class ResourceAllocator:
         url: str | None = None,
         pool: str = "default",
         ttl: Ttl = None,
+        recovery_grace: Ttl = None,
         owner: str | None = None,
-        prefix: str = PREFIX_DEFAULT,
-        deadline: float = DEADLINE_S,
+        prefix: str = settings.PREFIX_DEFAULT,
+        deadline: float = settings.DEADLINE_S,
         allow_eviction: bool = False,
         _clock: Callable[[], int] | None = None,
     ) -> None:
@@ -89,10 +80,10 @@ class ResourceAllocator:
                 `ALLOCATOR_REDIS_URL`, then `REDIS_URL`, then `memory://` with a warning, or an error where
                 `ALLOCATOR_REQUIRE_URL=1`.
             pool: The name of the pool.
-            ttl: Seconds (or a timedelta) that allocations live unless renewed.  None pins them, as the original did:
-                such an allocation ends by release or by `cleanup_expired_allocations`.
-            owner: Who holds the allocations, for people; the same on every replica, or they could not repeat each
-                other's calls.
+            ttl: Seconds (or a timedelta) that allocations live unless renewed.  None pins them, as the original did.
+            recovery_grace: Seconds for which the pool grants nothing when this object has created it, and when its
+                store may have lost data; at least 5 s more than the `ttl`, which it wants.
+            owner: Who holds the allocations, for people; the same on every replica.
             prefix: The prefix of all keys.
             deadline: Seconds that one awaited call may take in all, retries included; at most 60.
             allow_eviction: Use a store whose `maxmemory-policy` may evict our keys, at the reader's risk.
@@ -104,7 +95,11 @@ class ResourceAllocator:
         memory = original.parse_total("total_memory_gb", "memory", total_memory_gb, "GiB (1024 MiB)", suffix="Gi")
         self._totals = Resources.of({"cpu": cpu, "memory": memory})
         ttl_ms(ttl)
-        self._ttl = ttl
+        if recovery_grace is not None and ttl is None:
+            raise InvalidRequest(
+                "recovery_grace wants a ttl: what is pinned outlives any grace", field="recovery_grace"
+            )
+        self._ttl, self._grace = ttl, recovery_grace
         self._pool = pool
         self._lock = threading.Lock()
         self._epoch: str | None = None
@@ -334,13 +329,13 @@ class ResourceAllocator:
     async def _client(self) -> AsyncAllocator:
         """The awaited client, the pool being there and known."""
         if self._epoch is None:
-            self._saw(await self._async.create_pool(self._pool, self._totals))
+            self._saw(await self._async.create_pool(self._pool, self._totals, recovery_grace=self._grace))
         return self._async
 
     def _plain_client(self) -> Allocator:
         """The plain client of the getters, the pool being there and known."""
         if self._epoch is None:
-            self._saw(self._sync.create_pool(self._pool, self._totals))
+            self._saw(self._sync.create_pool(self._pool, self._totals, recovery_grace=self._grace))
         return self._sync
 
     def _saw(self, pool: Pool) -> None:
@@ -384,16 +379,18 @@ class ResourceAllocator:
 def _chosen(url: str | None) -> str:
     """The URL given, or of the environment, or the store of this process alone."""
     if url is None:
-        url = url_from_environment()
+        url = settings.url_from_environment()
     if url is not None:
         return url
-    unset = f"no URL was given and neither {' nor '.join(URL_VARIABLES)} is set"
-    if url_is_required():
-        raise InvalidRequest(f"url: {unset}, and {REQUIRE_URL_VARIABLE} says that one is required", field="url")
+    unset = f"no URL was given and neither {' nor '.join(settings.URL_VARIABLES)} is set"
+    if settings.url_is_required():
+        raise InvalidRequest(
+            f"url: {unset}, and {settings.REQUIRE_URL_VARIABLE} says that one is required", field="url"
+        )
     log.warning(
         "%s: allocations are kept in this object alone (memory://), where other processes do not see them; "
         "%s=1 makes this an error",
         unset,
-        REQUIRE_URL_VARIABLE,
+        settings.REQUIRE_URL_VARIABLE,
     )
     return _PRIVATE_URL

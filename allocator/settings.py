@@ -96,7 +96,20 @@ PAGE_RECORDS_MAX: Final = 500
 """Records of one page: about 11 ms of the server's time."""
 
 AUDIT_RECORDS_MAX: Final = 10_000
-"""Records that one script audits whole (about 25 ms); more are read in pages."""
+"""Records that one script audits whole at the most, whatever they have; more are read in pages."""
+
+AUDIT_FIELDS_MAX: Final = 20_000
+"""Fields that one script audits whole, `RECORD_FIELDS` and its resources of each record: under 25 ms of the server's
+time.  That is 2,000 records of two resources; more are read in pages."""
+
+RECORD_FIELDS: Final = 8
+"""Fields of a record beside its resources, about."""
+
+MENDS_MAX: Final = 1_000
+"""Mends of one `repair` call; what is left is mended by the next."""
+
+REPAIR_CALLS_MAX: Final = 20
+"""Calls of a repair that mends a pool whole: more than its records can want."""
 
 AUDIT_ATTEMPTS_MAX: Final = 5
 """Times a paged audit starts anew because the pool moved, before it reports itself inconclusive."""

@@ -7,6 +7,7 @@ right by `floors.compare`, which names each one that differs.
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import time
@@ -40,6 +41,9 @@ RESOURCES: Final = settings.RESOURCES_MAX
 """How much one script call takes at most."""
 
 KEYS: Final = pool_keys(POOL, settings.PREFIX_DEFAULT)
+_OPTION: Final = "account"
+_OTHERS: Final = ("quota:team-a/alice", "quota:team-a", "node:n1")
+"""Accounts beside the pool, innermost first."""
 _TOOK: Final = {"cpu": 1500, "memory": 2 << 30}
 _TAKES: Final = {"cpu": 2000, "memory": 3 << 30}
 
@@ -65,8 +69,17 @@ def first(flow: Iterable[Any]) -> Call:
 
 def words(call: Call, now_ms: int = 0) -> list[Argument]:
     """A call as a client sends it that has just begun: it has seen no fence, and asks the server what time it is."""
-    script, leading = call.script, (now_ms, "", 0)
-    return [*script.by_sha(in_process=False), *payload(call, 0, leading[: len(script.leading)])]
+    sent = payload(call, 0, (now_ms, "", 0))
+    extra = _account_keys(call)
+    at = 1 + len(call.keys) + len(call.items)
+    return [*call.script.by_sha(in_process=False), int(sent[0]) + len(extra), *sent[1:at], *extra, *sent[at:]]
+
+
+def _account_keys(call: Call) -> list[str]:
+    """The keys of the accounts beside the pool that the items name: they follow the records."""
+    args = [item.args for item in call.items]
+    names = [name for one in args for option, name in itertools.pairwise(one) if option == _OPTION]
+    return [KEYS.base + str(name) for name in dict.fromkeys(names)]
 
 
 def command(stage: Stage, call: Call, now_ms: int = 0) -> bytes:
@@ -179,19 +192,8 @@ def adopt_many(lives: Sequence[Live]) -> Call:
 
 
 def option_words(accounts: int) -> tuple[Argument, ...]:
-    """What an item of `allocate` adds to its words to charge so many accounts, the pool's among them.
-
-    Today there is no account but the pool.  Where there are others: return their words here, make them in `_accounts`,
-    and set `ACCOUNTS` to True, which puts the row into the table.  Where a request can name them, or their keys must be
-    sent, `charging.call` is the place.
-    """
-    if accounts == 1:
-        return ()
-    raise NotImplementedError("allocations charge the pool only")
-
-
-ACCOUNTS: Final = False
-"""Whether an allocation can charge more accounts than one."""
+    """What an item of `allocate` adds to its words to charge so many accounts, the pool's among them."""
+    return tuple(word for name in _OTHERS[: accounts - 1] for word in (_OPTION, name))
 
 
 def charging(accounts: int) -> Verb:
@@ -199,7 +201,8 @@ def charging(accounts: int) -> Verb:
 
     def call(request: Request) -> Call:
         asked = _allocate(request)
-        items = [replace(item, args=(*item.args, *option_words(accounts))) for item in asked.items]
+        words = option_words(accounts)
+        items = [replace(item, args=(*item.args[:4], len(words) // 2, *item.args[5:], *words)) for item in asked.items]
         return replace(asked, items=tuple(items))
 
     def prepare(stage: Stage, count: int) -> list[Request]:
@@ -209,10 +212,11 @@ def charging(accounts: int) -> Verb:
     return Verb("allocate", call, "granted", prepare=prepare)
 
 
-def _accounts(_stage: Stage, accounts: int) -> None:
+def _accounts(stage: Stage, accounts: int) -> None:
     """Make the accounts beside the pool that `option_words` names."""
-    if accounts > 1:
-        raise NotImplementedError("allocations charge the pool only")
+    room = {"generation": 1, "cpu.capacity": settings.AMOUNT_MAX, "memory.capacity": settings.AMOUNT_MAX}
+    for name in _OTHERS[: accounts - 1]:
+        stage.client().hset(KEYS.base + name, mapping={**room, "cpu.allocated": 0, "memory.allocated": 0})
 
 
 # -- floors ------------------------------------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ return 1
 """)
 
 _RENEW_FLOOR: Final = Floor("""
-redis.call('HSET', @record, 'ttl_ms', $ttl_ms, 'deadline_ms', $deadline_ms)
+redis.call('HSET', @record, 'deadline_ms', $deadline_ms)
 redis.call('ZADD', @deadlines, $deadline_ms, $id)
 return 1
 """)

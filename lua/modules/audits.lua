@@ -1,6 +1,7 @@
 -- audits: reads records against their indexes, sums what they took, and notes what contradicts.
 -- A finding may come with the change that mends it; `audit` only reports, `repair` plans them.
--- call.audit = {revision, sums, records, findings, total, mends, fences, ids}; `sums` by account name, then by field.
+-- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids}; `sums` by account name, then
+-- by field.
 local limits = require('limits')
 local records = require('records')
 local transaction = require('transaction')
@@ -9,7 +10,8 @@ local audits = {}
 
 function audits.open(call, revision)
   call.audit = {
-    revision = revision, sums = {}, records = 0, findings = {}, total = 0, mends = {}, fences = {}, ids = {},
+    revision = revision, sums = {}, records = 0, fields = 0, findings = {}, total = 0, mends = {}, fences = {},
+    ids = {},
   }
 end
 
@@ -20,7 +22,9 @@ function audits.report(call, kind, subject, detail, mend, target)
     local findings, n = audit.findings, #audit.findings
     findings[n + 1], findings[n + 2], findings[n + 3] = kind, subject, detail
   end
-  if mend then audit.mends[#audit.mends + 1] = {mend, target, kind .. ': ' .. detail, subject} end
+  if mend and #audit.mends < limits.MENDS_MAX then
+    audit.mends[#audit.mends + 1] = {mend, target, kind .. ': ' .. detail, subject}
+  end
 end
 
 local function add_up(sums, record)
@@ -31,6 +35,7 @@ end
 local function count(call, record)
   local audit = call.audit
   audit.records = audit.records + 1
+  audit.fields = audit.fields + #record.list / 2
   audit.sums[''] = audit.sums[''] or {}
   add_up(audit.sums[''], record)
   for i = 1, record.accounts and #record.accounts or 0 do
@@ -87,6 +92,7 @@ function audits.inspect(call, index, id, score)
   local record = records.found(call, id)
   local target = {id = id, key = key, index = index, record = record}
   call.audit.ids[#call.audit.ids + 1] = id
+  call.audit.fields = call.audit.fields + limits.RECORD_FIELDS
   if not record then
     audits.report(call, 'missing_record', id, 'indexed, and not there', remove_entry, target)
     return
@@ -109,9 +115,25 @@ function audits.inspect(call, index, id, score)
   count(call, record)
 end
 
--- All entries of one reading of an index: (id, score)*.
-function audits.walk(call, index, entries)
-  for i = 1, #entries, 2 do audits.inspect(call, index, entries[i], tonumber(entries[i + 1])) end
+-- All entries of one reading of an index: (id, score)*.  With `bounded`, true where the records have more fields than
+-- one call may read.
+function audits.walk(call, index, entries, bounded)
+  for i = 1, #entries, 2 do
+    audits.inspect(call, index, entries[i], tonumber(entries[i + 1]))
+    if bounded and call.audit.fields > limits.AUDIT_FIELDS_MAX then return true end
+  end
+  return false
+end
+
+-- Every record, where that is not too many: else how many there are.
+function audits.walk_all(call)
+  local found = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  if found > limits.AUDIT_RECORDS_MAX
+    or audits.walk(call, call.deadlines, redis.call('ZRANGE', call.deadlines, 0, -1, 'WITHSCORES'), true)
+    or audits.walk(call, call.pinned, redis.call('ZRANGE', call.pinned, 0, -1, 'WITHSCORES'), true) then
+    return found
+  end
+  return nil
 end
 
 -- A record that no index knows.  A whole one is somebody's: it is indexed again.

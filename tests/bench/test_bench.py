@@ -28,7 +28,7 @@ TINY = Sizes(
 
 ROWS = [
     "allocate", "release", "renew", "resize", "denial", "existing", "check", "usage", "get", "batch", "release-many",
-    "renew-many", "million", "pairs-1", "pairs-8", "async", "sync", "memory", "longest",
+    "renew-many", "accounts", "million", "pairs-1", "pairs-8", "async", "sync", "memory", "longest",
 ]  # fmt: skip
 """All rows that need nothing from elsewhere."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from allocator import Allocator, InvalidRequest, ResourceAllocator
+from allocator import Allocator, InvalidRequest, Recovering, ResourceAllocator
 from tests.facade.conftest import POOL, Make, warnings_of
 
 
@@ -143,3 +143,17 @@ def test_a_repr_tells_the_pool_and_no_password() -> None:
     allocator = ResourceAllocator(2.5, 4, url="redis://:secret@127.0.0.1:1/0", pool="labs")
     assert repr(allocator) == "<ResourceAllocator pool=labs cpu=2.5 memory=4096Mi>"
     allocator.close()
+
+
+def test_a_recovery_grace_wants_a_ttl() -> None:
+    """What is pinned outlives any grace."""
+    with pytest.raises(InvalidRequest) as refused:
+        ResourceAllocator(recovery_grace=30, url="memory://")
+    assert refused.value.field == "recovery_grace"
+
+
+async def test_a_pool_made_with_a_recovery_grace_grants_nothing_at_first() -> None:
+    """Its store may just have lost the pool, whose holders go on."""
+    async with ResourceAllocator(url="memory://", ttl=10, recovery_grace=30) as allocator:
+        with pytest.raises(Recovering):
+            await allocator.allocate_resources({"cpu": "1", "memory": "1Gi"})

@@ -28,6 +28,7 @@ class Base:
         self.now = now
         self.answered: set[str] = set()
         self.looked = 0
+        self.passed = False
         self.taken: list[str] = []
         self.spared: list[str] = []
         self.left_index: list[str] = []
@@ -150,12 +151,12 @@ class Base:
 
     def make_room(self, asked: Amounts) -> Reply | None:
         """Rules 9 and 10: nothing where there is room, perhaps after lapsed records were taken back."""
-        passed = False
+        passed, passed_before = False, self.passed
         for identity in self.due():
             if not self.short(asked):
                 return None
             if identity in self.answered:
-                passed = True
+                passed = self.passed = True
                 continue
             if self.looked == LOOK_MAX:
                 return ("behind",)
@@ -165,7 +166,8 @@ class Base:
             return None
         if passed:
             return ("behind",)
-        return ("denied", "capacity_exceeded", [self.row(name, asked[name]) for name in self.short(asked)])
+        word = "denied|behind" if passed_before else "denied"
+        return (word, "capacity_exceeded", [self.row(name, asked[name]) for name in self.short(asked)])
 
     def due(self) -> list[str]:
         """The lapsed ones, earliest deadline first."""
@@ -253,7 +255,7 @@ class Base:
         early = KNOWN_NEAR_MS < known - self.now <= KNOWN_FAR_MS
         if self.s.other_server or lost or early:
             self.s.other_server = False
-            if lost and not self.recovering:
+            if lost:
                 self.notice_fence(fence)
             self.begin_recovery()
         return ("missing", self.left_ms()) if self.recovering else ("unknown",)

@@ -15,7 +15,10 @@ class Holder(Base):
     def run(self, verb: str, items: Sequence[Item], fences: Sequence[int], epoch: str = "") -> list[Reply]:
         """The replies, item by item."""
         word = self.every_call(epoch)
-        if word and word != "schema" and verb == "undo":
+        if word == "other_epoch" and verb == "undo":
+            # A call id is nobody else's: it is undone whichever pool is meant.
+            word = ""
+        if word == "unknown_pool" and verb == "undo":
             self.s.perhaps_ended |= {item.call for item in items}
             return [(f"absent|{word}",)] * len(items)
         if word:
@@ -183,7 +186,7 @@ class Holder(Base):
         if "told" in record.loose and not record.releasing and not record.gap:
             record.loosen("deadline")
         record.loosen("asserted")
-        self.say("undone", item.id)
+        self.say("call_undone", item.id)
         return ("left",)
 
 
@@ -248,7 +251,7 @@ class Upkeep(Base):
         if record and (record.fence.value or 0) > fence:
             return ("fenced", record.fence)
         if self.s.options.grace and not foreign and fence > max(self.s.greatest, self.s.jumped):
-            self.begin_recovery()
+            self.notice_fence(fence)
         known_to_have_ended = any(ended.value == fence for ended in self.s.ended_fences)
         if item.call in self.s.ended or (known_to_have_ended and not forced):
             return ("ended",)

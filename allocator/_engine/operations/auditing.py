@@ -85,7 +85,7 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
     if mended is None:
         if not offline:
             raise InvalidRequest(
-                f"pool {pool.name!r} has more than {settings.AUDIT_RECORDS_MAX} allocations: repair it offline "
+                f"pool {pool.name!r} has too many allocations to be repaired in one call: repair it offline "
                 "(no grants meanwhile)",
                 field="offline",
             )
@@ -101,13 +101,17 @@ def _repair_whole(pool: PoolKeys, before: Audit) -> Flow[Audit | None]:
     if before.records > settings.AUDIT_RECORDS_MAX:
         return None
     orphans = [finding.subject for finding in before.findings if finding.kind == "orphan_record"]
-    reply: Reply = yield from _mend(pool, "all", "0", orphans)
-    if reply[0] != "repaired":
-        return None
-    found = findings_of(reply[3:])
+    found: list[Finding] = []
+    for _ in range(settings.REPAIR_CALLS_MAX):
+        reply: Reply = yield from _mend(pool, "all", "0", orphans)
+        if reply[0] != "repaired":
+            return None
+        found += findings_of(reply[3:])
+        if reply[2] <= settings.MENDS_MAX:
+            break
     return Audit(
-        pool.name, "repaired", before.records, tuple(found or before.findings), reply[2] or before.total,
-        before.overcommitted, before.revision,
+        pool.name, "repaired", before.records, tuple(found or before.findings)[: settings.FINDINGS_MAX],
+        before.total, before.overcommitted, before.revision,
     )  # fmt: skip
 
 

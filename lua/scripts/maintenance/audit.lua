@@ -20,16 +20,6 @@ local audits = require('audits')
 local limits = require('limits')
 local pools = require('pools')
 
-local function walk_all(call)
-  local count = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
-  if count > limits.AUDIT_RECORDS_MAX then return {'large', count} end
-  audits.walk(call, call.deadlines, redis.call('ZRANGE', call.deadlines, 0, -1, 'WITHSCORES'))
-  audits.walk(call, call.pinned, redis.call('ZRANGE', call.pinned, 0, -1, 'WITHSCORES'))
-  audits.recount_accounts(call)
-  call.audit.ids = {}
-  return nil
-end
-
 return function(call)
   local name, cursor = arguments.text(call, 'index'), arguments.text(call, 'cursor')
   local count = arguments.integer(call, 'count', limits.PAGE_RECORDS_MAX)
@@ -40,9 +30,10 @@ return function(call)
   local revision = tonumber(stored[2]) or 0
   audits.open(call, revision)
   if name == 'all' then
-    local large = walk_all(call)
-    if large then return large end
-    cursor = '0'
+    local large = audits.walk_all(call)
+    if large then return {'large', large} end
+    audits.recount_accounts(call)
+    call.audit.ids, cursor = {}, '0'
   else
     local index = name == 'deadlines' and call.deadlines or call.pinned
     local scan = redis.call('ZSCAN', index, cursor, 'COUNT', math.max(count, 1))

@@ -38,10 +38,8 @@ local function inspect_orphans(call, counted)
 end
 
 local function all(call, counted, allocated)
-  local count = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
-  if count > limits.AUDIT_RECORDS_MAX then return {'large', count} end
-  audits.walk(call, call.deadlines, redis.call('ZRANGE', call.deadlines, 0, -1, 'WITHSCORES'))
-  audits.walk(call, call.pinned, redis.call('ZRANGE', call.pinned, 0, -1, 'WITHSCORES'))
+  local large = audits.walk_all(call)
+  if large then return {'large', large} end
   inspect_orphans(call, counted)
   audits.recount(call, counted, allocated, call.audit.sums[''] or {})
   audits.recount_accounts(call)
