@@ -75,8 +75,8 @@ class ResourceAllocator:
         Args:
             total_cpu: CPU cores of the pool, if this object is the one that creates it.
             total_memory_gb: Its memory in units of 1024 MiB.
-            url: Where the store is: `redis://`, `rediss://`, `unix://`, `redis+cluster://`, `embedded://`,
-                `memory://NAME` (shared within the process) or `memory://` (this object's own).  None:
+            url: Where the store is: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`,
+                `embedded://`, `memory://NAME` (shared within the process) or `memory://` (this object's own).  None:
                 `ALLOCATOR_REDIS_URL`, then `REDIS_URL`, then `memory://` with a warning, or an error where
                 `ALLOCATOR_REQUIRE_URL=1`.
             pool: The name of the pool.
