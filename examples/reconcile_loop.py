@@ -8,6 +8,9 @@ dies there has taken capacity that nobody remembers.  Two things make it harmles
 - It has a time to live, and each pass of the loop renews it.  An object that vanished together with its controllers
   frees what it held when the time is over.
 
+The status keeps the deadline that the allocator returned, for what runs the lab: it has to stop by then unless a later
+pass moved it.  Behind Sentinel that deadline may be earlier than now + ttl.
+
 Without a URL it runs on a server of its own.  It plays this: replica A allocates and kills itself before it writes the
 status; replica B takes over, finds the allocation and writes the status; replica C completes the lab and releases what
 the status names.
@@ -68,10 +71,12 @@ def reconcile(allocator: Allocator, objects: Objects, name: str, *, crash: bool 
 
     if held:
         try:
-            allocator.renew(allocation_id, fence=held["fence"])
+            renewal = allocator.renew(allocation_id, fence=held["fence"])
         except (UnknownAllocation, AllocationLost):
             objects.write(name, {**lab, "status": {"phase": "Pending", "reason": "its allocation was lost"}})
             return "its allocation was lost: it starts anew"
+        held = {**held, "deadline_ms": renewal.deadline_ms}
+        objects.write(name, {**lab, "status": {**lab["status"], "allocation": held}})
         return "renewed its allocation"
 
     outcome: Allocation | Denial = allocator.try_allocate(
@@ -83,7 +88,7 @@ def reconcile(allocator: Allocator, objects: Objects, name: str, *, crash: bool 
     if crash:
         print(f"was granted fence {outcome.fence}, and dies before it writes the status", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    held = {"id": outcome.id, "fence": outcome.fence}
+    held = {"id": outcome.id, "fence": outcome.fence, "deadline_ms": outcome.deadline_ms}
     objects.write(name, {**lab, "status": {"phase": "Running", "allocation": held}})
     return f"{'was granted' if outcome.created else 'found'} fence {outcome.fence}, and wrote the status"
 
@@ -127,11 +132,12 @@ def main(url: str) -> None:
         assert "allocation" not in objects.read("lab")["status"]
 
         assert run("B", url, folder, "lab") == 0
-        status = objects.read("lab")["status"]
-        assert status["allocation"] == {"id": orphan.id, "fence": orphan.fence}, status
+        held = objects.read("lab")["status"]["allocation"]
+        assert (held["id"], held["fence"]) == (orphan.id, orphan.fence), held
         assert allocator.usage().allocations == 1
 
         assert run("B", url, folder, "lab") == 0
+        assert objects.read("lab")["status"]["allocation"]["deadline_ms"] > held["deadline_ms"]
 
         objects.write("lab", {**objects.read("lab"), "spec": {**lab["spec"], "done": True}})
         assert run("C", url, folder, "lab") == 0
