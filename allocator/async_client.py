@@ -31,7 +31,7 @@ class AsyncAllocator(AsyncPoolClient):
     reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Calls of one
     turn of the loop share a round trip.  Several loops may use one client.  Nothing is connected before the first call.
 
-    Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
+    Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
     repeated below.  `pool` names another pool than the client's.  Where a method takes an allocation, an `Allocation`
     brings its pool and its fence along; a text is an id, with any fence unless one is given.
@@ -78,7 +78,7 @@ class AsyncAllocator(AsyncPoolClient):
         await self.close()
 
     async def close(self) -> None:
-        """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
+        """Undo what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         await self._driver.close()
 
     async def allocate(
@@ -114,8 +114,9 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             Insufficient: It does not fit; `denial` says why in numbers.
             AllocationConflict: The id is live with another owner or other amounts.
-            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.
-            NotDurable: It was granted, and not as safe as asked for in time: it is withdrawn.
+            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.  A new call
+                gets what stands, or is granted anew.
+            NotDurable: It was granted, and not as safe as asked for in time: it is undone.
             Recovering: The store has lost data, and holders are coming back.
         """
         outcome = await self._driver.run(
@@ -224,8 +225,8 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
+                round trip.
         """
         return await self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
 
@@ -276,8 +277,7 @@ class AsyncAllocator(AsyncPoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            OutcomeUnknown: It may be on its way out, and stays so: nothing is undone.  One round trip.
         """
         return await self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
 

@@ -30,7 +30,7 @@ class Allocator(PoolClient):
     reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Threads may
     share a client. Nothing is connected before the first call.
 
-    Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its withdrawal is
+    Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
     repeated below.  `pool` names another pool than the client's.  Where a method takes an allocation, an `Allocation`
     brings its pool and its fence along; a text is an id, with any fence unless one is given.
@@ -77,7 +77,7 @@ class Allocator(PoolClient):
         self.close()
 
     def close(self) -> None:
-        """Withdraw what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
+        """Undo what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
         self._driver.close()
 
     def allocate(
@@ -113,8 +113,9 @@ class Allocator(PoolClient):
         Raises:
             Insufficient: It does not fit; `denial` says why in numbers.
             AllocationConflict: The id is live with another owner or other amounts.
-            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.
-            NotDurable: It was granted, and not as safe as asked for in time: it is withdrawn.
+            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.  A new call
+                gets what stands, or is granted anew.
+            NotDurable: It was granted, and not as safe as asked for in time: it is undone.
             Recovering: The store has lost data, and holders are coming back.
         """
         outcome = self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool, durability))
@@ -218,8 +219,8 @@ class Allocator(PoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
+                round trip.
         """
         return self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
 
@@ -270,8 +271,7 @@ class Allocator(PoolClient):
         Raises:
             UnknownAllocation: It was released or reclaimed, or never was.
             AllocationLost: The id is another grant's now.
-            NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
-                trip.
+            OutcomeUnknown: It may be on its way out, and stays so: nothing is undone.  One round trip.
         """
         return self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
 

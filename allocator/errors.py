@@ -135,7 +135,11 @@ class AllocationConflict(_OfAllocation):
 
 
 class AllocationLost(_OfAllocation):
-    """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it."""
+    """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it.
+
+    Out of `allocate` the call was executed, and what it granted had ended before a repeat of it arrived: a new call
+    with the same id gets what stands, or is granted anew.
+    """
 
     default_code = "allocation_lost"
 
@@ -180,7 +184,7 @@ class BackendUnavailable(BackendError):
 class OutcomeUnknown(BackendError):
     """The call may have been executed, and its reply was lost.
 
-    A withdrawal of the call is queued.  What an `allocate` may have been granted comes back by it, unless the caller
+    An undo of the call is queued.  What an `allocate` may have been granted comes back by it, unless the caller
     repeats the call with the same allocation `id` and succeeds.  Nothing else is undone: a resize, a renewal or a
     release that was executed stays, and one that was not is not executed any more.
     """
@@ -195,7 +199,7 @@ class OutcomeUnknown(BackendError):
 class NotDurable(BackendError):
     """It was executed, and did not become as safe as was asked for in time.  `reached` is how safe it is.
 
-    What an `allocate` was granted is withdrawn.  A resize or a renewal stays, and its holder must not rely on it: a
+    What an `allocate` was granted is undone.  A resize or a renewal stays, and its holder must not rely on it: a
     failover may take it back.
     """
 
