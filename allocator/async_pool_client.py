@@ -155,12 +155,12 @@ class AsyncPoolClient(Client[AsyncDriver]):
     async def audit(self, *, repair: bool = False, offline: bool = False, pool: str | None = None) -> Audit:
         """Check every invariant of a pool; truthy when clean.
 
-        One script up to 10,000 allocations; above, pages guarded by the pool's revision, and `inconclusive` where it
+        One script up to 1,600 allocations of two resources; above, pages guarded by the pool's revision, and `inconclusive` where it
         would not stand still.
 
         Args:
             repair: Mend what is found; records count, counters follow.
-            offline: Grant nothing meanwhile; needed to repair more than 10,000 allocations.
+            offline: Grant nothing meanwhile; needed to repair more than that.
         """
         return await self._driver.run(self._verbs.audit(pool, repair=repair, offline=offline))
 
