@@ -155,7 +155,7 @@ class PoolClient(Client[Driver]):
     def audit(self, *, repair: bool = False, offline: bool = False, pool: str | None = None) -> Audit:
         """Check every invariant of a pool; truthy when clean.
 
-        One script up to 2,000 allocations of two resources (20,000 fields); above, pages guarded by the pool's
+        One script up to 1,600 allocations of two resources (16,000 fields); above, pages guarded by the pool's
         revision, and `inconclusive` where it would not stand still.
 
         Args:

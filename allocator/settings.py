@@ -98,9 +98,9 @@ PAGE_RECORDS_MAX: Final = 500
 AUDIT_RECORDS_MAX: Final = 10_000
 """Records that one script audits whole at the most, whatever they have; more are read in pages."""
 
-AUDIT_FIELDS_MAX: Final = 20_000
+AUDIT_FIELDS_MAX: Final = 16_000
 """Fields that one script audits whole, `RECORD_FIELDS` and its resources of each record: under 25 ms of the server's
-time.  That is 2,000 records of two resources; more are read in pages."""
+time.  That is 1,600 records of two resources; more are read in pages."""
 
 RECORD_FIELDS: Final = 8
 """Fields of a record beside its resources, about."""

@@ -37,7 +37,7 @@ class Sizes:
     blocking: int = 1000
     pairs: int = 1000
     processes: int = 8
-    audited: int = settings.AUDIT_RECORDS_MAX
+    audited: int = settings.AUDIT_FIELDS_MAX // (settings.RECORD_FIELDS + settings.RESOURCES_MAX)
     repeats: int = 3
 
 

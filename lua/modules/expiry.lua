@@ -65,8 +65,9 @@ function expiry.make_room(call, most, charged, list, held)
       expiry.take(call, id, 'deadline')
       short = accounts.take(charged, list, held)
       if not short then return nil end
-    elseif touched and expiry.is_lapsed(call, touched) then
-      -- Answered to its own caller in this call; the next may take it.
+    elseif touched and touched ~= call.resized and expiry.is_lapsed(call, touched) then
+      -- Answered to its own caller in this call; the next may take it.  (Not what is being resized: reclaiming that
+      -- would end it.)
       call.more_expired = true
     end
   end

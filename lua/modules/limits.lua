@@ -2,7 +2,7 @@
 local limits = {}
 
 limits.AMOUNT_MAX = 9007199254740991
-limits.AUDIT_FIELDS_MAX = 20000
+limits.AUDIT_FIELDS_MAX = 16000
 limits.AUDIT_RECORDS_MAX = 10000
 limits.BATCH_ITEMS_MAX = 100
 limits.CALLS_MAX = 3

@@ -183,3 +183,12 @@ def test_a_resize_that_needs_more_than_one_call_reclaims_is_behind(ledger: Ledge
     assert ledger.record("a")["cpu.allocated"] == "10"
     ledger.reclaim()
     assert ledger.resize("a", {"cpu": 80})[0] == "resized"
+
+
+def test_a_resize_of_what_has_lapsed_itself_is_denied_rather_than_told_to_reclaim_it(pool: Ledger) -> None:
+    """Reclaiming what is due before asking again would end the very allocation."""
+    pool.grant("a", {"cpu": 6})
+    pool.grant("b", {"cpu": 4}, ttl=0)
+    pool.now += MINUTE
+    assert pool.resize("a", {"cpu": 7})[:2] == ["denied", "capacity_exceeded"]
+    assert pool.record("a")["cpu.allocated"] == "6"

@@ -63,7 +63,9 @@ def render(app: App, view: View, *, line: bool = False) -> str:
         case "yaml":
             import yaml  # noqa: PLC0415 - few need it, and it is slow to import
 
-            return ("---\n" if line else "") + str(yaml.safe_dump(dict(view.document), sort_keys=False)).rstrip("\n")
+            # The library's newest stubs leave a type open.
+            dumped = yaml.safe_dump(dict(view.document), sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
+            return ("---\n" if line else "") + str(dumped).rstrip("\n")
         case "name":
             return "\n".join(view.names)
         case other:

@@ -95,6 +95,7 @@ end
 local function decide(call, item)
   local record = records.of_item(call, item.key)
   if not record then return {'unknown'} end
+  call.resized = record
   local completed_ms = idempotency.completed_at(call, item.call)
   local word = completed_ms and idempotency.was_told(call, item.call, REFUSED)
   if word and word ~= 'denied' then return {word} end
