@@ -1,4 +1,4 @@
-# make demo   sets up and runs the demo          make check   the checks and the tests, as CI runs them
+# make demo   sets up and runs the demo          make check   the checks, the tests, the examples
 # make test   sets up and runs the tests         make bench   the figures of docs/performance.md
 # make torture  the stages of docs/reliability.md  make soak HOURS=n  the same, for hours, with random seeds
 PYTHON ?= python3
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/resource-allocator demo
 
-# One worker more than there are cores: a third of the time the tests wait for servers.
+## One worker more than there are cores: a third of the time the tests wait for servers.
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 3
 
@@ -48,11 +48,11 @@ bench: $(STAMP)
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants
 
-# Every stage once, with fixed seeds: under 30 minutes.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
+## Every stage once, with fixed seeds: under 30 minutes.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture $(if $(DOCUMENT),--write $(DOCUMENT))
 
-# Again and again with random seeds.
+## Again and again with random seeds.
 HOURS ?= 1
 soak: $(STAMP)
 	$(BIN)/python -m tests.torture --hours $(HOURS)

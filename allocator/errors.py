@@ -60,7 +60,8 @@ class AllocatorError(Exception):
     """The root.  `code` is stable and meant for programs; the message is for people."""
 
     default_code: ClassVar[str] = "allocator_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    """Whether the same call, made anew, may succeed."""
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -138,7 +139,7 @@ class AllocationLost(_OfAllocation):
     """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it.
 
     Out of `allocate` the call was executed, and what it granted had ended before a repeat of it arrived: a new call
-    with the same id gets what stands, or is granted anew.
+    with the same id gets what stands, or is granted anew.  Then it is `retryable`.
     """
 
     default_code = "allocation_lost"

@@ -234,9 +234,11 @@ def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answ
 
 
 def _ended(_pool: PoolKeys, wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
-    return AllocationLost(
+    lost = AllocationLost(
         f"allocation {wanted.id!r} was granted to this call and has ended since, before its reply arrived", id=wanted.id
     )
+    lost.retryable = True  # a new call gets what stands
+    return lost
 
 
 def _behind(_pool: PoolKeys, _wanted: Wanted, _reply: Reply, _item: int) -> _Answer:

@@ -193,7 +193,10 @@ def _configure(
         reply = replies[0]
         match reply[0]:
             case "created" | "exists" | "configured" as word:
-                return pool_of(pool.name, fields_of(reply[1:]), created=word == "created")
+                fields = fields_of(reply[1:])
+                # As of its last change: what it was just made is what it is.
+                read_ms = int(fields.get("clock_ms") or fields.get("created_ms") or 0)
+                return pool_of(pool.name, fields, created=word == "created", read_ms=read_ms)
             case "generation":
                 raise PoolConflict(
                     f"pool {pool.name!r} has generation {reply[1]}, not {generation}", pool=pool.name, code="generation"

@@ -1,0 +1,16 @@
+"""Which errors are worth another call."""
+
+from __future__ import annotations
+
+from allocator import AllocationLost, Request
+from allocator._engine.keys import pool_keys
+from allocator._engine.operations.granting import Wanted, _answer
+
+
+def test_a_grant_that_ended_before_its_reply_is_worth_a_new_call() -> None:
+    """It gets what stands; any other loss is final."""
+    wanted = Wanted.of(Request({"cpu": 1}, ttl=60, id="a"), "me")
+    error = _answer(pool_keys("lab", "allocator"), wanted, ["ended", 5])
+    assert isinstance(error, AllocationLost)
+    assert error.retryable
+    assert not AllocationLost("another grant's now", id="a", code="fenced").retryable
