@@ -58,24 +58,23 @@ def _trace(name: str, way: Way) -> Iterator[str]:
 
 def _tracing(name: str) -> str:
     """The script's text, answering with the names of the functions that were called."""
-    pieces = bundles.link(scripts.folder(), scripts.files()[name], schema.LIMITS, ())
+    pieces = bundles.link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False)
     lines = [line for line, _, _ in pieces]
     trace = """
 local seen, names, found, make = {}, {}, {}, getmetatable(rare).__index
-setmetatable(rare, {__index = function(_, name)
+getmetatable(rare).__index = function(_, name)
   if not seen[name] then
     seen[name] = true
     names[#names + 1] = name
+    found[name] = make(rare, name)
+    rawset(rare, name, nil)
   end
-  if not found[name] then make(rare, name) end
-  for key, value in pairs(rare) do found[key] = value end
-  for key in pairs(found) do rawset(rare, key, nil) end
   return found[name]
-end})
-main_main(context_open(KEYS, ARGV))
+end
+rare.main_main(rare.context_open(KEYS, ARGV))
 return names
 """
-    return "\n".join([*lines[:-1], trace])
+    return "\n".join([*lines[:-2], trace])
 
 
 GENERATED: Final[dict[str, Callable[[], str]]] = {"lua/modules/limits.lua": limits, "lua/ordinary.txt": ordinary}

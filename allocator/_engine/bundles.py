@@ -13,11 +13,13 @@ its ordinary way (`tools/generate.py`), and matters for speed only.  Constants s
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from allocator._engine.inlining import Function, Inliner, Token, function_of, lines_of, tokens_of
 from allocator.errors import ContractError
 
 __all__ = ["Line", "link"]
@@ -39,8 +41,8 @@ class _Piece:
     """One definition at the top level of a file."""
 
     name: str
-    lines: list[Line]
-    uses: set[str] = field(default_factory=set[str])
+    tokens: list[Token]
+    called: list[str] = field(default_factory=list[str])
     literal: str | None = None
 
 
@@ -53,40 +55,95 @@ class _File:
     requires: set[str]
 
 
-def link(root: Path, script: Path, limits: Mapping[str, int | str], ordinary: Collection[str] | None = None) -> list[Line]:
+def link(
+    root: Path, script: Path, limits: Mapping[str, int | str], ordinary: Collection[str] = (), *, inlines: bool = True
+) -> list[Line]:
     """The lines of a script with all that it uses.
 
     Args:
         root: The folder with `modules`.
         script: The script's file.
         limits: The constants of the module `limits`.
-        ordinary: The functions on its ordinary way, `module.name` each; None: all.
+        ordinary: The functions on its ordinary way, `module.name` each.
+        inlines: Put functions where they are called; False: each can be found in `rare`.
     """
     pieces = {f"limits.{name}": _Piece(name, [], literal=str(value)) for name, value in limits.items()}
     _gather(root, script, pieces, set(), ())
-    roots = {"main.main", "context.open"}
-    wanted = _reachable(pieces, roots)
-    often = wanted if ordinary is None else wanted & (roots | set(ordinary))
+    text = _Text(pieces, frozenset(ordinary) if inlines else frozenset(), inlines)
+    end = tokens_of("local call = @context.open@(KEYS, ARGV)", script.name, 1)
+    end += tokens_of("return @main.main@(call)", script.name, 2)
+    main = text.often.expand(end)
+    locals_ = text.reached(main, text.often, text.ordinary)
+    rare = text.reached([token for key in locals_ for token in locals_[key]] + main, text.seldom, frozenset(pieces))
     start = script.name, 1
-    named = [piece for key, piece in pieces.items() if key in often and piece.literal is None]
-    lines: list[Line] = [(f"local {', '.join(piece.name for piece in named)}", *start)]
-    if wanted - often:
-        lines.append(("local rare = {} setmetatable(rare, {__index = function(_, name)", *start))
-        lines.append(("local module = string.match(name, '^%l+')", *start))
-        for module in dict.fromkeys(key.partition(".")[0] for key in pieces if key in wanted - often):
-            part = {key for key in wanted - often if key.startswith(f"{module}.")}
-            lines += [(f"if module == '{module}' then", *start), *_definitions(pieces, often, part), ("end", *start)]
-        lines += [("return rawget(rare, name)", *start), ("end})", *start)]
-    return [*lines, *_definitions(pieces, often, often), ("return main_main(context_open(KEYS, ARGV))", *start)]
+    lines: list[Line] = []
+    if rare := {key: rare[key] for key in rare if key not in locals_ or text.is_used(key, rare)}:
+        lines += [("local rare rare = setmetatable({}, {__index = function(_, name)", *start), ("local made", *start)]
+        for at, key in enumerate(rare):
+            lines.append((f"{'else' if at else ''}if name == '{pieces[key].name}' then made =", *start))
+            lines += lines_of(text.resolved(rare[key], ()))
+        lines += [("end rare[name] = made return made end})", *start)]
+    if locals_:
+        lines.append((f"local {', '.join(pieces[key].name for key in locals_)}", *start))
+    for key in locals_:
+        lines += [(f"{pieces[key].name} =", *start), *lines_of(text.resolved(locals_[key], locals_))]
+    return [*lines, *lines_of(text.resolved(main, locals_))]
 
 
-def _definitions(pieces: Mapping[str, _Piece], often: set[str], wanted: set[str]) -> Iterator[Line]:
-    """Definitions as statements: of locals, or of entries of `rare`."""
-    for key, piece in pieces.items():
-        if key in wanted and piece.literal is None:
-            for at, (text, file, number) in enumerate(piece.lines):
-                start = "" if at or key in often else "rare."
-                yield start + _resolve(text, pieces, often), file, number
+class _Text:
+    """What becomes of the definitions: the ordinary way is one function, and the rest is made when it is called."""
+
+    def __init__(self, pieces: Mapping[str, _Piece], ordinary: Collection[str], inlines: bool) -> None:
+        self._pieces = pieces
+        self._functions = {key: function_of(piece.tokens) for key, piece in pieces.items() if piece.tokens}
+        self.ordinary = frozenset(ordinary) | ({"main.main", "context.open"} if inlines else set())
+        uses = Counter(key for piece in pieces.values() for key in piece.called)
+        self.often = Inliner(lambda key: self._whole(key) if key in self.ordinary else None)
+        self.seldom = Inliner(lambda key: self._whole(key) if inlines and uses[key] == 1 else None)
+
+    def _whole(self, key: str) -> Function | None:
+        """A function that may be put where it is called: none that hands on several values of another."""
+        function = self._functions.get(key)
+        for called in function.hands_on if function else ():
+            other = self._functions.get(called)
+            if other is None or other.values > 1:
+                return None
+        return function
+
+    def reached(self, tokens: Iterable[Token], inliner: Inliner, among: Collection[str]) -> dict[str, list[Token]]:
+        """The definitions that are named by these words or by one another, as they are to stand."""
+        found: dict[str, list[Token]] = {}
+        left = list(self._named(tokens, among))
+        while left:
+            key = left.pop()
+            if key not in found:
+                found[key] = inliner.expand(self._pieces[key].tokens)
+                left += self._named(found[key], among)
+        return {key: found[key] for key in self._pieces if key in found}
+
+    def _named(self, tokens: Iterable[Token], among: Collection[str]) -> Iterator[str]:
+        for token in tokens:
+            if token.text.startswith("@"):
+                key = token.text.strip("@")
+                if key not in self._pieces:
+                    raise ContractError(f"{token.file}:{token.line}: {key} is not defined")
+                if key in among and self._pieces[key].literal is None:
+                    yield key
+
+    def is_used(self, key: str, rare: Mapping[str, Sequence[Token]]) -> bool:
+        """Whether a definition of the ordinary way is named by rare ones, too."""
+        return any(token.text == f"@{key}@" for tokens in rare.values() for token in tokens)
+
+    def resolved(self, tokens: Iterable[Token], locals_: Collection[str]) -> Iterator[Token]:
+        """The words with definitions by the names that they have there."""
+        for token in tokens:
+            if token.text.startswith("@"):
+                key = token.text.strip("@")
+                piece = self._pieces[key]
+                name = piece.literal or (piece.name if key in locals_ else f"rare.{piece.name}")
+                yield token._replace(text=name)
+            else:
+                yield token
 
 
 def _gather(root: Path, path: Path, pieces: dict[str, _Piece], seen: set[Path], stack: tuple[Path, ...]) -> None:
@@ -102,20 +159,6 @@ def _gather(root: Path, path: Path, pieces: dict[str, _Piece], seen: set[Path], 
             _gather(root, root / "modules" / f"{name}.lua", pieces, seen, (*stack, path))
     for name, piece in file.pieces.items():
         pieces[f"{file.stem}.{name}"] = piece
-
-
-def _reachable(pieces: Mapping[str, _Piece], roots: set[str]) -> set[str]:
-    found: set[str] = set()
-    left = list(roots)
-    while left:
-        key = left.pop()
-        if key in found:
-            continue
-        if key not in pieces:
-            raise ContractError(f"the Lua function {key} is not defined")
-        found.add(key)
-        left += pieces[key].uses
-    return found
 
 
 def _read(root: Path, path: Path, *, is_script: bool) -> _File:
@@ -165,22 +208,21 @@ def _piece(name: str, block: list[Line], stem: str, own: set[str], requires: set
     first, where, number = block[0]
     piece = _Piece(f"{stem}_{name}", [])
     if first.startswith(_MAIN):
-        head, rest = f"{piece.name} = ", first.removeprefix("return ")
+        rest = first.removeprefix("return ")
     elif function := _FUNCTION.match(first):
-        head, rest = f"{piece.name} = ", "function(" + first[function.end() :]
+        rest = "function(" + first[function.end() :]
     else:
         value = _VALUE.match(first)
         assert value is not None
-        head, rest = f"{piece.name} = ", first[value.end() :]
+        rest = first[value.end() :]
         if len(block) == 1 and _LITERAL.fullmatch(rest):
             piece.literal = rest
-    for at, (text, file, line) in enumerate([(rest, where, number), *block[1:]]):
-        marked = "".join(_mark(text, stem, own, requires, piece.uses))
-        piece.lines.append((head + marked if at == 0 else marked, file, line))
+    for text, file, line in [(rest, where, number), *block[1:]]:
+        piece.tokens += tokens_of("".join(_mark(text, stem, own, requires, piece.called)), file, line)
     return piece
 
 
-def _mark(text: str, stem: str, own: set[str], requires: set[str], uses: set[str]) -> Iterator[str]:
+def _mark(text: str, stem: str, own: set[str], requires: set[str], uses: list[str]) -> Iterator[str]:
     """The tokens of a line, those that name a definition as `@module.name@`."""
     tokens = _TOKEN.findall(text)
     at = 0
@@ -198,7 +240,7 @@ def _mark(text: str, stem: str, own: set[str], requires: set[str], uses: set[str
             yield token
             at += 1
             continue
-        uses.add(key)
+        uses.append(key)
         yield f"@{key}@"
 
 
@@ -206,13 +248,3 @@ def _is_key(tokens: list[str], at: int) -> bool:
     """Whether a name is the key of a table's entry: `{name = ...}`."""
     after = [token for token in tokens[at + 1 : at + 3] if not token.isspace()]
     return after[:1] == ["="]
-
-
-def _resolve(text: str, pieces: Mapping[str, _Piece], often: set[str]) -> str:
-    def place(match: re.Match[str]) -> str:
-        piece = pieces[match[1]]
-        if piece.literal is not None:
-            return piece.literal
-        return piece.name if match[1] in often else f"rare.{piece.name}"
-
-    return re.sub(r"@(\w+\.\w+)@", place, text)

@@ -146,7 +146,7 @@ def load(name: str) -> Script:
     path = files()[name]
     source = path.read_text(encoding="utf-8").splitlines()
     first = source[0] if source[0].startswith("#!lua") else "#!lua"
-    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, ordinary().get(name))]
+    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, ordinary().get(name, ()))]
     keys, args = _header(source)
     lines = [line for line, _, _ in linked]
     text = "\n".join(lines) + "\n"
