@@ -10,15 +10,26 @@ local numbers = require('numbers')
 
 local accounts = {}
 
--- Adds a counter and its capacity to the fields to be read.  Returns their new number.
+-- Adds a counter and its capacity to the fields to be read.  Returns their new number.  `counted`: those that are there
+-- already; nil where none can be.
 function accounts.want(fields, count, counted, field)
-  if counted[field] then return count end
-  if string.sub(field, -10) ~= '.allocated' or #field < 11 then
+  if counted then
+    if counted[field] then return count end
+    counted[field] = true
+  end
+  local name = field:sub(1, -11)
+  if name == '' or name .. '.allocated' ~= field then
     error({err = 'CONTRACT resource field does not end in .allocated'})
   end
-  counted[field] = true
-  fields[count + 1], fields[count + 2] = field, string.sub(field, 1, -11) .. '.capacity'
+  fields[count + 1], fields[count + 2] = field, name .. '.capacity'
   return count + 2
+end
+
+-- The counters that are among the fields from place `first` on.
+function accounts.counted(fields, first, count)
+  local counted = {}
+  for i = first, count, 2 do counted[fields[i]] = true end
+  return counted
 end
 
 -- A pair of the pool's that is not two exact amounts: nothing where it does not count the resource.
@@ -28,19 +39,25 @@ local function check_pair(call, field, allocated, capacity)
   end
 end
 
--- The pool's own account, from what `pools.open` has read.
+-- The pool's own counters, from what `pools.open` has read.
 function accounts.of_pool(call, fields, values, count)
-  local allocated, capacity = {}, {}
+  -- Made large enough for two: a table that grows costs three times as much.
+  local one, other = fields[9], fields[11] or ''
+  local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}
+  allocated[''], capacity[''] = nil, nil
   for i = 9, count, 2 do
+    local field = fields[i]
     local used, most = tonumber(values[i]), tonumber(values[i + 1])
     if used and most and used >= 0 and most >= 0 and used <= limits.AMOUNT_MAX and most <= limits.AMOUNT_MAX
       and used % 1 == 0 and most % 1 == 0 then
-      allocated[fields[i]], capacity[fields[i]] = used, most
+      allocated[field], capacity[field] = used, most
     else
-      check_pair(call, fields[i], values[i], values[i + 1])
+      allocated[field], capacity[field] = nil, nil
+      check_pair(call, field, values[i], values[i + 1])
     end
   end
-  return {key = call.key, name = '', allocated = allocated, capacity = capacity}
+  local pool = call.pool
+  pool.allocated, pool.capacity = allocated, capacity
 end
 
 -- Whole units only, of the resources that are named.
@@ -103,7 +120,7 @@ function accounts.charged(call, names, list)
     if not exact then error({err = 'INVARIANT ' .. account.key .. ' has a counter that is no exact amount'}) end
     if account then charged[#charged + 1] = account end
   end
-  charged[#charged + 1] = call.account
+  charged[#charged + 1] = call.pool
   return charged
 end
 
@@ -121,6 +138,7 @@ end
 -- Charges all of these accounts, or none.  `held` is what the allocation has already: a counter in which it does not
 -- grow passes.  Returns the account that is short, nil where all had room.
 function accounts.take(charged, list, held)
+  local short = nil
   for n = 1, #charged do
     local account = charged[n]
     local allocated, capacity, whole = account.allocated, account.capacity, account.whole
@@ -130,13 +148,15 @@ function accounts.take(charged, list, held)
       if growth > 0 and (not before or before + growth > capacity[field]
         or whole and whole[field] and amount % 1000 ~= 0) then
         give_back(charged, n, list, held, i - 2)
-        return account
+        short = account
+        break
       end
       if before then allocated[field] = before + growth end
     end
+    if short then break end
     account.changed = true
   end
-  return nil
+  return short
 end
 
 -- Adds amounts to the counters, `sign` times.
@@ -152,16 +172,17 @@ end
 -- Takes what a record says it took from an account that must hold at least that; false where one of the two is broken,
 -- and then nothing is taken.
 function accounts.covers(account, list)
-  local allocated = account.allocated
+  local allocated, covers = account.allocated, true
   for i = 1, #list, 2 do
     local used = allocated[list[i]]
     if not used then
-      if not accounts.read(account, list) then return false end
+      covers = accounts.read(account, list)
       used = allocated[list[i]] or -1
     end
-    if used - list[i + 1] < 0 then return false end
+    if used - list[i + 1] < 0 then covers = false end
+    if not covers then break end
   end
-  return true
+  return covers
 end
 
 -- The first resource that the pool does not count, or nil.

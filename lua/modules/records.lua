@@ -33,38 +33,59 @@ local function take_other(record, field, value)
   end
 end
 
--- Whatever is wrong with a record.
-local function find_fault(record)
-  if not record.fence or not record.granted_ms then return 'fence or granted_ms is no number' end
-  if (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then return 'ttl_ms without deadline_ms' end
-  return record.broken
+-- A record in which something is no number, as far as it can be read, and what is wrong with it.
+local function find_fault(record, amounts)
+  for _, field in ipairs({'fence', 'granted_ms', 'ttl_ms', 'deadline_ms'}) do record[field] = tonumber(record[field]) end
+  for i = 1, amounts, 2 do
+    local field = record.list[i]
+    if not numbers.exact(record.list[i + 1]) then record.broken, record.list[i + 1] = field .. ' is no amount', '0' end
+  end
+  if not record.fence or not record.granted_ms then
+    record.broken = 'fence or granted_ms is no number'
+  elseif (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
+    record.broken = 'ttl_ms without deadline_ms'
+  end
 end
 
 local function parse(call, key, flat)
-  local list, n = {}, 0
+  local list, n, digits = {nil, nil, nil, nil}, 0, ''
+  local id, fence, granted_ms, ttl_ms, deadline_ms = key:sub(#call.key + 8), nil, nil, nil, nil
   local record = {
-    key = key, id = string.sub(key, #call.key + 8), call = '*', owner = '', fence = nil, granted_ms = nil, ttl_ms = nil,
+    key = key, id = id, call = '*', owner = '', fence = nil, fence_text = nil, granted_ms = nil, ttl_ms = nil,
     deadline_ms = nil, list = list, flat = flat, broken = nil, gone = nil, unlinks = nil, stored = nil,
   }
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
-    if field == 'fence' or field == 'deadline_ms' or field == 'ttl_ms' or field == 'granted_ms' then
-      record[field] = tonumber(value)
-    elseif field == 'owner' then
+    if field == 'owner' then
       record.owner = value
+    elseif field == 'fence' then
+      fence = value
     elseif field == 'call' then
       record.call = value ~= '' and value or '*'
-    elseif string.sub(field, -10) == '.allocated' then
-      if not numbers.exact(value) then record.broken, value = field .. ' is no amount', '0' end
+    elseif field == 'granted_ms' then
+      granted_ms = value
+    elseif field == 'ttl_ms' then
+      ttl_ms = value
+    elseif field == 'deadline_ms' then
+      deadline_ms = value
+    elseif field:find('.allocated', -10, true) then
       list[n + 1], list[n + 2] = field, value
       n = n + 2
+      digits = #value < 16 and value ~= '' and digits .. value or ' '
     else
       take_other(record, field, value)
     end
   end
-  if record.broken or not record.fence or not record.granted_ms
-    or (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
-    record.broken = find_fault(record)
+  -- All numbers are looked at together; what is not plain digits is told apart, and judged, elsewhere.
+  if not fence or fence == '' or not granted_ms or granted_ms == '' or not ttl_ms ~= not deadline_ms
+    or ttl_ms == ''
+    or deadline_ms == ''
+    or (digits .. fence .. granted_ms .. (ttl_ms or '') .. (deadline_ms or '')):find('%D') then
+    record.fence, record.granted_ms, record.ttl_ms, record.deadline_ms = fence, granted_ms, ttl_ms, deadline_ms
+    find_fault(record, n)
+  else
+    record.fence, record.fence_text, record.granted_ms = fence + 0, fence, granted_ms + 0
+    if ttl_ms then record.ttl_ms, record.deadline_ms = ttl_ms + 0, deadline_ms + 0 end
   end
   return record
 end
@@ -102,7 +123,11 @@ function records.of_item(call, key)
   local record = call.records[key]
   if record == nil then
     local flat = redis.pcall('HGETALL', key)
-    record = flat[1] and parse(call, key, flat) or flat.err and of_error(call, key, flat) or false
+    if flat[1] then
+      record = parse(call, key, flat)
+    else
+      record = flat.err and of_error(call, key, flat) or false
+    end
     if record and record.broken then refuse_broken(record) end
     call.records[key] = record
   end
@@ -111,12 +136,16 @@ end
 
 -- Those of all items, and what they took as counters to be read with the pool's state.
 function records.load(call, items, fields, count)
-  local counted = {}
+  -- One item names nothing twice.
+  local counted = items[2] and {} or nil
   for i = 1, #items do
     local record = records.of_item(call, items[i].key)
     if record then
       local list = record.list
-      for j = 1, #list, 2 do count = accounts.want(fields, count, counted, list[j]) end
+      for j = 1, #list, 2 do
+        local field = list[j]
+        count = accounts.want(fields, count, counted, field)
+      end
     end
   end
   return count
