@@ -32,11 +32,14 @@ function accounts.counted(fields, first, count)
   return counted
 end
 
--- A pair of the pool's that is not two exact amounts: nothing where it does not count the resource.
-local function check_pair(call, field, allocated, capacity)
+-- A pair of the pool's that is not plain: two exact amounts, or nothing where it does not count the resource.
+local function exact_pair(call, field, allocated, capacity)
+  local used, most = numbers.exact(allocated), numbers.exact(capacity)
+  if used and most then return used, most end
   if (allocated or capacity) and not call.refused then
     error({err = 'INVARIANT ' .. call.key .. ' has no exact amount in ' .. field})
   end
+  return nil, nil
 end
 
 -- The pool's own counters, from what `pools.open` has read.
@@ -46,15 +49,14 @@ function accounts.of_pool(call, fields, values, count)
   local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}
   allocated[''], capacity[''] = nil, nil
   for i = 9, count, 2 do
-    local field = fields[i]
-    local used, most = tonumber(values[i]), tonumber(values[i + 1])
-    if used and most and used >= 0 and most >= 0 and used <= limits.AMOUNT_MAX and most <= limits.AMOUNT_MAX
-      and used % 1 == 0 and most % 1 == 0 then
-      allocated[field], capacity[field] = used, most
+    local field, used, most = fields[i], values[i], values[i + 1]
+    -- Plain digits that are few are exact: that is seen faster than it is converted.
+    if used and most and #used < 16 and #most < 16 and (used .. ' ' .. most):find('^%d+ %d+$') then
+      used, most = used + 0, most + 0
     else
-      allocated[field], capacity[field] = nil, nil
-      check_pair(call, field, values[i], values[i + 1])
+      used, most = exact_pair(call, field, used, most)
     end
+    allocated[field], capacity[field] = used, most
   end
   local pool = call.pool
   pool.allocated, pool.capacity = allocated, capacity

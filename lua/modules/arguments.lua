@@ -23,7 +23,7 @@ function arguments.integer(call, name, max)
   local text = call.argv[at]
   call.at = at
   if text == '0' then return 0 end
-  if not text or text == '' or text:find('%D') then arguments.refuse(name) end
+  if not text or not text:find('^%d+$') then arguments.refuse(name) end
   -- Arithmetic reads a text at half the price of `tonumber`.
   local number = text + 0
   if number > (max or limits.AMOUNT_MAX) then arguments.refuse(name) end

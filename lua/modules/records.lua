@@ -33,9 +33,23 @@ local function take_other(record, field, value)
   end
 end
 
+-- All of those.
+local function take_others(record, flat)
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    if field ~= 'owner' and field ~= 'fence' and field ~= 'call' and field ~= 'granted_ms' and field ~= 'ttl_ms'
+      and field ~= 'deadline_ms' and string.sub(field, -10) ~= '.allocated' then
+      take_other(record, field, flat[i + 1])
+    end
+  end
+end
+
 -- A record in which something is no number, as far as it can be read, and what is wrong with it.
 local function find_fault(record, amounts)
-  for _, field in ipairs({'fence', 'granted_ms', 'ttl_ms', 'deadline_ms'}) do record[field] = tonumber(record[field]) end
+  for _, field in ipairs({'fence', 'granted_ms', 'ttl_ms', 'deadline_ms'}) do
+    record[field] = tonumber(record[field])
+  end
+  record.fence_text = nil
   for i = 1, amounts, 2 do
     local field = record.list[i]
     if not numbers.exact(record.list[i + 1]) then record.broken, record.list[i + 1] = field .. ' is no amount', '0' end
@@ -48,20 +62,16 @@ local function find_fault(record, amounts)
 end
 
 local function parse(call, key, flat)
-  local list, n, digits = {nil, nil, nil, nil}, 0, ''
-  local id, fence, granted_ms, ttl_ms, deadline_ms = key:sub(#call.key + 8), nil, nil, nil, nil
-  local record = {
-    key = key, id = id, call = '*', owner = '', fence = nil, fence_text = nil, granted_ms = nil, ttl_ms = nil,
-    deadline_ms = nil, list = list, flat = flat, broken = nil, gone = nil, unlinks = nil, stored = nil,
-  }
+  local list, n, digits, others = {nil, nil, nil, nil}, 0, '', nil
+  local owner, fence, ids, granted_ms, ttl_ms, deadline_ms = '', nil, '*', nil, nil, nil
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if field == 'owner' then
-      record.owner = value
+      owner = value
     elseif field == 'fence' then
       fence = value
     elseif field == 'call' then
-      record.call = value ~= '' and value or '*'
+      if value ~= '' then ids = value end
     elseif field == 'granted_ms' then
       granted_ms = value
     elseif field == 'ttl_ms' then
@@ -73,19 +83,23 @@ local function parse(call, key, flat)
       n = n + 2
       digits = #value < 16 and value ~= '' and digits .. value or ' '
     else
-      take_other(record, field, value)
+      others = true
     end
   end
+  local record = {
+    key = key, id = key:sub(#call.key + 8), call = ids, owner = owner, fence = fence, fence_text = fence,
+    granted_ms = granted_ms, ttl_ms = ttl_ms, deadline_ms = deadline_ms, list = list, flat = flat, gone = nil,
+    unlinks = nil, stored = nil,
+  }
+  if others then take_others(record, flat) end
   -- All numbers are looked at together; what is not plain digits is told apart, and judged, elsewhere.
-  if not fence or fence == '' or not granted_ms or granted_ms == '' or not ttl_ms ~= not deadline_ms
-    or ttl_ms == ''
-    or deadline_ms == ''
-    or (digits .. fence .. granted_ms .. (ttl_ms or '') .. (deadline_ms or '')):find('%D') then
-    record.fence, record.granted_ms, record.ttl_ms, record.deadline_ms = fence, granted_ms, ttl_ms, deadline_ms
-    find_fault(record, n)
-  else
-    record.fence, record.fence_text, record.granted_ms = fence + 0, fence, granted_ms + 0
+  if fence and granted_ms and (deadline_ms and ttl_ms or not deadline_ms and not ttl_ms)
+    and (digits .. fence .. granted_ms .. (ttl_ms or '') .. (deadline_ms or '')):find('^%d+$')
+    and fence ~= '' and granted_ms ~= '' and ttl_ms ~= '' and deadline_ms ~= '' then
+    record.fence, record.granted_ms = fence + 0, granted_ms + 0
     if ttl_ms then record.ttl_ms, record.deadline_ms = ttl_ms + 0, deadline_ms + 0 end
+  else
+    find_fault(record, n)
   end
   return record
 end
@@ -173,8 +187,9 @@ function records.flat(call, record, into)
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
   into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
   n = n + 8
-  for i = 1, #records.OPTIONAL do
-    local field = records.OPTIONAL[i]
+  local optional = records.OPTIONAL
+  for i = 1, #optional do
+    local field = optional[i]
     if record[field] then
       into[n + 1], into[n + 2] = field, record[field]
       n = n + 2

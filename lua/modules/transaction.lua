@@ -88,8 +88,9 @@ end
 local function compare(record)
   local stored, sets, drops = record.stored, {false, false, false, false}, nil
   local n = 0
-  for i = 1, #records.OPTIONAL do
-    local field = records.OPTIONAL[i]
+  local optional = records.OPTIONAL
+  for i = 1, #optional do
+    local field = optional[i]
     local value = record[field]
     if value ~= stored[field] then
       if value then
