@@ -93,7 +93,22 @@ def link(
         lines.append((f"local {', '.join(pieces[key].name for key in locals_)}", *start))
     for key in locals_:
         lines += [(f"{pieces[key].name} =", *start), *lines_of(text.resolved(locals_[key], locals_))]
-    return [*lines, *lines_of(text.resolved(main, locals_))]
+    # Two look-ups less for each command.
+    lines.append(("local redis_call = redis.call", *start))
+    return [*lines, *lines_of(_called_by_name(text.resolved(main, locals_)))]
+
+
+def _called_by_name(tokens: Iterable[Token]) -> Iterator[Token]:
+    left = iter(tokens)
+    for token in left:
+        if token.text == "redis":
+            dot, function = next(left), next(left)
+            if function.text == "call":
+                yield token._replace(text="redis_call")
+            else:
+                yield from (token, dot, function)
+        else:
+            yield token
 
 
 class _Text:

@@ -84,7 +84,8 @@ def function_of(tokens: Sequence[Token]) -> Function | None:
     hands_on = tuple(
         body[at + 1].text.strip("@")
         for at, end in returns
-        if body[at + 1].text.startswith("@") and body[at + 2].text == "(" and _closing(body, at + 2) == end - 1
+        if end > at + 2 and body[at + 1].text.startswith("@") and body[at + 2].text == "("
+        and _closing(body, at + 2) == end - 1
     )
     return Function(params, body, values if is_simple else -1, is_straight, hands_on)
 

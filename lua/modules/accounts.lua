@@ -50,11 +50,11 @@ function accounts.of_pool(call, fields, values, count)
   allocated[''], capacity[''] = nil, nil
   for i = 9, count, 2 do
     local field, used, most = fields[i], values[i], values[i + 1]
-    -- Plain digits that are few are exact: that is seen faster than it is converted.
-    if used and most and #used < 16 and #most < 16 and (used .. ' ' .. most):find('^%d+ %d+$') then
-      used, most = used + 0, most + 0
-    else
-      used, most = exact_pair(call, field, used, most)
+    -- Plain digits are told faster by a pattern than by `tonumber`.
+    local plain = used and most and (used .. ' ' .. most):find('^%d+ %d+$')
+    if plain then used, most = used + 0, most + 0 end
+    if not plain or used > limits.AMOUNT_MAX or most > limits.AMOUNT_MAX then
+      used, most = exact_pair(call, field, values[i], values[i + 1])
     end
     allocated[field], capacity[field] = used, most
   end

@@ -60,7 +60,8 @@ end
 -- All items, up to the end: `read` makes a table of what follows the call id and the mark of a repeat, with room for
 -- these and for the key.
 function arguments.items(call, read)
-  local items, count = {}, #call.keys - context.KEYS
+  local count = #call.keys - context.KEYS
+  local items = count > 0 and {false} or {}
   if count > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
   for i = 1, count do
     local id = arguments.text(call, 'call')

@@ -179,19 +179,14 @@ end
 -- The fields that not every record has, and may change, in the order of the reply.
 records.OPTIONAL = {'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told'}
 
--- The fields as they are stored and replied, after what is in `into`.
-function records.flat(call, record, into)
-  local n = #into
-  for i = 1, #record.list do into[n + i] = record.list[i] end
-  n = n + #record.list
-  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
-  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
-  n = n + 8
-  local optional = records.OPTIONAL
+-- What not every record has, after what is in `into`.
+local function add_rest(call, record, into)
+  local n, optional = #into, records.OPTIONAL
   for i = 1, #optional do
     local field = optional[i]
-    if record[field] then
-      into[n + 1], into[n + 2] = field, record[field]
+    local value = record[field]
+    if value then
+      into[n + 1], into[n + 2] = field, value
       n = n + 2
     end
   end
@@ -206,12 +201,29 @@ function records.flat(call, record, into)
     end
   end
   for i = 1, record.meta and #record.meta or 0 do into[n + i] = record.meta[i] end
+end
+
+-- The fields as they are stored and replied, after what is in `into`.
+function records.flat(call, record, into)
+  local n = #into
+  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
+  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
+  n = n + 8
+  for i = 1, #record.list do into[n + i] = record.list[i] end
+  add_rest(call, record, into)
   return into
 end
 
 -- The record as it is answered, with what the pool adds to it.
 function records.told(call, word, record)
-  return records.flat(call, record, {word, 'epoch', call.pool.epoch, 'durability', call.pool.durability or ''})
+  local pool = call.pool
+  -- In one piece, for an answer that grows costs more.
+  local reply = {
+    word, 'epoch', pool.epoch, 'durability', pool.durability or '', 'owner', record.owner, 'fence', record.fence,
+    'call', record.call, 'granted_ms', record.granted_ms, unpack(record.list),
+  }
+  add_rest(call, record, reply)
+  return reply
 end
 
 -- When somebody was last told that it is there: a grant, a renewal, an answer to a repeat.

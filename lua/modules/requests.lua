@@ -116,7 +116,7 @@ end
 -- All items, up to the end of the arguments, and the pool with the counters that they ask for.
 function requests.load(call)
   local fields = pools.fields()
-  local items, count, counted = {}, pools.FIELDS, nil
+  local items, count, counted = {false}, pools.FIELDS, nil
   local argc, i = #call.argv, 0
   while call.at < argc do
     i = i + 1
@@ -131,6 +131,7 @@ function requests.load(call)
     end
     items[i] = request
   end
+  if i == 0 then items = {} end
   if #call.keys ~= context.KEYS + i or call.declared then check_keys(call, i) end
   if count > limits.FIELDS_MAX then error({err = 'CONTRACT too many resources'}) end
   pools.open(call, fields, count)

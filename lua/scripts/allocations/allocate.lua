@@ -43,7 +43,10 @@ local function refuse(call, items, request, charged)
   local list = request.list
   local reply = denials.reply(charged, list, nil, call.atomic and gangs.asked(items, request.i))
   if reply[2] ~= 'capacity_exceeded' then return reply end
-  if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list) then return nil end
+  local short = expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list)
+  if not short then return nil end
+  -- Nothing was due.
+  if call.expired_most == 0 then return reply end
   return call.more_expired and {'behind'} or denials.reply(charged, list)
 end
 
@@ -86,7 +89,7 @@ return function(call)
   if call.refused or pool.state then return refuse_all(items, call.refused or pool.state) end
   -- Decide
   if pool.grace_ms or call.argv[3] ~= '0' then recovery.check_grant(call) end
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do
     replies[i] = decide(call, items, items[i])
     if atomic and gangs.stops(replies[i][1]) then

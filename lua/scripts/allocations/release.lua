@@ -74,7 +74,7 @@ return function(call)
   local count = records.load(call, items, fields, pools.FIELDS)
   pools.open(call, fields, count)
   -- Decide
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do replies[i] = decide(call, items[i], reason) end
   -- Write
   transaction.commit(call)

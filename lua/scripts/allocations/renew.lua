@@ -93,7 +93,7 @@ return function(call)
   local items = arguments.items(call, read_item)
   pools.open_state(call)
   -- Decide
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do replies[i] = decide(call, items[i]) end
   -- Write
   transaction.commit(call)
