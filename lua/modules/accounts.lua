@@ -88,14 +88,16 @@ end
 
 -- Counters that the call did not ask for itself.  False where they are broken.
 function accounts.read(account, list)
-  local missing, n = {}, 0
+  local missing, capacity = nil, account.capacity
   for i = 1, #list, 2 do
-    if not account.capacity[list[i]] then
-      missing[n + 1], missing[n + 2] = list[i], string.sub(list[i], 1, -11) .. '.capacity'
-      n = n + 2
+    local field = list[i]
+    if not capacity[field] then
+      missing = missing or {}
+      missing[#missing + 1], missing[#missing + 2] = field, string.sub(field, 1, -11) .. '.capacity'
     end
   end
-  return n == 0 or take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, n)
+  if not missing then return true end
+  return take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, #missing)
 end
 
 -- The account of that name beyond the pool, with the counters of a list; false where there is none.  Second, whether

@@ -64,7 +64,14 @@ end
 local function parse(call, key, flat)
   local list, n, digits, others = {nil, nil, nil, nil}, 0, '', nil
   local owner, fence, ids, granted_ms, ttl_ms, deadline_ms = '', nil, '*', nil, nil, nil
-  for i = 1, #flat, 2 do
+  local first = 1
+  -- As a lease is written: then these need not be looked for.
+  if flat[1] == 'owner' and flat[3] == 'fence' and flat[5] == 'call' and flat[7] == 'granted_ms'
+    and flat[9] == 'ttl_ms' and flat[11] == 'deadline_ms' and flat[6] ~= '' then
+    owner, fence, ids, granted_ms, ttl_ms, deadline_ms = flat[2], flat[4], flat[6], flat[8], flat[10], flat[12]
+    first = 13
+  end
+  for i = first, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
     if field == 'owner' then
       owner = value
