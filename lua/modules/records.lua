@@ -186,9 +186,11 @@ end
 -- The fields that not every record has, and may change, in the order of the reply.
 records.OPTIONAL = {'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told'}
 
--- What not every record has, after what is in `into`.
-local function add_rest(call, record, into)
-  local n, optional = #into, records.OPTIONAL
+-- The amounts and what not every record has, after the first `n` entries of `into`.
+local function add_rest(call, record, into, n)
+  local list, optional = record.list, records.OPTIONAL
+  for i = 1, #list do into[n + i] = list[i] end
+  n = n + #list
   for i = 1, #optional do
     local field = optional[i]
     local value = record[field]
@@ -197,8 +199,9 @@ local function add_rest(call, record, into)
       n = n + 2
     end
   end
-  for i = 1, record.accounts and #record.accounts or 0 do
-    into[n + 1], into[n + 2] = 'account.' .. i, record.accounts[i]
+  local names = record.accounts
+  for i = 1, names and #names or 0 do
+    into[n + 1], into[n + 2] = 'account.' .. i, names[i]
     n = n + 2
   end
   if record.meta_first then
@@ -207,7 +210,8 @@ local function add_rest(call, record, into)
       into[n] = call.argv[at]
     end
   end
-  for i = 1, record.meta and #record.meta or 0 do into[n + i] = record.meta[i] end
+  local meta = record.meta
+  for i = 1, meta and #meta or 0 do into[n + i] = meta[i] end
 end
 
 -- The fields as they are stored and replied, after what is in `into`.
@@ -215,21 +219,20 @@ function records.flat(call, record, into)
   local n = #into
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
   into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
-  n = n + 8
-  for i = 1, #record.list do into[n + i] = record.list[i] end
-  add_rest(call, record, into)
+  add_rest(call, record, into, n + 8)
   return into
 end
 
 -- The record as it is answered, with what the pool adds to it.
 function records.told(call, word, record)
   local pool = call.pool
-  -- In one piece, for an answer that grows costs more.
+  -- With room for the usual rest: an answer that grows costs more.
   local reply = {
     word, 'epoch', pool.epoch, 'durability', pool.durability or '', 'owner', record.owner, 'fence', record.fence,
-    'call', record.call, 'granted_ms', record.granted_ms, unpack(record.list),
+    'call', record.call, 'granted_ms', record.granted_ms, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+    nil, nil, nil, nil,
   }
-  add_rest(call, record, reply)
+  add_rest(call, record, reply, 13)
   return reply
 end
 
