@@ -65,8 +65,7 @@ def first(flow: Iterable[Any]) -> Call:
 
 def words(call: Call, now_ms: int = 0) -> list[Argument]:
     """A call as a client sends it that has just begun: it has seen no fence, and asks the server what time it is."""
-    script, leading = call.script, (now_ms, "", 0)
-    return [*script.by_sha(in_process=False), *payload(call, 0, leading[: len(script.leading)])]
+    return [*call.script.by_sha(in_process=False), *payload(call, 0, (now_ms, "", 0))]
 
 
 def command(stage: Stage, call: Call, now_ms: int = 0) -> bytes:
