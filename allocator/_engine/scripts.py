@@ -141,7 +141,7 @@ def names() -> list[str]:
 
 @cache
 def ordinary() -> dict[str, frozenset[str]]:
-    """For each script the functions on its ordinary way (`lua/ordinary.txt`)."""
+    """For each script the functions on its ordinary way (`lua/ordinary.txt`), and as `NAME+` those on others."""
     lines = (folder() / "ordinary.txt").read_text(encoding="utf-8").splitlines()
     entries = [line.partition(":") for line in lines if not line.startswith("#")]
     return {name: frozenset(functions.split()) for name, _, functions in entries}
@@ -153,7 +153,8 @@ def load(name: str) -> Script:
     path = files()[name]
     source = path.read_text(encoding="utf-8").splitlines()
     first = source[0] if source[0].startswith("#!lua") else "#!lua"
-    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, ordinary().get(name))]
+    usual = ordinary().get(name, ()), ordinary().get(f"{name}+", ())
+    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
     keys, args = _header(source)
     lines = [line for line, _, _ in linked]
     text = "\n".join(lines) + "\n"

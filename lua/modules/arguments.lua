@@ -11,8 +11,10 @@ end
 
 function arguments.text(call, name)
   local at = call.at + 1
+  local text = call.argv[at]
   call.at = at
-  return call.argv[at] or error({err = 'CONTRACT ' .. name .. ' is missing'})
+  if not text then error({err = 'CONTRACT ' .. name .. ' is missing'}) end
+  return text
 end
 
 -- An exact integer of plain digits, from 0 to `max`, at most 2^53-1.
@@ -21,13 +23,16 @@ function arguments.integer(call, name, max)
   local text = call.argv[at]
   call.at = at
   if text == '0' then return 0 end
-  local number = tonumber(text)
-  if not number or number > (max or limits.AMOUNT_MAX) or string.find(text, '%D') then arguments.refuse(name) end
+  if not text or not text:find('^%d+$') then arguments.refuse(name) end
+  -- Arithmetic reads a text at half the price of `tonumber`.
+  local number = text + 0
+  if number > (max or limits.AMOUNT_MAX) then arguments.refuse(name) end
   return number
 end
 
 function arguments.flag(call, name)
-  return arguments.text(call, name) == '1'
+  local text = arguments.text(call, name)
+  return text == '1'
 end
 
 -- `count` fields and amounts in turns, each from `least` on.
@@ -52,12 +57,15 @@ function arguments.record(call, i)
   return call.keys[context.KEYS + i]
 end
 
--- All items, up to the end: `read` makes a table of what follows the call id and the mark of a repeat.
+-- All items, up to the end: `read` makes a table of what follows the call id and the mark of a repeat, with room for
+-- these and for the key.
 function arguments.items(call, read)
-  local items, count = {}, #call.keys - context.KEYS
+  local count = #call.keys - context.KEYS
+  local items = count > 0 and {false} or {}
   if count > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
   for i = 1, count do
-    local id, repeated = arguments.text(call, 'call'), arguments.flag(call, 'repeated')
+    local id = arguments.text(call, 'call')
+    local repeated = arguments.flag(call, 'repeated')
     local item = read(call)
     item.call, item.repeated, item.key = id, repeated, call.keys[context.KEYS + i]
     items[i] = item

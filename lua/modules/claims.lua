@@ -63,6 +63,14 @@ end
 
 -- Another call is about to be told: its place in the list.  Those who were there keep what they were told so far.
 function claims.add(record, id, ttl_ms)
+  local first = record.call
+  -- The usual: there was one.
+  if not record.ttls and first ~= '*' and not first:find(' ', 1, true) then
+    local own = numbers.text(record.ttl_ms or 0)
+    local told = numbers.text(record.deadline_ms or 0)
+    record.call, record.ttls, record.told = first .. ' ' .. id, own .. ' ' .. numbers.text(ttl_ms), told .. ' 0'
+    return
+  end
   local list = read(record)
   list[#list + 1] = {id = id, ttl_ms = ttl_ms, told_ms = 0}
   local others = list[1].id == '*'
@@ -81,6 +89,12 @@ end
 -- What this call is told now: the record as it stands.
 function claims.tell(record, id)
   if not record.ttls then return end
+  local told = record.told
+  -- The usual: it was added a moment ago.
+  if told:sub(-2) == ' 0' and record.call:sub(-#id - 1) == ' ' .. id then
+    record.told = told:sub(1, -2) .. numbers.text(record.deadline_ms or 0)
+    return
+  end
   local list = read(record)
   for i = 1, #list do
     if list[i].id == id then list[i].told_ms = record.deadline_ms or 0 end

@@ -16,9 +16,12 @@ local function start_at(call, text)
 end
 
 function clock.start(call)
-  if call.argv[1] ~= '0' then return start_at(call, call.argv[1]) end
+  local said = call.argv[1]
+  if said ~= '0' then return start_at(call, said) end
   local time = redis.call('TIME')
-  local text = time[1] .. string.sub('00000' .. time[2], -6, -4)
+  local micros = time[2]
+  if #micros < 6 then micros = string.rep('0', 6 - #micros) .. micros end
+  local text = time[1] .. micros:sub(1, 3)
   call.now, call.now_text, call.by_server = text + 0, text, true
 end
 

@@ -2,8 +2,8 @@
 -- events; the arguments now_ms, seen_epoch, seen_fence, epoch.  What a script takes beyond stands in its header.
 --   call.key, call.deadlines, call.pinned, call.ended, call.events   the pool's keys
 --   call.now                      the pool's time in ms (`clock`); call.now_text: the same as text
---   call.pool, call.refused       its state, and the word that ends the call (`pools`)
---   call.account, call.accounts   its counters; those of other accounts, by name (`accounts`)
+--   call.pool, call.refused       its state and its counters, and the word that ends the call (`pools`)
+--   call.accounts                 the counters of other accounts, by name (`accounts`)
 --   call.records                  what is live, by key: a record, false where there is none (`records`)
 -- Modules note what is to be written; `transaction.commit` writes it.
 local limits = require('limits')
@@ -15,11 +15,12 @@ context.ARGUMENTS = 4
 
 function context.open(keys, argv)
   if #keys < context.KEYS or #argv < context.ARGUMENTS then error({err = 'CONTRACT the envelope is incomplete'}) end
-  -- All that an ordinary call needs is named here: a table that grows later costs more than one made large enough.
+  -- What an ordinary call plans is named here, too: a table that grows later costs more than one made large enough,
+  -- and this one has room for 32.
   return {
     keys = keys, argv = argv, at = context.ARGUMENTS, key = keys[1], deadlines = keys[2], pinned = keys[3],
     ended = keys[4], events = keys[5], epoch = argv[4], records = {}, now = false, now_text = false, pool = false,
-    account = false, refused = false, fresh = false,
+    by_server = false, refused = false, atomic = false, fresh = false,
   }
 end
 

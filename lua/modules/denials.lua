@@ -2,60 +2,48 @@
 -- fails it, in numbers: {'denied', code, account, (resource, requested, allocated, capacity)*}; account '': the pool.
 local denials = {}
 
-local function unknown_resource(account, field)
-  return not account.capacity[field]
-end
+local CODES = {'unknown_resource', 'constraint_violation', 'never_fits', 'capacity_exceeded', 'capacity_exceeded'}
+local FITS = 5
 
-local function not_whole(account, field, amount)
-  return account.whole and account.whole[field] and amount % 1000 ~= 0
-end
-
-local function never_fits(account, field, amount)
-  return amount > account.capacity[field]
-end
-
-local function short(account, field, _, growth)
-  return account.allocated[field] + growth > account.capacity[field]
-end
-
-local function always()
-  return true
-end
-
-local function collect(reply, account, fails, list, held, asked)
-  local n, sum = #reply, asked and asked[account.name]
-  for i = 1, #list, 2 do
-    local field, amount = list[i], list[i + 1] + 0
-    local growth = amount - (held and held[field] or 0)
-    if growth > 0 and fails(account, field, sum and sum[field] or amount, growth) then
-      reply[n + 1], reply[n + 2] = string.sub(field, 1, -11), growth
-      reply[n + 3], reply[n + 4] = account.allocated[field] or 0, account.capacity[field] or 0
-      n = n + 4
-    end
-  end
-  return n > 3
+-- Which of these checks a resource fails.  Only the pool knows of resources that it has not, and of whole units.
+-- `asked`: what is asked for together.
+local function check(account, field, amount, growth, asked)
+  local capacity, whole = account.capacity[field], account.whole
+  if not capacity then return 1 end
+  if whole and whole[field] and amount % 1000 ~= 0 then return 2 end
+  if asked > capacity then return 3 end
+  if account.allocated[field] + growth > capacity then return 4 end
+  return FITS
 end
 
 -- `held`: what the allocation has already.  `asked`: what a gang asks for together, by account.  `stands`: it was
 -- refused before, and stays so where it would fit now.
 function denials.reply(charged, list, held, asked, stands)
-  local pool = charged[#charged]
-  local reply = {'denied', 'unknown_resource', pool.name}
-  if collect(reply, pool, unknown_resource, list, held) then return reply end
-  reply[2] = 'constraint_violation'
-  if collect(reply, pool, not_whole, list, held) then return reply end
-  reply[2] = 'never_fits'
-  for i = 1, #charged do
-    reply[3] = charged[i].name
-    if collect(reply, charged[i], never_fits, list, held, asked) then return reply end
+  local reply, n, first, at = {'denied', false, '', nil, nil, nil, nil}, 3, stands and FITS or FITS - 1, nil
+  for c = 1, #charged do
+    local account = charged[c]
+    local sum = asked and asked[account.name]
+    for i = 1, #list, 2 do
+      local field, amount = list[i], list[i + 1] + 0
+      local growth = amount - (held and held[field] or 0)
+      if growth > 0 then
+        local failed = check(account, field, amount, growth, sum and sum[field] or amount)
+        -- An earlier check, or the first account that fails this one: what stood there goes.  What fits is told of the
+        -- pool, the last.
+        if failed < first or failed == first and (not at or first == FITS) and at ~= account then
+          first, at, n = failed, account, 3
+        end
+        if failed == first and at == account then
+          reply[n + 1], reply[n + 2] = field:sub(1, -11), growth
+          reply[n + 3], reply[n + 4] = account.allocated[field] or 0, account.capacity[field] or 0
+          n = n + 4
+        end
+      end
+    end
   end
-  reply[2] = 'capacity_exceeded'
-  for i = 1, #charged do
-    reply[3] = charged[i].name
-    if collect(reply, charged[i], short, list, held) then return reply end
-  end
-  if not stands then error({err = 'CONTRACT refused what fits'}) end
-  collect(reply, pool, always, list, held)
+  if not at and not stands then error({err = 'CONTRACT refused what fits'}) end
+  for i = #reply, n + 1, -1 do reply[i] = nil end
+  reply[2], reply[3] = CODES[first], at and at.name or ''
   return reply
 end
 

@@ -5,22 +5,20 @@ local events = {}
 -- `record`: whose owner, fence and amounts it names, or nil.
 function events.add(call, kind, id, record, reason)
   local entry
-  if not record or not record.fence then
+  if record and record.fence then
+    -- The amounts last: then the table is made in one piece.
+    local fence = record.fence_text or record.fence
+    if reason then
+      entry = {
+        'kind', kind, 'id', id, 'owner', record.owner, 'fence', fence, 'reason', reason, unpack(record.list),
+      }
+    else
+      entry = {'kind', kind, 'id', id, 'owner', record.owner, 'fence', fence, unpack(record.list)}
+    end
+  else
     entry = {'kind', kind}
     if id then entry[3], entry[4] = 'id', id end
     if reason then entry[#entry + 1], entry[#entry + 2] = 'reason', reason end
-  else
-    local list, n = record.list, 8
-    entry = {
-      'kind', kind, 'id', id, 'owner', record.owner, 'fence', record.fence, false, false, false, false, false, false,
-    }
-    for i = 1, #list do entry[n + i] = list[i] end
-    n = n + #list
-    if reason then
-      entry[n + 1], entry[n + 2] = 'reason', reason
-      n = n + 2
-    end
-    for i = #entry, n + 1, -1 do entry[i] = nil end
   end
   local planned = call.planned_events
   if planned then planned[#planned + 1] = entry else call.planned_events = {entry} end

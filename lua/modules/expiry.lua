@@ -47,7 +47,7 @@ end
 
 -- Of the expired ones, at most `most` are looked at in this call.
 local function open(call, most)
-  local ids = redis.call('ZRANGEBYSCORE', call.deadlines, '-inf', call.now, 'LIMIT', 0, most + 1)
+  local ids = redis.call('ZRANGEBYSCORE', call.deadlines, '-inf', call.now_text, 'LIMIT', '0', most + 1)
   call.expired, call.expired_at = ids, 0
   call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
 end

@@ -6,22 +6,42 @@ local pools = require('pools')
 
 local idempotency = {}
 
+-- `call.completed`: an instant and an id in turns, as they are written.  Their index, from the ninth on.
+local function is_among(call, completed, id)
+  local ids, n = call.completed_ids, #completed
+  if n > 16 and not ids then
+    ids = {}
+    for i = 2, n, 2 do ids[completed[i]] = true end
+    call.completed_ids = ids
+  end
+  if ids then return ids[id] end
+  for i = 2, n, 2 do
+    if completed[i] == id then return true end
+  end
+  return false
+end
+
 -- When the call was completed, or nil.  It may have been a moment ago, in this very call.
 function idempotency.completed_at(call, id)
-  if call.completed and call.completed[id] then return call.now end
+  local completed = call.completed
+  if completed and is_among(call, completed, id) then return call.now end
   local completed_ms = redis.call('ZSCORE', call.ended, id)
   return completed_ms and tonumber(completed_ms) or nil
+end
+
+-- Another one.
+local function complete_next(call, completed, id)
+  if is_among(call, completed, id) then return end
+  local n = #completed
+  completed[n + 1], completed[n + 2] = call.now_text, id
+  if call.completed_ids then call.completed_ids[id] = true end
 end
 
 function idempotency.complete(call, id)
   if id == '' or id == '*' then return end
   local completed = call.completed
-  if not completed then
-    call.completed = {id, [id] = true}
-    return
-  end
-  if completed[id] then return end
-  completed[#completed + 1], completed[id] = id, true
+  -- A release has two: room for both.
+  if completed then complete_next(call, completed, id) else call.completed = {call.now_text, id, nil, nil} end
 end
 
 -- The call has changed nothing, and its repeats are to hear so again: for what an undo could not take back.
@@ -45,7 +65,7 @@ end
 
 -- The last reading before the writes: which ones are to be forgotten, and whether for want of room rather than of age.
 function idempotency.trim(call)
-  local adding = call.completed and #call.completed or 0
+  local adding = call.completed and #call.completed / 2 or 0
   local oldest = redis.call('ZRANGE', call.ended, 0, 0, 'WITHSCORES')
   local excess = redis.call('ZCARD', call.ended) + adding - limits.ENDED_MAX
   local before_ms = call.now - limits.ENDED_KEEP_MS

@@ -1,6 +1,6 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
--- call.pool = {epoch, state, revision, read_revision, and of the options max_ttl_ms, durability, grace_ms, recovering,
--- run_id}
+-- call.pool = {epoch, state, revision, read_revision, what an account has (`accounts`), and of the options max_ttl_ms,
+-- durability, grace_ms, recovering, run_id}
 -- `revision` grows with every change; a grant takes its fence from it.  `recovering`: until when nothing is granted.
 local accounts = require('accounts')
 local clock = require('clock')
@@ -53,34 +53,44 @@ end
 function pools.open(call, fields, count, reads)
   local values = redis.call('HMGET', call.key, unpack(fields, 1, count))
   if call.by_server then
-    local seen = tonumber(values[6])
-    if values[7] or not seen or call.now < seen or call.now > seen + limits.CLOCK_SEEN_MS then
+    local seen, now = tonumber(values[6]), call.now
+    if values[7] or not seen or now < seen or now > seen + limits.CLOCK_SEEN_MS then
       clock.adjust(call, seen, values[7])
     end
   end
-  local pool = {epoch = values[5] or '', state = false, revision = 0, read_revision = 0}
+  local epoch = values[5] or ''
+  local pool = {
+    key = call.key, name = '', epoch = epoch, state = false, revision = 0, read_revision = 0, allocated = false,
+    capacity = false, changed = false,
+  }
   call.pool = pool
   if not values[1] then
     call.refused = 'unknown_pool'
     return
   end
-  if call.epoch ~= '' and pool.epoch ~= call.epoch then
+  if call.epoch ~= '' and epoch ~= call.epoch then
     call.refused = 'other_epoch'
     return
   end
   if values[2] ~= limits.SCHEMA_TEXT and is_newer(values[2]) then call.refused = not reads and 'schema' end
   local revision = numbers.exact(values[1])
   if not revision and not call.refused then broken_revision(call) end
-  pool.revision, pool.read_revision = revision or 0, revision or 0
-  call.account = accounts.of_pool(call, fields, values, count)
+  revision = revision or 0
+  pool.revision, pool.read_revision = revision, revision
+  if count > pools.FIELDS then
+    accounts.of_pool(call, fields, values, count)
+  else
+    pool.allocated, pool.capacity = {}, {}
+  end
   if values[3] then pool.state = read_state(call, values[3]) end
-  if values[4] then accounts.constrain(call.account, values[4]) end
+  if values[4] then accounts.constrain(pool, values[4]) end
   if values[8] then read_options(call, pool, values[8]) end
 end
 
 -- The pool's state without counters.
 function pools.open_state(call, reads)
-  pools.open(call, pools.fields(), pools.FIELDS, reads)
+  local fields = pools.fields()
+  pools.open(call, fields, pools.FIELDS, reads)
 end
 
 -- For readings that need only know that it is the pool meant: its epoch, or nil and a word.

@@ -33,38 +33,80 @@ local function take_other(record, field, value)
   end
 end
 
--- Whatever is wrong with a record.
-local function find_fault(record)
-  if not record.fence or not record.granted_ms then return 'fence or granted_ms is no number' end
-  if (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then return 'ttl_ms without deadline_ms' end
-  return record.broken
+-- All of those.
+local function take_others(record, flat)
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    if field ~= 'owner' and field ~= 'fence' and field ~= 'call' and field ~= 'granted_ms' and field ~= 'ttl_ms'
+      and field ~= 'deadline_ms' and string.sub(field, -10) ~= '.allocated' then
+      take_other(record, field, flat[i + 1])
+    end
+  end
+end
+
+-- A record in which something is no number, as far as it can be read, and what is wrong with it.
+local function find_fault(record, amounts)
+  for _, field in ipairs({'fence', 'granted_ms', 'ttl_ms', 'deadline_ms'}) do
+    record[field] = tonumber(record[field])
+  end
+  record.fence_text = nil
+  for i = 1, amounts, 2 do
+    local field = record.list[i]
+    if not numbers.exact(record.list[i + 1]) then record.broken, record.list[i + 1] = field .. ' is no amount', '0' end
+  end
+  if not record.fence or not record.granted_ms then
+    record.broken = 'fence or granted_ms is no number'
+  elseif (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
+    record.broken = 'ttl_ms without deadline_ms'
+  end
 end
 
 local function parse(call, key, flat)
-  local list, n = {}, 0
-  local record = {
-    key = key, id = string.sub(key, #call.key + 8), call = '*', owner = '', fence = nil, granted_ms = nil, ttl_ms = nil,
-    deadline_ms = nil, list = list, flat = flat, broken = nil, gone = nil, unlinks = nil, stored = nil,
-  }
-  for i = 1, #flat, 2 do
+  local list, n, digits, others = {nil, nil, nil, nil}, 0, '', nil
+  local owner, fence, ids, granted_ms, ttl_ms, deadline_ms = '', nil, '*', nil, nil, nil
+  local first = 1
+  -- As a lease is written: then these need not be looked for.
+  if flat[1] == 'owner' and flat[3] == 'fence' and flat[5] == 'call' and flat[7] == 'granted_ms'
+    and flat[9] == 'ttl_ms' and flat[11] == 'deadline_ms' and flat[6] ~= '' then
+    owner, fence, ids, granted_ms, ttl_ms, deadline_ms = flat[2], flat[4], flat[6], flat[8], flat[10], flat[12]
+    first = 13
+  end
+  for i = first, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
-    if field == 'fence' or field == 'deadline_ms' or field == 'ttl_ms' or field == 'granted_ms' then
-      record[field] = tonumber(value)
-    elseif field == 'owner' then
-      record.owner = value
+    if field == 'owner' then
+      owner = value
+    elseif field == 'fence' then
+      fence = value
     elseif field == 'call' then
-      record.call = value ~= '' and value or '*'
-    elseif string.sub(field, -10) == '.allocated' then
-      if not numbers.exact(value) then record.broken, value = field .. ' is no amount', '0' end
+      if value ~= '' then ids = value end
+    elseif field == 'granted_ms' then
+      granted_ms = value
+    elseif field == 'ttl_ms' then
+      ttl_ms = value
+    elseif field == 'deadline_ms' then
+      deadline_ms = value
+    elseif field:find('.allocated', -10, true) then
       list[n + 1], list[n + 2] = field, value
       n = n + 2
+      digits = #value < 16 and value ~= '' and digits .. value or ' '
     else
-      take_other(record, field, value)
+      others = true
     end
   end
-  if record.broken or not record.fence or not record.granted_ms
-    or (record.ttl_ms == nil) ~= (record.deadline_ms == nil) then
-    record.broken = find_fault(record)
+  local record = {
+    key = key, id = key:sub(#call.key + 8), call = ids, owner = owner, fence = fence, fence_text = fence,
+    granted_ms = granted_ms, ttl_ms = ttl_ms, deadline_ms = deadline_ms, list = list, flat = flat, gone = nil,
+    unlinks = nil, stored = nil,
+  }
+  if others then take_others(record, flat) end
+  -- All numbers are looked at together; what is not plain digits is told apart, and judged, elsewhere.
+  if fence and granted_ms and (deadline_ms and ttl_ms or not deadline_ms and not ttl_ms)
+    and (digits .. fence .. granted_ms .. (ttl_ms or '') .. (deadline_ms or '')):find('^%d+$')
+    and fence ~= '' and granted_ms ~= '' and ttl_ms ~= '' and deadline_ms ~= '' then
+    record.fence, record.granted_ms = fence + 0, granted_ms + 0
+    if ttl_ms then record.ttl_ms, record.deadline_ms = ttl_ms + 0, deadline_ms + 0 end
+  else
+    find_fault(record, n)
   end
   return record
 end
@@ -102,7 +144,11 @@ function records.of_item(call, key)
   local record = call.records[key]
   if record == nil then
     local flat = redis.pcall('HGETALL', key)
-    record = flat[1] and parse(call, key, flat) or flat.err and of_error(call, key, flat) or false
+    if flat[1] then
+      record = parse(call, key, flat)
+    else
+      record = flat.err and of_error(call, key, flat) or false
+    end
     call.records[key] = record
   end
   if record and record.broken then refuse_broken(record) end
@@ -111,12 +157,16 @@ end
 
 -- Those of all items, and what they took as counters to be read with the pool's state.
 function records.load(call, items, fields, count)
-  local counted = {}
+  -- One item names nothing twice.
+  local counted = items[2] and {} or nil
   for i = 1, #items do
     local record = records.of_item(call, items[i].key)
     if record then
       local list = record.list
-      for j = 1, #list, 2 do count = accounts.want(fields, count, counted, list[j]) end
+      for j = 1, #list, 2 do
+        local field = list[j]
+        count = accounts.want(fields, count, counted, field)
+      end
     end
   end
   return count
@@ -136,23 +186,22 @@ end
 -- The fields that not every record has, and may change, in the order of the reply.
 records.OPTIONAL = {'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told'}
 
--- The fields as they are stored and replied, after what is in `into`.
-function records.flat(call, record, into)
-  local n = #into
-  for i = 1, #record.list do into[n + i] = record.list[i] end
-  n = n + #record.list
-  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
-  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
-  n = n + 8
-  for i = 1, #records.OPTIONAL do
-    local field = records.OPTIONAL[i]
-    if record[field] then
-      into[n + 1], into[n + 2] = field, record[field]
+-- The amounts and what not every record has, after the first `n` entries of `into`.
+local function add_rest(call, record, into, n)
+  local list, optional = record.list, records.OPTIONAL
+  for i = 1, #list do into[n + i] = list[i] end
+  n = n + #list
+  for i = 1, #optional do
+    local field = optional[i]
+    local value = record[field]
+    if value then
+      into[n + 1], into[n + 2] = field, value
       n = n + 2
     end
   end
-  for i = 1, record.accounts and #record.accounts or 0 do
-    into[n + 1], into[n + 2] = 'account.' .. i, record.accounts[i]
+  local names = record.accounts
+  for i = 1, names and #names or 0 do
+    into[n + 1], into[n + 2] = 'account.' .. i, names[i]
     n = n + 2
   end
   if record.meta_first then
@@ -161,13 +210,30 @@ function records.flat(call, record, into)
       into[n] = call.argv[at]
     end
   end
-  for i = 1, record.meta and #record.meta or 0 do into[n + i] = record.meta[i] end
+  local meta = record.meta
+  for i = 1, meta and #meta or 0 do into[n + i] = meta[i] end
+end
+
+-- The fields as they are stored and replied, after what is in `into`.
+function records.flat(call, record, into)
+  local n = #into
+  into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
+  into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
+  add_rest(call, record, into, n + 8)
   return into
 end
 
 -- The record as it is answered, with what the pool adds to it.
 function records.told(call, word, record)
-  return records.flat(call, record, {word, 'epoch', call.pool.epoch, 'durability', call.pool.durability or ''})
+  local pool = call.pool
+  -- With room for the usual rest: an answer that grows costs more.
+  local reply = {
+    word, 'epoch', pool.epoch, 'durability', pool.durability or '', 'owner', record.owner, 'fence', record.fence,
+    'call', record.call, 'granted_ms', record.granted_ms, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+    nil, nil, nil, nil,
+  }
+  add_rest(call, record, reply, 13)
+  return reply
 end
 
 -- When somebody was last told that it is there: a grant, a renewal, an answer to a repeat.

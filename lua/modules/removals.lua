@@ -34,14 +34,23 @@ end
 
 -- False where record and counters contradict each other; nothing is planned then.
 function removals.try(call, record, kind, reason)
-  if record.broken or not accounts.covers(call.account, record.list) then return false end
-  if record.accounts and not uncharge_named(call, record) then return false end
-  accounts.add(call.account, record.list, -1)
-  call.pool.revision = call.pool.revision + 1
+  local pool, list = call.pool, record.list
+  local covers = not record.broken
+  if covers then
+    covers = accounts.covers(pool, list)
+  end
+  if not covers or record.accounts and not uncharge_named(call, record) then return false end
+  accounts.add(pool, list, -1)
+  pool.revision = pool.revision + 1
   -- More than one call, whose terms a release that has begun has dropped.
-  if record.ttls or record.releasing_ms then complete_all(call, record) else idempotency.complete(call, record.call) end
+  if record.ttls or record.releasing_ms then
+    complete_all(call, record)
+  else
+    local id = record.call
+    idempotency.complete(call, id)
+  end
   -- Where a lease that has gone missing means lost data, it must be known which ones ended.
-  if call.pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
+  if pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
   events.add(call, kind, record.id, record, reason)
   queue(call, record, true)
   return true
@@ -49,7 +58,8 @@ end
 
 -- For a record that the caller named: it hears of the contradiction.
 function removals.plan(call, record, kind, reason)
-  if not removals.try(call, record, kind, reason) then
+  local done = removals.try(call, record, kind, reason)
+  if not done then
     error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
   end
 end

@@ -59,15 +59,21 @@ end
 
 -- The id is live.  nil where the request is to be decided as if it were absent.
 function repeats.answer(call, request, record)
-  if claims.has(record, request.call) then return replay(call, request, record) end
-  local completed_ms = idempotency.completed_at(call, request.call)
+  local id, pool = request.call, call.pool
+  local is_repeat = claims.has(record, id)
+  if is_repeat then return replay(call, request, record) end
+  local completed_ms = idempotency.completed_at(call, id)
   if completed_ms then return {'ended', completed_ms} end
-  if requests.is_too_long(call, request.ask_ms + 0) then return {'ttl_too_long', call.pool.max_ttl_ms} end
-  if expiry.is_lapsed(call, record) and not call.pool.recovering and not expiry.spares(call, record) then
+  if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
+    return {'ttl_too_long', pool.max_ttl_ms}
+  end
+  local is_lapsed = expiry.is_lapsed(call, record)
+  if is_lapsed and not pool.recovering and not expiry.spares(call, record) then
     removals.plan(call, record, 'reclaimed', 'deadline')
     return nil
   end
-  if record.releasing_ms or not requests.matches(request, record) then
+  local is_same = requests.is_same(request, record)
+  if record.releasing_ms or not is_same and not requests.matches(request, record) then
     return records.told(call, 'conflict', record)
   end
   return share(call, request, record)

@@ -16,7 +16,7 @@ end
 
 -- An amount, or a duration, in plain digits: what is not is told apart without a conversion.
 local function is_whole(text)
-  return string.find(text, '^[1-9]%d*$') and (#text < 16 or #text == 16 and text <= '9007199254740991')
+  return text:find('^[1-9]%d*$') and (#text < 16 or #text == 16 and text <= '9007199254740991')
 end
 
 -- The options, as (name, value) pairs.  Only `account` is known: an account that is charged too, innermost first.
@@ -50,34 +50,47 @@ local function refuse_item(argv, at, i)
   refuse(i, 'is malformed')
 end
 
+local function check_counts(argv, at, i, resources, metadata, options)
+  if not (resources and resources >= 1 and resources <= limits.RESOURCES_MAX and resources % 1 == 0
+    and metadata and metadata >= 0 and metadata <= limits.METADATA_ENTRIES_MAX and metadata % 1 == 0
+    and options and options >= 0 and options <= limits.OPTIONS_MAX and options % 1 == 0) then
+    refuse_item(argv, at, i)
+  end
+end
+
 local function check_list(list, i)
   for n = 1, #list, 2 do
-    if not is_whole(list[n + 1]) then refuse(i, 'amount is no integer in its bounds') end
+    local whole = is_whole(list[n + 1])
+    if not whole then refuse(i, 'amount is no integer in its bounds') end
+    local field = list[n]
     for other = 1, n - 2, 2 do
-      if list[other] == list[n] then refuse(i, 'resource named twice') end
+      if list[other] == field then refuse(i, 'resource named twice') end
     end
   end
 end
 
 local function read_one(call, i, argc)
   local argv, at = call.argv, call.at + 1
-  local ttl, resources, metadata = argv[at + 3], tonumber(argv[at + 4]), argv[at + 5]
-  metadata = metadata == '0' and 0 or tonumber(metadata)
-  local options = argv[at + 6] == '0' and 0 or tonumber(argv[at + 6])
-  if not (ttl and (ttl == '0' or is_whole(ttl)) and resources and resources >= 1 and resources <= limits.RESOURCES_MAX
-    and resources % 1 == 0 and metadata and metadata >= 0 and metadata <= limits.METADATA_ENTRIES_MAX
-    and metadata % 1 == 0 and options and options >= 0 and options <= limits.OPTIONS_MAX and options % 1 == 0) then
-    refuse_item(argv, at, i)
+  local ttl, resources, metadata, options = argv[at + 3], tonumber(argv[at + 4]), argv[at + 5], argv[at + 6]
+  if ttl ~= '0' then
+    if not ttl then refuse_item(argv, at, i) end
+    local whole = is_whole(ttl)
+    if not whole then refuse_item(argv, at, i) end
   end
-  local meta_first = at + 7 + 2 * resources
+  -- Neither is the usual.
+  metadata = metadata == '0' and 0 or tonumber(metadata)
+  options = options == '0' and 0 or tonumber(options)
+  check_counts(argv, at, i, resources, metadata, options)
+  local first = at + 7
+  local meta_first = first + 2 * resources
   local last = meta_first + 2 * metadata - 1
+  local key, id = call.keys[context.KEYS + i], argv[at]
   call.at = last + 2 * options
-  local key = call.keys[context.KEYS + i]
-  if call.at > argc or argv[at] == '' or not key then refuse(i, 'is malformed, or has no key') end
-  local list = {unpack(argv, at + 7, meta_first - 1)}
+  if call.at > argc or id == '' or not key then refuse(i, 'is malformed, or has no key') end
+  local list = {unpack(argv, first, meta_first - 1)}
   check_list(list, i)
   local request = {
-    i = i, key = key, call = argv[at], owner = argv[at + 2], ask_ms = ttl, list = list, first = at + 7,
+    i = i, key = key, call = id, owner = argv[at + 2], ask_ms = ttl, list = list, first = first,
     meta_first = meta_first, last = last, id = nil, fence = nil, granted_as = nil, granted_ms = nil, ttl_ms = nil,
     deadline_ms = nil, fresh = nil,
   }
@@ -102,22 +115,37 @@ end
 
 -- All items, up to the end of the arguments, and the pool with the counters that they ask for.
 function requests.load(call)
-  local items, fields, count, counted = {}, pools.fields(), pools.FIELDS, {}
+  local fields = pools.fields()
+  local items, count, counted = {false}, pools.FIELDS, nil
   local argc, i = #call.argv, 0
   while call.at < argc do
     i = i + 1
     if i > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
     local request = read_one(call, i, argc)
     local list = request.list
+    -- One item names nothing twice.
+    if i == 2 then counted = accounts.counted(fields, pools.FIELDS + 1, count) end
     for n = 1, #list, 2 do
-      if not counted[list[n]] then count = accounts.want(fields, count, counted, list[n]) end
+      local field = list[n]
+      if not counted or not counted[field] then count = accounts.want(fields, count, counted, field) end
     end
     items[i] = request
   end
+  if i == 0 then items = {} end
   if #call.keys ~= context.KEYS + i or call.declared then check_keys(call, i) end
   if count > limits.FIELDS_MAX then error({err = 'CONTRACT too many resources'}) end
   pools.open(call, fields, count)
   return items
+end
+
+-- Whether a record is what the request asks for, word for word: the usual, told faster.
+function requests.is_same(request, record)
+  local list, has, same = request.list, record.list, record.owner == request.owner and not record.accounts
+  if #list ~= #has then same = false end
+  for i = 1, same and #list or 0 do
+    if list[i] ~= has[i] then same = false end
+  end
+  return same
 end
 
 -- Whether a record is what the request asks for: the same owner, the same amounts, no account that it does not name.
@@ -146,20 +174,23 @@ end
 
 -- The request is granted: from here on it is a record.
 function requests.grant(call, request, charged)
-  local pool, fresh = call.pool, call.fresh
-  local revision = pool.revision + 1
+  local pool, key, now = call.pool, request.key, call.now
+  local revision, ask_ms, deadline_ms = pool.revision + 1, request.ask_ms, nil
   pool.revision = revision
   -- What is written more than once becomes text once.
-  request.fence, request.granted_as, request.granted_ms = numbers.text(revision), revision, call.now
-  request.fresh = true
-  request.id = string.sub(request.key, #call.key + 8)
-  if request.ask_ms ~= '0' then
-    request.ttl_ms, request.deadline_ms = request.ask_ms + 0, call.now + request.ask_ms
+  local fence = numbers.text(revision)
+  request.fence, request.granted_as, request.granted_ms, request.fresh = fence, revision, now, true
+  request.id = key:sub(#call.key + 8)
+  if ask_ms ~= '0' then
+    local ttl_ms = ask_ms + 0
+    deadline_ms = now + ttl_ms
+    request.ttl_ms, request.deadline_ms = ttl_ms, deadline_ms
   end
   if request.accounts then request.accounts = charged_names(charged) end
-  call.records[request.key] = request
+  call.records[key] = request
+  local fresh = call.fresh
   if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end
-  return {'granted', revision, call.now, request.deadline_ms or 0, pool.epoch, pool.durability}
+  return {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
 end
 
 -- The time to live is longer than the pool allows, or none.

@@ -14,29 +14,19 @@ local transaction = {}
 -- A change to an index or a key that is no part of a record's life: what `repair` mends.
 function transaction.plan(call, list, value, extra)
   local planned = call[list]
-  if not planned then
-    call[list] = {value, extra}
-    return
+  if planned then
+    planned[#planned + 1] = value
+    if extra then planned[#planned + 1] = extra end
+  else
+    call[list], call.planned = {value, extra}, true
   end
-  planned[#planned + 1] = value
-  if extra then planned[#planned + 1] = extra end
 end
 
 local function write_events(call)
-  local planned = call.planned_events
+  local planned, key = call.planned_events, call.events
   for i = 1, #planned do
-    redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', unpack(planned[i]))
+    redis.call('XADD', key, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', unpack(planned[i]))
   end
-end
-
-local function write_completed(call)
-  local members, n = {false, false, false, false}, 0
-  local now_text, completed = call.now_text, call.completed
-  for i = 1, #completed do
-    members[n + 1], members[n + 2] = now_text, completed[i]
-    n = n + 2
-  end
-  redis.call('ZADD', call.ended, unpack(members, 1, n))
 end
 
 -- The place of a record in an index, gathered: one command for each index.
@@ -69,7 +59,8 @@ local function write_fresh(call)
     if not first or one.accounts or one.ttls or one.asserted_ms then
       write_whole(call, one)
     elseif one.deadline_ms then
-      local deadline = numbers.text(one.deadline_ms)
+      local deadline_ms = one.deadline_ms
+      local deadline = numbers.text(deadline_ms)
       redis.call('ZADD', call.deadlines, deadline, id)
       redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
         'ttl_ms', one.ask_ms, 'deadline_ms', deadline, unpack(argv, first, one.last))
@@ -97,8 +88,9 @@ end
 local function compare(record)
   local stored, sets, drops = record.stored, {false, false, false, false}, nil
   local n = 0
-  for i = 1, #records.OPTIONAL do
-    local field = records.OPTIONAL[i]
+  local optional = records.OPTIONAL
+  for i = 1, #optional do
+    local field = optional[i]
     local value = record[field]
     if value ~= stored[field] then
       if value then
@@ -157,15 +149,14 @@ end
 
 -- The counters, the revision, what time it was.  Whoever changes a counter takes a revision.
 local function write_pool(call)
-  local pool, account, fresh = call.pool, call.account, call.fresh
-  local sets, n = {'revision', false, false, false, false, false, false, false}, 2
+  local pool, fresh = call.pool, call.fresh
+  local revision, n = pool.revision, 2
   local last = fresh and fresh[#fresh]
-  sets[2] = last and last.granted_as == pool.revision and last.fence or pool.revision
-  if call.by_server then
-    sets[3], sets[4], n = 'clock_ms', call.now_text, 4
-  end
-  if account and account.changed then
-    for field, amount in pairs(account.allocated) do
+  if last and last.granted_as == revision then revision = last.fence end
+  local sets = {'revision', revision, 'clock_ms', call.now_text, nil, nil, nil, nil}
+  if call.by_server then n = 4 end
+  if pool.changed then
+    for field, amount in pairs(pool.allocated) do
       sets[n + 1], sets[n + 2] = field, amount
       n = n + 2
     end
@@ -205,7 +196,14 @@ local function replace(call, gone, survivor)
   if not survivor.deadline_ms and was.deadline_ms then transaction.plan(call, 'old_deadlines', gone.id) end
 end
 
-local function drop_removed(call)
+-- The usual: one allocation has ended.
+local function drop_one(call, gone)
+  local leased = gone.deadline_ms
+  redis.call('UNLINK', gone.key)
+  redis.call('ZREM', leased and call.deadlines or call.pinned, gone.id)
+end
+
+local function drop_several(call)
   for i = 1, #call.removed do
     local gone = call.removed[i]
     local survivor = call.records[gone.key]
@@ -234,10 +232,9 @@ local function write_rest(call)
 end
 
 -- Old marks are looked for each TRIM_EVERY revisions, and where nothing else is written.
-local function is_trim_due(call)
-  local pool, every = call.pool, limits.TRIM_EVERY
-  if pool.revision == pool.read_revision then return call.completed or call.trims end
-  return call.trims or pool.revision - pool.revision % every > pool.read_revision
+local function is_trim_due(call, revision, read_revision)
+  if revision == read_revision then return call.completed or call.trims end
+  return revision - revision % limits.TRIM_EVERY > read_revision or call.trims
 end
 
 -- Rights that only these want are looked at here: nothing may fail once something is written.
@@ -253,26 +250,44 @@ local function check_rest(call)
   end
 end
 
-function transaction.commit(call)
-  local rest = call.counters or call.persists or call.deletes_pool or call.ended_stays or call.ended_expires
-  if rest then check_rest(call) end
-  if is_trim_due(call) then idempotency.trim(call) end
-  if call.planned_events and not call.deletes_pool then write_events(call) end
-  if call.completed then write_completed(call) end
-  if call.fresh then write_fresh(call) end
-  if call.changed then write_changed(call) end
-  if call.new_deadlines or call.new_pinned then write_places(call) end
-  -- Whoever changes a counter takes a revision.
-  if call.accounts and call.pool.revision ~= call.pool.read_revision then write_accounts(call) end
-  if not call.refused and not call.deletes_pool and (call.pool.revision ~= call.pool.read_revision or call.pool_sets
-    or call.pool_drops or call.clock_due and call.changed) then
-    write_pool(call)
-  end
+-- What vanishes.
+local function drop(call)
+  local removed = call.removed
   if call.changed then drop_changed(call) end
-  if call.removed then drop_removed(call) end
+  if removed then
+    local gone = removed[1]
+    if not removed[2] and not call.planned and gone.fence and not gone.stored and not call.records[gone.key] then
+      drop_one(call, gone)
+    else
+      drop_several(call)
+    end
+  end
+  if not call.planned then return end
   if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
   if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
   if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
+end
+
+function transaction.commit(call)
+  local pool = call.pool
+  local revision, read_revision = pool.revision, pool.read_revision
+  local rest = call.upkeep or call.counters or call.persists
+  if rest then check_rest(call) end
+  local is_due = is_trim_due(call, revision, read_revision)
+  if is_due then idempotency.trim(call) end
+  if call.planned_events and not call.deletes_pool then write_events(call) end
+  local completed = call.completed
+  if completed then redis.call('ZADD', call.ended, unpack(completed)) end
+  if call.fresh then write_fresh(call) end
+  if call.changed then write_changed(call) end
+  if call.planned then write_places(call) end
+  -- Whoever changes a counter takes a revision.
+  if call.accounts and revision ~= read_revision then write_accounts(call) end
+  if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops
+    or call.clock_due and call.changed) then
+    write_pool(call)
+  end
+  if call.removed or call.changed or call.planned then drop(call) end
   if call.forgotten then redis.call('ZREM', call.ended, unpack(call.forgotten)) end
   if rest then write_rest(call) end
 end

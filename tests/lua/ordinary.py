@@ -95,10 +95,12 @@ WAYS: Final = {
 """By script."""
 
 OTHER_WAYS: Final = {
-    "denied": Way(lambda ledger: ledger.allocate(ledger.want("a", REQUEST))[0], "denied", _full),
-    "existing": Way(_exist, "existing", _grant),
+    "allocate": (
+        Way(lambda ledger: ledger.allocate(ledger.want("a", REQUEST))[0], "denied", _full),
+        Way(_exist, "existing", _grant),
+    ),
 }
-"""Further ordinary answers of `allocate`."""
+"""Further usual answers."""
 
 OF_FOUR: Final = {
     "allocate": Way(lambda ledger: ledger.allocate(ledger.want("a", REQUEST, accounts=TEAM))[0], "granted"),

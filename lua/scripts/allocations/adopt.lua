@@ -70,11 +70,11 @@ local function adopt(call, item, reason)
     if not pool.recovering then return {'not_recovering'} end
   end
   recovery.believe(call, item.fence)
-  local missing = accounts.not_counted(call.account, item.list)
+  local missing = accounts.not_counted(call.pool, item.list)
   if missing then return {'not_counted', missing} end
   if record then removals.plan(call, record, 'reclaimed', 'a later grant is adopted') end
   -- Above the capacity, too.
-  accounts.add(call.account, item.list, 1)
+  accounts.add(call.pool, item.list, 1)
   pool.revision = math.max(pool.revision + 1, item.fence)
   -- A fence of another history may be anybody's here.
   if item.epoch ~= pool.epoch then item.fence = pool.revision end

@@ -43,26 +43,34 @@ local function refuse(call, items, request, charged)
   local list = request.list
   local reply = denials.reply(charged, list, nil, call.atomic and gangs.asked(items, request.i))
   if reply[2] ~= 'capacity_exceeded' then return reply end
-  if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list) then return nil end
+  local short = expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list)
+  if not short then return nil end
+  -- Nothing was due.
+  if call.expired_most == 0 then return reply end
   return call.more_expired and {'behind'} or denials.reply(charged, list)
 end
 
 local function decide(call, items, request)
-  local pool, record, reply = call.pool, records.of_item(call, request.key), nil
+  local pool, key, id, list = call.pool, request.key, request.call, request.list
+  local record = records.of_item(call, key)
   if record then
-    reply = repeats.answer(call, request, record)
+    local reply = repeats.answer(call, request, record)
     if reply then return reply end
   else
-    local completed_ms = idempotency.completed_at(call, request.call)
+    local completed_ms = idempotency.completed_at(call, id)
     if completed_ms then return {'ended', completed_ms} end
   end
   if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   if pool.recovering then return recovery.refusal(call) end
-  local charged = request.accounts and accounts.charged(call, request.accounts, request.list) or {call.account}
-  if accounts.take(charged, request.list) then reply = refuse(call, items, request, charged) end
-  return reply or requests.grant(call, request, charged)
+  local charged = request.accounts and accounts.charged(call, request.accounts, list) or {pool}
+  local short = accounts.take(charged, list)
+  if short then
+    local reply = refuse(call, items, request, charged)
+    if reply then return reply end
+  end
+  return requests.grant(call, request, charged)
 end
 
 local function refuse_all(items, word)
@@ -74,16 +82,17 @@ end
 return function(call)
   -- Read
   clock.start(call)
-  call.atomic = arguments.flag(call, 'atomic')
+  local atomic = arguments.flag(call, 'atomic')
+  call.atomic = atomic
   local items = requests.load(call)
   local pool = call.pool
   if call.refused or pool.state then return refuse_all(items, call.refused or pool.state) end
   -- Decide
   if pool.grace_ms or call.argv[3] ~= '0' then recovery.check_grant(call) end
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do
     replies[i] = decide(call, items, items[i])
-    if call.atomic and gangs.stops(replies[i][1]) then
+    if atomic and gangs.stops(replies[i][1]) then
       gangs.stop(call, items, replies, i)
       break
     end

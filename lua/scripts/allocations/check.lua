@@ -42,8 +42,9 @@ local function foresee(call, charged, list)
 end
 
 local function decide(call, list, explain)
-  local charged = accounts.charged(call, nil, list)
-  if not accounts.take(charged, list) then return {'fits'} end
+  local charged = {call.pool}
+  local short = accounts.take(charged, list)
+  if not short then return {'fits'} end
   local reply = denials.reply(charged, list)
   local fits_ms = 0
   if reply[2] == 'capacity_exceeded' then
@@ -63,8 +64,12 @@ return function(call)
   if resources < 1 then arguments.refuse('resources') end
   local list = arguments.list(call, resources, 1)
   arguments.finish(call, 0)
-  local wanted, count, counted = pools.fields(), pools.FIELDS, {}
-  for i = 1, #list, 2 do count = accounts.want(wanted, count, counted, list[i]) end
+  local wanted = pools.fields()
+  local count = pools.FIELDS
+  for i = 1, #list, 2 do
+    local field = list[i]
+    count = accounts.want(wanted, count, nil, field)
+  end
   pools.open(call, wanted, count, true)
   local pool = call.pool
   if call.refused or pool.state then return {call.refused or pool.state} end

@@ -26,10 +26,10 @@ local removals = require('removals')
 local transaction = require('transaction')
 
 local function read_item(call)
-  return {
-    fence = arguments.integer(call, 'fence'), epoch = arguments.text(call, 'epoch'),
-    known_ms = arguments.integer(call, 'known_ms'),
-  }
+  local fence = arguments.integer(call, 'fence')
+  local epoch = arguments.text(call, 'epoch')
+  local known_ms = arguments.integer(call, 'known_ms')
+  return {fence = fence, epoch = epoch, known_ms = known_ms, call = nil, repeated = nil, key = nil}
 end
 
 -- What the item is told that this very call has already been.
@@ -51,16 +51,17 @@ end
 
 local function decide(call, item, reason)
   if call.refused then return recovery.answer_absent(call, item) end
-  local record = records.of_item(call, item.key)
+  local fence, epoch, key, id = item.fence, item.epoch, item.key, item.call
+  local record = records.of_item(call, key)
   -- A late copy with a fence cannot meet a newer grant, so the ordinary release need not look for its call.
-  local reply = (not record or item.fence == 0) and repeated(call, item)
+  local reply = (not record or fence == 0) and repeated(call, item)
   if reply then return reply end
-  local is_other = item.epoch ~= '' and item.epoch ~= call.pool.epoch
+  local is_other = epoch ~= '' and epoch ~= call.pool.epoch
   if not record then return answer_absent(call, item, is_other) end
-  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
   if is_other then return {'wrong_epoch'} end
   removals.plan(call, record, 'released', reason)
-  idempotency.complete(call, item.call)
+  idempotency.complete(call, id)
   return {'released', call.now}
 end
 
@@ -70,9 +71,10 @@ return function(call)
   local reason = arguments.text(call, 'reason')
   local items = arguments.items(call, read_item)
   local fields = pools.fields()
-  pools.open(call, fields, records.load(call, items, fields, pools.FIELDS))
+  local count = records.load(call, items, fields, pools.FIELDS)
+  pools.open(call, fields, count)
   -- Decide
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do replies[i] = decide(call, items[i], reason) end
   -- Write
   transaction.commit(call)

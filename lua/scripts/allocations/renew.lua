@@ -31,10 +31,14 @@ local recovery = require('recovery')
 local transaction = require('transaction')
 
 local function read_item(call)
+  local fence = arguments.integer(call, 'fence')
+  local ttl_ms = arguments.integer(call, 'ttl_ms')
+  local shortens = arguments.flag(call, 'shorten')
+  local epoch = arguments.text(call, 'epoch')
+  local known_ms = arguments.integer(call, 'known_ms')
   return {
-    fence = arguments.integer(call, 'fence'), ttl_ms = arguments.integer(call, 'ttl_ms'),
-    shorten = arguments.flag(call, 'shorten'), epoch = arguments.text(call, 'epoch'),
-    known_ms = arguments.integer(call, 'known_ms'),
+    fence = fence, ttl_ms = ttl_ms, shorten = shortens, epoch = epoch, known_ms = known_ms, call = nil, repeated = nil,
+    key = nil,
   }
 end
 
@@ -50,37 +54,38 @@ end
 
 -- The deadline that the holder is told: 0, where it is pinned.
 local function extend(call, item, record)
-  local ttl_ms = item.ttl_ms > 0 and item.ttl_ms or record.ttl_ms or claims.lease_ttl(record)
-  local deadline_ms = ttl_ms and call.now + ttl_ms
+  local now, ttl_ms, was_ms = call.now, item.ttl_ms, record.deadline_ms
+  if ttl_ms == 0 then ttl_ms = record.ttl_ms or claims.lease_ttl(record) end
+  local deadline_ms = ttl_ms and now + ttl_ms
   local shortened = item.shorten and shorten(call, item, record, deadline_ms)
-  if not shortened and record.deadline_ms and deadline_ms > record.deadline_ms then record.deadline_ms = deadline_ms end
+  if not shortened and was_ms and deadline_ms > was_ms then record.deadline_ms = deadline_ms end
   record.gap_ms = nil
+  was_ms = record.deadline_ms
   -- When it was renewed can be seen from its deadline, or is said.
-  if record.asserted_ms or not record.deadline_ms or record.deadline_ms - record.ttl_ms ~= call.now then
-    record.asserted_ms = call.now
-  end
-  if record.ttls and deadline_ms then return claims.renew(record, record.deadline_ms or deadline_ms, shortened) end
-  return record.deadline_ms or 0
+  if record.asserted_ms or not was_ms or was_ms - record.ttl_ms ~= now then record.asserted_ms = now end
+  if record.ttls and deadline_ms then return claims.renew(record, was_ms or deadline_ms, shortened) end
+  return was_ms or 0
 end
 
 local function decide(call, item)
   if call.refused then return recovery.answer_absent(call, item) end
-  local pool = call.pool
-  if item.epoch ~= '' and item.epoch ~= pool.epoch then return {'wrong_epoch'} end
-  local record = records.of_item(call, item.key)
+  local pool, fence, epoch, key = call.pool, item.fence, item.epoch, item.key
+  if epoch ~= '' and epoch ~= pool.epoch then return {'wrong_epoch'} end
+  local record = records.of_item(call, key)
   local repeats = item.shorten and idempotency.completed_at(call, item.call)
   if not record or repeats and idempotency.was_told(call, item.call, {'unknown'}) then
     if item.shorten and item.repeated then idempotency.complete_as(call, item.call, 'unknown') end
     return recovery.answer_absent(call, item)
   end
-  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
   if repeats then return {'renewed', record.fence, record.deadline_ms or 0, pool.durability} end
   if record.releasing_ms then return {'releasing'} end
   if pool.max_ttl_ms and item.ttl_ms > math.max(pool.max_ttl_ms, record.ttl_ms or 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   records.edit(call, record)
-  return {'renewed', record.fence, extend(call, item, record), pool.durability}
+  local deadline_ms = extend(call, item, record)
+  return {'renewed', record.fence, deadline_ms, pool.durability}
 end
 
 return function(call)
@@ -89,7 +94,7 @@ return function(call)
   local items = arguments.items(call, read_item)
   pools.open_state(call)
   -- Decide
-  local replies = {}
+  local replies = {items[1]}
   for i = 1, #items do replies[i] = decide(call, items[i]) end
   -- Write
   transaction.commit(call)

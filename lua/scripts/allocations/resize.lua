@@ -36,23 +36,33 @@ local REFUSED = {'unknown', 'denied', 'empty', 'too_many'}
 local function read_item(call)
   local fence = arguments.integer(call, 'fence')
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
-  return {fence = fence, list = arguments.list(call, count, 0)}
+  local list = arguments.list(call, count, 0)
+  return {fence = fence, list = list, call = nil, repeated = nil, key = nil}
 end
 
 -- The list as it would be: what the record has in its order, then what is new; and what it gives up.
 local function wanted(record, item)
-  local change, held, list, gone = {}, {}, {}, {}
-  local grows = false
-  for i = 1, #item.list, 2 do change[item.list[i]] = item.list[i + 1] end
-  for i = 1, #record.list, 2 do held[record.list[i]] = record.list[i + 1] + 0 end
-  local function add(field, amount)
-    grows = grows or amount > (held[field] or 0)
-    local into = amount > 0 and list or gone
-    into[#into + 1], into[#into + 2] = field, amount > 0 and amount or held[field] or 0
+  local change, held, list, gone = {}, {}, {nil, nil, nil, nil}, {}
+  local asked, had, grows, n = item.list, record.list, false, 0
+  for i = 1, #asked, 2 do change[asked[i]] = asked[i + 1] end
+  for i = 1, #had, 2 do
+    local field, was = had[i], had[i + 1] + 0
+    local amount = change[field] or was
+    held[field] = was
+    grows = grows or amount > was
+    if amount > 0 then
+      list[n + 1], list[n + 2] = field, amount
+      n = n + 2
+    else
+      gone[#gone + 1], gone[#gone + 2] = field, was
+    end
   end
-  for i = 1, #record.list, 2 do add(record.list[i], change[record.list[i]] or held[record.list[i]]) end
-  for i = 1, #item.list, 2 do
-    if not held[item.list[i]] then add(item.list[i], item.list[i + 1]) end
+  for i = 1, #asked, 2 do
+    local field, amount = asked[i], asked[i + 1]
+    if amount > 0 and not held[field] then
+      list[n + 1], list[n + 2] = field, amount
+      n, grows = n + 2, true
+    end
   end
   return {list = list, gone = gone, held = held, grows = grows}
 end
@@ -62,7 +72,8 @@ local function refuse(call, charged, after)
   if after.grows and call.pool.grace_ms then recovery.check(call) end
   if after.grows and call.pool.recovering then return recovery.refusal(call) end
   local list, held = after.list, after.held
-  if not accounts.take(charged, list, held) then return nil end
+  local short = accounts.take(charged, list, held)
+  if not short then return nil end
   local reply = denials.reply(charged, list, held)
   if reply[2] ~= 'capacity_exceeded' then return reply end
   if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list, held) then return nil end
@@ -72,7 +83,10 @@ end
 -- Every account that it is charged to holds what the record says, and counts what is wanted in exact amounts.
 local function check_charge(charged, record, list)
   for i = 1, #charged do
-    if not accounts.covers(charged[i], record.list) or not accounts.read(charged[i], list) then
+    local account = charged[i]
+    local covers = accounts.covers(account, record.list)
+    local exact = accounts.read(account, list)
+    if not covers or not exact then
       error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
     end
   end
@@ -83,20 +97,22 @@ local function resize(call, item, record, charged, after)
   if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
   local reply = refuse(call, charged, after)
   if reply then return reply end
-  for i = 1, #charged do accounts.add(charged[i], after.gone, -1) end
+  for i = 1, after.gone[1] and #charged or 0 do accounts.add(charged[i], after.gone, -1) end
   records.edit(call, record)
   record.stored_list, record.list = record.list, after.list
   pools.next_revision(call)
   events.add(call, 'resized', record.id, record)
-  idempotency.complete(call, item.call)
+  local id = item.call
+  idempotency.complete(call, id)
   return records.told(call, 'resized', record)
 end
 
 local function decide(call, item)
-  local record = records.of_item(call, item.key)
+  local key, id = item.key, item.call
+  local record = records.of_item(call, key)
   if not record then return {'unknown'} end
   call.resized = record
-  local completed_ms = idempotency.completed_at(call, item.call)
+  local completed_ms = idempotency.completed_at(call, id)
   local word = completed_ms and idempotency.was_told(call, item.call, REFUSED)
   if word and word ~= 'denied' then return {word} end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
@@ -106,7 +122,7 @@ local function decide(call, item)
     record.touched = true
     return records.told(call, 'resized', record)
   end
-  local charged = accounts.charged(call, record.accounts, record.list)
+  local charged = record.accounts and accounts.charged(call, record.accounts, record.list) or {call.pool}
   check_charge(charged, record, item.list)
   local after = wanted(record, item)
   if word then return denials.reply(charged, after.list, after.held, nil, true) end
@@ -119,10 +135,18 @@ return function(call)
   local items = arguments.items(call, read_item)
   if #items ~= 1 then error({err = 'CONTRACT items is no list of one'}) end
   local item = items[1]
-  local fields, counted, count = pools.fields(), {}, pools.FIELDS
-  for i = 1, #item.list, 2 do count = accounts.want(fields, count, counted, item.list[i]) end
-  local record = records.of_item(call, item.key)
-  for i = 1, record and #record.list or 0, 2 do count = accounts.want(fields, count, counted, record.list[i]) end
+  local fields = pools.fields()
+  local counted, count, list, key = {}, pools.FIELDS, item.list, item.key
+  for i = 1, #list, 2 do
+    local field = list[i]
+    count = accounts.want(fields, count, counted, field)
+  end
+  local record = records.of_item(call, key)
+  list = record and record.list or {}
+  for i = 1, #list, 2 do
+    local field = list[i]
+    if not counted[field] then count = accounts.want(fields, count, counted, field) end
+  end
   pools.open(call, fields, count)
   if call.refused or call.pool.state then return {{call.refused or call.pool.state}} end
   -- Decide

@@ -70,6 +70,7 @@ return function(call)
   for i = 1, #items do replies[i] = decide(call, items[i]) end
   -- Marks of a pool that is gone go with time, unless it is made again.
   call.ended_expires = call.refused == 'unknown_pool' and call.completed ~= nil
+  call.upkeep = call.ended_expires
   -- Write
   transaction.commit(call)
   return replies

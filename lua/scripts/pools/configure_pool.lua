@@ -264,6 +264,7 @@ return function(call)
   end
   -- Marks of a pool that is not there go with time, unless it is made.
   call.ended_expires = missing and not changed and call.completed ~= nil
+  call.upkeep = changed or call.ended_expires
   -- Write
   transaction.commit(call)
   if changed then reply = pool_as(call, word) end

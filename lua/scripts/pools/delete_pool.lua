@@ -55,7 +55,7 @@ local function delete(call, id, live)
   idempotency.complete(call, id)
   -- Nobody is to take the pool for one that the store has lost.
   idempotency.complete(call, 'deleted')
-  call.ended_expires, call.deletes_pool = true, true
+  call.ended_expires, call.deletes_pool, call.upkeep = true, true, true
   return {'deleted'}
 end
 
@@ -74,6 +74,7 @@ return function(call)
   if repeated and (word == 'absent' or word == 'in_use') then
     idempotency.complete_as(call, id, word)
     call.ended_expires = call.refused == 'unknown_pool'
+    call.upkeep = call.ended_expires
   end
   -- Write
   transaction.commit(call)
