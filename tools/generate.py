@@ -30,7 +30,9 @@ def limits() -> str:
 
 def ordinary() -> str:
     """The functions that run, script by script."""
-    lines = ["# The functions on the ordinary way of each script, NAME+: on its other usual ones; by tools/generate.py."]
+    lines = [
+        "# The functions on the ordinary way of each script, NAME+: on its other usual ones; by tools/generate.py."
+    ]
     for name in scripts.names():
         if name in WAYS:
             usual = set(_trace(name, WAYS[name]))

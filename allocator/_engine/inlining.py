@@ -1,9 +1,9 @@
 """Put the functions of a linked script where they are called: a call costs a closure, its upvalues and a frame.
 
 Modules are many small functions, for people; Redis makes each of them anew on every call of the script.  A call that is
-a statement of its own becomes the function's body::
+a statement of its own, such as `local item = read(call)`, becomes the function's body::
 
-    local item = read(call)     do ... repeat <body, `return x` as `result = x break`> until true end local item = result
+    local result do repeat <the body, `return x` as `result = x break`> until true end local item = result
 
 Only these forms are: `f(...)`, `return f(...)`, `local a, b = f(...)`, `a.b[c] = f(...)`.  A function stays one if it
 makes functions or returns out of a loop.  Names of definitions are marked, `@module.name@`; all other names of a body
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, NamedTuple
 
 __all__ = ["Function", "Inliner", "Token", "function_of", "lines_of", "tokens_of"]
@@ -60,15 +61,8 @@ def tokens_of(text: str, file: str, line: int) -> list[Token]:
 
 def lines_of(tokens: Iterable[Token]) -> Iterator[tuple[str, str, int]]:
     """Words as lines again, each with its origin."""
-    text, origin = "", ("", 0)
-    for space, word, *place in tokens:
-        if tuple(place) != origin and text:
-            yield text, *origin
-            text = ""
-        origin = place[0], place[1]
-        text += (space if text else space[-60:]) + word
-    if text:
-        yield text, *origin
+    for (file, line), words in groupby(tokens, key=lambda token: (token.file, token.line)):
+        yield "".join(token.space + token.text for token in words), file, line
 
 
 def function_of(tokens: Sequence[Token]) -> Function | None:
@@ -80,11 +74,13 @@ def function_of(tokens: Sequence[Token]) -> Function | None:
     body = tuple(tokens[closed + 1 : -1])
     returns, is_simple = _returns(body)
     values = max((len(_split(body[at + 1 : end])) for at, end in returns), default=0)
-    is_straight = not returns or len(returns) == 1 and returns[0][1] == len(body)
+    is_straight = not returns or (len(returns) == 1 and returns[0][1] == len(body))
     hands_on = tuple(
         body[at + 1].text.strip("@")
         for at, end in returns
-        if end > at + 2 and body[at + 1].text.startswith("@") and body[at + 2].text == "("
+        if end > at + 2
+        and body[at + 1].text.startswith("@")
+        and body[at + 2].text == "("
         and _closing(body, at + 2) == end - 1
     )
     return Function(params, body, values if is_simple else -1, is_straight, hands_on)
@@ -95,9 +91,7 @@ def _returns(body: Sequence[Token]) -> tuple[list[tuple[int, int]], bool]:
     found: list[tuple[int, int]] = []
     is_simple, stack = True, list[str]()
     for at, (_, word, _, _) in enumerate(body):
-        if word in ("if", "repeat", "function", "for", "while"):
-            stack.append(word)
-        elif word == "do" and not _opens_loop(body, at):
+        if word in ("if", "repeat", "function", "for", "while") or (word == "do" and not _opens_loop(body, at)):
             stack.append(word)
         elif word in ("end", "until"):
             stack.pop()
@@ -278,6 +272,8 @@ def _is_statement(head: Sequence[Token]) -> bool:
 
 def _is_over(tokens: Sequence[Token], at: int) -> bool:
     """Whether the statement ends before this word."""
-    return at >= len(tokens) or tokens[at].text not in _GOES_ON and bool(
-        _NAME.fullmatch(tokens[at].text) or tokens[at].text.startswith("@")
+    return (
+        at >= len(tokens)
+        or (tokens[at].text not in _GOES_ON
+        and bool(_NAME.fullmatch(tokens[at].text) or tokens[at].text.startswith("@")))
     )
