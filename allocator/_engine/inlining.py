@@ -1,9 +1,9 @@
 """Put the functions of a linked script where they are called: a call costs a closure, its upvalues and a frame.
 
 Modules are many small functions, for people; Redis makes each of them anew on every call of the script.  A call that is
-a statement of its own becomes the function's body::
+a statement of its own, such as `local item = read(call)`, becomes the function's body::
 
-    local item = read(call)     do ... repeat <body, `return x` as `result = x break`> until true end local item = result
+    local result do repeat <the body, `return x` as `result = x break`> until true end local item = result
 
 Only these forms are: `f(...)`, `return f(...)`, `local a, b = f(...)`, `a.b[c] = f(...)`.  A function stays one if it
 makes functions or returns out of a loop.  Names of definitions are marked, `@module.name@`; all other names of a body
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, NamedTuple
 
 __all__ = ["Function", "Inliner", "Token", "function_of", "lines_of", "tokens_of"]
@@ -60,15 +61,8 @@ def tokens_of(text: str, file: str, line: int) -> list[Token]:
 
 def lines_of(tokens: Iterable[Token]) -> Iterator[tuple[str, str, int]]:
     """Words as lines again, each with its origin."""
-    text, origin = "", ("", 0)
-    for space, word, *place in tokens:
-        if tuple(place) != origin and text:
-            yield text, *origin
-            text = ""
-        origin = place[0], place[1]
-        text += (space if text else space[-60:]) + word
-    if text:
-        yield text, *origin
+    for (file, line), words in groupby(tokens, key=lambda token: (token.file, token.line)):
+        yield "".join(token.space + token.text for token in words), file, line
 
 
 def function_of(tokens: Sequence[Token]) -> Function | None:

@@ -5,7 +5,9 @@ local numbers = {}
 
 -- The integer that a stored text says, or nil.  NaN, infinity and fractions fail one of the comparisons.
 function numbers.exact(text)
-  local number = tonumber(text)
+  -- Plain digits are told faster by a pattern than by `tonumber`, which reads them twice.
+  local plain = text and text:find('^%d+$')
+  local number = plain and text + 0 or tonumber(text)
   if number and number >= 0 and number <= limits.AMOUNT_MAX and number % 1 == 0 then return number end
   return nil
 end

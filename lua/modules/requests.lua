@@ -71,13 +71,14 @@ end
 
 local function read_one(call, i, argc)
   local argv, at = call.argv, call.at + 1
-  local ttl, resources, metadata, options = argv[at + 3], tonumber(argv[at + 4]), argv[at + 5], argv[at + 6]
+  local ttl, resources, metadata, options = argv[at + 3], argv[at + 4], argv[at + 5], argv[at + 6]
   if ttl ~= '0' then
     if not ttl then refuse_item(argv, at, i) end
     local whole = is_whole(ttl)
     if not whole then refuse_item(argv, at, i) end
   end
-  -- Neither is the usual.
+  -- The usual counts need no conversion.
+  resources = resources == '2' and 2 or tonumber(resources)
   metadata = metadata == '0' and 0 or tonumber(metadata)
   options = options == '0' and 0 or tonumber(options)
   check_counts(argv, at, i, resources, metadata, options)

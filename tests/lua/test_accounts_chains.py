@@ -81,8 +81,6 @@ class Model:
             del self.live[key]
             if self.short(charged, growth) is None:
                 return None
-        if any(key == but for _, key in due):
-            return ["behind"]
         return ["denied", "capacity_exceeded", self.short(charged, growth)]
 
     def refusal(
