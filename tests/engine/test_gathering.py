@@ -166,6 +166,21 @@ async def test_who_shares_a_script_call_is_answered_by_its_own_deadline(
     assert not withdrawn(one_server, patient)
 
 
+async def test_who_shares_a_call_that_is_sent_again_is_answered_by_its_own_deadline(
+    patient_driver: AsyncDriver, proxy: FaultProxy
+) -> None:
+    """Its queue was empty for a while, and is not forgotten for that."""
+    proxy.arm(Fault.RESET_BEFORE, match=b"held")
+    proxy.delay(match=b"held")
+    waits = asyncio.create_task(patient_driver.run(count(new_item("held")), deadline_s=30.0))
+    tells = asyncio.create_task(patient_driver.run(count(new_item("held")), deadline_s=1.0))
+    done, _ = await asyncio.wait((waits, tells), timeout=10.0, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {tells}
+    assert isinstance(tells.exception(), BackendUnavailable | OutcomeUnknown)
+    proxy.resume()
+    assert (await waits)[1:3] == [1, 1]
+
+
 async def test_each_item_of_a_caller_with_several_is_answered_by_the_deadline_of_the_call(
     patient_driver: AsyncDriver, proxy: FaultProxy
 ) -> None:

@@ -110,6 +110,8 @@ async def test_slow_sentinels_are_heard_when_they_answer(kind: str, world: World
     found = await client.allocate({"cpu": "1m"}, ttl=60)
     assert has(world.old, found.id), "nobody knows better yet"
     for _ in range(5):
+        late = time.monotonic() + 20 * settings.SENTINEL_TIMEOUT_S
+        await wait_until_async(lambda at=late: time.monotonic() >= at)
         for one in world.sentinels:
             one.resume()
         await wait_until_async(lambda: all(one.answered == one.asked for one in world.sentinels))

@@ -215,3 +215,42 @@ def test_a_pool_made_again_repeats_no_fence(pool: Ledger) -> None:
     pool.delete()
     pool.create({"cpu": 10}, epoch="epoch-2")
     assert pool.grant("a", {"cpu": 1}) > first
+
+
+GUARDED = "recovery_grace_ms=60000"
+
+
+@pytest.mark.parametrize("new", [0, 1])
+def test_a_pool_that_is_made_with_a_grace_begins_recovering_unless_it_is_said_to_be_new(
+    ledger: Ledger, new: int
+) -> None:
+    """The store may have lost one of that name, whose holders go on with what it granted."""
+    assert ledger.create({"cpu": 10}, promises=GUARDED, new=new)[0] == "created"
+    assert ledger.allocate(ledger.want("a", {"cpu": 1}))[0][0] == ("granted" if new else "recovering")
+    ledger.now += 60_000
+    assert ledger.allocate(ledger.want("b", {"cpu": 1}))[0][0] == "granted"
+
+
+def test_a_pool_without_a_grace_grants_at_once(ledger: Ledger) -> None:
+    """Whatever is said of it."""
+    ledger.create({"cpu": 10}, new=0)
+    ledger.grant("a", {"cpu": 1})
+
+
+def test_a_pool_that_was_deleted_and_is_made_again_has_lost_nothing(ledger: Ledger) -> None:
+    """Somebody ended it: nobody holds anything of it."""
+    ledger.create({"cpu": 10}, promises=GUARDED)
+    ledger.delete()
+    ledger.create({"cpu": 10}, promises=GUARDED, new=0, epoch="epoch-2")
+    ledger.grant("a", {"cpu": 1})
+
+
+def test_what_ended_before_a_grace_was_turned_on_is_not_taken_for_lost(pool: Ledger) -> None:
+    """It left no mark; for as long as those are kept, a lease that is missing begins no recovery."""
+    fence = pool.grant("a", {"cpu": 1})
+    pool.release("a")
+    assert pool.configure("change", {}, promises=GUARDED)[0] == "configured"
+    for later, word in ((0, "unknown"), (119_999, "unknown"), (120_000, "missing")):
+        pool.now = T0 + later
+        line = pool.renew_line("a", fence=fence, epoch="epoch-1", known=pool.now + 30_000)
+        assert pool.renew(line)[0][0] == word, later

@@ -158,6 +158,19 @@ def test_a_key_left_over_is_refused_and_nothing_is_written(speak: Callable[[str]
     spoken.pool.assert_untouched(before)
 
 
+@pytest.mark.parametrize("amount", ["0", "00", "01"])
+def test_an_amount_of_nothing_is_neither_granted_nor_adopted(pool: Ledger, amount: str) -> None:
+    """Only a resize gives a resource up by it; and a record has full digits."""
+    before = pool.dump()
+    with contract("amount"):
+        pool.allocate(Line("a", "c", ("owner", 0, 2, 0, 0, "cpu.allocated", 1, "memory.allocated", amount)))
+    if amount != "01":
+        words = ("epoch-1", "owner", pool.revision, T0, 0, 1, 0, "cpu.allocated", amount)
+        with contract("amount"):
+            pool.adopt(Line("a", "c", words), reason="by hand")
+    pool.assert_untouched(before)
+
+
 @pytest.mark.parametrize("notation", ["0x10", "1.6e1", " 16 ", "16.0", "+16", "1e1"])
 def test_another_notation_of_a_number_is_not_stored(pool: Ledger, notation: str) -> None:
     """Lua would read it; but what is stored is what was sent, and a person reads digits."""

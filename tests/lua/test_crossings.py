@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.ledger import MINUTE, T0, Ledger, Line, contract, fields
+from tests.lua.ledger import MINUTE, T0, Ledger, Line, broken, contract, fields
 
 
 def _with_a_gap(ledger: Ledger) -> None:
@@ -28,6 +28,19 @@ def test_a_lease_spared_for_a_gap_and_shared_in_one_call(ledger: Ledger, ttl: in
     assert ledger.allocated() == 4
 
 
+@pytest.mark.parametrize(("ttl", "gap"), [(60_000, False), (20_000, True), (0, False)])
+def test_a_lease_spared_for_room_and_shared_later_in_the_call(ledger: Ledger, ttl: int, gap: bool) -> None:
+    """The first item needs room and finds the lease, the second is another caller of it: there is one record."""
+    _with_a_gap(ledger)
+    shared = ledger.want("a", {"cpu": 2}, ttl=ttl)
+    replies = ledger.allocate(ledger.want("n1", {"cpu": 2}, ttl=0), shared)
+    assert [reply[0] for reply in replies] == ["denied", "existing"]
+    record = ledger.record("a")
+    assert ("gap_ms" in record, "deadline_ms" in record) == (gap, bool(ttl))
+    assert shared.call in record["call"].split()
+    assert ledger.kinds.count("deferred") == 1
+
+
 def test_a_lease_spared_for_a_gap_and_pinned_in_one_call(ledger: Ledger) -> None:
     """The pin is what is written last."""
     _with_a_gap(ledger)
@@ -48,6 +61,20 @@ def test_a_repeat_and_a_new_call_of_a_lapsed_id_in_one_batch(pool: Ledger) -> No
     pool.undo((first.call, "x"))
     assert pool.allocated() == 2, "the second caller still has it"
     assert second.call in pool.record("x")["call"].split()
+
+
+def test_a_repeat_and_a_new_call_of_what_ends_in_the_batch(pool: Ledger) -> None:
+    """It was on its way out and its grace is over: the repeat is answered, the new call is granted it."""
+    first = pool.want("x", {"cpu": 2})
+    pool.allocate(first)
+    pool.begin_release(pool.begin_release_line("x", 1000))
+    pool.now += 1500
+    second = pool.want("x", {"cpu": 2})
+    assert [reply[0] for reply in pool.allocate(first.again(), second)] == ["replayed", "granted"]
+    assert pool.record("x")["call"] == second.call
+    assert "asserted_ms" not in pool.record("x"), "nothing of the record that has ended"
+    assert pool.undo((first.call, "x")) == [["absent"]]
+    assert (pool.allocated(), pool.index("deadlines")) == (2, {"x": pool.now + MINUTE})
 
 
 def _shared_and_lapsed(pool: Ledger) -> Line:
@@ -127,3 +154,61 @@ def test_a_recovery_from_an_impossible_fence_makes_no_pool(ledger: Ledger) -> No
     with contract("fence"):
         ledger.configure("recover", {"cpu": 1}, new_epoch="epoch-1", floor=FAR, promises=f"recovery_grace_ms={MINUTE}")
     assert not ledger.dump()
+
+
+@pytest.mark.breaks_data
+@pytest.mark.parametrize("how", ["no hash", "no fence", "more than counted"])
+@pytest.mark.parametrize("free", [2, 0])
+def test_a_broken_bystander_that_a_later_item_names_is_that_caller_s_to_hear_of(
+    ledger: Ledger, how: str, free: int
+) -> None:
+    """It left the index to make room for the first item; it is not absent for that, and nothing is written."""
+    ledger.create({"cpu": 10})
+    ledger.grant("y", {"cpu": 2}, ttl=1000)
+    ledger.grant("due", {"cpu": 2}, ttl=2000)
+    ledger.grant("full", {"cpu": 6 - free}, ttl=0)
+    ledger.now += MINUTE
+    if how == "no hash":
+        ledger.client.delete(ledger.keys.record("y"))
+        ledger.client.set(ledger.keys.record("y"), "rubbish")
+    else:
+        field = {"no fence": {"fence": "x"}, "more than counted": {"cpu.allocated": 99}}[how]
+        ledger.client.hset(ledger.keys.record("y"), mapping=field)
+    before = ledger.dump()
+    with broken(""):
+        ledger.allocate(ledger.want("n", {"cpu": free + 3}), ledger.want("y", {"cpu": 2}))
+    ledger.assert_untouched(before)
+
+
+def test_who_passes_over_what_this_call_has_answered_says_that_more_is_due(pool: Ledger) -> None:
+    """The next call may take it: the pool is not full."""
+    first = pool.want("x", {"cpu": 2})
+    pool.allocate(first)
+    pool.grant("full", {"cpu": 8}, ttl=0)
+    pool.begin_release(pool.begin_release_line("x", 1000))
+    pool.now += 1000
+    replies = pool.allocate(first.again(), pool.want("n", {"cpu": 1}))
+    assert [reply[0] for reply in replies] == ["replayed", "behind"]
+    assert pool.allocate(pool.want("n", {"cpu": 1}))[0][0] == "granted"
+
+
+def test_who_has_reclaimed_all_there_is_says_that_the_pool_is_full(pool: Ledger) -> None:
+    """What ended in this call is no more to come."""
+    pool.grant("x", {"cpu": 2})
+    pool.grant("full", {"cpu": 8}, ttl=0)
+    pool.now += MINUTE
+    replies = pool.allocate(pool.want("x", {"cpu": 1}), pool.want("n", {"cpu": 2}))
+    assert [reply[0] for reply in replies] == ["granted", "denied"]
+
+
+def test_what_is_lost_in_the_midst_of_a_recovery_begins_it_anew(ledger: Ledger) -> None:
+    """Its holders have the whole grace, and fences jump past theirs."""
+    ledger.create({"cpu": 10}, promises=f"recovery_grace_ms={MINUTE}")
+    far = ledger.revision + 10
+    line = ledger.renew_line("a", fence=far, epoch="epoch-1", known=ledger.now + MINUTE)
+    assert ledger.renew(line)[0] == ["missing", MINUTE]
+    ledger.now += MINUTE // 2
+    farther = ledger.revision + 10
+    line = ledger.renew_line("b", fence=farther, epoch="epoch-1", known=ledger.now + MINUTE)
+    assert ledger.renew(line)[0] == ["missing", MINUTE]
+    assert ledger.revision > farther

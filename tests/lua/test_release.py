@@ -118,6 +118,16 @@ def test_a_pool_that_is_not_the_one_meant_is_named_item_by_item(ledger: Ledger, 
     ledger.assert_untouched(before)
 
 
+def test_a_release_of_another_epoch_is_not_performed(pool: Ledger) -> None:
+    """Whoever was granted by a pool that is gone has nothing of this one, whatever the id and the fence."""
+    fence = pool.grant("a", {"cpu": 4})
+    before = pool.dump()
+    for known in (0, fence):
+        assert pool.release(pool.release_line("a", known, epoch="epoch-0"))[0] == ["wrong_epoch"]
+    pool.assert_untouched(before)
+    assert pool.release(pool.release_line("a", fence, epoch="epoch-1"))[0][0] == "released"
+
+
 def test_an_overcommitted_pool_takes_back(pool: Ledger) -> None:
     """Lowered capacity is no reason to refuse a release."""
     pool.grant("a", {"cpu": 8})
@@ -153,6 +163,14 @@ def test_a_withdrawal_leaves_a_record_that_another_call_made(pool: Ledger) -> No
     assert pool.undo((mine.call, "a")) == [["left"]]
     assert pool.allocated() == 4
     assert mine.call in pool.index("ended")
+
+
+def test_a_withdrawal_of_a_call_that_a_record_does_not_name_is_not_told_of_it(pool: Ledger) -> None:
+    """Nor does the record or an event say anything."""
+    pool.grant("a", {"cpu": 4})
+    before = pool.dump()
+    assert pool.undo(("another", "a")) == [["absent"]]
+    pool.assert_untouched(before, but="ended")
 
 
 def test_a_withdrawal_may_be_repeated(pool: Ledger) -> None:

@@ -52,6 +52,19 @@ def test_old_calls_are_looked_for_every_32nd_revision(pool: Ledger) -> None:
     assert _kept(pool) == set()
 
 
+def test_in_between_nobody_looks(pool: Ledger) -> None:
+    """After a look, thirty-one changes leave old marks alone, and the next one does not."""
+    _before_a_look(pool)
+    pool.release("a")
+    assert pool.revision % EVERY == 0
+    _fill(pool, 3, T0 - KEEP - 1)
+    for n in range(EVERY - 1):
+        pool.grant(f"b{n}", {"memory": 1})
+        assert "old" in _kept(pool)
+    pool.grant("last", {"memory": 1})
+    assert _kept(pool) == set()
+
+
 def test_more_is_forgotten_than_can_be_added(pool: Ledger) -> None:
     """Or the marks would grow for ever: 32 changes add at most five each in a pool with a recovery grace."""
     _before_a_look(pool)
@@ -88,14 +101,17 @@ def test_undone_calls_that_change_nothing_are_bounded_too(pool: Ledger) -> None:
     assert _kept(pool) == {"unheard"}
 
 
-def test_events_are_trimmed_to_about_ten_thousand(newest: Ledger) -> None:
+@pytest.mark.parametrize("verb", ["grant", "release"])
+def test_events_are_trimmed_to_about_ten_thousand(newest: Ledger, verb: str) -> None:
     """MAXLEN ~ trims by whole nodes of a hundred entries."""
     newest.create({"cpu": 10})
+    newest.grant("a", {"cpu": 1})
     with newest.client.pipeline(transaction=False) as pipe:
         for _ in range(10_300):
             pipe.xadd(newest.keys["events"], {"kind": "granted"})
         pipe.execute()
-    newest.grant("a", {"cpu": 1})
-    assert 10_000 <= newest.client.xlen(newest.keys["events"]) <= 10_100
-    newest.release("a")
+    if verb == "grant":
+        newest.grant("b", {"cpu": 1})
+    else:
+        newest.release("a")
     assert 10_000 <= newest.client.xlen(newest.keys["events"]) <= 10_100

@@ -1,34 +1,60 @@
-"""The table of planted bugs keeps up with the scripts (the bugs themselves are run by `make mutants`)."""
+"""The table of planted bugs keeps up with what it is planted in (the bugs themselves are run by `make mutants`)."""
 
 from __future__ import annotations
 
+import ast
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from allocator._engine import scripts
-from tests.mutants.__main__ import ROOT, plant
-from tests.mutants.table import MUTANTS, Mutant
+from allocator._engine import schema, scripts
+from allocator._engine.bundles import link
+from tests.mutants.mutant import Mutant, plant
+from tests.mutants.running import ROOT
+from tests.mutants.table import MUTANTS
 
 lua51 = pytest.importorskip("lupa.lua51", reason="the extra `embedded` is not installed")
 
+IDS = [mutant.name for mutant in MUTANTS]
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
-def test_a_planted_bug_has_its_place_and_compiles(
-    mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+def _linked(root: Path, script: Path) -> str:
+    """A script's text as it is sent, but for its first line."""
+    ordinary = scripts.ordinary().get(script.stem)
+    return "\n".join(text for text, _, _ in link(root / "lua", script, schema.LIMITS, ordinary))
+
+
+@cache
+def _sound(script: str) -> str:
+    return _linked(ROOT, ROOT / script)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
+def test_a_planted_bug_has_its_place_and_its_tests(mutant: Mutant) -> None:
+    """The text that it replaces stands there exactly once."""
+    assert mutant.changed(ROOT)
+    assert (ROOT / mutant.tests).is_file()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
+def test_a_planted_bug_compiles_and_changes_a_script(mutant: Mutant, tmp_path: Path) -> None:
     """A bug that no server would load is caught by anything, and proves nothing."""
-    folder = tmp_path / "lua"
-    shutil.copytree(scripts.folder(), folder)
-    plant(mutant, folder)
-    monkeypatch.setattr(scripts, "folder", lambda: folder)
-    for name in scripts.names():
-        lua51.LuaRuntime().compile(scripts.load.__wrapped__(name).memory_text)
-    assert (ROOT / "tests" / "lua" / f"{mutant.hint}.py").is_file()
+    if mutant.path.endswith(".py"):
+        assert ast.dump(ast.parse(mutant.changed(ROOT))) != ast.dump(ast.parse((ROOT / mutant.path).read_text("utf-8")))
+        return
+    shutil.copytree(ROOT / "lua", tmp_path / "lua")
+    plant(mutant, tmp_path)
+    for script in sorted(path.relative_to(ROOT) for path in (ROOT / "lua").glob("scripts/*/*.lua")):
+        text = _linked(tmp_path, tmp_path / script)
+        if text != _sound(str(script)):
+            lua51.LuaRuntime().compile(text)
+            return
+    pytest.fail("no script has changed")
 
 
 def test_there_are_enough_and_no_name_is_used_twice() -> None:
-    """At least thirty, over all writing scripts and most includes."""
-    assert len(MUTANTS) >= 30
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    """At least a hundred, over all modules that decide, and the client."""
+    assert len(MUTANTS) >= 100
+    assert len(set(IDS)) == len(IDS)

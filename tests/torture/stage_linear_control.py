@@ -20,12 +20,11 @@ from typing import Any, Final, TypeAlias
 from unittest import mock
 
 from allocator._engine import scripts
-from tests.mutants.__main__ import plant
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, plant
 
 OVERGRANTING: Final = Mutant(
-    "a core more", "include/take.lua",
-    "before + growth > account.capacity[field]", "before + growth > account.capacity[field] + 1000",
+    "a core more", "modules/accounts.lua",
+    "before + growth > capacity[field]", "before + growth > capacity[field] + 1000",
     "one core more than there is", "",
 )  # fmt: skip
 
@@ -36,7 +35,7 @@ def bad_script() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="allocator-control-") as parent:
         folder = Path(parent) / "lua"
         shutil.copytree(scripts.folder(), folder)
-        plant(OVERGRANTING, folder)
+        plant(OVERGRANTING, Path(parent))
         assert scripts.load.cache_info().currsize == 0, "the scripts are loaded already"
         with mock.patch.object(scripts, "folder", return_value=folder):
             yield
@@ -74,7 +73,7 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
     with (
         mock.patch.object(drive, "payload", alone(wire.payload)),
         mock.patch.object(async_drive, "payload", alone(wire.payload)),
-        mock.patch.object(gather, "_words", gathered(gather._words)),
+        mock.patch.object(gather, "words_of", gathered(gather.words_of)),
     ):
         yield
 

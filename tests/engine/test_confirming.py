@@ -1,0 +1,24 @@
+"""What is said, and done, of a change that was executed and did not become as safe as was asked for."""
+
+from __future__ import annotations
+
+from allocator._engine.confirming import fell_short
+from allocator.durability import Durability
+from allocator.errors import NotDurable
+
+WANTED, REACHED = Durability.read("replicated:1"), Durability.read("memory")
+
+
+def test_a_grant_is_given_back_and_its_caller_is_told_so() -> None:
+    """It is withdrawn as any call in doubt is."""
+    fault = fell_short("here", WANTED, REACHED, undo=True)
+    assert (type(fault.error), fault.doubt) == (NotDurable, True)
+    assert "what it was granted is given back" in str(fault.error)
+
+
+def test_any_other_change_stays_and_its_caller_is_told_so() -> None:
+    """To take it back would end, or change, what is live: nothing is queued."""
+    fault = fell_short("here", WANTED, REACHED, undo=False)
+    assert (type(fault.error), fault.doubt) == (NotDurable, False)
+    assert "what it changed stays so" in str(fault.error)
+    assert "given back" not in str(fault.error)

@@ -1,0 +1,121 @@
+"""The planted bugs of the client: those that were there once, and what the scripts leave to it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+CLIENT: Final = (
+    # -- A6: Sentinels -------------------------------------------------------------------------------------------------
+    Mutant(
+        "late answer not heard", "allocator/_engine/sentinel.py",
+        "partial(make, settings.SENTINEL_PATIENCE_S,", "partial(make, settings.SENTINEL_TIMEOUT_S,",
+        "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
+    ),
+    Mutant(
+        "late answer not awaited", "allocator/_engine/async_sentinel.py",
+        "seconds = settings.SENTINEL_PATIENCE_S", "seconds = settings.SENTINEL_TIMEOUT_S",
+        "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
+    ),
+    Mutant(
+        "one Sentinel after the other", "allocator/_engine/sentinel.py",
+        "for address in [one for one in unasked if one not in self._asking]:",
+        "for address in () if self._asking else unasked[:1]:",
+        "A6: silent Sentinels keep those that would answer from being asked", "engine/test_slow_sentinels",
+    ),
+    Mutant(
+        "believed for ever", "allocator/_engine/stories.py",
+        "sent - vouched - settings.SENTINEL_BELIEF_S)", "0.0)",
+        "A6: a holder believes a primary that no Sentinel names any more", "engine/test_slow_sentinels",
+    ),
+    Mutant(
+        "belief not told", "allocator/_engine/beliefs.py",
+        "found.deadline_ms - round(overdue_s * 1000)", "found.deadline_ms",
+        "A6: a deadline is told that only a replaced primary knows", "engine/test_slow_sentinels",
+    ),
+    Mutant(
+        "held for ever", "allocator/_engine/leases.py",
+        " - min(margin, now - sent) - overdue_s", " - min(margin, now - sent)",
+        "A6: a hold is good for longer than its primary may be believed", "hold/test_schedule",
+    ),
+    Mutant(
+        "confirmed by any", "allocator/_engine/watchtower.py",
+        "for vote in self._votes.values() if vote.named == chosen]", "for vote in self._votes.values()]",
+        "A6: a Sentinel that names another primary confirms this one", "engine/test_watchtower",
+    ),
+    Mutant(
+        "no slack", "allocator/_engine/operations/pools.py",
+        "return int(grace - margin) if grace else 0", "return int(grace)",
+        "A6: the longest ttl is the grace, and a holder believes beyond it", "contract/test_recovery",
+    ),
+    Mutant(
+        "doctor without slack", "allocator/policy/doctoring.py",
+        "margin_ms = 0 if alone else int(RECOVERY_MARGIN_S * 1000)", "margin_ms = 0",
+        "A6: doctor is content with a grace that is too short", "unit/test_doctoring",
+    ),
+    # -- A8, A16: connections ------------------------------------------------------------------------------------------
+    Mutant(
+        "cancelled look", "allocator/_engine/async_lines.py",
+        "except BaseException:  # cancelled", "except ArithmeticError:  # cancelled",
+        "A8: after a hundred cancelled looks all connections are in use", "engine/test_lines",
+    ),
+    Mutant(
+        "interrupted look", "allocator/_engine/lines.py",
+        "except BaseException:  # interrupted: its place must not be lost", "except ArithmeticError:  # interrupted",
+        "A8: the same by interrupts", "engine/test_lines",
+    ),
+    Mutant(
+        "opens to a primary given up", "allocator/_engine/lines.py",
+        "        if self._left:\n", "        if self._left is None:\n",
+        "A16: who waited for a connection is granted by a primary that is none", "engine/test_lines",
+    ),
+    Mutant(
+        "a task opens to a primary given up", "allocator/_engine/async_lines.py",
+        "        if self._left:\n", "        if self._left is None:\n",
+        "A16: a task that waited for a connection is granted by a primary that is none", "engine/test_lines",
+    ),
+    # -- A10, A11: what is said, and what is sent ----------------------------------------------------------------------
+    Mutant(
+        "says undone", "allocator/_engine/confirming.py",
+        ' if undo else "what it changed stays so"', "",
+        "A10: a resize that is not durable says that it is undone", "engine/test_confirming",
+    ),
+    Mutant(
+        "undoes what is no grant", "allocator/_engine/confirming.py",
+        "doubt=undo)", "doubt=True)",
+        "A10: the withdrawal of a resize is queued", "engine/test_confirming",
+    ),
+    Mutant(
+        "gang of any size", "allocator/_engine/operations/granting.py",
+        "if (size := weight(call)) > settings.BATCH_BYTES_MAX:", "if (size := weight(call)) < 0:",
+        "A11: one gang holds the server up for as long as it likes", "contract/test_batches",
+    ),
+    # -- A12, A13: shared script calls ---------------------------------------------------------------------------------
+    Mutant(
+        "longest deadline for all", "allocator/_engine/gather.py",
+        "if until < self._wakes:", "if until < 0:",
+        "A12: a call is answered by the deadline of whoever shares its script call", "engine/test_gathering",
+    ),
+    Mutant(
+        "overtaken by its own", "allocator/_engine/gather.py",
+        "again += followers(queue, again)", "again += ()",
+        "A13: the last item of a caller is decided before the first", "engine/test_gathering",
+    ),
+    Mutant(
+        "paused queue forgotten", "allocator/_engine/gather.py",
+        "if not (queue.pumps or queue.roused or queue.paused):", "if not (queue.pumps or queue.roused):",
+        "A13: a queue that pauses is made anew, and its order is lost", "engine/test_gathering",
+    ),
+    # -- what the scripts leave to the client --------------------------------------------------------------------------
+    Mutant(
+        "repeated denial not undone", "allocator/_engine/stories.py",
+        '"denied", "conflict", "ttl_too_long",', "",
+        "a copy of what was denied is granted later", "engine/test_stories",
+    ),
+    Mutant(
+        "access not looked at", "allocator/_engine/drive.py",
+        "if not in_process and lines.checked.wants(line, script, call.pool):", "if not script:",
+        "a script fails in the midst of its writes where a key has another type", "engine/test_drive",
+    ),
+)  # fmt: skip

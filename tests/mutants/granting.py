@@ -1,0 +1,173 @@
+"""The planted bugs of what is granted, and of what is met."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+GRANTING: Final = (
+    # -- what is granted -----------------------------------------------------------------------------------------------
+    Mutant(
+        "capacity plus one", "modules/accounts.lua",
+        "before + growth > capacity[field]", "before + growth > capacity[field] + 1",
+        "one unit more than there is", "test_allocate",
+    ),
+    Mutant(
+        "capacity minus one", "modules/accounts.lua",
+        "before + growth > capacity[field]", "before + growth >= capacity[field]",
+        ">= for >: the last unit is never given", "test_allocate",
+    ),
+    Mutant(
+        "whole units ignored", "modules/accounts.lua",
+        "amount % 1000 ~= 0", "amount % 1000 < 0",
+        "half a device is given", "test_allocate",
+    ),
+    Mutant(
+        "partial charge kept", "modules/accounts.lua",
+        "give_back(charged, n, list, held, i - 2)", "give_back(charged, n, list, held, 0)",
+        "a refused request stays charged for the resources that fitted", "test_allocate_batches",
+    ),
+    Mutant(
+        "index skipped", "modules/transaction.lua",
+        "redis.call('ZADD', call.deadlines, deadline, id)",
+        "if not id then redis.call('ZADD', call.deadlines, deadline, id) end",
+        "the ZADD skipped: nobody ever takes the allocation back", "test_allocate",
+    ),
+    Mutant(
+        "indexes swapped", "modules/transaction.lua",
+        "redis.call('ZADD', call.pinned, now_text, id)", "redis.call('ZADD', call.deadlines, now_text, id)",
+        "a pinned allocation is due at once", "test_allocate",
+    ),
+    Mutant(
+        "grant not told", "modules/transaction.lua",
+        "    if first then\n", "    if first == '' then\n",
+        "what was granted is told nowhere", "test_allocate",
+    ),
+    Mutant(
+        "grants fill the stream", "modules/transaction.lua",
+        "'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind'", "'*', 'kind'",
+        "the stream grows for ever", "test_tombstones",
+    ),
+    Mutant(
+        "other events fill the stream", "modules/transaction.lua",
+        "'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', unpack", "'*', unpack",
+        "the stream grows for ever", "test_tombstones",
+    ),
+    Mutant(
+        "fence stands still", "modules/requests.lua",
+        "local revision = pool.revision + 1", "local revision = pool.read_revision + 1",
+        "two grants of a batch share a fence", "test_allocate_batches",
+    ),
+    Mutant(
+        "same id granted twice", "modules/requests.lua",
+        "call.records[request.key] = request", "call.records[request.key] = false",
+        "the same id twice in a batch is charged twice", "test_allocate_batches",
+    ),
+    Mutant(
+        "late copy granted", "allocations/allocate.lua",
+        "if completed_ms then return {'ended', completed_ms} end", "",
+        "a copy that meets `ended` takes what was given back", "test_allocate_repeating",
+    ),
+    Mutant(
+        "resource named twice", "modules/requests.lua",
+        "if list[other] == list[n] then", "if list[other] == list[n] .. '-' then",
+        "charged twice, recorded once", "test_contract",
+    ),
+    Mutant(
+        "state ignored", "allocations/allocate.lua",
+        "if call.refused or pool.state then", "if call.refused then",
+        "a pool that is being deleted or repaired grants", "test_allocate",
+    ),
+    Mutant(
+        "epoch ignored", "modules/pools.lua",
+        "if call.epoch ~= '' and pool.epoch ~= call.epoch then", "if call.epoch ~= '' and pool.epoch == '' then",
+        "a holder of a deleted pool writes to the new one", "test_allocate",
+    ),
+    Mutant(
+        "schema ignored", "modules/pools.lua",
+        "call.refused = not reads and 'schema'", "call.refused = false",
+        "an older version writes what it does not understand", "test_allocate",
+    ),
+    Mutant(
+        "any amount", "modules/requests.lua",
+        "'^[1-9]%d*$'", "'^%d+$'",
+        "an amount of 0 is granted", "test_contract",
+    ),
+    Mutant(
+        "larger than the pool waits", "modules/denials.lua",
+        "return amount > account.capacity[field]", "return amount < 0",
+        "a caller waits for what can never be", "test_allocate",
+    ),
+    Mutant(
+        "denial of what fits", "modules/denials.lua",
+        "return account.allocated[field] + growth > account.capacity[field]", "return growth > 0",
+        "a refusal names what is not short", "test_allocate",
+    ),
+    # -- what is met ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "owner not compared", "modules/requests.lua",
+        "if record.owner ~= request.owner or", "if",
+        "somebody else's allocation is handed out", "test_allocate_repeating",
+    ),
+    Mutant(
+        "amounts not compared", "modules/requests.lua",
+        "if (held[list[i]] or 0) - list[i + 1] ~= 0 then", "if not held[list[i]] then",
+        "another request is answered with a smaller allocation", "test_allocate_repeating",
+    ),
+    Mutant(
+        "existing not extended", "modules/repeats.lua",
+        "elseif call.now + ask_ms > record.deadline_ms then", "elseif ask_ms < 0 then",
+        "the caller has less time than it asked for", "test_allocate_repeating",
+    ),
+    Mutant(
+        "existing shortens", "modules/repeats.lua",
+        "elseif call.now + ask_ms > record.deadline_ms then", "else",
+        "a second caller takes the first one's time away", "test_allocate_repeating",
+    ),
+    Mutant(
+        "moved without index", "modules/transaction.lua",
+        "if record.stored.deadline_ms ~= record.deadline_ms then place(call, record) end", "",
+        "what was renewed is taken at its first deadline", "test_renew",
+    ),
+    Mutant(
+        "deadline one late", "modules/expiry.lua",
+        "record.deadline_ms <= call.now", "record.deadline_ms < call.now",
+        "at its deadline an allocation is still answered as live", "test_allocate_repeating",
+    ),
+    Mutant(
+        "gang granted in part", "modules/gangs.lua",
+        "call.fresh, call.shared = nil, nil", "call.shared = nil",
+        "half a gang holds resources that it cannot use", "test_allocate_batches",
+    ),
+    Mutant(
+        "gang stays charged", "modules/gangs.lua",
+        "accounts.add(charged[n], fresh[i].list, -1)", "accounts.add(charged[n], fresh[i].list, 0)",
+        "what a stopped gang took is lost for ever, once something else is written", "test_allocate_batches",
+    ),
+    Mutant(
+        "gang member stays known", "modules/gangs.lua",
+        "call.records[fresh[i].key] = false", "",
+        "what was taken back meanwhile keeps its record for a grant that is none", "test_allocate_batches",
+    ),
+    Mutant(
+        "gang's revision kept", "modules/gangs.lua",
+        "call.pool.revision = call.pool.revision - #fresh - (call.tentative or 0)", "",
+        "a gang that changed nothing writes to the pool", "test_allocate_batches",
+    ),
+    Mutant(
+        "gang asks one by one", "modules/gangs.lua",
+        "sum[list[i]] = (sum[list[i]] or 0) + list[i + 1]", "sum[list[i]] = list[i + 1] + 0",
+        "a gang that never fits waits", "test_allocate_batches",
+    ),
+    Mutant(
+        "conflict in a gang", "modules/gangs.lua",
+        "or word == 'conflict'", "",
+        "a gang is granted without the member that is somebody else's", "test_allocate_batches",
+    ),
+    Mutant(
+        "pinned stays leased", "modules/transaction.lua",
+        "record.deadline_ms and 'old_pinned' or 'old_deadlines'", "'old_pinned'",
+        "an allocation in both indexes", "test_allocate_repeating",
+    ),
+)  # fmt: skip
