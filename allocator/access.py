@@ -17,7 +17,7 @@ from allocator.validation import key_prefix, owner_name, pool_name
 
 __all__ = ["ROLES", "User", "user"]
 
-_CALL: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
+_CALL: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 
 _CONNECTS: Final = ("hello", "ping", "client|setname", "select", "info", "role", "cluster|slots", "asking")
 """What any client sends: to introduce itself, to look at the memory policy, to find the primary or the shard."""

@@ -62,6 +62,7 @@ function claims.is_first(record, id)
 end
 
 -- Another call is about to be told: its place in the list.  Those who were there keep what they were told so far.
+-- Returns the call that is forgotten for it, or nil: that one is complete from now on.
 function claims.add(record, id, ttl_ms)
   local first = record.call
   -- The usual: there was one.
@@ -69,13 +70,14 @@ function claims.add(record, id, ttl_ms)
     local own = numbers.text(record.ttl_ms or 0)
     local told = numbers.text(record.deadline_ms or 0)
     record.call, record.ttls, record.told = first .. ' ' .. id, own .. ' ' .. numbers.text(ttl_ms), told .. ' 0'
-    return
+    return nil
   end
   local list = read(record)
   list[#list + 1] = {id = id, ttl_ms = ttl_ms, told_ms = 0}
-  local others = list[1].id == '*'
+  local others, forgotten = list[1].id == '*', nil
   if #list - (others and 1 or 0) > limits.CALLS_MAX then
     local oldest = table.remove(list, others and 2 or 1)
+    forgotten = oldest.id
     if others then
       list[1].ttl_ms, list[1].told_ms = longer(list[1].ttl_ms, oldest.ttl_ms), longer(list[1].told_ms, oldest.told_ms)
     else
@@ -84,6 +86,7 @@ function claims.add(record, id, ttl_ms)
     end
   end
   write(record, list)
+  return forgotten
 end
 
 -- What this call is told now: the record as it stands.

@@ -1,5 +1,6 @@
 -- gangs: batches of which all items are granted, or none.
 local accounts = require('accounts')
+local idempotency = require('idempotency')
 
 local gangs = {}
 
@@ -47,7 +48,8 @@ function gangs.stop(call, items, replies, stopped)
     record.gap_ms, record.ttls, record.told, record.touched = was.gap_ms, was.ttls, was.told, nil
   end
   call.pool.revision = call.pool.revision - #fresh - (call.tentative or 0)
-  call.fresh, call.shared = nil, nil
+  if call.forgotten_calls then idempotency.keep(call, call.forgotten_calls) end
+  call.fresh, call.shared, call.forgotten_calls = nil, nil, nil
   local word = replies[stopped][1]
   for i = 1, #items do
     if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end

@@ -44,6 +44,15 @@ function idempotency.complete(call, id)
   if completed then complete_next(call, completed, id) else call.completed = {call.now_text, id, nil, nil} end
 end
 
+-- These, which were completed in this call, are not after all.
+function idempotency.keep(call, ids)
+  local completed, kept = call.completed, {}
+  for i = 2, #completed, 2 do
+    if not ids[completed[i]] then kept[#kept + 1], kept[#kept + 2] = call.now_text, completed[i] end
+  end
+  call.completed, call.completed_ids = kept[1] and kept or nil, nil
+end
+
 -- The call has changed nothing, and its repeats are to hear so again: for what an undo could not take back.
 function idempotency.complete_as(call, id, word)
   idempotency.complete(call, id)

@@ -46,11 +46,21 @@ local function replay(call, request, record)
   return records.told(call, claims.is_first(record, request.call) and 'replayed' or 'existing', record)
 end
 
+-- A call that was told of a live allocation and is forgotten for a younger one is complete: a late copy of it must not
+-- be granted once the allocation has ended.
+local function forget(call, id)
+  idempotency.complete(call, id)
+  if not call.atomic then return end
+  local calls = call.forgotten_calls or {}
+  calls[id], call.forgotten_calls = true, calls
+end
+
 -- Another caller of a live id.
 local function share(call, request, record)
   records.edit(call, record)
   remember(call, record)
-  claims.add(record, request.call, request.ask_ms + 0)
+  local forgotten = claims.add(record, request.call, request.ask_ms + 0)
+  if forgotten then forget(call, forgotten) end
   extend(call, record, request.ask_ms + 0)
   claims.tell(record, request.call)
   assert_live(call, record)

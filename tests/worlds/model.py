@@ -205,6 +205,7 @@ class Base:
         own = [entry for entry in record.calls if entry.call != OTHERS]
         for oldest in own[:-CALLS_MAX]:
             record.calls.remove(oldest)
+            self.end_call(oldest.call)
             self.merge_others(record, oldest.ttl, oldest.until)
 
     @staticmethod

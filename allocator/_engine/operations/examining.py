@@ -30,7 +30,7 @@ _SCRATCH: Final = "doctor-"
 
 _UNNAMED: Final = "run this command or subcommand"
 _PLACE: Final = re.compile(r"script: ([0-9a-f]{40}), on @user_script:(\d+)")
-_CALLED: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
+_CALLED: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 
 Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
 
