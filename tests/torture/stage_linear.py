@@ -22,15 +22,18 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+import redis
+
 from allocator import Allocator
 from allocator._engine.operations import granting
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Engine, Server, engines
+from tests.torture.counting import sends
 from tests.torture.history import Op, Recorder, amounts_of
 from tests.torture.linear import TooLong, check, explain
-from tests.torture.model import Model, State
+from tests.torture.model import ONCE, OTHERS, Model, State
 from tests.torture.report import Coverage, StageReport
-from tests.torture.scenario import CAPACITY, POOLS, TASKS, THREADS, Board, Luck, Replica, counting_repeats, play, texts
+from tests.torture.scenario import CAPACITY, POOLS, TASKS, THREADS, Board, Luck, Replica, play, texts
 
 __all__ = ["run", "run_seed"]
 
@@ -50,9 +53,10 @@ ROOT: Final = Path(__file__).parents[2]
 class _Seed:
     """One seed's server and pools."""
 
-    def __init__(self, seed: int, proxy: FaultProxy, admin: Allocator, report: StageReport) -> None:
+    def __init__(self, seed: int, proxy: FaultProxy, admin: Allocator, raw: Any, report: StageReport) -> None:
         self.seed = seed
         self.proxy = proxy
+        self.raw = raw
         self.admin = admin
         self.report = report
         self.model = Model(CAPACITY)
@@ -88,10 +92,12 @@ class _Seed:
         self.report.counts["late_copies"] += len(self.proxy.release())
         for pool, ops in recorder.by_pool().items():
             if self.listing(pool) != listings[pool]:
+                self.report.counts["violations"] += 1
                 self.problem(f"{pool}: a late copy changed {listings[pool]} to {self.listing(pool)}")
             self._judge(pool, ops)
             revision = self.admin.usage(pool=pool).pool.revision
-            self.states[pool] = self.model.of(self.listing(pool), revision)
+            listing = self.listing(pool)
+            self.states[pool] = self.model.of(listing, revision, {one[0]: self.calls(pool, one[0]) for one in listing})
             if not (report := self.admin.audit(pool=pool)):
                 self.problem(f"{pool}: {report}")
 
@@ -112,6 +118,11 @@ class _Seed:
         """All that is live."""
         found = self.admin.allocations(pool=pool)
         return tuple(sorted((one.id, one.owner, amounts_of(one.resources.items()), one.fence) for one in found))
+
+    def calls(self, pool: str, name: str) -> tuple[int, ...]:
+        """The calls that were told of a record: how many there are, for nothing more of them will arrive."""
+        words = self.raw.hget(f"allocator:{{{pool}}}:allocation:{name}", "call").split()
+        return tuple(OTHERS if word == "*" else ONCE for word in words)
 
     def overcommitted(self, pool: str) -> None:
         """There is never more allocated than there is."""
@@ -142,10 +153,11 @@ def run_seed(seed: int, operations: int, engine: Engine, report: StageReport, *,
         Server(engine, tcp=True) as server,
         FaultProxy(server.socket) as proxy,
         Allocator.from_url(server.url) as admin,
+        redis.Redis.from_url(server.url, decode_responses=True) as raw,
     ):
         for pool in POOLS:
             admin.create_pool(pool, texts(amounts_of(CAPACITY.items())))
-        played = _Seed(seed, proxy, admin, report)
+        played = _Seed(seed, proxy, admin, raw, report)
         rounds = max(1, round(operations / ROUND))
         for number in range(rounds):
             played.round(number, operations // rounds)
@@ -161,7 +173,7 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     report.counts.update({"operations": 0, "violations": 0, "over_allocations": 0, "leaks": 0, "unknowns": 0})
     total = SEEDS * OPERATIONS * scale
     count = max(1, math.ceil(total / OPERATIONS))
-    with counting_repeats(), _seeing(coverage):
+    with sends(), _seeing(coverage):
         for at in range(count):
             report.seeds.append(seed + at)
             run_seed(seed + at, round(total / count), engines()[at % len(engines())], report)
@@ -207,7 +219,7 @@ def main() -> int:
     given = parser.parse_args()
     report, coverage = StageReport("linear", [given.seed]), Coverage()
     began = time.monotonic()
-    with counting_repeats(), _seeing(coverage):
+    with sends(), _seeing(coverage):
         run_seed(given.seed, given.ops, Engine(given.engine), report)
     counts: Counter[str] = report.counts
     for problem in report.problems:

@@ -24,8 +24,8 @@ from tests.mutants.__main__ import plant
 from tests.mutants.mutant import Mutant
 
 OVERGRANTING: Final = Mutant(
-    "a core more", "include/take.lua",
-    "before + growth > account.capacity[field]", "before + growth > account.capacity[field] + 1000",
+    "a core more", "modules/accounts.lua",
+    "before + growth > capacity[field]", "before + growth > capacity[field] + 1000",
     "one core more than there is", "",
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def unmarked(words: Sequence[Any], calls: set[str]) -> list[Any]:
 @contextlib.contextmanager
 def sending(rewrite: Rewrite) -> Iterator[None]:
     """Every script call is sent rewritten."""
-    from allocator._engine import async_drive, drive, gather, wire
+    from allocator._engine import async_drive, drive, gather, queues, wire
 
     def alone(plain: Any) -> Any:
         return lambda call, repeated, leading: rewrite(
@@ -74,7 +74,7 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
     with (
         mock.patch.object(drive, "payload", alone(wire.payload)),
         mock.patch.object(async_drive, "payload", alone(wire.payload)),
-        mock.patch.object(gather, "_words", gathered(gather._words)),
+        mock.patch.object(gather, "words_of", gathered(queues.words_of)),
     ):
         yield
 
@@ -93,12 +93,12 @@ def main() -> int:
     given = parser.parse_args()
     with CONTROLS[given.control]():
         from tests.support.servers import engines
+        from tests.torture.counting import sends
         from tests.torture.report import StageReport
-        from tests.torture.scenario import counting_repeats
         from tests.torture.stage_linear import run_seed
 
         report = StageReport("control", [given.seed])
-        with counting_repeats():
+        with sends():
             run_seed(given.seed, given.ops, engines()[0], report, first=True)
     for problem in report.problems:
         sys.stderr.write(f"{problem}\n")

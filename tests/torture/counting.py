@@ -1,0 +1,84 @@
+"""How often the library sends each call: what it sends is looked at on its way, call by call."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from unittest import mock
+
+from allocator._engine import async_drive, drive, gather
+from allocator._engine.operations import ending, granting
+
+__all__ = ["Sent", "begin", "sends"]
+
+
+class Sent:
+    """How often one operation was sent, at the most: some attempts fail before the first byte."""
+
+    __slots__ = ("times",)
+
+    def __init__(self) -> None:
+        self.times = 0
+
+
+_current: Final[contextvars.ContextVar[Sent | None]] = contextvars.ContextVar("sent", default=None)
+_by_call: Final[dict[str, Sent]] = {}
+
+
+def begin() -> Sent:
+    """What this thread or task asks for from now on is one operation."""
+    sent = Sent()
+    _current.set(sent)
+    return sent
+
+
+def _draws(plain: Callable[[], str]) -> Callable[[], str]:
+    """A call id that knows whose it is."""
+
+    def draw() -> str:
+        call = plain()
+        if (sent := _current.get()) is not None:
+            _by_call[call] = sent
+        return call
+
+    return draw
+
+
+def _saw(calls: Iterator[str]) -> None:
+    for call in calls:
+        if (sent := _by_call.get(call)) is not None:
+            sent.times += 1
+
+
+def _alone(plain: Any) -> Any:
+    def payload(call: Any, *rest: Any) -> Any:
+        _saw(item.call for item in call.items)
+        return plain(call, *rest)
+
+    return payload
+
+
+def _gathered(plain: Any) -> Any:
+    def words_of(call: Any, batch: Any, *rest: Any) -> Any:
+        _saw(entry.item.call for entry in batch)
+        return plain(call, batch, *rest)
+
+    return words_of
+
+
+@contextlib.contextmanager
+def sends() -> Iterator[None]:
+    """Count, for the length of a block."""
+    with (
+        mock.patch.object(granting, "new_call", _draws(granting.new_call)),
+        mock.patch.object(ending, "new_call", _draws(ending.new_call)),
+        mock.patch.object(drive, "payload", _alone(drive.payload)),
+        mock.patch.object(async_drive, "payload", _alone(async_drive.payload)),
+        mock.patch.object(gather, "words_of", _gathered(gather.words_of)),
+    ):
+        try:
+            yield
+        finally:
+            _by_call.clear()
