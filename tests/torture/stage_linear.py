@@ -4,8 +4,8 @@ Each seed has a server of its own and plays in rounds.  After a round the networ
 withdrawn, so the next begins with what a listing shows; the late copies that the network has kept are delivered, and
 must change nothing; the pools are audited.  At the end all is released, and nothing may be left.
 
-That the search finds anything is shown by two controls, which must fail: a bug planted in a script, and clients that
-do not keep their call ids when they repeat.  `SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
+That it finds anything is shown by three controls, which must fail: a bug planted in a script, clients that do not keep
+their call ids when they repeat, and repeats that do not say that they are some.  `SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ OPERATIONS: Final = 3_600
 ROUND: Final = 600
 """Operations between two looks at everything."""
 
-CONTROL_OPERATIONS: Final = 3_600
-CONTROLS: Final = ("capacity", "ids")
+CONTROLS: Final = {"capacity": 3_600, "ids": 3_600, "retries": 21_600}
+"""What must fail, and within how many operations: it ends with the first round in which something was found."""
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -178,8 +178,8 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
             report.seeds.append(seed + at)
             run_seed(seed + at, round(total / count), engines()[at % len(engines())], report)
     coverage.saw("fenced", report.counts["told_fenced"])
-    for control in CONTROLS:
-        found = _control(control, seed)
+    for control, operations in CONTROLS.items():
+        found = _control(control, seed, operations)
         report.counts[f"control_{control}"] = found["violations"]
         if not found["violations"]:
             report.problems.append(f"control {control}: nothing was found: {found}")
@@ -199,11 +199,11 @@ def _seeing(coverage: Coverage) -> Any:
     return mock.patch.dict(answers, {"replayed": replayed})
 
 
-def _control(name: str, seed: int) -> dict[str, int]:
+def _control(name: str, seed: int, operations: int) -> dict[str, int]:
     """What is found where something is wrong on purpose; in a process of its own, whose scripts or clients are bad."""
     words = [sys.executable, "-m", "tests.torture.stage_linear_control", name, "--seed", str(seed)]
-    words += ["--ops", str(CONTROL_OPERATIONS)]
-    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    words += ["--ops", str(operations)]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     if not ran.stdout.strip():
         raise AssertionError(f"control {name}: {ran.stderr[-2000:]}")
     counts: dict[str, int] = json.loads(ran.stdout.splitlines()[-1])

@@ -2,7 +2,8 @@
 
 `python -m tests.torture.stage_linear_control capacity`: a script that grants more than there is.
 `python -m tests.torture.stage_linear_control ids`: clients whose every attempt is a call of its own.
-`python -m tests.torture.stage_linear_control retries`: repeats that do not say so, as somebody else's would.
+`python -m tests.torture.stage_linear_control retries`: repeats that do not say so, as those of a library in between
+would not.  A release or a resize that was refused, and not marked so, is executed by the copy of its first attempt.
 The last line printed is the counts.
 """
 
