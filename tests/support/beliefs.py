@@ -1,7 +1,10 @@
 """What holders may believe to have, from what they were told alone: a grant, and until when.
 
 Nothing is read from the ledger.  Several callers of one id share its grant: it is believed in as long as one of them
-may, and counted once.  Whatever one of them is told that they have no more, they have no more together.
+may, and counted once.  Whatever one of them is told that they have no more, or gives back, they have no more together.
+
+Callers that run side by side hear their answers in another order than that in which they were decided.  So whoever
+gives back says so before it asks (`over`), whoever shrinks does (`shrinks`), and where several share the least counts.
 """
 
 from __future__ import annotations
@@ -16,6 +19,12 @@ __all__ = ["EVER", "Beliefs"]
 
 EVER: Final = 1 << 62
 """Until when a pinned allocation is believed in."""
+
+TOLD_LATE_MS: Final = 60_000
+"""So long after a grant is over somebody may still be told of it, of before."""
+
+OVER_MAX: Final = 1_000
+"""Grants that are over, of which old ones are forgotten."""
 
 RENEWED: Final = "whoever renewed it"
 """Whoever was told of a deadline without an allocate: any of the callers."""
@@ -33,17 +42,24 @@ class _Grant:
 class Beliefs:
     """Of one pool, whose capacity is asked for when something grows."""
 
-    def __init__(self, capacity: Callable[[], Mapping[str, int]], now: Callable[[], int]) -> None:
+    def __init__(
+        self, capacity: Callable[[], Mapping[str, int]], now: Callable[[], int], *, side_by_side: bool = False
+    ) -> None:
+        """Begin with none; `side_by_side`: its callers are."""
+        self._side_by_side = side_by_side
         self._capacity = capacity
         self._now = now
         self._grants: dict[int, _Grant] = {}
+        self._over: dict[int, int] = {}
         self.checked = 0
         """How often the sums were held against the capacity."""
 
     def told(self, caller: Hashable, one: Allocation) -> None:
         """A caller was told of an allocation, created or there already, as it stands."""
-        grant = self._grants.setdefault(one.fence, _Grant(one.id, {}))
-        grew = self._amounts(grant, one.resources)
+        if one.fence in self._over:
+            return
+        grant = self._grants.setdefault(one.fence, _Grant(one.id, dict(one.resources) if not one.created else {}))
+        grew = self._amounts(grant, one.resources, shared=bool(grant.until))
         grant.until[caller] = one.deadline_ms or EVER
         self._check(one.resources if one.created else grew)
 
@@ -60,16 +76,25 @@ class Beliefs:
     def resized(self, one: Allocation) -> None:
         """Its holders were told of other amounts."""
         if grant := self._grants.get(one.fence):
-            self._check(self._amounts(grant, one.resources))
+            self._check(self._amounts(grant, one.resources, shared=len(grant.until.keys() - {RENEWED}) > 1))
+
+    def shrinks(self, fence: int, amounts: Mapping[str, int]) -> None:
+        """Its holders are about to ask for other amounts: from now on they have no more than that."""
+        if grant := self._grants.get(fence):
+            for name, amount in amounts.items():
+                grant.amounts[name] = min(amount, grant.amounts.get(name, 0))
 
     def over(self, fence: int) -> None:
-        """Somebody was told that this grant is over."""
+        """This grant is over, or is about to be given back; whoever is told of it later than that was told before."""
+        self._over[fence] = now = self._now()
+        if len(self._over) > OVER_MAX:
+            self._over = {one: at for one, at in self._over.items() if at > now - TOLD_LATE_MS}
         self._grants.pop(fence, None)
 
     def released(self, id: str) -> None:
         """Somebody was told that it is released, whatever its fence was."""
         for fence in [fence for fence, grant in self._grants.items() if grant.id == id]:
-            del self._grants[fence]
+            self.over(fence)
 
     def believed(self, ids: Iterable[str] | None = None) -> dict[str, int]:
         """The sums of what may be believed now, by resource; of these ids, or of all."""
@@ -89,10 +114,14 @@ class Beliefs:
         self.believed()
         return {grant.id: (fence, max(grant.until.values())) for fence, grant in self._grants.items()}
 
-    def _amounts(self, grant: _Grant, amounts: Mapping[str, int]) -> list[str]:
+    def _amounts(self, grant: _Grant, amounts: Mapping[str, int], *, shared: bool) -> list[str]:
         """Note what a grant has; what grew."""
-        grew = [name for name, amount in amounts.items() if amount > grant.amounts.get(name, 0)]
-        grant.amounts = dict(amounts)
+        least = shared and self._side_by_side
+        grew = [name for name, amount in amounts.items() if amount > grant.amounts.get(name, 0) and not least]
+        before = grant.amounts
+        grant.amounts = {
+            name: min(amount, before.get(name, 0)) if least else amount for name, amount in amounts.items()
+        }
         return grew
 
     def _check(self, grew: Iterable[str]) -> None:

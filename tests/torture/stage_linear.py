@@ -5,7 +5,9 @@ withdrawn, so the next begins with what a listing shows; the late copies that th
 must change nothing; the pools are audited.  At the end all is released, and nothing may be left.
 
 That it finds anything is shown by three controls, which must fail: a bug planted in a script, clients that do not keep
-their call ids when they repeat, and repeats that do not say that they are some.  `SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
+their call ids when they repeat, and repeats that do not say that they are some.
+
+`SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
 """
 
 from __future__ import annotations
