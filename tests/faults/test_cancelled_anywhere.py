@@ -21,8 +21,11 @@ TURNS = (*range(12), 14, 17, 21, 26, 32, 40, 50)
 async def cancelled_after(turns: int, work: Awaitable[object]) -> object:
     """Let it go on for so many turns of the loop, and cancel it; what it was told, None where it was not."""
     task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
     for _ in range(turns):
-        await asyncio.sleep(0)
+        turn = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         return await task

@@ -26,6 +26,9 @@ TOLD_LATE_MS: Final = 60_000
 OVER_MAX: Final = 1_000
 """Grants that are over, of which old ones are forgotten."""
 
+SHOWN: Final = 12
+"""Grants that a complaint names."""
+
 RENEWED: Final = "whoever renewed it"
 """Whoever was told of a deadline without an allocate: any of the callers."""
 
@@ -130,4 +133,10 @@ class Beliefs:
         believed, capacity = self.believed(), self._capacity()
         for name in grew:
             amount, most = believed.get(name, 0), capacity.get(name, 0)
-            assert amount <= most, f"{amount} of {most} {name} are believed in: {self._grants}"
+            assert amount <= most, f"{amount} of {most} {name} are believed in: {self._shown(name)}"
+
+    def _shown(self, name: str) -> str:
+        """The grants that have some of it, the latest first."""
+        found = [(fence, one) for fence, one in sorted(self._grants.items(), reverse=True) if name in one.amounts]
+        lines = [f"{one.id}#{fence}: {one.amounts[name]}, until {max(one.until.values())}" for fence, one in found]
+        return "; ".join(lines[:SHOWN]) + (f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")

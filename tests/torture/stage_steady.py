@@ -79,7 +79,8 @@ def _measure(raw: Any) -> Sizes:
     return Sizes(
         rss_pages * os.sysconf("SC_PAGE_SIZE") // 1024,
         raw.dbsize(),
-        raw.info("memory")["used_memory_dataset"],
+        # Of what is stored, rather than of the process: that has buffers, which come and go with connections.
+        sum(raw.memory_usage(key, samples=0) for key in raw.scan_iter()) + raw.info("memory")["used_memory_scripts"],
         raw.info("clients")["connected_clients"],
         len(list(Path("/proc/self/fd").iterdir())),
         threading.active_count(),
