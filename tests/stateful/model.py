@@ -7,7 +7,7 @@ the caller should be told: a word, or ("denied", code, resources that were short
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -209,7 +209,7 @@ class Model:
         elif self.now_ms + ttl_ms > held.deadline_ms:
             held.ttl_ms, held.deadline_ms = ttl_ms, self.now_ms + ttl_ms
 
-    def gang(self, many: list[Wanted], calls: list[object]) -> list[Told] | tuple[int, Told]:
+    def gang(self, many: Sequence[Wanted], calls: Sequence[object]) -> list[Told] | tuple[int, Told]:
         """All or none; of a refused one only what was due is gone.  Returns the answers, or which item stopped it."""
         before = {name: dataclasses.replace(held, amounts=dict(held.amounts)) for name, held in self.live.items()}
         fresh = set(calls)

@@ -161,7 +161,7 @@ class Ledger(RuleBasedStateMachine):
     def allocate_gang(self, many: list[Wanted], luck: Luck) -> None:
         requests = [self.request(one) for one in many]
         calls, flow = self.network.begin(iter(self.verbs.allocate_many(requests, None, atomic=True)))
-        told = self.model.gang(many, list(calls))
+        told = self.model.gang(many, calls)
         if isinstance(told, list):
             outcomes = self.network.run(flow, luck)
             for one, outcome, wanted, call in zip(told, outcomes, many, calls, strict=True):

@@ -68,15 +68,19 @@ def _gathered(plain: Any) -> Any:
     return words_of
 
 
+def _wrapped(module: Any, name: str, wrap: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
+    return mock.patch.object(module, name, wrap(getattr(module, name)))
+
+
 @contextlib.contextmanager
 def sends() -> Iterator[None]:
     """Count, for the length of a block."""
     with (
-        mock.patch.object(granting, "new_call", _draws(granting.new_call)),
-        mock.patch.object(ending, "new_call", _draws(ending.new_call)),
-        mock.patch.object(drive, "payload", _alone(drive.payload)),
-        mock.patch.object(async_drive, "payload", _alone(async_drive.payload)),
-        mock.patch.object(gather, "words_of", _gathered(gather.words_of)),
+        _wrapped(granting, "new_call", _draws),
+        _wrapped(ending, "new_call", _draws),
+        _wrapped(drive, "payload", _alone),
+        _wrapped(async_drive, "payload", _alone),
+        _wrapped(gather, "words_of", _gathered),
     ):
         try:
             yield
