@@ -49,6 +49,9 @@ ROUND: Final = 600
 CONTROLS: Final = {"capacity": 3_600, "ids": 3_600, "retries": 21_600}
 """What must fail, and within how many operations: it ends with the first round in which something was found."""
 
+SHOWN: Final = 30
+"""Operations that are shown about what a late copy has changed."""
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -95,13 +98,21 @@ class _Seed:
         for pool, ops in recorder.by_pool().items():
             if self.listing(pool) != listings[pool]:
                 self.report.counts["violations"] += 1
-                self.problem(f"{pool}: a late copy changed {listings[pool]} to {self.listing(pool)}")
+                self.problem(f"{pool}: a late copy changed what is live\n{self._changed(pool, listings[pool], ops)}")
             self._judge(pool, ops)
             revision = self.admin.usage(pool=pool).pool.revision
             listing = self.listing(pool)
             self.states[pool] = self.model.of(listing, revision, {one[0]: self.calls(pool, one[0]) for one in listing})
             if not (report := self.admin.audit(pool=pool)):
                 self.problem(f"{pool}: {report}")
+
+    def _changed(self, pool: str, before: Any, ops: list[Op]) -> str:
+        """What was live, and is; and what was done about it at last."""
+        after = self.listing(pool)
+        names = {one[0] for one in set(before) ^ set(after)}
+        lines = [f"  before: {sorted(set(before) - set(after))}", f"  after: {sorted(set(after) - set(before))}"]
+        about = [op for op in ops if op.args and op.args[0] in names]
+        return "\n".join([*lines, *(f"  {op}" for op in about[-SHOWN:])])
 
     def _judge(self, pool: str, ops: list[Op]) -> None:
         began = time.monotonic()
