@@ -10,6 +10,7 @@ from unittest import mock
 
 from allocator._engine import async_drive, drive, gather
 from allocator._engine.operations import ending, granting
+from allocator._engine.withdrawals import WithdrawalQueue
 
 __all__ = ["Sent", "begin", "sends"]
 
@@ -17,10 +18,12 @@ __all__ = ["Sent", "begin", "sends"]
 class Sent:
     """How often one operation was sent, at the most: some attempts fail before the first byte."""
 
-    __slots__ = ("times",)
+    __slots__ = ("given_up", "times")
 
     def __init__(self) -> None:
         self.times = 0
+        self.given_up = False
+        """Whether the library has given up undoing it: its client was closed while the store was out of reach."""
 
 
 _current: Final[contextvars.ContextVar[Sent | None]] = contextvars.ContextVar("sent", default=None)
@@ -68,6 +71,16 @@ def _gathered(plain: Any) -> Any:
     return words_of
 
 
+def _giving_up(plain: Any) -> Any:
+    def give_up(queue: Any, group: Any, reason: str) -> None:
+        for one in group:
+            if (sent := _by_call.get(one.call)) is not None:
+                sent.given_up = True
+        plain(queue, group, reason)
+
+    return give_up
+
+
 def _wrapped(module: Any, name: str, wrap: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(module, name, wrap(getattr(module, name)))
 
@@ -81,6 +94,7 @@ def sends() -> Iterator[None]:
         _wrapped(drive, "payload", _alone),
         _wrapped(async_drive, "payload", _alone),
         _wrapped(gather, "words_of", _gathered),
+        _wrapped(WithdrawalQueue, "_give_up", _giving_up),
     ):
         try:
             yield

@@ -31,6 +31,7 @@ from allocator import (
 from tests.support.faults import Fault
 from tests.support.proxy import FaultProxy
 from tests.torture import counting
+from tests.torture.counting import Sent
 from tests.torture.history import Amounts, Op, Recorder, amounts_of
 
 __all__ = ["CAPACITY", "POOLS", "TASKS", "THREADS", "Board", "Luck", "Replica", "play", "texts"]
@@ -138,7 +139,7 @@ class Replica:
         self.recorder = recorder
         self.board = board
         self.counts: Counter[str] = Counter()
-        self.undos: list[Op] = []
+        self.undos: list[tuple[Op, Sent]] = []
 
     def choose(self) -> Move:
         """What to do next."""
@@ -163,16 +164,19 @@ class Replica:
             return Move(pool, verb, (name, fence, changes), (name, texts(changes)), options)
         return Move(pool, verb, (name, fence), (name,), options)
 
-    def _undone(self, op: Op) -> None:
+    def _undone(self, op: Op, sent: Sent) -> None:
         """The library undoes it, in the background, and is done with that when it is closed."""
         undo = self.recorder.begin(op.process, op.pool, "undo", op.args[0], op.number)
         undo.began = op.began  # it may have been sent before the caller was told
-        self.undos.append(undo)
+        self.undos.append((undo, sent))
 
     def close(self) -> None:
-        """All clients are closed: what was in doubt has been undone."""
-        for undo in self.undos:
-            self.recorder.end(undo, "undone")
+        """All clients are closed: what was in doubt has been undone, unless the library says that it was not."""
+        for undo, sent in self.undos:
+            if sent.given_up:
+                self.counts["undos_given_up"] += 1
+            else:
+                self.recorder.end(undo, "undone")
 
     def _wanted(self) -> tuple[str, str, Amounts]:
         chooser = self.chooser
@@ -184,22 +188,22 @@ class Replica:
         gpu = (("nvidia.com/gpu", 1000),) if chooser.random() < 0.3 else ()
         return name, "carol", (("cpu", 500 * chooser.randint(1, 6)), *gpu)
 
-    def told(self, op: Op, answer: object, sent: int) -> None:
+    def told(self, op: Op, answer: object, sent: Sent) -> None:
         """Write down what it was told, of a call that was sent so often."""
-        if isinstance(answer, OutcomeUnknown | TimeoutError) and op.verb in CHANGING and sent:
+        if isinstance(answer, OutcomeUnknown | TimeoutError) and op.verb in CHANGING and sent.times:
             self.counts["unknowns"] += 1
-            self._undone(op)
+            self._undone(op, sent)
             return
         if isinstance(answer, BackendUnavailable | OutcomeUnknown | TimeoutError):
             self.counts["not_executed"] += 1
             self.recorder.forget(op)
             return
         outcome = outcome_of(op.verb, answer)
-        self.recorder.end(op, *outcome, sent=sent)
-        self.counts["sent_again"] += sent > 1
-        if op.verb == "allocate" and sent > 1 and outcome[0] in ("denied", "conflict"):
+        self.recorder.end(op, *outcome, sent=sent.times)
+        self.counts["sent_again"] += sent.times > 1
+        if op.verb == "allocate" and sent.times > 1 and outcome[0] in ("denied", "conflict"):
             self.counts["refused_again"] += 1
-            self._undone(op)
+            self._undone(op, sent)
         self.counts[f"told_{outcome[0]}"] += 1
         if outcome[0] in ("granted", "existing"):
             self.board.add(op.pool, op.args[0], outcome[1])
@@ -270,7 +274,7 @@ def work(replica: Replica, client: Allocator, count: int) -> None:
             answer: object = getattr(client, move.verb)(*move.words, **move.options)
         except AllocatorError as error:
             answer = error
-        replica.told(op, answer, sent.times)
+        replica.told(op, answer, sent)
 
 
 async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> None:
@@ -285,7 +289,7 @@ async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> 
             answer: object = await (asyncio.wait_for(call, cancelled) if cancelled is not None else call)
         except (AllocatorError, TimeoutError) as error:
             answer = error
-        replica.told(op, answer, sent.times)
+        replica.told(op, answer, sent)
 
 
 def play(proxy: FaultProxy, luck: Luck, replicas: list[Replica], count: int) -> list[str]:

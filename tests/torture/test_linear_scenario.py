@@ -6,10 +6,17 @@ import pytest
 
 from allocator import AllocationConflict, AllocationLost, BackendUnavailable, Denial, Insufficient, OutcomeUnknown
 from allocator.models import Shortage
+from tests.torture.counting import Sent
 from tests.torture.history import NEVER, Recorder
 from tests.torture.scenario import FATES, Board, Luck, Replica
 
 SEED = "7/0"
+
+
+def sends(times: int) -> Sent:
+    sent = Sent()
+    sent.times = times
+    return sent
 
 
 def replica() -> Replica:
@@ -36,7 +43,7 @@ def test_what_nobody_heard_of_is_undone_when_its_client_is_closed() -> None:
     """It has no end itself; its undoing is an operation of its own."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
-    caller.told(op, OutcomeUnknown("lost", id="a"), 1)
+    caller.told(op, OutcomeUnknown("lost", id="a"), sends(1))
     assert (op.known, op.ended) == (False, NEVER)
     (undo,) = caller.recorder.ops[1:]
     assert (undo.verb, undo.args, undo.known) == ("undo", ("a", op.number), False)
@@ -49,7 +56,7 @@ def test_what_was_repeated_and_refused_is_undone(sent: int, undone: int) -> None
     """For the first attempt may still come."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
-    caller.told(op, AllocationConflict("another's", id="a"), sent)
+    caller.told(op, AllocationConflict("another's", id="a"), sends(sent))
     assert (op.outcome, op.again) == (("conflict",), sent > 1)
     assert [one.verb for one in caller.recorder.ops[1:]] == ["undo"] * undone
 
@@ -58,7 +65,7 @@ def test_what_was_never_sent_has_no_effect() -> None:
     """It was cancelled before that: any effect of it has no explanation."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
-    caller.told(op, TimeoutError(), 0)
+    caller.told(op, TimeoutError(), sends(0))
     assert caller.recorder.ops == []
 
 
@@ -66,7 +73,7 @@ def test_what_was_not_executed_is_no_part_of_the_history() -> None:
     """The library said so, and is held to it: any effect of it has no explanation."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "release", "a", 0)
-    caller.told(op, BackendUnavailable("down"), 1)
+    caller.told(op, BackendUnavailable("down"), sends(1))
     assert caller.recorder.ops == []
 
 
@@ -88,5 +95,5 @@ def test_an_answer_is_written_down_in_the_words_of_the_model(
     """With its numbers: they are what most states differ in."""
     caller = replica()
     op = caller.recorder.begin(0, "north", verb, "a", "me", (("cpu", 2000),))
-    caller.told(op, answer, 1)
+    caller.told(op, answer, sends(1))
     assert op.outcome == outcome
