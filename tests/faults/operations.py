@@ -69,6 +69,12 @@ def _due(scene: Scene) -> None:
     scene.clock.advance(60)
 
 
+def _a_while_ago(scene: Scene) -> None:
+    """Granted before the controller looked at what it has."""
+    _hold("a", "b")(scene)
+    scene.clock.advance(1)
+
+
 def _given_back(scene: Scene) -> None:
     """Released, which an operator will not have been."""
     _hold("a")(scene)
@@ -143,7 +149,7 @@ OPERATIONS: Final = (
         "reconcile",
         "reconcile",
         lambda c, s: c.reconcile(["b"], s.clock(), owner=OWNER_DEFAULT, max_released=9),
-        _hold("a", "b"),
+        _a_while_ago,
     ),
     Operation("adopt", "adopt", lambda c, s: c.adopt(s.held[0], force="a ticket"), _given_back),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.faults.believing import believe
 from tests.faults.conftest import Disturbed, attempt_at
 from tests.faults.operations import OPERATIONS, Operation, Scene, afterwards, picture, told
 from tests.support.proxy import Fault, FaultProxy
@@ -21,6 +22,7 @@ async def perform(operation: Operation, scene: Scene, disturbed: Disturbed) -> t
     if not scene.held:
         operation.prepare(scene)
     answer = await operation.act(disturbed(scene.pool, scene.clock), scene)
+    believe(operation, scene, answer)
     return told(answer), picture(scene)
 
 
@@ -42,11 +44,12 @@ async def test_a_lost_attempt_or_reply_is_never_noticed(
     lab = scene("lab")
     operation.prepare(lab)
     proxy.arm(fault, match=attempt_at(operation), times=times)
-    answer = told(await operation.act(disturbed("lab", lab.clock), lab))
+    answer = await operation.act(disturbed("lab", lab.clock), lab)
     proxy.wait_fired()
     assert picture(lab) == control
+    believe(operation, lab, answer)
     if operation.remembered or fault is Fault.RESET_BEFORE:
-        assert answer == expected
+        assert told(answer) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,9 +75,10 @@ async def test_an_attempt_that_arrives_late_changes_nothing(
     if executed_before:
         proxy.reset_after(match=attempt_at(operation))
     proxy.arm(fault, match=attempt_at(operation))
-    await operation.act(disturbed("lab", lab.clock), lab)
+    answer = await operation.act(disturbed("lab", lab.clock), lab)
     proxy.wait_fired()
     assert picture(lab) == control
+    believe(operation, lab, answer)
     for each in (control_scene, lab):
         afterwards(each)
     assert len(proxy.release()) == 1
@@ -88,10 +92,11 @@ async def test_a_copy_that_arrives_when_all_is_over_changes_nothing(
     lab = scene("lab")
     operation.prepare(lab)
     proxy.hold(match=attempt_at(operation), reset=True)
-    await operation.act(disturbed("lab", lab.clock), lab)
+    answer = await operation.act(disturbed("lab", lab.clock), lab)
     before = picture(lab)
     assert len(proxy.release()) == 1
     assert picture(lab) == before
+    believe(operation, lab, answer)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +112,10 @@ async def test_an_attempt_that_the_network_delivers_twice_has_one_effect(
     lab = scene("lab")
     operation.prepare(lab)
     proxy.duplicate(match=attempt_at(operation))
-    await operation.act(disturbed("lab", lab.clock), lab)
+    answer = await operation.act(disturbed("lab", lab.clock), lab)
     proxy.wait_fired()
     assert picture(lab) == control
+    believe(operation, lab, answer)
     if gone_on == "later":
         for each in (control_scene, lab):
             afterwards(each)

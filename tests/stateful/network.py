@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from allocator._engine.steps import Call, Flow, Remaining, Reply, Step
+from allocator._engine.keys import PoolKeys
+from allocator._engine.operations import ending
+from allocator._engine.steps import Call, Flow, Item, Remaining, Reply, Step
+from allocator._engine.stories import Story, left_in_doubt
 from allocator._engine.wire import payload
 from allocator.testing import Clock
 
@@ -55,13 +59,37 @@ class Network:
     def run(self, flow: Flow[R], luck: Luck = Luck.NONE_LOST) -> R:
         """Perform a flow.  What is said of an attempt holds for each of its calls that can be repeated safely."""
         answer: Any = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration as stop:
-                result: R = stop.value
-                return result
-            answer = self._perform(step, luck)
+        story, returned = Story(), False
+        try:
+            while True:
+                try:
+                    step = flow.send(answer)
+                except StopIteration as stop:
+                    returned = True
+                    result: R = stop.value
+                    return result
+                answer = self._perform(step, luck, story)
+        finally:
+            for pool, items in story.open_ends(returned=returned):
+                self._undo(pool, items)
+
+    @staticmethod
+    def begin(flow: Flow[R]) -> tuple[list[str], Flow[R]]:
+        """The ids of its first call, and the flow, which has not been performed."""
+        first = next(flow)
+        assert isinstance(first, Call)
+
+        def again() -> Flow[R]:
+            step: Step = first
+            while True:
+                answer: Any = yield step
+                try:
+                    step = flow.send(answer)
+                except StopIteration as stop:
+                    result: R = stop.value
+                    return result
+
+        return [item.call for item in first.items], again()
 
     def run_copies(self, flow: Flow[Any], attempts: tuple[bool, ...], late: tuple[bool, ...]) -> Call:
         """Perform only the first call of a flow, whose caller never hears of it; returns the call."""
@@ -77,7 +105,7 @@ class Network:
         self._under_way = [one for one in self._under_way if one.sent_ms > self._clock() - IN_FLIGHT_MS]
         return self._under_way
 
-    def _perform(self, step: Step, luck: Luck) -> Any:
+    def _perform(self, step: Step, luck: Luck, story: Story) -> Any:
         if isinstance(step, Remaining):
             return 10.0
         assert isinstance(step, Call), step
@@ -87,7 +115,16 @@ class Network:
         for repeated in luck.attempts:
             reply = self.send(step, repeated=repeated)
         self._under_way += [Copy(step, repeated, self._clock()) for repeated in luck.late]
+        if step.undo:
+            story.answered(step, reply)
+        if luck.attempts[-1]:
+            self._undo(step.pool, left_in_doubt(step, reply, story))
         return reply
+
+    def _undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        """What the library does behind a repeated call that was refused: an earlier attempt may still arrive."""
+        if items:
+            self.run(iter(ending.withdraw(pool, [(item.call, item.id) for item in items])))
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""

@@ -40,9 +40,11 @@ from allocator._engine.drive import Driver
 from allocator._engine.memory import InProcess
 from allocator._engine.operations import ending
 from allocator._engine.operations.verbs import Verbs
+from allocator._engine.steps import Call
 from allocator.testing import Clock
 from tests.stateful.model import Held, Model, Told, Wanted
 from tests.stateful.network import Luck, Network
+from tests.support.beliefs import EVER, Beliefs
 from tests.support.servers import Engine, SessionServers
 from tests.support.tools import engine_params
 
@@ -76,6 +78,9 @@ class Ledger(RuleBasedStateMachine):
         self.driver = self.open_driver(url)
         self.model = Model({"cpu": 10, "gpu": 4000}, frozenset({"gpu"}), self.clock())
         self.fences: list[int] = []
+        self.asked: dict[str, Wanted] = {}
+        self.undos: list[tuple[Call, str]] = []
+        self.beliefs = Beliefs(lambda: self.model.capacity, self.clock)
 
     def open_driver(self, url: str) -> Any:
         """What reads for the invariants."""
@@ -99,8 +104,8 @@ class Ledger(RuleBasedStateMachine):
             Resources.of(wanted.amounts), ttl, wanted.id, wanted.owner, {"m": "1"} if wanted.ttl_ms else None
         )
 
-    def check_told(self, told: Told, outcome: object, wanted: Wanted) -> None:
-        """The caller was told what the model says, in numbers."""
+    def check_told(self, told: Told, outcome: object, wanted: Wanted, call: str) -> None:
+        """The caller was told what the model says, in numbers; what it believes from now on is there."""
         if told == "conflict":
             assert isinstance(outcome, AllocationConflict), outcome
         elif isinstance(told, tuple):
@@ -117,53 +122,88 @@ class Ledger(RuleBasedStateMachine):
                 self.fences.append(outcome.fence)
                 held.fence = outcome.fence
             assert (outcome.fence, outcome.deadline_ms) == (held.fence, held.deadline_ms)
+            self.beliefs.told(call, outcome)
 
     @rule(wanted=WANTED, luck=LUCK)
     def allocate(self, wanted: Wanted, luck: Luck) -> None:
-        told = self.model.allocate(wanted, object())
-        outcome = outcome_of(lambda: self.network.run(self.verbs.allocate(self.request(wanted), None), luck))
-        self.check_told(told, outcome, wanted)
+        (call,), flow = self.network.begin(iter(self.verbs.allocate(self.request(wanted), None)))
+        told = self.model.allocate(wanted, call)
+        self.check_told(told, outcome_of(lambda: self.network.run(flow, luck)), wanted, call)
+        self.asks(luck, {call: wanted}, [told])
+
+    def asks(self, luck: Luck, asked: dict[str, Wanted], told: list[Told]) -> None:
+        """Note what may arrive once more; what was repeated and refused has been undone."""
+        self.asked |= asked
+        refused = (call for call, one in zip(asked, told, strict=True) if one not in ("granted", "existing", "lost"))
+        if luck.attempts[-1]:
+            self.model.ended |= set(refused)
 
     @rule(many=st.lists(WANTED, min_size=1, max_size=4), luck=LUCK)
     def allocate_many(self, many: list[Wanted], luck: Luck) -> None:
         if luck is not Luck.NONE_LOST:  # an item that was refused is decided anew when it comes again
             many = list({wanted.id: wanted for wanted in many}.values())
-        told = [self.model.allocate(wanted, object()) for wanted in many]
-        outcomes = self.network.run(
-            self.verbs.allocate_many([self.request(one) for one in many], None, atomic=False), luck
-        )
-        for one, wanted, outcome in zip(told, many, outcomes, strict=True):
+        requests = [self.request(one) for one in many]
+        calls, flow = self.network.begin(iter(self.verbs.allocate_many(requests, None, atomic=False)))
+        told = [self.model.allocate(wanted, call) for wanted, call in zip(many, calls, strict=True)]
+        outcomes = self.network.run(flow, luck)
+        for one, wanted, outcome, call in zip(told, many, outcomes, calls, strict=True):
             assert isinstance(outcome, Denial) == isinstance(one, tuple), (told, outcomes)
             assert isinstance(outcome, AllocationConflict) == (one == "conflict"), (told, outcomes)
             if one == "granted":
                 assert isinstance(outcome, Allocation), (told, outcomes)
                 self.fences.append(outcome.fence)
                 self.model.live[wanted.id].fence = outcome.fence
+            if isinstance(outcome, Allocation):
+                self.beliefs.told(call, outcome)
+        self.asks(luck, dict(zip(calls, many, strict=True)), told)
 
     @rule(many=st.lists(WANTED, min_size=1, max_size=3, unique_by=lambda wanted: wanted.id), luck=LUCK)
     def allocate_gang(self, many: list[Wanted], luck: Luck) -> None:
-        told = self.model.gang(many, [object() for _ in many])
-        flow = self.verbs.allocate_many([self.request(one) for one in many], None, atomic=True)
+        requests = [self.request(one) for one in many]
+        calls, flow = self.network.begin(iter(self.verbs.allocate_many(requests, None, atomic=True)))
+        told = self.model.gang(many, calls)
         if isinstance(told, list):
-            for one, outcome, wanted in zip(told, self.network.run(flow, luck), many, strict=True):
-                self.check_told(one, outcome, wanted)
+            outcomes = self.network.run(flow, luck)
+            for one, outcome, wanted, call in zip(told, outcomes, many, calls, strict=True):
+                self.check_told(one, outcome, wanted, call)
+            self.asks(luck, dict(zip(calls, many, strict=True)), told)
             return
         at, why = told
+        self.asked |= dict(zip(calls, many, strict=True))
+        if luck.attempts[-1]:
+            self.model.ended |= set(calls)
         refused = outcome_of(lambda: self.network.run(flow, luck))
         if isinstance(refused, Denial):
             assert refused.item == at
-        self.check_told(why, refused, many[at])
+        self.check_told(why, refused, many[at], calls[at])
 
-    @rule(wanted=WANTED, executed=st.booleans(), late=st.booleans(), twice=st.booleans())
-    def allocate_and_never_hear_of_it(self, wanted: Wanted, executed: bool, late: bool, twice: bool) -> None:
-        """The caller gives up, and its withdrawal ends the story."""
+    @rule(wanted=WANTED, executed=st.booleans(), late=st.booleans())
+    def allocate_and_never_hear_of_it(self, wanted: Wanted, executed: bool, late: bool) -> None:
+        """The caller gives up; it is undone some time later, and others may have been told of it meanwhile."""
         flow = self.verbs.allocate(self.request(wanted), None)
         call = self.network.run_copies(flow, (False,) if executed else (), (True,) if late else ())
-        if executed:
-            self.model.allocate(wanted, call)
-        self.model.withdraw(call)
+        self.asked[call.items[0].call] = wanted
+        if executed and self.model.allocate(wanted, call.items[0].call) == "granted":
+            self.note_fence(wanted.id)
+        self.undos.append((call, wanted.id))
+
+    def note_fence(self, name: str) -> None:
+        """A grant that nobody was told of: its fence is read."""
+        held = self.model.live[name]
+        found = self.driver.run(self.verbs.get(name, None))
+        assert found is not None
+        assert found.fence > max(self.fences, default=0)
+        held.fence = found.fence
+        self.fences.append(found.fence)
+
+    @precondition(lambda self: bool(self.undos))
+    @rule(data=st.data(), twice=st.booleans())
+    def what_nobody_heard_of_is_undone(self, data: st.DataObject, twice: bool) -> None:
+        """It ends what no other was told of, and nothing else."""
+        call, name = self.undos.pop(data.draw(st.integers(0, len(self.undos) - 1)))
+        self.model.undo(call.items[0].call)
         for _ in range(1 + twice):
-            self.network.run(iter(ending.withdraw(call.pool, [(call.items[0].call, wanted.id)])))
+            self.network.run(iter(ending.withdraw(call.pool, [(call.items[0].call, name)])))
 
     # -- holding -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +220,8 @@ class Ledger(RuleBasedStateMachine):
         flow = self.verbs.renew(name, ttl_ms / 1000 or None, fence, None, shorten=shorten)
         renewed = outcome_of(lambda: self.network.run(flow, luck))
         if isinstance(renewed, Renewal):
-            assert (told, renewed.deadline_ms) == ("renewed", self.model.live[name].deadline_ms)
+            assert (told, renewed.deadline_ms) == ("renewed", self.model.renewal(name))
+            self.beliefs.renewed(renewed.fence or 0, renewed.deadline_ms, shortened=shorten)
         else:
             assert told == renewed
 
@@ -192,6 +233,7 @@ class Ledger(RuleBasedStateMachine):
         resized = outcome_of(lambda: self.network.run(flow, luck))
         if isinstance(resized, Allocation):
             assert (told, dict(resized.resources)) == ("resized", self.model.live[name].amounts)
+            self.beliefs.resized(resized)
         elif isinstance(resized, Denial):
             assert told == ("denied", resized.code, tuple(sorted(one.resource for one in resized.shortages)))
         else:
@@ -202,11 +244,16 @@ class Ledger(RuleBasedStateMachine):
         fence = self.fence_of(name, which)
         told = self.model.release(name, fence or 0)
         assert self.network.run(self.verbs.release(name, fence, None), luck).outcome == told
+        if told == "released":
+            self.beliefs.released(name)
 
     @rule(names=st.lists(IDS, min_size=1, max_size=5), luck=LUCK)
     def release_many(self, names: list[str], luck: Luck) -> None:
         told = [self.model.release(name, 0) for name in names]
         assert [one.outcome for one in self.network.run(self.verbs.release_many(names, None), luck)] == told
+        for name, word in zip(names, told, strict=True):
+            if word == "released":
+                self.beliefs.released(name)
 
     # -- upkeep --------------------------------------------------------------------------------------------------------
 
@@ -216,6 +263,8 @@ class Ledger(RuleBasedStateMachine):
         taken = self.model.reclaim(age_ms, include_live=include_live)
         flow = self.verbs.reclaim(age_ms / 1000 or None, None, None, include_live=include_live)
         assert set(self.network.run(flow).ids) == taken
+        for name in taken if age_ms else ():
+            self.beliefs.released(name)  # by age, whoever believes in it
 
     @rule(cpu=st.integers(0, 14), gpu=st.sampled_from([0, 2000, 4000]), luck=LUCK)
     def configure(self, cpu: int, gpu: int, luck: Luck) -> None:
@@ -240,10 +289,31 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.network.copies()))
     @rule(data=st.data())
     def a_late_copy_arrives(self, data: st.DataObject) -> None:
-        """Long after its caller was answered: it changes nothing (the invariants compare)."""
+        """Long after its caller was answered: it changes nothing (the invariants compare).
+
+        But for a request that nobody has heard of nor undone, which is decided now; and for one whose lease has lapsed
+        and was not taken back, which lives on.
+        """
         copies = self.network.copies()
         copy = copies.pop(data.draw(st.integers(0, len(copies) - 1)))
+        if copy.call.script.name == "allocate":
+            self.meets_the_copy(copy.call)
         self.network.send(copy.call, repeated=copy.repeated)
+        for name in [name for name, held in self.model.live.items() if not held.fence]:
+            self.note_fence(name)
+
+    def meets_the_copy(self, call: Call) -> None:
+        """What an allocate does that arrives once more: it grants nothing, unless nobody has heard of it yet."""
+        calls = [item.call for item in call.items]
+        many = [self.asked[one] for one in calls]
+        if call.gather:
+            told = [self.model.allocate(wanted, one) for wanted, one in zip(many, calls, strict=True)]
+        else:
+            self.model.gang(many, calls)
+            told = []
+        unheard = {undo.items[0].call for undo, _ in self.undos}
+        for name, held in self.model.live.items():
+            assert held.fence or held.callers[0].call in unheard, f"{name} is granted again: {told}"
 
     # -- always --------------------------------------------------------------------------------------------------------
 
@@ -258,6 +328,10 @@ class Ledger(RuleBasedStateMachine):
         listing = self.verbs.allocations(None, None, None)
         listed = [one for call in listing for one in listing.take(self.driver.run(call))]
         assert {one.id: facts(one) for one in listed} == self.model.facts()
+        for name, (fence, until) in self.beliefs.alive().items():
+            held = self.model.live.get(name)
+            kept = held is not None and held.fence == fence and until <= (held.deadline_ms or EVER)
+            assert kept, f"{name} is believed in until {until}: {held}"
         report = self.driver.run(self.verbs.audit(None, repair=False, offline=False))
         assert report, report
         assert report.overcommitted == self.model.overcommitted()

@@ -29,8 +29,9 @@ UNKNOWN: Final = ("?",)
 class Op:
     """One operation on one pool.
 
-    `outcome` begins with what the caller was told: see `model`.  `retried` says that the library may have sent it more
-    than once, so that its answer may be of a later instant than its effect.
+    `outcome` begins with what the caller was told: see `model`.  `sent` is how often the library sent it, at the most:
+    where that is more than once, its answer may be of a later instant than its effect.  Its `number` stands for its
+    call id, which all that was sent had in common.
     """
 
     number: int
@@ -41,17 +42,21 @@ class Op:
     began: int
     ended: int = NEVER
     outcome: tuple[Any, ...] = UNKNOWN
-    retried: bool = False
-    grants: bool = False
+    sent: int = 1
 
     @property
     def known(self) -> bool:
         """Whether the caller was told anything."""
         return self.outcome is not UNKNOWN
 
+    @property
+    def again(self) -> bool:
+        """Whether more of it may arrive than what was answered."""
+        return self.sent > 1 or not self.known
+
     def __str__(self) -> str:
         took = "         ?" if self.ended == NEVER else f"{(self.ended - self.began) / 1e6:7.2f} ms"
-        again = " (sent again)" if self.retried else ""
+        again = f" (sent {self.sent} times)" if self.sent > 1 else ""
         return f"#{self.number} p{self.process} +{took} {self.verb}{self.args} -> {self.outcome}{again}"
 
 
@@ -71,10 +76,10 @@ class Recorder:
             self.ops.append(op)
         return op
 
-    def end(self, op: Op, *outcome: Any, retried: bool = False) -> None:
+    def end(self, op: Op, *outcome: Any, sent: int = 1) -> None:
         """Note what the caller was told, once it was."""
         op.ended = time.monotonic_ns()
-        op.outcome, op.retried = outcome, retried
+        op.outcome, op.sent = outcome, sent
 
     def forget(self, op: Op) -> None:
         """It was never executed: so the caller was told, and it is held to it."""

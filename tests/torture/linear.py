@@ -1,19 +1,20 @@
 """Is there an order of the operations, each between its beginning and its end, in which no answer was a lie?
 
 The search of Wing and Gong with the memory of Lowe: go on with any operation that had begun before the first of the
-others ended; come back where none leads on; never look twice at the same operations done with the same state.  An
-operation that nobody heard of may come at any time after its beginning, or not at all.  Each pool is searched alone:
-a history is linearizable where that of every pool is.
+others ended; come back where none leads on; never look twice at the same operations done with the same state.  What
+was sent and not answered may come at any time after its beginning, or not at all: an attempt of a call that was
+repeated, up to its answer; of one that nobody heard of, or that was refused and is undone, until then.  Each pool is
+searched alone: a history is linearizable where that of every pool is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.torture.history import NEVER, UNKNOWN, Op
-from tests.torture.model import Model, State, mark_granters
+from tests.torture.model import Model, State
 
 __all__ = ["STEPS_MAX", "TooLong", "Verdict", "check", "explain"]
 
@@ -25,6 +26,10 @@ WINDOW_AROUND: Final = 12
 
 WINDOW_BEFORE: Final = 6
 """Operations shown of those that led to the window which has no order."""
+
+
+UNHEARD: Final = -1
+"""The place of a step that is no operation's answer."""
 
 
 class TooLong(Exception):
@@ -59,6 +64,7 @@ class _Search:
     def __init__(self, ops: Sequence[Op], model: Model) -> None:
         self.ops = sorted((op for op in ops if op.known), key=lambda op: (op.began, op.number))
         self.doubtful = [op for op in ops if not op.known]
+        self.repeated = [(at, op) for at, op in enumerate(self.ops) if op.again]
         self.model = model
         self.all = self.ops + self.doubtful
         self.wanted = (1 << len(self.ops)) - 1
@@ -84,10 +90,18 @@ class _Search:
             if ops[at].began <= limit:
                 for after in self.model.after(state, ops[at]):
                     yield at, after
-        for at, op in enumerate(self.doubtful, start=len(ops)):
-            if op.began <= limit and not done >> at & 1:
-                for after in self.model.after(state, op):
-                    yield at, after
+        for op in self._under_way(done, limit):
+            for after in self.model.may(state, op):
+                yield UNHEARD, after
+
+    def _under_way(self, done: int, limit: int) -> Iterator[Op]:
+        """What may arrive without an answer that anybody hears."""
+        for at, op in self.repeated:
+            if op.began <= limit and (not done >> at & 1 or self.model.is_refused(op)):
+                yield op
+        for op in self.doubtful:
+            if op.began <= limit:
+                yield op
 
     def run(self, state: State, steps_max: int) -> Verdict:
         frames = [_Frame(0, 0, state, -1, self.nexts(0, 0, state))]
@@ -102,7 +116,7 @@ class _Search:
                 frames.pop()
                 continue
             at, after = step
-            done = frame.done | 1 << at
+            done = frame.done if at == UNHEARD else frame.done | 1 << at
             if (done, after) in seen:
                 continue
             if len(seen) >= steps_max:
@@ -132,7 +146,6 @@ def check(ops: Sequence[Op], model: Model, state: State | None = None, *, steps_
     Raises:
         TooLong: More would have been needed.
     """
-    mark_granters(list(ops))
     return _Search(ops, model).run(model.empty() if state is None else state, steps_max)
 
 
@@ -159,9 +172,11 @@ def explain(ops: Sequence[Op], model: Model, state: State | None = None) -> str:
     if verdict.order:
         lines += ["the longest order ends with:", *(f"  {by_number[number]}" for number in verdict.order)]
     records = ", ".join(
-        f"{name}={record.owner}{record.amounts}#{record.fence}" for name, record in verdict.state.records
+        f"{name}={record.owner}{record.amounts}#{record.fence}{'+' if record.below else ''} of {record.calls}"
+        for name, record in verdict.state.records
     )
     lines += [f"and leads to: allocated {dict(verdict.state.allocated)}, records {records or 'none'}"]
+    lines += [f"of what was ended: {sorted(verdict.state.ended)}"] if verdict.state.ended else []
     return "\n".join(lines)
 
 
@@ -174,9 +189,9 @@ def _until(ops: Sequence[Op], instant: int) -> list[Op]:
     ]
 
 
-CHANGING: Final = frozenset({"allocate", "resize", "renew", "release", "withdraw"})
+CHANGING: Final = frozenset({"allocate", "resize", "renew", "release", "undo"})
 """Verbs that may have an effect before they are answered."""
 
 
 def _open(op: Op) -> Op:
-    return Op(op.number, op.process, op.pool, op.verb, op.args, op.began, NEVER, UNKNOWN)
+    return replace(op, ended=NEVER, outcome=UNKNOWN)

@@ -8,14 +8,12 @@ time, what it meets is not, for threads and sockets keep their own time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from unittest import mock
 
 from allocator import (
     Allocation,
@@ -30,12 +28,13 @@ from allocator import (
     OutcomeUnknown,
     UnknownAllocation,
 )
-from allocator._engine import attempts, gather
 from tests.support.faults import Fault
 from tests.support.proxy import FaultProxy
+from tests.torture import counting
+from tests.torture.counting import Sent
 from tests.torture.history import Amounts, Op, Recorder, amounts_of
 
-__all__ = ["CAPACITY", "POOLS", "TASKS", "THREADS", "Board", "Luck", "Replica", "counting_repeats", "play", "texts"]
+__all__ = ["CAPACITY", "POOLS", "TASKS", "THREADS", "Board", "Luck", "Replica", "play", "texts"]
 
 POOLS: Final = ("north", "south", "west")
 CAPACITY: Final = {"cpu": 8000, "nvidia.com/gpu": 3000}
@@ -104,27 +103,6 @@ class Luck:
                 return
 
 
-_repeats = threading.local()
-
-
-@contextlib.contextmanager
-def counting_repeats() -> Iterator[None]:
-    """Know which calls may have been sent twice: each thread counts its attempts that failed and are made again."""
-    plain = attempts.backoff
-
-    def counted(count: int) -> float:
-        _repeats.count = repeats() + 1
-        return plain(count)
-
-    with mock.patch.object(attempts, "backoff", counted), mock.patch.object(gather, "backoff", counted):
-        yield
-
-
-def repeats() -> int:
-    """Attempts of this thread that failed and were made again."""
-    return int(getattr(_repeats, "count", 0))
-
-
 @dataclass(frozen=True)
 class Move:
     """What is to be done: for the history, and as a call of a client."""
@@ -161,6 +139,7 @@ class Replica:
         self.recorder = recorder
         self.board = board
         self.counts: Counter[str] = Counter()
+        self.undos: list[tuple[Op, Sent]] = []
 
     def choose(self) -> Move:
         """What to do next."""
@@ -185,6 +164,20 @@ class Replica:
             return Move(pool, verb, (name, fence, changes), (name, texts(changes)), options)
         return Move(pool, verb, (name, fence), (name,), options)
 
+    def _undone(self, op: Op, sent: Sent) -> None:
+        """The library undoes it, in the background, and is done with that when it is closed."""
+        undo = self.recorder.begin(op.process, op.pool, "undo", op.args[0], op.number)
+        undo.began = op.began  # it may have been sent before the caller was told
+        self.undos.append((undo, sent))
+
+    def close(self) -> None:
+        """All clients are closed: what was in doubt has been undone, unless the library says that it was not."""
+        for undo, sent in self.undos:
+            if sent.given_up:
+                self.counts["undos_given_up"] += 1
+            else:
+                self.recorder.end(undo, "undone")
+
     def _wanted(self) -> tuple[str, str, Amounts]:
         chooser = self.chooser
         if chooser.random() < 0.5:
@@ -195,22 +188,22 @@ class Replica:
         gpu = (("nvidia.com/gpu", 1000),) if chooser.random() < 0.3 else ()
         return name, "carol", (("cpu", 500 * chooser.randint(1, 6)), *gpu)
 
-    def told(self, op: Op, answer: object, before: int) -> None:
-        """Write down what it was told."""
-        if isinstance(answer, OutcomeUnknown | TimeoutError) and op.verb in CHANGING:
+    def told(self, op: Op, answer: object, sent: Sent) -> None:
+        """Write down what it was told, of a call that was sent so often."""
+        if isinstance(answer, OutcomeUnknown | TimeoutError) and op.verb in CHANGING and sent.times:
             self.counts["unknowns"] += 1
-            if op.verb == "allocate":
-                # It may have been sent before the caller was told.
-                withdrawal = self.recorder.begin(op.process, op.pool, "withdraw", op.args[0], op.number)
-                withdrawal.began = op.began
+            self._undone(op, sent)
             return
         if isinstance(answer, BackendUnavailable | OutcomeUnknown | TimeoutError):
             self.counts["not_executed"] += 1
             self.recorder.forget(op)
             return
         outcome = outcome_of(op.verb, answer)
-        self.recorder.end(op, *outcome, retried=repeats() != before)
-        self.counts["sent_again"] += op.retried
+        self.recorder.end(op, *outcome, sent=sent.times)
+        self.counts["sent_again"] += sent.times > 1
+        if op.verb == "allocate" and sent.times > 1 and outcome[0] in ("denied", "conflict"):
+            self.counts["refused_again"] += 1
+            self._undone(op, sent)
         self.counts[f"told_{outcome[0]}"] += 1
         if outcome[0] in ("granted", "existing"):
             self.board.add(op.pool, op.args[0], outcome[1])
@@ -246,7 +239,7 @@ def allocated(answer: Allocation) -> tuple[Any, ...]:
     """Granted just now, or there before."""
     if answer.created:
         return "granted", answer.fence, amounts_of(answer.resources.items())
-    return "existing", answer.fence
+    return "existing", answer.fence, amounts_of(answer.resources.items())
 
 
 def found(answer: Allocation | None) -> tuple[Any, ...]:
@@ -275,13 +268,13 @@ def work(replica: Replica, client: Allocator, count: int) -> None:
     """A thread's share."""
     for _ in range(count):
         move = replica.choose()
-        before = repeats()
         op = replica.recorder.begin(replica.number, move.pool, move.verb, *move.args)
+        sent = counting.begin()
         try:
             answer: object = getattr(client, move.verb)(*move.words, **move.options)
         except AllocatorError as error:
             answer = error
-        replica.told(op, answer, before)
+        replica.told(op, answer, sent)
 
 
 async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> None:
@@ -289,14 +282,14 @@ async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> 
     for _ in range(count):
         move = replica.choose()
         cancelled = replica.chooser.uniform(0, 0.003) if replica.chooser.random() < CANCELLED else None
-        before = repeats()
         op = replica.recorder.begin(replica.number, move.pool, move.verb, *move.args)
+        sent = counting.begin()
         try:
             call = getattr(client, move.verb)(*move.words, **move.options)
             answer: object = await (asyncio.wait_for(call, cancelled) if cancelled is not None else call)
         except (AllocatorError, TimeoutError) as error:
             answer = error
-        replica.told(op, answer, before)
+        replica.told(op, answer, sent)
 
 
 def play(proxy: FaultProxy, luck: Luck, replicas: list[Replica], count: int) -> list[str]:
@@ -341,4 +334,6 @@ def play(proxy: FaultProxy, luck: Luck, replicas: list[Replica], count: int) -> 
         thread.start()
     for thread in threads:
         thread.join()
+    for replica in replicas:
+        replica.close()
     return problems

@@ -1,7 +1,8 @@
 """A server whose clock is set an hour forward and an hour back while leases are held, and one whose clock runs fast.
 
 Wanted: no lease that lives ends early, what nobody keeps is taken back all the same, and never more is granted than
-there is.  Somebody asks for more than the living leave all the while, so that whatever looks due is taken at once.
+there is, by what everybody was told and their own clocks.  Somebody asks for more than the living leave all the while,
+so that whatever looks due is taken at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from allocator import Allocation, Allocator, AsyncAllocator, AsyncHold, Hold
 from tests.support.clock import ClockedServer, clocked_engines
 from tests.support.servers import Engine
 from tests.support.waiting import wait_until
+from tests.torture.reality import Belief, worst
 from tests.torture.report import Coverage, StageReport
 
 POOL: Final = "lab"
@@ -52,6 +54,7 @@ class Holders:
         self._url = server.url
         self._ttl = ttl
         self.holds: list[Hold | AsyncHold] = []
+        self.since = self.until = 0.0
         self._over = threading.Event()
         self._ready = threading.Event()
 
@@ -71,7 +74,9 @@ class Holders:
             with contextlib.ExitStack() as stack:
                 self.holds += [stack.enter_context(client.hold({"cpu": 1}, ttl=self._ttl)) for _ in range(HOLDS)]
                 assert self._ready.wait(10.0), "the awaited holds have not begun"
+                self.since = time.monotonic()
                 yield
+                self.until = time.monotonic()
         finally:
             self._over.set()
             thread.join()
@@ -90,12 +95,18 @@ class Scene:
         self.seen = seen
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
         self.offset_s = 0.0
+        self.granted = 0.0
+        self.beliefs: list[Belief] = []
         client.create_pool(POOL, {"cpu": CAPACITY})
 
-    def abandon(self, ttl: float = TTL_S) -> float:
-        """Take all that is free and never renew it; returns when."""
+    def abandon(self, ttl: float = TTL_S, factor: float = 1.0) -> float:
+        """Take all that is free and never renew it; returns when.  It is believed in until its time is over.
+
+        Where the server's clock runs faster by that factor, nobody may believe for as long as its own clock says.
+        """
         began = time.monotonic()
-        self.client.allocate({"cpu": FREE}, ttl=ttl)
+        one = self.client.allocate({"cpu": FREE}, ttl=ttl)
+        self.beliefs.append(Belief(one.id, FREE, time.monotonic(), began + ttl / factor))
         self.seen["abandoned"] += 1
         return began
 
@@ -108,6 +119,7 @@ class Scene:
             assert not lost, f"live leases were lost: {lost}"
             assert not self.client.try_allocate({"cpu": FREE + 1}, ttl=TTL_S), "granted what the living hold"
             found = self.client.try_allocate({"cpu": FREE}, ttl=TTL_S)
+            self.granted = time.monotonic()
             usage = self.client.usage().resources["cpu"]
             assert not usage.overcommitted, f"over-allocated: {usage}"
             self.seen["readings"] += 1
@@ -118,6 +130,7 @@ class Scene:
         age_s = time.monotonic() - since
         assert age_s >= least_s, f"taken back after {age_s:.2f} s of {least_s:g} s"
         assert found is not None
+        self.beliefs.append(Belief(found.id, FREE, self.granted, time.monotonic()))
         self.client.release(found)
         self.seen["came_back"] += 1
 
@@ -139,8 +152,12 @@ class Scene:
     def _noticed(self, name: str) -> bool:
         return int(self.raw.hget(f"allocator:{{{POOL}}}:pool", name) or 0) > 0
 
-    def close(self) -> None:
-        """Everything has come back, and the ledger is in order."""
+    def close(self, living: Holders) -> None:
+        """Everything has come back, the ledger is in order, and nobody ever believed in more than there is."""
+        held = [Belief(hold.id, 1, living.since, living.until) for hold in living.holds]
+        peak = worst([*self.beliefs, *held])
+        assert peak.amount <= CAPACITY, f"{peak.amount} of {CAPACITY} were believed in at {peak.at}"
+        self.seen["beliefs"] += len(held) + len(self.beliefs)
         wait_until(self._is_empty, timeout_s=3 * TTL_S, message="everything has come back")
         assert (report := self.client.audit()), report
         self.raw.close()
@@ -161,7 +178,7 @@ def scene(engine: Engine, ttl: float, seen: Counter[str]) -> Iterator[tuple[Scen
             yield made, holders
             assert not (lost := holders.lost()), lost
             seen["leases_kept"] += len(holders.holds)
-        made.close()
+        made.close(holders)
 
 
 def hours(engine: Engine, chance: random.Random, steps: int, seen: Counter[str], coverage: Coverage) -> None:
@@ -179,11 +196,11 @@ def fast(engine: Engine, seen: Counter[str], coverage: Coverage) -> None:
     """The clock leaps an hour ahead and runs twenty times as fast from there on: so do deadlines, but for the leap."""
     with scene(engine, HOUR_S, seen) as (at, living):
         time_s = LONG_TTL_S / FACTOR
-        since = at.abandon(LONG_TTL_S)
+        since = at.abandon(LONG_TTL_S, FACTOR)
         at.server.speed_up(HOUR_S, FACTOR)
         at.comes_back(since, 0.9 * time_s, time_s + LATE_S, living)
         coverage.saw("clock_jump")
-        at.comes_back(at.abandon(LONG_TTL_S), 0.9 * time_s, time_s + LATE_S, living)
+        at.comes_back(at.abandon(LONG_TTL_S, FACTOR), 0.9 * time_s, time_s + LATE_S, living)
 
 
 def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:

@@ -4,8 +4,10 @@ Each seed has a server of its own and plays in rounds.  After a round the networ
 withdrawn, so the next begins with what a listing shows; the late copies that the network has kept are delivered, and
 must change nothing; the pools are audited.  At the end all is released, and nothing may be left.
 
-That the search finds anything is shown by two controls, which must fail: a bug planted in a script, and clients that
-do not keep their call ids when they repeat.  `SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
+That it finds anything is shown by three controls, which must fail: a bug planted in a script, clients that do not keep
+their call ids when they repeat, and repeats that do not say that they are some.
+
+`SEED=7 python -m tests.torture.stage_linear --seed 7` repeats one seed.
 """
 
 from __future__ import annotations
@@ -22,15 +24,18 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+import redis
+
 from allocator import Allocator
 from allocator._engine.operations import granting
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Engine, Server, engines
+from tests.torture.counting import sends
 from tests.torture.history import Op, Recorder, amounts_of
 from tests.torture.linear import TooLong, check, explain
-from tests.torture.model import Model, State
+from tests.torture.model import ONCE, OTHERS, Model, State
 from tests.torture.report import Coverage, StageReport
-from tests.torture.scenario import CAPACITY, POOLS, TASKS, THREADS, Board, Luck, Replica, counting_repeats, play, texts
+from tests.torture.scenario import CAPACITY, POOLS, TASKS, THREADS, Board, Luck, Replica, play, texts
 
 __all__ = ["run", "run_seed"]
 
@@ -41,8 +46,11 @@ OPERATIONS: Final = 3_600
 ROUND: Final = 600
 """Operations between two looks at everything."""
 
-CONTROL_OPERATIONS: Final = 3_600
-CONTROLS: Final = ("capacity", "ids")
+CONTROLS: Final = {"capacity": 3_600, "ids": 3_600, "retries": 21_600}
+"""What must fail, and within how many operations: it ends with the first round in which something was found."""
+
+SHOWN: Final = 30
+"""Operations that are shown about what a late copy has changed."""
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -50,9 +58,10 @@ ROOT: Final = Path(__file__).parents[2]
 class _Seed:
     """One seed's server and pools."""
 
-    def __init__(self, seed: int, proxy: FaultProxy, admin: Allocator, report: StageReport) -> None:
+    def __init__(self, seed: int, proxy: FaultProxy, admin: Allocator, raw: Any, report: StageReport) -> None:
         self.seed = seed
         self.proxy = proxy
+        self.raw = raw
         self.admin = admin
         self.report = report
         self.model = Model(CAPACITY)
@@ -88,12 +97,22 @@ class _Seed:
         self.report.counts["late_copies"] += len(self.proxy.release())
         for pool, ops in recorder.by_pool().items():
             if self.listing(pool) != listings[pool]:
-                self.problem(f"{pool}: a late copy changed {listings[pool]} to {self.listing(pool)}")
+                self.report.counts["violations"] += 1
+                self.problem(f"{pool}: a late copy changed what is live\n{self._changed(pool, listings[pool], ops)}")
             self._judge(pool, ops)
             revision = self.admin.usage(pool=pool).pool.revision
-            self.states[pool] = self.model.of(self.listing(pool), revision)
+            listing = self.listing(pool)
+            self.states[pool] = self.model.of(listing, revision, {one[0]: self.calls(pool, one[0]) for one in listing})
             if not (report := self.admin.audit(pool=pool)):
                 self.problem(f"{pool}: {report}")
+
+    def _changed(self, pool: str, before: Any, ops: list[Op]) -> str:
+        """What was live, and is; and what was done about it at last."""
+        after = self.listing(pool)
+        names = {one[0] for one in set(before) ^ set(after)}
+        lines = [f"  before: {sorted(set(before) - set(after))}", f"  after: {sorted(set(after) - set(before))}"]
+        about = [op for op in ops if op.args and op.args[0] in names]
+        return "\n".join([*lines, *(f"  {op}" for op in about[-SHOWN:])])
 
     def _judge(self, pool: str, ops: list[Op]) -> None:
         began = time.monotonic()
@@ -112,6 +131,11 @@ class _Seed:
         """All that is live."""
         found = self.admin.allocations(pool=pool)
         return tuple(sorted((one.id, one.owner, amounts_of(one.resources.items()), one.fence) for one in found))
+
+    def calls(self, pool: str, name: str) -> tuple[int, ...]:
+        """The calls that were told of a record: how many there are, for nothing more of them will arrive."""
+        words = self.raw.hget(f"allocator:{{{pool}}}:allocation:{name}", "call").split()
+        return tuple(OTHERS if word == "*" else ONCE for word in words)
 
     def overcommitted(self, pool: str) -> None:
         """There is never more allocated than there is."""
@@ -142,10 +166,11 @@ def run_seed(seed: int, operations: int, engine: Engine, report: StageReport, *,
         Server(engine, tcp=True) as server,
         FaultProxy(server.socket) as proxy,
         Allocator.from_url(server.url) as admin,
+        redis.Redis.from_url(server.url, decode_responses=True) as raw,
     ):
         for pool in POOLS:
             admin.create_pool(pool, texts(amounts_of(CAPACITY.items())))
-        played = _Seed(seed, proxy, admin, report)
+        played = _Seed(seed, proxy, admin, raw, report)
         rounds = max(1, round(operations / ROUND))
         for number in range(rounds):
             played.round(number, operations // rounds)
@@ -161,13 +186,13 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     report.counts.update({"operations": 0, "violations": 0, "over_allocations": 0, "leaks": 0, "unknowns": 0})
     total = SEEDS * OPERATIONS * scale
     count = max(1, math.ceil(total / OPERATIONS))
-    with counting_repeats(), _seeing(coverage):
+    with sends(), _seeing(coverage):
         for at in range(count):
             report.seeds.append(seed + at)
             run_seed(seed + at, round(total / count), engines()[at % len(engines())], report)
     coverage.saw("fenced", report.counts["told_fenced"])
-    for control in CONTROLS:
-        found = _control(control, seed)
+    for control, operations in CONTROLS.items():
+        found = _control(control, seed, operations)
         report.counts[f"control_{control}"] = found["violations"]
         if not found["violations"]:
             report.problems.append(f"control {control}: nothing was found: {found}")
@@ -187,11 +212,11 @@ def _seeing(coverage: Coverage) -> Any:
     return mock.patch.dict(answers, {"replayed": replayed})
 
 
-def _control(name: str, seed: int) -> dict[str, int]:
+def _control(name: str, seed: int, operations: int) -> dict[str, int]:
     """What is found where something is wrong on purpose; in a process of its own, whose scripts or clients are bad."""
     words = [sys.executable, "-m", "tests.torture.stage_linear_control", name, "--seed", str(seed)]
-    words += ["--ops", str(CONTROL_OPERATIONS)]
-    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    words += ["--ops", str(operations)]
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     if not ran.stdout.strip():
         raise AssertionError(f"control {name}: {ran.stderr[-2000:]}")
     counts: dict[str, int] = json.loads(ran.stdout.splitlines()[-1])
@@ -207,7 +232,7 @@ def main() -> int:
     given = parser.parse_args()
     report, coverage = StageReport("linear", [given.seed]), Coverage()
     began = time.monotonic()
-    with counting_repeats(), _seeing(coverage):
+    with sends(), _seeing(coverage):
         run_seed(given.seed, given.ops, Engine(given.engine), report)
     counts: Counter[str] = report.counts
     for problem in report.problems:

@@ -2,7 +2,8 @@
 
 `python -m tests.torture.stage_linear_control capacity`: a script that grants more than there is.
 `python -m tests.torture.stage_linear_control ids`: clients whose every attempt is a call of its own.
-`python -m tests.torture.stage_linear_control retries`: repeats that do not say so, as somebody else's would.
+`python -m tests.torture.stage_linear_control retries`: repeats that do not say so, as those of a library in between
+would not.  A release or a resize that was refused, and not marked so, is executed by the copy of its first attempt.
 The last line printed is the counts.
 """
 
@@ -20,7 +21,8 @@ from typing import Any, Final, TypeAlias
 from unittest import mock
 
 from allocator._engine import scripts
-from tests.mutants.mutant import Mutant, plant
+from tests.mutants.__main__ import plant
+from tests.mutants.mutant import Mutant
 
 OVERGRANTING: Final = Mutant(
     "a core more", "modules/accounts.lua",
@@ -35,7 +37,7 @@ def bad_script() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="allocator-control-") as parent:
         folder = Path(parent) / "lua"
         shutil.copytree(scripts.folder(), folder)
-        plant(OVERGRANTING, Path(parent))
+        plant(OVERGRANTING, folder)
         assert scripts.load.cache_info().currsize == 0, "the scripts are loaded already"
         with mock.patch.object(scripts, "folder", return_value=folder):
             yield
@@ -60,7 +62,7 @@ def unmarked(words: Sequence[Any], calls: set[str]) -> list[Any]:
 @contextlib.contextmanager
 def sending(rewrite: Rewrite) -> Iterator[None]:
     """Every script call is sent rewritten."""
-    from allocator._engine import async_drive, drive, gather, wire
+    from allocator._engine import async_drive, drive, gather, queues, wire
 
     def alone(plain: Any) -> Any:
         return lambda call, repeated, leading: rewrite(
@@ -73,7 +75,7 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
     with (
         mock.patch.object(drive, "payload", alone(wire.payload)),
         mock.patch.object(async_drive, "payload", alone(wire.payload)),
-        mock.patch.object(gather, "words_of", gathered(gather.words_of)),
+        mock.patch.object(gather, "words_of", gathered(queues.words_of)),
     ):
         yield
 
@@ -92,12 +94,12 @@ def main() -> int:
     given = parser.parse_args()
     with CONTROLS[given.control]():
         from tests.support.servers import engines
+        from tests.torture.counting import sends
         from tests.torture.report import StageReport
-        from tests.torture.scenario import counting_repeats
         from tests.torture.stage_linear import run_seed
 
         report = StageReport("control", [given.seed])
-        with counting_repeats():
+        with sends():
             run_seed(given.seed, given.ops, engines()[0], report, first=True)
     for problem in report.problems:
         sys.stderr.write(f"{problem}\n")

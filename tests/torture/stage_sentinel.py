@@ -1,6 +1,7 @@
-"""Failovers behind Sentinel, of four kinds, under holders near saturation; judged by what holders believed.
+"""Failovers behind Sentinel, of five kinds, under holders near saturation; judged by what holders believed.
 
-`kill` and `stop` the primary, an operator's failover, and a primary that comes back empty before anybody has noticed,
+`kill` and `stop` the primary, an operator's failover, the same while the Sentinel that is asked first is slow (not
+dead: it stands still for a while, again and again), and a primary that comes back empty before anybody has noticed,
 whose replicas then copy its emptiness.  With a recovery grace: nothing beyond the capacity was held at any instant, no
 lease was lost whose holder lived and could be heard, and in the end nothing is charged to anybody.  The control has no
 grace, and must show that the capacity was exceeded, or that leases were lost.
@@ -10,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from allocator import Allocator
@@ -33,6 +36,12 @@ THREADS: Final = 14
 POOL: Final = "lab"
 TTL_S: Final = 3.0
 GRACE_S: Final = 4.0
+SLOW_GRACE_S: Final = TTL_S + 5.0
+"""Where an old primary may be believed in for as long as docs/reliability.md says."""
+
+SLOW_S: Final = (1.5, 0.3)
+"""Seconds for which the slow Sentinel stands still, and goes on.  At two it would no longer trust its own clock."""
+
 DEADLINE_S: Final = 40.0
 SLACK_S: Final = 1.5
 """After calls get through again, until all clients have found the way and the leases have been renewed."""
@@ -45,10 +54,36 @@ class Site:
         self.sentinels = Sentinels(engine, replicas=2, down_after_ms=500)
         self._client: Allocator | None = None
 
+    @property
+    def url(self) -> str:
+        """The Sentinels, and first of them the one that may be slow: the last, for the others say who is who."""
+        places = [f"{host}:{port}" for host, port in self.sentinels.places]
+        return self.sentinels.url.replace(",".join(places), ",".join(reversed(places)))
+
+    @contextlib.contextmanager
+    def one_is_slow(self) -> Iterator[None]:
+        """For the length of a block."""
+        over, slow = threading.Event(), self.sentinels._sentinels[-1][1]
+
+        def stands_still() -> None:
+            while not over.is_set():
+                slow.signal(signal.SIGSTOP)
+                over.wait(SLOW_S[0])
+                slow.signal(signal.SIGCONT)
+                over.wait(SLOW_S[1])
+
+        thread = threading.Thread(target=stands_still, name="slow-sentinel")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def client(self) -> Allocator:
         """Of whoever is the primary."""
         if self._client is None:
-            self._client = Allocator.from_url(self.sentinels.url, pool=POOL, attempt_timeout=0.5, deadline=3.0)
+            self._client = Allocator.from_url(self.url, pool=POOL, attempt_timeout=0.5, deadline=3.0)
         return self._client
 
     def __enter__(self) -> Site:
@@ -85,7 +120,9 @@ def empty(site: Site) -> None:
     site.sentinels.primary.restart()
 
 
-ACTS: Final[dict[str, Callable[[Site], None]]] = {"kill": kill, "stop": stop, "operator": operator, "empty": empty}
+ACTS: Final[dict[str, Callable[[Site], None]]] = {
+    "kill": kill, "stop": stop, "operator": operator, "empty": empty, "slow": operator,
+}  # fmt: skip
 
 
 def fail_over_once(
@@ -98,7 +135,7 @@ def fail_over_once(
         site.client().create_pool(
             POOL,
             {UNIT: CAPACITY},
-            recovery_grace=GRACE_S if guarded else None,
+            recovery_grace=(SLOW_GRACE_S if how == "slow" else GRACE_S) if guarded else None,
             max_ttl=TTL_S if guarded else None,
             new=True,
         )
@@ -106,12 +143,14 @@ def fail_over_once(
         emptied = "recover" if guarded else "create"
         plans = [
             Plan(
-                site.sentinels.url, f"{folder}/{number}", seed + number, POOL,
+                site.url, f"{folder}/{number}", seed + number, POOL,
                 threads=THREADS, ttl=TTL_S, when_emptied=emptied,
             )
             for number in range(CREWS)
         ]  # fmt: skip
         crew = stack.enter_context(Crew(plans))
+        if how == "slow":
+            stack.enter_context(site.one_is_slow())
         watch.wait_until_busy(crew, DEADLINE_S)
         begun = watch.recoveries
         if not guarded:

@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar, Final
+from unittest import mock
 
 import fakeredis
 import hypothesis
 import redis
+from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 
 from allocator._engine.async_drive import AsyncDriver
@@ -31,6 +33,9 @@ IN_PROCESS: Final = 0.1
 
 AT_ONCE: Final = 2
 """Processes side by side, each with a store of its own."""
+
+SHRINKING_S: Final = 30
+"""Seconds for making a story shorter that shows a difference: it is the same difference."""
 
 STEPS_A_STORY: Final = 50
 
@@ -102,7 +107,7 @@ def play(store: str, protocol: str, kind: str, seed: int, wanted: float) -> tupl
 def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     """Each engine with either protocol and either driver, and the store in process: so many steps, each its share."""
     report = StageReport("stateful", [seed])
-    ways = [(engine.value, *way) for engine in engines() for way in (("2", "sync"), ("3", "async"))]
+    ways = [(one.value, *way) for one in engines() for way in (("2", "sync"), ("3", "async"))]
     ways.append(("memory", "-", "sync"))
     with ProcessPoolExecutor(AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
         played = []
@@ -128,6 +133,7 @@ def _tell(machine: Any, seed: int, stories: int, report: StageReport) -> None:
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     try:
-        run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
+        with mock.patch.object(engine, "MAX_SHRINKING_SECONDS", SHRINKING_S):
+            run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a difference
         report.problems.append(f"seed {seed}: {type(error).__name__}: {error}"[:3000])

@@ -1,7 +1,8 @@
 """One process that works for a long time, with both clients: nothing grows in it, nor in the server.
 
 Time is turned, so that hours go by: what is kept of calls that are over is let go again.  Between two stretches all is
-given back, and memory, keys, connections and threads are counted; connections are cut now and then.
+given back, and memory, keys, connections and threads are counted; connections are cut now and then.  What the tasks
+may believe, by what they were told, is never more than there is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from allocator import Allocator, AsyncAllocator, settings
 from allocator._engine.connect import open_store
 from allocator._engine.operations.verbs import Verbs
 from allocator.testing import Clock
+from tests.support.beliefs import Beliefs
 from tests.support.servers import Engine, Server, engines
 from tests.support.waiting import wait_until
 from tests.torture.report import Coverage, StageReport
@@ -77,7 +79,8 @@ def _measure(raw: Any) -> Sizes:
     return Sizes(
         rss_pages * os.sysconf("SC_PAGE_SIZE") // 1024,
         raw.dbsize(),
-        raw.info("memory")["used_memory_dataset"],
+        # Of what is stored, rather than of the process: that has buffers, which come and go with connections.
+        sum(raw.memory_usage(key, samples=0) for key in raw.scan_iter()) + raw.info("memory")["used_memory_scripts"],
         raw.info("clients")["connected_clients"],
         len(list(Path("/proc/self/fd").iterdir())),
         threading.active_count(),
@@ -93,8 +96,9 @@ class Scene:
         self.blocking = Allocator._on(store, verbs, clock=self.clock)
         self.awaited = AsyncAllocator._on(open_store(server.url), verbs, clock=self.clock)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
-        self.tasks = [Task(self.awaited, seed + number) for number in range(TASKS)]
-        self.blocking.create_pool(POOL, {"cpu": 100, "memory": "200Gi"})
+        capacity = self.blocking.create_pool(POOL, {"cpu": 100, "memory": "200Gi"}).capacity
+        self.beliefs = Beliefs(lambda: capacity, self.clock, side_by_side=True)
+        self.tasks = [Task(self.awaited, seed + number, self.beliefs) for number in range(TASKS)]
 
     async def stretch(self, operations: int, count: Callable[[str], object]) -> None:
         """So many operations; then everything is given back."""
@@ -113,6 +117,8 @@ class Scene:
     def _block(self) -> str:
         """A hold, by the client that blocks."""
         with contextlib.suppress(ValueError), self.blocking.hold({"cpu": 1}, ttl=60) as hold:
+            self.beliefs.told(hold.id, hold.allocation)
+            self.beliefs.over(hold.allocation.fence)
             return "lost" if hold.lost else "held"
         return "denied"
 
@@ -133,6 +139,8 @@ async def _work(scene: Scene, operations: int, report: StageReport) -> list[Size
         await scene.stretch(operations // STRETCHES, lambda word: words.update([word]))  # noqa: B023 - within this turn
         report.counts["operations"] += words.total()
         report.counts.update({name: words[name] for name in ("granted", "held")})
+        report.counts["sums_of_beliefs"] = scene.beliefs.checked
+        assert not (left := scene.beliefs.believed()), f"somebody still believes in {left}"
         usage = scene.blocking.usage()
         assert usage.allocations == 0, f"left over: {usage}"
         assert (verdict := scene.blocking.audit()), verdict

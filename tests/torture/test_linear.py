@@ -27,8 +27,8 @@ class Story:
     def __init__(self) -> None:
         self.ops: list[Op] = []
 
-    def did(self, began: int, ended: int, verb: str, args: tuple[Any, ...], *told: Any, retried: bool = False) -> Op:
-        op = Op(len(self.ops) + 1, len(self.ops), POOL, verb, args, began, ended, told, retried)
+    def did(self, began: int, ended: int, verb: str, args: tuple[Any, ...], *told: Any, sent: int = 1) -> Op:
+        op = Op(len(self.ops) + 1, len(self.ops), POOL, verb, args, began, ended, told, sent)
         self.ops.append(op)
         return op
 
@@ -37,15 +37,20 @@ class Story:
         self.ops.append(op)
         return op
 
-    def granted(self, began: int, ended: int, name: str, amounts: Any, fence: int) -> Op:
-        return self.did(began, ended, "allocate", (name, "me", amounts), "granted", fence, amounts)
+    def granted(
+        self, began: int, ended: int, name: str, amounts: Any, fence: int, *, sent: int = 1, asked: Any = None
+    ) -> Op:
+        return self.did(began, ended, "allocate", (name, "me", asked or amounts), "granted", fence, amounts, sent=sent)
+
+    def existing(self, began: int, ended: int, name: str, amounts: Any, fence: int, *, sent: int = 1) -> Op:
+        return self.did(began, ended, "allocate", (name, "me", amounts), "existing", fence, amounts, sent=sent)
 
     def usage(self, began: int, ended: int, allocated: int, count: int) -> Op:
         return self.did(began, ended, "usage", (), "counters", (("cpu", allocated),), count)
 
-    def denied(self, began: int, ended: int, name: str, wanted: int, allocated: int) -> Op:
+    def denied(self, began: int, ended: int, name: str, wanted: int, allocated: int, *, sent: int = 1) -> Op:
         told = ("cpu", wanted, allocated, 4)
-        return self.did(began, ended, "allocate", (name, "me", (("cpu", wanted),)), "denied", told)
+        return self.did(began, ended, "allocate", (name, "me", (("cpu", wanted),)), "denied", told, sent=sent)
 
     @property
     def ok(self) -> bool:
@@ -154,17 +159,130 @@ def test_a_denial_of_what_fits_is_found(story: Story) -> None:
 
 def test_a_double_effect_is_found(story: Story) -> None:
     """A repeat met what its own first attempt had been granted, and took it for another's."""
-    story.did(0, 9, "allocate", ("a", "me", ONE), "existing", 10, retried=True)
+    story.existing(0, 9, "a", ONE, 10, sent=2)
     assert not story.ok
 
 
-def test_a_grant_may_be_shared_before_its_caller_hears_of_it(story: Story) -> None:
-    """Then both are told that it existed; one of them was the grant."""
-    story.did(0, 9, "allocate", ("a", "me", ONE), "existing", 10, retried=True)
-    story.did(2, 3, "allocate", ("a", "me", ONE), "existing", 10)
+def test_a_repeat_is_told_again_that_it_was_granted(story: Story) -> None:
+    """Also where another has shared the grant before its caller heard of it: each is told as the first time."""
+    story.granted(0, 9, "a", ONE, 10, sent=2)
+    story.existing(2, 3, "a", ONE, 10)
     assert story.ok
-    story.ops[0] = replace(story.ops[0], retried=False)
+    story.existing(4, 8, "a", ONE, 10)
+    story.ops[0] = replace(story.ops[0], outcome=("existing", 10, ONE))
+    assert not story.ok, "then nobody would be the grant"
+    story.ops[0] = replace(story.ops[0], outcome=("granted", 10, ONE), sent=1)
+    assert story.ok
+
+
+def test_a_repeat_is_told_what_became_of_its_grant(story: Story) -> None:
+    """It was granted one, and somebody has made two of it meanwhile."""
+    story.granted(0, 9, "a", TWO, 10, sent=2, asked=ONE)
+    story.did(2, 3, "resize", ("a", 10, TWO), "resized", TWO)
+    assert story.ok
+    story.ops[0] = replace(story.ops[0], sent=1)
     assert not story.ok, "it was sent once"
+
+
+def test_a_repeat_is_never_told_of_another_grant(story: Story) -> None:
+    """Its own grant was shared, released, and made again for somebody else: it is lost."""
+    lost = story.did(0, 19, "allocate", ("a", "me", ONE), "lost", sent=2)
+    story.existing(2, 3, "a", ONE, 10)
+    story.did(4, 5, "release", ("a", 0), "released")
+    story.granted(6, 7, "a", ONE, 12)
+    story.did(8, 9, "get", ("a",), "record", ("me", ONE, 12))
+    assert story.ok
+    for other in (("existing", 12, ONE), ("granted", 12, ONE)):
+        story.ops[0] = replace(lost, outcome=other)
+        assert not story.ok, other
+
+
+def test_a_grant_that_is_over_is_not_made_again_by_its_repeat(story: Story) -> None:
+    """One call has one effect."""
+    story.granted(0, 19, "a", ONE, 12, sent=3)
+    story.usage(2, 3, 1, 1)
+    story.did(4, 5, "release", ("a", 0), "released")
+    story.usage(6, 7, 0, 0)
+    story.usage(20, 21, 1, 1)
+    assert not story.ok
+
+
+def test_what_was_sent_once_is_never_lost(story: Story) -> None:
+    """There was no attempt before that could have been granted."""
+    story.did(0, 1, "allocate", ("a", "me", ONE), "lost")
+    assert not story.ok
+
+
+def test_a_repeat_is_refused_only_where_there_is_no_room(story: Story) -> None:
+    """Nothing is remembered of a refusal."""
+    story.granted(0, 1, "a", FOUR, 10)
+    refused = story.denied(2, 9, "b", 2, 4, sent=2)
+    story.did(5, 6, "release", ("a", 0), "released")
+    assert story.ok
+    story.ops[1] = replace(refused, began=7)
+    assert not story.ok
+
+
+def test_what_was_refused_may_come_until_it_is_undone(story: Story) -> None:
+    """The first attempt was held up; it is granted what its repeat was refused, and the undoing gives it back."""
+    story.granted(0, 1, "a", FOUR, 10)
+    refused = story.denied(2, 3, "b", 2, 4, sent=2)
+    story.did(4, 5, "release", ("a", 0), "released")
+    undo = story.did(2, 9, "undo", ("b", refused.number), "undone")
+    story.usage(6, 7, 2, 1)
+    story.usage(10, 11, 0, 0)
+    assert story.ok
+    story.usage(12, 13, 2, 1)
+    assert not story.ok, "nothing of it comes any more"
+    story.ops.pop()
+    story.ops.remove(undo)
+    assert not story.ok, "nobody has given it back"
+
+
+def test_a_resize_has_one_effect(story: Story) -> None:
+    """Its repeat is told how things stand, and does not undo what came after the first attempt."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 19, "resize", ("a", 10, TWO), "resized", THREE, sent=2)
+    story.usage(4, 5, 2, 1)
+    story.did(6, 7, "resize", ("a", 10, THREE), "resized", THREE)
+    story.usage(20, 21, 3, 1)
+    assert story.ok
+    story.usage(22, 23, 2, 1)
+    assert not story.ok
+
+
+def test_a_release_is_told_again_that_it_was_one(story: Story) -> None:
+    """Also where the id was granted again meanwhile, which it leaves alone."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.did(2, 19, "release", ("a", 0), "released", sent=2)
+    story.granted(4, 5, "a", TWO, 12)
+    story.usage(20, 21, 2, 1)
+    assert story.ok
+    story.usage(22, 23, 0, 0)
+    assert not story.ok
+
+
+def test_a_caller_too_many_is_forgotten(story: Story) -> None:
+    """Of four callers the undoing of the first finds nothing; with three it leaves what the others were told of."""
+    first = story.doubt(0, "allocate", ("a", "me", ONE))
+    story.existing(2, 3, "a", ONE, 10)
+    story.existing(4, 5, "a", ONE, 10)
+    story.existing(6, 7, "a", ONE, 10)
+    story.did(8, 9, "undo", ("a", first.number), "undone")
+    story.usage(10, 11, 1, 1)
+    assert story.ok
+
+
+def test_fences_that_nobody_heard_of_lie_between_those_that_were(story: Story) -> None:
+    """A grant between two others has a fence between theirs."""
+    story.granted(0, 1, "a", ONE, 10)
+    story.doubt(2, "allocate", ("b", "me", ONE))
+    story.usage(4, 5, 2, 2)
+    story.granted(6, 7, "c", ONE, 12)
+    story.did(8, 9, "get", ("b",), "record", ("me", ONE, 11))
+    assert story.ok
+    story.ops[-1] = replace(story.ops[-1], outcome=("record", ("me", ONE, 13)))
+    assert not story.ok
 
 
 @pytest.mark.parametrize("took_effect", [True, False])
@@ -177,24 +295,28 @@ def test_what_nobody_heard_of_may_have_happened_or_not(story: Story, took_effect
 
 
 def test_what_nobody_heard_of_happens_once(story: Story) -> None:
-    """It came, was withdrawn, and may not come again."""
+    """It came, was undone, and may not come again."""
     unheard = story.doubt(0, "allocate", ("a", "me", TWO))
     story.usage(2, 3, 2, 1)
-    story.doubt(1, "withdraw", ("a", unheard.number))
+    story.doubt(1, "undo", ("a", unheard.number))
     story.usage(4, 5, 0, 0)
     assert story.ok
     story.usage(6, 7, 2, 1)
     assert not story.ok
 
 
-def test_what_was_told_to_another_is_not_withdrawn(story: Story) -> None:
-    """A withdrawal ends only what is one call's alone."""
+@pytest.mark.parametrize("unheard_first", [True, False])
+def test_what_was_told_to_another_is_not_undone(story: Story, unheard_first: bool) -> None:
+    """Two callers of one id: the undoing of one ends only what is its alone."""
     unheard = story.doubt(0, "allocate", ("a", "me", TWO))
-    story.doubt(1, "withdraw", ("a", unheard.number))
-    story.did(2, 3, "allocate", ("a", "me", TWO), "existing", 10)
-    story.usage(4, 5, 2, 1)
+    story.did(1, 5, "undo", ("a", unheard.number), "undone")
+    if unheard_first:
+        story.existing(2, 3, "a", TWO, 10)
+    else:
+        story.granted(2, 3, "a", TWO, 10)
+    story.usage(6, 7, 2, 1)
     assert story.ok
-    story.usage(6, 7, 0, 0)
+    story.usage(8, 9, 0, 0)
     assert not story.ok
 
 

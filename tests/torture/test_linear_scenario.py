@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from allocator import AllocationLost, BackendUnavailable, Denial, Insufficient, OutcomeUnknown
+from allocator import AllocationConflict, AllocationLost, BackendUnavailable, Denial, Insufficient, OutcomeUnknown
 from allocator.models import Shortage
+from tests.torture.counting import Sent
 from tests.torture.history import NEVER, Recorder
-from tests.torture.scenario import FATES, Board, Luck, Replica, repeats
+from tests.torture.scenario import FATES, Board, Luck, Replica
 
 SEED = "7/0"
+
+
+def sends(times: int) -> Sent:
+    sent = Sent()
+    sent.times = times
+    return sent
 
 
 def replica() -> Replica:
@@ -32,20 +39,41 @@ def test_the_network_is_bad_for_three_requests_in_a_hundred() -> None:
     assert not any(decide(b"") for decide in deciders for _ in range(1000))
 
 
-def test_an_allocation_that_nobody_heard_of_may_be_withdrawn() -> None:
-    """It has no end, and its withdrawal is an operation of its own."""
+def test_what_nobody_heard_of_is_undone_when_its_client_is_closed() -> None:
+    """It has no end itself; its undoing is an operation of its own."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
-    caller.told(op, OutcomeUnknown("lost", id="a"), repeats())
+    caller.told(op, OutcomeUnknown("lost", id="a"), sends(1))
     assert (op.known, op.ended) == (False, NEVER)
-    assert [(one.verb, one.args) for one in caller.recorder.ops[1:]] == [("withdraw", ("a", op.number))]
+    (undo,) = caller.recorder.ops[1:]
+    assert (undo.verb, undo.args, undo.known) == ("undo", ("a", op.number), False)
+    caller.close()
+    assert undo.known
+
+
+@pytest.mark.parametrize(("sent", "undone"), [(1, 0), (2, 1)])
+def test_what_was_repeated_and_refused_is_undone(sent: int, undone: int) -> None:
+    """For the first attempt may still come."""
+    caller = replica()
+    op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
+    caller.told(op, AllocationConflict("another's", id="a"), sends(sent))
+    assert (op.outcome, op.again) == (("conflict",), sent > 1)
+    assert [one.verb for one in caller.recorder.ops[1:]] == ["undo"] * undone
+
+
+def test_what_was_never_sent_has_no_effect() -> None:
+    """It was cancelled before that: any effect of it has no explanation."""
+    caller = replica()
+    op = caller.recorder.begin(0, "north", "allocate", "a", "me", (("cpu", 1000),))
+    caller.told(op, TimeoutError(), sends(0))
+    assert caller.recorder.ops == []
 
 
 def test_what_was_not_executed_is_no_part_of_the_history() -> None:
     """The library said so, and is held to it: any effect of it has no explanation."""
     caller = replica()
     op = caller.recorder.begin(0, "north", "release", "a", 0)
-    caller.told(op, BackendUnavailable("down"), repeats())
+    caller.told(op, BackendUnavailable("down"), sends(1))
     assert caller.recorder.ops == []
 
 
@@ -67,5 +95,5 @@ def test_an_answer_is_written_down_in_the_words_of_the_model(
     """With its numbers: they are what most states differ in."""
     caller = replica()
     op = caller.recorder.begin(0, "north", verb, "a", "me", (("cpu", 2000),))
-    caller.told(op, answer, repeats())
+    caller.told(op, answer, sends(1))
     assert op.outcome == outcome

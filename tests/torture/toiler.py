@@ -23,9 +23,11 @@ from allocator import (
     BackendError,
     Insufficient,
     Recovering,
+    Resources,
     UnknownAllocation,
 )
 from allocator.quantity import Quantity
+from tests.support.beliefs import Beliefs
 
 __all__ = ["COUNTED", "TTL_S", "Counts", "Task", "toil"]
 
@@ -77,11 +79,22 @@ class Counts:
         self._map.close()
 
 
+class Unjudged(Beliefs):
+    """Of a process that is killed: what it believed is judged by others, from what it has written down."""
+
+    def told(self, caller: object, one: Allocation) -> None:
+        """Is of no interest."""
+
+    def over(self, fence: int) -> None:
+        """Neither is that."""
+
+
 class Task:
     """Takes, keeps, changes and gives back; what was lost meanwhile, or refused, is nothing to worry about."""
 
-    def __init__(self, client: AsyncAllocator, seed: int) -> None:
+    def __init__(self, client: AsyncAllocator, seed: int, beliefs: Beliefs | None = None) -> None:
         self._client = client
+        self._beliefs = beliefs or Unjudged(dict, lambda: 0)
         self._chance = random.Random(seed)
         self._held: list[Allocation] = []
 
@@ -93,6 +106,8 @@ class Task:
     async def give_back(self) -> None:
         """All that it still has."""
         held, self._held = self._held, []
+        for one in held:
+            self._beliefs.over(one.fence)
         await self._client.release_many(held)
 
     async def act(self) -> str:
@@ -114,18 +129,25 @@ class Task:
             name = f"shared-{chance.randint(0, 9)}" if chance.random() < 0.2 else None
             grant = await client.allocate(request, ttl=TTL_S, id=name)
             held.append(grant)
+            self._beliefs.told(object(), grant)
             return "granted" if grant.created else "existing"
         one = held.pop(chance.randrange(len(held)))
         match chance.randint(0, 3):
             case 0:
                 renewal = await client.renew(one)
                 held.append(one)
+                if renewal:
+                    self._beliefs.renewed(one.fence, renewal.deadline_ms)
                 return renewal.outcome
             case 1:
                 held.append(one)  # a refused growth takes nothing away
-                held[-1] = await client.resize(one, {"cpu": chance.randint(1, 4)})
+                wanted = Resources.of({"cpu": 1000 * chance.randint(1, 4)})
+                self._beliefs.shrinks(one.fence, wanted)
+                held[-1] = await client.resize(one, wanted)
+                self._beliefs.resized(held[-1])
                 return "resized"
             case _:
+                self._beliefs.over(one.fence)
                 return (await client.release(one)).outcome
 
 
