@@ -272,8 +272,6 @@ def _is_statement(head: Sequence[Token]) -> bool:
 
 def _is_over(tokens: Sequence[Token], at: int) -> bool:
     """Whether the statement ends before this word."""
-    return (
-        at >= len(tokens)
-        or (tokens[at].text not in _GOES_ON
-        and bool(_NAME.fullmatch(tokens[at].text) or tokens[at].text.startswith("@")))
+    return at >= len(tokens) or (
+        tokens[at].text not in _GOES_ON and bool(_NAME.fullmatch(tokens[at].text) or tokens[at].text.startswith("@"))
     )

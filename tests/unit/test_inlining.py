@@ -69,7 +69,9 @@ def test_a_call_inside_an_expression_stays(text: str) -> None:
     assert Inliner(_defined).expand(tokens) == tokens
 
 
-@pytest.mark.parametrize("text", ["function() for i = 1, 2 do return i end end", "function() return function() end end"])
+@pytest.mark.parametrize(
+    "text", ["function() for i = 1, 2 do return i end end", "function() return function() end end"]
+)
 def test_what_returns_out_of_a_loop_or_makes_functions_stays_a_function(text: str) -> None:
     """A `break` would leave the loop only."""
     function = function_of(tokens_of(text, "m.lua", 1))
