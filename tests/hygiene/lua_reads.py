@@ -100,17 +100,20 @@ def requests() -> Iterator[Read]:
     """An item of `allocate`, which stays where it lies: `modules/requests.lua` reads it by place."""
     text = code(read(scripts.folder() / "modules" / "requests.lua"))
     body = text[text.index("local function read_one") :]
-    places = {
-        int(place or 0): name
-        for name, place in re.findall(r"\b(call|owner) = argv\[at(?: \+ (\d))?\]", body)
-    }  # fmt: skip
-    locals_ = re.search(r"local ttl, resources, metadata = (.*)", body)
-    assert locals_, "read_one takes ttl, resources and metadata in one line"
-    for name, place in zip(("ttl_ms", "resources", "metadata"), re.findall(r"at \+ (\d)", locals_[1]), strict=True):
-        places[int(place)] = name
-    options = re.search(r"local options = argv\[at \+ (\d)\]", body)
-    assert options, "read_one takes options in a line"
-    places |= {1: "repeated", int(options[1]): "options"}
+    locals_ = re.search(r"local ttl, resources, metadata, options = (.*)", body)
+    assert locals_, "read_one takes ttl, resources, metadata and options in one line"
+    taken = re.findall(r"argv\[at \+ (\d)\]", locals_[1])
+    places = dict(zip(map(int, taken), ("ttl_ms", "resources", "metadata", "options"), strict=True))
+    # What is checked is what was read: a count becomes a number under its own name only.
+    for name in ("resources", "metadata", "options"):
+        assert re.findall(rf"^ +{name} = (.*)", body, re.MULTILINE) == [
+            f"{name} == '{usual}' and {usual} or tonumber({name})" for usual in ("2" if name == "resources" else "0")
+        ]
+    call = re.search(r"local key, id = call\.keys\[context\.KEYS \+ i\], argv\[at\]", body)
+    owner = re.search(r"\bcall = id, owner = argv\[at \+ (\d)\]", body)
+    assert call, "read_one takes the call first"
+    assert owner, "read_one takes call and owner into the request"
+    places |= {0: "call", int(owner[1]): "owner", 1: "repeated"}
     assert sorted(places) == list(range(7))
     yield from (Read(places[place], "item") for place in range(7))
     yield from [Read(LIST, LIST)] * 3

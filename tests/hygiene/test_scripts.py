@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 import pytest
 
-from allocator._engine import keys, scripts
+from allocator._engine import keys, schema, scripts
+from allocator._engine.bundles import link
 from tests.hygiene import lua_reads
 from tests.hygiene.sources import ROOT, code, header, read
 
@@ -20,13 +22,15 @@ GIVES_BACK: Final = {
 }  # fmt: skip
 """What must run on a full server, or it could neither be emptied nor keep its leases."""
 
-WORD: Final = re.compile(r"\{'([a-z_]+)'|(?:records_told|pool_as)\(call, '([a-z_]+)'")
+WORD: Final = re.compile(r"\{'([a-z_]+)'|rare\('(?:records_told|main_pool_as)'\)\(call, '([a-z_]+)'")
+"""In the text of whole functions: the first word of a table, and of what `records.told` and `pool_as` tell."""
+
 STATES: Final = {"offline", "deleting"}
 """Words that a pool's `state` has, and that are answered as they are stored."""
 
 NO_REPLIES: Final = {
     "unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded",  # reasons of a denial
-    "kind", "revision", "refused", "state", "generation", "ttl_ms", "recovering_until_ms",  # fields, a mark
+    "kind", "revision", "fence", "refused", "state", "generation", "ttl_ms", "recovering_until_ms",  # fields, a mark
     "resources", "metadata", "options",  # arguments
 }  # fmt: skip
 """What stands first in a table and is no reply."""
@@ -45,6 +49,13 @@ KINDS: Final = {
 
 def _text(name: str) -> str:
     return read(scripts.files()[name])
+
+
+@cache
+def _whole(name: str) -> str:
+    """The script and each function that it reaches, as they are in their files."""
+    lines = link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False)
+    return "\n".join(line for line, _, _ in lines)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +105,7 @@ def _reply_words(name: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reply_word_of_the_header_is_in_the_script_and_the_reverse(name: str) -> None:
     """What a caller may hear is what is written down, also where a module says it."""
-    linked, words = scripts.load(name).text, _reply_words(name)
+    linked, words = _whole(name), _reply_words(name)
     assert words
     states = STATES if re.search(r"\.state\b", code(_text(name))) else set[str]()
     missing = {word for word in words - states if f"'{word}'" not in linked}
@@ -115,7 +126,7 @@ def test_every_reply_word_is_read_by_the_operations_and_provoked_by_a_test() -> 
 
 def test_no_exception_is_left_over() -> None:
     """What stands in none of the scripts is no exception."""
-    said = {one or other for name in NAMES for one, other in WORD.findall(scripts.load(name).text)}
+    said = {one or other for name in NAMES for one, other in WORD.findall(_whole(name))}
     words = {word for name in NAMES for word in _reply_words(name)}
     denials = {"unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded"}
     assert NO_REPLIES - denials - said == set()

@@ -18,7 +18,8 @@ FUNCTIONS = {
     "m.assigns": "function(n) n = n + 1 return n end",
     "m.calls": "function(f, a) local got = f(a) return got end",
     "m.tail": "function(a) return @m.last@(a, 1) end",
-    "m.loops": "function(list) local n = 0 for i = 1, #list do if list[i] == 0 then break end n = n + list[i] end return n end",
+    "m.loops": "function(list) local n = 0 for i = 1, #list do if list[i] == 0 then break end n = n + list[i] end "
+    "return n end",
 }  # fmt: skip
 
 
