@@ -75,6 +75,15 @@ def test_another_request_for_a_live_id_is_a_conflict(pool: Ledger, other: dict[s
     pool.assert_untouched(before)
 
 
+@pytest.mark.parametrize("resources", [{"cpu": 4}, {"memory": 1}])
+def test_a_request_for_a_part_of_what_is_live_is_a_conflict(pool: Ledger, resources: dict[str, int]) -> None:
+    """Whether it names the first resources or the last."""
+    pool.grant("a", {"cpu": 4, "memory": 1})
+    before = pool.dump()
+    assert pool.allocate(pool.want("a", resources))[0][0] == "conflict"
+    pool.assert_untouched(before)
+
+
 def test_a_repeated_conflict_is_undone_and_over(pool: Ledger) -> None:
     """A copy of it must not be granted once the id is free: the client undoes a repeated call that was refused."""
     fence = pool.grant("a", {"cpu": 4})

@@ -45,6 +45,16 @@ def test_a_record_names_three_calls_and_a_star_for_all_others(pool: Ledger) -> N
         assert [len(numbers(pool, name)) for name in ("ttls", "told")] == [4, 4]
 
 
+def test_a_call_that_is_forgotten_for_a_younger_one_is_over(pool: Ledger) -> None:
+    """A late copy of it must not be granted once the allocation has ended."""
+    lines = tell(pool, *[MINUTE] * 5)
+    before = pool.dump()
+    assert [pool.allocate(line.again())[0][0] for line in lines[:2]] == ["ended", "ended"]
+    pool.assert_untouched(before)
+    pool.release("x")
+    assert [pool.allocate(line)[0][0] for line in lines] == ["ended"] * 5
+
+
 def test_a_record_says_what_each_caller_asked_for_and_was_told(pool: Ledger) -> None:
     """In the order of the calls; 0 is for ever.  A single caller's are the record's own."""
     tell(pool, MINUTE)

@@ -35,12 +35,12 @@ def main(names: Sequence[str]) -> int:
         for mutant, future in runs:
             verdict = future.result()
             survivors += not verdict.caught
-            said = verdict.first_failure if verdict.caught else f"{mutant.why}\n{verdict.output}"
+            said = verdict.failed if verdict.caught else f"{mutant.why}\n{verdict.output}"
             word = "caught" if verdict.caught else "SURVIVED"
             sys.stdout.write(f"{word:9} {mutant.name:33} {verdict.seconds:5.1f} s  {said}\n")
             sys.stdout.flush()
         whole = unchanged.result()
-    if whole.status != 0:
+    if not whole.passed:
         sys.stdout.write(f"{whole.output}\nthe unchanged scripts do not pass\n")
         return 1
     seconds = time.monotonic() - began

@@ -116,6 +116,11 @@ CLIENT: Final = (
     Mutant(
         "access not looked at", "allocator/_engine/drive.py",
         "if not in_process and lines.checked.wants(line, script, call.pool):", "if not script:",
-        "a script fails in the midst of its writes where a key has another type", "engine/test_drive",
+        "a script fails in the midst of its writes where a key has another type", "engine/test_access_check",
+    ),
+    Mutant(
+        "access looked at each time", "allocator/_engine/drive.py",
+        "        lines.checked.add(line, pool)\n", "",
+        "each call pays a round trip more", "engine/test_access_check",
     ),
 )  # fmt: skip

@@ -21,13 +21,23 @@ ENDING: Final = (
     ),
     Mutant(
         "end not remembered", "modules/removals.lua",
-        "else idempotency.complete(call, record.call) end", "end",
+        "    idempotency.complete(call, id)\n", "",
         "a late copy of the grant is granted after the release", "test_allocate_repeating",
     ),
     Mutant(
         "index entry stays", "modules/transaction.lua",
         "if leased or not gone.fence then", "if not gone.fence then",
         "ended allocations stay in the index", "test_release",
+    ),
+    Mutant(
+        "one ends and several end alike", "modules/transaction.lua",
+        "if not removed[2] and not call.planned", "if not call.planned",
+        "of several that end in one call only the first goes", "test_release",
+    ),
+    Mutant(
+        "what ended and was granted anew goes", "modules/transaction.lua",
+        " and not call.records[gone.key] then", " then",
+        "the record of a new grant goes with the old one", "test_allocate_repeating",
     ),
     Mutant(
         "stale fields kept", "modules/transaction.lua",
@@ -51,7 +61,7 @@ ENDING: Final = (
     ),
     Mutant(
         "due by creation", "modules/expiry.lua",
-        "'-inf', call.now, 'LIMIT'", "'-inf', '+inf', 'LIMIT'",
+        "'-inf', call.now_text, 'LIMIT'", "'-inf', '+inf', 'LIMIT'",
         "leases that were renewed are taken: the score is ignored", "test_inline_reclaim",
     ),
     Mutant(
@@ -71,7 +81,7 @@ ENDING: Final = (
     ),
     Mutant(
         "release without fence", "allocations/release.lua",
-        "if item.fence ~= 0 and item.fence ~= record.fence then", "if item.fence < 0 then",
+        "if fence ~= 0 and fence ~= record.fence then", "if fence < 0 then",
         "a stale holder releases the newer grant", "test_release",
     ),
     Mutant(
@@ -86,12 +96,12 @@ ENDING: Final = (
     ),
     Mutant(
         "release not remembered", "allocations/release.lua",
-        "  idempotency.complete(call, item.call)\n", "",
+        "  idempotency.complete(call, id)\n", "",
         "a late copy releases a newer grant", "test_release",
     ),
     Mutant(
         "late release of any fence", "allocations/release.lua",
-        "(not record or item.fence == 0) and repeated(call, item)", "not record and repeated(call, item)",
+        "(not record or fence == 0) and", "not record and",
         "a late copy releases a newer grant", "test_release",
     ),
     Mutant(
@@ -117,7 +127,7 @@ ENDING: Final = (
     # -- what lasts and what changes -----------------------------------------------------------------------------------
     Mutant(
         "renew shortens", "allocations/renew.lua",
-        "record.deadline_ms and deadline_ms > record.deadline_ms then", "record.deadline_ms then",
+        "and was_ms and deadline_ms > was_ms then", "and was_ms then",
         "a shorter renewal takes time away", "test_renew",
     ),
     Mutant(
@@ -127,13 +137,12 @@ ENDING: Final = (
     ),
     Mutant(
         "renew without index", "modules/transaction.lua",
-        "if call.new_deadlines or call.new_pinned then write_places(call) end", "",
+        "if call.planned then write_places(call) end", "",
         "a renewed lease is taken at its first deadline", "test_renew",
     ),
     Mutant(
         "resize counts all", "allocations/resize.lua",
-        "if not accounts.take(charged, list, held) then return nil end",
-        "if not accounts.take(charged, list) then return nil end",
+        "local short = accounts.take(charged, list, held)", "local short = accounts.take(charged, list)",
         "what is held is charged again", "test_resize",
     ),
     Mutant(
@@ -200,13 +209,13 @@ ENDING: Final = (
     ),
     Mutant(
         "looked for each time", "modules/transaction.lua",
-        "pool.revision - pool.revision % every > pool.read_revision", "pool.revision > pool.read_revision",
+        "revision - revision % limits.TRIM_EVERY > read_revision", "revision > read_revision",
         "each call pays for what every 32nd revision is enough for", "test_tombstones",
     ),
     Mutant(
         "looked for one late", "modules/transaction.lua",
-        "pool.revision - pool.revision % every > pool.read_revision",
-        "pool.revision - pool.revision % every - 1 > pool.read_revision",
+        "revision - revision % limits.TRIM_EVERY > read_revision",
+        "revision - revision % limits.TRIM_EVERY - 1 > read_revision",
         "a call that takes a single revision never looks", "test_tombstones",
     ),
     Mutant(

@@ -68,7 +68,8 @@ FINDINGS: Final = (
     # -- A5, A18: undone calls -----------------------------------------------------------------------------------------
     Mutant(
         "second caller blanks the calls", "modules/repeats.lua",
-        "claims.add(record, request.call, request.ask_ms + 0)", "record.call, record.ttls, record.told = '*', nil, nil",
+        "local forgotten = claims.add(record, request.call, request.ask_ms + 0)",
+        "local forgotten record.call, record.ttls, record.told = '*', nil, nil",
         "A5: nobody's undo ends what two callers have given up", "test_allocate_repeating",
     ),
     Mutant(
@@ -124,8 +125,8 @@ FINDINGS: Final = (
     # -- A11: time -----------------------------------------------------------------------------------------------------
     Mutant(
         "quadratic gang", "allocations/allocate.lua",
-        "  if accounts.take(charged, request.list) then",
-        "  if call.atomic then gangs.asked(items, request.i) end if accounts.take(charged, request.list) then",
+        "local short = accounts.take(charged, list)",
+        "local short = accounts.take(charged, list) if call.atomic then gangs.asked(items, request.i) end",
         "A11: each item of a gang adds up all before it", "test_order",
     ),
     # -- A14, A19: gaps ------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ FINDINGS: Final = (
     ),
     Mutant(
         "renewal leaves no trace", "allocations/renew.lua",
-        "    record.asserted_ms = call.now\n", "",
+        "then record.asserted_ms = now end", "then record.gap_ms = nil end",
         "A19: a lease that was renewed for less time is taken for one that was not", "test_gaps",
     ),
     # -- A16: graces ---------------------------------------------------------------------------------------------------

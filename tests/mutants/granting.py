@@ -56,12 +56,12 @@ GRANTING: Final = (
     ),
     Mutant(
         "fence stands still", "modules/requests.lua",
-        "local revision = pool.revision + 1", "local revision = pool.read_revision + 1",
+        "pool.revision + 1, request.ask_ms", "pool.read_revision + 1, request.ask_ms",
         "two grants of a batch share a fence", "test_allocate_batches",
     ),
     Mutant(
         "same id granted twice", "modules/requests.lua",
-        "call.records[request.key] = request", "call.records[request.key] = false",
+        "call.records[key] = request", "call.records[key] = false",
         "the same id twice in a batch is charged twice", "test_allocate_batches",
     ),
     Mutant(
@@ -71,7 +71,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "resource named twice", "modules/requests.lua",
-        "if list[other] == list[n] then", "if list[other] == list[n] .. '-' then",
+        "if list[other] == field then", "if list[other] == field .. '-' then",
         "charged twice, recorded once", "test_contract",
     ),
     Mutant(
@@ -81,7 +81,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "epoch ignored", "modules/pools.lua",
-        "if call.epoch ~= '' and pool.epoch ~= call.epoch then", "if call.epoch ~= '' and pool.epoch == '' then",
+        "if call.epoch ~= '' and epoch ~= call.epoch then", "if call.epoch ~= '' and epoch == '' then",
         "a holder of a deleted pool writes to the new one", "test_allocate",
     ),
     Mutant(
@@ -96,13 +96,18 @@ GRANTING: Final = (
     ),
     Mutant(
         "larger than the pool waits", "modules/denials.lua",
-        "return amount > account.capacity[field]", "return amount < 0",
+        "if asked > capacity then return 3 end", "",
         "a caller waits for what can never be", "test_allocate",
     ),
     Mutant(
         "denial of what fits", "modules/denials.lua",
-        "return account.allocated[field] + growth > account.capacity[field]", "return growth > 0",
+        "if account.allocated[field] + growth > capacity then", "if growth > 0 then",
         "a refusal names what is not short", "test_allocate",
+    ),
+    Mutant(
+        "as if nothing had been due", "allocations/allocate.lua",
+        "if call.expired_most == 0 then return reply end", "if call.expired_most then return reply end",
+        "a refusal has the numbers of before what it reclaimed", "test_inline_reclaim",
     ),
     # -- what is met ---------------------------------------------------------------------------------------------------
     Mutant(
@@ -114,6 +119,16 @@ GRANTING: Final = (
         "amounts not compared", "modules/requests.lua",
         "if (held[list[i]] or 0) - list[i + 1] ~= 0 then", "if not held[list[i]] then",
         "another request is answered with a smaller allocation", "test_allocate_repeating",
+    ),
+    Mutant(
+        "amounts not compared word for word", "modules/requests.lua",
+        "if list[i] ~= has[i] then same = false end", "",
+        "another request is answered with a smaller allocation", "test_allocate_repeating",
+    ),
+    Mutant(
+        "some of the amounts compared", "modules/requests.lua",
+        "if #list ~= #has then same = false end", "",
+        "a request for fewer resources is answered with more", "test_allocate_repeating",
     ),
     Mutant(
         "existing not extended", "modules/repeats.lua",
@@ -137,7 +152,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "gang granted in part", "modules/gangs.lua",
-        "call.fresh, call.shared = nil, nil", "call.shared = nil",
+        "call.fresh, call.shared, call.forgotten_calls = nil, nil, nil", "call.shared = nil",
         "half a gang holds resources that it cannot use", "test_allocate_batches",
     ),
     Mutant(

@@ -45,7 +45,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "retakes while recovering", "modules/repeats.lua",
-        "and not call.pool.recovering and not", "and not",
+        "if is_lapsed and not pool.recovering and", "if is_lapsed and",
         "a lease whose renewal was lost is taken by whoever asks for its id", "test_recovery",
     ),
     Mutant(
@@ -75,7 +75,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "ended fences forgotten", "modules/removals.lua",
-        "if call.pool.grace_ms then idempotency.complete", "if not call.pool then idempotency.complete",
+        "if pool.grace_ms then idempotency.complete", "if not pool then idempotency.complete",
         "a release by somebody else halts the pool", "test_recovery",
     ),
     Mutant(
@@ -85,7 +85,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "adoption not charged", "allocations/adopt.lua",
-        "accounts.add(call.account, item.list, 1)", "accounts.add(call.account, item.list, 0)",
+        "accounts.add(call.pool, item.list, 1)", "accounts.add(call.pool, item.list, 0)",
         "the counter is not the sum of the records", "test_recovery",
     ),
     Mutant(
@@ -120,7 +120,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "any ttl for a live one", "modules/repeats.lua",
-        "if requests.is_too_long(call, request.ask_ms + 0) then", "if not call then",
+        "if pool.max_ttl_ms and requests.is_too_long(", "if not pool and requests.is_too_long(",
         "a lease outlives the recovery grace, for another caller wants it longer", "test_claims",
     ),
     Mutant(
@@ -172,7 +172,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "shares what is leaving", "modules/repeats.lua",
-        "if record.releasing_ms or not requests.matches", "if not requests.matches",
+        "if record.releasing_ms or not is_same", "if not is_same",
         "a caller is told that it has what is about to end", "test_leaving",
     ),
     Mutant(

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,9 +28,6 @@ PRELOADED: Final = (__name__, "fakeredis", "lupa.lua51", "redis.asyncio")
 TEST_S: Final = 30
 """Seconds that one test may take: a bug that makes one hang is caught as well."""
 
-FAILED: Final = 1
-"""pytest's exit status where tests failed; others mean that it did not get so far."""
-
 _COPIED: Final = ("allocator", "lua")
 
 _OPTIONS: Final = (
@@ -38,28 +35,46 @@ _OPTIONS: Final = (
 )  # fmt: skip
 """What explains a failure takes longer than the tests of one module."""
 
+_BARE: Final = f"--confcutdir={ROOT / 'tests' / 'lua'}"
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of one run."""
 
-    status: int
+    passed: bool
+    failed: str
     seconds: float
-    first_failure: str
     output: str
 
     @property
     def caught(self) -> bool:
-        """Whether a test has failed."""
-        return self.status == FAILED
+        """Whether a test has failed; not where one could not even begin."""
+        return bool(self.failed)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[object]:
+    """Those of `tests/conftest.py`, which is left out for the tests of scripts: it imports the clients."""
+    with importlib.import_module("tests.support.servers").session_servers() as started:
+        yield started
 
 
 class Narrowing:
     """A pytest plugin: the newest engine only, and no in-process store, which vouches for nothing."""
 
+    def __init__(self) -> None:
+        self.failed = ""
+        """The test that has failed, in itself or by what it left behind."""
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leave the in-process store out."""
         items[:] = [item for item in items if "[memory" not in item.name]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what has failed."""
+        if report.failed and report.when != "setup":
+            self.failed = report.nodeid.rpartition("::")[2]
 
 
 def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
@@ -71,13 +86,13 @@ def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
             shutil.copytree(ROOT / name, root / name)
         if mutant:
             plant(mutant, root)
-        output = io.StringIO()
+        output, plugin = io.StringIO(), Narrowing()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             _use(root)
-            status = pytest.main([*_OPTIONS, *[str(ROOT / module) for module in modules]], plugins=[Narrowing()])
-    failures = [line for line in output.getvalue().splitlines() if line.startswith(("FAILED", "ERROR"))]
-    first = failures[0].partition("::")[2].partition(" - ")[0] if failures else ""
-    return Verdict(int(status), time.monotonic() - began, first, output.getvalue())
+            options = [*_OPTIONS, _BARE] if all(module.startswith("tests/lua/") for module in modules) else _OPTIONS
+            chosen = [str(ROOT / module) for module in modules]
+            status = pytest.main([*options, *chosen], plugins=[plugin, sys.modules[__name__]])
+    return Verdict(status == 0, plugin.failed, time.monotonic() - began, output.getvalue())
 
 
 def _use(root: Path) -> None:

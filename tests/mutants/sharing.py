@@ -14,6 +14,16 @@ SHARING: Final = (
         "the first caller still has what ends when three others are undone", "test_claims",
     ),
     Mutant(
+        "forgotten call goes on", "modules/repeats.lua",
+        "if forgotten then forget(call, forgotten) end", "",
+        "a late copy of a call that is forgotten is granted once the allocation has ended", "test_claims",
+    ),
+    Mutant(
+        "forgotten for a gang that stopped", "modules/gangs.lua",
+        "if call.forgotten_calls then idempotency.keep(call, call.forgotten_calls) end", "",
+        "a caller is told that it has lost what it has", "test_claims",
+    ),
+    Mutant(
         "four calls kept", "modules/claims.lua",
         "> limits.CALLS_MAX then", "> limits.CALLS_MAX + 1 then",
         "the list of callers has no bound", "test_claims",
@@ -166,7 +176,7 @@ SHARING: Final = (
     ),
     Mutant(
         "accounts not written", "modules/transaction.lua",
-        "if call.accounts and call.pool.revision ~= call.pool.read_revision then", "if not call.key then",
+        "if call.accounts and revision ~= read_revision then", "if not call.key then",
         "the charge is only in the reply", "test_accounts",
     ),
     Mutant(
@@ -201,12 +211,12 @@ SHARING: Final = (
     ),
     Mutant(
         "nothing remembered", "modules/transaction.lua",
-        "  if call.completed then write_completed(call) end\n", "",
+        "if completed then redis.call('ZADD', call.ended, unpack(completed)) end", "",
         "no call is remembered", "test_release",
     ),
     Mutant(
         "pool not written", "modules/transaction.lua",
-        "(call.pool.revision ~= call.pool.read_revision or call.pool_sets", "(call.pool_sets",
+        "(revision ~= read_revision or call.pool_sets", "(call.pool_sets",
         "a grant takes nothing and no fence", "test_allocate",
     ),
 )  # fmt: skip
