@@ -27,7 +27,7 @@ def test_a_killed_server_has_lost_the_writes_that_it_put_off_and_the_pool_notice
         Server(engine, options={"appendonly": "yes", "appendfsync": "everysec"}) as server,
         Allocator.from_url(server.url, pool=POOL, deadline=20.0) as client,
     ):
-        client.create_pool(POOL, {"cpu": 10_000}, recovery_grace=60)
+        client.create_pool(POOL, {"cpu": 10_000}, recovery_grace=60, new=True)
         mend(server)
         try:
             tracer = hold_up_fsync(server)
@@ -36,7 +36,7 @@ def test_a_killed_server_has_lost_the_writes_that_it_put_off_and_the_pool_notice
         told = {}
 
         def take() -> bool:
-            one = client.allocate({"cpu": 1}, ttl=60)
+            one = client.allocate({"cpu": 1}, ttl=50)
             told[one.id] = (time.monotonic(), one)
             return server.info("persistence")["aof_pending_bio_fsync"] != "0"
 
@@ -54,7 +54,7 @@ def test_a_killed_server_has_lost_the_writes_that_it_put_off_and_the_pool_notice
         assert judged(Plan(engine, "everysec"), instants, kept, frozenset(), killed_at) > 0
         assert client.audit()
         with pytest.raises(Recovering):
-            client.allocate({"cpu": 1}, ttl=60)
+            client.allocate({"cpu": 1}, ttl=50)
         assert {client.renew(one).outcome for name, (_, one) in told.items() if name not in kept} == {"adopted"}
         assert client.usage().allocations == len(told)
         assert client.audit()

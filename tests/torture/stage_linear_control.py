@@ -21,8 +21,7 @@ from typing import Any, Final, TypeAlias
 from unittest import mock
 
 from allocator._engine import scripts
-from tests.mutants.__main__ import plant
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, plant
 
 OVERGRANTING: Final = Mutant(
     "a core more", "modules/accounts.lua",
@@ -37,7 +36,7 @@ def bad_script() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="allocator-control-") as parent:
         folder = Path(parent) / "lua"
         shutil.copytree(scripts.folder(), folder)
-        plant(OVERGRANTING, folder)
+        plant(OVERGRANTING, Path(parent))
         assert scripts.load.cache_info().currsize == 0, "the scripts are loaded already"
         with mock.patch.object(scripts, "folder", return_value=folder):
             yield
