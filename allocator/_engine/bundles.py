@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,9 @@ _VALUE: Final = re.compile(r"(?:local |(\w+)\.)(\w+) = (?=\S)")
 _LITERAL: Final = re.compile(r"-?[0-9][\w.]*|'[^']*'")
 _MAIN: Final = "return function("
 
+FILES_KEPT: Final = 64
+"""Files that are kept as they were split: each script requires most of the modules again."""
+
 Line = tuple[str, str, int]
 """A line of the text, and the file and line that it came from."""
 
@@ -44,6 +48,11 @@ class _Piece:
     tokens: list[Token]
     called: list[str] = field(default_factory=list[str])
     literal: str | None = None
+
+    @cached_property
+    def function(self) -> Function | None:
+        """The function that it is, if it is one."""
+        return function_of(self.tokens) if self.tokens else None
 
 
 @dataclass
@@ -120,7 +129,7 @@ class _Text:
         self._pieces = pieces
         self._inlines = inlines
         self._numbers: dict[str, str] = {}
-        self._functions = {key: function_of(piece.tokens) for key, piece in pieces.items() if piece.tokens}
+        self._functions = {key: piece.function for key, piece in pieces.items()}
         self.ordinary = frozenset((*ordinary, "main.main", "context.open") if inlines else ())
         usual = self.ordinary.union(others)
         uses = Counter(key for piece in pieces.values() for key in piece.called)
@@ -205,9 +214,14 @@ def _gather(root: Path, path: Path, pieces: dict[str, _Piece], seen: set[Path], 
 
 def _read(root: Path, path: Path, *, is_script: bool) -> _File:
     """Split a file into its definitions."""
-    stem = "main" if is_script else path.stem
     where = path.relative_to(root).as_posix()
-    text = _COMMENT.sub(_blank, path.read_text(encoding="utf-8"))
+    return _split(path.read_text(encoding="utf-8"), "main" if is_script else path.stem, where)
+
+
+@lru_cache(maxsize=FILES_KEPT)
+def _split(source: str, stem: str, where: str) -> _File:
+    """What this text defines."""
+    text = _COMMENT.sub(_blank, source)
     requires: dict[str, str] = {}
     blocks: list[list[Line]] = []
     for number, line in enumerate(text.splitlines(), start=1):
