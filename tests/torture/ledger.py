@@ -37,13 +37,6 @@ class Record(NamedTuple):
         """Whether it may have another."""
         return fence != 0 and (self.below != 0 or fence != self.fence)
 
-    def told(self, op: Op) -> Record:
-        """Another caller was told of it; the oldest is forgotten where there are too many."""
-        calls = (*self.calls, op.number if op.again else ONCE)
-        if len(calls) - (calls[0] == OTHERS) > CALLS_MAX:
-            calls = (OTHERS, *calls[2 if calls[0] == OTHERS else 1 :])
-        return self._replace(calls=calls)
-
 
 class State(NamedTuple):
     """One pool.  `ended` are the calls that have ended, and what they were told where that was a refusal."""
@@ -76,6 +69,15 @@ class State(NamedTuple):
         calls = (op.number if op.again else ONCE,)
         fence = self.last_fence + 1
         return self.put(name, Record(owner, amounts, fence, UNBOUND, calls))._replace(last_fence=fence)
+
+    def share(self, op: Op, record: Record) -> State:
+        """Another caller was told of it; where there are too many the oldest is forgotten, and has ended."""
+        calls = (*record.calls, op.number if op.again else ONCE)
+        others = int(calls[0] == OTHERS)
+        if len(calls) - others <= CALLS_MAX:
+            return self.put(op.args[0], record._replace(calls=calls))
+        left = record._replace(calls=(OTHERS, *calls[others + 1 :]))
+        return self.put(op.args[0], left).end(calls[others])
 
     def bound(self, name: str, fence: int) -> State | None:
         """The state in which this record has this fence, if it may; those granted before and after it follow."""

@@ -130,7 +130,7 @@ class Model:
             return [Step((word, record.amounts), state, TOLD)]
         if (record.owner, record.amounts) != (owner, amounts):
             return [Step(("conflict",), state)]
-        return [Step(("existing", amounts), state.put(name, record.told(op)), TOLD)]
+        return [Step(("existing", amounts), state.share(op, record), TOLD)]
 
     def _undo(self, state: State, op: Op) -> list[Step]:
         name, call = op.args

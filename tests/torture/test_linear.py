@@ -273,6 +273,17 @@ def test_a_caller_too_many_is_forgotten(story: Story) -> None:
     assert story.ok
 
 
+@pytest.mark.parametrize(("others", "is_possible"), [(2, False), (3, True)])
+def test_a_caller_that_was_forgotten_is_told_that_it_is_lost(story: Story, others: int, is_possible: bool) -> None:
+    """Its first attempt was told of the allocation, to nobody; it has ended where three more were told since."""
+    story.granted(0, 1, "a", ONE, 1)
+    story.did(2, 19, "allocate", ("a", "me", ONE), "lost", sent=2)
+    for at in range(others):
+        story.existing(4 + 2 * at, 5 + 2 * at, "a", ONE, 1)
+    story.usage(20, 21, 1, 1)
+    assert story.ok is is_possible
+
+
 def test_fences_that_nobody_heard_of_lie_between_those_that_were(story: Story) -> None:
     """A grant between two others has a fence between theirs."""
     story.granted(0, 1, "a", ONE, 10)
