@@ -76,9 +76,9 @@ OPTIONS_MAX: Final = 16
 FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes 8,000 values."""
 
-GATHER_LATE_S: Final = 0.005
+GATHER_LATE_S: Final = 0.05
 """Seconds after its deadline that a caller is answered whose items share a script call with more patient ones: an
-attempt that ends at that very instant knows more."""
+attempt that ends at that very instant knows more, also on a loop that is busy."""
 
 RECLAIM_INLINE_MAX: Final = 64
 """Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""

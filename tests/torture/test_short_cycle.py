@@ -39,6 +39,8 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
     return [*long, needs(*TOOLS[name])] if name in TOOLS else long
 
 
+# A search for an order takes ten seconds or fifty, as the threads happen to meet.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", stages())
 def test_a_short_cycle_of_a_stage_finds_nothing(name: str) -> None:
     """It runs as `make torture` runs it, in a process of its own; a problem is shown with all that it said."""
