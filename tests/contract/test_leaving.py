@@ -64,9 +64,17 @@ async def crowd(client: AsyncAllocator) -> AsyncAllocator:
     return client
 
 
+async def _now_listed(client: AsyncAllocator) -> int:
+    """An instant after every grant: what was granted in the very millisecond of a listing is kept."""
+    granted_ms = max([one.granted_ms async for one in client.allocations()])
+    while (read_ms := (await client.usage()).read_ms) <= granted_ms:
+        pass
+    return read_ms
+
+
 async def test_a_reconcile_releases_what_its_owner_does_not_have(crowd: AsyncAllocator) -> None:
     """And says what the owner has that the ledger has not."""
-    as_of = (await crowd.usage()).read_ms
+    as_of = await _now_listed(crowd)
     done = await crowd.reconcile(["a", "b", "z"], as_of, owner="me")
     assert (done.released, done.kept, done.missing) == (("c", "d"), ("a", "b"), ("z",))
     assert [one.id async for one in crowd.allocations(owner="me/other")] == ["e"]
@@ -77,7 +85,7 @@ async def test_a_reconcile_releases_what_its_owner_does_not_have(crowd: AsyncAll
 
 async def test_a_dry_run_releases_nothing(crowd: AsyncAllocator) -> None:
     """It says what would be."""
-    as_of = (await crowd.usage()).read_ms
+    as_of = await _now_listed(crowd)
     would = await crowd.reconcile(["a", "b"], as_of, owner="me", dry_run=True)
     assert (would.released, would.dry_run) == (("c", "d"), True)
     assert (await crowd.usage()).allocations == 5
@@ -85,7 +93,7 @@ async def test_a_dry_run_releases_nothing(crowd: AsyncAllocator) -> None:
 
 async def test_an_incomplete_listing_is_refused_with_the_numbers(crowd: AsyncAllocator) -> None:
     """More than half of them: is the listing whole?"""
-    as_of = (await crowd.usage()).read_ms
+    as_of = await _now_listed(crowd)
     with pytest.raises(ReconcileRefused) as refused:
         await crowd.reconcile([], as_of, owner="me")
     assert (refused.value.would_release, refused.value.owned, refused.value.max_released) == (4, 4, 2)
@@ -97,7 +105,7 @@ async def test_an_incomplete_listing_is_refused_with_the_numbers(crowd: AsyncAll
 
 async def test_owners_that_begin_alike_are_reconciled_together(crowd: AsyncAllocator) -> None:
     """The lone last one of an owner may be released, too."""
-    as_of = datetime.fromtimestamp((await crowd.usage()).read_ms / 1000, UTC)
+    as_of = datetime.fromtimestamp(await _now_listed(crowd) / 1000, UTC)
     done = await crowd.reconcile(["a", "b", "c", "d"], as_of, owner="me/*")
     assert done.released == ("e",)
     assert (await crowd.reconcile(["a", "b"], as_of, owner="me*")).released == ("c", "d")
