@@ -53,12 +53,12 @@ from allocator.quantity import Quantity
 from allocator.resources import Resources
 
 if TYPE_CHECKING:
-    from allocator._engine.connect import redact_url
+    from allocator._engine.transport.urls import redact_url
     from allocator.async_client import AsyncAllocator
     from allocator.async_hold import AsyncHold
     from allocator.client import Allocator
+    from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import Hold
-    from allocator.resource_allocator import ResourceAllocator
 else:
     # What needs redis is imported on first use: `resource-allocator --help` takes 80 ms instead of 280.
     _LATER = {
@@ -66,8 +66,8 @@ else:
         "AsyncAllocator": "allocator.async_client",
         "AsyncHold": "allocator.async_hold",
         "Hold": "allocator.hold",
-        "ResourceAllocator": "allocator.resource_allocator",
-        "redact_url": "allocator._engine.connect",
+        "ResourceAllocator": "allocator.compat.resource_allocator",
+        "redact_url": "allocator._engine.transport.urls",
     }
 
     def __getattr__(name):

@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from typing import Generic, Self, TypeVar
 
 from allocator import settings
-from allocator._engine.connect import Store, open_store
-from allocator._engine.keeper import Clock, Place
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.leases.renewer import Clock, Place
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.transport.urls import Store, open_store
 from allocator.durability import durability
 from allocator.hold import Terms
 from allocator.models import Request

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from allocator.errors import InvalidRequest
 from allocator.settings import PREFIX_DEFAULT
 from allocator.validation import key_prefix, owner_name, pool_name

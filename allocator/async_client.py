@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator import settings
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
-from allocator._engine.operations.reading import Listing
-from allocator._engine.operations.verbs import Held, Verbs
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.operations.defaults import Held, Verbs
+from allocator._engine.operations.lookup import Listing
+from allocator._engine.transport.urls import open_store
 from allocator.async_hold import AsyncHold
 from allocator.async_pool_client import AsyncPoolClient
 from allocator.errors import Insufficient

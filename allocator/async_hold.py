@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from allocator import settings
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.stories import Story
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.execution.undo_log import Story
 from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
 from allocator.hold import BaseHold, Terms
 

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator import settings
-from allocator._engine.connect import open_store
-from allocator._engine.drive import Driver
-from allocator._engine.operations.verbs import Held, Verbs
+from allocator._engine.execution.driver import Driver
+from allocator._engine.operations.defaults import Held, Verbs
+from allocator._engine.transport.urls import open_store
 from allocator.errors import Insufficient
 from allocator.hold import Hold
 from allocator.models import Allocation, Check, Denial, Outcome, Release, Renewal, Request, RequestLike, Ttl

@@ -1,7 +1,7 @@
 """`Hold`: an allocation for the length of a `with` block, kept by a thread.  `allocator.async_hold` has its twin.
 
 What is common to both is here: what a holder can ask, and how it is decided whether the allocation is still good.
-`allocator._engine.leases` tells the story of a lease, `allocator._engine.keeper` who renews it.
+`allocator._engine.leases.schedule` tells the story of a lease, `allocator._engine.leases.renewer` who renews it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from allocator import settings
-from allocator._engine.drive import Driver
-from allocator._engine.keeper import KEEPERS, Keeper, Place
-from allocator._engine.leases import Lease
-from allocator._engine.operations import ending, granting
-from allocator._engine.steps import Flow, Operation
-from allocator._engine.stories import Story
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.undo_log import Story
+from allocator._engine.leases.renewer import KEEPERS, Keeper, Place
+from allocator._engine.leases.schedule import Lease
+from allocator._engine.operations import allocate, release
+from allocator._engine.protocol.flows import Flow, Operation
 from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
 from allocator.models import Allocation, Denial, Release, Request
@@ -63,11 +63,11 @@ class Terms:
 
     def allocate(self) -> Flow[Allocation | Denial]:
         """Ask for it."""
-        return granting.allocate(self.place.pool, self.request, self.owner, self.level)
+        return allocate.allocate(self.place.pool, self.request, self.owner, self.level)
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
         """Give it back, if it is still this grant."""
-        return ending.release(self.place.pool, (ending.Identity(allocation.id, allocation.fence, allocation),))
+        return release.release(self.place.pool, (release.Identity(allocation.id, allocation.fence, allocation),))
 
 
 class BaseHold:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from allocator._client import Client, local_ms
-from allocator._engine.drive import Driver
+from allocator._engine.execution.driver import Driver
 from allocator._engine.operations.pools import Promises
 from allocator.models import Audit, Diagnosis, Event, Pool, Reclaimed, Reconciled, Ttl, Usage
 from allocator.quantity import Quantity

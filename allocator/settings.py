@@ -1,6 +1,6 @@
 """Every bound, default and environment variable, with its unit and its reason.
 
-Those that the scripts share are named in `allocator._engine.schema`.
+Those that the scripts share are named in `allocator._engine.protocol.schema`.
 """
 
 from __future__ import annotations

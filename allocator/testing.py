@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from allocator import settings
-from allocator._engine.connect import open_store
-from allocator._engine.embedded import PrivateServer
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.servers.embedded import PrivateServer
+from allocator._engine.transport.urls import open_store
 from allocator.async_client import AsyncAllocator
 from allocator.client import Allocator
 from allocator.quantity import Quantity

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from allocator._engine.scripts import Argument
-from allocator._engine.wire import pack
+from allocator._engine.protocol.resp import pack
+from allocator._engine.protocol.scripts import Argument
 
 __all__ = ["Floor"]
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.keys import pool_keys
-from allocator._engine.operations import ending, granting, reading, recovery
-from allocator._engine.operations.confirming import PLAIN
-from allocator._engine.scripts import Argument
-from allocator._engine.steps import Call
-from allocator._engine.wire import cut, pack, payload
+from allocator._engine.operations import adopt, allocate, lookup, release
+from allocator._engine.operations.durability_levels import PLAIN
+from allocator._engine.protocol.flows import Call
+from allocator._engine.protocol.keys import pool_keys
+from allocator._engine.protocol.resp import cut, pack, payload
+from allocator._engine.protocol.scripts import Argument
 from allocator.models import Allocation, Request
 from bench.floors import Floor
 from bench.stage import CAPACITY, IN_FLIGHT, POOL, Stage, in_chunks
@@ -130,7 +130,7 @@ def grant(stage: Stage, requests: Sequence[Request], now_ms: int = 0) -> list[Li
     """Grant requests, at an instant of the past where one is given, in script calls of a size that a client sends."""
     granted: list[Live] = []
     for chunk in in_chunks(requests, MANY):
-        flow: Generator[Any, Any, Any] = granting.allocate_many(KEYS, chunk, OWNER)
+        flow: Generator[Any, Any, Any] = allocate.allocate_many(KEYS, chunk, OWNER)
         call = next(flow)
         parts = [command(stage, part, now_ms) for part in cut(call)]
         replies = [reply for part in stage.send(Stage.EMPTY, parts) for reply in part]
@@ -157,28 +157,28 @@ def _full(stage: Stage, count: int) -> list[Request]:
 
 
 def _allocate(request: Request) -> Call:
-    return first(granting.allocate(KEYS, request, OWNER))
+    return first(allocate.allocate(KEYS, request, OWNER))
 
 
 def _allocate_many(requests: Sequence[Request]) -> Call:
-    return first(granting.allocate_many(KEYS, requests, OWNER))
+    return first(allocate.allocate_many(KEYS, requests, OWNER))
 
 
-def _identities(lives: Iterable[Live]) -> list[ending.Identity]:
+def _identities(lives: Iterable[Live]) -> list[release.Identity]:
     """As a client names what it was granted."""
-    return [ending.Identity(held.one.id, held.one.fence, held.one) for held in lives]
+    return [release.Identity(held.one.id, held.one.fence, held.one) for held in lives]
 
 
 def _release_many(lives: Sequence[Live]) -> Call:
-    return first(ending.release(KEYS, _identities(lives)))
+    return first(release.release(KEYS, _identities(lives)))
 
 
 def _renew_many(lives: Sequence[Live]) -> Call:
-    return first(ending.renew(KEYS, _identities(lives), 0))
+    return first(release.renew(KEYS, _identities(lives), 0))
 
 
 def _resize(held: Live) -> Call:
-    return first(granting.resize(KEYS, held.one.id, held.one.fence, LARGER))
+    return first(allocate.resize(KEYS, held.one.id, held.one.fence, LARGER))
 
 
 def _existing(held: Live) -> Call:
@@ -188,7 +188,7 @@ def _existing(held: Live) -> Call:
 def adopt_many(lives: Sequence[Live]) -> Call:
     """Record allocations under other ids, as an operator may; no more than a client sends at once."""
     wanted = [(replace(held.one, id=secrets.token_hex(8)), 0) for held in lives]
-    return next(cut(first(recovery.adopt_each(KEYS, wanted, PLAIN, "bench"))))
+    return next(cut(first(adopt.adopt_each(KEYS, wanted, PLAIN, "bench"))))
 
 
 def option_words(accounts: int) -> tuple[Argument, ...]:
@@ -373,8 +373,8 @@ RENEW: Final = Verb("renew", lambda held: _renew_many([held]), "renewed", _RENEW
 RESIZE: Final = Verb("resize", _resize, "resized", _RESIZE_FLOOR)
 DENIAL: Final = Verb("denial", _allocate, "denied", prepare=_full, capacity=REQUEST)
 EXISTING: Final = Verb("existing", _existing, "existing")
-CHECK: Final = Verb("check", lambda _: first(granting.check(KEYS, REQUEST, explain=False)), "fits", _CHECK_FLOOR)
-USAGE: Final = Verb("usage", lambda _: first(reading.usage(KEYS)), "usage", _USAGE_FLOOR)
-GET: Final = Verb("get", lambda held: first(reading.get(KEYS, held.one.id)), "record", _GET_FLOOR)
+CHECK: Final = Verb("check", lambda _: first(allocate.check(KEYS, REQUEST, explain=False)), "fits", _CHECK_FLOOR)
+USAGE: Final = Verb("usage", lambda _: first(lookup.usage(KEYS)), "usage", _USAGE_FLOOR)
+GET: Final = Verb("get", lambda held: first(lookup.get(KEYS, held.one.id)), "record", _GET_FLOOR)
 
 WRITING: Final = (ALLOCATE, RELEASE, RENEW, RESIZE)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import fakeredis
 
-from allocator._engine import bundles, schema, scripts
+from allocator._engine.protocol import linker, schema, scripts
 from tests.lua.ledger import Ledger
 from tests.lua.ordinary import OTHER_WAYS, WAYS, Way, prepare
 
@@ -64,7 +64,7 @@ def _trace(name: str, way: Way) -> Iterator[str]:
 
 def _tracing(name: str) -> str:
     """The script's text, answering with the names of the functions that were called."""
-    pieces = bundles.link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False)
+    pieces = linker.link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False)
     lines = [line for line, _, _ in pieces]
     trace = """
 local seen, names, make = {}, {}, rare

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from allocator import Allocation, Allocator, BackendUnavailable, InvalidRequest, Request
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from allocator.access import _WRITES, ROLES, user
 from allocator.pool_client import PoolClient
 from tests.contract.stores import cluster_url

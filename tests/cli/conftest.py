@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from allocator import UnknownPool
-from allocator._engine.drive import Driver
-from allocator._engine.memory import InProcess
+from allocator._engine.execution.driver import Driver
+from allocator._engine.transport.in_process import InProcess
 from allocator.apps.cli.root import root
 from allocator.client import Allocator
 from allocator.testing import Clock

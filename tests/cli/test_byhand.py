@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.keys import PoolKeys
+from allocator._engine.protocol.keys import PoolKeys
 from allocator.apps.cli import byhand
 from tests.cli.conftest import CommandLine
 

@@ -162,8 +162,8 @@ def test_without_any_url_a_note_says_which_server_is_used(cli: CommandLine, monk
 
 
 def _parts(url: str) -> tuple[object, object]:
-    from allocator._engine.connect import open_store
-    from allocator._engine.operations.verbs import Verbs
+    from allocator._engine.operations.defaults import Verbs
+    from allocator._engine.transport.urls import open_store
 
     return open_store(url), Verbs("default", "allocator", None)
 

@@ -8,7 +8,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from allocator._engine.memory import InProcess
+from allocator._engine.transport.in_process import InProcess
 from allocator.client import Allocator
 from allocator.models import Audit, Finding, Request
 from allocator.testing import Clock

@@ -8,12 +8,12 @@ from typing import Any, Final
 import redis
 
 from allocator import Allocator, Request
-from allocator._engine.connect import open_store
-from allocator._engine.keys import pool_keys
-from allocator._engine.operations import auditing, ending
-from allocator._engine.operations.verbs import Verbs
-from allocator._engine.steps import Call, Flow, Scan
-from allocator._engine.wire import payload
+from allocator._engine.operations import audit, release
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.protocol.flows import Call, Flow, Scan
+from allocator._engine.protocol.keys import pool_keys
+from allocator._engine.protocol.resp import payload
+from allocator._engine.transport.urls import open_store
 from allocator.testing import Clock
 from tests.contract.stores import cluster_url
 from tests.support.cluster import Cluster, Node
@@ -84,14 +84,14 @@ class Halves:
             "give a deadline": verbs.renew("p", 5, None, None, shorten=True),
             "resize": verbs.resize("a", large, None, None),
             "release": verbs.release_many(["a", "p"], None),
-            "withdraw": ending.withdraw(KEYS, [(a_call, "a")]),
+            "withdraw": release.withdraw(KEYS, [(a_call, "a")]),
             "reclaim": verbs.reclaim(None, None, None, include_live=False),
             "reclaim by age": verbs.reclaim(0.001, None, None, include_live=False),
             "configure": verbs.configure({"cpu": 3}, (), None, False, None, None),
             "delete": verbs.delete_pool(POOL, force=True),
-            "repair": auditing._mend(KEYS, "all", "0", ()),
-            "audit": auditing._read(KEYS, "all", "0"),
-            "find orphans": auditing._orphans(KEYS),
+            "repair": audit._mend(KEYS, "all", "0", ()),
+            "audit": audit._read(KEYS, "all", "0"),
+            "find orphans": audit._orphans(KEYS),
             "check": verbs.check(large, None, explain=True),
             "usage": verbs.usage(None),
             "get": verbs.get("a", None),

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from allocator import AsyncAllocator
-from allocator._engine.memory import InProcess
+from allocator._engine.transport.in_process import InProcess
 from allocator.testing import Clock
 from tests.contract.stores import SOME, cluster_url
 from tests.support import clients

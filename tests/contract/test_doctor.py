@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from allocator import AsyncAllocator, BackendUnavailable, Diagnosis
-from allocator._engine import scripts
-from allocator._engine.operations import examining
+from allocator._engine.operations import doctor
+from allocator._engine.protocol import scripts
 from allocator.access import ROLES, user
 from tests.contract.conftest import Connect
 from tests.contract.stores import EVERY
@@ -73,7 +73,7 @@ async def test_each_store_tells_what_it_can(connect: Connect, store: str) -> Non
 
 def test_every_script_is_tried() -> None:
     """One that is added later must not be forgotten."""
-    assert {name for name, _ in examining._TRIES} == set(scripts.names())
+    assert {name for name, _ in doctor._TRIES} == set(scripts.names())
 
 
 async def test_the_scratch_pool_goes_also_after_a_fault_of_ours(
@@ -84,7 +84,7 @@ async def test_the_scratch_pool_goes_also_after_a_fault_of_ours(
     def broken(at: object) -> Any:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(examining, "_TRIES", (*examining._TRIES[:2], ("renew", broken), *examining._TRIES[3:]))
+    monkeypatch.setattr(doctor, "_TRIES", (*doctor._TRIES[:2], ("renew", broken), *doctor._TRIES[3:]))
     client = connect()
     with pytest.raises(RuntimeError, match="a fault of ours"):
         await client.doctor()

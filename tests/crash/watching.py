@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from allocator import Allocator, Usage
-from allocator._engine.connect import open_store
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.transport.urls import open_store
 
 __all__ = ["Watcher", "assert_nothing_leaked"]
 

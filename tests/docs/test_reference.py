@@ -16,9 +16,9 @@ import redis
 import yaml
 
 from allocator import Allocator, AsyncAllocator, Recovering, access, settings
-from allocator._engine.drive import Driver
-from allocator._engine.keys import pool_keys
-from allocator._engine.operations import ending, pools
+from allocator._engine.execution.driver import Driver
+from allocator._engine.operations import pools, release
+from allocator._engine.protocol.keys import pool_keys
 from allocator.apps.cli.root import root
 from tests.docs.blocks import ROOT, blocks
 from tests.support.servers import Server
@@ -137,11 +137,11 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.resize(held, {"cpu": 2})
     client.renew(held, ttl=30, shorten=True)
     call = store.hget("allocator:{default}:allocation:a", "call")
-    run(client, ending.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
+    run(client, release.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
-    run(client, ending.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
+    run(client, release.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
     client.reclaim(older_than=0)
     client.configure({"cpu": 8})
     store.hincrby(POOL, "cpu.allocated", 1000)

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.transport.urls import open_store
 from tests.engine.support import Side, count
 from tests.support.clients import KINDS
 from tests.support.proxy import FaultProxy

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from allocator import settings
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import Store, open_store
-from allocator._engine.drive import Driver
-from allocator._engine.keys import PoolKeys, pool_keys
-from allocator._engine.scripts import Script
-from allocator._engine.steps import Call, Flow, Item, Operation
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.protocol.flows import Call, Flow, Item, Operation
+from allocator._engine.protocol.keys import PoolKeys, pool_keys
+from allocator._engine.protocol.scripts import Script
+from allocator._engine.transport.urls import Store, open_store
 from allocator.errors import AllocatorError
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from allocator import settings
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
-from allocator._engine.gather import Gatherer
-from allocator._engine.keys import PoolKeys
-from allocator._engine.steps import Call, Item
+from allocator._engine.execution.batching import Gatherer
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.protocol.flows import Call, Item
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.transport.urls import open_store
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from tests.engine.support import (
     all_of,

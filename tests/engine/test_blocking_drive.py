@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from allocator import settings
-from allocator._engine.connect import open_store
-from allocator._engine.drive import Driver
-from allocator._engine.withdrawals import WithdrawalQueue
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.undo_queue import WithdrawalQueue
+from allocator._engine.transport.urls import open_store
 from allocator.errors import OutcomeUnknown
 from tests.engine.support import count, count_all, error_of, executed, keys_of, new_item, withdrawn
 from tests.support.proxy import Fault, FaultProxy

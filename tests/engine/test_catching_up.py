@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.operations import granting
-from allocator._engine.steps import Call, Flow, Remaining
+from allocator._engine.operations import allocate
+from allocator._engine.protocol.flows import Call, Flow, Remaining
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from allocator.models import Request
 from tests.engine.support import POOL
 
 STORIES: list[Callable[[], Flow[Any]]] = [
-    lambda: granting.allocate(POOL, Request({"cpu": "1"}, 60, id="a"), "me"),
-    lambda: granting.allocate_many(POOL, [Request({"cpu": "1"}, 60, id="a")], "me"),
-    lambda: granting.resize(POOL, "a", 0, {"cpu": "2"}),
-    lambda: granting.check(POOL, {"cpu": "1"}, explain=False),
+    lambda: allocate.allocate(POOL, Request({"cpu": "1"}, 60, id="a"), "me"),
+    lambda: allocate.allocate_many(POOL, [Request({"cpu": "1"}, 60, id="a")], "me"),
+    lambda: allocate.resize(POOL, "a", 0, {"cpu": "2"}),
+    lambda: allocate.check(POOL, {"cpu": "1"}, explain=False),
 ]
 
 

@@ -10,10 +10,10 @@ import pytest
 import redis
 import redis.asyncio
 
-from allocator._engine.keys import PoolKeys
-from allocator._engine.operations import ending
-from allocator._engine.steps import Call, Flow, Item, Operation, Scan
-from allocator._engine.topology import Topology, slot_of
+from allocator._engine.operations import release
+from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Scan
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.transport.slot_map import Topology, slot_of
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import COUNT, SAY, Side, count, count_all, error_of, keys_of, new_item
@@ -279,7 +279,7 @@ def test_a_withdrawal_is_asked_for_where_its_keys_are_already(
         items = tuple(Item(call, ("withdrawn",), id=identity) for call, identity in calls)
         return Operation(Call(COUNT, pool, (key_of("arriving"),), (), items), list)
 
-    monkeypatch.setattr(ending, "withdraw", counted)
+    monkeypatch.setattr(release, "withdraw", counted)
     side = drive(url)
     side.run(count_in("arriving"))
     item, slot = new_item("granted"), cluster.slot_of(key_of("arriving"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator._engine.confirming import fell_short
+from allocator._engine.execution.durability_wait import fell_short
 from allocator.durability import Durability
 from allocator.errors import NotDurable
 

@@ -16,10 +16,10 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store, redact_url
-from allocator._engine.drive import Driver
-from allocator._engine.store import SentinelStore
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.transport.target import SentinelStore
+from allocator._engine.transport.urls import open_store, redact_url
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, executed, new_item, read

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from allocator import settings
-from allocator._engine.steps import Call, Flow, Operation, Sleep
+from allocator._engine.protocol.flows import Call, Flow, Operation, Sleep
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from tests.engine.conftest import Open
 from tests.engine.support import (

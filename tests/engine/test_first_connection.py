@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from allocator._engine import embedded
-from allocator._engine.connect import open_store
-from allocator._engine.drive import Driver
+from allocator._engine.execution.driver import Driver
+from allocator._engine.servers import embedded
+from allocator._engine.transport.urls import open_store
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, new_item
 from tests.support.servers import Server

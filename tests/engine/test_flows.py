@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.steps import Call, Flow, Operation, Remaining, Scan, Sleep
+from allocator._engine.protocol.flows import Call, Flow, Operation, Remaining, Scan, Sleep
 from allocator.errors import AllocatorError, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.conftest import Open
 from tests.engine.support import (

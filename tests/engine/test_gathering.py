@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from allocator import settings
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
-from allocator._engine.steps import Call, Item, Operation
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.protocol.flows import Call, Item, Operation
+from allocator._engine.transport.urls import open_store
 from allocator.errors import BackendUnavailable, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.support import (
     COUNTS,

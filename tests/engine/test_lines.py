@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.async_lines import AsyncLines
-from allocator._engine.faults import Fault
-from allocator._engine.lines import Lines
+from allocator._engine.transport.connections import Lines
+from allocator._engine.transport.connections_async import AsyncLines
+from allocator._engine.transport.failures import Fault
 from tests.support.waiting import wait_until, wait_until_async
 
 MOST = 3

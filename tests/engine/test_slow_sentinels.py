@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, AsyncAllocator, settings
-from allocator._engine import sentinel as blocking
+from allocator._engine.transport import sentinel as blocking
 from tests.support import clients
 from tests.support.pretend import PretendSentinel
 from tests.support.servers import Server

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
-from allocator._engine.drive import Driver
-from allocator._engine.steps import Flow, Item, Operation
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.protocol.flows import Flow, Item, Operation
+from allocator._engine.transport.urls import open_store
 from allocator.errors import AllocatorError, InvariantError
 from tests.engine.conftest import Open
 from tests.engine.support import call_of, error_of, new_item, say, withdrawn

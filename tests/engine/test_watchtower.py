@@ -7,8 +7,8 @@ import math
 import pytest
 
 from allocator import settings
-from allocator._engine.faults import Fault
-from allocator._engine.watchtower import Watchtower
+from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.primary_discovery import Watchtower
 
 ONE, TWO, THREE = SENTINELS = [("one", 26379), ("two", 26379), ("three", 26379)]
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from allocator._engine.async_withdrawer import AsyncWithdrawer
-from allocator._engine.faults import Fault
-from allocator._engine.steps import Call
-from allocator._engine.withdrawer import Withdrawer
+from allocator._engine.execution.undo_worker import Withdrawer
+from allocator._engine.execution.undo_worker_async import AsyncWithdrawer
+from allocator._engine.protocol.flows import Call
+from allocator._engine.transport.failures import Fault
 from allocator.errors import BackendUnavailable, ContractError
 from tests.engine.support import POOL, new_item
 from tests.support.waiting import wait_until, wait_until_async

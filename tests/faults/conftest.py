@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import redis
 
 from allocator import Allocator, AsyncAllocator
-from allocator._engine import scripts
-from allocator._engine.connect import open_store
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.protocol import scripts
+from allocator._engine.transport.urls import open_store
 from allocator.testing import Clock
 from tests.faults.operations import OPERATIONS, Operation, Scene
 from tests.support import clients
@@ -47,8 +46,8 @@ def operation(request: pytest.FixtureRequest) -> Operation:
 def loaded(one_server: Server) -> Server:
     """The server, with all scripts in its cache, so that an attempt is one request."""
     with redis.Redis.from_url(one_server.url) as client, client.pipeline(transaction=False) as pipe:
-        for path in sorted(Path(scripts.__file__).parents[2].glob("lua/*.lua")):
-            pipe.script_load(scripts.load(path.stem).text)
+        for name in scripts.names():
+            pipe.script_load(scripts.load(name).text)
         pipe.execute()
     return one_server
 

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 import redis
 
 from allocator import Allocation, Allocator, AsyncAllocator, Request, UnknownPool
-from allocator._engine.keys import pool_keys
-from allocator._engine.operations import ending
+from allocator._engine.operations import release
+from allocator._engine.protocol.keys import pool_keys
 from allocator.settings import OWNER_DEFAULT
 from allocator.testing import Clock
 from tests.support.clients import Awaited
@@ -96,7 +96,7 @@ def _raw(scene: Scene, *words: str | int) -> Any:
 
 async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
     keys = pool_keys(scene.pool, "allocator")
-    flow = iter(ending.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
+    flow = iter(release.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
     if isinstance(client, Awaited):
         client.allocator._driver.run(flow)
     else:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
-from allocator._engine.leases import Answer, Batch, Lease, Schedule
+from allocator._engine.leases.schedule import Answer, Batch, Lease, Schedule
 from allocator.models import Allocation, Release, Renewal
 from allocator.resources import Resources
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator import BackendUnavailable, UnknownPool, settings
-from allocator._engine.leases import Schedule
+from allocator._engine.leases.schedule import Schedule
 from allocator.models import Renewal
 from tests.hold.leases import failed, lease, midway, released, renewed, taken, unknown
 

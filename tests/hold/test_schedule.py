@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from allocator import BackendUnavailable, OutcomeUnknown, settings
-from allocator._engine.leases import Schedule
+from allocator._engine.leases.schedule import Schedule
 from tests.hold.leases import failed, lease, midway, renewed, taken
 
 DOWN = BackendUnavailable("refused")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine import keeper
-from allocator._engine.keeper import KEEPERS
+from allocator._engine.leases.renewer import KEEPERS
+from allocator._engine.leases.schedule import renewer
 from tests.hold.conftest import charged, in_care
 from tests.support import clients
 from tests.support.servers import Server
@@ -155,7 +155,7 @@ async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
     client = clients.connect(kind, one_server.url, pool=pool)
     with monkeypatch.context() as scarce:
         names = {"Thread": Scarce, "Lock": threading.Lock, "Condition": threading.Condition}
-        scarce.setattr(keeper, "threading", SimpleNamespace(**names))
+        scarce.setattr(renewer, "threading", SimpleNamespace(**names))
         with pytest.raises(RuntimeError, match="can't start new thread"):
             async with client.hold({"cpu": 4}, ttl=3600):
                 pytest.fail("nobody keeps it")

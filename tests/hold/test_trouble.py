@@ -8,14 +8,13 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine import scripts
-from allocator._engine.keeper import KEEPERS, local_now
+from allocator._engine.leases.renewer import KEEPERS, local_now
+from allocator._engine.protocol import scripts
 from allocator.testing import Clock, memory_allocator
 from tests.hold.conftest import charged, in_care
 from tests.support.proxy import Fault, FaultProxy
@@ -29,8 +28,8 @@ def _loaded(one_server: Server) -> None:
     import redis
 
     with redis.Redis.from_url(one_server.url) as client:
-        for path in sorted(Path(scripts.__file__).parents[2].glob("lua/*.lua")):
-            client.script_load(scripts.load(path.stem).text)
+        for name in scripts.names():
+            client.script_load(scripts.load(name).text)
 
 
 def calls_of(name: str) -> bytes:

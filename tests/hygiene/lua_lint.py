@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from tests.hygiene.sources import code, header, read
 
 LIST: Final = "list"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 
 ROOT: Final = Path(__file__).parents[2]
 

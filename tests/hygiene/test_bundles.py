@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from allocator._engine import bundles, schema, scripts
-from allocator._engine.bundles import Line
+from allocator._engine.protocol import linker, schema, scripts
+from allocator._engine.protocol.linker import Line
 from allocator.errors import ContractError
 from tests.hygiene.sources import code, lua_files, lua_modules, read
 from tests.support.tools import needs
@@ -77,7 +77,7 @@ def _script(body: str, *required: str) -> str:
 
 
 def _link(path: Path) -> str:
-    return "\n".join(line for line, _, _ in bundles.link(path.parents[2], path, {"KNOWN": 7}))
+    return "\n".join(line for line, _, _ in linker.link(path.parents[2], path, {"KNOWN": 7}))
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_limit_that_is_not_declared_is_refused_by_name(write: Write) -> None:
     """Rather than read as nil by the in-process store."""
     assert "result2_1 = 7\n" in _link(write(_script("return limits.KNOWN", "limits")))
     with pytest.raises(ContractError, match=r"limits\.[A-Z_]+ is not defined"):
-        bundles.link(scripts.folder(), scripts.files()["release"], {"KNOWN": 7})
+        linker.link(scripts.folder(), scripts.files()["release"], {"KNOWN": 7})
 
 
 @pytest.mark.parametrize("statement", ["redis.call('PING')", "two.f = 1", "if true then", "one.f()", "x = 1"])
@@ -131,7 +131,7 @@ def test_a_statement_at_the_top_level_is_refused_with_its_line(write: Write, sta
 @cache
 def _whole(name: str) -> tuple[Line, ...]:
     """The script with each function that it reaches, none of them put elsewhere."""
-    return tuple(bundles.link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False))
+    return tuple(linker.link(scripts.folder(), scripts.files()[name], schema.LIMITS, inlines=False))
 
 
 @cache
@@ -354,7 +354,7 @@ def test_a_linked_text_does_not_depend_on_which_functions_are_ordinary(name: str
     usual = scripts.ordinary().get(name, frozenset())
     whole = _acts(_whole(name))
     for ordinary, others in (((), ()), (usual, ()), (usual, every - usual), (every, ())):
-        lines = bundles.link(scripts.folder(), scripts.files()[name], schema.LIMITS, ordinary, others)
+        lines = linker.link(scripts.folder(), scripts.files()[name], schema.LIMITS, ordinary, others)
         assert lua51.LuaRuntime().compile("\n".join(line for line, _, _ in lines))
         assert _acts(lines) == whole
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from allocator._engine import schema, scripts
+from allocator._engine.protocol import schema, scripts
 from tests.hygiene import lua_lint
 from tests.hygiene.sources import code, lua_files, lua_modules, read, relative
 from tests.support.tools import needs

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from allocator._engine import keys, schema, scripts
-from allocator._engine.bundles import link
+from allocator._engine.protocol import keys, schema, scripts
+from allocator._engine.protocol.linker import link
 from tests.hygiene import lua_reads
 from tests.hygiene.sources import ROOT, code, header, read
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from tests.hygiene.sources import ROOT
 from tests.support.servers import Server
 

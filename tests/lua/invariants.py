@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from allocator._engine.keys import PoolKeys
+from allocator._engine.protocol.keys import PoolKeys
 
 WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 ACCOUNT_FIELDS: Final = {

@@ -14,8 +14,8 @@ from unittest import mock
 import pytest
 import redis
 
-from allocator._engine import schema, scripts
-from allocator._engine.keys import PoolKeys
+from allocator._engine.protocol import schema, scripts
+from allocator._engine.protocol.keys import PoolKeys
 
 T0: Final = 1_700_000_000_000
 """The instant at which tests begin, in milliseconds.  Every call says what time it is: time passes only when told."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from tests.lua.ledger import MINUTE, T0, Ledger
 
 pytestmark = pytest.mark.breaks_data

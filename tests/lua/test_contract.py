@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from tests.lua.ledger import MINUTE, T0, Ledger, Line, contract
 
 MALFORMED = ("nan", "-nan", "inf", "-inf", "-1", "1.5", "1e400", "9007199254740992", "", "x", "1 2", "1x")

@@ -9,38 +9,38 @@ from tests.mutants.mutant import Mutant
 CLIENT: Final = (
     # -- A6: Sentinels -------------------------------------------------------------------------------------------------
     Mutant(
-        "late answer not heard", "allocator/_engine/sentinel.py",
+        "late answer not heard", "allocator/_engine/transport/sentinel.py",
         "partial(make, settings.SENTINEL_PATIENCE_S,", "partial(make, settings.SENTINEL_TIMEOUT_S,",
         "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "late answer not awaited", "allocator/_engine/async_sentinel.py",
+        "late answer not awaited", "allocator/_engine/transport/sentinel_async.py",
         "seconds = settings.SENTINEL_PATIENCE_S", "seconds = settings.SENTINEL_TIMEOUT_S",
         "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "one Sentinel after the other", "allocator/_engine/sentinel.py",
+        "one Sentinel after the other", "allocator/_engine/transport/sentinel.py",
         "for address in [one for one in unasked if one not in self._asking]:",
         "for address in () if self._asking else unasked[:1]:",
         "A6: silent Sentinels keep those that would answer from being asked", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "believed for ever", "allocator/_engine/stories.py",
+        "believed for ever", "allocator/_engine/execution/undo_log.py",
         "sent - vouched - settings.SENTINEL_BELIEF_S)", "0.0)",
         "A6: a holder believes a primary that no Sentinel names any more", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "belief not told", "allocator/_engine/beliefs.py",
+        "belief not told", "allocator/_engine/execution/validity.py",
         "found.deadline_ms - round(overdue_s * 1000)", "found.deadline_ms",
         "A6: a deadline is told that only a replaced primary knows", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "held for ever", "allocator/_engine/leases.py",
+        "held for ever", "allocator/_engine/leases/schedule.py",
         " - min(margin, now - sent) - overdue_s", " - min(margin, now - sent)",
         "A6: a hold is good for longer than its primary may be believed", "hold/test_schedule",
     ),
     Mutant(
-        "confirmed by any", "allocator/_engine/watchtower.py",
+        "confirmed by any", "allocator/_engine/transport/primary_discovery.py",
         "for vote in self._votes.values() if vote.named == chosen]", "for vote in self._votes.values()]",
         "A6: a Sentinel that names another primary confirms this one", "engine/test_watchtower",
     ),
@@ -50,76 +50,76 @@ CLIENT: Final = (
         "A6: the longest ttl is the grace, and a holder believes beyond it", "contract/test_recovery",
     ),
     Mutant(
-        "doctor without slack", "allocator/policy/doctoring.py",
+        "doctor without slack", "allocator/_engine/operations/doctor_checks.py",
         "margin_ms = 0 if alone else int(RECOVERY_MARGIN_S * 1000)", "margin_ms = 0",
         "A6: doctor is content with a grace that is too short", "unit/test_doctoring",
     ),
     # -- A8, A16: connections ------------------------------------------------------------------------------------------
     Mutant(
-        "cancelled look", "allocator/_engine/async_lines.py",
+        "cancelled look", "allocator/_engine/transport/connections_async.py",
         "except BaseException:  # cancelled", "except ArithmeticError:  # cancelled",
         "A8: after a hundred cancelled looks all connections are in use", "engine/test_lines",
     ),
     Mutant(
-        "interrupted look", "allocator/_engine/lines.py",
+        "interrupted look", "allocator/_engine/transport/connections.py",
         "except BaseException:  # interrupted: its place must not be lost", "except ArithmeticError:  # interrupted",
         "A8: the same by interrupts", "engine/test_lines",
     ),
     Mutant(
-        "opens to a primary given up", "allocator/_engine/lines.py",
+        "opens to a primary given up", "allocator/_engine/transport/connections.py",
         "        if self._left:\n", "        if self._left is None:\n",
         "A16: who waited for a connection is granted by a primary that is none", "engine/test_lines",
     ),
     Mutant(
-        "a task opens to a primary given up", "allocator/_engine/async_lines.py",
+        "a task opens to a primary given up", "allocator/_engine/transport/connections_async.py",
         "        if self._left:\n", "        if self._left is None:\n",
         "A16: a task that waited for a connection is granted by a primary that is none", "engine/test_lines",
     ),
     # -- A10, A11: what is said, and what is sent ----------------------------------------------------------------------
     Mutant(
-        "says undone", "allocator/_engine/confirming.py",
+        "says undone", "allocator/_engine/execution/durability_wait.py",
         ' if undo else "what it changed stays so"', "",
         "A10: a resize that is not durable says that it is undone", "engine/test_confirming",
     ),
     Mutant(
-        "undoes what is no grant", "allocator/_engine/confirming.py",
+        "undoes what is no grant", "allocator/_engine/execution/durability_wait.py",
         "doubt=undo)", "doubt=True)",
         "A10: the withdrawal of a resize is queued", "engine/test_confirming",
     ),
     Mutant(
-        "gang of any size", "allocator/_engine/operations/granting.py",
+        "gang of any size", "allocator/_engine/operations/allocate.py",
         "if (size := weight(call)) > settings.BATCH_BYTES_MAX:", "if (size := weight(call)) < 0:",
         "A11: one gang holds the server up for as long as it likes", "contract/test_batches",
     ),
     # -- A12, A13: shared script calls ---------------------------------------------------------------------------------
     Mutant(
-        "longest deadline for all", "allocator/_engine/gather.py",
+        "longest deadline for all", "allocator/_engine/execution/batching.py",
         "if until < self._wakes:", "if until < 0:",
         "A12: a call is answered by the deadline of whoever shares its script call", "engine/test_gathering",
     ),
     Mutant(
-        "overtaken by its own", "allocator/_engine/gather.py",
+        "overtaken by its own", "allocator/_engine/execution/batching.py",
         "again += followers(queue, again)", "again += ()",
         "A13: the last item of a caller is decided before the first", "engine/test_gathering",
     ),
     Mutant(
-        "paused queue forgotten", "allocator/_engine/gather.py",
+        "paused queue forgotten", "allocator/_engine/execution/batching.py",
         "if not (queue.pumps or queue.roused or queue.paused):", "if not (queue.pumps or queue.roused):",
         "A13: a queue that pauses is made anew, and its order is lost", "engine/test_gathering",
     ),
     # -- what the scripts leave to the client --------------------------------------------------------------------------
     Mutant(
-        "repeated denial not undone", "allocator/_engine/stories.py",
+        "repeated denial not undone", "allocator/_engine/execution/undo_log.py",
         '"denied", "conflict", "ttl_too_long",', "",
         "a copy of what was denied is granted later", "engine/test_stories",
     ),
     Mutant(
-        "access not looked at", "allocator/_engine/drive.py",
+        "access not looked at", "allocator/_engine/execution/driver.py",
         "if not in_process and lines.checked.wants(line, script, call.pool):", "if not script:",
         "a script fails in the midst of its writes where a key has another type", "engine/test_access_check",
     ),
     Mutant(
-        "access looked at each time", "allocator/_engine/drive.py",
+        "access looked at each time", "allocator/_engine/execution/driver.py",
         "        lines.checked.add(line, pool)\n", "",
         "each call pays a round trip more", "engine/test_access_check",
     ),

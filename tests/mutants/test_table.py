@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from allocator._engine import schema, scripts
-from allocator._engine.bundles import link
+from allocator._engine.protocol import schema, scripts
+from allocator._engine.protocol.linker import link
 from tests.mutants.mutant import Mutant, plant
 from tests.mutants.running import ROOT
 from tests.mutants.table import MUTANTS

@@ -7,11 +7,11 @@ import enum
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from allocator._engine.keys import PoolKeys
-from allocator._engine.operations import ending
-from allocator._engine.steps import Call, Flow, Item, Remaining, Reply, Step
-from allocator._engine.stories import Story, left_in_doubt
-from allocator._engine.wire import payload
+from allocator._engine.execution.undo_log import Story, left_in_doubt
+from allocator._engine.operations import release
+from allocator._engine.protocol.flows import Call, Flow, Item, Remaining, Reply, Step
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.resp import payload
 from allocator.testing import Clock
 
 R = TypeVar("R")
@@ -124,7 +124,7 @@ class Network:
     def _undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """What the library does behind a repeated call that was refused: an earlier attempt may still arrive."""
         if items:
-            self.run(iter(ending.withdraw(pool, [(item.call, item.id) for item in items])))
+            self.run(iter(release.withdraw(pool, [(item.call, item.id) for item in items])))
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""

@@ -35,12 +35,12 @@ from allocator import (
     Resources,
     UnknownAllocation,
 )
-from allocator._engine.connect import open_store
-from allocator._engine.drive import Driver
-from allocator._engine.memory import InProcess
-from allocator._engine.operations import ending
-from allocator._engine.operations.verbs import Verbs
-from allocator._engine.steps import Call
+from allocator._engine.execution.driver import Driver
+from allocator._engine.operations import release
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.protocol.flows import Call
+from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.urls import open_store
 from allocator.testing import Clock
 from tests.stateful.model import Held, Model, Told, Wanted
 from tests.stateful.network import Luck, Network
@@ -203,7 +203,7 @@ class Ledger(RuleBasedStateMachine):
         call, name = self.undos.pop(data.draw(st.integers(0, len(self.undos) - 1)))
         self.model.undo(call.items[0].call)
         for _ in range(1 + twice):
-            self.network.run(iter(ending.withdraw(call.pool, [(call.items[0].call, name)])))
+            self.network.run(iter(release.withdraw(call.pool, [(call.items[0].call, name)])))
 
     # -- holding -------------------------------------------------------------------------------------------------------
 

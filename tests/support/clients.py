@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeAlias, cast
 
 from allocator import Allocator, AsyncAllocator, Hold, settings
-from allocator._engine.connect import Store, open_store
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.transport.urls import Store, open_store
 
 Clock: TypeAlias = Callable[[], int]
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from allocator._engine.server_process import ask
+from allocator._engine.servers.process import ask
 from tests.support.servers import Engine, Server, engines
 from tests.support.waiting import wait_until
 

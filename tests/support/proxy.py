@@ -23,7 +23,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, Self, TypeVar
 
-from allocator._engine.server_process import Address
+from allocator._engine.servers.process import Address
 from tests.support.faults import Armed, Fault, Match
 from tests.support.resp import HANDSHAKE, LINE_MAX, REPLAYED, command_of, read_frame
 

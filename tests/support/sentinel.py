@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
-from allocator._engine.server_process import GuardedProcess, ServerReplyError, ask
+from allocator._engine.servers.process import GuardedProcess, ServerReplyError, ask
 from tests.support.servers import Engine, Server, binary, engines, free_port
 from tests.support.tls import Certificates, SecuredServer
 from tests.support.waiting import wait_until

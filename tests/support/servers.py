@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-from allocator._engine.server_process import GuardedProcess, Health, ServerReplyError, ask, poll, probe
+from allocator._engine.servers.process import GuardedProcess, Health, ServerReplyError, ask, poll, probe
 
 __all__ = [
     "Engine",

@@ -14,7 +14,7 @@ import redis.asyncio.sentinel
 import redis.sentinel
 
 from allocator import AsyncAllocator, BackendError, BackendUnavailable, InvalidRequest, Recovering, UnknownPool
-from allocator._engine.connect import redact_url
+from allocator._engine.transport.urls import redact_url
 from tests.support import clients
 from tests.support.sentinel import SERVICE, Sentinels
 from tests.support.waiting import wait_until

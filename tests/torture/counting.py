@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from unittest import mock
 
-from allocator._engine import async_drive, drive, gather
-from allocator._engine.operations import ending, granting
-from allocator._engine.withdrawals import WithdrawalQueue
+from allocator._engine.execution import batching, driver, driver_async
+from allocator._engine.execution.undo_queue import WithdrawalQueue
+from allocator._engine.operations import allocate, release
 
 __all__ = ["Sent", "begin", "sends"]
 
@@ -89,11 +89,11 @@ def _wrapped(module: Any, name: str, wrap: Callable[[Any], Any]) -> contextlib.A
 def sends() -> Iterator[None]:
     """Count, for the length of a block."""
     with (
-        _wrapped(granting, "new_call", _draws),
-        _wrapped(ending, "new_call", _draws),
-        _wrapped(drive, "payload", _alone),
-        _wrapped(async_drive, "payload", _alone),
-        _wrapped(gather, "words_of", _gathered),
+        _wrapped(allocate, "new_call", _draws),
+        _wrapped(release, "new_call", _draws),
+        _wrapped(driver, "payload", _alone),
+        _wrapped(driver_async, "payload", _alone),
+        _wrapped(batching, "words_of", _gathered),
         _wrapped(WithdrawalQueue, "_give_up", _giving_up),
     ):
         try:

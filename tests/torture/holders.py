@@ -28,8 +28,8 @@ from allocator import (
     Recovering,
     UnknownPool,
 )
-from allocator._engine import faults
-from allocator._engine.server_process import GuardedProcess
+from allocator._engine.servers.process import GuardedProcess
+from allocator._engine.transport import failures
 from tests.support.waiting import wait_until
 from tests.torture import reality
 from tests.torture.reality import History, Journal
@@ -258,11 +258,11 @@ def _client(plan: Plan) -> Allocator:
 
 def _count_error_replies(journal: Journal) -> None:
     """Note each error reply that an attempt meets: the library deals with them, and its caller hears nothing."""
-    of_reply, is_unknown_script = faults.of_reply, faults.is_unknown_script
+    of_reply, is_unknown_script = failures.of_reply, failures.is_unknown_script
 
-    def counted(where: str, error: Exception, script: Any) -> faults.Fault:
-        told = error.__context__ if faults.word(error) == "" and error.__context__ is not None else error
-        if name := WORDS.get(faults.word(told)):
+    def counted(where: str, error: Exception, script: Any) -> failures.Fault:
+        told = error.__context__ if failures.word(error) == "" and error.__context__ is not None else error
+        if name := WORDS.get(failures.word(told)):
             journal.saw(name)
         return of_reply(where, error, script)
 
@@ -272,7 +272,7 @@ def _count_error_replies(journal: Journal) -> None:
             journal.saw("noscript")
         return unknown
 
-    faults.of_reply, faults.is_unknown_script = counted, looked_at
+    failures.of_reply, failures.is_unknown_script = counted, looked_at
 
 
 def main() -> None:

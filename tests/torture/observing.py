@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 from unittest import mock
 
-from allocator._engine import faults
+from allocator._engine.transport import failures
 from tests.torture.report import Coverage
 
 __all__ = ["counting"]
@@ -22,7 +22,7 @@ NAMES: Final = {
 @contextlib.contextmanager
 def counting(coverage: Coverage) -> Iterator[None]:
     """For the length of a block, in this process."""
-    word = faults.word
+    word = failures.word
 
     def counted(error: BaseException) -> str:
         found = word(error)
@@ -30,5 +30,5 @@ def counting(coverage: Coverage) -> Iterator[None]:
             coverage.saw(NAMES[found])
         return found
 
-    with mock.patch.object(faults, "word", counted):
+    with mock.patch.object(failures, "word", counted):
         yield

@@ -27,7 +27,7 @@ from unittest import mock
 import redis
 
 from allocator import Allocator
-from allocator._engine.operations import granting
+from allocator._engine.operations import allocate
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Engine, Server, engines
 from tests.torture.counting import sends
@@ -202,7 +202,7 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
 
 def _seeing(coverage: Coverage) -> Any:
     """Count the repeats that were answered with what their first attempt was granted."""
-    answers: Any = granting._OTHER_ANSWERS
+    answers: Any = allocate._OTHER_ANSWERS
     plain = answers["replayed"]
 
     def replayed(*args: Any) -> Any:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 from unittest import mock
 
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 from tests.mutants.mutant import Mutant, plant
 
 OVERGRANTING: Final = Mutant(
@@ -48,7 +48,7 @@ Rewrite: TypeAlias = Callable[[Sequence[Any], set[str]], list[Any]]
 
 def fresh(words: Sequence[Any], calls: set[str]) -> list[Any]:
     """Each attempt has a call id of its own."""
-    from allocator._engine.operations.wire import new_call
+    from allocator._engine.operations.replies import new_call
 
     return [new_call() if word in calls else word for word in unmarked(words, calls)]
 
@@ -61,7 +61,8 @@ def unmarked(words: Sequence[Any], calls: set[str]) -> list[Any]:
 @contextlib.contextmanager
 def sending(rewrite: Rewrite) -> Iterator[None]:
     """Every script call is sent rewritten."""
-    from allocator._engine import async_drive, drive, gather, queues, wire
+    from allocator._engine.execution import batch_queues, batching, driver, driver_async
+    from allocator._engine.protocol import resp
 
     def alone(plain: Any) -> Any:
         return lambda call, repeated, leading: rewrite(
@@ -72,9 +73,9 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
         return lambda call, batch, leading: rewrite(plain(call, batch, leading), {entry.item.call for entry in batch})
 
     with (
-        mock.patch.object(drive, "payload", alone(wire.payload)),
-        mock.patch.object(async_drive, "payload", alone(wire.payload)),
-        mock.patch.object(gather, "words_of", gathered(queues.words_of)),
+        mock.patch.object(driver, "payload", alone(resp.payload)),
+        mock.patch.object(driver_async, "payload", alone(resp.payload)),
+        mock.patch.object(batching, "words_of", gathered(batch_queues.words_of)),
     ):
         yield
 

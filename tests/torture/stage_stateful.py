@@ -17,9 +17,9 @@ import redis
 from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 
-from allocator._engine.async_drive import AsyncDriver
-from allocator._engine.connect import open_store
-from allocator._engine.memory import InProcess
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.urls import open_store
 from allocator.testing import Clock
 from tests.stateful.test_ledger import Ledger
 from tests.support.servers import Engine, Server, engines

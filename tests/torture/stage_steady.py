@@ -21,8 +21,8 @@ from typing import Any, Final
 import redis
 
 from allocator import Allocator, AsyncAllocator, settings
-from allocator._engine.connect import open_store
-from allocator._engine.operations.verbs import Verbs
+from allocator._engine.operations.defaults import Verbs
+from allocator._engine.transport.urls import open_store
 from allocator.testing import Clock
 from tests.support.beliefs import Beliefs
 from tests.support.servers import Engine, Server, engines

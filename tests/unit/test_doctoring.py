@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator.policy.doctoring import BYTES_AN_ALLOCATION, Facts, judge
+from allocator._engine.operations.doctor_checks import BYTES_AN_ALLOCATION, Facts, judge
 from allocator.readings import Checkup, Diagnosis, Pool
 from allocator.resources import Resources
 

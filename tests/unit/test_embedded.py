@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator._engine import embedded, server_process
-from allocator._engine.private_server import PrivateServer
-from allocator._engine.server_process import ServerReplyError, ask
+from allocator._engine.servers import embedded, process
+from allocator._engine.servers.private import PrivateServer
+from allocator._engine.servers.process import ServerReplyError, ask
 from allocator.errors import BackendUnavailable
 from tests.support.pretend import hide_the_wheel, talker
 from tests.support.tools import needs
@@ -27,8 +27,8 @@ from tests.support.waiting import is_gone, wait_until
 
 ROOT = Path(__file__).parents[2]
 JOIN = """
-from allocator._engine.embedded import ensure_running
-from allocator._engine.server_process import ask
+from allocator._engine.servers.embedded import ensure_running
+from allocator._engine.servers.process import ask
 print(next(line for line in ask(ensure_running(), "INFO", "server").splitlines() if line.startswith("run_id:")))
 """
 
@@ -156,7 +156,7 @@ class TestTheSharedServer:
         monkeypatch.setenv(embedded.FOLDER_VARIABLE, str(folder / ("deep" * 30)))
         path = embedded.ensure_running()
         try:
-            assert len(path) <= server_process.SOCKET_PATH_MAX
+            assert len(path) <= process.SOCKET_PATH_MAX
             assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
             assert embedded.status().folder.is_relative_to(folder.resolve())
             monkeypatch.setenv("TMPDIR", str(folder))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from allocator import AllocationLost, Request
-from allocator._engine.keys import pool_keys
-from allocator._engine.operations.granting import Wanted, _answer
+from allocator._engine.operations.allocate import Wanted, _answer
+from allocator._engine.protocol.keys import pool_keys
 
 
 def test_a_grant_that_ended_before_its_reply_is_worth_a_new_call() -> None:

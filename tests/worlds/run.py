@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import hiredis
 
-from allocator._engine.keys import PoolKeys
+from allocator._engine.protocol.keys import PoolKeys
 from tests.lua.invariants import check_pool
 from tests.lua.ledger import T0, Ledger
 from tests.worlds import compare

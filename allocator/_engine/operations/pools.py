@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.keys import PoolKeys, parse, pools_pattern
-from allocator._engine.operations.reading import pool_of
-from allocator._engine.operations.wire import call_of, fields_of, flatten, new_call, refuse
-from allocator._engine.scripts import load
-from allocator._engine.steps import Flow, Item, Operation, Reply, Scan
+from allocator._engine.operations.lookup import pool_of
+from allocator._engine.operations.replies import call_of, fields_of, flatten, new_call, refuse
+from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
+from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
+from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models import Pool

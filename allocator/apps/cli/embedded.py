@@ -11,7 +11,7 @@ from allocator.apps.cli.failures import ExitCode
 from allocator.apps.cli.output import View, document, duration, fields, show
 
 if TYPE_CHECKING:
-    from allocator._engine.embedded import EmbeddedStatus
+    from allocator._engine.servers.embedded import EmbeddedStatus
 
 __all__ = ["embedded", "socket_path"]
 
@@ -61,7 +61,7 @@ def stop(app: App) -> None:
 
     Processes that use it start it again with their next call.
     """
-    from allocator._engine.embedded import stop as stop_server  # noqa: PLC0415 - as `_status`
+    from allocator._engine.servers.embedded import stop as stop_server  # noqa: PLC0415 - as `_status`
 
     stopped = stop_server()
     outcome = "stopped" if stopped else "was not running"
@@ -74,6 +74,6 @@ def socket_path() -> str:
 
 
 def _status() -> EmbeddedStatus:
-    from allocator._engine.embedded import status as server_status  # noqa: PLC0415 - other commands do without it
+    from allocator._engine.servers.embedded import status as server_status  # noqa: PLC0415 - other commands do without it
 
     return server_status()

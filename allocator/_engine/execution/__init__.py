@@ -1,0 +1,1 @@
+"""Perform operations: drivers, retries, batches, undoing what nobody heard of."""

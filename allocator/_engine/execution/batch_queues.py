@@ -1,0 +1,76 @@
+"""The queues of a gatherer: the waiting items of one script, with one set of keys and arguments; no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from allocator import settings
+from allocator._engine.execution.batch_items import Entry, Member
+from allocator._engine.protocol.flows import Call, Confirm
+from allocator._engine.protocol.scripts import Argument
+
+__all__ = ["Key", "Pause", "Queue", "followers", "size_of", "words_of"]
+
+Key = tuple[str, tuple[str, ...], tuple[Argument, ...], Confirm | None]
+
+
+@dataclass(slots=True)
+class Queue:
+    """The waiting items of one script, with one set of keys and arguments."""
+
+    key: Key
+    call: Call
+    waiting: deque[Entry] = field(default_factory=deque[Entry])
+    pumps: int = 0
+    roused: bool = False
+    ordered: int = 0
+    paused: int = 0
+    under_way: list[list[Entry]] = field(default_factory=list[list[Entry]])
+
+    @property
+    def room(self) -> int:
+        """How many more script calls may be under way."""
+        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.pumps
+
+
+@dataclass(eq=False, slots=True)
+class Pause:
+    """Items that wait before they are sent again."""
+
+    queue: Queue
+    entries: list[Entry]
+    timer: asyncio.TimerHandle | None = None
+
+
+def followers(queue: Queue, failed: Iterable[Entry]) -> list[Entry]:
+    """Take the later items of callers out of their queue of whom an earlier item is to be sent again.
+
+    They wait with it: the items of one caller are decided in order.
+    """
+    callers = {entry.future for entry in failed if isinstance(entry, Member)}
+    if not callers:
+        return []
+    later = [entry for entry in queue.waiting if entry.future in callers]
+    if later:
+        queue.waiting = deque([entry for entry in queue.waiting if entry.future not in callers])
+    return later
+
+
+def words_of(call: Call, batch: Sequence[Entry], leading: Sequence[Argument]) -> list[Argument]:
+    """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
+    keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
+    words: list[Argument] = [len(keys), *keys, *leading, *call.args]
+    for entry in batch:
+        item = entry.item
+        words.append(item.call)
+        words.append(1 if entry.doubt else 0)
+        words += item.args
+    return words
+
+
+def size_of(words: Sequence[Argument]) -> int:
+    """About the bytes of the words: exact for ASCII, and too little by half at the most for what people write."""
+    return len("".join(map(str, words))) + 8 * len(words)

@@ -1,0 +1,350 @@
+"""Gather the calls of one turn of an event loop into script calls of many items.
+
+Calls whose items stand for themselves, and that have the same script, keys and arguments, wait in one queue.  Two
+script calls of a queue are under way at a time, so that the server works on the one while the loop works on the other;
+whatever arrives meanwhile goes together in the next.  So a lone call waits for nothing, and fifty concurrent ones cost
+the server and the network hardly more than two.  While a caller with several items is served, one call at a time is
+under way: its items are decided in order, each seeing those before it.
+
+Each item keeps its own story: its own doubt, its own time, its own caller.  A lost reply sends each item of the batch
+back to the queue, to be sent again with its own ids; a caller who has been cancelled meanwhile is left out, and its
+call is withdrawn; an error of the batch that is not the server's state makes its items go one by one, so that it
+reaches only its owner.  A batch under way is never cancelled because one of its callers was, or because the time of one
+is over: that one is told, and the others go on.  For that there is one timer, set for whoever's time is over first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Protocol
+
+from allocator import settings
+from allocator._engine.execution.batch_items import Entry, Member, Replies
+from allocator._engine.execution.batch_queues import Key, Pause, Queue, followers, size_of, words_of
+from allocator._engine.execution.retry import backoff, last_word, too_late
+from allocator._engine.execution.undo_log import Story, leaves_doubt
+from allocator._engine.protocol.flows import Call, Item, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import Argument
+from allocator._engine.transport.connections_async import AsyncLines
+from allocator._engine.transport.failures import Fault
+from allocator.errors import AllocatorError, BackendUnavailable, ContractError
+
+__all__ = ["Gatherer", "Sender"]
+
+
+class Sender(Protocol):
+    """What the gatherer asks of its driver."""
+
+    async def send(
+        self,
+        call: Call,
+        words: list[Argument],
+        until: float,
+        elsewhere: AsyncLines | None,
+        stories: Iterable[Story | None],
+    ) -> Reply:
+        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
+        ...
+
+    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
+        ...
+
+    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        """Queue the withdrawal of these items."""
+        ...
+
+    def leading(self, call: Call) -> tuple[Argument, ...]:
+        """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
+        ...
+
+
+class Gatherer:
+    """The queues of one event loop."""
+
+    def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
+        self._sender = sender
+        self._loop = loop
+        self._queues: dict[Key, Queue] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._pauses: set[Pause] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes = math.inf
+        self._closing = False
+
+    async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
+        """Perform a call together with others like it.
+
+        Returns:
+            A list with each item's entry; where a call has several items, an error stands in its item's place.
+
+        Raises:
+            AllocatorError: The only item failed.
+        """
+        if self._closing:
+            raise _closed()
+        key = (call.script.sha, call.keys, call.args, call.confirm)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = Queue(key, call)
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        items = call.items
+        if len(items) == 1:
+            entry = Entry(items[0], until, future, story)
+            entries: Sequence[Entry] = (entry,)
+            queue.waiting.append(entry)
+        else:
+            queue.ordered += 1
+            future.add_done_callback(lambda _: self._unorder(queue))
+            replies = Replies(len(items))
+            entries = [Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
+            queue.waiting.extend(entries)
+        self._rouse(queue)
+        if until < self._wakes:
+            self._set_timer(until)
+        try:
+            return await future
+        except AllocatorError:
+            raise
+        except BaseException:
+            self._abandon(call, entries, future)
+            raise
+
+    async def close(self, seconds: float) -> None:
+        """Wait for what is under way, and after so many seconds end it: its callers are told.
+
+        What waits to be sent again is ended at once.
+        """
+        ends = time.monotonic() + seconds
+        while self._pumps and (left := ends - time.monotonic()) > 0:
+            await asyncio.wait(self._pumps, timeout=left)
+        self._closing = True
+        for pump in self._pumps:
+            pump.cancel()
+        if self._pumps:
+            await asyncio.wait(self._pumps)
+        for pause in self._pauses:
+            assert pause.timer is not None
+            pause.timer.cancel()
+            self._give_up(pause.entries, pause.queue)
+        self._pauses.clear()
+        for queue in self._queues.values():
+            self._give_up(queue.waiting, queue)
+            queue.waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- one queue -----------------------------------------------------------------------------------------------------
+
+    def _rouse(self, queue: Queue) -> None:
+        """Start sending at the end of this turn of the loop, when all its calls have arrived, if there is room."""
+        if not queue.roused and queue.room > 0:
+            queue.roused = True
+            self._loop.call_soon(self._start, queue)
+
+    def _unorder(self, queue: Queue) -> None:
+        """A caller with several items has been served."""
+        queue.ordered -= 1
+        if queue.waiting:
+            self._rouse(queue)
+
+    def _start(self, queue: Queue) -> None:
+        queue.roused = False
+        queue.pumps += 1
+        pump = self._loop.create_task(self._pump(queue))
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, queue: Queue) -> None:
+        batch: list[Entry] = []
+        try:
+            while queue.waiting and queue.room >= 0:
+                batch = self._next(queue)
+                if queue.waiting:
+                    self._rouse(queue)
+                if batch:
+                    await self._send(queue, batch)
+        except BaseException as error:
+            # The loop is ending, or there is a mistake here: nobody shall wait for ever.
+            for entry in batch:
+                entry.doubt = entry.doubt or (entry.sent and queue.call.script.writes)
+            self._give_up([*batch, *queue.waiting], queue, error)
+            queue.waiting.clear()
+            raise
+        finally:
+            queue.pumps -= 1
+            if not (queue.pumps or queue.roused or queue.paused):
+                self._queues.pop(queue.key, None)
+
+    def _next(self, queue: Queue) -> list[Entry]:
+        """Take the items of the next script call: those that somebody still waits for, and that have time left."""
+        batch: list[Entry] = []
+        now = time.monotonic()
+        waiting = queue.waiting
+        most = settings.BATCH_ITEMS_MAX
+        if len(waiting) >= settings.GATHER_SPLIT_FROM and queue.room > 0:
+            most = min(most, (len(waiting) + 1) // 2)
+        while waiting and len(batch) < most:
+            entry = waiting.popleft()
+            if entry.settled:
+                continue
+            if now >= entry.until:
+                self._end(queue, entry, entry.fault or too_late())
+            elif entry.alone:
+                if batch:
+                    waiting.appendleft(entry)
+                else:
+                    batch.append(entry)
+                break
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _send(self, queue: Queue, batch: list[Entry]) -> None:
+        call = queue.call
+        words = words_of(call, batch, self._sender.leading(call))
+        if len(batch) > 1 and size_of(words) > settings.BATCH_BYTES_MAX:
+            half = len(batch) // 2
+            queue.waiting.extendleft(reversed(batch[half:]))
+            batch[half:] = []
+            return await self._send(queue, batch)
+        until = batch[0].until
+        for entry in batch:
+            entry.sent = True
+            until = max(until, entry.until)
+        queue.under_way.append(batch)
+        try:
+            reply = await self._attempt(call, batch, words, until)
+        except Fault as fault:
+            return self._failed(queue, batch, fault)
+        finally:
+            queue.under_way.remove(batch)
+        if type(reply) is not list or len(reply) != len(batch):
+            text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
+            return self._failed(queue, batch, Fault(ContractError(text), own=True))
+        for entry, answer in zip(batch, reply, strict=True):
+            if entry.settled:
+                continue
+            if entry.doubt and leaves_doubt(call.pool, entry.item, answer, entry.story):
+                self._sender.withdraw(call.pool, (entry.item,))
+            entry.settle(answer)
+        return None
+
+    async def _attempt(self, call: Call, batch: Sequence[Entry], words: list[Argument], until: float) -> Reply:
+        """Send a script call once, or as often as a cluster says where else."""
+        redirects = 0
+        elsewhere: AsyncLines | None = None
+        while True:
+            try:
+                return await self._sender.send(call, words, until, elsewhere, (entry.story for entry in batch))
+            except Fault as fault:
+                elsewhere = await self._sender.note(call.pool, fault)
+                redirects += 1
+                if fault.redirect is None or redirects > settings.REDIRECTS_MAX:
+                    raise
+
+    def _failed(self, queue: Queue, batch: list[Entry], fault: Fault) -> None:
+        """Decide for each item of a batch: again, alone, or not at all."""
+        doubt = fault.doubt and queue.call.script.writes
+        for entry in batch:
+            entry.count += 1
+            entry.doubt = entry.doubt or doubt
+            entry.fault = fault
+        if fault.own and len(batch) > 1:
+            for entry in batch:
+                entry.alone = True
+            queue.waiting.extendleft(reversed(batch))
+            return
+        pause = backoff(max(entry.count for entry in batch))
+        resumes = time.monotonic() + pause
+        again: list[Entry] = []
+        for entry in batch:
+            if entry.settled:
+                continue
+            if fault.passes and resumes < entry.until:
+                again.append(entry)
+            else:
+                self._end(queue, entry, fault)
+        if again:
+            again += followers(queue, again)
+            waits = Pause(queue, again)
+            waits.timer = self._loop.call_later(pause, self._requeue, waits)
+            self._pauses.add(waits)
+            queue.paused += 1
+
+    def _requeue(self, pause: Pause) -> None:
+        self._pauses.discard(pause)
+        queue = pause.queue
+        queue.paused -= 1
+        queue.waiting.extend(pause.entries)
+        self._rouse(queue)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes = until
+        late = until - time.monotonic() + settings.GATHER_LATE_S
+        self._timer = self._loop.call_later(max(late, 0.0), self._end_late)
+
+    def _end_late(self) -> None:
+        """Tell whose time is over, wherever their items are; set the timer for the next."""
+        self._timer, self._wakes = None, math.inf
+        now, soonest = time.monotonic(), math.inf
+        places: list[tuple[Queue, bool, Iterable[Entry]]] = [(one.queue, False, one.entries) for one in self._pauses]
+        for queue in self._queues.values():
+            places += [(queue, False, list(queue.waiting)), (queue, True, list(chain(*queue.under_way)))]
+        for queue, under_way, entries in places:
+            for entry in entries:
+                if entry.settled:
+                    continue
+                if now < entry.until:
+                    soonest = min(soonest, entry.until)
+                elif under_way:
+                    entry.doubt = entry.doubt or queue.call.script.writes
+                    self._end(queue, entry, Fault(BackendUnavailable("no answer came in time")))
+                else:
+                    self._end(queue, entry, entry.fault or too_late())
+        if soonest < math.inf:
+            self._set_timer(soonest)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def _end(self, queue: Queue, entry: Entry, fault: Fault) -> None:
+        """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
+        if entry.doubt:
+            self._sender.withdraw(queue.call.pool, (entry.item,))
+        entry.fail(last_word((entry.item,), fault, doubt=entry.doubt))
+
+    def _abandon(self, call: Call, entries: Sequence[Entry], future: asyncio.Future[Any]) -> None:
+        """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""
+        if future.done() and not future.cancelled():
+            future.exception()  # looked at, so that the loop does not report it as never retrieved
+        future.cancel()
+        if call.script.writes:
+            self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
+
+    def _give_up(self, entries: Iterable[Entry], queue: Queue, error: BaseException | None = None) -> None:
+        """Nothing more will come of these."""
+        for entry in entries:
+            if entry.settled:
+                continue
+            if self._closing or error is None:
+                self._end(queue, entry, Fault(_closed()))
+                continue
+            if entry.doubt:
+                self._sender.withdraw(queue.call.pool, (entry.item,))
+            if isinstance(error, asyncio.CancelledError):
+                entry.future.cancel()
+            elif not entry.future.done():
+                entry.future.set_exception(error)
+
+
+def _closed() -> BackendUnavailable:
+    return BackendUnavailable("this client was closed", code="closed")

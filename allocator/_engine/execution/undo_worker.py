@@ -1,0 +1,124 @@
+"""Withdraw queued calls from a thread that lives for as long as there are any."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from allocator import settings
+from allocator._engine.execution.retry import backoff
+from allocator._engine.execution.undo_queue import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
+from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.protocol.flows import Call, Item
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.transport.failures import Fault
+
+__all__ = ["Withdrawer"]
+
+
+class Withdrawer:
+    """The withdrawals of one blocking driver."""
+
+    def __init__(self, perform: Callable[[Call, float], object]) -> None:
+        """Prepare; no thread is started.
+
+        Args:
+            perform: Sends a call once, until the given instant, and raises the `Fault` that came of it.
+        """
+        self.queue = WithdrawalQueue()
+        self._perform = perform
+        self._closing = threading.Event()
+        self._ends: float | None = None
+        self._under_way: list[Withdrawal] = []
+        self.start_anew()
+        renew_after_fork(self)
+
+    def start_anew(self) -> None:
+        """In a forked child: the queue stays (withdrawing twice is harmless), the thread is the parent's."""
+        self._changing = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
+        """Queue the withdrawal of these items.
+
+        Also after `close`, for a call that another thread had under way: as long as `close` would give it, and what
+        cannot be done by then is logged.
+        """
+        with self._changing:
+            if not self.queue.add(pool, items):
+                return
+            if self._closing.is_set():
+                self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="allocator-withdraw", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError as error:  # the interpreter is ending, or the system has no more threads
+                    self._thread = None
+                    self.queue.abandon(str(error))
+
+    def close(self) -> None:
+        """Give the thread a last while to finish, and log what it could not do."""
+        with self._changing:
+            self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
+            self._closing.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(settings.CLOSE_FLUSH_S)
+        with self._changing:
+            self.queue.put_back(self._under_way)
+            self._under_way = []
+            self.queue.abandon(CLOSED)
+
+    def _work(self) -> None:
+        failed = 0
+        while group := self._next():
+            left = self._settle(group)
+            with self._changing:
+                if self._under_way:  # otherwise `close` has given them up
+                    self.queue.put_back(left)
+                self._under_way = []
+            failed = failed + 1 if left else 0
+            if left and not self._pause(backoff(failed)):
+                return
+
+    def _next(self) -> list[Withdrawal]:
+        """The next group; [] if there is none, and then this thread is no longer the one that works."""
+        with self._changing:
+            group = self.queue.take()
+            self._under_way = group
+            if not group:
+                self._thread = None
+            return group
+
+    def _settle(self, group: list[Withdrawal]) -> list[Withdrawal]:
+        """Withdraw a group; return those that the store did not take."""
+        try:
+            self._perform(withdrawing(group), self._attempt_ends())
+        except Fault as fault:
+            if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+                return group
+            if len(group) > 1:  # one of them is the cause, and the others shall not suffer
+                return [left for one in group for left in self._settle([one])]
+            self.queue.drop(group, str(fault))
+        except Exception as error:  # noqa: BLE001 - nobody is there to hear of it
+            self.queue.drop(group, f"{type(error).__name__}: {error}")
+        return []
+
+    def _attempt_ends(self) -> float:
+        ends = time.monotonic() + settings.ATTEMPT_TIMEOUT_S
+        return ends if self._ends is None else min(ends, self._ends)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; say whether there is time for another attempt.  If not, what is left is logged."""
+        if self._ends is None:
+            self._closing.wait(seconds)
+            return True
+        with self._changing:
+            if time.monotonic() + seconds >= self._ends:
+                self._thread = None
+                self.queue.abandon(CLOSED)
+                return False
+        time.sleep(seconds)
+        return True

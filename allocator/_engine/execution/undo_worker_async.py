@@ -1,0 +1,94 @@
+"""Withdraw queued calls from a task that lives for as long as there are any: the twin of `withdrawer`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from allocator import settings
+from allocator._engine.execution.retry import backoff
+from allocator._engine.execution.undo_queue import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
+from allocator._engine.protocol.flows import Call, Item
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.transport.failures import Fault
+
+__all__ = ["AsyncWithdrawer"]
+
+
+class AsyncWithdrawer:
+    """The withdrawals of one event loop."""
+
+    def __init__(self, perform: Callable[[Call, float], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
+        """Prepare; no task is started.
+
+        Args:
+            perform: Sends a call once, until the given instant, and raises the `Fault` that came of it.
+            loop: Where the task runs.
+        """
+        self.queue = WithdrawalQueue()
+        self._perform = perform
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
+        """Queue the withdrawal of these items; once closed, there is nobody left to send it, and it is logged."""
+        if not self.queue.add(pool, items):
+            return
+        if self._closed or self._loop.is_closed():
+            self.queue.abandon(CLOSED)
+        else:
+            self._work()
+
+    async def close(self, seconds: float) -> None:
+        """Give the task a last while to finish, and log what it could not do."""
+        ends = time.monotonic() + seconds
+        while len(self.queue) or self._task is not None:
+            task = self._work()
+            await asyncio.wait((task,), timeout=max(ends - time.monotonic(), 0.0))
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+                break
+        self._closed = True
+        self.queue.abandon(CLOSED)
+
+    def _work(self) -> asyncio.Task[None]:
+        """The task, started if there is none."""
+        if self._task is None:
+            self._task = self._loop.create_task(self._settle_all())
+            self._task.add_done_callback(self._ended)
+        return self._task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.queue.abandon(f"{type(error).__name__}: {error}")
+
+    async def _settle_all(self) -> None:
+        failed = 0
+        while group := self.queue.take():
+            if await self._settle(group):
+                failed = 0
+            else:
+                failed += 1
+                await asyncio.sleep(backoff(failed))
+
+    async def _settle(self, group: list[Withdrawal]) -> bool:
+        """Withdraw a group; say whether the store took it."""
+        try:
+            await self._perform(withdrawing(group), time.monotonic() + settings.ATTEMPT_TIMEOUT_S)
+        except Fault as fault:
+            if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+                self.queue.put_back(group)
+                return False
+            if len(group) > 1:  # one of them is the cause, and the others shall not suffer
+                for one in group:
+                    await self._settle([one])
+            else:
+                self.queue.drop(group, str(fault))
+        except BaseException:
+            self.queue.put_back(group)
+            raise
+        return True

@@ -1,0 +1,1 @@
+"""Keep the leases of this process: schedule, renewer."""

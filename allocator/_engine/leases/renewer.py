@@ -1,0 +1,346 @@
+"""Keep the leases that this process holds, from threads: a blocked event loop, or a busy main thread, loses none.
+
+There is one `Keeper` for all holds of one pool of one store, whichever client and side they are of, for as long as
+there are any. It has two threads, which share a `Schedule`:
+
+- one makes the calls, up to a hundred renewals each, over connections of its own.  It never waits for anything else;
+- one tells holders of losses, on time: while the other waits for a dead connection, and however long a holder's own
+  function takes to hear of it.
+
+Should either die, leases lapse and `Hold.lost` says so: that is decided by the clock, in the thread that asks.
+
+After a fork the child has no keepers, and what its parent holds is lost for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from allocator import settings
+from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.execution.undo_log import Story
+from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.leases.schedule import Answer, Batch, Lease, Schedule
+from allocator._engine.operations import release
+from allocator._engine.protocol.flows import Flow, Operation
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.transport.target import Store
+from allocator.errors import AllocationLost
+
+__all__ = ["KEEPERS", "Keeper", "Keepers", "Place", "Runs", "local_now"]
+
+R = TypeVar("R")
+
+_log = logging.getLogger("allocator")
+
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None) or (time.CLOCK_MONOTONIC if sys.platform == "darwin" else None)
+"""The clock that goes on while the machine sleeps, where it is not `time.monotonic`."""
+
+
+def local_now() -> float:
+    """The holder's clock in seconds: nobody sets it, and it runs while the machine sleeps."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+_TURNED_LOOK_S: Final = 0.01
+"""Seconds between two looks at a clock that somebody turns."""
+
+Clock = Callable[[], int]
+"""Gives the instant that the scripts take for now, in milliseconds."""
+
+
+class Runs(Protocol):
+    """What is used of a driver."""
+
+    def run(
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None
+    ) -> R: ...
+    def close(self) -> None: ...
+
+
+class _Alarm:
+    """Wakes one thread, at an instant that other threads may move closer.  Its methods are called with the lock."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._changed = threading.Condition(lock)
+        self._wakes = -math.inf
+
+    def wait(self, now: float, at: float | None, most: float | None) -> bool:
+        """Wait until the instant, or for at most so many seconds; say whether it was woken earlier."""
+        seconds = most if at is None else max(0.0, min(at - now, math.inf if most is None else most))
+        self._wakes = math.inf if seconds is None else now + seconds
+        woken = self._changed.wait(seconds)
+        self._wakes = -math.inf
+        return woken
+
+    def set(self, at: float | None) -> None:
+        """There is something to do then."""
+        if at is not None and at < self._wakes:
+            self.ring()
+
+    def ring(self) -> None:
+        """Wake it."""
+        self._changed.notify()
+
+
+class Keeper:
+    """The leases of one pool, and the threads that keep them."""
+
+    def __init__(
+        self,
+        pool: PoolKeys,
+        connect: Callable[[], Runs],
+        retire: Callable[[Keeper], bool],
+        *,
+        now: Callable[[], float] = local_now,
+        look_s: float = settings.HOLD_LOOK_S,
+    ) -> None:
+        """Prepare; no thread is started.
+
+        Args:
+            pool: Of the leases.
+            connect: Makes the driver, in the thread that uses it.
+            retire: Asked when there has been nothing to do for a while; says whether the threads may end.
+            now: The holders' clock.
+            look_s: Seconds after which the clock is looked at again.
+        """
+        self.lock = threading.Lock()
+        self.now = now
+        self._pool = pool
+        self._connect = connect
+        self._retire = retire
+        self._look_s = look_s
+        self._schedule = Schedule()
+        self._calls = _Alarm(self.lock)
+        self._losses = _Alarm(self.lock)
+        self._retired = False
+        self._failing = False
+        self.threads: tuple[threading.Thread, ...] = ()
+
+    # -- holders -------------------------------------------------------------------------------------------------------
+
+    def add(self, lease: Lease) -> None:
+        """Take a lease into care, or raise `RuntimeError` where the system has no more threads."""
+        with self.lock:
+            self._start()
+            self._schedule.add(lease)
+            self._set_alarms()
+
+    def leave(self, lease: Lease, landed: Callable[[], object]) -> bool:
+        """Its holder ends it: nothing is sent for it from now on.
+
+        Returns:
+            Whether a renewal is under way.  `landed` is called, from another thread, when it is over; it changes
+            nothing any more.
+        """
+        with self.lock:
+            self._schedule.leave(lease)
+            lease.landed = landed if lease.under_way else None
+            return lease.under_way
+
+    def give_back(self, lease: Lease) -> None:
+        """Its holder has ended and it was not released: do that, again and again until it is done or of no use."""
+        with self.lock:
+            self._start()
+            self._schedule.give_back(lease, self.now())
+            self._set_alarms()
+
+    def judge(self, lease: Lease) -> AllocationLost | None:
+        """Why it is lost, or None.  Once it was said to be lost it stays so."""
+        if lease.loss is None and self.now() >= lease.until:
+            with self.lock:
+                self._schedule.judge(lease, self.now())
+                self._set_alarms()
+        return lease.loss
+
+    # -- threads -------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        works = ((self._tell_losses, "tell"), (self._make_calls, "renew"))
+        for work, name in works[
+            len(self.threads) :
+        ]:  # one may have been started when there was none left for the other
+            thread = threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
+            thread.start()
+            self.threads = (*self.threads, thread)
+
+    def _set_alarms(self) -> None:
+        self._calls.set(self._schedule.next_call())
+        self._losses.set(self._schedule.next_loss())
+
+    def retire(self) -> bool:
+        """End the threads, unless there is something left to do."""
+        with self.lock:
+            self._retired = not self._schedule
+            self._losses.ring()
+            return self._retired
+
+    def _make_calls(self) -> None:
+        driver: Runs | None = None
+        while (batch := self._next_batch()) is not None:
+            answers: Sequence[Answer]
+            story = Story()
+            try:
+                driver = driver or self._connect()
+                answers = self._call(driver, batch, story)
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is time left to try again
+                answers = [error] * len(batch.leases)
+            self._note(batch, answers)
+            with self.lock:
+                landed = self._schedule.settle(batch, answers, self.now(), story.overdue_s)
+                self._set_alarms()
+            for call in landed:
+                call()
+        if driver is not None:
+            driver.close()
+
+    def _next_batch(self) -> Batch | None:
+        while True:
+            with self.lock:
+                batch = self._schedule.take(self.now())
+                if batch is not None:
+                    return batch
+                at = self._schedule.next_call()
+                rung = self._calls.wait(self.now(), at, settings.HOLD_IDLE_S if at is None else self._look_s)
+            if at is None and not rung and self._retire(self):
+                return None
+
+    def _call(self, driver: Runs, batch: Batch, story: Story) -> Sequence[Answer]:
+        granted = [lease.allocation for lease in batch.leases]
+        if batch.release:
+            ended = release.release(self._pool, [release.Identity(one.id, one.fence, one) for one in granted])
+            return driver.run(ended, deadline_s=batch.time_s)
+        leases = [
+            (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)
+            for one, lease in zip(granted, batch.leases, strict=True)
+        ]
+        return driver.run(release.renew_each(self._pool, leases), deadline_s=batch.time_s, story=story)
+
+    def _note(self, batch: Batch, answers: Sequence[Answer]) -> None:
+        """Log when renewals begin to fail and when they work again, once for all leases."""
+        failed = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        if failed is not None and not self._failing:
+            _log.warning("pool %s: leases cannot be renewed, which is repeated: %s", self._pool.name, failed)
+        elif failed is None and self._failing:
+            _log.warning("pool %s: leases are renewed again", self._pool.name)
+        self._failing = failed is not None
+
+    def _tell_losses(self) -> None:
+        while True:
+            with self.lock:
+                now = self.now()
+                lost = self._schedule.losses(now)
+                if lost:
+                    self._calls.set(self._schedule.next_call())
+                elif self._retired:
+                    return
+                else:
+                    at = self._schedule.next_loss()
+                    self._losses.wait(now, at, None if at is None else self._look_s)
+            for lease in lost:
+                _log.warning("%s", lease.loss)
+                try:
+                    lease.tell()
+                except Exception:  # noqa: BLE001 - it is logged, and the others are to be told as well
+                    _log.exception("on_lost failed for allocation %r", lease.allocation.id)
+
+
+class LoopDriver:
+    """The part of a blocking driver, played by an awaited one on an event loop of the calling thread's.
+
+    For a store that was made of a ready asyncio client, from which no blocking connection can be made.
+    """
+
+    def __init__(self, store: Store, clock: Clock | None) -> None:
+        self._driver = AsyncDriver(store, clock=clock)
+        self._runner = asyncio.Runner()
+
+    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None) -> R:
+        """As `Driver.run`."""
+        return self._runner.run(self._driver.run(work, deadline_s=deadline_s, story=story))
+
+    def close(self) -> None:
+        """End the loop as well."""
+        with self._runner:
+            self._runner.run(self._driver.close())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where leases are held: a pool of a store, as seen with this clock (None: the server's)."""
+
+    store: Store
+    pool: PoolKeys
+    clock: Clock | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal in places whose leases can be kept together."""
+        return (self.store.alike or id(self.store), self.pool, self.clock)
+
+    def connect(self) -> Runs:
+        """A driver of the keeper's own."""
+        if self.store.door.make is None:
+            return LoopDriver(self.store, self.clock)
+        return Driver(self.store, clock=self.clock)
+
+    def keeper(self, retire: Callable[[Keeper], bool]) -> Keeper:
+        """A keeper for this place.  Where a test turns the ledger's clock, holders go by it as well."""
+        look_s = settings.HOLD_LOOK_S if self.clock is None else _TURNED_LOOK_S
+        return Keeper(self.pool, self.connect, retire, now=self.now, look_s=look_s)
+
+    def now(self) -> float:
+        """The holder's clock there, in seconds."""
+        return local_now() if self.clock is None else self.clock() / 1000
+
+
+class Keepers:
+    """The keepers of this process, by place; there is one `KEEPERS`."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.start_anew()
+        renew_after_fork(self)
+
+    def start_anew(self) -> None:
+        """In a forked child: what the parent holds is the parent's."""
+        self.generation += 1
+        self._lock = threading.Lock()
+        self._keepers: dict[tuple[object, ...], Keeper] = {}
+
+    def add(self, place: Place, lease: Lease) -> Keeper:
+        """Take a lease into care; say whose care."""
+        with self._lock:
+            keeper = self._at(place)
+            keeper.add(lease)
+            return keeper
+
+    def give_back(self, place: Place, lease: Lease) -> None:
+        """Release in the background what its holder could not."""
+        with self._lock:
+            self._at(place).give_back(lease)
+
+    def _at(self, place: Place) -> Keeper:
+        keeper = self._keepers.get(place.key)
+        if keeper is None:
+            keeper = self._keepers[place.key] = place.keeper(self._retire)
+        return keeper
+
+    def _retire(self, keeper: Keeper) -> bool:
+        with self._lock:
+            if not keeper.retire():
+                return False
+            self._keepers = {key: one for key, one in self._keepers.items() if one is not keeper}
+            return True
+
+
+KEEPERS: Final = Keepers()

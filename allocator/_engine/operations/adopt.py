@@ -1,0 +1,83 @@
+"""adopt: after a loss of data, holders say what they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from allocator._engine.operations.durability_levels import confirm
+from allocator._engine.operations.replies import allocation_of, call_of, new_call, refuse
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.flows import Call, Flow, Item, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import Argument, load
+from allocator.durability import Durability
+from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
+from allocator.models import Allocation
+
+_ADOPT: Final = load("adopt")
+
+
+def adopt(pool: PoolKeys, held: Allocation, ttl_ms: int, reason: str, level: Durability) -> Flow[Allocation]:
+    """Assert one again.
+
+    Raises:
+        AllocationLost, AllocationConflict, UnknownPool
+    """
+    outcome = (yield from adopt_each(pool, [(held, ttl_ms)], level, reason))[0]
+    if isinstance(outcome, AllocatorError):
+        raise outcome
+    return outcome
+
+
+def adopt_each(
+    pool: PoolKeys, held: Sequence[tuple[Allocation, int]], level: Durability, reason: str = ""
+) -> Flow[list[Allocation | AllocatorError]]:
+    """Assert allocations again, each with its new ttl_ms (0: its own); an error takes its item's place."""
+    items = [_item(pool, one, ttl_ms) for one, ttl_ms in held]
+    call: Call = call_of(_ADOPT, pool, items, gather=True, confirm=confirm(level), epoch=pool.epoch, reason=reason)
+    replies: Reply = yield call
+    answers: list[Allocation | AllocatorError] = []
+    for (one, _), reply in zip(held, replies, strict=True):
+        try:
+            answers.append(_adopted(pool, one, reply))
+        except AllocatorError as error:
+            answers.append(error)
+    return answers
+
+
+def _item(pool: PoolKeys, one: Allocation, ttl_ms: int) -> Item:
+    ttl = ttl_ms or one.ttl_ms or 0
+    args: list[Argument] = [one.epoch, one.owner, one.fence, one.granted_ms, ttl, len(one.resources), len(one.metadata)]
+    for name, amount in one.resources.items():
+        args += (name + schema.ALLOCATED, amount)
+    for key, value in one.metadata.items():
+        args += (schema.META + key, value)
+    return Item(new_call(), tuple(args), pool.record(one.id), one.id)
+
+
+def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> Allocation:
+    if isinstance(reply, AllocatorError):
+        raise reply
+    name = f"allocation {one.id!r}"
+    match reply[0]:
+        case "adopted" | "existing":
+            return allocation_of(pool, one.id, reply[1:])
+        case "conflict":
+            live = allocation_of(pool, one.id, reply[1:])
+            text = f"{name} is live: owner {live.owner!r} has {live.resources}, not {one.owner!r} {one.resources}"
+            raise AllocationConflict(text, id=one.id)
+        case "fenced":
+            text = f"{name} is another grant's now: fence {reply[1]}, not {one.fence}"
+            raise AllocationLost(text, id=one.id, code="fenced")
+        case "wrong_epoch":
+            raise AllocationLost(f"{name} is of another pool {pool.name!r} (epoch)", id=one.id, code="epoch")
+        case "ended":
+            raise AllocationLost(f"{name} has ended: it was released, or taken back", id=one.id, code="ended")
+        case "not_recovering":
+            text = f"{name} is not on the ledger, and pool {pool.name!r} is not recovering: it has ended"
+            raise AllocationLost(text, id=one.id, code="not_recovering")
+        case "not_counted":
+            raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="allocation")
+        case word:
+            refuse(pool, word)

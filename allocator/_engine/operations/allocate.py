@@ -1,0 +1,355 @@
+"""allocate, resize, check: the verbs that decide whether something fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from allocator import settings
+from allocator._engine.operations import release
+from allocator._engine.operations.durability_levels import PLAIN, confirm, reached
+from allocator._engine.operations.replies import (
+    NO_METADATA,
+    allocation_of,
+    call_of,
+    catch_up,
+    flatten,
+    lost,
+    new_allocation_id,
+    new_call,
+    recovering,
+    refuse,
+    too_long,
+)
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.resp import weight
+from allocator._engine.protocol.scripts import Argument, load
+from allocator.durability import Durability
+from allocator.errors import (
+    AllocationConflict,
+    AllocationLost,
+    AllocatorError,
+    Insufficient,
+    InvalidRequest,
+)
+from allocator.models import Allocation, Check, Denial, Outcome, Request, RequestLike, Shortage
+from allocator.quantity import parse_request
+from allocator.resources import Resources, resource_name
+from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
+
+_ALLOCATE: Final = load("allocate")
+_CHECK: Final = load("check")
+_RECLAIM: Final = load("reclaim")
+_RESIZE: Final = load("resize")
+
+
+class _Behind:
+    """The answer that is none: reclaim first, then ask again."""
+
+
+BEHIND: Final = _Behind()
+_Answer: TypeAlias = Allocation | Denial | AllocatorError | _Behind
+
+
+class Wanted(NamedTuple):
+    """A validated request, with its ids: the same through all retries."""
+
+    resources: Resources
+    ttl_ms: int
+    id: str
+    owner: str
+    metadata: tuple[tuple[str, str], ...]
+    call: str
+
+    @classmethod
+    def of(cls, request: Request, owner: str) -> Wanted:
+        """Check everything that a caller may get wrong; `owner` is the client's, for a request that names none."""
+        return cls(
+            resources=Resources.request(request.resources),
+            ttl_ms=ttl_ms(request.ttl),
+            id=new_allocation_id() if request.id is None else allocation_id(request.id),
+            owner=owner if request.owner is None else owner_name(request.owner),
+            metadata=metadata(request.metadata) if request.metadata is not None else (),
+            call=new_call(),
+        )
+
+    def item(self, pool: PoolKeys) -> Item:
+        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), 0]
+        for name, amount in self.resources.items():
+            args += (name + schema.ALLOCATED, amount)
+        for key, value in self.metadata:
+            args += (schema.META + key, value)
+        return Item(self.call, tuple(args), pool.record(self.id), self.id)
+
+
+def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = PLAIN) -> Flow[Allocation | Denial]:
+    """Grant one request, or say why not.
+
+    Raises:
+        AllocationConflict, AllocationLost, UnknownPool, Recovering
+    """
+    wanted = Wanted.of(request, owner)
+    call = _call(pool, (wanted,), level, atomic=False)
+    while True:
+        reply: Reply = yield call
+        answer = _answer(pool, wanted, reply[0])
+        if isinstance(answer, Allocation | Denial):
+            return answer
+        if isinstance(answer, AllocatorError):
+            raise answer
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+def allocate_many(
+    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
+) -> Flow[list[Outcome]]:
+    """Grant each request that fits, in order, each seeing those before it.
+
+    A fault of the store is raised once all items have been asked for; the driver then withdraws what was granted, for
+    nobody would know of it.
+    """
+    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests")]
+    answers: dict[int, _Answer] = {}
+    open_items = list(range(len(wanted)))
+    while open_items:
+        asked = [wanted[at] for at in open_items]
+        replies: Reply = yield _call(pool, asked, level, atomic=False)
+        for at, reply in zip(open_items, replies, strict=True):
+            answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
+        open_items = [at for at in open_items if answers[at] is BEHIND]
+        if open_items:
+            yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+    return [_outcome(answers[at]) for at in range(len(wanted))]
+
+
+def allocate_all(
+    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
+) -> Flow[list[Outcome]]:
+    """Grant all requests or none: a gang.  Live ones with the same request are replayed.
+
+    Raises:
+        InvalidRequest: `field="requests"`: More than a hundred, or than 64 KiB in all; nothing was sent.
+        Insufficient: `denial.item` is the index of the request that stopped it.
+        AllocationConflict, AllocationLost: That of the item that stopped it.
+    """
+    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)]
+    if not wanted:
+        return []
+    call = _call(pool, wanted, level, atomic=True)
+    if (size := weight(call)) > settings.BATCH_BYTES_MAX:
+        raise InvalidRequest(
+            f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
+            f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata",
+            field="requests",
+        )
+    while True:
+        replies: Reply = yield call
+        answers = [
+            _answer(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))
+        ]
+        if all(isinstance(answer, Allocation) for answer in answers):
+            return [_outcome(answer) for answer in answers]
+        stopped = next((answer for answer in answers if isinstance(answer, Denial)), None)
+        if stopped is not None:
+            raise Insufficient(stopped)
+        errors = [answer for answer in answers if isinstance(answer, AllocatorError)]
+        for error in errors:
+            if isinstance(error, AllocationLost):
+                # An earlier attempt was granted and one of its allocations has ended since: give back the rest of it.
+                yield from release.withdraw(pool, [(one.call, one.id) for one in wanted])
+            if not isinstance(error, _Aborted):
+                raise error
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+class _Aborted(AllocatorError):
+    """The item was not decided: another one stopped the gang."""
+
+
+def _call(pool: PoolKeys, wanted: Sequence[Wanted], level: Durability, *, atomic: bool) -> Call:
+    keys, args = _fixed(pool, atomic)
+    items = tuple([one.item(pool) for one in wanted])
+    return Call(_ALLOCATE, pool, keys, args, items, not atomic, undo=True, confirm=confirm(level))
+
+
+@lru_cache(maxsize=1024)
+def _fixed(pool: PoolKeys, atomic: bool) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+    """What all calls to a pool have in common, the keys and the arguments; kept, for binding them takes its time."""
+    return _ALLOCATE.bind_keys(pool), _ALLOCATE.bind(epoch=pool.epoch, atomic=int(atomic))
+
+
+def _outcome(answer: _Answer) -> Outcome:
+    if isinstance(answer, Allocation | Denial | AllocationConflict | AllocationLost):
+        return answer
+    raise answer if isinstance(answer, AllocatorError) else AssertionError(answer)
+
+
+def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _Answer:
+    """One item's reply."""
+    word = reply[0]
+    if word == "granted":
+        _, fence, granted_ms, deadline_ms, epoch, *_ = reply
+        return Allocation(
+            wanted.id,
+            pool.name,
+            wanted.owner,
+            wanted.resources,
+            fence,
+            granted_ms,
+            wanted.ttl_ms or None,
+            deadline_ms or None,
+            MappingProxyType(dict(wanted.metadata)) if wanted.metadata else NO_METADATA,
+            True,
+            epoch,
+            None,
+            reached(reply),
+        )
+    decode = _OTHER_ANSWERS.get(word)
+    if decode is None:
+        refuse(pool, word)
+    return decode(pool, wanted, reply, item)
+
+
+def _replayed(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return allocation_of(pool, wanted.id, reply[1:], created=reply[0] == "replayed")
+
+
+def _denied(pool: PoolKeys, _wanted: Wanted, reply: Reply, item: int) -> _Answer:
+    return Denial(reply[1], pool.name, shortages(reply[3:]), item)
+
+
+def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    live = allocation_of(pool, wanted.id, reply[1:])
+    if live.releasing_ms is not None:
+        return AllocationConflict(f"allocation {wanted.id!r} is being released by owner {live.owner!r}", id=wanted.id)
+    return AllocationConflict(
+        f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; "
+        f"owner {wanted.owner!r} asked for {wanted.resources}",
+        id=wanted.id,
+    )
+
+
+def _ended(_pool: PoolKeys, wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
+    lost = AllocationLost(
+        f"allocation {wanted.id!r} was granted to this call and has ended since, before its reply arrived", id=wanted.id
+    )
+    lost.retryable = True  # a new call gets what stands
+    return lost
+
+
+def _behind(_pool: PoolKeys, _wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
+    return BEHIND
+
+
+def _recovering(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return recovering(pool, reply)
+
+
+def _too_long(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return too_long(pool, reply)
+
+
+def _aborted(_pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+    return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
+
+
+_OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, Wanted, Reply, int], _Answer]]] = {
+    "replayed": _replayed,
+    "existing": _replayed,
+    "denied": _denied,
+    "conflict": _conflict,
+    "ended": _ended,
+    "behind": _behind,
+    "aborted": _aborted,
+    "recovering": _recovering,
+    "ttl_too_long": _too_long,
+}
+
+
+def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
+    """(resource, requested, allocated, capacity)* as models."""
+    return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))
+
+
+def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
+    """Whether the request would be granted now."""
+    resources = Resources.request(request)
+    call = Call(
+        _CHECK,
+        pool,
+        _CHECK.bind_keys(pool),
+        (
+            *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
+            *flatten(resources, schema.ALLOCATED)[1:],
+        ),
+    )
+    while True:
+        reply: Reply = yield call
+        match reply[0]:
+            case "fits":
+                return Check(fits=True)
+            case "denied":
+                denial = Denial(reply[1], pool.name, shortages(reply[4:]))
+                return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
+            case "behind":
+                yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+            case "recovering":
+                raise recovering(pool, reply)
+            case word:
+                refuse(pool, word)
+
+
+def changes(request: RequestLike) -> dict[str, int]:
+    """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
+    if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
+    if isinstance(request, Resources):
+        return dict(request)
+    named = {resource_name(name): quantity for name, quantity in request.items()}
+    return {name: parse_request(name, quantity) for name, quantity in named.items()}
+
+
+def resize(
+    pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
+) -> Flow[Allocation]:
+    """Change what an allocation has taken.
+
+    Raises:
+        Insufficient, UnknownAllocation, AllocationLost
+    """
+    item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
+    operation = Operation(
+        call_of(_RESIZE, pool, (item,), confirm=confirm(level), epoch=pool.epoch),
+        lambda replies: _resized(pool, identity, fence, replies[0]),
+    )
+    while True:
+        answer = yield from operation
+        if answer is not None:
+            return answer
+        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+
+
+def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
+    match reply[0]:
+        case "resized":
+            return allocation_of(pool, identity, reply[1:])
+        case "behind":
+            return None
+        case "denied":
+            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))
+        case "recovering":
+            raise recovering(pool, reply)
+        case "empty":
+            raise InvalidRequest(
+                f"allocation {identity!r} would have nothing left: release it instead", field="request"
+            )
+        case "too_many":
+            raise InvalidRequest(
+                f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"
+            )
+        case word:
+            lost(pool, identity, fence, word, reply)

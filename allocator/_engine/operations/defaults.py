@@ -1,0 +1,279 @@
+"""Every verb of the clients, from what a caller writes to an operation or flow; both clients drive the same ones.
+
+All input is checked here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from allocator import settings
+from allocator._engine.operations import (
+    adopt,
+    allocate,
+    audit,
+    doctor,
+    lookup,
+    pool_deletion,
+    pools,
+    reconcile,
+    release,
+)
+from allocator._engine.operations.pools import NO_PROMISES, Promises
+from allocator._engine.operations.release import Identity
+from allocator._engine.operations.replies import lost
+from allocator._engine.protocol.flows import Flow
+from allocator._engine.protocol.keys import PoolKeys, pool_keys
+from allocator.durability import durability
+from allocator.errors import InvalidRequest
+from allocator.models import (
+    Allocation,
+    Audit,
+    Check,
+    Denial,
+    Diagnosis,
+    Event,
+    Outcome,
+    Pool,
+    Reclaimed,
+    Reconciled,
+    Release,
+    Renewal,
+    Request,
+    RequestLike,
+    Ttl,
+    Usage,
+)
+from allocator.quantity import Quantity
+from allocator.resources import Resources
+from allocator.validation import (
+    age_ms,
+    allocation_id,
+    batch,
+    grace_ms,
+    instant_ms,
+    key_prefix,
+    metadata,
+    owner_name,
+    owner_pattern,
+    pool_name,
+    reason_text,
+    ttl_ms,
+)
+from allocator.validation import fence as valid_fence
+
+Held = Allocation | str
+"""An allocation, which brings its pool and fence along, or an id in the client's pool."""
+
+
+class Verbs:
+    """The verbs of one client: its pool, prefix and owner stand in for what a call leaves out."""
+
+    def __init__(self, pool: str, prefix: str, owner: str | None) -> None:
+        self.pool_name = pool_name(pool)
+        self.prefix = key_prefix(prefix)
+        self.owner = settings.OWNER_DEFAULT if owner is None else owner_name(owner)
+        self._own = pool_keys(self.pool_name, self.prefix)
+
+    def expect_epoch(self, epoch: str | None) -> None:
+        """Accept only this incarnation of the client's own pool from now on; None: any."""
+        self._own = pool_keys(self.pool_name, self.prefix, epoch or "")
+
+    def keys(self, name: str | None) -> PoolKeys:
+        if name is None or name == self.pool_name:
+            return self._own
+        return pool_keys(pool_name(name), self.prefix)
+
+    def _identify(self, held: Held, fence: int | None, pool: str | None) -> tuple[PoolKeys, Identity]:
+        if isinstance(held, Allocation):
+            if pool is not None and pool != held.pool:
+                raise InvalidRequest(f"allocation {held.id!r} is of pool {held.pool!r}, not {pool!r}", field="pool")
+            return self.keys(held.pool), Identity(held.id, held.fence if fence is None else valid_fence(fence), held)
+        return self.keys(pool), Identity(allocation_id(held), valid_fence(fence))
+
+    def _groups(self, held: Iterable[Held], pool: str | None) -> tuple[int, dict[PoolKeys, list[tuple[int, Identity]]]]:
+        """The allocations by pool, each with its place in the answer."""
+        groups: dict[PoolKeys, list[tuple[int, Identity]]] = {}
+        items = batch(held, "allocations")
+        for at, one in enumerate(items):
+            keys, identity = self._identify(one, None, pool)
+            groups.setdefault(keys, []).append((at, identity))
+        return len(items), groups
+
+    # -- pools ---------------------------------------------------------------------------------------------------------
+
+    def create_pool(
+        self,
+        name: str,
+        capacity: Mapping[str, Quantity],
+        whole_units: Iterable[str],
+        promises: Promises = NO_PROMISES,
+        *,
+        is_new: bool = False,
+    ) -> Flow[Pool]:
+        keys = pool_keys(pool_name(name), self.prefix)
+        return iter(pools.create(keys, capacity, whole_units, promises, is_new=is_new))
+
+    def recover_pool(self, lost: Pool) -> Flow[Pool]:
+        return iter(pools.recover(lost, pool_keys(pool_name(lost.name), self.prefix)))
+
+    def end_recovery(self, name: str | None) -> Flow[Pool]:
+        return iter(pools.switch(self.keys(name), "recovered"))
+
+    def pool(self, name: str | None) -> Flow[Pool]:
+        found = yield from lookup.usage(self.keys(name))
+        return found.pool
+
+    def pools(self) -> Flow[list[str]]:
+        return pools.names(self.prefix)
+
+    def configure(
+        self,
+        capacity: Mapping[str, Quantity] | None,
+        remove: Iterable[str],
+        whole_units: Iterable[str] | None,
+        strict: bool,
+        generation: int | None,
+        pool: str | None,
+        promises: Promises = NO_PROMISES,
+    ) -> Flow[Pool]:
+        return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, promises, strict=strict))
+
+    def upgrade_pool(self, name: str | None) -> Flow[Pool]:
+        return iter(pools.switch(self.keys(name), "upgrade"))
+
+    def delete_pool(self, name: str, *, force: bool) -> Flow[bool]:
+        return pool_deletion.delete(self.keys(pool_name(name)), force=force)
+
+    # -- allocations ---------------------------------------------------------------------------------------------------
+
+    def allocate(self, request: Request, pool: str | None, level: str | None = None) -> Flow[Allocation | Denial]:
+        return allocate.allocate(self.keys(pool), request, self.owner, durability(level))
+
+    def allocate_many(
+        self, requests: Sequence[Request], pool: str | None, level: str | None = None, *, atomic: bool
+    ) -> Flow[list[Outcome]]:
+        perform = allocate.allocate_all if atomic else allocate.allocate_many
+        return perform(self.keys(pool), requests, self.owner, durability(level))
+
+    def check(self, request: RequestLike, pool: str | None, *, explain: bool) -> Flow[Check]:
+        return allocate.check(self.keys(pool), request, explain=explain)
+
+    def renew(
+        self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, level: str | None = None, *, shorten: bool
+    ) -> Flow[Renewal]:
+        keys, identity = self._identify(held, fence, pool)
+        renewed = (yield from release.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
+        if not renewed:
+            lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
+        return renewed
+
+    def renew_many(
+        self, held: Iterable[Held], ttl: Ttl, pool: str | None, level: str | None = None
+    ) -> Flow[list[Renewal]]:
+        count, groups = self._groups(held, pool)
+        answers: dict[int, Renewal] = {}
+        for keys, group in groups.items():
+            renewed = yield from release.renew(keys, [one for _, one in group], ttl_ms(ttl), durability(level))
+            answers.update(zip((at for at, _ in group), renewed, strict=True))
+        return [answers[at] for at in range(count)]
+
+    def resize(
+        self, held: Held, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
+    ) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence, pool)
+        return allocate.resize(keys, identity.id, identity.fence, request, durability(level))
+
+    def release(self, held: Held, fence: int | None, pool: str | None) -> Flow[Release]:
+        keys, identity = self._identify(held, fence, pool)
+        return (yield from release.release(keys, (identity,)))[0]
+
+    def release_many(self, held: Iterable[Held], pool: str | None) -> Flow[list[Release]]:
+        count, groups = self._groups(held, pool)
+        answers: dict[int, Release] = {}
+        for keys, group in groups.items():
+            released = yield from release.release(keys, [identity for _, identity in group])
+            answers.update(zip((at for at, _ in group), released, strict=True))
+        return [answers[at] for at in range(count)]
+
+    def begin_release(
+        self, held: Held, grace: float | timedelta, fence: int | None, pool: str | None
+    ) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence, pool)
+        if grace == 0:
+            raise InvalidRequest("grace: without one it is a release", field="grace")
+        return iter(release.begin_release(keys, identity, grace_ms(grace, "grace")))
+
+    def adopt(self, held: Allocation, ttl: Ttl, force: str | None, level: str | None) -> Flow[Allocation]:
+        if not isinstance(held, Allocation):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidRequest("allocation: what is adopted is an Allocation, not an id", field="allocation")
+        identity = Allocation(
+            allocation_id(held.id),
+            pool_name(held.pool),
+            owner_name(held.owner),
+            Resources.request(held.resources),
+            valid_fence(held.fence),
+            held.granted_ms,
+            held.ttl_ms,
+            held.deadline_ms,
+            dict(metadata(held.metadata)),
+            epoch=held.epoch,
+        )
+        reason = "" if force is None else reason_text(force, "force")
+        return adopt.adopt(self.keys(held.pool), identity, ttl_ms(ttl), reason, durability(level))
+
+    def reconcile(
+        self,
+        live_ids: Iterable[str],
+        as_of: int | datetime,
+        owner: str,
+        max_released: int | None,
+        pool: str | None,
+        *,
+        dry_run: bool,
+    ) -> Flow[Reconciled]:
+        ids = {allocation_id(one) for one in batch(live_ids, "live_ids", settings.RECONCILE_IDS_MAX)}
+        most = None
+        if max_released is not None:
+            most = 0 if max_released == 0 else _count(max_released, "max_released", settings.AMOUNT_MAX)
+        return reconcile.reconcile(
+            self.keys(pool), ids, instant_ms(as_of, "as_of"), owner_pattern(owner), most, dry_run=dry_run
+        )
+
+    # -- reading and upkeep --------------------------------------------------------------------------------------------
+
+    def get(self, identity: str, pool: str | None) -> Flow[Allocation | None]:
+        return iter(lookup.get(self.keys(pool), allocation_id(identity)))
+
+    def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> lookup.Listing:
+        age = None if older_than is None else age_ms(older_than, "older_than")
+        return lookup.Listing(self.keys(pool), None if owner is None else owner_name(owner), age)
+
+    def usage(self, pool: str | None) -> Flow[Usage]:
+        return iter(lookup.usage(self.keys(pool)))
+
+    def events(self, limit: int, pool: str | None) -> Flow[list[Event]]:
+        return iter(lookup.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
+
+    def reclaim(self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool) -> Flow[Reclaimed]:
+        age = None if older_than is None else age_ms(older_than, "older_than")
+        if include_live and age is None:
+            raise InvalidRequest("include_live wants an age: older_than", field="older_than")
+        most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
+        return release.reclaim(self.keys(pool), most, age, include_live=include_live)
+
+    def doctor(self, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
+        return doctor.examine(self._own, client_ms)
+
+    def audit(self, pool: str | None, *, repair: bool, offline: bool) -> Flow[Audit]:
+        if offline and not repair:
+            raise InvalidRequest("offline is a way to repair: give repair=True too", field="offline")
+        keys = self.keys(pool)
+        return audit.repair(keys, offline=offline) if repair else audit.audit(keys)
+
+
+def _count(value: int, field: str, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise InvalidRequest(f"{field} is an integer from 1 to {most}, not {value!r}", field=field)
+    return value

@@ -1,0 +1,209 @@
+"""doctor: read what a server says of itself, and try every script on a scratch pool with the caller's own rights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any, Final
+
+from allocator._engine.operations import adopt, allocate, audit, lookup, pool_deletion, pools, reconcile, release
+from allocator._engine.operations.doctor_checks import Facts, judge
+from allocator._engine.operations.durability_levels import PLAIN
+from allocator._engine.protocol.flows import Ask, Call, Flow, Refusal, Remaining
+from allocator._engine.protocol.keys import PoolKeys, pool_keys
+from allocator._engine.protocol.scripts import load, names
+from allocator.errors import AllocatorError, UnknownPool
+from allocator.models import Allocation, Pool, Request
+from allocator.readings import Diagnosis
+
+__all__ = ["examine"]
+
+SECTIONS: Final = ("server", "memory", "persistence", "replication", "cluster")
+
+SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "maxmemory-policy")
+
+_TTL_MS: Final = 60_000
+_OWNER: Final = "doctor"
+_SCRATCH: Final = "doctor-"
+
+_UNNAMED: Final = "run this command or subcommand"
+_PLACE: Final = re.compile(r"script: ([0-9a-f]{40}), on @user_script:(\d+)")
+_CALLED: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
+
+Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
+
+
+def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
+    """All findings, of the server first.
+
+    Args:
+        pool: The client's own, which need not exist.
+        client_ms: This machine's clock, in milliseconds.
+    """
+    facts = Facts(pool=pool.name, prefix=pool.prefix)
+    yield from _server(pool, facts)
+    before: float = yield Remaining()
+    time = yield Ask(pool, ("TIME",))
+    after: float = yield Remaining()
+    facts.round_trip_ms = 1000 * max(0.0, before - after)
+    if not isinstance(time, Refusal):
+        facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
+    try:
+        facts.account = (yield from lookup.usage(pool)).pool
+    except UnknownPool:
+        facts.account = None
+    except AllocatorError as error:
+        facts.refused.append(f"usage: {error}")
+    yield from _try_all(pool, facts)
+    return Diagnosis(tuple(judge(facts)))
+
+
+def _server(pool: PoolKeys, facts: Facts) -> Flow[None]:
+    """What it says of itself, as far as this user is told."""
+    for section in SECTIONS:
+        reply = yield Ask(pool, ("INFO", section))
+        if not isinstance(reply, Refusal):
+            facts.info |= _fields(str(reply))
+        elif "unknown command" in reply.text.lower():
+            facts.no_info = True
+            break
+        else:
+            facts.refused.append(f"INFO: {reply.text}")
+    for name in SETTINGS:
+        reply = yield Ask(pool, ("CONFIG", "GET", name))
+        if not isinstance(reply, Refusal):
+            facts.settings |= _pairs(reply)
+    if facts.info.get("cluster_enabled") == "1":
+        reply = yield Ask(pool, ("CLUSTER", "INFO"))
+        facts.cluster = {} if isinstance(reply, Refusal) else _fields(str(reply))
+    reply = yield Ask(pool, ("ACL", "WHOAMI"))
+    facts.user = "" if isinstance(reply, Refusal) else str(reply)
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {name: value for name, _, value in (line.partition(":") for line in text.splitlines()) if value}
+
+
+def _pairs(reply: Any) -> dict[str, str]:
+    if hasattr(reply, "items"):
+        return {str(name): str(value) for name, value in reply.items()}
+    return {str(name): str(value) for name, value in zip(reply[::2], reply[1::2], strict=False)}
+
+
+# -- every script, once ------------------------------------------------------------------------------------------------
+
+
+class _Scratch:
+    """A pool of nobody's, in which each script is called once."""
+
+    def __init__(self, pool: PoolKeys) -> None:
+        self.keys = pool_keys(_SCRATCH + token_hex(6), pool.prefix)
+        self.held: Allocation | None = None
+        self.made = False
+
+    @property
+    def one(self) -> release.Identity:
+        """What was allocated, or a name of nothing."""
+        return release.Identity("one", self.held.fence if self.held else 0)
+
+
+def _create(at: _Scratch) -> Flow[Pool]:
+    made = yield from pools.create(at.keys, {"cpu": 1}, (), pools.NO_PROMISES)
+    at.made = True
+    return made
+
+
+def _allocate(at: _Scratch) -> Flow[object]:
+    request = Request({"cpu": 1}, _TTL_MS / 1000, id="one")
+    outcome = yield from allocate.allocate(at.keys, request, _OWNER)
+    at.held = outcome if isinstance(outcome, Allocation) else None
+    return outcome
+
+
+def _orphans(at: _Scratch) -> Flow[object]:
+    script = load("find_orphans")
+    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
+
+
+def _repair(at: _Scratch) -> Flow[object]:
+    return audit.repair(at.keys, offline=False)
+
+
+def _adopt(at: _Scratch) -> Flow[object]:
+    assert at.held is not None
+    return adopt.adopt(at.keys, replace(at.held, id="two"), _TTL_MS, "doctor", PLAIN)
+
+
+def _reconcile(at: _Scratch) -> Flow[object]:
+    usage = yield from lookup.usage(at.keys)
+    return (yield from reconcile.reconcile(at.keys, frozenset(("one",)), usage.read_ms, _OWNER, 10, dry_run=False))
+
+
+def _check_access(at: _Scratch) -> Flow[object]:
+    script = load("check_access")
+    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
+
+
+_TRIES: Final[tuple[tuple[str, Try], ...]] = (
+    ("check_access", _check_access),
+    ("configure_pool", _create),
+    ("allocate", _allocate),
+    ("check", lambda at: allocate.check(at.keys, {"cpu": 1}, explain=True)),
+    ("get_allocation", lambda at: iter(lookup.get(at.keys, "one"))),
+    ("read_pool", lambda at: iter(lookup.usage(at.keys))),
+    ("list_allocations", lambda at: iter(lookup.page(at.keys, "deadlines", "0"))),
+    ("read_events", lambda at: iter(lookup.events(at.keys, 10))),
+    ("audit", lambda at: audit.audit(at.keys)),
+    ("find_orphans", _orphans),
+    ("renew", lambda at: release.renew(at.keys, (at.one,), _TTL_MS)),
+    ("resize", lambda at: allocate.resize(at.keys, "one", 0, {"cpu": "500m"})),
+    ("adopt", _adopt),
+    ("reconcile", _reconcile),
+    ("begin_release", lambda at: iter(release.begin_release(at.keys, at.one, _TTL_MS))),
+    ("release", lambda at: iter(release.release(at.keys, (at.one,)))),
+    ("undo", lambda at: iter(release.withdraw(at.keys, (("doctor", "one"),)))),
+    ("reclaim", lambda at: release.reclaim(at.keys, 10, None, include_live=False)),
+    ("repair", _repair),
+    ("delete_pool", lambda at: pool_deletion.delete(at.keys, force=True)),
+)
+"""By the script that each is about, in an order in which each finds what it needs."""
+
+
+def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
+    """Each once; what was made is deleted in any case, and by the last of them if nothing goes wrong."""
+    scratch = _Scratch(pool)
+    try:
+        for name, attempt in _TRIES:
+            yield from _try(name, attempt, scratch, facts)
+    except Exception:
+        yield from pool_deletion.delete(scratch.keys, force=True)
+        raise
+    if scratch.made and facts.tried.get("delete_pool"):
+        facts.left = scratch.keys.name
+
+
+def _try(name: str, attempt: Try, scratch: _Scratch, facts: Facts) -> Flow[None]:
+    if name == "adopt" and scratch.held is None:
+        facts.skipped.append(name)
+        return
+    try:
+        yield from attempt(scratch)
+    except UnknownPool:
+        facts.skipped.append(name)
+    except AllocatorError as error:
+        facts.tried[name] = _named(str(error))
+    else:
+        facts.tried[name] = ""
+
+
+def _named(said: str) -> str:
+    """The refusal, with the command that Redis 7.0 does not name: its line of the script has it."""
+    place = _PLACE.search(said)
+    if _UNNAMED not in said or not place:
+        return said
+    script = next((one for one in map(load, names()) if one.sha == place[1]), None)
+    lines = script.text.splitlines()[int(place[2]) - 1 :] if script else []
+    found = _CALLED.search("\n".join(lines[:2]))  # its name may stand in the next line
+    return said.replace(_UNNAMED, f"run {found[1]}") if found else said

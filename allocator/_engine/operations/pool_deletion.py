@@ -1,0 +1,49 @@
+"""delete: the verb that ends a pool."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allocator._engine.operations import audit
+from allocator._engine.operations.replies import call_of, new_call, refuse
+from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.errors import BackendUnavailable, PoolConflict, UnknownPool
+
+_DELETE: Final = load("delete_pool")
+
+
+def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
+    """End the pool; with `force`, everything in it first, batch by batch.
+
+    Records that no index knows are indexed again before: a pool that is made again under this name must find none.
+    """
+    try:
+        yield from audit.adopt_orphans(pool)
+    except UnknownPool as error:
+        if error.code == "epoch":
+            raise
+        return False
+    while True:
+        item = Item(new_call(), (int(force),))
+        replies: Reply = yield call_of(_DELETE, pool, (item,), epoch=pool.epoch)
+        reply = replies[0]
+        match reply[0]:
+            case "deleted":
+                return True
+            case "absent":
+                return False
+            case "in_use":
+                raise PoolConflict(f"pool {pool.name!r} has {reply[1]} live allocations", pool=pool.name)
+            case "deleting":
+                left: float = yield Remaining()
+                if left <= 0:
+                    raise BackendUnavailable(
+                        f"pool {pool.name!r} grants nothing more and has {reply[1]} allocations left to end: "
+                        "delete it again to go on",
+                        code="deleting",
+                        retry_after=0.0,
+                    )
+            case word:
+                refuse(pool, word)

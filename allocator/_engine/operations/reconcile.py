@@ -1,0 +1,97 @@
+"""reconcile: release what an owner has on the ledger and does not have in truth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from allocator import settings
+from allocator._engine.operations.lookup import Listing
+from allocator._engine.operations.replies import call_of, new_call, refuse
+from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.errors import AllocatorError, InvalidRequest, ReconcileRefused
+from allocator.models import Allocation, Reconciled
+
+_RECONCILE: Final = load("reconcile")
+
+ANY_BELOW: Final = "*"
+"""At the end of an owner: whoever's name begins so."""
+
+
+def reconcile(
+    pool: PoolKeys, live_ids: Collection[str], as_of_ms: int, owner: str, max_released: int | None, *, dry_run: bool
+) -> Flow[Reconciled]:
+    """Find what is this owner's, older than `as_of_ms`, and not among `live_ids`; release it unless that is too much.
+
+    What was granted in that very millisecond, or what somebody was told is there since (`allocate` of its id, a
+    renewal), is kept.
+
+    Raises:
+        InvalidRequest: `as_of` is in the future.
+        ReconcileRefused: It would release more than `max_released`, by default half of what the owner has.
+    """
+    listed = yield from _owned(pool, as_of_ms, owner)
+    owned = [one for one in listed if one.granted_ms < as_of_ms]
+    stale = [one for one in owned if one.id not in live_ids]
+    most = (len(owned) + 1) // 2 if max_released is None else max_released
+    if len(stale) > most:
+        raise ReconcileRefused(
+            f"pool {pool.name!r}: {len(stale)} of the {len(owned)} allocations of {owner!r} would be released, "
+            f"at most {most} are allowed: is the listing whole?",
+            would_release=len(stale),
+            owned=len(owned),
+            max_released=most,
+        )
+    found = {one.id for one in listed}
+    kept = tuple(sorted(one.id for one in listed if one.id in live_ids))
+    missing = tuple(sorted(identity for identity in live_ids if identity not in found))
+    if dry_run:
+        return Reconciled(tuple(sorted(one.id for one in stale)), kept, missing, dry_run=True)
+    released: list[str] = []
+    for at in range(0, len(stale), settings.BATCH_ITEMS_MAX):
+        left: float = yield Remaining()
+        if left <= 0:
+            return Reconciled(tuple(sorted(released)), kept, missing, more=True)
+        released += yield from _release(pool, stale[at : at + settings.BATCH_ITEMS_MAX], as_of_ms, owner)
+    return Reconciled(tuple(sorted(released)), kept, missing)
+
+
+def _owned(pool: PoolKeys, as_of_ms: int, owner: str) -> Flow[list[Allocation]]:
+    listing = Listing(pool, None, None)
+    owned: list[Allocation] = []
+    for call in listing:
+        page = yield from call
+        if as_of_ms > page.read_ms:
+            text = f"as_of: {as_of_ms} is {as_of_ms - page.read_ms} ms later than the pool's time"
+            raise InvalidRequest(text, field="as_of")
+        owned += [one for one in listing.take(page) if _is_owners(one, owner)]
+    return owned
+
+
+def _is_owners(one: Allocation, owner: str) -> bool:
+    if owner.endswith(ANY_BELOW):
+        return one.owner.startswith(owner.removesuffix(ANY_BELOW))
+    return one.owner == owner
+
+
+def _release(pool: PoolKeys, stale: list[Allocation], as_of_ms: int, owner: str) -> Flow[list[str]]:
+    items = [Item(new_call(), (one.fence,), pool.record(one.id), one.id) for one in stale]
+    replies: Reply = yield call_of(
+        _RECONCILE, pool, items, gather=True, epoch=pool.epoch, owner=owner, as_of_ms=as_of_ms
+    )
+    released: list[str] = []
+    for one, reply in zip(stale, replies, strict=True):
+        if isinstance(reply, AllocatorError):
+            raise reply
+        match reply[0]:
+            case "released":
+                released.append(one.id)
+            case "unknown" | "fenced" | "kept":
+                pass
+            case "future":
+                raise InvalidRequest("as_of: it is later than the pool's time", field="as_of")
+            case word:
+                refuse(pool, word)
+    return released

@@ -1,0 +1,210 @@
+"""What the operations share: calls from names, refusals to errors, records to models."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Iterable, Mapping, Sequence
+from os import urandom
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from allocator import settings
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.flows import Call, Confirm, Flow, Item, Operation, Remaining, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import Argument, Script
+from allocator.durability import MEMORY
+from allocator.errors import (
+    AllocationLost,
+    BackendUnavailable,
+    ContractError,
+    InvalidRequest,
+    InvariantError,
+    OutcomeUnknown,
+    Recovering,
+    UnknownAllocation,
+    UnknownPool,
+)
+from allocator.models import Allocation, Reclaimed
+from allocator.resources import Resources
+
+_NO_AGE = "-"
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+def new_call() -> str:
+    """A call id: 96 random bits in 16 characters.  Drawn once for an item, shared by its retries."""
+    return b2a_base64(urandom(12), newline=False).translate(_URL_SAFE).decode()
+
+
+def new_allocation_id() -> str:
+    """An allocation id where the caller gave none: 16 characters, short enough for a person to read out."""
+    return urandom(8).hex()
+
+
+def call_of(
+    script: Script,
+    pool: PoolKeys,
+    items: Iterable[Item] = (),
+    *,
+    gather: bool = False,
+    confirm: Confirm | None = None,
+    **args: Argument,
+) -> Call:
+    """A call of a script whose keys are all the pool's own."""
+    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, confirm=confirm)
+
+
+def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
+    """R, (resource, amount)*R; with the suffix of the fields that they become."""
+    words: list[Argument] = [len(resources)]
+    for name, amount in resources.items():
+        words.append(name + suffix)
+        words.append(amount)
+    return words
+
+
+def refuse(pool: PoolKeys, word: str) -> NoReturn:
+    """Raise what a whole call was refused with."""
+    name = pool.name
+    match word:
+        case "unknown_pool":
+            raise UnknownPool(f"there is no pool {name!r}", pool=name, code="epoch" if pool.epoch else None)
+        case "other_epoch":
+            raise UnknownPool(f"pool {name!r} was deleted and made again since (epoch)", pool=name, code="epoch")
+        case "deleting":
+            raise UnknownPool(f"pool {name!r} is being deleted", pool=name, code="deleting")
+        case "offline":
+            raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
+        case "pool_lost":
+            raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (emptied)", pool=name, code="emptied")
+        case "schema":
+            raise ContractError(
+                f"pool {name!r} may be written by newer versions of this library only (schema above {schema.VERSION})",
+                code="schema",
+            )
+        case _:
+            raise ContractError(f"pool {name!r}: unexpected reply {word!r}")
+
+
+def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
+    """Raise for an allocation that is not there, or not the caller's."""
+    if word == "unknown":
+        raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
+    if word in ("foreign", "wrong_epoch"):
+        raise AllocationLost(
+            f"allocation {identity!r} is of a pool {pool.name!r} that was made again since (epoch)",
+            id=identity,
+            code="epoch",
+        )
+    if word == "releasing":
+        raise AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
+    if word == "fenced":
+        raise AllocationLost(
+            f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
+        )
+    refuse(pool, word)
+
+
+def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
+    """What a caller is told who wants something new of a pool that recovers."""
+    _, remaining_ms, why = reply
+    return Recovering(
+        f"pool {pool.name!r} recovers, for {why}; it grants nothing new for {remaining_ms / 1000:.1f} s",
+        retry_after=remaining_ms / 1000,
+    )
+
+
+def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
+    """What a caller is told whose time to live is longer than the pool allows, or none."""
+    text = f"ttl: pool {pool.name!r} grants {reply[1] / 1000:g} s at the longest, and pins nothing"
+    return InvalidRequest(text, field="ttl", code="ttl_too_long")
+
+
+def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
+    """field, value, field, value, ... as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def exact(fields: Mapping[str, Any], field: str, where: str) -> int:
+    """A field's exact integer.
+
+    Raises:
+        InvariantError: The stored data say something else; never a bare `ValueError`, which would read as *full*.
+    """
+    text = fields.get(field)
+    try:
+        number = int(text) if text is not None else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= settings.AMOUNT_MAX:
+        raise InvariantError(f"{where} has no exact number in {field}: {str(text)[:40]!r}; an audit says more")
+    return number
+
+
+def amounts_of(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
+    """The fields that end in `suffix`, as a vector."""
+    cut = -len(suffix)
+    return Resources.of({field[:cut]: exact(fields, field, where) for field in fields if field.endswith(suffix)})
+
+
+def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, created: bool = False) -> Allocation:
+    """A record as a model."""
+    fields, where = fields_of(flat), f"allocation {allocation_id!r}"
+    meta = {
+        field[len(schema.META) :]: value
+        for field, value in fields.items()
+        if field.startswith(schema.META) and not field.endswith(schema.ALLOCATED)
+    }
+    fence, durability = exact(fields, "fence", where), fields.get("durability") or MEMORY
+    return Allocation(
+        id=allocation_id,
+        pool=pool.name,
+        owner=fields.get("owner", ""),
+        resources=amounts_of(fields, where),
+        fence=fence,
+        granted_ms=exact(fields, "granted_ms", where),
+        ttl_ms=exact(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
+        deadline_ms=exact(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
+        metadata=MappingProxyType(meta) if meta else NO_METADATA,
+        created=created,
+        epoch=fields.get("epoch", ""),
+        releasing_ms=exact(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
+        durability=durability,
+    )
+
+
+def reclaim_call(pool: PoolKeys, script: Script, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
+    """One batch of a reclaim; an age of None leaves pinned allocations alone."""
+
+    def decode(reply: Reply) -> Reclaimed:
+        if reply[0] != "reclaimed":
+            refuse(pool, reply[0])
+        return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
+
+    age = _NO_AGE if age_ms is None else age_ms
+    return Operation(call_of(script, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
+
+
+def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
+    """Take back what is due before asking again: a denial must never be the artefact of a bound.
+
+    Raises:
+        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
+            did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
+    """
+    left: float = yield Remaining()
+    if left <= 0:
+        raise BackendUnavailable(
+            f"pool {pool.name!r}: more allocations are past their deadline than could be reclaimed in time",
+            code="reclaim_behind",
+            retry_after=1.0,
+        )
+    try:
+        yield from reclaim_call(pool, script, limit, None)
+    except OutcomeUnknown as error:
+        text = f"pool {pool.name!r}: what is due could not be reclaimed: {error.__cause__ or error}"
+        raise BackendUnavailable(text) from error

@@ -1,0 +1,1 @@
+"""What is said to Redis: keys, fields, scripts, flows, bytes; no I/O."""

@@ -1,0 +1,90 @@
+"""What goes over the wire: the words of a script call, and their bytes.
+
+    EVALSHA sha numkeys <key>... <each item's key> now_ms seen_epoch seen_fence epoch <argument>...
+        [ <call id> <repeated 0|1> <item's argument>... ]...
+
+The bytes are packed here, by hiredis where it is installed, because redis-py's asyncio side packs word by word in
+Python even then, which for a batch of a hundred items costs more than all the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from allocator import settings
+from allocator._engine.protocol.flows import Call, Item
+from allocator._engine.protocol.scripts import Argument
+
+__all__ = ["ASKING", "cut", "pack", "payload", "weight"]
+
+
+def _pack(words: tuple[Argument, ...]) -> bytes:
+    """A command in RESP."""
+    parts = [f"*{len(words)}\r\n"]
+    for word in words:
+        text = str(word)
+        parts.append(f"${len(text) if text.isascii() else len(text.encode())}\r\n{text}\r\n")
+    return "".join(parts).encode()
+
+
+def _packer() -> Callable[[tuple[Argument, ...]], bytes]:
+    try:
+        import hiredis  # noqa: PLC0415 - an extra
+    except ImportError:
+        return _pack
+    packer: Any = getattr(hiredis, "pack_command", None)
+    return packer or _pack
+
+
+pack: Final = _packer()
+
+ASKING: Final = pack(("ASKING",))
+
+
+def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
+    """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
+
+    `leading` are those of the driver's own: the instant and the mark (`marks`).
+    """
+    items = call.items
+    if not items:
+        return [len(call.keys), *call.keys, *leading, *call.args]
+    if len(items) == 1 and items[0].key:
+        item = items[0]
+        keys = call.keys
+        return [len(keys) + 1, *keys, item.key, *leading, *call.args, item.call, repeated, *item.args]
+    keys = (*call.keys, *[item.key for item in items if item.key])
+    words: list[Argument] = [len(keys), *keys, *leading, *call.args]
+    for item in items:
+        words += (item.call, repeated)
+        words += item.args
+    return words
+
+
+def cut(call: Call) -> Iterator[Call]:
+    """Calls of a size that a server takes at once, in order, of a call whose items stand for themselves."""
+    part: list[Item] = []
+    size = 0
+    for item in call.items:
+        adds = _weight(item)
+        if part and (len(part) >= settings.BATCH_ITEMS_MAX or size + adds > settings.BATCH_BYTES_MAX):
+            yield replace(call, items=tuple(part))
+            part, size = [], 0
+        part.append(item)
+        size += adds
+    if part:
+        yield replace(call, items=tuple(part))
+
+
+def weight(call: Call) -> int:
+    """About the bytes of a call's items, by which `cut` goes."""
+    return sum(map(_weight, call.items))
+
+
+def _weight(item: Item) -> int:
+    """About the bytes that an item adds to a script call."""
+    texts = [part for part in item.args if isinstance(part, str)]
+    size = sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
+    return size + len(item.key) + len(item.call) + 8 * (len(item.args) + 3)

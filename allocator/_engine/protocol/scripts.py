@@ -1,0 +1,211 @@
+"""Load a script: link its modules, read its header, bind names, map error lines back to files.
+
+A script's header is its contract (`lua/README.md`)::
+
+    #!lua flags=no-writes          <- optional
+    --[[
+    verb -- One sentence.
+
+    KEYS    record     hash        <- one a line; a last one of kind `keys` takes the rest: one for each item
+    ARGV    reason     text        <- one a line; a last one of kind `list` takes the rest
+    Reply   ...
+    ]]
+
+The *envelope* comes before: `ENVELOPE_KEYS` and `ENVELOPE_ARGUMENTS`, which every script takes.  Python binds by these
+names; nothing else knows an order.  Two texts come of one script: the one for servers, and one for the in-process
+store, which knows no `#!lua` line and loses the text of an error that is not returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.linker import Line, link
+from allocator.errors import ContractError
+
+Argument = str | int
+
+ENVELOPE_KEYS: Final = ("pool", "deadlines", "pinned", "ended", "events")
+"""The keys that every script takes first (`lua/modules/context.lua`)."""
+
+LEADING: Final = ("now_ms", "seen_epoch", "seen_fence")
+"""The arguments of the envelope that drivers fill in; `epoch` follows."""
+
+ENVELOPE_ARGUMENTS: Final = (*LEADING, "epoch")
+
+_PACKAGED: Final = Path(__file__).parents[2] / "lua"
+_CHECKOUT: Final = Path(__file__).parents[3] / "lua"
+_NAMED: Final = re.compile(r"^(KEYS|ARGV|       ) {1,4}(\w+) +(\w+)\b")
+_ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
+
+
+class SupportsName(Protocol):
+    """Whatever gives a key for the name that a header uses."""
+
+    def __getitem__(self, name: str, /) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script, ready to be called by name: `keys` and `args` are those that have a name, the envelope's first."""
+
+    name: str
+    text: str
+    memory_text: str
+    sha: str
+    memory_sha: str
+    flags: frozenset[str]
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+    origins: tuple[tuple[str, int], ...]
+
+    @property
+    def writes(self) -> bool:
+        """Whether a call may change anything, so that a lost reply leaves a doubt."""
+        return "no-writes" not in self.flags
+
+    def by_sha(self, *, in_process: bool) -> tuple[str, str]:
+        """The command that calls it, and what stands for its text.
+
+        What changes nothing is sent so that a user who may only read the keys may send it; the in-process store knows
+        neither users nor those commands.
+        """
+        if in_process:
+            return "EVALSHA", self.memory_sha
+        return ("EVALSHA" if self.writes else "EVALSHA_RO"), self.sha
+
+    def by_text(self, *, in_process: bool) -> tuple[str, str]:
+        """The same for a server that does not have the text."""
+        if in_process:
+            return "EVAL", self.memory_text
+        return ("EVAL" if self.writes else "EVAL_RO"), self.text
+
+    def bind_keys(self, keys: SupportsName, *but: str) -> tuple[str, ...]:
+        """The named keys in the header's order, except the last, which the caller adds.
+
+        A missing name is a `TypeError` before anything is sent.
+        """
+        try:
+            return tuple([keys[name] for name in self.keys if name not in but])
+        except KeyError as missing:
+            raise TypeError(f"{self.name}: key {missing} is not given") from None
+
+    def bind(self, **args: Argument) -> tuple[Argument, ...]:
+        """The fixed arguments in the header's order.  A missing or unknown name is a `TypeError`."""
+        if len(args) != len(self.args) or any(name not in args for name in self.args):
+            raise TypeError(f"{self.name} takes {', '.join(self.args)}; given {', '.join(args)}")
+        return tuple([args[name] for name in self.args])
+
+    def locate(self, message: str) -> str:
+        """Replace the line numbers of a server's error text by the files and lines that a person edits."""
+
+        def place(match: re.Match[str]) -> str:
+            line = int(match[1])
+            return "{}:{}".format(*self.origins[line - 1]) if 0 < line <= len(self.origins) else match[0]
+
+        return _ERROR_LINE.sub(place, message)
+
+
+NO_SCRIPT: Final = Script(
+    name="scan", text="", memory_text="", sha="", memory_sha="", flags=frozenset({"no-writes"}), keys=(), args=(),
+    origins=(),
+)  # fmt: skip
+"""In the place of the script whose lines an error text names, where a plain command was sent."""
+
+
+def folder() -> Path:
+    """Where the scripts are: in the wheel beside this package, in a checkout beside it."""
+    for candidate in (_PACKAGED, _CHECKOUT):
+        if (candidate / "modules").is_dir():
+            return candidate
+    raise ContractError("the Lua scripts are missing from this installation")
+
+
+@cache
+def files() -> dict[str, Path]:
+    """The file of each script, by its name, sorted."""
+    return {path.stem: path for path in sorted(folder().glob("scripts/*/*.lua"), key=lambda path: path.stem)}
+
+
+def names() -> list[str]:
+    """The names of all scripts, sorted."""
+    return list(files())
+
+
+@cache
+def ordinary() -> dict[str, frozenset[str]]:
+    """For each script the functions on its ordinary way (`lua/ordinary.txt`), and as `NAME+` those on others."""
+    lines = (folder() / "ordinary.txt").read_text(encoding="utf-8").splitlines()
+    entries = [line.partition(":") for line in lines if not line.startswith("#")]
+    return {name: frozenset(functions.split()) for name, _, functions in entries}
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that name; read, linked and hashed once a process."""
+    path = files()[name]
+    source = path.read_text(encoding="utf-8").splitlines()
+    first = source[0] if source[0].startswith("#!lua") else "#!lua"
+    usual = ordinary().get(name, ()), ordinary().get(f"{name}+", ())
+    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
+    keys, args = _header(source)
+    lines = [line for line, _, _ in linked]
+    text = "\n".join(lines) + "\n"
+    memory_text = _for_memory(lines)
+    variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
+    return Script(
+        name=name,
+        text=text,
+        memory_text=memory_text,
+        sha=_sha1(text),
+        memory_sha=_sha1(memory_text),
+        flags=_flags(first),
+        keys=(*ENVELOPE_KEYS, *[key for key, _ in (keys[:-1] if variadic_keys else keys)]),
+        args=("epoch", *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
+        origins=tuple((file, number) for _, file, number in linked),
+    )
+
+
+def _sha1(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _flags(first: str) -> frozenset[str]:
+    return frozenset(first.partition("flags=")[2].split(",")) - {""} if first.startswith("#!lua") else frozenset()
+
+
+def _header(lines: Iterable[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The (name, kind) pairs of the KEYS and ARGV blocks."""
+    blocks: dict[str, list[tuple[str, str]]] = {"KEYS": [], "ARGV": []}
+    block: str | None = None
+    for line in lines:
+        if line == "]]":
+            break
+        if match := _NAMED.match(line):
+            block = match[1] if match[1].strip() else block
+            if block:
+                blocks[block].append((match[2], match[3]))
+        else:
+            block = None
+    return blocks["KEYS"], blocks["ARGV"]
+
+
+def _for_memory(lines: list[str]) -> str:
+    """The text for the in-process store: one `pcall` that hands an error's text back, and no `#!lua` line."""
+    return "\n".join(
+        [
+            "local ok, reply = pcall(function()",
+            *lines[1:],
+            "end)",
+            "if ok then return reply end",
+            "return redis.error_reply(type(reply) == 'table' and reply.err or tostring(reply))",
+            "",
+        ]
+    )

@@ -1,0 +1,177 @@
+"""Stores made of clients that the caller has made.
+
+A given client is never used, changed or closed: its settings make connections of our own, which attempt everything
+once. So it does not matter here how it was made, although redis-py's clients retry or do not retry depending on exactly
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.connection
+import redis.asyncio.sentinel
+import redis.cluster
+import redis.connection
+import redis.sentinel
+
+from allocator import settings
+from allocator._engine.transport.eviction_check import Admission
+from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.target import ClusterStore, SentinelStore, ServerStore, Store, redis_door
+from allocator.errors import InvalidRequest
+
+__all__ = ["SENTINEL_PORT", "of_client"]
+
+_OF_THE_CLUSTER: Final = ("redis_connect_func", "host", "port", "path", "db", "response_callbacks")
+"""Options of a cluster client's connections that belong to that client or to one node."""
+
+
+SENTINEL_PORT: Final = 26379
+
+_MANAGED: Final[Mapping[Any, Any]] = {
+    redis.sentinel.SentinelManagedConnection: redis.connection.Connection,
+    redis.sentinel.SentinelManagedSSLConnection: redis.connection.SSLConnection,
+    redis.asyncio.sentinel.SentinelManagedConnection: redis.asyncio.connection.Connection,
+    redis.asyncio.sentinel.SentinelManagedSSLConnection: redis.asyncio.connection.SSLConnection,
+}
+"""What a connection is that looks for the primary by itself, without that."""
+
+
+def of_client(client: object, attempt_timeout_s: float, admission: Admission) -> Store:
+    """Describe the store that a client speaks to.
+
+    Raises:
+        InvalidRequest: `field="client"`: it is no client of redis-py or fakeredis.
+    """
+    if isinstance(client, redis.cluster.RedisCluster):
+        return _cluster(client, attempt_timeout_s, admission)
+    if isinstance(client, redis.asyncio.cluster.RedisCluster):
+        return _async_cluster(client, attempt_timeout_s, admission)
+    if isinstance(client, redis.Redis | redis.asyncio.Redis):
+        return _server(client, attempt_timeout_s, admission)
+    raise InvalidRequest(f"expected a URL or a Redis client, got {type(client).__name__}", field="client")
+
+
+def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+    pool = client.connection_pool
+    kind: Any = pool.connection_class
+    options = dict(pool.connection_kwargs)
+    most = _most(pool)
+    if kind.__module__.startswith("fakeredis"):
+        process = InProcess.of_client(options)
+        return ServerStore(
+            "memory://", attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True
+        )
+    if _is_of_sentinels(pool, kind):
+        return _primary(client, attempt_timeout_s, admission)
+    where = _place(kind, options)
+    if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
+        where = f"the primary of {cast('Any', pool).service_name}"
+        options["connection_pool"] = _discovery(pool, kind)
+    if isinstance(client, redis.Redis):
+        door = redis_door(kind, None, options, {}, most)
+    else:
+        door = redis_door(None, kind, {}, options, most)
+    return ServerStore(where, attempt_timeout_s, door, admission)
+
+
+def _is_of_sentinels(pool: Any, kind: Any) -> bool:
+    """Whether a client is one that redis-py's `Sentinel.master_for` makes, with nothing of the caller's in between."""
+    manager: Any = getattr(pool, "sentinel_manager", None)
+    return (
+        type(manager) in (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
+        and kind in _MANAGED
+        and pool.is_master
+        and getattr(manager, "_force_master_ip", None) is None
+        and bool(manager.sentinels)
+    )
+
+
+def _primary(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+    """The primary that the client's Sentinels name; they are asked over connections of our own, too."""
+    pool = client.connection_pool
+    name, most = pool.service_name, _most(pool)
+    theirs = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
+    seeds = tuple(
+        (str(one.connection_kwargs["host"]), int(one.connection_kwargs.get("port") or SENTINEL_PORT)) for one in theirs
+    )
+    kinds = _MANAGED[pool.connection_class], theirs[0].connection_class
+    options = [
+        {name: value for name, value in one.connection_kwargs.items() if name != "connection_pool"}
+        for one in (pool, theirs[0])
+    ]
+    door, sentinel_door = (
+        redis_door(kind, None, kept, {}, most)
+        if isinstance(client, redis.Redis)
+        else redis_door(None, kind, {}, kept, most)
+        for kind, kept in zip(kinds, options, strict=True)
+    )
+    where = f"the primary of {name}"
+    return SentinelStore(
+        where, attempt_timeout_s, door, admission, seeds=seeds, service=name, sentinel_door=sentinel_door
+    )
+
+
+def _discovery(pool: Any, kind: Any) -> Any:
+    """What a Sentinel-managed connection asks for the primary's address: a pool of our own, which holds no connection.
+
+    The caller's would close the caller's idle connections when it hears of a new primary.
+    """
+    return type(pool)(
+        pool.service_name,
+        pool.sentinel_manager,
+        connection_class=kind,
+        is_master=pool.is_master,
+        check_connection=pool.check_connection,
+    )
+
+
+def _cluster(client: redis.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+    manager: Any = client.nodes_manager
+    pools = [node.redis_connection.connection_pool for node in _nodes(client) if node.redis_connection is not None]
+    if not pools:
+        raise InvalidRequest("this cluster client is closed", field="client")
+    kind, options = pools[0].connection_class, _shared(pools[0].connection_kwargs)
+    door = redis_door(kind, None, options, {}, _most(pools[0]))
+    remap = getattr(manager, "address_remap", None)
+    return ClusterStore(
+        "the cluster", attempt_timeout_s, door, admission, seeds=_addresses(_nodes(client)), remap=remap
+    )
+
+
+def _async_cluster(client: redis.asyncio.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+    manager: Any = client.nodes_manager
+    nodes = [*_nodes(client), *manager.startup_nodes.values()]
+    kind, options = nodes[0].connection_class, _shared(nodes[0].connection_kwargs)
+    door = redis_door(None, kind, {}, options, nodes[0].max_connections)
+    remap = getattr(manager, "address_remap", None)
+    return ClusterStore("the cluster", attempt_timeout_s, door, admission, seeds=_addresses(nodes), remap=remap)
+
+
+def _nodes(client: Any) -> list[Any]:
+    return list(client.get_nodes())
+
+
+def _addresses(nodes: list[Any]) -> tuple[tuple[str, int], ...]:
+    return tuple(dict.fromkeys((cast("str", node.host), int(node.port)) for node in nodes))
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in _OF_THE_CLUSTER}
+
+
+def _most(pool: Any) -> int:
+    """Connections that the caller allows: the pool's bound where it is tighter than ours."""
+    return max(1, min(int(getattr(pool, "max_connections", settings.CONNECTIONS_MAX)), settings.CONNECTIONS_MAX))
+
+
+def _place(kind: Any, options: Mapping[str, Any]) -> str:
+    if "path" in options:
+        return f"unix://{options['path']}"
+    tls = issubclass(kind, redis.connection.SSLConnection | redis.asyncio.connection.SSLConnection)
+    return f"{'rediss' if tls else 'redis'}://{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -1,0 +1,185 @@
+"""The primary that Sentinels name, blocking.
+
+redis-py would find it too, but its clients stay on a demoted primary for as long as their connections live: until the
+Sentinels have made a replica of it, which may take ten seconds in which it takes writes that will be lost.  Here the
+Sentinels are asked again once a second while calls are made (`SENTINEL_LOOK_S`), and after each fault that may mean a
+failover.  A new connection looks at the server's role before it is used.
+
+All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
+with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
+that a client whose Sentinels are slow leaves a primary that was replaced, too.  When one of them last named the primary
+is kept with its connections (`Lines.vouched`), for it bounds what a holder believes (`beliefs`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from allocator import settings
+from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.resp import pack
+from allocator._engine.transport.connections import Line, Lines, admitter, ask
+from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.primary_discovery import ROLE_COMMAND, Watchtower, check_role
+from allocator._engine.transport.target import Address, MakeLine, SentinelStore
+from allocator.errors import BackendUnavailable
+
+__all__ = ["SentinelNodes"]
+
+
+class SentinelNodes:
+    """The primary of one service, as its Sentinels name it."""
+
+    in_process = False
+    watched = True
+
+    def __init__(self, store: SentinelStore, make: MakeLine) -> None:
+        self._store = store
+        self._make = make
+        self._tower = Watchtower(store.seeds, store.service)
+        self._sentinels = {address: self._sentinel(address) for address in self._tower.sentinels}
+        self._primary: Lines | None = None
+        self._address: Address | None = None
+        self._fault: Fault | None = None
+        self._closed = False
+        self.start_anew()
+        renew_after_fork(self)
+
+    def start_anew(self) -> None:
+        """In a forked child: the threads that ask are the parent's, and one may have held the lock."""
+        self._changed = threading.Condition()
+        self._asking: set[Address] = set()
+        self._looking = 0
+
+    def of(self, pool: PoolKeys, until: float) -> Lines:
+        primary = self._primary
+        if primary is None or self._tower.is_due(time.monotonic()):
+            primary = self._look(until)
+        return primary
+
+    def primaries(self, until: float) -> Sequence[Lines]:
+        return (self._look(until),)
+
+    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
+        if fault.stale:
+            with self._changed:
+                self._tower.doubt(time.monotonic())
+                primary = self._primary
+            if primary is not None:
+                primary.drop()
+        return None
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+        for lines in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
+            lines.close()
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def _look(self, until: float) -> Lines:
+        """Ask all Sentinels, and wait for the first answer; the connections to the primary.
+
+        While none answers, the primary that was known goes on being used: Sentinels that are down are no reason not to
+        work.  Other calls do not wait for a look that only looks again.
+        """
+        began, tower = time.monotonic(), self._tower
+        with self._changed:
+            if self._primary is not None and (not tower.is_due(began) or (self._looking and not tower.doubted)):
+                return self._primary
+            self._looking += 1
+            try:
+                if (named := self._ask_all(began, tower.ends(began, until))) is not None:
+                    return named
+            finally:
+                self._looking -= 1
+            if self._primary is None or tower.doubted:
+                silent = Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
+                raise self._fault or silent
+            tower.put_off(began)
+            return self._primary
+
+    def _ask_all(self, began: float, ends: float) -> Lines | None:
+        """The connections to whom the first answer leads; None where there was none in time.  Called with the lock."""
+        unasked, now = list(self._tower.sentinels), began
+        self._fault = None
+        while True:
+            for address in [one for one in unasked if one not in self._asking]:
+                unasked.remove(address)
+                self._ask(address)
+            if self._primary is not None and not self._tower.is_due(now):
+                return self._primary
+            if (not self._asking and not unasked) or now >= ends:
+                return None
+            self._changed.wait(ends - now)
+            now = time.monotonic()
+
+    def _ask(self, address: Address) -> None:
+        self._asking.add(address)
+        work = partial(self._hear, address, time.monotonic())
+        try:
+            threading.Thread(target=work, name="allocator-sentinel", daemon=True).start()
+        except RuntimeError:  # the system has no more threads: one after the other, then
+            work()
+
+    def _hear(self, address: Address, asked: float) -> None:
+        """Ask one Sentinel, and take note of what it says, however late."""
+        reply: Any = None
+        fault: Fault | None = None
+        try:
+            reply = ask(self._sentinels[address], self._tower.command, asked + settings.SENTINEL_PATIENCE_S)
+        except Fault as error:
+            fault = error
+        with self._changed:
+            self._asking.discard(address)
+            try:
+                if fault is not None:
+                    raise fault
+                self._lead(self._tower.hear(address, asked, reply))
+            except Fault as error:
+                self._fault = error
+            self._changed.notify_all()
+
+    def _lead(self, address: Address) -> None:
+        """That one is the primary; whoever was takes writes that will be lost."""
+        if self._closed:
+            return
+        if self._primary is None or self._address != address:
+            if self._primary is not None:
+                self._primary.leave()
+            self._primary, self._address = self._new(address), address
+        self._primary.vouched = self._tower.confirmed
+
+    def _new(self, address: Address) -> Lines:
+        host, port = address
+        where = f"{host}:{port}"
+
+        def greet(line: Line) -> None:
+            line.send_packed_command((pack(ROLE_COMMAND),), False)
+            check_role(where, _reply(line))
+
+        make = partial(self._make, self._store.attempt_timeout_s, host=host, port=port)
+        admit = admitter(self._store.admission, where)
+        return Lines(make, where=where, most=self._store.door.most, admit=admit, greet=greet)
+
+    def _sentinel(self, address: Address) -> Lines:
+        make = self._store.sentinel_door.make
+        assert make is not None
+        host, port = address
+        bound = partial(make, settings.SENTINEL_PATIENCE_S, host=host, port=port)
+        return Lines(bound, where=f"the Sentinel {host}:{port}")
+
+
+def _reply(line: Line) -> Any:
+    """A reply, or the error that came in its place."""
+    try:
+        return line.read_response()
+    except ResponseError as error:
+        return error

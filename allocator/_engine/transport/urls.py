@@ -1,0 +1,219 @@
+"""From a URL, or from a client that the caller has made, to a store that the drivers can use.
+
+None is connected before the first call.  Whatever the caller's client or URL says about retries, ours are made without:
+redis-py repeats a call whose reply was lost under the caller's back, up to eleven times, and only the drivers know
+which ids a repeat must carry.  A URL's own time-outs are replaced by `attempt_timeout_s`.
+
+No message, log record or repr of ours contains a password: `redact_url` is what they show.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import redis.asyncio.connection as awaited
+import redis.connection as blocking
+
+from allocator import settings
+from allocator._engine.servers.embedded import ensure_running
+from allocator._engine.transport.eviction_check import Admission
+from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.ready_clients import SENTINEL_PORT, of_client
+from allocator._engine.transport.target import (
+    Address,
+    ClusterStore,
+    Door,
+    SentinelStore,
+    ServerStore,
+    Store,
+    redis_door,
+)
+from allocator.errors import InvalidRequest
+from allocator.validation import deadline_s
+
+__all__ = ["EMBEDDED_URL", "Store", "open_store", "redact_url"]
+
+EMBEDDED_URL: Final = "embedded://"
+"""The store of a program that was told of none."""
+
+PRIVATE_URL: Final = "memory://"
+"""Another store each time."""
+
+_SERVER_SCHEMES: Final = ("redis", "rediss", "unix")
+_CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+_SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+_ALL_SCHEMES: Final = (*_SERVER_SCHEMES, *_CLUSTER_SCHEMES, *_SENTINEL_SCHEMES, "embedded", "memory")
+
+_PORT: Final = 6379
+_HIDDEN: Final = "***"
+
+_OF_SENTINELS: Final = "sentinel_"
+"""What the options begin with that are for the Sentinels."""
+
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+"""The name of a service, as Sentinels take it."""
+
+_SECRET: Final = re.compile(r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE)
+"""A parameter of a URL that is nobody's business."""
+
+
+def redact_url(url: str) -> str:
+    """The URL without its credentials, for messages; of a malformed one rather too much is left out than too little."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _HIDDEN if "@" in url or ":" in url else url[:64]
+    _, at, place = rest.rpartition("@")
+    return _SECRET.sub(rf"\1={_HIDDEN}", f"{scheme}://{_HIDDEN + '@' if at else ''}{place}")
+
+
+def open_store(
+    target: object = None,
+    *,
+    attempt_timeout_s: float = settings.ATTEMPT_TIMEOUT_S,
+    allow_eviction: bool = False,
+) -> Store:
+    """Describe a store.  Nothing is connected.
+
+    Args:
+        target: A URL, a ready client of redis-py or fakeredis, or None: the environment's URL, else `embedded://`.
+        attempt_timeout_s: Seconds that connecting, and each wait for a reply, may take.
+        allow_eviction: Also use a server whose memory policy may evict any key.
+
+    Raises:
+        InvalidRequest: `field` is "url", "client" or "attempt_timeout"; the message shows the URL without credentials.
+        BackendUnavailable: `code="no_extra"`: the URL wants an extra that is not installed.
+    """
+    attempt_timeout_s = deadline_s(attempt_timeout_s, "attempt_timeout")
+    if target is None:
+        target = settings.url_from_environment() or EMBEDDED_URL
+    admission = Admission(allow_eviction=allow_eviction)
+    if not isinstance(target, str):
+        return of_client(target, attempt_timeout_s, admission)
+    alike = None if target == PRIVATE_URL else (target, attempt_timeout_s, allow_eviction)
+    return replace(_of_url(target, attempt_timeout_s, admission), alike=alike)
+
+
+def _of_url(target: str, attempt_timeout_s: float, admission: Admission) -> Store:
+    scheme, separator, rest = target.partition("://")
+    if separator and scheme in _SERVER_SCHEMES:
+        door, _ = _door(target, attempt_timeout_s)
+        return ServerStore(_place(target), attempt_timeout_s, door, admission)
+    if separator and scheme in _CLUSTER_SCHEMES:
+        return _cluster(target, attempt_timeout_s, admission)
+    if separator and scheme in _SENTINEL_SCHEMES:
+        return _sentinel(target, attempt_timeout_s, admission)
+    if separator and scheme == "embedded" and not rest:
+        return _embedded(attempt_timeout_s, admission)
+    if separator and scheme == "memory":
+        process = InProcess.named(rest) if rest else InProcess.private()
+        return ServerStore(target, attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True)
+    raise _unusable(target, f"write one of {', '.join(_ALL_SCHEMES)} before ://")
+
+
+def _embedded(attempt_timeout_s: float, admission: Admission) -> ServerStore:
+    door = redis_door(blocking.UnixDomainSocketConnection, awaited.UnixDomainSocketConnection, {}, {})
+    return ServerStore(EMBEDDED_URL, attempt_timeout_s, door, admission, find=lambda: {"path": str(ensure_running())})
+
+
+def _cluster(url: str, attempt_timeout_s: float, admission: Admission) -> ClusterStore:
+    """`redis+cluster://[user:password@]host[:port][,host[:port]...][?option=value...]`."""
+    scheme, credentials, hosts, rest = _pieces(url)
+    seeds = tuple([_seed(url, host, _PORT) for host in hosts.split(",")])
+    single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}cluster{rest}"
+    door, options = _door(single, attempt_timeout_s, url)
+    if options.get("db"):
+        raise _unusable(url, "a cluster has only database 0")
+    return ClusterStore(_place(url), attempt_timeout_s, door, admission, seeds=seeds)
+
+
+def _sentinel(url: str, attempt_timeout_s: float, admission: Admission) -> SentinelStore:
+    """`redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db][?option=value...]`.
+
+    The credentials are the servers'; `sentinel_username` and `sentinel_password` among the options are the Sentinels'.
+    Options of TLS are for both.
+    """
+    scheme, credentials, hosts, rest = _pieces(url)
+    seeds = tuple([_seed(url, host, SENTINEL_PORT) for host in hosts.split(",")])
+    path, question, query = rest.partition("?")
+    service, _, database = path.strip("/").partition("/")
+    if not _SERVICE.fullmatch(service):
+        raise _unusable(url, "after the Sentinels stands the name of the service: /name")
+    options = parse_qsl(query, keep_blank_values=True)
+    ours = urlencode([(name, value) for name, value in options if not name.startswith(_OF_SENTINELS)])
+    theirs = {name.removeprefix(_OF_SENTINELS): value for name, value in options if name.startswith(_OF_SENTINELS)}
+    if not theirs.keys() <= {"username", "password"}:
+        raise _unusable(url, "of the Sentinels only sentinel_username and sentinel_password can be said")
+    kind = _SENTINEL_SCHEMES[scheme]
+    door, _ = _door(f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url)
+    shared = urlencode([(name, value) for name, value in options if name.startswith("ssl_")])
+    login = f"{quote(theirs.get('username', ''), safe='')}:{quote(theirs.get('password', ''), safe='')}@"
+    theirs_url = f"{kind}://{login if theirs else ''}sentinel?{shared}"
+    sentinel_door, _ = _door(theirs_url, attempt_timeout_s, url)
+    return SentinelStore(
+        _place(url), attempt_timeout_s, door, admission, seeds=seeds, service=service, sentinel_door=sentinel_door
+    )
+
+
+def _pieces(url: str) -> tuple[str, str, str, str]:
+    """Of a URL with several hosts: the scheme, the credentials with their `@`, the hosts, and the rest."""
+    scheme, _, rest = url.partition("://")
+    end = re.search(r"[/?#]|$", rest)
+    assert end is not None
+    credentials, at, hosts = rest[: end.start()].rpartition("@")
+    return scheme, credentials + at, hosts, rest[end.start() :]
+
+
+def _seed(url: str, text: str, default: int) -> Address:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise _unusable(url, "after the scheme stand host:port, separated by commas")
+    return host, port or default
+
+
+def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, dict[str, Any]]:
+    """What redis-py makes of a URL, checked before anything is connected.  Its complaints may quote the password."""
+    shown = shown or url
+    try:
+        parts = urlsplit(url)
+        database = "" if parts.scheme == "unix" else parts.path.strip("/")
+        options = cast("dict[str, Any]", _parse(blocking, url))
+        async_options = cast("dict[str, Any]", _parse(awaited, url))
+        port_is_given_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise _unusable(shown, "it cannot be read") from None
+    if not port_is_given_right:
+        raise _unusable(shown, "the port is out of range")
+    if database and not database.isdecimal():
+        raise _unusable(shown, "after the host stands the number of a database")
+    if parts.scheme == "unix" and not parts.path:
+        raise _unusable(shown, "the path of the socket is missing")
+    kind = options.pop("connection_class", blocking.Connection)
+    async_kind = async_options.pop("connection_class", awaited.Connection)
+    most = options.get("max_connections") or settings.CONNECTIONS_MAX
+    door = redis_door(kind, async_kind, options, async_options, most)
+    assert door.make is not None
+    try:
+        door.make(attempt_timeout_s)
+    except Exception:  # noqa: BLE001 - redis-py has no one class for options that it does not know or cannot use
+        raise _unusable(shown, "an option is unknown or has an unusable value") from None
+    return door, options
+
+
+def _parse(side: Any, url: str) -> Any:
+    return side.parse_url(url)
+
+
+def _place(url: str) -> str:
+    """A URL's scheme and place, for messages."""
+    return redact_url(re.sub(r"\?[^@]*$", "", url))
+
+
+def _unusable(url: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"cannot use {redact_url(url)!r}: {why}", field="url")

@@ -1,0 +1,1 @@
+"""The original API, `ResourceAllocator`, over the clients."""
