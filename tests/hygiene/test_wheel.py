@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 PROGRAM = """
 import json, sys
 import allocator
-from allocator._engine import scripts
+from allocator._engine.protocol import scripts
 with allocator.Allocator.from_url(sys.argv[1]) as client:
     client.create_pool("default", {"cpu": 4})
     granted = client.allocate({"cpu": 1}, ttl=60)

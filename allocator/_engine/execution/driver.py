@@ -1,7 +1,7 @@
 """Perform operations and flows, blocking.
 
 One `Driver` serves any number of threads.  It makes no connection before the first run, and none of redis-py's retries
-are in play: `attempts` is the whole policy, and `faults` says what each failure means.
+are in play: `retry` is the whole policy, and `failures` says what each failure means.
 
 How long a run may take: no attempt and no pause begins after the deadline, and the wait for the last attempt's reply is
 cut to what remains.  Only opening a new connection has time-outs of its own (`attempt_timeout_s` for each step of the

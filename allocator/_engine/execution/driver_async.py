@@ -1,9 +1,9 @@
-"""Perform operations and flows, awaited: the twin of `drive`.
+"""Perform operations and flows, awaited: the twin of `driver`.
 
 One `AsyncDriver` serves any number of event loops, one after another or at once in several threads; each has its own
 connections, its own gathering queues and its own withdrawals.  They end with the loop: an asynchronous generator that
 is left open is closed by whatever ends the loop properly (`asyncio.run` does), and closes them.  Calls that may be
-gathered go through `gather`; the others go out at once, each on a connection of its own.
+gathered go through `batching`; the others go out at once, each on a connection of its own.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A `Lease` is what a holder knows of its allocation.  Whether it is still good is judged by the holder's own clock, never
 by the server's: it counts from the instant before its last successful request was sent, so however long the reply took,
 the ledger's deadline is later.  From that the margin is taken (`HOLD_MARGIN`, and the round trip), and behind Sentinels
-how long it was overdue by then that one of them names the primary (`beliefs`).
+how long it was overdue by then that one of them names the primary (`validity`).
 
 A `Schedule` has all leases of one pool.  A lease in its care is
 

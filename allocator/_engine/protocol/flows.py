@@ -2,7 +2,7 @@
 
 An *operation* is a value: one `Call` and how to read its reply.  A *flow* is a generator of steps that ends with a
 result: a story of several calls, told once for both clients.  `yield from operation` inside a flow is typed with the
-operation's result. A *driver* performs the steps, blocking (`drive`) or awaited (`async_drive`).
+operation's result. A *driver* performs the steps, blocking (`driver`) or awaited (`driver_async`).
 """
 
 from __future__ import annotations

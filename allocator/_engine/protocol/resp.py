@@ -46,7 +46,7 @@ ASKING: Final = pack(("ASKING",))
 def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
     """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
 
-    `leading` are those of the driver's own: the instant and the mark (`marks`).
+    `leading` are those of the driver's own: the instant and the mark (`fence_watermarks`).
     """
     items = call.items
     if not items:

@@ -1,4 +1,4 @@
-"""Connections of our own to one server, awaited: the twin of `lines`, for one event loop.
+"""Connections of our own to one server, awaited: the twin of `connections`, for one event loop.
 
 The connections have no time-outs of their own: whoever awaits something here sets one, for a whole exchange at once.
 """

@@ -1,4 +1,4 @@
-"""Which connections a call goes out on, awaited: the twin of `nodes`, for one event loop."""
+"""Which connections a call goes out on, awaited: the twin of `router`, for one event loop."""
 
 from __future__ import annotations
 

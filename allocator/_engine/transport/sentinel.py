@@ -8,7 +8,7 @@ failover.  A new connection looks at the server's role before it is used.
 All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
 with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
 that a client whose Sentinels are slow leaves a primary that was replaced, too.  When one of them last named the primary
-is kept with its connections (`Lines.vouched`), for it bounds what a holder believes (`beliefs`).
+is kept with its connections (`Lines.vouched`), for it bounds what a holder believes (`validity`).
 """
 
 from __future__ import annotations
