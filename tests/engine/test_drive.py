@@ -271,14 +271,14 @@ def test_a_full_server_is_told_at_once(drive: Open, one_server: Server) -> None:
 
 def test_a_user_without_permission_is_told_at_once(drive: Open, server: Server) -> None:
     """On every engine, whether the command or what the script calls is denied."""
-    server.ask("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-hincrby")
-    server.ask("ACL", "SETUSER", "nobody", "on", ">pw", "~*", "+@connection", "+info")
+    server.ask("ACL", "SETUSER", "reader", "on", ">s3cr3t", "~*", "+@all", "-hincrby")
+    server.ask("ACL", "SETUSER", "nobody", "on", ">s3cr3t", "~*", "+@connection", "+info")
     try:
         for user in ("reader", "nobody"):
-            side = drive(server.url.replace("unix://", f"unix://{user}:pw@"))
+            side = drive(server.url.replace("unix://", f"unix://{user}:s3cr3t@"))
             error = error_of(lambda side=side: side.run(count()))
             assert (type(error), error.code) == (BackendUnavailable, "no_permission")
-            assert "pw" not in str(error)
+            assert "s3cr3t" not in str(error)
     finally:
         server.ask("ACL", "DELUSER", "reader", "nobody")
 
