@@ -20,7 +20,7 @@ from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.undo_log import Story
 from allocator._engine.leases.renewer import KEEPERS, Keeper, Place
 from allocator._engine.leases.schedule import Lease
-from allocator._engine.operations import allocate, release
+from allocator._engine.operations import allocate, release, requests
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
@@ -67,7 +67,7 @@ class Terms:
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
         """Give it back, if it is still this grant."""
-        return release.release(self.place.pool, (release.Identity(allocation.id, allocation.fence, allocation),))
+        return release.release(self.place.pool, (requests.Identity(allocation.id, allocation.fence, allocation),))
 
 
 class BaseHold:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.operations import adopt, allocate, lookup, release
+from allocator._engine.operations import adopt, allocate, check, lookup, pools, release, renew, requests, resize
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Call
 from allocator._engine.protocol.keys import pool_keys
@@ -164,9 +164,9 @@ def _allocate_many(requests: Sequence[Request]) -> Call:
     return first(allocate.allocate_many(KEYS, requests, OWNER))
 
 
-def _identities(lives: Iterable[Live]) -> list[release.Identity]:
+def _identities(lives: Iterable[Live]) -> list[requests.Identity]:
     """As a client names what it was granted."""
-    return [release.Identity(held.one.id, held.one.fence, held.one) for held in lives]
+    return [requests.Identity(held.one.id, held.one.fence, held.one) for held in lives]
 
 
 def _release_many(lives: Sequence[Live]) -> Call:
@@ -174,11 +174,11 @@ def _release_many(lives: Sequence[Live]) -> Call:
 
 
 def _renew_many(lives: Sequence[Live]) -> Call:
-    return first(release.renew(KEYS, _identities(lives), 0))
+    return first(renew.renew(KEYS, _identities(lives), 0))
 
 
 def _resize(held: Live) -> Call:
-    return first(allocate.resize(KEYS, held.one.id, held.one.fence, LARGER))
+    return first(resize.resize(KEYS, held.one.id, held.one.fence, LARGER))
 
 
 def _existing(held: Live) -> Call:
@@ -373,8 +373,8 @@ RENEW: Final = Verb("renew", lambda held: _renew_many([held]), "renewed", _RENEW
 RESIZE: Final = Verb("resize", _resize, "resized", _RESIZE_FLOOR)
 DENIAL: Final = Verb("denial", _allocate, "denied", prepare=_full, capacity=REQUEST)
 EXISTING: Final = Verb("existing", _existing, "existing")
-CHECK: Final = Verb("check", lambda _: first(allocate.check(KEYS, REQUEST, explain=False)), "fits", _CHECK_FLOOR)
-USAGE: Final = Verb("usage", lambda _: first(lookup.usage(KEYS)), "usage", _USAGE_FLOOR)
+CHECK: Final = Verb("check", lambda _: first(check.check(KEYS, REQUEST, explain=False)), "fits", _CHECK_FLOOR)
+USAGE: Final = Verb("usage", lambda _: first(pools.usage(KEYS)), "usage", _USAGE_FLOOR)
 GET: Final = Verb("get", lambda held: first(lookup.get(KEYS, held.one.id)), "record", _GET_FLOOR)
 
 WRITING: Final = (ALLOCATE, RELEASE, RENEW, RESIZE)

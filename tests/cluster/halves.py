@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from allocator import Allocator, Request
-from allocator._engine.operations import audit, release
+from allocator._engine.operations import audit, undo
 from allocator._engine.operations.defaults import Verbs
 from allocator._engine.protocol.flows import Call, Flow, Scan
 from allocator._engine.protocol.keys import pool_keys
@@ -84,7 +84,7 @@ class Halves:
             "give a deadline": verbs.renew("p", 5, None, None, shorten=True),
             "resize": verbs.resize("a", large, None, None),
             "release": verbs.release_many(["a", "p"], None),
-            "withdraw": release.withdraw(KEYS, [(a_call, "a")]),
+            "withdraw": undo.withdraw(KEYS, [(a_call, "a")]),
             "reclaim": verbs.reclaim(None, None, None, include_live=False),
             "reclaim by age": verbs.reclaim(0.001, None, None, include_live=False),
             "configure": verbs.configure({"cpu": 3}, (), None, False, None, None),

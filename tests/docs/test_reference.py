@@ -17,7 +17,7 @@ import yaml
 
 from allocator import Allocator, AsyncAllocator, Recovering, access, settings
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import pools, release
+from allocator._engine.operations import pools, undo
 from allocator._engine.protocol.keys import pool_keys
 from allocator.apps.cli.root import root
 from tests.docs.blocks import ROOT, blocks
@@ -137,11 +137,11 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.resize(held, {"cpu": 2})
     client.renew(held, ttl=30, shorten=True)
     call = store.hget("allocator:{default}:allocation:a", "call")
-    run(client, release.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
+    run(client, undo.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
-    run(client, release.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
+    run(client, undo.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
     client.reclaim(older_than=0)
     client.configure({"cpu": 8})
     store.hincrby(POOL, "cpu.allocated", 1000)

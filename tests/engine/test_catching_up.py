@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.operations import allocate
+from allocator._engine.operations import allocate, check, resize
 from allocator._engine.protocol.flows import Call, Flow, Remaining
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from allocator.models import Request
@@ -16,8 +16,8 @@ from tests.engine.support import POOL
 STORIES: list[Callable[[], Flow[Any]]] = [
     lambda: allocate.allocate(POOL, Request({"cpu": "1"}, 60, id="a"), "me"),
     lambda: allocate.allocate_many(POOL, [Request({"cpu": "1"}, 60, id="a")], "me"),
-    lambda: allocate.resize(POOL, "a", 0, {"cpu": "2"}),
-    lambda: allocate.check(POOL, {"cpu": "1"}, explain=False),
+    lambda: resize.resize(POOL, "a", 0, {"cpu": "2"}),
+    lambda: check.check(POOL, {"cpu": "1"}, explain=False),
 ]
 
 

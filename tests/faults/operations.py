@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import redis
 
 from allocator import Allocation, Allocator, AsyncAllocator, Request, UnknownPool
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.protocol.keys import pool_keys
 from allocator.settings import OWNER_DEFAULT
 from allocator.testing import Clock
@@ -96,7 +96,7 @@ def _raw(scene: Scene, *words: str | int) -> Any:
 
 async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
     keys = pool_keys(scene.pool, "allocator")
-    flow = iter(release.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
+    flow = iter(undo.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
     if isinstance(client, Awaited):
         client.allocator._driver.run(flow)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from allocator._engine.execution.undo_log import Story, left_in_doubt
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.protocol.flows import Call, Flow, Item, Remaining, Reply, Step
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import payload
@@ -124,7 +124,7 @@ class Network:
     def _undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """What the library does behind a repeated call that was refused: an earlier attempt may still arrive."""
         if items:
-            self.run(iter(release.withdraw(pool, [(item.call, item.id) for item in items])))
+            self.run(iter(undo.withdraw(pool, [(item.call, item.id) for item in items])))
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""

@@ -36,7 +36,7 @@ from allocator import (
     UnknownAllocation,
 )
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.operations.defaults import Verbs
 from allocator._engine.protocol.flows import Call
 from allocator._engine.transport.in_process import InProcess
@@ -203,7 +203,7 @@ class Ledger(RuleBasedStateMachine):
         call, name = self.undos.pop(data.draw(st.integers(0, len(self.undos) - 1)))
         self.model.undo(call.items[0].call)
         for _ in range(1 + twice):
-            self.network.run(iter(release.withdraw(call.pool, [(call.items[0].call, name)])))
+            self.network.run(iter(undo.withdraw(call.pool, [(call.items[0].call, name)])))
 
     # -- holding -------------------------------------------------------------------------------------------------------
 

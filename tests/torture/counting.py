@@ -10,7 +10,7 @@ from unittest import mock
 
 from allocator._engine.execution import batching, driver, driver_async
 from allocator._engine.execution.undo_queue import WithdrawalQueue
-from allocator._engine.operations import allocate, release
+from allocator._engine.operations import allocate, release, renew, resize
 
 __all__ = ["Sent", "begin", "sends"]
 
@@ -90,6 +90,8 @@ def sends() -> Iterator[None]:
     """Count, for the length of a block."""
     with (
         _wrapped(allocate, "new_call", _draws),
+        _wrapped(resize, "new_call", _draws),
+        _wrapped(renew, "new_call", _draws),
         _wrapped(release, "new_call", _draws),
         _wrapped(driver, "payload", _alone),
         _wrapped(driver_async, "payload", _alone),

@@ -48,7 +48,7 @@ Rewrite: TypeAlias = Callable[[Sequence[Any], set[str]], list[Any]]
 
 def fresh(words: Sequence[Any], calls: set[str]) -> list[Any]:
     """Each attempt has a call id of its own."""
-    from allocator._engine.operations.replies import new_call
+    from allocator._engine.operations.requests import new_call
 
     return [new_call() if word in calls else word for word in unmarked(words, calls)]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.keys import PoolKeys
 
@@ -97,4 +97,4 @@ class WithdrawalQueue:
 
 def withdrawing(group: list[Withdrawal]) -> Call:
     """The script call that withdraws a group."""
-    return release.withdraw(group[0].pool, [(one.call, one.id) for one in group]).call
+    return undo.withdraw(group[0].pool, [(one.call, one.id) for one in group]).call

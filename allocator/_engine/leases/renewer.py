@@ -30,7 +30,7 @@ from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.execution.undo_log import Story
 from allocator._engine.fork_safety import renew_after_fork
 from allocator._engine.leases.schedule import Answer, Batch, Lease, Schedule
-from allocator._engine.operations import release
+from allocator._engine.operations import release, renew, requests
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.target import Store
@@ -217,13 +217,13 @@ class Keeper:
     def _call(self, driver: Runs, batch: Batch, story: Story) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
-            ended = release.release(self._pool, [release.Identity(one.id, one.fence, one) for one in granted])
+            ended = release.release(self._pool, [requests.Identity(one.id, one.fence, one) for one in granted])
             return driver.run(ended, deadline_s=batch.time_s)
         leases = [
             (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)
             for one, lease in zip(granted, batch.leases, strict=True)
         ]
-        return driver.run(release.renew_each(self._pool, leases), deadline_s=batch.time_s, story=story)
+        return driver.run(renew.renew_each(self._pool, leases), deadline_s=batch.time_s, story=story)
 
     def _note(self, batch: Batch, answers: Sequence[Answer]) -> None:
         """Log when renewals begin to fail and when they work again, once for all leases."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from allocator._engine.operations.durability_levels import confirm
-from allocator._engine.operations.replies import allocation_of, call_of, new_call, refuse
+from allocator._engine.operations.replies import allocation_of, refuse
+from allocator._engine.operations.requests import call_of, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys

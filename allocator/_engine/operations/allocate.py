@@ -1,50 +1,37 @@
-"""allocate, resize, check: the verbs that decide whether something fits."""
+"""allocate: grant requests, one, each that fits, or all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from allocator import settings
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.operations.durability_levels import PLAIN, confirm, reached
+from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     NO_METADATA,
     allocation_of,
-    call_of,
-    catch_up,
-    flatten,
-    lost,
-    new_allocation_id,
-    new_call,
     recovering,
     refuse,
+    shortages,
     too_long,
 )
+from allocator._engine.operations.requests import new_allocation_id, new_call
 from allocator._engine.protocol import schema
-from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Reply
+from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import weight
 from allocator._engine.protocol.scripts import Argument, load
 from allocator.durability import Durability
-from allocator.errors import (
-    AllocationConflict,
-    AllocationLost,
-    AllocatorError,
-    Insufficient,
-    InvalidRequest,
-)
-from allocator.models import Allocation, Check, Denial, Outcome, Request, RequestLike, Shortage
-from allocator.quantity import parse_request
-from allocator.resources import Resources, resource_name
+from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, Insufficient, InvalidRequest
+from allocator.models import Allocation, Denial, Outcome, Request
+from allocator.resources import Resources
 from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
 
 _ALLOCATE: Final = load("allocate")
-_CHECK: Final = load("check")
-_RECLAIM: Final = load("reclaim")
-_RESIZE: Final = load("resize")
 
 
 class _Behind:
@@ -52,6 +39,8 @@ class _Behind:
 
 
 BEHIND: Final = _Behind()
+
+
 _Answer: TypeAlias = Allocation | Denial | AllocatorError | _Behind
 
 
@@ -101,7 +90,7 @@ def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = P
             return answer
         if isinstance(answer, AllocatorError):
             raise answer
-        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+        yield from reclaim_due(pool)
 
 
 def allocate_many(
@@ -122,7 +111,7 @@ def allocate_many(
             answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
         open_items = [at for at in open_items if answers[at] is BEHIND]
         if open_items:
-            yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+            yield from reclaim_due(pool)
     return [_outcome(answers[at]) for at in range(len(wanted))]
 
 
@@ -160,10 +149,10 @@ def allocate_all(
         for error in errors:
             if isinstance(error, AllocationLost):
                 # An earlier attempt was granted and one of its allocations has ended since: give back the rest of it.
-                yield from release.withdraw(pool, [(one.call, one.id) for one in wanted])
+                yield from undo.withdraw(pool, [(one.call, one.id) for one in wanted])
             if not isinstance(error, _Aborted):
                 raise error
-        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
+        yield from reclaim_due(pool)
 
 
 class _Aborted(AllocatorError):
@@ -268,88 +257,3 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, Wanted, Reply, int], _Ans
     "recovering": _recovering,
     "ttl_too_long": _too_long,
 }
-
-
-def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
-    """(resource, requested, allocated, capacity)* as models."""
-    return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))
-
-
-def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
-    """Whether the request would be granted now."""
-    resources = Resources.request(request)
-    call = Call(
-        _CHECK,
-        pool,
-        _CHECK.bind_keys(pool),
-        (
-            *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
-            *flatten(resources, schema.ALLOCATED)[1:],
-        ),
-    )
-    while True:
-        reply: Reply = yield call
-        match reply[0]:
-            case "fits":
-                return Check(fits=True)
-            case "denied":
-                denial = Denial(reply[1], pool.name, shortages(reply[4:]))
-                return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
-            case "behind":
-                yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
-            case "recovering":
-                raise recovering(pool, reply)
-            case word:
-                refuse(pool, word)
-
-
-def changes(request: RequestLike) -> dict[str, int]:
-    """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
-    if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
-    if isinstance(request, Resources):
-        return dict(request)
-    named = {resource_name(name): quantity for name, quantity in request.items()}
-    return {name: parse_request(name, quantity) for name, quantity in named.items()}
-
-
-def resize(
-    pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
-) -> Flow[Allocation]:
-    """Change what an allocation has taken.
-
-    Raises:
-        Insufficient, UnknownAllocation, AllocationLost
-    """
-    item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
-    operation = Operation(
-        call_of(_RESIZE, pool, (item,), confirm=confirm(level), epoch=pool.epoch),
-        lambda replies: _resized(pool, identity, fence, replies[0]),
-    )
-    while True:
-        answer = yield from operation
-        if answer is not None:
-            return answer
-        yield from catch_up(pool, _RECLAIM, settings.RECLAIM_BATCH_MAX)
-
-
-def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
-    match reply[0]:
-        case "resized":
-            return allocation_of(pool, identity, reply[1:])
-        case "behind":
-            return None
-        case "denied":
-            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))
-        case "recovering":
-            raise recovering(pool, reply)
-        case "empty":
-            raise InvalidRequest(
-                f"allocation {identity!r} would have nothing left: release it instead", field="request"
-            )
-        case "too_many":
-            raise InvalidRequest(
-                f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"
-            )
-        case word:
-            lost(pool, identity, fence, word, reply)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from allocator import settings
 from allocator._engine.operations import audit_findings, pools
-from allocator._engine.operations.replies import call_of, fields_of, flatten, new_call, refuse
+from allocator._engine.operations.replies import fields_of, refuse
+from allocator._engine.operations.requests import call_of, flatten, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse

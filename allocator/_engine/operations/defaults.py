@@ -13,16 +13,21 @@ from allocator._engine.operations import (
     adopt,
     allocate,
     audit,
+    check,
     doctor,
+    events,
     lookup,
     pool_deletion,
     pools,
+    reclaim,
     reconcile,
     release,
+    renew,
+    resize,
 )
 from allocator._engine.operations.pools import NO_PROMISES, Promises
-from allocator._engine.operations.release import Identity
 from allocator._engine.operations.replies import lost
+from allocator._engine.operations.requests import Identity
 from allocator._engine.protocol.flows import Flow
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator.durability import durability
@@ -122,7 +127,7 @@ class Verbs:
         return iter(pools.switch(self.keys(name), "recovered"))
 
     def pool(self, name: str | None) -> Flow[Pool]:
-        found = yield from lookup.usage(self.keys(name))
+        found = yield from pools.usage(self.keys(name))
         return found.pool
 
     def pools(self) -> Flow[list[str]]:
@@ -158,13 +163,13 @@ class Verbs:
         return perform(self.keys(pool), requests, self.owner, durability(level))
 
     def check(self, request: RequestLike, pool: str | None, *, explain: bool) -> Flow[Check]:
-        return allocate.check(self.keys(pool), request, explain=explain)
+        return check.check(self.keys(pool), request, explain=explain)
 
     def renew(
         self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, level: str | None = None, *, shorten: bool
     ) -> Flow[Renewal]:
         keys, identity = self._identify(held, fence, pool)
-        renewed = (yield from release.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
+        renewed = (yield from renew.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
         if not renewed:
             lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
         return renewed
@@ -175,7 +180,7 @@ class Verbs:
         count, groups = self._groups(held, pool)
         answers: dict[int, Renewal] = {}
         for keys, group in groups.items():
-            renewed = yield from release.renew(keys, [one for _, one in group], ttl_ms(ttl), durability(level))
+            renewed = yield from renew.renew(keys, [one for _, one in group], ttl_ms(ttl), durability(level))
             answers.update(zip((at for at, _ in group), renewed, strict=True))
         return [answers[at] for at in range(count)]
 
@@ -183,7 +188,7 @@ class Verbs:
         self, held: Held, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
     ) -> Flow[Allocation]:
         keys, identity = self._identify(held, fence, pool)
-        return allocate.resize(keys, identity.id, identity.fence, request, durability(level))
+        return resize.resize(keys, identity.id, identity.fence, request, durability(level))
 
     def release(self, held: Held, fence: int | None, pool: str | None) -> Flow[Release]:
         keys, identity = self._identify(held, fence, pool)
@@ -251,17 +256,17 @@ class Verbs:
         return lookup.Listing(self.keys(pool), None if owner is None else owner_name(owner), age)
 
     def usage(self, pool: str | None) -> Flow[Usage]:
-        return iter(lookup.usage(self.keys(pool)))
+        return iter(pools.usage(self.keys(pool)))
 
     def events(self, limit: int, pool: str | None) -> Flow[list[Event]]:
-        return iter(lookup.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
+        return iter(events.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
 
     def reclaim(self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool) -> Flow[Reclaimed]:
         age = None if older_than is None else age_ms(older_than, "older_than")
         if include_live and age is None:
             raise InvalidRequest("include_live wants an age: older_than", field="older_than")
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
-        return release.reclaim(self.keys(pool), most, age, include_live=include_live)
+        return reclaim.reclaim(self.keys(pool), most, age, include_live=include_live)
 
     def doctor(self, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
         return doctor.examine(self._own, client_ms)

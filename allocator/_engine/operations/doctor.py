@@ -8,7 +8,23 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Final
 
-from allocator._engine.operations import adopt, allocate, audit, lookup, pool_deletion, pools, reconcile, release
+from allocator._engine.operations import (
+    adopt,
+    allocate,
+    audit,
+    check,
+    events,
+    lookup,
+    pool_deletion,
+    pools,
+    reclaim,
+    reconcile,
+    release,
+    renew,
+    requests,
+    resize,
+    undo,
+)
 from allocator._engine.operations.doctor_checks import Facts, judge
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Ask, Call, Flow, Refusal, Remaining
@@ -51,7 +67,7 @@ def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
     if not isinstance(time, Refusal):
         facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
     try:
-        facts.account = (yield from lookup.usage(pool)).pool
+        facts.account = (yield from pools.usage(pool)).pool
     except UnknownPool:
         facts.account = None
     except AllocatorError as error:
@@ -104,9 +120,9 @@ class _Scratch:
         self.made = False
 
     @property
-    def one(self) -> release.Identity:
+    def one(self) -> requests.Identity:
         """What was allocated, or a name of nothing."""
-        return release.Identity("one", self.held.fence if self.held else 0)
+        return requests.Identity("one", self.held.fence if self.held else 0)
 
 
 def _create(at: _Scratch) -> Flow[Pool]:
@@ -137,7 +153,7 @@ def _adopt(at: _Scratch) -> Flow[object]:
 
 
 def _reconcile(at: _Scratch) -> Flow[object]:
-    usage = yield from lookup.usage(at.keys)
+    usage = yield from pools.usage(at.keys)
     return (yield from reconcile.reconcile(at.keys, frozenset(("one",)), usage.read_ms, _OWNER, 10, dry_run=False))
 
 
@@ -150,21 +166,21 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("check_access", _check_access),
     ("configure_pool", _create),
     ("allocate", _allocate),
-    ("check", lambda at: allocate.check(at.keys, {"cpu": 1}, explain=True)),
+    ("check", lambda at: check.check(at.keys, {"cpu": 1}, explain=True)),
     ("get_allocation", lambda at: iter(lookup.get(at.keys, "one"))),
-    ("read_pool", lambda at: iter(lookup.usage(at.keys))),
+    ("read_pool", lambda at: iter(pools.usage(at.keys))),
     ("list_allocations", lambda at: iter(lookup.page(at.keys, "deadlines", "0"))),
-    ("read_events", lambda at: iter(lookup.events(at.keys, 10))),
+    ("read_events", lambda at: iter(events.events(at.keys, 10))),
     ("audit", lambda at: audit.audit(at.keys)),
     ("find_orphans", _orphans),
-    ("renew", lambda at: release.renew(at.keys, (at.one,), _TTL_MS)),
-    ("resize", lambda at: allocate.resize(at.keys, "one", 0, {"cpu": "500m"})),
+    ("renew", lambda at: renew.renew(at.keys, (at.one,), _TTL_MS)),
+    ("resize", lambda at: resize.resize(at.keys, "one", 0, {"cpu": "500m"})),
     ("adopt", _adopt),
     ("reconcile", _reconcile),
     ("begin_release", lambda at: iter(release.begin_release(at.keys, at.one, _TTL_MS))),
     ("release", lambda at: iter(release.release(at.keys, (at.one,)))),
-    ("undo", lambda at: iter(release.withdraw(at.keys, (("doctor", "one"),)))),
-    ("reclaim", lambda at: release.reclaim(at.keys, 10, None, include_live=False)),
+    ("undo", lambda at: iter(undo.withdraw(at.keys, (("doctor", "one"),)))),
+    ("reclaim", lambda at: reclaim.reclaim(at.keys, 10, None, include_live=False)),
     ("repair", _repair),
     ("delete_pool", lambda at: pool_deletion.delete(at.keys, force=True)),
 )

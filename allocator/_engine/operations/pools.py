@@ -5,17 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.operations.lookup import pool_of
-from allocator._engine.operations.replies import call_of, fields_of, flatten, new_call, refuse
+from allocator._engine.operations.replies import amounts_of, exact, fields_of, refuse
+from allocator._engine.operations.requests import call_of, flatten, new_call
+from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
-from allocator.models import Pool
+from allocator.models import Pool, ResourceUsage, Usage
 from allocator.quantity import Quantity, format_amount
 from allocator.resources import Resources, resource_name
 from allocator.validation import grace_ms
@@ -229,3 +231,54 @@ def names(prefix: str) -> Flow[list[str]]:
     keys: list[str] = yield Scan(pools_pattern(prefix), settings.POOLS_MAX)
     found = (parse(key, prefix) for key in keys)
     return sorted({place[0] for place in found if place is not None and place[1] == "pool"})
+
+
+_USAGE: Final = load("read_pool")
+
+
+def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
+    """A pool's account as a model; a repair that died holds back nothing after its time."""
+    where = f"pool {name!r}"
+    state = fields.get("state", "active")
+    if state == "offline" and "offline_until_ms" in fields and read_ms >= exact(fields, "offline_until_ms", where):
+        state = "active"
+    options = dict(word.split("=", 1) for word in fields.get("options", "").split())
+    until_ms = exact(fields, "recovering_until_ms", where) if "recovering_until_ms" in fields else 0
+    if state == "active" and until_ms > read_ms > 0:
+        state = "recovering"
+    return Pool(
+        name=name,
+        epoch=fields.get("epoch", ""),
+        generation=exact(fields, "generation", where),
+        revision=exact(fields, "revision", where),
+        schema=exact(fields, "schema", where),
+        created_ms=exact(fields, "created_ms", where),
+        state=state,
+        capacity=amounts_of(fields, where, schema.CAPACITY),
+        allocated=amounts_of(fields, where),
+        whole_units=tuple(fields.get("whole_units", "").split()),
+        created=created,
+        recovery_grace_ms=exact(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
+        max_ttl_ms=exact(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
+        durability=options.get("durability", MEMORY),
+        recovering_until_ms=until_ms,
+        recovering_why=fields.get("recovering_why", ""),
+        clock_offset_ms=exact(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
+    )
+
+
+def usage(pool: PoolKeys) -> Operation[Usage]:
+    """One atomic reading of a pool."""
+
+    def decode(reply: Reply) -> Usage:
+        if reply[0] != "usage":
+            refuse(pool, reply[0])
+        _, read_ms, leased, pinned, due, *flat = reply
+        described = pool_of(pool.name, fields_of(flat), read_ms=read_ms)
+        resources = {
+            name: ResourceUsage(capacity, described.allocated.get(name, 0))
+            for name, capacity in described.capacity.items()
+        }
+        return Usage(described, MappingProxyType(resources), leased + pinned, pinned, due, read_ms)
+
+    return Operation(call_of(_USAGE, pool, epoch=pool.epoch), decode)

@@ -7,7 +7,8 @@ from typing import Final
 
 from allocator import settings
 from allocator._engine.operations.lookup import Listing
-from allocator._engine.operations.replies import call_of, new_call, refuse
+from allocator._engine.operations.replies import refuse
+from allocator._engine.operations.requests import call_of, new_call
 from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load

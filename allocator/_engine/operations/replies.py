@@ -1,70 +1,29 @@
-"""What the operations share: calls from names, refusals to errors, records to models."""
+"""What the replies of the scripts become: models, or errors."""
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from collections.abc import Iterable, Mapping, Sequence
-from os import urandom
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from allocator import settings
 from allocator._engine.protocol import schema
-from allocator._engine.protocol.flows import Call, Confirm, Flow, Item, Operation, Remaining, Reply
+from allocator._engine.protocol.flows import Reply
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.scripts import Argument, Script
 from allocator.durability import MEMORY
 from allocator.errors import (
     AllocationLost,
-    BackendUnavailable,
     ContractError,
     InvalidRequest,
     InvariantError,
-    OutcomeUnknown,
     Recovering,
     UnknownAllocation,
     UnknownPool,
 )
-from allocator.models import Allocation, Reclaimed
+from allocator.models import Allocation, Shortage
 from allocator.resources import Resources
 
-_NO_AGE = "-"
-
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
-
-
-def new_call() -> str:
-    """A call id: 96 random bits in 16 characters.  Drawn once for an item, shared by its retries."""
-    return b2a_base64(urandom(12), newline=False).translate(_URL_SAFE).decode()
-
-
-def new_allocation_id() -> str:
-    """An allocation id where the caller gave none: 16 characters, short enough for a person to read out."""
-    return urandom(8).hex()
-
-
-def call_of(
-    script: Script,
-    pool: PoolKeys,
-    items: Iterable[Item] = (),
-    *,
-    gather: bool = False,
-    confirm: Confirm | None = None,
-    **args: Argument,
-) -> Call:
-    """A call of a script whose keys are all the pool's own."""
-    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, confirm=confirm)
-
-
-def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
-    """R, (resource, amount)*R; with the suffix of the fields that they become."""
-    words: list[Argument] = [len(resources)]
-    for name, amount in resources.items():
-        words.append(name + suffix)
-        words.append(amount)
-    return words
 
 
 def refuse(pool: PoolKeys, word: str) -> NoReturn:
@@ -177,34 +136,6 @@ def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, cr
     )
 
 
-def reclaim_call(pool: PoolKeys, script: Script, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
-    """One batch of a reclaim; an age of None leaves pinned allocations alone."""
-
-    def decode(reply: Reply) -> Reclaimed:
-        if reply[0] != "reclaimed":
-            refuse(pool, reply[0])
-        return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
-
-    age = _NO_AGE if age_ms is None else age_ms
-    return Operation(call_of(script, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
-
-
-def catch_up(pool: PoolKeys, script: Script, limit: int) -> Flow[None]:
-    """Take back what is due before asking again: a denial must never be the artefact of a bound.
-
-    Raises:
-        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
-            did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
-    """
-    left: float = yield Remaining()
-    if left <= 0:
-        raise BackendUnavailable(
-            f"pool {pool.name!r}: more allocations are past their deadline than could be reclaimed in time",
-            code="reclaim_behind",
-            retry_after=1.0,
-        )
-    try:
-        yield from reclaim_call(pool, script, limit, None)
-    except OutcomeUnknown as error:
-        text = f"pool {pool.name!r}: what is due could not be reclaimed: {error.__cause__ or error}"
-        raise BackendUnavailable(text) from error
+def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
+    """(resource, requested, allocated, capacity)* as models."""
+    return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))

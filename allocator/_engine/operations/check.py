@@ -1,0 +1,45 @@
+"""check: whether a request would be granted now."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allocator._engine.operations.reclaim import reclaim_due
+from allocator._engine.operations.replies import recovering, refuse, shortages
+from allocator._engine.operations.requests import flatten
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.flows import Call, Flow, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.models import Check, Denial, RequestLike
+from allocator.resources import Resources
+
+_CHECK: Final = load("check")
+
+
+def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
+    """Whether the request would be granted now."""
+    resources = Resources.request(request)
+    call = Call(
+        _CHECK,
+        pool,
+        _CHECK.bind_keys(pool),
+        (
+            *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
+            *flatten(resources, schema.ALLOCATED)[1:],
+        ),
+    )
+    while True:
+        reply: Reply = yield call
+        match reply[0]:
+            case "fits":
+                return Check(fits=True)
+            case "denied":
+                denial = Denial(reply[1], pool.name, shortages(reply[4:]))
+                return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
+            case "behind":
+                yield from reclaim_due(pool)
+            case "recovering":
+                raise recovering(pool, reply)
+            case word:
+                refuse(pool, word)

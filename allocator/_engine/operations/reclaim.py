@@ -1,0 +1,90 @@
+"""reclaim: take back what is past its deadline, or older than an age."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allocator import settings
+from allocator._engine.operations.lookup import page
+from allocator._engine.operations.release import release
+from allocator._engine.operations.replies import refuse
+from allocator._engine.operations.requests import Identity, call_of
+from allocator._engine.protocol.flows import Flow, Operation, Remaining, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.errors import BackendUnavailable, OutcomeUnknown
+from allocator.models import Reclaimed
+
+_NO_AGE = "-"
+
+
+_RECLAIM: Final = load("reclaim")
+
+
+def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
+    """One batch of a reclaim; an age of None leaves pinned allocations alone."""
+
+    def decode(reply: Reply) -> Reclaimed:
+        if reply[0] != "reclaimed":
+            refuse(pool, reply[0])
+        return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
+
+    age = _NO_AGE if age_ms is None else age_ms
+    return Operation(call_of(_RECLAIM, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
+
+
+def reclaim_due(pool: PoolKeys) -> Flow[None]:
+    """Take back what is due before asking again: a denial must never be the artefact of a bound.
+
+    Raises:
+        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
+            did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
+    """
+    left: float = yield Remaining()
+    if left <= 0:
+        raise BackendUnavailable(
+            f"pool {pool.name!r}: more allocations are past their deadline than could be reclaimed in time",
+            code="reclaim_behind",
+            retry_after=1.0,
+        )
+    try:
+        yield from reclaim_call(pool, settings.RECLAIM_BATCH_MAX, None)
+    except OutcomeUnknown as error:
+        text = f"pool {pool.name!r}: what is due could not be reclaimed: {error.__cause__ or error}"
+        raise BackendUnavailable(text) from error
+
+
+def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:
+    """Take back what is past its deadline and what is older than the age, until `limit` or the call's time."""
+    most = settings.MANY_ITEMS_MAX if limit is None else limit
+    ids: list[str] = []
+    more = True
+    while more and len(ids) < most:
+        left: float = yield Remaining()
+        if left <= 0:
+            break
+        batch = yield from reclaim_call(pool, min(settings.RECLAIM_BATCH_MAX, most - len(ids)), age_ms)
+        ids += batch.ids
+        more = batch.more
+    if include_live and age_ms is not None and not more:
+        more = yield from _reclaim_live(pool, most, age_ms, ids)
+    return Reclaimed(len(ids), tuple(ids), more=more)
+
+
+def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flow[bool]:
+    """Also leases that are renewed, by age; each is released by its fence, so that a newer grant of the id stays."""
+    cursor = "0"
+    while True:
+        found = yield from page(pool, "deadlines", cursor)
+        old = [Identity(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
+        for at in range(0, len(old), settings.BATCH_ITEMS_MAX):
+            room = most - len(ids)
+            left: float = yield Remaining()
+            if room <= 0 or left <= 0:
+                return True
+            part = old[at : at + min(settings.BATCH_ITEMS_MAX, room)]
+            ended = yield from release(pool, part, reason="age")
+            ids += [one.id for one in ended if one]
+        cursor = found.cursor
+        if cursor == "0":
+            return False

@@ -1,0 +1,100 @@
+"""renew: extend leases; one that the store has lost is adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from allocator._engine.operations import adopt
+from allocator._engine.operations.durability_levels import PLAIN, confirm, reached
+from allocator._engine.operations.replies import refuse, too_long
+from allocator._engine.operations.requests import Identity, call_of, known, new_call
+from allocator._engine.protocol.flows import Call, Flow, Item, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.durability import Durability
+from allocator.errors import AllocationConflict, AllocationLost, AllocatorError
+from allocator.models import Allocation, Renewal
+
+_RENEW: Final = load("renew")
+
+
+def renew(
+    pool: PoolKeys, identities: Sequence[Identity], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
+) -> Flow[list[Renewal]]:
+    """Extend leases, item by item; one that the store has lost is adopted, where its holder knows what it was."""
+    items = [_renew_item(pool, one, new_call(), ttl_ms, shorten=shorten) for one in identities]
+    replies: Reply = yield _renew_call(pool, items, level)
+    answers = yield from _settled(pool, [(one, ttl_ms) for one in identities], replies, level)
+    for answer in answers:
+        if isinstance(answer, AllocatorError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Renewal)]
+
+
+def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow[list[Renewal | AllocatorError]]:
+    """Extend leases whose holders stand for themselves, each with its ttl_ms; an error takes its item's place.
+
+    Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
+    """
+    wanted = [(Identity(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
+    items = [_renew_item(pool, one, "", ttl_ms) for one, ttl_ms in wanted]
+    replies: Reply = yield _renew_call(pool, items, PLAIN)
+    return (yield from _settled(pool, wanted, replies, PLAIN))
+
+
+def _renew_item(pool: PoolKeys, one: Identity, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
+    return Item(call, (one.fence, ttl_ms, int(shorten), *known(one)), pool.record(one.id), one.id)
+
+
+def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:
+    return call_of(_RENEW, pool, items, gather=True, confirm=confirm(level), epoch=pool.epoch)
+
+
+def _settled(
+    pool: PoolKeys, wanted: Sequence[tuple[Identity, int]], replies: Reply, level: Durability
+) -> Flow[list[Renewal | AllocatorError]]:
+    """What became of each renewal, those that are missing having been adopted."""
+    answers: list[Renewal | AllocatorError] = []
+    missing: list[int] = []
+    for at, ((one, _), reply) in enumerate(zip(wanted, replies, strict=True)):
+        if one.held is not None and not isinstance(reply, AllocatorError) and reply[0] == "missing":
+            missing.append(at)
+        try:
+            answers.append(_renewal(pool, one.id, reply))
+        except AllocatorError as error:
+            answers.append(error)
+    lost = [(held, wanted[at][1]) for at in missing if (held := wanted[at][0].held) is not None]
+    if lost:
+        adopted = yield from adopt.adopt_each(pool, lost, level)
+        for at, outcome in zip(missing, adopted, strict=True):
+            answers[at] = _after_adoption(wanted[at][0].id, outcome)
+    return answers
+
+
+def _after_adoption(identity: str, outcome: Allocation | AllocatorError) -> Renewal | AllocatorError:
+    if isinstance(outcome, Allocation):
+        return Renewal(identity, "adopted", outcome.fence, outcome.deadline_ms, outcome.durability)
+    if isinstance(outcome, AllocationLost | AllocationConflict):
+        return Renewal(identity, "fenced" if outcome.code == "fenced" else "unknown")
+    return outcome
+
+
+def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Renewal:
+    if isinstance(reply, AllocatorError):
+        raise reply
+    match reply[0]:
+        case "renewed":
+            return Renewal(identity, "renewed", reply[1], reply[2] or None, reached(reply))
+        case "unknown" | "missing":
+            return Renewal(identity, "unknown")
+        case "wrong_epoch":
+            return Renewal(identity, "foreign")
+        case "releasing":
+            return Renewal(identity, "releasing")
+        case "ttl_too_long":
+            raise too_long(pool, reply)
+        case "fenced":
+            return Renewal(identity, "fenced", reply[1])
+        case word:
+            refuse(pool, word)

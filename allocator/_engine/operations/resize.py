@@ -1,0 +1,75 @@
+"""resize: change what an allocation has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from allocator import settings
+from allocator._engine.operations.durability_levels import PLAIN, confirm
+from allocator._engine.operations.reclaim import reclaim_due
+from allocator._engine.operations.replies import allocation_of, lost, recovering, shortages
+from allocator._engine.operations.requests import call_of, flatten, new_call
+from allocator._engine.protocol import schema
+from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.durability import Durability
+from allocator.errors import Insufficient, InvalidRequest
+from allocator.models import Allocation, Denial, RequestLike
+from allocator.quantity import parse_request
+from allocator.resources import Resources, resource_name
+
+_RESIZE: Final = load("resize")
+
+
+def changes(request: RequestLike) -> dict[str, int]:
+    """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
+    if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
+    if isinstance(request, Resources):
+        return dict(request)
+    named = {resource_name(name): quantity for name, quantity in request.items()}
+    return {name: parse_request(name, quantity) for name, quantity in named.items()}
+
+
+def resize(
+    pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
+) -> Flow[Allocation]:
+    """Change what an allocation has taken.
+
+    Raises:
+        Insufficient, UnknownAllocation, AllocationLost
+    """
+    item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
+    operation = Operation(
+        call_of(_RESIZE, pool, (item,), confirm=confirm(level), epoch=pool.epoch),
+        lambda replies: _resized(pool, identity, fence, replies[0]),
+    )
+    while True:
+        answer = yield from operation
+        if answer is not None:
+            return answer
+        yield from reclaim_due(pool)
+
+
+def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
+    match reply[0]:
+        case "resized":
+            return allocation_of(pool, identity, reply[1:])
+        case "behind":
+            return None
+        case "denied":
+            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))
+        case "recovering":
+            raise recovering(pool, reply)
+        case "empty":
+            raise InvalidRequest(
+                f"allocation {identity!r} would have nothing left: release it instead", field="request"
+            )
+        case "too_many":
+            raise InvalidRequest(
+                f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"
+            )
+        case word:
+            lost(pool, identity, fence, word, reply)

@@ -1,0 +1,36 @@
+"""undo: end calls whose outcome nobody heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from allocator._engine.operations.replies import refuse
+from allocator._engine.operations.requests import call_of
+from allocator._engine.protocol.flows import Item, Operation, Reply
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.scripts import load
+from allocator.errors import AllocatorError
+
+_UNDO: Final = load("undo")
+
+
+NO_RECORD: Final = "-"
+"""Stands for the id of a call that names no allocation; no id begins so."""
+
+
+def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
+    """Undo calls whose outcome nobody heard: (call id, allocation id or "") each, at most a batch of them.
+
+    Idempotent.  Ends an allocation that no other call was told of, and keeps copies of the call from doing anything.
+    """
+    items = [Item(call, (), pool.record(identity or NO_RECORD), identity) for call, identity in calls]
+
+    def decode(replies: Reply) -> None:
+        for reply in replies:
+            if isinstance(reply, AllocatorError):
+                raise reply
+            if reply[0] not in ("undone", "left", "absent"):
+                refuse(pool, reply[0])
+
+    return Operation(call_of(_UNDO, pool, items, epoch=""), decode)
