@@ -6,6 +6,7 @@ or change nothing.
 
 from typing import TYPE_CHECKING
 
+from allocator.denials import Denial, Shortage
 from allocator.errors import (
     AllocationConflict,
     AllocationLost,
@@ -27,28 +28,11 @@ from allocator.errors import (
     UnknownPool,
     WaitTimeout,
 )
-from allocator.models import (
-    Allocation,
-    Audit,
-    Check,
-    Checkup,
-    Denial,
-    Diagnosis,
-    Event,
-    Finding,
-    Outcome,
-    Pool,
-    Reclaimed,
-    Reconciled,
-    Release,
-    Renewal,
-    Request,
-    RequestLike,
-    ResourceUsage,
-    Shortage,
-    Ttl,
-    Usage,
-)
+from allocator.models.accounts import ResourceUsage
+from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.models.events import Event
+from allocator.models.maintenance import Audit, Checkup, Diagnosis, Finding, Reclaimed, Reconciled
+from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources
 

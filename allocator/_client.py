@@ -12,7 +12,7 @@ from allocator._engine.operations.defaults import Verbs
 from allocator._engine.transport.urls import Store, open_store
 from allocator.durability import durability
 from allocator.hold import Terms
-from allocator.models import Request
+from allocator.models.allocations import Request
 from allocator.validation import deadline_s
 
 __all__ = ["Client", "local_ms"]

@@ -14,8 +14,9 @@ from allocator._engine.operations.lookup import Listing
 from allocator._engine.transport.urls import open_store
 from allocator.async_hold import AsyncHold
 from allocator.async_pool_client import AsyncPoolClient
+from allocator.denials import Denial
 from allocator.errors import Insufficient
-from allocator.models import Allocation, Check, Denial, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

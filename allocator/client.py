@@ -11,9 +11,10 @@ from allocator import settings
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations.defaults import Held, Verbs
 from allocator._engine.transport.urls import open_store
+from allocator.denials import Denial
 from allocator.errors import Insufficient
 from allocator.hold import Hold
-from allocator.models import Allocation, Check, Denial, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 from allocator.pool_client import PoolClient
 
 if TYPE_CHECKING:

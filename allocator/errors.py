@@ -28,10 +28,9 @@ more precise one), `retryable` and, where the library knows it, `retry_after` in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from allocator.models import Denial
+from allocator.denials import Denial
 
 __all__ = [
     "AllocationConflict",

@@ -22,9 +22,10 @@ from allocator._engine.leases.renewer import KEEPERS, Keeper, Place
 from allocator._engine.leases.schedule import Lease
 from allocator._engine.operations import allocate, release, requests
 from allocator._engine.protocol.flows import Flow, Operation
+from allocator.denials import Denial
 from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
-from allocator.models import Allocation, Denial, Release, Request
+from allocator.models.allocations import Allocation, Release, Request
 from allocator.resources import Resources
 from allocator.validation import ttl_ms
 

@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 from allocator._client import Client, local_ms
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations.pools import Promises
-from allocator.models import Audit, Diagnosis, Event, Pool, Reclaimed, Reconciled, Ttl, Usage
+from allocator.models.allocations import Ttl
+from allocator.models.events import Event
+from allocator.models.maintenance import Audit, Diagnosis, Reclaimed, Reconciled
+from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 
 __all__ = ["PoolClient"]

@@ -26,7 +26,6 @@ rounding never hands out what is not there.  All arithmetic is on integers; a fl
 
 from __future__ import annotations
 
-import enum
 import re
 import reprlib
 from decimal import Decimal
@@ -35,38 +34,13 @@ from typing import Final, TypeAlias
 
 from allocator.errors import InvalidQuantity
 from allocator.settings import AMOUNT_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
+from allocator.units import FACTORS, Unit, scale_of, unit_of
 
-__all__ = [
-    "Quantity",
-    "Unit",
-    "format_amount",
-    "format_cores",
-    "format_mebibytes",
-    "parse_capacity",
-    "parse_request",
-    "scale_of",
-    "shown",
-    "unit_of",
-]
+__all__ = ["Quantity", "parse_capacity", "parse_request", "shown"]
 
 Quantity: TypeAlias = str | int | float | Decimal
 """What a caller may write for a quantity.  A number is read as its text."""
 
-
-class Unit(enum.Enum):
-    """What one of a resource's amount stands for."""
-
-    MILLICORES = "millicores"
-    BYTES = "bytes"
-    THOUSANDTHS = "thousandths"
-
-
-_UNITS: Final = {
-    "cpu": Unit.MILLICORES,
-    "memory": Unit.BYTES,
-    "storage": Unit.BYTES,
-    "ephemeral-storage": Unit.BYTES,
-}
 
 _EXAMPLES: Final = {
     Unit.MILLICORES: "'2', '0.5' or '500m'",
@@ -74,41 +48,17 @@ _EXAMPLES: Final = {
     Unit.THOUSANDTHS: "'1', '2' or '500m'",
 }
 
+
 _QUANTITY: Final = re.compile(
     r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?",
     re.ASCII,
 )
 
-_FACTORS: Final = {
-    "": (0, 1),
-    "n": (-9, 1),
-    "u": (-6, 1),
-    "m": (-3, 1),
-    "k": (3, 1),
-    "M": (6, 1),
-    "G": (9, 1),
-    "T": (12, 1),
-    "P": (15, 1),
-    "E": (18, 1),
-    "Ki": (0, 2**10),
-    "Mi": (0, 2**20),
-    "Gi": (0, 2**30),
-    "Ti": (0, 2**40),
-    "Pi": (0, 2**50),
-    "Ei": (0, 2**60),
-}
-"""Suffix -> (power of ten, factor)."""
 
 _EXPONENT_MAX: Final = 2 * QUANTITY_LENGTH_MAX
 """Beyond it a number of so few digits is zero, over the ceiling or under one unit: the answer is the same as at it."""
 
-_DECIMAL_SIZES: Final = tuple((10**power, suffix) for suffix, (power, _) in reversed(_FACTORS.items()) if power > 0)
-_BYTE_SIZES: Final = tuple(
-    sorted(((10**power * factor, suffix) for suffix, (power, factor) in _FACTORS.items() if power > 0 or factor > 1))
-)[::-1]
-"""(size, suffix), the largest first."""
 
-_MEBIBYTE: Final = 2**20
 _SHOWN_LENGTH: Final = 40
 
 
@@ -123,19 +73,6 @@ def shown(value: object) -> str:
         text = f"<{type(value).__name__}>"
     text = text.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= _SHOWN_LENGTH + 2 else f"{text[:_SHOWN_LENGTH]}..."
-
-
-def unit_of(resource: str) -> Unit:
-    """The unit in which a resource of this name is counted, for ever."""
-    unit = _UNITS.get(resource)
-    if unit is not None:
-        return unit
-    return Unit.BYTES if resource.startswith("hugepages-") else Unit.THOUSANDTHS
-
-
-def scale_of(resource: str) -> int:
-    """How many units make one: 1000 where thousandths are counted (`cpu` among them), 1 where bytes are."""
-    return 1 if unit_of(resource) is Unit.BYTES else 1000
 
 
 def parse_request(resource: str, quantity: object) -> int:
@@ -170,47 +107,6 @@ def parse_capacity(resource: str, quantity: object) -> int:
     return _parse(resource, _text(resource, quantity), False)[0]
 
 
-def format_amount(resource: str, amount: int) -> str:
-    """The canonical Kubernetes text of an amount: the largest suffix that leaves a whole number.
-
-    `1500` of `cpu` is `1500m`, `2000` is `2`; 1,610,612,736 bytes are `1536Mi`, 2,000,000,000 bytes `2G`.
-    `parse_capacity` reads back the same amount, and so does `parse_request`, but for memory under 1 MiB that no suffix
-    divides.
-
-    Args:
-        resource: the resource's name, which decides the unit.
-        amount: units; negative where it is a difference, such as what is available of an overcommitted account.
-    """
-    if amount < 0:
-        return f"-{format_amount(resource, -amount)}"
-    if amount == 0:
-        return "0"
-    if scale_of(resource) == 1:
-        return _with_suffix(amount, _BYTE_SIZES)
-    whole, rest = divmod(amount, 1000)
-    return f"{amount}m" if rest else _with_suffix(whole, _DECIMAL_SIZES)
-
-
-def format_cores(millicores: int) -> str:
-    """Cores as a plain decimal number: `2`, `0.5`, `2.5`."""
-    sign = "-" if millicores < 0 else ""
-    whole, rest = divmod(abs(millicores), 1000)
-    return f"{sign}{whole}.{rest:03d}".rstrip("0").rstrip(".")
-
-
-def format_mebibytes(amount: int) -> str:
-    """Bytes as whole mebibytes (`4096Mi`), or the exact canonical text where they are not whole."""
-    whole, rest = divmod(amount, _MEBIBYTE)
-    return format_amount("memory", amount) if rest else f"{whole}Mi"
-
-
-def _with_suffix(number: int, sizes: tuple[tuple[int, str], ...]) -> str:
-    for size, suffix in sizes:
-        if number % size == 0:
-            return f"{number // size}{suffix}"
-    return str(number)
-
-
 def _text(resource: str, quantity: object) -> str:
     """The text that a quantity is read as, of bounded length; what has no such text is refused."""
     if isinstance(quantity, str):
@@ -241,7 +137,7 @@ def _parse(resource: str, text: str, up: bool) -> tuple[int, bool]:
     sign, whole, fraction, suffix, exponent = match.groups(default="")
     if sign == "-":
         raise _negative(resource, text)
-    power, factor = _FACTORS[suffix]
+    power, factor = FACTORS[suffix]
     if exponent:
         power = max(-_EXPONENT_MAX, min(int(exponent), _EXPONENT_MAX))
     power -= len(fraction)

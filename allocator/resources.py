@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn, cast, final
 
 from allocator.errors import InvalidRequest
-from allocator.quantity import Quantity, format_amount, parse_capacity, parse_request, shown
+from allocator.quantity import Quantity, parse_capacity, parse_request, shown
 from allocator.settings import ID_LENGTH_MAX, RESOURCES_MAX
+from allocator.units import format_amount
 
 __all__ = ["Resources", "resource_name"]
 

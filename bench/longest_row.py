@@ -11,7 +11,7 @@ import redis
 
 from allocator import Allocator
 from allocator.errors import Insufficient, InvalidRequest
-from allocator.models import Allocation, Request
+from allocator.models.allocations import Allocation, Request
 from bench import verbs
 from bench.rows import LeftOut, Result, row
 from bench.stage import POOL, Sizes, Stage

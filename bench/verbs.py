@@ -22,7 +22,7 @@ from allocator._engine.protocol.flows import Call
 from allocator._engine.protocol.keys import pool_keys
 from allocator._engine.protocol.resp import cut, pack, payload
 from allocator._engine.protocol.scripts import Argument
-from allocator.models import Allocation, Request
+from allocator.models.allocations import Allocation, Request
 from bench.floors import Floor
 from bench.stage import CAPACITY, IN_FLIGHT, POOL, Stage, in_chunks
 

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
+from allocator.denials import Denial
 from allocator.errors import InvalidQuantity, InvalidRequest
-from allocator.models import Allocation, Denial, Pool, RequestLike, ResourceUsage, Usage
-from allocator.quantity import format_amount, format_cores, format_mebibytes, parse_capacity, shown
+from allocator.models.accounts import ResourceUsage
+from allocator.models.allocations import Allocation, RequestLike
+from allocator.models.pools import Pool, Usage
+from allocator.quantity import parse_capacity, shown
 from allocator.resources import Resources
 from allocator.settings import AGE_MAX_S, AMOUNT_MAX
+from allocator.units import format_amount, format_cores, format_mebibytes
 from allocator.validation import allocation_id, fence, owner_name, ttl_ms
 
 __all__ = [

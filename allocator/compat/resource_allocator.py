@@ -30,7 +30,8 @@ from allocator.async_client import AsyncAllocator
 from allocator.client import Allocator
 from allocator.compat import conversions
 from allocator.errors import AllocationLost, Insufficient, InvalidRequest, UnknownAllocation, UnknownPool
-from allocator.models import Pool, RequestLike, Ttl, Usage
+from allocator.models.allocations import RequestLike, Ttl
+from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
 from allocator.validation import deadline_s, ttl_ms
 

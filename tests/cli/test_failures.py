@@ -12,7 +12,7 @@ import pytest
 from allocator import errors
 from allocator.apps.cli.failures import ExitCode, exit_code, hint
 from allocator.client import Allocator
-from allocator.models import Denial, Shortage
+from allocator.denials import Denial, Shortage
 from tests.cli.conftest import CommandLine
 
 DENIAL = Denial("capacity_exceeded", "default", (Shortage("cpu", 2000, 31_000, 32_000),))

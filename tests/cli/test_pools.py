@@ -11,7 +11,7 @@ import pytest
 from allocator._engine.transport.in_process import InProcess
 from allocator.client import Allocator
 from allocator.errors import AllocatorError, ContractError, InvariantError
-from allocator.models import Usage
+from allocator.models.pools import Usage
 from allocator.testing import Clock
 from tests.cli.conftest import FENCE, CommandLine, masked
 

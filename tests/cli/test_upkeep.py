@@ -10,7 +10,8 @@ import pytest
 
 from allocator._engine.transport.in_process import InProcess
 from allocator.client import Allocator
-from allocator.models import Audit, Finding, Request
+from allocator.models.allocations import Request
+from allocator.models.maintenance import Audit, Finding
 from allocator.testing import Clock
 from tests.cli.conftest import CommandLine
 

@@ -14,7 +14,7 @@ from allocator.apps.cli import watch
 from allocator.apps.cli.context import App
 from allocator.client import Allocator
 from allocator.errors import BackendUnavailable
-from allocator.models import ResourceUsage
+from allocator.models.accounts import ResourceUsage
 from tests.cli.conftest import CommandLine
 
 

@@ -10,7 +10,7 @@ import pytest
 from allocator._engine.operations import allocate, check, resize
 from allocator._engine.protocol.flows import Call, Flow, Remaining
 from allocator.errors import BackendUnavailable, OutcomeUnknown
-from allocator.models import Request
+from allocator.models.allocations import Request
 from tests.engine.support import POOL
 
 STORIES: list[Callable[[], Flow[Any]]] = [

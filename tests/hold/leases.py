@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from allocator._engine.leases.schedule import Answer, Batch, Lease, Schedule
-from allocator.models import Allocation, Release, Renewal
+from allocator.models.allocations import Allocation, Release, Renewal
 from allocator.resources import Resources
 
 _FENCES: Final = itertools.count(1)

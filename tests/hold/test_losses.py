@@ -6,7 +6,7 @@ import pytest
 
 from allocator import BackendUnavailable, UnknownPool, settings
 from allocator._engine.leases.schedule import Schedule
-from allocator.models import Renewal
+from allocator.models.allocations import Renewal
 from tests.hold.leases import failed, lease, midway, released, renewed, taken, unknown
 
 DOWN = BackendUnavailable("refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator import AllocationConflict, AllocationLost, BackendUnavailable, Denial, Insufficient, OutcomeUnknown
-from allocator.models import Shortage
+from allocator.denials import Shortage
 from tests.torture.counting import Sent
 from tests.torture.history import NEVER, Recorder
 from tests.torture.scenario import FATES, Board, Luck, Replica

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from allocator._engine.operations.doctor_checks import BYTES_AN_ALLOCATION, Facts, judge
-from allocator.readings import Checkup, Diagnosis, Pool
+from allocator.models.maintenance import Checkup, Diagnosis
+from allocator.models.pools import Pool
 from allocator.resources import Resources
 
 SOUND = {

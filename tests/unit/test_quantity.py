@@ -10,18 +10,9 @@ from fractions import Fraction
 import pytest
 
 from allocator.errors import InvalidQuantity
-from allocator.quantity import (
-    Unit,
-    format_amount,
-    format_cores,
-    format_mebibytes,
-    parse_capacity,
-    parse_request,
-    scale_of,
-    shown,
-    unit_of,
-)
+from allocator.quantity import parse_capacity, parse_request, shown
 from allocator.settings import AMOUNT_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
+from allocator.units import Unit, format_amount, format_cores, format_mebibytes, scale_of, unit_of
 
 # What Kubernetes's own code makes of a text: (text, Value() rounded up, MilliValue() rounded up).
 KUBERNETES = [

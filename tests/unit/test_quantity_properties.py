@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator.errors import InvalidQuantity
-from allocator.quantity import format_amount, format_cores, format_mebibytes, parse_capacity, parse_request, scale_of
+from allocator.quantity import parse_capacity, parse_request
 from allocator.settings import AMOUNT_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
+from allocator.units import format_amount, format_cores, format_mebibytes, scale_of
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=400, database=None)
 

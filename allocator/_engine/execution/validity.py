@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from allocator.models import Allocation, Renewal
+from allocator.models.allocations import Allocation, Renewal
 
 __all__ = ["believed"]
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from allocator import settings
 from allocator._engine.execution.retry import backoff
 from allocator.errors import AllocationLost, BackendUnavailable, UnknownPool
-from allocator.models import Allocation, Release, Renewal
+from allocator.models.allocations import Allocation, Release, Renewal
 
 __all__ = ["Answer", "Batch", "Lease", "Schedule"]
 

@@ -14,7 +14,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, load
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
-from allocator.models import Allocation
+from allocator.models.allocations import Allocation
 
 _ADOPT: Final = load("adopt")
 

@@ -25,9 +25,10 @@ from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import weight
 from allocator._engine.protocol.scripts import Argument, load
+from allocator.denials import Denial
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, Insufficient, InvalidRequest
-from allocator.models import Allocation, Denial, Outcome, Request
+from allocator.models.allocations import Allocation, Outcome, Request
 from allocator.resources import Resources
 from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
 

@@ -15,7 +15,7 @@ from allocator._engine.protocol.flows import Call, Flow, Item, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse
 from allocator._engine.protocol.scripts import load
 from allocator.errors import InvalidRequest
-from allocator.models import Audit, Finding
+from allocator.models.maintenance import Audit, Finding
 
 _AUDIT: Final = load("audit")
 _ORPHANS: Final = load("find_orphans")

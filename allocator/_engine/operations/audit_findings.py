@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from allocator.models import Finding
-from allocator.quantity import format_amount
+from allocator.models.maintenance import Finding
 from allocator.settings import AMOUNT_MAX
+from allocator.units import format_amount
 
 _AMOUNT: Final = re.compile(r"\b[0-9]+\b", re.ASCII)
 

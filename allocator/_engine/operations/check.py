@@ -11,7 +11,8 @@ from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.models import Check, Denial, RequestLike
+from allocator.denials import Denial
+from allocator.models.allocations import Check, RequestLike
 from allocator.resources import Resources
 
 _CHECK: Final = load("check")

@@ -30,26 +30,13 @@ from allocator._engine.operations.replies import lost
 from allocator._engine.operations.requests import Identity
 from allocator._engine.protocol.flows import Flow
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
+from allocator.denials import Denial
 from allocator.durability import durability
 from allocator.errors import InvalidRequest
-from allocator.models import (
-    Allocation,
-    Audit,
-    Check,
-    Denial,
-    Diagnosis,
-    Event,
-    Outcome,
-    Pool,
-    Reclaimed,
-    Reconciled,
-    Release,
-    Renewal,
-    Request,
-    RequestLike,
-    Ttl,
-    Usage,
-)
+from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.models.events import Event
+from allocator.models.maintenance import Audit, Diagnosis, Reclaimed, Reconciled
+from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources
 from allocator.validation import (

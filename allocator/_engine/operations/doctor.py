@@ -31,8 +31,9 @@ from allocator._engine.protocol.flows import Ask, Call, Flow, Refusal, Remaining
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator._engine.protocol.scripts import load, names
 from allocator.errors import AllocatorError, UnknownPool
-from allocator.models import Allocation, Pool, Request
-from allocator.readings import Diagnosis
+from allocator.models.allocations import Allocation, Request
+from allocator.models.maintenance import Diagnosis
+from allocator.models.pools import Pool
 
 __all__ = ["examine"]
 

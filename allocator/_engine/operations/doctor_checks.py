@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from allocator.durability import Durability
-from allocator.readings import Checkup, Pool
+from allocator.models.maintenance import Checkup
+from allocator.models.pools import Pool
 from allocator.settings import RECOVERY_MARGIN_S, TTL_MIN_S
 
 __all__ = ["Facts", "judge"]

@@ -9,7 +9,7 @@ from allocator._engine.operations.replies import fields_of, refuse
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.models import Event
+from allocator.models.events import Event
 
 _EVENTS: Final = load("read_events")
 

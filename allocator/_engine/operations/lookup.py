@@ -12,7 +12,7 @@ from allocator._engine.operations.requests import call_of
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.models import Allocation
+from allocator.models.allocations import Allocation
 
 _GET: Final = load("get_allocation")
 

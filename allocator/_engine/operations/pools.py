@@ -17,9 +17,11 @@ from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
-from allocator.models import Pool, ResourceUsage, Usage
-from allocator.quantity import Quantity, format_amount
+from allocator.models.accounts import ResourceUsage
+from allocator.models.pools import Pool, Usage
+from allocator.quantity import Quantity
 from allocator.resources import Resources, resource_name
+from allocator.units import format_amount
 from allocator.validation import grace_ms
 
 _CONFIGURE: Final = load("configure_pool")

@@ -13,7 +13,7 @@ from allocator._engine.protocol.flows import Flow, Operation, Remaining, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import BackendUnavailable, OutcomeUnknown
-from allocator.models import Reclaimed
+from allocator.models.maintenance import Reclaimed
 
 _NO_AGE = "-"
 

@@ -13,7 +13,8 @@ from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import AllocatorError, InvalidRequest, ReconcileRefused
-from allocator.models import Allocation, Reconciled
+from allocator.models.allocations import Allocation
+from allocator.models.maintenance import Reconciled
 
 _RECONCILE: Final = load("reconcile")
 

@@ -11,7 +11,7 @@ from allocator._engine.protocol.flows import Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import AllocatorError, InvalidRequest
-from allocator.models import Allocation, Release
+from allocator.models.allocations import Allocation, Release
 
 _BEGIN_RELEASE: Final = load("begin_release")
 

@@ -14,7 +14,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError
-from allocator.models import Allocation, Renewal
+from allocator.models.allocations import Allocation, Renewal
 
 _RENEW: Final = load("renew")
 

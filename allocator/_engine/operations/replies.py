@@ -10,6 +10,7 @@ from allocator import settings
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Reply
 from allocator._engine.protocol.keys import PoolKeys
+from allocator.denials import Shortage
 from allocator.durability import MEMORY
 from allocator.errors import (
     AllocationLost,
@@ -20,7 +21,7 @@ from allocator.errors import (
     UnknownAllocation,
     UnknownPool,
 )
-from allocator.models import Allocation, Shortage
+from allocator.models.allocations import Allocation
 from allocator.resources import Resources
 
 NO_METADATA: Mapping[str, str] = MappingProxyType({})

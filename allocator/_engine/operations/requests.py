@@ -10,7 +10,7 @@ from typing import NamedTuple
 from allocator._engine.protocol.flows import Call, Confirm, Item
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, Script
-from allocator.models import Allocation
+from allocator.models.allocations import Allocation
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 

@@ -14,9 +14,10 @@ from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
+from allocator.denials import Denial
 from allocator.durability import Durability
 from allocator.errors import Insufficient, InvalidRequest
-from allocator.models import Allocation, Denial, RequestLike
+from allocator.models.allocations import Allocation, RequestLike
 from allocator.quantity import parse_request
 from allocator.resources import Resources, resource_name
 

@@ -13,8 +13,9 @@ from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
 from allocator.apps.cli.output import View, document, exact, listing, rfc3339, show
+from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, UnknownAllocation
-from allocator.models import Allocation, Denial, Release, Renewal
+from allocator.models.allocations import Allocation, Release, Renewal
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 

@@ -7,7 +7,7 @@ import click
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode
 from allocator.apps.cli.output import View, document, show, table
-from allocator.readings import Diagnosis
+from allocator.models.maintenance import Diagnosis
 
 __all__ = ["doctor"]
 

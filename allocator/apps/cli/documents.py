@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator.apps.cli.output import amounts, rfc3339
-from allocator.models import Allocation, Audit, Check, Denial, Event, Pool, Release, Renewal, Usage
-from allocator.quantity import format_amount
+from allocator.denials import Denial
+from allocator.models.allocations import Allocation, Check, Release, Renewal
+from allocator.models.events import Event
+from allocator.models.maintenance import Audit
+from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
+from allocator.units import format_amount
 
 __all__ = [
     "allocation",

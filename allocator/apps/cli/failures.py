@@ -25,7 +25,7 @@ from allocator.errors import (
 )
 
 if TYPE_CHECKING:
-    from allocator.models import Denial
+    from allocator.denials import Denial
 
 __all__ = ["ExitCode", "Failure", "denied", "exit_code", "hint"]
 

@@ -15,7 +15,7 @@ from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import printable
 
 if TYPE_CHECKING:
-    from allocator.models import Allocation
+    from allocator.models.allocations import Allocation
 
 __all__ = ["SEARCH_MAX", "identify", "not_found"]
 

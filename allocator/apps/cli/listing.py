@@ -27,8 +27,9 @@ from allocator.apps.cli.output import (
     table,
 )
 from allocator.apps.cli.watch import WATCH, watched
-from allocator.models import Allocation, Event
-from allocator.quantity import format_amount
+from allocator.models.allocations import Allocation
+from allocator.models.events import Event
+from allocator.units import format_amount
 
 __all__ = ["describe", "list_"]
 

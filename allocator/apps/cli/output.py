@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from allocator.apps.cli.context import App
-from allocator.quantity import format_amount
+from allocator.units import format_amount
 
 __all__ = [
     "API_VERSION",

@@ -14,9 +14,9 @@ from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
 from allocator.errors import AllocatorError, ContractError, InvariantError, PoolConflict, UnknownPool
-from allocator.models import Pool, Usage
-from allocator.quantity import format_amount
+from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
+from allocator.units import format_amount
 
 __all__ = ["pool"]
 

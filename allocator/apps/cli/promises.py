@@ -9,7 +9,7 @@ import click
 
 from allocator.apps.cli.arguments import duration
 from allocator.apps.cli.output import exact, rfc3339
-from allocator.models import Pool
+from allocator.models.pools import Pool
 
 __all__ = ["given", "options", "shown"]
 

@@ -13,7 +13,7 @@ from allocator.apps.cli import arguments, documents
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show, table
-from allocator.models import Audit
+from allocator.models.maintenance import Audit
 
 if TYPE_CHECKING:
     from allocator import Allocator

@@ -12,9 +12,11 @@ from allocator.apps.cli import documents
 from allocator.apps.cli.context import App, Command, colored, pass_app
 from allocator.apps.cli.output import View, columns, document, listing, table
 from allocator.apps.cli.watch import NOTHING, WATCH, redraws, watched
-from allocator.models import Event, ResourceUsage, Usage
-from allocator.quantity import format_amount
+from allocator.models.accounts import ResourceUsage
+from allocator.models.events import Event
+from allocator.models.pools import Usage
 from allocator.resources import Resources
+from allocator.units import format_amount
 
 __all__ = ["events", "usage"]
 

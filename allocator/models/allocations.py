@@ -1,9 +1,4 @@
-"""What the clients take and return: frozen dataclasses, exact integers, no I/O.
-
-Amounts are integers in the resource's unit (`allocator.quantity`); instants are milliseconds of the server's clock
-since 1970 (`*_ms`), with properties that give aware `datetime`s; durations are seconds where people write them, and
-milliseconds where `_ms` says so.
-"""
+"""Requests, allocations, and what became of them."""
 
 from __future__ import annotations
 
@@ -13,50 +8,16 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from allocator.denials import Denial
 from allocator.durability import MEMORY
 from allocator.errors import AllocationConflict, AllocationLost
-from allocator.quantity import Quantity, format_amount
-from allocator.readings import (
-    Audit,
-    Checkup,
-    Diagnosis,
-    Event,
-    Finding,
-    Pool,
-    Reclaimed,
-    Reconciled,
-    ResourceUsage,
-    Usage,
-    instant,
-)
+from allocator.models.instants import instant
+from allocator.quantity import Quantity
 from allocator.resources import Resources
-
-__all__ = [
-    "Allocation",
-    "Audit",
-    "Check",
-    "Checkup",
-    "Denial",
-    "Diagnosis",
-    "Event",
-    "Finding",
-    "Outcome",
-    "Pool",
-    "Reclaimed",
-    "Reconciled",
-    "Release",
-    "Renewal",
-    "Request",
-    "RequestLike",
-    "ResourceUsage",
-    "Shortage",
-    "Ttl",
-    "Usage",
-    "instant",
-]
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 """What is asked for: resource names with Kubernetes quantities, or a `Resources` vector."""
+
 
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, a timedelta, or None: pinned, without a deadline."""
@@ -174,69 +135,9 @@ def _slots_of(kind: type[Any]) -> tuple[Callable[[Any, object], None], ...]:
 
 
 _REQUEST_SLOTS = _slots_of(Request)
+
+
 _ALLOCATION_SLOTS = _slots_of(Allocation)
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """One resource that was short at one level, in exact amounts."""
-
-    resource: str
-    requested: int
-    allocated: int
-    capacity: int
-    level: str = "pool"
-    name: str = ""
-
-    @property
-    def available(self) -> int:
-        """What is left; 0 where the account is overcommitted."""
-        return max(0, self.capacity - self.allocated)
-
-    @property
-    def short(self) -> int:
-        """How much more would have to be free."""
-        return max(0, self.allocated + self.requested - self.capacity)
-
-    def __str__(self) -> str:
-        def show(amount: int) -> str:
-            return format_amount(self.resource, amount)
-
-        return (
-            f"{self.resource} requested={show(self.requested)} available={show(self.available)} "
-            f"short={show(self.short)} (allocated={show(self.allocated)} capacity={show(self.capacity)})"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """A request refused, with the reason in numbers.  Nothing was changed.  Falsy, so that `if outcome:` reads well.
-
-    `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
-    `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`.
-    """
-
-    code: str
-    pool: str
-    shortages: tuple[Shortage, ...]
-    item: int = 0
-
-    @property
-    def never(self) -> bool:
-        """True where waiting cannot help: the pool would have to be configured differently."""
-        return self.code != "capacity_exceeded"
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __str__(self) -> str:
-        what = {
-            "unknown_resource": "unknown resource",
-            "constraint_violation": "whole units only",
-            "never_fits": "never fits",
-            "capacity_exceeded": "capacity exceeded",
-        }.get(self.code, self.code)
-        return f"{what}: pool {self.pool}: " + "; ".join(str(shortage) for shortage in self.shortages)
 
 
 Outcome: TypeAlias = Allocation | Denial | AllocationConflict | AllocationLost

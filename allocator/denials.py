@@ -1,0 +1,69 @@
+"""A refusal in exact numbers: which resource of which account was short, and by how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allocator.units import format_amount
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """One resource that was short at one level, in exact amounts."""
+
+    resource: str
+    requested: int
+    allocated: int
+    capacity: int
+    level: str = "pool"
+    name: str = ""
+
+    @property
+    def available(self) -> int:
+        """What is left; 0 where the account is overcommitted."""
+        return max(0, self.capacity - self.allocated)
+
+    @property
+    def short(self) -> int:
+        """How much more would have to be free."""
+        return max(0, self.allocated + self.requested - self.capacity)
+
+    def __str__(self) -> str:
+        def show(amount: int) -> str:
+            return format_amount(self.resource, amount)
+
+        return (
+            f"{self.resource} requested={show(self.requested)} available={show(self.available)} "
+            f"short={show(self.short)} (allocated={show(self.allocated)} capacity={show(self.capacity)})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A request refused, with the reason in numbers.  Nothing was changed.  Falsy, so that `if outcome:` reads well.
+
+    `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
+    `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`.
+    """
+
+    code: str
+    pool: str
+    shortages: tuple[Shortage, ...]
+    item: int = 0
+
+    @property
+    def never(self) -> bool:
+        """True where waiting cannot help: the pool would have to be configured differently."""
+        return self.code != "capacity_exceeded"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        what = {
+            "unknown_resource": "unknown resource",
+            "constraint_violation": "whole units only",
+            "never_fits": "never fits",
+            "capacity_exceeded": "capacity exceeded",
+        }.get(self.code, self.code)
+        return f"{what}: pool {self.pool}: " + "; ".join(str(shortage) for shortage in self.shortages)
