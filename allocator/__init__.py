@@ -39,16 +39,15 @@ from allocator.resources import Resources
 if TYPE_CHECKING:
     from allocator._engine.transport.urls import redact_url
     from allocator.async_client import AsyncAllocator
-    from allocator.async_hold import AsyncHold
     from allocator.client import Allocator
     from allocator.compat.resource_allocator import ResourceAllocator
-    from allocator.hold import Hold
+    from allocator.hold import AsyncHold, Hold
 else:
     # What needs redis is imported on first use: `resource-allocator --help` takes 80 ms instead of 280.
     _LATER = {
         "Allocator": "allocator.client",
         "AsyncAllocator": "allocator.async_client",
-        "AsyncHold": "allocator.async_hold",
+        "AsyncHold": "allocator.hold",
         "Hold": "allocator.hold",
         "ResourceAllocator": "allocator.compat.resource_allocator",
         "redact_url": "allocator._engine.transport.urls",

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from typing import Generic, Self, TypeVar
 
 from allocator import settings
-from allocator._engine.leases.renewer import Clock, Place
+from allocator._engine.leases.hold_base import Terms
+from allocator._engine.leases.registry import Place
+from allocator._engine.leases.renewer import Clock
 from allocator._engine.operations.defaults import Verbs
 from allocator._engine.transport.urls import Store, open_store
 from allocator.durability import durability
-from allocator.hold import Terms
 from allocator.models.allocations import Request
 from allocator.validation import deadline_s
 

@@ -12,10 +12,10 @@ from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.operations.defaults import Held, Verbs
 from allocator._engine.operations.lookup import Listing
 from allocator._engine.transport.urls import open_store
-from allocator.async_hold import AsyncHold
 from allocator.async_pool_client import AsyncPoolClient
 from allocator.denials import Denial
 from allocator.errors import Insufficient
+from allocator.hold import AsyncHold
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 
 if TYPE_CHECKING:

@@ -1,234 +1,28 @@
-"""`Hold`: an allocation for the length of a `with` block, kept by a thread.  `allocator.async_hold` has its twin.
+"""`Hold` and `AsyncHold`: an allocation for the length of a block, renewed by a thread of the process.
 
-What is common to both is here: what a holder can ask, and how it is decided whether the allocation is still good.
-`allocator._engine.leases.schedule` tells the story of a lease, `allocator._engine.leases.renewer` who renews it.
+What both share is in `allocator._engine.leases.hold_base`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
 import copy
-import logging
+import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from allocator import settings
 from allocator._engine.execution.driver import Driver
+from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.execution.undo_log import Story
-from allocator._engine.leases.renewer import KEEPERS, Keeper, Place
-from allocator._engine.leases.schedule import Lease
-from allocator._engine.operations import allocate, release, requests
-from allocator._engine.protocol.flows import Flow, Operation
-from allocator.denials import Denial
-from allocator.durability import Durability
-from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
-from allocator.models.allocations import Allocation, Release, Request
-from allocator.resources import Resources
-from allocator.validation import ttl_ms
+from allocator._engine.leases.hold_base import BaseHold, Terms
+from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
 
-__all__ = ["BaseHold", "Hold", "Terms"]
-
-_log = logging.getLogger("allocator")
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What is to be held, where, and how long a call for it may take."""
-
-    place: Place
-    request: Request
-    owner: str
-    deadline_s: float
-    level: Durability = field(default_factory=Durability)
-
-    @property
-    def ttl_ms(self) -> int:
-        """The time to live.
-
-        Raises:
-            InvalidRequest: `field="ttl"`: None, or out of bounds.
-        """
-        if self.request.ttl is None:
-            raise InvalidRequest(
-                "ttl: a hold is renewed, so it has a time to live; allocate(ttl=None) pins", field="ttl"
-            )
-        return ttl_ms(self.request.ttl)
-
-    @property
-    def allocate_s(self) -> float:
-        """Seconds for the first call: a reply that comes later finds too little left of the lease."""
-        return min(self.deadline_s, self.ttl_ms / 2000)
-
-    def allocate(self) -> Flow[Allocation | Denial]:
-        """Ask for it."""
-        return allocate.allocate(self.place.pool, self.request, self.owner, self.level)
-
-    def release(self, allocation: Allocation) -> Operation[list[Release]]:
-        """Give it back, if it is still this grant."""
-        return release.release(self.place.pool, (requests.Identity(allocation.id, allocation.fence, allocation),))
-
-
-class BaseHold:
-    """An allocation that is renewed for as long as a block lasts, and released at its end.
-
-    It is renewed at a third of its time to live, from a thread of the process.  It is good until `lost` says otherwise;
-    that is judged by this machine's own clock, which also runs while the machine sleeps, from the instant before the
-    last successful request was sent, and a tenth of the time to live before the ledger would take it back.  So when
-    renewals fail for long enough it is lost, whatever the server may think.  Once it is lost it stays so.
-    """
-
-    def __init__(self, terms: Terms) -> None:
-        self._terms = terms
-        self._ttl_ms = terms.ttl_ms
-        self._generation = KEEPERS.generation
-        self._lease: Lease | None = None
-        self._keeper: Keeper | None = None
-        self._inside = False
-
-    def __repr__(self) -> str:
-        what = "not begun" if self._lease is None else self._lease.allocation.id
-        return f"<{type(self).__name__} {what}{' lost' if self._lease is not None and self.lost else ''}>"
-
-    # -- what a holder can ask -----------------------------------------------------------------------------------------
-
-    @property
-    def allocation(self) -> Allocation:
-        """The allocation as granted, with its latest deadline: what the client's methods take."""
-        lease = self._held
-        return replace(lease.allocation, deadline_ms=lease.deadline_ms)
-
-    @property
-    def id(self) -> str:
-        """The allocation's id."""
-        return self._held.allocation.id
-
-    @property
-    def fence(self) -> int:
-        """The grant's number: hand it to whatever the allocation protects."""
-        return self._held.allocation.fence
-
-    @property
-    def resources(self) -> Resources:
-        """What was granted."""
-        return self._held.allocation.resources
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When the ledger takes it back unless it is renewed, by the server's clock."""
-        return self.allocation.deadline
-
-    @property
-    def remaining(self) -> float:
-        """Seconds for which it is good even if no renewal succeeds from now on; 0.0 once it is lost."""
-        return 0.0 if self.lost else max(0.0, self._held.until - self._terms.place.now())
-
-    @property
-    def lost(self) -> bool:
-        """Whether it is this holder's no more.  Costs a look at the clock."""
-        return self.loss is not None
-
-    @property
-    def loss(self) -> AllocationLost | None:
-        """Why it was lost, or None.
-
-        Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed by somebody), `fenced` (another
-        grant has its id), `releasing` (somebody has begun its release) or `forked` (the parent process holds it).
-        """
-        lease = self._held
-        if not self._is_ours:
-            identity = lease.allocation.id
-            return AllocationLost(f"allocation {identity!r} is held by the parent process", id=identity, code="forked")
-        return lease.loss if self._keeper is None else self._keeper.judge(lease)
-
-    def check(self) -> None:
-        """Return if it is still this holder's.
-
-        Raises:
-            AllocationLost: It is not.  Stop what needs it.
-        """
-        if (loss := self.loss) is not None:
-            raise copy.copy(loss)
-
-    # -- how it begins and ends ----------------------------------------------------------------------------------------
-
-    @property
-    def _held(self) -> Lease:
-        if self._lease is None:
-            raise RuntimeError("this hold has not begun: use it in a with statement")
-        return self._lease
-
-    def _prepare(self) -> float:
-        """Before the first byte is sent; returns the instant."""
-        if self._lease is not None:
-            raise RuntimeError("a hold is good for one block: make another")
-        self._generation = KEEPERS.generation
-        return self._terms.place.now()
-
-    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object], overdue_s: float) -> None:
-        """Take what was granted into care; where that raises, it is to be given back."""
-        if isinstance(outcome, Denial):
-            raise Insufficient(outcome)
-        place = self._terms.place
-        now = place.now()
-        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell, overdue_s)
-        if now >= lease.until:
-            late = "" if lease.error is None else f" ({lease.error})"
-            raise AllocationLost(
-                f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, "
-                f"too late to be held{late}",
-                id=outcome.id,
-                code="lapsed",
-            )
-        self._keeper = KEEPERS.add(place, lease)
-        self._inside = True
-
-    def _hand_back(self) -> bool:
-        """Have it released in the background; say whether there is somebody to do it.
-
-        Where there is not, the system had no thread for who keeps leases: what has just failed is not needed to clean
-        up after it, for the holder can still make a call.
-        """
-        try:
-            KEEPERS.give_back(self._terms.place, self._held)
-        except RuntimeError as error:
-            _log.warning("allocation %r cannot be released in the background: %s", self._held.allocation.id, error)
-            return False
-        return True
-
-    def _not_handed_back(self, error: AllocatorError) -> None:
-        _log.warning("allocation %r stays until its deadline: %s", self._held.allocation.id, error)
-
-    def _ended(self, outcome: Release | BaseException) -> AllocationLost | None:
-        """The release was answered, or it was not: then it is repeated in the background.
-
-        Returns:
-            The loss that came to light.
-        """
-        allocation = self._held.allocation
-        if isinstance(outcome, Release | UnknownPool):
-            if isinstance(outcome, Release) and (outcome or outcome.outcome == "missing"):
-                return None
-            if isinstance(outcome, UnknownPool) and outcome.code == "emptied":
-                return None  # the store has lost the pool: nobody was granted anything meanwhile
-            why = "the pool is gone" if isinstance(outcome, UnknownPool) else outcome.outcome
-            return AllocationLost(
-                f"allocation {allocation.id!r} was lost before its release ({why})",
-                id=allocation.id,
-                code="fenced" if why == "fenced" else "gone",
-            )
-        self._hand_back()
-        if not isinstance(outcome, AllocatorError):
-            raise outcome
-        _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
-        return None
-
-    @property
-    def _is_ours(self) -> bool:
-        """Whether it is this process's to release: a forked child's it is not."""
-        return self._generation == KEEPERS.generation
+__all__ = ["AsyncHold", "Hold"]
 
 
 class Hold(BaseHold):
@@ -300,3 +94,120 @@ class Hold(BaseHold):
             return self._ended(self._driver.run(self._terms.release(self.allocation))[0])
         except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
             return self._ended(error)
+
+
+class AsyncHold(BaseHold):
+    """An allocation held for an `async with` block, made by `AsyncAllocator.hold`; when it is lost: `BaseHold`.
+
+    It is renewed by a thread, so a blocked event loop does not lose it.  With `cancel` the task is cancelled when it is
+    lost, as `asyncio.timeout` does it, and the block ends with `AllocationLost`.
+    """
+
+    def __init__(
+        self, driver: AsyncDriver, terms: Terms, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
+    ) -> None:
+        super().__init__(terms)
+        if inspect.iscoroutinefunction(on_lost):
+            raise InvalidRequest("on_lost: it is called, not awaited; let it start a task", field="on_lost")
+        self._driver = driver
+        self._on_lost = on_lost
+        self._cancel = cancel
+        self._context = contextvars.copy_context()
+        self._cancelled = False
+        self._cancelling = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[object] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Allocate.
+
+        Raises:
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
+        """
+        sent = self._prepare()
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        story = Story()
+        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+        try:
+            self._begin(outcome, sent, self._tell, story.overdue_s)
+        except BaseException:
+            await self._give_back()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release, also when the block raised.
+
+        A release that fails is repeated in the background, and no error: the work was done under the lease.
+
+        Raises:
+            AllocationLost: The block was cancelled because the allocation was lost, or it ended as if nothing had
+                happened.
+        """
+        self._inside = False
+        ours = self._uncancel() and exc_type is asyncio.CancelledError
+        loss = self.loss
+        if loss is None:
+            loss = await self._release()
+        else:
+            await self._give_back()
+        if loss is not None and (exc_type is None or ours):
+            raise copy.copy(loss) from exc
+
+    async def _give_back(self) -> None:
+        """Release what is not held, or not any more, and may be charged."""
+        if self._lease is None or not self._is_ours or self._hand_back():
+            return
+        try:
+            await self._driver.run(self._terms.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+        except AllocatorError as error:
+            self._not_handed_back(error)
+
+    def _uncancel(self) -> bool:
+        """Take our cancellation of the block back; say whether it was the only one, as `asyncio.timeout` does."""
+        if not self._cancelled or self._task is None:
+            return False
+        self._cancelled = False
+        return self._task.uncancel() <= self._cancelling
+
+    def _tell(self) -> None:
+        """Called from the keeper's thread, also while the loop is blocked."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._hear, context=self._context)
+
+    def _hear(self) -> None:
+        if not self._inside:
+            return
+        if self._cancel and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    async def _release(self) -> AllocationLost | None:
+        assert self._keeper is not None
+        try:
+            await self._leave()
+            return self._ended((await self._driver.run(self._terms.release(self.allocation)))[0])
+        except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
+            return self._ended(error)
+
+    async def _leave(self) -> None:
+        """Have no more renewals sent, and wait for one that is under way."""
+        assert self._keeper is not None
+        loop = asyncio.get_running_loop()
+        landed = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(landed.set)
+
+        if self._keeper.leave(self._held, wake):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.HOLD_RENEW_S):
+                    await landed.wait()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from allocator import Allocator, AsyncAllocator
-from allocator._engine.leases.renewer import KEEPERS
+from allocator._engine.leases.registry import KEEPERS
 from tests.support import clients
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server

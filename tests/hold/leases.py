@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
-from allocator._engine.leases.schedule import Answer, Batch, Lease, Schedule
+from allocator._engine.leases.lease import Answer, Batch, Lease
+from allocator._engine.leases.schedule import Schedule
 from allocator.models.allocations import Allocation, Release, Renewal
 from allocator.resources import Resources
 

@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 
 from allocator import Allocator
-from allocator._engine.leases.renewer import KEEPERS, Keeper, local_now
-from allocator._engine.leases.schedule import Answer, Batch
+from allocator._engine.leases.lease import Answer, Batch
+from allocator._engine.leases.registry import KEEPERS
+from allocator._engine.leases.renewer import Keeper, local_now
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 

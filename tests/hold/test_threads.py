@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine.leases.renewer import KEEPERS
+from allocator._engine.leases.registry import KEEPERS
 from allocator._engine.leases.schedule import renewer
 from tests.hold.conftest import charged, in_care
 from tests.support import clients

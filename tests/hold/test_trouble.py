@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine.leases.renewer import KEEPERS, local_now
+from allocator._engine.leases.registry import KEEPERS
+from allocator._engine.leases.renewer import local_now
 from allocator._engine.protocol import scripts
 from allocator.testing import Clock, memory_allocator
 from tests.hold.conftest import charged, in_care
