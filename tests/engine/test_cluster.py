@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from allocator._engine.operations import release
+from allocator._engine.operations import undo
 from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Scan
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.slot_map import Topology, slot_of
@@ -279,7 +279,7 @@ def test_a_withdrawal_is_asked_for_where_its_keys_are_already(
         items = tuple(Item(call, ("withdrawn",), id=identity) for call, identity in calls)
         return Operation(Call(COUNT, pool, (key_of("arriving"),), (), items), list)
 
-    monkeypatch.setattr(release, "withdraw", counted)
+    monkeypatch.setattr(undo, "withdraw", counted)
     side = drive(url)
     side.run(count_in("arriving"))
     item, slot = new_item("granted"), cluster.slot_of(key_of("arriving"))

@@ -35,7 +35,7 @@ CLIENT: Final = (
         "A6: a deadline is told that only a replaced primary knows", "engine/test_slow_sentinels",
     ),
     Mutant(
-        "held for ever", "allocator/_engine/leases/schedule.py",
+        "held for ever", "allocator/_engine/leases/lease.py",
         " - min(margin, now - sent) - overdue_s", " - min(margin, now - sent)",
         "A6: a hold is good for longer than its primary may be believed", "hold/test_schedule",
     ),
