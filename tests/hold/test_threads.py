@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine.leases.registry import KEEPERS
 from allocator._engine.leases import renewer
+from allocator._engine.leases.registry import KEEPERS
 from tests.hold.conftest import charged, in_care
 from tests.support import clients
 from tests.support.servers import Server
