@@ -31,7 +31,7 @@ from allocator.errors import (
 from allocator.models.accounts import ResourceUsage
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 from allocator.models.events import Event
-from allocator.models.maintenance import Audit, Checkup, Diagnosis, Finding, Reclaimed, Reconciled
+from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources
@@ -75,10 +75,10 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "Check",
-    "Checkup",
     "ContractError",
     "Denial",
-    "Diagnosis",
+    "DoctorCheck",
+    "DoctorReport",
     "Event",
     "Finding",
     "Hold",

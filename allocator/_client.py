@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from typing import Generic, Self, TypeVar
 
 from allocator import settings
-from allocator._engine.leases.hold_base import Terms
-from allocator._engine.leases.registry import Place
+from allocator._engine.leases.hold_base import HoldSpec
+from allocator._engine.leases.registry import LeaseLocation
 from allocator._engine.leases.renewer import Clock
-from allocator._engine.operations.defaults import Verbs
-from allocator._engine.transport.urls import Store, open_store
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import Target, resolve_target
 from allocator.durability import durability
 from allocator.models.allocations import Request
 from allocator.validation import deadline_s
@@ -29,8 +29,8 @@ def local_ms() -> int:
 class Client(ABC, Generic[D]):
     """A store, verbs and a driver `D`; `Allocator` and `AsyncAllocator` add the methods."""
 
-    _store: Store
-    _verbs: Verbs
+    _store: Target
+    _verbs: Defaults
     _driver: D
     _deadline_s: float
     _clock: Clock | None
@@ -55,18 +55,20 @@ class Client(ABC, Generic[D]):
                 (one server per user and machine, started on demand), `memory://` (in this process, this client's own),
                 `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else `embedded://`.
         """
-        store = open_store(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
-        return cls._on(store, Verbs(pool, prefix, owner), deadline)
+        target = resolve_target(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        return cls._on(target, Defaults(pool, prefix, owner), deadline)
 
     @classmethod
-    def _on(cls, store: Store, verbs: Verbs, deadline: float = settings.DEADLINE_S, clock: Clock | None = None) -> Self:
+    def _on(
+        cls, target: Target, verbs: Defaults, deadline: float = settings.DEADLINE_S, clock: Clock | None = None
+    ) -> Self:
         """A client on a store that may have other clients too; `clock` turns time, for tests."""
         self = cls.__new__(cls)
-        self._start(store, verbs, deadline, clock)
+        self._start(target, verbs, deadline, clock)
         return self
 
-    def _start(self, store: Store, verbs: Verbs, deadline: float, clock: Clock | None = None) -> None:
-        self._store = store
+    def _start(self, target: Target, verbs: Defaults, deadline: float, clock: Clock | None = None) -> None:
+        self._target = target
         self._verbs = verbs
         self._deadline_s = deadline_s(deadline)
         self._clock = clock
@@ -76,13 +78,13 @@ class Client(ABC, Generic[D]):
     def _drive(self) -> D:
         """The driver for this client's store, deadline and clock."""
 
-    def _terms(self, request: Request, level: str | None, pool: str | None) -> Terms:
+    def _terms(self, request: Request, level: str | None, pool: str | None) -> HoldSpec:
         """What a hold of this client holds, and where."""
-        place = Place(self._store, self._verbs.keys(pool), self._clock)
-        return Terms(place, request, self._verbs.owner, self._deadline_s, durability(level))
+        location = LeaseLocation(self._target, self._verbs.keys(pool), self._clock)
+        return HoldSpec(location, request, self._verbs.owner, self._deadline_s, durability(level))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._store.where} pool={self._verbs.pool_name}>"
+        return f"<{type(self).__name__} {self._store.address} pool={self._verbs.pool_name}>"
 
     def expect_epoch(self, epoch: str | None) -> None:
         """From now on a missing client's pool, or one made again since (another epoch), is `UnknownPool`; None: any."""

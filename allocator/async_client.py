@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 from allocator import settings
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.operations.defaults import Held, Verbs
-from allocator._engine.operations.lookup import Listing
-from allocator._engine.transport.urls import open_store
+from allocator._engine.operations.defaults import AllocationOrId, Defaults
+from allocator._engine.operations.lookup import AllocationScan
+from allocator._engine.transport.urls import resolve_target
 from allocator.async_pool_client import AsyncPoolClient
 from allocator.denials import Denial
 from allocator.errors import Insufficient
@@ -64,11 +64,11 @@ class AsyncAllocator(AsyncPoolClient):
             attempt_timeout: Seconds that one attempt waits for the server.
             allow_eviction: Use a server whose memory policy (`allkeys-*`) may silently evict records.
         """
-        store = open_store(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
-        self._start(store, Verbs(pool, prefix, owner), deadline)
+        target = resolve_target(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        self._start(target, Defaults(pool, prefix, owner), deadline)
 
     def _drive(self) -> AsyncDriver:
-        return AsyncDriver(self._store, deadline_s=self._deadline_s, clock=self._clock)
+        return AsyncDriver(self._target, deadline_s=self._deadline_s, clock=self._clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,8 +167,8 @@ class AsyncAllocator(AsyncPoolClient):
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             cancel: (The awaited client's.)  Cancel the block once it is lost; it ends with `AllocationLost`.
         """
-        terms = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
-        return AsyncHold(self._driver, terms, on_lost, cancel=cancel)
+        spec = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
+        return AsyncHold(self._driver, spec, on_lost, cancel=cancel)
 
     async def allocate_many(
         self,
@@ -204,7 +204,7 @@ class AsyncAllocator(AsyncPoolClient):
 
     async def renew(
         self,
-        allocation: Held,
+        allocation: AllocationOrId,
         *,
         ttl: Ttl = None,
         fence: int | None = None,
@@ -233,7 +233,7 @@ class AsyncAllocator(AsyncPoolClient):
 
     async def renew_many(
         self,
-        allocations: Iterable[Held],
+        allocations: Iterable[AllocationOrId],
         *,
         ttl: Ttl = None,
         durability: str | None = None,
@@ -244,7 +244,7 @@ class AsyncAllocator(AsyncPoolClient):
 
     async def resize(
         self,
-        allocation: Held,
+        allocation: AllocationOrId,
         request: RequestLike,
         *,
         fence: int | None = None,
@@ -265,7 +265,7 @@ class AsyncAllocator(AsyncPoolClient):
         return await self._driver.run(self._verbs.resize(allocation, request, fence, pool, durability))
 
     async def begin_release(
-        self, allocation: Held, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
+        self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
     ) -> Allocation:
         """Begin to give an allocation back whose workload is still shutting down.
 
@@ -302,7 +302,9 @@ class AsyncAllocator(AsyncPoolClient):
         """
         return await self._driver.run(self._verbs.adopt(allocation, ttl, force, durability))
 
-    async def release(self, allocation: Held, *, fence: int | None = None, pool: str | None = None) -> Release:
+    async def release(
+        self, allocation: AllocationOrId, *, fence: int | None = None, pool: str | None = None
+    ) -> Release:
         """Give an allocation back.
 
         Returns:
@@ -311,7 +313,7 @@ class AsyncAllocator(AsyncPoolClient):
         """
         return await self._driver.run(self._verbs.release(allocation, fence, pool))
 
-    async def release_many(self, allocations: Iterable[Held], *, pool: str | None = None) -> list[Release]:
+    async def release_many(self, allocations: Iterable[AllocationOrId], *, pool: str | None = None) -> list[Release]:
         """Give many allocations back, at most 10,000; 100 a round trip."""
         return await self._driver.run(self._verbs.release_many(allocations, pool))
 
@@ -333,7 +335,7 @@ class AsyncAllocator(AsyncPoolClient):
         """
         return self._walk(self._verbs.allocations(owner, older_than, pool))
 
-    async def _walk(self, listing: Listing) -> AsyncIterator[Allocation]:
+    async def _walk(self, listing: AllocationScan) -> AsyncIterator[Allocation]:
         for call in listing:
-            for one in listing.take(await self._driver.run(call)):
+            for one in listing.new_in(await self._driver.run(call)):
                 yield one

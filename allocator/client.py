@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from allocator import settings
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations.defaults import Held, Verbs
-from allocator._engine.transport.urls import open_store
+from allocator._engine.operations.defaults import AllocationOrId, Defaults
+from allocator._engine.transport.urls import resolve_target
 from allocator.denials import Denial
 from allocator.errors import Insufficient
 from allocator.hold import Hold
@@ -63,11 +63,11 @@ class Allocator(PoolClient):
             attempt_timeout: Seconds that one attempt waits for the server.
             allow_eviction: Use a server whose memory policy (`allkeys-*`) may silently evict records.
         """
-        store = open_store(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
-        self._start(store, Verbs(pool, prefix, owner), deadline)
+        target = resolve_target(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        self._start(target, Defaults(pool, prefix, owner), deadline)
 
     def _drive(self) -> Driver:
-        return Driver(self._store, deadline_s=self._deadline_s, clock=self._clock)
+        return Driver(self._target, deadline_s=self._deadline_s, clock=self._clock)
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +161,8 @@ class Allocator(PoolClient):
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             cancel: (The awaited client's.)  Cancel the block once it is lost; it ends with `AllocationLost`.
         """
-        terms = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
-        return Hold(self._driver, terms, on_lost)
+        spec = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
+        return Hold(self._driver, spec, on_lost)
 
     def allocate_many(
         self,
@@ -198,7 +198,7 @@ class Allocator(PoolClient):
 
     def renew(
         self,
-        allocation: Held,
+        allocation: AllocationOrId,
         *,
         ttl: Ttl = None,
         fence: int | None = None,
@@ -227,7 +227,7 @@ class Allocator(PoolClient):
 
     def renew_many(
         self,
-        allocations: Iterable[Held],
+        allocations: Iterable[AllocationOrId],
         *,
         ttl: Ttl = None,
         durability: str | None = None,
@@ -238,7 +238,7 @@ class Allocator(PoolClient):
 
     def resize(
         self,
-        allocation: Held,
+        allocation: AllocationOrId,
         request: RequestLike,
         *,
         fence: int | None = None,
@@ -259,7 +259,7 @@ class Allocator(PoolClient):
         return self._driver.run(self._verbs.resize(allocation, request, fence, pool, durability))
 
     def begin_release(
-        self, allocation: Held, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
+        self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
     ) -> Allocation:
         """Begin to give an allocation back whose workload is still shutting down.
 
@@ -296,7 +296,7 @@ class Allocator(PoolClient):
         """
         return self._driver.run(self._verbs.adopt(allocation, ttl, force, durability))
 
-    def release(self, allocation: Held, *, fence: int | None = None, pool: str | None = None) -> Release:
+    def release(self, allocation: AllocationOrId, *, fence: int | None = None, pool: str | None = None) -> Release:
         """Give an allocation back.
 
         Returns:
@@ -305,7 +305,7 @@ class Allocator(PoolClient):
         """
         return self._driver.run(self._verbs.release(allocation, fence, pool))
 
-    def release_many(self, allocations: Iterable[Held], *, pool: str | None = None) -> list[Release]:
+    def release_many(self, allocations: Iterable[AllocationOrId], *, pool: str | None = None) -> list[Release]:
         """Give many allocations back, at most 10,000; 100 a round trip."""
         return self._driver.run(self._verbs.release_many(allocations, pool))
 
@@ -326,4 +326,4 @@ class Allocator(PoolClient):
             older_than: Only those granted at least so many seconds ago.
         """
         listing = self._verbs.allocations(owner, older_than, pool)
-        return (one for call in listing for one in listing.take(self._driver.run(call)))
+        return (one for call in listing for one in listing.new_in(self._driver.run(call)))

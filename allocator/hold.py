@@ -18,8 +18,8 @@ from typing import Self
 from allocator import settings
 from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.execution.undo_log import Story
-from allocator._engine.leases.hold_base import BaseHold, Terms
+from allocator._engine.execution.undo_log import UndoLog
+from allocator._engine.leases.hold_base import BaseHold, HoldSpec
 from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
 
 __all__ = ["AsyncHold", "Hold"]
@@ -31,8 +31,8 @@ class Hold(BaseHold):
     Nobody can stop a thread from outside: the block asks (`lost`, `check`), or `on_lost` tells it.
     """
 
-    def __init__(self, driver: Driver, terms: Terms, on_lost: Callable[[Hold], object] | None) -> None:
-        super().__init__(terms)
+    def __init__(self, driver: Driver, spec: HoldSpec, on_lost: Callable[[Hold], object] | None) -> None:
+        super().__init__(spec)
         self._driver = driver
         self._on_lost = on_lost
 
@@ -43,10 +43,10 @@ class Hold(BaseHold):
             Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
         """
         sent = self._prepare()
-        story = Story()
-        outcome = self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
+        undo_log = UndoLog()
+        outcome = self._driver.run(self._spec.allocate(), deadline_s=self._spec.allocate_s, undo_log=undo_log)
         try:
-            self._begin(outcome, sent, self._tell, story.overdue_s)
+            self._begin(outcome, sent, self._tell, undo_log.overdue_s)
         except BaseException:
             self._give_back()
             raise
@@ -73,25 +73,25 @@ class Hold(BaseHold):
 
     def _give_back(self) -> None:
         """Release what is not held, or not any more, and may be charged."""
-        if self._lease is None or not self._is_ours or self._hand_back():
+        if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
-            self._driver.run(self._terms.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+            self._driver.run(self._spec.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
         except AllocatorError as error:
-            self._not_handed_back(error)
+            self._log_unreleased(error)
 
     def _tell(self) -> None:
         if self._inside and self._on_lost is not None:
             self._on_lost(self)
 
     def _release(self) -> AllocationLost | None:
-        assert self._keeper is not None
+        assert self._renewer is not None
         lease = self._held
         landed = threading.Event()
         try:
-            if self._keeper.leave(lease, landed.set):
+            if self._renewer.remove(lease, landed.set):
                 landed.wait(settings.HOLD_RENEW_S)
-            return self._ended(self._driver.run(self._terms.release(self.allocation))[0])
+            return self._ended(self._driver.run(self._spec.release(self.allocation))[0])
         except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
             return self._ended(error)
 
@@ -104,9 +104,9 @@ class AsyncHold(BaseHold):
     """
 
     def __init__(
-        self, driver: AsyncDriver, terms: Terms, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
+        self, driver: AsyncDriver, spec: HoldSpec, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
     ) -> None:
-        super().__init__(terms)
+        super().__init__(spec)
         if inspect.iscoroutinefunction(on_lost):
             raise InvalidRequest("on_lost: it is called, not awaited; let it start a task", field="on_lost")
         self._driver = driver
@@ -127,11 +127,11 @@ class AsyncHold(BaseHold):
         sent = self._prepare()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        story = Story()
-        outcome = await self._driver.run(self._terms.allocate(), deadline_s=self._terms.allocate_s, story=story)
+        undo_log = UndoLog()
+        outcome = await self._driver.run(self._spec.allocate(), deadline_s=self._spec.allocate_s, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
-            self._begin(outcome, sent, self._tell, story.overdue_s)
+            self._begin(outcome, sent, self._tell, undo_log.overdue_s)
         except BaseException:
             await self._give_back()
             raise
@@ -160,12 +160,12 @@ class AsyncHold(BaseHold):
 
     async def _give_back(self) -> None:
         """Release what is not held, or not any more, and may be charged."""
-        if self._lease is None or not self._is_ours or self._hand_back():
+        if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
-            await self._driver.run(self._terms.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+            await self._driver.run(self._spec.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
         except AllocatorError as error:
-            self._not_handed_back(error)
+            self._log_unreleased(error)
 
     def _uncancel(self) -> bool:
         """Take our cancellation of the block back; say whether it was the only one, as `asyncio.timeout` does."""
@@ -190,16 +190,16 @@ class AsyncHold(BaseHold):
             self._on_lost(self)
 
     async def _release(self) -> AllocationLost | None:
-        assert self._keeper is not None
+        assert self._renewer is not None
         try:
             await self._leave()
-            return self._ended((await self._driver.run(self._terms.release(self.allocation)))[0])
+            return self._ended((await self._driver.run(self._spec.release(self.allocation)))[0])
         except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
             return self._ended(error)
 
     async def _leave(self) -> None:
         """Have no more renewals sent, and wait for one that is under way."""
-        assert self._keeper is not None
+        assert self._renewer is not None
         loop = asyncio.get_running_loop()
         landed = asyncio.Event()
 
@@ -207,7 +207,7 @@ class AsyncHold(BaseHold):
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(landed.set)
 
-        if self._keeper.leave(self._held, wake):
+        if self._renewer.remove(self._held, wake):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.HOLD_RENEW_S):
                     await landed.wait()

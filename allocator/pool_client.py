@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from allocator._client import Client, local_ms
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations.pools import Promises
+from allocator._engine.operations.pools import PoolOptions
 from allocator.models.allocations import Ttl
 from allocator.models.events import Event
-from allocator.models.maintenance import Audit, Diagnosis, Reclaimed, Reconciled
+from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 
@@ -49,7 +49,7 @@ class PoolClient(Client[Driver]):
         Returns:
             The pool as it is.  One round trip.
         """
-        promises = Promises(recovery_grace, max_ttl, durability)
+        promises = PoolOptions(recovery_grace, max_ttl, durability)
         return self._driver.run(self._verbs.create_pool(name, capacity, whole_units, promises, is_new=new))
 
     def pool(self, name: str | None = None) -> Pool:
@@ -89,7 +89,7 @@ class PoolClient(Client[Driver]):
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        promises = Promises(recovery_grace, max_ttl, durability)
+        promises = PoolOptions(recovery_grace, max_ttl, durability)
         work = self._verbs.configure(capacity, remove, whole_units, strict, generation, pool, promises)
         return self._driver.run(work)
 
@@ -196,7 +196,7 @@ class PoolClient(Client[Driver]):
         work = self._verbs.reconcile(live_ids, as_of, owner, max_released, pool, dry_run=dry_run)
         return self._driver.run(work)
 
-    def doctor(self) -> Diagnosis:
+    def doctor(self) -> DoctorReport:
         """Examine the server, and try every script with this client's rights on a scratch pool, which is deleted again.
 
         About thirty round trips.

@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.defaults import Verbs
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.servers.embedded import PrivateServer
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from allocator.async_client import AsyncAllocator
 from allocator.client import Allocator
 from allocator.quantity import Quantity
@@ -61,7 +61,7 @@ class Clock:
 
 
 def memory_allocator(
-    capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
+    capacity: Mapping[str, Quantity], *, pool: str = "test", target: str | None = None, clock: Clock | None = None
 ) -> Allocator:
     """A client of an in-process ledger in which `pool` exists.  Needs the extra `embedded`.
 
@@ -71,16 +71,16 @@ def memory_allocator(
         store: The name of a store that other clients in this process share, as `memory://NAME`; None: one of its own.
         clock: Goes by this clock instead of the computer's.
     """
-    verbs = Verbs(pool, settings.PREFIX_DEFAULT, None)
-    allocator = Allocator._on(open_store(f"memory://{store or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    verbs = Defaults(pool, settings.PREFIX_DEFAULT, None)
+    allocator = Allocator._on(resolve_target(f"memory://{target or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     allocator.create_pool(pool, capacity)
     return allocator
 
 
 def memory_async_allocator(
-    capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
+    capacity: Mapping[str, Quantity], *, pool: str = "test", target: str | None = None, clock: Clock | None = None
 ) -> AsyncAllocator:
     """The same for an event loop; both kinds of client may share a store by its name."""
-    with memory_allocator(capacity, pool=pool, store=store, clock=clock) as made:
-        shared, verbs = made._store, made._verbs  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    with memory_allocator(capacity, pool=pool, target=target, clock=clock) as made:
+        shared, verbs = made._target, made._verbs  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return AsyncAllocator._on(shared, verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

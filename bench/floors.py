@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from allocator._engine.protocol.resp import pack
+from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 
 __all__ = ["Floor"]
@@ -49,4 +49,6 @@ class Floor:
         """A call of it."""
         wanted, given = self.names
         verb = "EVALSHA_RO" if self.reads else "EVALSHA"
-        return pack((verb, sha, len(wanted), *[keys[name] for name in wanted], *[values[name] for name in given]))
+        return pack_command(
+            (verb, sha, len(wanted), *[keys[name] for name in wanted], *[values[name] for name in given])
+        )

@@ -20,7 +20,7 @@ from allocator._engine.operations import adopt, allocate, check, lookup, pools, 
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Call
 from allocator._engine.protocol.keys import pool_keys
-from allocator._engine.protocol.resp import cut, pack, payload
+from allocator._engine.protocol.resp import encode_call, pack_command, split_batches
 from allocator._engine.protocol.scripts import Argument
 from allocator.models.allocations import Allocation, Request
 from bench.floors import Floor
@@ -69,7 +69,7 @@ def first(flow: Iterable[Any]) -> Call:
 
 def words(call: Call, now_ms: int = 0) -> list[Argument]:
     """A call as a client sends it that has just begun: it has seen no fence, and asks the server what time it is."""
-    sent = payload(call, 0, (now_ms, "", 0))
+    sent = encode_call(call, 0, (now_ms, "", 0))
     extra = _account_keys(call)
     at = 1 + len(call.keys) + len(call.items)
     return [*call.script.by_sha(in_process=False), int(sent[0]) + len(extra), *sent[1:at], *extra, *sent[at:]]
@@ -85,7 +85,7 @@ def _account_keys(call: Call) -> list[str]:
 def command(stage: Stage, call: Call, now_ms: int = 0) -> bytes:
     """The bytes of a call; the server knows its script from now on."""
     stage.load(call.script.text)
-    return pack(tuple(words(call, now_ms)))
+    return pack_command(tuple(words(call, now_ms)))
 
 
 def template() -> Callable[[], list[Argument]]:
@@ -132,7 +132,7 @@ def grant(stage: Stage, requests: Sequence[Request], now_ms: int = 0) -> list[Li
     for chunk in in_chunks(requests, MANY):
         flow: Generator[Any, Any, Any] = allocate.allocate_many(KEYS, chunk, OWNER)
         call = next(flow)
-        parts = [command(stage, part, now_ms) for part in cut(call)]
+        parts = [command(stage, part, now_ms) for part in split_batches(call)]
         replies = [reply for part in stage.send(Stage.EMPTY, parts) for reply in part]
         try:
             flow.send(replies)
@@ -164,9 +164,9 @@ def _allocate_many(requests: Sequence[Request]) -> Call:
     return first(allocate.allocate_many(KEYS, requests, OWNER))
 
 
-def _identities(lives: Iterable[Live]) -> list[requests.Identity]:
+def _identities(lives: Iterable[Live]) -> list[requests.FencedId]:
     """As a client names what it was granted."""
-    return [requests.Identity(held.one.id, held.one.fence, held.one) for held in lives]
+    return [requests.FencedId(held.one.id, held.one.fence, held.one) for held in lives]
 
 
 def _release_many(lives: Sequence[Live]) -> Call:
@@ -188,7 +188,7 @@ def _existing(held: Live) -> Call:
 def adopt_many(lives: Sequence[Live]) -> Call:
     """Record allocations under other ids, as an operator may; no more than a client sends at once."""
     wanted = [(replace(held.one, id=secrets.token_hex(8)), 0) for held in lives]
-    return next(cut(first(adopt.adopt_each(KEYS, wanted, PLAIN, "bench"))))
+    return next(split_batches(first(adopt.adopt_each(KEYS, wanted, PLAIN, "bench"))))
 
 
 def option_words(accounts: int) -> tuple[Argument, ...]:

@@ -6,29 +6,29 @@ import os
 import weakref
 from typing import Final, Protocol
 
-__all__ = ["Renewable", "renew_after_fork"]
+__all__ = ["Resettable", "reset_after_fork"]
 
 
-class Renewable(Protocol):
+class Resettable(Protocol):
     """Something that can begin anew."""
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """Forget connections, threads and locks without touching them."""
         ...
 
 
-_all: Final[weakref.WeakSet[Renewable]] = weakref.WeakSet()
+_all: Final[weakref.WeakSet[Resettable]] = weakref.WeakSet()
 
 
-def renew_after_fork(thing: Renewable) -> None:
+def reset_after_fork(thing: Resettable) -> None:
     """Let it start anew in every child that this process forks from now on, for as long as it lives."""
     _all.add(thing)
 
 
-def _renew_all() -> None:
+def _reset_all() -> None:
     for thing in list(_all):
-        thing.start_anew()
+        thing.reset()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(after_in_child=_reset_all)

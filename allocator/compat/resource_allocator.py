@@ -24,8 +24,8 @@ from types import EllipsisType, TracebackType
 from typing import Final, Self
 
 from allocator import settings
-from allocator._engine.operations.defaults import Verbs
-from allocator._engine.transport.urls import open_store
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import resolve_target
 from allocator.async_client import AsyncAllocator
 from allocator.client import Allocator
 from allocator.compat import conversions
@@ -104,13 +104,13 @@ class ResourceAllocator:
         self._pool = pool
         self._lock = threading.Lock()
         self._epoch: str | None = None
-        verbs = Verbs(pool, prefix, owner)
+        verbs = Defaults(pool, prefix, owner)
         within_s = deadline_s(deadline)
-        place = _chosen(url)
-        store = quick = open_store(place, allow_eviction=allow_eviction)
-        if place != _PRIVATE_URL:  # a private store is one object, which both sides must hold
-            quick = open_store(place, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
-        self._async = AsyncAllocator._on(store, verbs, within_s, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        location = _chosen(url)
+        target = quick = resolve_target(location, allow_eviction=allow_eviction)
+        if location != _PRIVATE_URL:  # a private store is one object, which both sides must hold
+            quick = resolve_target(location, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
+        self._async = AsyncAllocator._on(target, verbs, within_s, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._sync = Allocator._on(quick, verbs, min(within_s, _GETTER_DEADLINE_S), _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     # -- the totals ----------------------------------------------------------------------------------------------------

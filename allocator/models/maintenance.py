@@ -66,7 +66,7 @@ class Reconciled:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class DoctorCheck:
     """One finding of a `doctor`: `verdict` is `ok`, `warn`, `bad` or `unknown`; `advice` says what to change."""
 
     name: str
@@ -76,10 +76,10 @@ class Checkup:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class DoctorReport:
     """What a `doctor` found; truthy when nothing is bad."""
 
-    checkups: tuple[Checkup, ...]
+    checks: tuple[DoctorCheck, ...]
 
     def __bool__(self) -> bool:
-        return all(one.verdict != "bad" for one in self.checkups)
+        return all(one.verdict != "bad" for one in self.checks)

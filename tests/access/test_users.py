@@ -242,5 +242,5 @@ def _is_fit(url: str, check: str) -> None:
             assert do(client) is not None or name == "get"
         found = client.doctor()
         assert found
-        assert not [one for one in found.checkups if one.name == "rights" or one.verdict == "unknown"]
-        assert check in [one.name for one in found.checkups]
+        assert not [one for one in found.checks if one.name == "rights" or one.verdict == "unknown"]
+        assert check in [one.name for one in found.checks]

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from allocator import UnknownPool
 from allocator._engine.execution.driver import Driver
-from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.in_process import InProcessServer
 from allocator.apps.cli.root import root
 from allocator.client import Allocator
 from allocator.testing import Clock
@@ -93,7 +93,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[CommandLine]:
             except UnknownPool:
                 continue
         assert verdict, verdict
-    InProcess._by_name.pop(name, None)
+    InProcessServer._by_name.pop(name, None)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_what_is_bad_has_exit_code_3(sound: CommandLine) -> None:
         assert "CONFIG SET maxmemory-policy noeviction" in sound.out("--url", server.url, "doctor", code=3)
         assert sound.out("--url", server.url, "doctor", "-q", code=3) == "eviction\n"
         told = sound.json("--url", server.url, "doctor", code=3)
-        assert (told["kind"], told["fit"]) == ("Diagnosis", False)
+        assert (told["kind"], told["fit"]) == ("DoctorReport", False)
         assert [item["check"] for item in told["items"] if item["verdict"] == "bad"] == ["eviction"]
         assert "may evict" in sound.error("--url", server.url, "usage", code=5)
 

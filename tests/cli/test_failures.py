@@ -162,10 +162,10 @@ def test_without_any_url_a_note_says_which_server_is_used(cli: CommandLine, monk
 
 
 def _parts(url: str) -> tuple[object, object]:
-    from allocator._engine.operations.defaults import Verbs
-    from allocator._engine.transport.urls import open_store
+    from allocator._engine.operations.defaults import Defaults
+    from allocator._engine.transport.urls import resolve_target
 
-    return open_store(url), Verbs("default", "allocator", None)
+    return resolve_target(url), Defaults("default", "allocator", None)
 
 
 @pytest.mark.parametrize("url", ["http://h", "redis://:SECRET@h:port", "memcached://:SECRET@h/1", "SECRET"])

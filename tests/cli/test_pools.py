@@ -8,7 +8,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.in_process import InProcessServer
 from allocator.client import Allocator
 from allocator.errors import AllocatorError, ContractError, InvariantError
 from allocator.models.pools import Usage
@@ -207,7 +207,7 @@ def test_a_broken_pool_does_not_hide_the_others(
 
 def test_a_pool_of_another_type_of_key_is_listed_as_broken(pool: CommandLine) -> None:
     """As the store itself answers it."""
-    store: Any = InProcess.named(pool.url.removeprefix("memory://"))
+    store: Any = InProcessServer.named(pool.url.removeprefix("memory://"))
     server = fakeredis.FakeRedis(**store._options)
     pool("pool", "create", "odd", "cpu=1")
     server.delete("allocator:{odd}:deadlines")

@@ -8,7 +8,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.in_process import InProcessServer
 from allocator.client import Allocator
 from allocator.models.allocations import Request
 from allocator.models.maintenance import Audit, Finding
@@ -119,7 +119,7 @@ def test_audit_of_a_clean_pool(due: CommandLine) -> None:
 
 def break_counter(cli: CommandLine) -> None:
     """Charge a core to nobody, as only a bug or a person can."""
-    store: Any = InProcess.named(cli.url.removeprefix("memory://"))
+    store: Any = InProcessServer.named(cli.url.removeprefix("memory://"))
     fakeredis.FakeRedis(**store._options).hincrby("allocator:{default}:pool", "cpu.allocated", 1000)
 
 

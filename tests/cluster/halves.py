@@ -9,11 +9,11 @@ import redis
 
 from allocator import Allocator, Request
 from allocator._engine.operations import audit, undo
-from allocator._engine.operations.defaults import Verbs
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Call, Flow, Scan
 from allocator._engine.protocol.keys import pool_keys
-from allocator._engine.protocol.resp import payload
-from allocator._engine.transport.urls import open_store
+from allocator._engine.protocol.resp import encode_call
+from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.contract.stores import cluster_url
 from tests.support.cluster import Cluster, Node
@@ -36,8 +36,8 @@ class Halves:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.clock = Clock()
-        self.verbs = Verbs(POOL, "allocator", None)
-        self.client = Allocator._on(open_store(cluster_url(cluster)), self.verbs, clock=self.clock)
+        self.verbs = Defaults(POOL, "allocator", None)
+        self.client = Allocator._on(resolve_target(cluster_url(cluster)), self.verbs, clock=self.clock)
         self._raw: dict[Node, Any] = {node: redis.Redis(port=node.port) for node in cluster.masters}
         self._prepare()
         self.source = cluster.owner_of(SLOT)
@@ -84,7 +84,7 @@ class Halves:
             "give a deadline": verbs.renew("p", 5, None, None, shorten=True),
             "resize": verbs.resize("a", large, None, None),
             "release": verbs.release_many(["a", "p"], None),
-            "withdraw": undo.withdraw(KEYS, [(a_call, "a")]),
+            "undo": undo.undo(KEYS, [(a_call, "a")]),
             "reclaim": verbs.reclaim(None, None, None, include_live=False),
             "reclaim by age": verbs.reclaim(0.001, None, None, include_live=False),
             "configure": verbs.configure({"cpu": 3}, (), None, False, None, None),
@@ -143,7 +143,7 @@ class Halves:
 
     def send(self, call: Call, node: Node) -> Any:
         """The node's reply, or its error; it is asked as somebody who was sent there by the other one."""
-        words = payload(call, 0, (self.clock(), "", 0))
+        words = encode_call(call, 0, (self.clock(), "", 0))
         with self._raw[node].pipeline(transaction=False) as pipe:
             pipe.execute_command("ASKING")
             pipe.execute_command("EVAL", call.script.text, *words)
@@ -170,7 +170,7 @@ def _first_call(flow: Any) -> Call:
 
 def _field(name: str, field: str) -> Flow[str]:
     """A field of a record, as the script `get` replies it."""
-    call = _first_call(Verbs(POOL, "allocator", None).get(name, None))
+    call = _first_call(Defaults(POOL, "allocator", None).get(name, None))
     reply = yield call
     fields = dict(zip(reply[1::2], reply[2::2], strict=True))
     return str(fields[field])

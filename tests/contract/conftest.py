@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from allocator import AsyncAllocator
-from allocator._engine.transport.in_process import InProcess
+from allocator._engine.transport.in_process import InProcessServer
 from allocator.testing import Clock
 from tests.contract.stores import SOME, cluster_url
 from tests.support import clients
@@ -111,7 +111,7 @@ def redis_cli(store: str, url: str, request: pytest.FixtureRequest) -> Iterator[
         return
     client: Any
     if store == "memory":
-        server = InProcess.named(url.partition("://")[2])._options["server"]
+        server = InProcessServer.named(url.partition("://")[2])._options["server"]
         client = fakeredis.FakeRedis(server=server, decode_responses=True)
     else:
         client = redis.Redis.from_url(url, decode_responses=True)

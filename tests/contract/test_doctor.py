@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from allocator import AsyncAllocator, BackendUnavailable, Diagnosis
+from allocator import AsyncAllocator, BackendUnavailable, DoctorReport
 from allocator._engine.operations import doctor
 from allocator._engine.protocol import scripts
 from allocator.access import ROLES, user
@@ -26,16 +26,16 @@ PASSWORD: Final = "canary"
 RULES: Final = {Engine.REDIS7: (7, 0), Engine.VALKEY8: (7, 2), Engine.VALKEY9: (7, 2)}
 
 
-def verdicts(found: Diagnosis) -> dict[str, str]:
+def verdicts(found: DoctorReport) -> dict[str, str]:
     """By check; of several the last."""
-    return {one.name: one.verdict for one in found.checkups}
+    return {one.name: one.verdict for one in found.checks}
 
 
 @pytest.fixture
 async def examine(kind: str) -> Any:
     """The diagnosis of the server at a URL, by either client."""
 
-    async def examine(url: str, **options: Any) -> Diagnosis:
+    async def examine(url: str, **options: Any) -> DoctorReport:
         client = clients.connect(kind, url, allow_eviction=True, **options)
         try:
             return await client.doctor()
@@ -45,7 +45,7 @@ async def examine(kind: str) -> Any:
     return examine
 
 
-Examine = Callable[..., Awaitable[Diagnosis]]
+Examine = Callable[..., Awaitable[DoctorReport]]
 
 
 async def test_every_script_works_and_nothing_stays(connect: Connect, client: AsyncAllocator) -> None:
@@ -54,7 +54,7 @@ async def test_every_script_works_and_nothing_stays(connect: Connect, client: As
     found = await client.doctor()
     assert found
     assert verdicts(found)["scripts"] == "ok"
-    assert f"all {len(scripts.names())} " in next(one.detail for one in found.checkups if one.name == "scripts")
+    assert f"all {len(scripts.names())} " in next(one.detail for one in found.checks if one.name == "scripts")
     assert await client.pools() == ["lab"]
     assert (await client.usage()).pool == before.pool
 
@@ -96,7 +96,7 @@ async def test_a_scratch_pool_that_may_not_be_deleted_is_named(
 ) -> None:
     """With the command that does it, for somebody who may."""
     found = await examine(login("controller", "-pexpire"))
-    (left,) = [one.advice for one in found.checkups if one.name == "scratch pool"]
+    (left,) = [one.advice for one in found.checks if one.name == "scratch pool"]
     name = left.split()[3]
     assert left == f"resource-allocator pool delete {name} --force --yes"
     assert f"allocator:{{{name}}}:pool" in admin.keys("*")
@@ -128,7 +128,7 @@ async def test_a_full_server_is_bad(examine: Examine) -> None:
     """Each refusal is told once, in the server's words."""
     with Server(options={"maxmemory": "1mb"}) as server:
         found = await examine(server.url)
-        said = [one.detail for one in found.checkups if one.verdict == "bad" and one.name == "scripts"]
+        said = [one.detail for one in found.checks if one.verdict == "bad" and one.name == "scripts"]
         assert any("is out of memory" in one for one in said)
 
 
@@ -136,7 +136,7 @@ async def test_a_primary_behind_sentinels_is_told_what_a_failover_costs(examine:
     """And of a replica, that it is one."""
     with Sentinels() as formed:
         found = await examine(formed.url)
-        told = next(one for one in found.checkups if one.name == "replication")
+        told = next(one for one in found.checks if one.name == "replication")
         assert told.verdict == "warn"
         assert "2 replicas" in told.detail
         assert "--recovery-grace" in told.advice
@@ -151,7 +151,7 @@ async def test_a_pool_whose_promise_cannot_be_kept_is_bad(examine: Examine, conn
         await client.create_pool("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60, new=True)
         found = await client.doctor()
         assert not found
-        bad = [one for one in found.checkups if one.verdict == "bad"]
+        bad = [one for one in found.checks if one.verdict == "bad"]
         assert ["durability replicated:1" in one.detail for one in bad] == [True]
         await client.close()
 
@@ -180,8 +180,8 @@ def login(server: Server, engine: Engine, admin: Any) -> Callable[..., str]:
     return login
 
 
-def text(found: Diagnosis) -> str:
-    return "\n".join(f"{one.name} {one.detail} {one.advice}" for one in found.checkups)
+def text(found: DoctorReport) -> str:
+    return "\n".join(f"{one.name} {one.detail} {one.advice}" for one in found.checks)
 
 
 async def test_a_controller_of_acl_is_fit(login: Callable[..., str], examine: Examine) -> None:
@@ -199,14 +199,14 @@ async def test_a_command_that_is_missing_is_named_and_its_line_mends_it(
     """Whatever it is that the server says of it; the line is pasted, and then all is well."""
     url = login("controller", f"-{command}")
     found = await examine(url)
-    lines = [one.advice for one in found.checkups if one.advice.startswith("ACL SETUSER")]
+    lines = [one.advice for one in found.checks if one.advice.startswith("ACL SETUSER")]
     assert f"ACL SETUSER controller +{command}" in lines, text(found)
     assert bool(found) == (command == "info")
     assert PASSWORD not in text(found)
     admin.execute_command(*lines[0].split())
     assert await examine(url)
     left = {key for key in admin.keys("*") if ":{doctor-" in key and not key.endswith(":ended")}
-    assert not left or any("pool delete doctor-" in one.advice for one in found.checkups)
+    assert not left or any("pool delete doctor-" in one.advice for one in found.checks)
     for name in {found[1] for found in (re.search(r"\{(.*)\}", key) for key in left) if found}:
         await _delete(url, name)
 

@@ -31,5 +31,5 @@ async def test_what_could_not_be_renewed_is_lost_to_whoever_asks_for_it(timed: A
             clock.advance(30)
             assert hold.lost
             other = await timed.allocate({"cpu": 4}, ttl=30)
-    wait_until(lambda: hold._keeper is None or not len(hold._keeper._schedule))
+    wait_until(lambda: hold._renewer is None or not len(hold._renewer._schedule))
     assert await timed.get(other.id) is not None

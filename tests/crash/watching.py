@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from allocator import Allocator, Usage
-from allocator._engine.operations.defaults import Verbs
-from allocator._engine.transport.urls import open_store
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import resolve_target
 
 __all__ = ["Watcher", "assert_nothing_leaked"]
 
@@ -31,9 +31,9 @@ class Watcher:
 
 def assert_nothing_leaked(url: str, pool: str) -> None:
     """Once all deadlines have passed (an hour from now they have), nothing is charged to anybody."""
-    store = open_store(url)
+    store = resolve_target(url)
     an_hour_from_now = Allocator._on(
-        store, Verbs(pool, "allocator", None), clock=lambda: int(time.time() * 1000) + 3_600_000
+        store, Defaults(pool, "allocator", None), clock=lambda: int(time.time() * 1000) + 3_600_000
     )
     with an_hour_from_now:
         an_hour_from_now.reclaim()

@@ -91,7 +91,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
     for turned_ms, one in ((3_600_000, held[1]), (-7_200_000, held[2]), (-3_600_000, held[3])):
         store.hincrby(POOL, "clock_ms", turned_ms)
         client.release(one.id)
-    run(client, pools.switch(pool_keys("default", "allocator"), "offline"))
+    run(client, pools.set_state(pool_keys("default", "allocator"), "offline"))
     assert general(set(store.hgetall(POOL))) == first_column(DOCS / "keyspace.md", "## pool", "field")
 
 
@@ -137,11 +137,11 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.resize(held, {"cpu": 2})
     client.renew(held, ttl=30, shorten=True)
     call = store.hget("allocator:{default}:allocation:a", "call")
-    run(client, undo.withdraw(pool_keys("default", "allocator"), [(call, "a")]))
+    run(client, undo.undo(pool_keys("default", "allocator"), [(call, "a")]))
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
-    run(client, undo.withdraw(pool_keys("default", "allocator"), [(call, "shared")]))
+    run(client, undo.undo(pool_keys("default", "allocator"), [(call, "shared")]))
     client.reclaim(older_than=0)
     client.configure({"cpu": 8})
     store.hincrby(POOL, "cpu.allocated", 1000)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from tests.engine.support import Side, count
 from tests.support.clients import KINDS
 from tests.support.proxy import FaultProxy
@@ -53,7 +53,7 @@ def proxy(one_server: Server) -> Iterator[FaultProxy]:
 @pytest.fixture
 async def driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
     """A driver behind the proxy, already connected."""
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=0.3))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=0.3))
     await driver.run(count())
     yield driver
     await driver.close()

@@ -14,7 +14,7 @@ from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Call, Flow, Item, Operation
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator._engine.protocol.scripts import Script
-from allocator._engine.transport.urls import Store, open_store
+from allocator._engine.transport.urls import Target, resolve_target
 from allocator.errors import AllocatorError
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
@@ -143,7 +143,7 @@ class Side:
     ) -> None:
         self.kind = kind
         self._runner = asyncio.Runner()
-        store = target if isinstance(target, Store) else open_store(
+        store = target if isinstance(target, Target) else resolve_target(
             target, attempt_timeout_s=attempt_timeout_s, allow_eviction=allow_eviction
         )  # fmt: skip
         self.driver: Driver | AsyncDriver = (

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from allocator import settings
-from allocator._engine.execution.batching import Gatherer
+from allocator._engine.execution.batching import Batcher
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from tests.engine.support import (
     all_of,
@@ -133,7 +133,7 @@ class CancellingSender:
 async def test_a_reply_that_comes_with_the_cancellation_is_withdrawn_too() -> None:
     """Both happen in one turn of the loop, and the caller sees only the cancellation."""
     sender = CancellingSender()
-    gatherer = Gatherer(sender, asyncio.get_running_loop())
+    gatherer = Batcher(sender, asyncio.get_running_loop())
     item = new_item()
     sender.caller = asyncio.create_task(gatherer.call(call_of(item), time.monotonic() + 1.0))
     with pytest.raises(asyncio.CancelledError):
@@ -158,7 +158,7 @@ async def test_a_timeout_of_the_caller_is_a_cancellation(
 
 def test_one_driver_serves_one_loop_after_another(one_server: Server) -> None:
     """As with several `asyncio.run` in a program: each ends with its own connections closed, without a warning."""
-    driver = AsyncDriver(open_store(one_server.url))
+    driver = AsyncDriver(resolve_target(one_server.url))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
@@ -169,7 +169,7 @@ def test_one_driver_serves_one_loop_after_another(one_server: Server) -> None:
 
 def test_one_driver_serves_several_loops_at_once(one_server: Server) -> None:
     """From several threads; no connection is shared."""
-    driver = AsyncDriver(open_store(one_server.url))
+    driver = AsyncDriver(resolve_target(one_server.url))
     items = [[new_item() for _ in range(20)] for _ in range(4)]
     started = threading.Barrier(4)
 
@@ -187,7 +187,7 @@ def test_one_driver_serves_several_loops_at_once(one_server: Server) -> None:
 
 def test_withdrawals_are_sent_when_the_loop_ends(one_server: Server, proxy: FaultProxy) -> None:
     """A program that is interrupted leaves nothing behind if that can be helped."""
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     item = new_item()
     proxy.swallow(match=item.call.encode())
 
@@ -203,7 +203,7 @@ def test_withdrawals_are_sent_when_the_loop_ends(one_server: Server, proxy: Faul
 async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Server, monkeypatch: Any) -> None:
     """A call under way gets a while to finish; then its caller is told, and the call is withdrawn."""
     monkeypatch.setattr("allocator.settings.CLOSE_FLUSH_S", 0.2)
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     await driver.run(count())
     item = new_item()
     proxy.swallow(match=item.call.encode())
@@ -239,7 +239,7 @@ def test_closing_goes_on_where_nobody_waits_for_it(
 ) -> None:
     """`wait_for(client.close(), ...)` is a time-out of the caller's; the loop may even end before it is done."""
     monkeypatch.setattr(settings, "CLOSE_FLUSH_S", 0.2 if goes_on else 5.0)
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     item = new_item()
     proxy.swallow(match=item.call.encode())
 
@@ -259,7 +259,7 @@ def test_closing_goes_on_where_nobody_waits_for_it(
 
 async def test_many_readings_share_a_bounded_number_of_connections(one_server: Server) -> None:
     """A thousand tasks do not make a thousand connections."""
-    driver = AsyncDriver(open_store(f"{one_server.url}?max_connections=5"))
+    driver = AsyncDriver(resolve_target(f"{one_server.url}?max_connections=5"))
     await driver.run(count())
     assert await all_of(*(driver.run(read()) for _ in range(200))) == [1] * 200
     assert int(one_server.info("clients")["connected_clients"]) <= 6
@@ -268,7 +268,7 @@ async def test_many_readings_share_a_bounded_number_of_connections(one_server: S
 
 async def test_a_caller_waits_for_a_connection_no_longer_than_its_deadline(proxy: FaultProxy) -> None:
     """All are in use: nothing was sent."""
-    driver = AsyncDriver(open_store(f"{proxy.url}?max_connections=1", attempt_timeout_s=5.0))
+    driver = AsyncDriver(resolve_target(f"{proxy.url}?max_connections=1", attempt_timeout_s=5.0))
     await driver.run(read())
     proxy.delay(match=b"slow")
     before = requests_of(proxy)

@@ -13,8 +13,8 @@ import pytest
 
 from allocator import settings
 from allocator._engine.execution.driver import Driver
-from allocator._engine.execution.undo_queue import WithdrawalQueue
-from allocator._engine.transport.urls import open_store
+from allocator._engine.execution.undo_queue import UndoQueue
+from allocator._engine.transport.urls import resolve_target
 from allocator.errors import OutcomeUnknown
 from tests.engine.support import count, count_all, error_of, executed, keys_of, new_item, withdrawn
 from tests.support.proxy import Fault, FaultProxy
@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 @pytest.fixture
 def driver(proxy: FaultProxy) -> Iterator[Driver]:
     """A driver behind the proxy, already connected."""
-    driver = Driver(open_store(proxy.url, attempt_timeout_s=0.3), deadline_s=5.0)
+    driver = Driver(resolve_target(proxy.url, attempt_timeout_s=0.3), deadline_s=5.0)
     driver.run(count())
     yield driver
     driver.close()
@@ -150,14 +150,14 @@ def test_a_call_ends_within_its_deadline_though_the_server_is_silent(driver: Dri
 def test_withdrawals_are_taken_by_pool_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """One script call takes those of one pool, in order; what could not be sent goes back in its place."""
     monkeypatch.setattr(settings, "BATCH_ITEMS_MAX", 2)
-    queue = WithdrawalQueue()
+    queue = UndoQueue()
     items = [new_item() for _ in range(5)]
     queue.add(keys_of("a"), items[:3])
     queue.add(keys_of("b"), items[3:])
-    first = queue.take()
+    first = queue.next_batch()
     assert [(one.pool.name, one.call) for one in first] == [("a", item.call) for item in items[:2]]
     queue.put_back(first)
-    groups = [queue.take() for _ in range(4)]
+    groups = [queue.next_batch() for _ in range(4)]
     assert [[one.call for one in group] for group in groups] == [
         [items[0].call, items[1].call],
         [items[2].call],
@@ -168,7 +168,7 @@ def test_withdrawals_are_taken_by_pool_and_batch(monkeypatch: pytest.MonkeyPatch
 
 def test_what_has_no_call_id_is_not_withdrawn() -> None:
     """There is nothing to mark as ended."""
-    queue = WithdrawalQueue()
+    queue = UndoQueue()
     nameless = new_item()
     object.__setattr__(nameless, "call", "")
     assert not queue.add(keys_of("a"), [nameless])
@@ -180,12 +180,12 @@ def test_the_queue_is_bounded_in_length_and_time(
 ) -> None:
     """The oldest go first, with a log line that names them."""
     monkeypatch.setattr(settings, "WITHDRAW_QUEUE_MAX", 2)
-    queue = WithdrawalQueue()
+    queue = UndoQueue()
     items = [new_item() for _ in range(3)]
     queue.add(keys_of("a"), items)
     assert len(queue) == 2
     assert f"a/{items[0].id}" in caplog.text
     monkeypatch.setattr(settings, "WITHDRAW_FOR_S", -1.0)
     queue.add(keys_of("a"), [new_item()])
-    assert [one.call for one in queue.take()] == [items[2].call]
+    assert [one.call for one in queue.next_batch()] == [items[2].call]
     assert "for too long" in caplog.text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from allocator._engine.operations import allocate, check, resize
-from allocator._engine.protocol.flows import Call, Flow, Remaining
+from allocator._engine.protocol.flows import Call, Flow, TimeLeft
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from allocator.models.allocations import Request
 from tests.engine.support import POOL
@@ -28,7 +28,7 @@ def test_a_lost_reclaim_puts_nothing_of_the_callers_in_doubt(story: Callable[[],
     call = next(flow)
     assert isinstance(call, Call)
     behind = [["behind"]] if call.items else ["behind"]
-    assert isinstance(flow.send(behind), Remaining)
+    assert isinstance(flow.send(behind), TimeLeft)
     reclaim = flow.send(5.0)
     assert isinstance(reclaim, Call)
     assert reclaim.script.name == "reclaim"

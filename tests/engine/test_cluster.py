@@ -13,7 +13,7 @@ import redis.asyncio
 from allocator._engine.operations import undo
 from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Scan
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.slot_map import Topology, slot_of
+from allocator._engine.transport.slot_map import SlotMap, slot_of
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import COUNT, SAY, Side, count, count_all, error_of, keys_of, new_item
@@ -46,7 +46,7 @@ def url(cluster: Cluster) -> str:
 def count_in(pool: str, key: str = "counts") -> Operation[Any]:
     """Count one item on a pool's node."""
     keys = keys_of(pool)
-    call = Call(COUNT, keys, (f"{keys.base}{key}",), (), (new_item(),), gather=True)
+    call = Call(COUNT, keys, (f"{keys.base}{key}",), (), (new_item(),), batch=True)
     return Operation(call, lambda reply: reply[0])
 
 
@@ -195,31 +195,31 @@ def test_a_primary_that_dies_is_replaced(kind: str) -> None:
 
 def test_the_map_is_learnt_from_any_node() -> None:
     """An empty or unknown host is the node's own; slots that nobody serves have no owner."""
-    topology = Topology([("seed", 1)])
+    topology = SlotMap([("seed", 1)])
     assert topology.outdated
     assert topology.owner(5) is None
-    topology.learn([[0, 99, ["", 7000, "id"], ["replica", 1]], [200, 16383, ["b", 7001, "id"]]], ("a", 7000))
+    topology.update([[0, 99, ["", 7000, "id"], ["replica", 1]], [200, 16383, ["b", 7001, "id"]]], ("a", 7000))
     assert not topology.outdated
     assert (topology.owner(0), topology.owner(99)) == (("a", 7000), ("a", 7000))
     assert (topology.owner(100), topology.owner(16383)) == (None, ("b", 7001))
     assert topology.primaries() == [("a", 7000), ("b", 7001)]
-    topology.moved(100, ("c", 7002))
+    topology.set_owner(100, ("c", 7002))
     assert topology.owner(100) == ("c", 7002)
 
 
 def test_the_node_that_failed_is_asked_last() -> None:
     """Its own view of the cluster is of no use, and waiting for it costs a time-out."""
-    topology = Topology([("seed", 1)])
-    topology.learn([[0, 8000, ["a", 1]], [8001, 16383, ["b", 2]]], ("a", 1))
-    assert topology.advisers(last=("a", 1))[-1] == ("a", 1)
-    assert set(topology.advisers()) == {("a", 1), ("b", 2), ("seed", 1)}
+    topology = SlotMap([("seed", 1)])
+    topology.update([[0, 8000, ["a", 1]], [8001, 16383, ["b", 2]]], ("a", 1))
+    assert topology.candidates(last=("a", 1))[-1] == ("a", 1)
+    assert set(topology.candidates()) == {("a", 1), ("b", 2), ("seed", 1)}
 
 
 def test_addresses_are_turned_into_ones_that_can_be_reached() -> None:
     """As a cluster client's `address_remap` says, for clusters behind a gateway."""
     remap: Callable[[tuple[str, int]], tuple[str, int]] = lambda address: ("gateway", address[1] + 1)  # noqa: E731
-    topology = Topology([("seed", 1)], remap)
-    topology.learn([[0, 16383, ["10.0.0.1", 7000]]], ("seed", 1))
+    topology = SlotMap([("seed", 1)], remap)
+    topology.update([[0, 16383, ["10.0.0.1", 7000]]], ("seed", 1))
     assert topology.owner(0) == ("gateway", 7001)
 
 
@@ -252,7 +252,7 @@ def test_a_batch_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> No
 def granted_then_failing(pool: str, item: Item, meanwhile: Callable[[], object]) -> Flow[None]:
     """A flow whose grant is withdrawn, after something has happened of which its driver has not heard."""
     keys = keys_of(pool)
-    yield Call(SAY, keys, (key_of(pool),), (), (item,), gather=True, undo=True)
+    yield Call(SAY, keys, (key_of(pool),), (), (item,), batch=True, undo=True)
     meanwhile()
     raise InvalidRequest("after the grant", field="none")
 
@@ -279,7 +279,7 @@ def test_a_withdrawal_is_asked_for_where_its_keys_are_already(
         items = tuple(Item(call, ("withdrawn",), id=identity) for call, identity in calls)
         return Operation(Call(COUNT, pool, (key_of("arriving"),), (), items), list)
 
-    monkeypatch.setattr(undo, "withdraw", counted)
+    monkeypatch.setattr(undo, "undo", counted)
     side = drive(url)
     side.run(count_in("arriving"))
     item, slot = new_item("granted"), cluster.slot_of(key_of("arriving"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator._engine.execution.durability_wait import fell_short
+from allocator._engine.execution.durability_wait import durability_not_reached
 from allocator.durability import Durability
 from allocator.errors import NotDurable
 
@@ -11,14 +11,14 @@ WANTED, REACHED = Durability.read("replicated:1"), Durability.read("memory")
 
 def test_a_grant_is_given_back_and_its_caller_is_told_so() -> None:
     """It is withdrawn as any call in doubt is."""
-    fault = fell_short("here", WANTED, REACHED, undo=True)
-    assert (type(fault.error), fault.doubt) == (NotDurable, True)
+    fault = durability_not_reached("here", WANTED, REACHED, undo=True)
+    assert (type(fault.error), fault.ambiguous) == (NotDurable, True)
     assert "what it was granted is given back" in str(fault.error)
 
 
 def test_any_other_change_stays_and_its_caller_is_told_so() -> None:
     """To take it back would end, or change, what is live: nothing is queued."""
-    fault = fell_short("here", WANTED, REACHED, undo=False)
-    assert (type(fault.error), fault.doubt) == (NotDurable, False)
+    fault = durability_not_reached("here", WANTED, REACHED, undo=False)
+    assert (type(fault.error), fault.ambiguous) == (NotDurable, False)
     assert "what it changed stays so" in str(fault.error)
     assert "given back" not in str(fault.error)

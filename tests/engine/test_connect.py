@@ -18,8 +18,8 @@ from redis.retry import Retry
 
 from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.transport.target import SentinelStore
-from allocator._engine.transport.urls import open_store, redact_url
+from allocator._engine.transport.target import SentinelTarget
+from allocator._engine.transport.urls import redact_url, resolve_target
 from allocator.errors import BackendUnavailable, InvalidRequest
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, executed, new_item, read
@@ -94,7 +94,7 @@ def test_a_shown_url_has_no_credentials(url: str, shown: str) -> None:
 def test_an_unusable_url_is_refused_before_anything_is_connected(url: str) -> None:
     """With the field, and without the password."""
     with pytest.raises(InvalidRequest) as caught:
-        open_store(url)
+        resolve_target(url)
     assert caught.value.field == "url"
     assert CANARY not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -111,8 +111,8 @@ def test_an_unusable_url_is_refused_before_anything_is_connected(url: str) -> No
 )
 def test_a_url_of_sentinels_names_them_and_the_service(url: str, seeds: list[tuple[str, int]]) -> None:
     """With the port that Sentinels have where none is said."""
-    store = open_store(url)
-    assert isinstance(store, SentinelStore)
+    store = resolve_target(url)
+    assert isinstance(store, SentinelTarget)
     assert (list(store.seeds), store.service) == (seeds, "ledger")
 
 
@@ -120,7 +120,7 @@ def test_a_url_of_sentinels_names_them_and_the_service(url: str, seeds: list[tup
 def test_what_is_neither_url_nor_client_is_refused(target: object) -> None:
     """By its type, without its repr."""
     with pytest.raises(InvalidRequest) as caught:
-        open_store(target)
+        resolve_target(target)
     assert caught.value.field == "client"
 
 
@@ -128,12 +128,12 @@ def test_the_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     """Ours first, then everybody's, then the embedded server; an explicit one before all."""
     monkeypatch.setenv("ALLOCATOR_REDIS_URL", "redis://ours")
     monkeypatch.setenv("REDIS_URL", "redis://everybodys")
-    assert open_store("redis://mine").where == "redis://mine"
-    assert open_store().where == "redis://ours"
+    assert resolve_target("redis://mine").address == "redis://mine"
+    assert resolve_target().address == "redis://ours"
     monkeypatch.setenv("ALLOCATOR_REDIS_URL", "")
-    assert open_store().where == "redis://everybodys"
+    assert resolve_target().address == "redis://everybodys"
     monkeypatch.delenv("REDIS_URL")
-    assert open_store().where == "embedded://"
+    assert resolve_target().address == "embedded://"
 
 
 def test_no_password_is_shown_anywhere(drive: Open, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,7 +151,7 @@ def test_no_password_is_shown_anywhere(drive: Open, caplog: pytest.LogCaptureFix
             side = drive(url, deadline_s=0.05)
             error: BaseException | None = error_of(lambda side=side: side.run(count()))
             assert isinstance(error, BackendUnavailable)
-            texts += [repr(open_store(url)), repr(side.driver)]
+            texts += [repr(resolve_target(url)), repr(side.driver)]
             while error is not None:
                 texts += [str(error), repr(error)]
                 error = error.__cause__ or error.__context__
@@ -256,7 +256,7 @@ def test_a_given_client_is_neither_used_nor_closed(one_server: Server) -> None:
     with redis.Redis(unix_socket_path=one_server.socket, db=2, client_name="theirs", decode_responses=False) as client:
         client.ping()
         settings = dict(client.connection_pool.connection_kwargs)
-        driver = Driver(open_store(client))
+        driver = Driver(resolve_target(client))
         assert driver.run(count())[2] == 1
         driver.close()
         assert client.connection_pool.connection_kwargs == settings
@@ -269,7 +269,7 @@ def test_a_blocking_pool_is_taken_over(one_server: Server) -> None:
     pool = redis.BlockingConnectionPool(
         connection_class=redis.UnixDomainSocketConnection, path=one_server.socket, max_connections=2, timeout=1
     )
-    driver = Driver(open_store(redis.Redis(connection_pool=pool)))
+    driver = Driver(resolve_target(redis.Redis(connection_pool=pool)))
     items = [new_item() for _ in range(40)]
     threads = [threading.Thread(target=lambda item=item: driver.run(count(item))) for item in items]
     for thread in threads:
@@ -284,8 +284,8 @@ def test_a_blocking_pool_is_taken_over(one_server: Server) -> None:
 
 def test_a_client_of_the_other_kind_is_refused_when_the_driver_is_made(one_server: Server) -> None:
     """Not in the middle of the first call."""
-    blocking = open_store(redis.Redis(unix_socket_path=one_server.socket))
-    awaited = open_store(redis.asyncio.Redis(unix_socket_path=one_server.socket))
+    blocking = resolve_target(redis.Redis(unix_socket_path=one_server.socket))
+    awaited = resolve_target(redis.asyncio.Redis(unix_socket_path=one_server.socket))
     for make in (lambda: AsyncDriver(blocking), lambda: Driver(awaited)):
         with pytest.raises(InvalidRequest) as caught:
             make()
@@ -306,14 +306,14 @@ def test_a_private_store_is_private(drive: Open) -> None:
 def test_a_named_store_is_shared_in_the_process(drive: Open) -> None:
     """Between clients of both kinds."""
     name = f"memory://shared-{os.getpid()}-{new_item().id}"
-    other = Driver(open_store(name))
+    other = Driver(resolve_target(name))
     drive(name).run(count())
     assert other.run(read()) == 1
 
 
 def test_both_sides_of_one_store_see_the_same_data() -> None:
     """So that a facade may have a client of each kind on `memory://`."""
-    store = open_store("memory://")
+    store = resolve_target("memory://")
     Driver(store).run(count())
     assert asyncio.run(AsyncDriver(store).run(read())) == 1
 
@@ -322,7 +322,7 @@ def test_both_sides_of_one_store_see_the_same_data() -> None:
 def test_a_fake_client_is_an_in_process_store(client: Any) -> None:
     """Of either kind, for either side, on the very server that it speaks to."""
     server = fakeredis.FakeServer()
-    store = open_store(client(server=server, db=2))
+    store = resolve_target(client(server=server, db=2))
     Driver(store).run(count())
     assert asyncio.run(AsyncDriver(store).run(read())) == 1
     assert len(fakeredis.FakeRedis(server=server, db=2).keys()) == 1
@@ -330,7 +330,7 @@ def test_a_fake_client_is_an_in_process_store(client: Any) -> None:
 
 def test_many_threads_may_use_one_in_process_store() -> None:
     """Calls are executed one at a time."""
-    store = open_store("memory://")
+    store = resolve_target("memory://")
     driver = Driver(store)
 
     def work() -> None:
@@ -354,6 +354,6 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line, with the command that installs it."""
     monkeypatch.setitem(__import__("sys").modules, "fakeredis", None)
     with pytest.raises(BackendUnavailable) as caught:
-        open_store("memory://")
+        resolve_target("memory://")
     assert caught.value.code == "no_extra"
     assert "redis-resource-allocator[embedded]" in str(caught.value)

@@ -6,9 +6,9 @@ import pytest
 import redis.exceptions as raised
 from redis.connection import DefaultParser
 
-from allocator._engine.execution.retry import last_word
+from allocator._engine.execution.retry import final_error
 from allocator._engine.transport import failures
-from allocator._engine.transport.failures import Way
+from allocator._engine.transport.failures import RedirectKind
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.support import COUNT, new_item
 
@@ -53,10 +53,10 @@ LASTS = [
 @pytest.mark.parametrize(("text", "code"), PASSES)
 def test_a_state_that_passes_is_waited_for_and_leaves_no_doubt(text: str, code: str) -> None:
     """The server refused before it executed anything, and will think otherwise soon."""
-    fault = failures.of_reply("here", reply_error(text), COUNT)
-    assert fault.passes
-    assert not fault.doubt
-    assert not fault.own
+    fault = failures.reply_failure("here", reply_error(text), COUNT)
+    assert fault.transient
+    assert not fault.ambiguous
+    assert not fault.from_script
     assert type(fault.error) is BackendUnavailable
     assert fault.error.code == code
     assert "here" in str(fault.error)
@@ -68,17 +68,17 @@ def test_a_server_that_may_have_been_demoted_is_left(word: str) -> None:
 
     A primary that is cut off, or about to be demoted, says NOREPLICAS where it has been told to want some.
     """
-    assert failures.of_reply("here", reply_error(f"{word} not so"), COUNT).stale
-    assert not failures.of_reply("here", reply_error("LOADING not so"), COUNT).stale
+    assert failures.reply_failure("here", reply_error(f"{word} not so"), COUNT).reconnect
+    assert not failures.reply_failure("here", reply_error("LOADING not so"), COUNT).reconnect
 
 
 @pytest.mark.parametrize(("text", "code"), LASTS)
 def test_a_state_that_lasts_is_told_at_once(text: str, code: str) -> None:
     """No repeating within ten seconds gives a user permissions or a server memory."""
-    fault = failures.of_reply("here", reply_error(text), COUNT)
-    assert not fault.passes
-    assert not fault.doubt
-    assert not fault.own
+    fault = failures.reply_failure("here", reply_error(text), COUNT)
+    assert not fault.transient
+    assert not fault.ambiguous
+    assert not fault.from_script
     assert type(fault.error) is BackendUnavailable
     assert fault.error.code == code
 
@@ -97,11 +97,11 @@ def test_a_state_that_lasts_is_told_at_once(text: str, code: str) -> None:
 )
 def test_what_the_script_itself_says_ends_the_doubt(text: str, kind: type[AllocatorError], message: str) -> None:
     """A script reads before it writes, so its refusal says what became of the earlier attempts, too."""
-    fault = failures.of_reply("here", reply_error(text), COUNT)
-    assert fault.own
-    assert not fault.passes
-    assert fault.doubt is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is withdrawn
-    assert type(last_word([new_item()], fault, doubt=True)) is kind
+    fault = failures.reply_failure("here", reply_error(text), COUNT)
+    assert fault.from_script
+    assert not fault.transient
+    assert fault.ambiguous is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is withdrawn
+    assert type(final_error([new_item()], fault, doubt=True)) is kind
     assert message in str(fault.error)
 
 
@@ -117,10 +117,10 @@ def test_what_the_script_itself_says_ends_the_doubt(text: str, kind: type[Alloca
 )
 def test_no_reply_leaves_a_doubt(error: Exception) -> None:
     """Whether the server executed it cannot be known; a repeat must say that it is one."""
-    fault = failures.of_reply("here", error, COUNT)
-    assert fault.doubt
-    assert fault.passes
-    assert fault.stale
+    fault = failures.reply_failure("here", error, COUNT)
+    assert fault.ambiguous
+    assert fault.transient
+    assert fault.reconnect
 
 
 @pytest.mark.parametrize(
@@ -136,17 +136,17 @@ def test_no_reply_leaves_a_doubt(error: Exception) -> None:
 )
 def test_a_failure_before_sending_leaves_no_doubt(error: Exception, passes: bool, code: str) -> None:
     """Nothing was sent, so nothing was executed, whatever the error's class."""
-    fault = failures.before_sending("here", error)
-    assert not fault.doubt
-    assert fault.passes is passes
+    fault = failures.connection_failure("here", error)
+    assert not fault.ambiguous
+    assert fault.transient is passes
     assert fault.error.code == code
 
 
 def test_a_refusal_after_a_lost_reply_leaves_the_doubt() -> None:
     """That the second attempt was refused says nothing about the first one."""
     item = new_item()
-    fault = failures.of_reply("here", reply_error("READONLY You can't write against a read only replica."), COUNT)
-    error = last_word([item], fault, doubt=True)
+    fault = failures.reply_failure("here", reply_error("READONLY You can't write against a read only replica."), COUNT)
+    error = final_error([item], fault, doubt=True)
     assert isinstance(error, OutcomeUnknown)
     assert error.id == item.id
     assert error.code == "readonly"
@@ -155,19 +155,19 @@ def test_a_refusal_after_a_lost_reply_leaves_the_doubt() -> None:
 
 def test_each_caller_is_told_by_an_error_of_its_own() -> None:
     """An exception that two tasks raise would carry both their tracebacks."""
-    fault = failures.of_reply("here", reply_error("OOM command not allowed"), COUNT)
-    first, second = [last_word([new_item()], fault, doubt=False) for _ in range(2)]
+    fault = failures.reply_failure("here", reply_error("OOM command not allowed"), COUNT)
+    first, second = [final_error([new_item()], fault, doubt=False) for _ in range(2)]
     assert first is not second
     assert str(first) == str(second)
     assert first.code == second.code == "oom"
 
 
-@pytest.mark.parametrize(("word", "way"), [("MOVED", Way.MOVED), ("ASK", Way.ASK)])
-def test_a_redirection_names_the_node(word: str, way: Way) -> None:
+@pytest.mark.parametrize(("word", "way"), [("MOVED", RedirectKind.MOVED), ("ASK", RedirectKind.ASK)])
+def test_a_redirection_names_the_node(word: str, way: RedirectKind) -> None:
     """The next attempt goes there at once."""
-    redirect = failures.of_reply("here", reply_error(f"{word} 3999 10.0.0.7:6381"), COUNT).redirect
+    redirect = failures.reply_failure("here", reply_error(f"{word} 3999 10.0.0.7:6381"), COUNT).redirect
     assert redirect is not None
-    assert (redirect.way, redirect.slot, redirect.host, redirect.port) == (way, 3999, "10.0.0.7", 6381)
+    assert (redirect.kind, redirect.slot, redirect.host, redirect.port) == (way, 3999, "10.0.0.7", 6381)
 
 
 def test_the_demoted_primary_of_a_sentinel_is_a_refusal() -> None:
@@ -178,8 +178,8 @@ def test_the_demoted_primary_of_a_sentinel_is_a_refusal() -> None:
         except raised.ReadOnlyError:
             raise raised.ConnectionError("The previous master is now a slave")  # noqa: B904 - as redis-py does it
     except raised.ConnectionError as error:
-        fault = failures.of_reply("here", error, COUNT)
-    assert not fault.doubt
+        fault = failures.reply_failure("here", error, COUNT)
+    assert not fault.ambiguous
     assert fault.error.code == "readonly"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from allocator._engine.execution.driver import Driver
 from allocator._engine.servers import embedded
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from tests.engine.conftest import Open
 from tests.engine.support import count, error_of, new_item
 from tests.support.servers import Server
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_tell_is_used_with_one_warning(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_connections_of_its_own(one_server: Server) -> None:
     """It must neither read the parent's replies nor end its connections."""
-    driver = Driver(open_store(one_server.url))
+    driver = Driver(resolve_target(one_server.url))
     driver.run(count())
     child_item, parent_item = new_item(), new_item()
     child = os.fork()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.protocol.flows import Call, Flow, Operation, Remaining, Scan, Sleep
+from allocator._engine.protocol.flows import Call, Flow, Operation, Scan, Sleep, TimeLeft
 from allocator.errors import AllocatorError, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.conftest import Open
 from tests.engine.support import (
@@ -95,10 +95,10 @@ def test_a_flow_is_told_its_steps_answers(drive: Open, one_server: Server) -> No
     """Calls, pauses and the remaining time."""
 
     def story() -> Flow[tuple[int, float, float]]:
-        before: float = yield Remaining()
+        before: float = yield TimeLeft()
         yield from count()
         yield Sleep(0.01)
-        after: float = yield Remaining()
+        after: float = yield TimeLeft()
         return (yield from read()), before, after
 
     counted, before, after = drive(one_server.url, deadline_s=5.0).run(story())
@@ -112,7 +112,7 @@ def test_a_pause_is_cut_to_what_remains(drive: Open, one_server: Server) -> None
 
     def story() -> Flow[float]:
         yield Sleep(60.0)
-        remaining: float = yield Remaining()
+        remaining: float = yield TimeLeft()
         return remaining
 
     began = time.monotonic()

@@ -11,7 +11,7 @@ import pytest
 from allocator import settings
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Call, Item, Operation
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from allocator.errors import BackendUnavailable, ContractError, InvariantError, OutcomeUnknown
 from tests.engine.support import (
     COUNTS,
@@ -141,7 +141,7 @@ async def test_a_call_of_many_items_may_fail_in_some(driver: AsyncDriver) -> Non
 @pytest.fixture
 async def patient_driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
     """A driver whose attempts wait for longer than any caller of these tests."""
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=20.0))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=20.0))
     await driver.run(count())
     yield driver
     await driver.close()
@@ -246,4 +246,4 @@ async def test_no_item_overtakes_an_earlier_one_of_its_caller_that_is_sent_again
 
 def number(*items: Item) -> Operation[list[Any]]:
     """Have items numbered in the order in which they are decided."""
-    return Operation(Call(NUMBER, POOL, (COUNTS,), (), items, gather=True), lambda reply: reply)
+    return Operation(Call(NUMBER, POOL, (COUNTS,), (), items, batch=True), lambda reply: reply)

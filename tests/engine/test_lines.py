@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.transport.connections import Lines
-from allocator._engine.transport.connections_async import AsyncLines
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.connections import ConnectionPool
+from allocator._engine.transport.connections_async import AsyncConnectionPool
+from allocator._engine.transport.failures import AttemptFailure
 from tests.support.waiting import wait_until, wait_until_async
 
 MOST = 3
@@ -46,10 +46,10 @@ async def test_a_cancelled_look_at_an_idle_connection_gives_its_place_back() -> 
         made.append(Idle())
         return made[-1]
 
-    lines = AsyncLines(make, where="here", most=MOST, attempt_timeout_s=1.0)
+    lines = AsyncConnectionPool(make, address="here", max_connections=MOST, attempt_timeout_s=1.0)
     for _ in range(MOST + 1):
-        await lines.give(await lines.take(time.monotonic() + 1.0))
-        looking = asyncio.create_task(lines.take(time.monotonic() + 1.0))
+        await lines.release(await lines.acquire(time.monotonic() + 1.0))
+        looking = asyncio.create_task(lines.acquire(time.monotonic() + 1.0))
         await asyncio.wait_for(made[-1].looks.wait(), 1.0)
         looking.cancel()
         await asyncio.wait((looking,))
@@ -75,11 +75,11 @@ class Interrupted:
 
 def test_an_interrupted_look_at_an_idle_connection_gives_its_place_back() -> None:
     """The same in a thread, by Ctrl-C."""
-    lines = Lines(Interrupted, where="here", most=MOST)
+    lines = ConnectionPool(Interrupted, address="here", max_connections=MOST)
     for _ in range(MOST + 1):
-        lines.give(lines.take(time.monotonic()))
+        lines.release(lines.acquire(time.monotonic()))
         with pytest.raises(KeyboardInterrupt):
-            lines.take(time.monotonic())
+            lines.acquire(time.monotonic())
 
 
 # -- a server that is given up -----------------------------------------------------------------------------------------
@@ -118,8 +118,8 @@ class AwaitedSlow(Idle):
 
 def expect_to_be_sent_away(fault: BaseException | None) -> None:
     """Nothing was sent, and the next attempt goes to whoever is the primary now."""
-    assert isinstance(fault, Fault)
-    assert (fault.passes, fault.doubt, fault.stale) == (True, False, False)
+    assert isinstance(fault, AttemptFailure)
+    assert (fault.transient, fault.ambiguous, fault.reconnect) == (True, False, False)
     assert fault.error.code == "demoted"
 
 
@@ -131,20 +131,20 @@ def test_who_waits_for_a_connection_does_not_open_one_to_a_server_that_was_given
         made.append(Slow())
         return made[-1]
 
-    lines = Lines(make, where="there", most=1)
-    lines.take(time.monotonic())
+    lines = ConnectionPool(make, address="there", max_connections=1)
+    lines.acquire(time.monotonic())
     told: list[BaseException] = []
 
     def wait() -> None:
         try:
-            lines.take(time.monotonic() + 30.0)
+            lines.acquire(time.monotonic() + 30.0)
         except BaseException as error:  # noqa: BLE001 - looked at below
             told.append(error)
 
     waiter = threading.Thread(target=wait)
     waiter.start()
     wait_until(lambda: lines._waiting)
-    lines.leave()
+    lines.supersede()
     waiter.join(5.0)
     expect_to_be_sent_away(told[0] if told else None)
     assert len(made) == 1
@@ -158,11 +158,11 @@ async def test_a_task_that_waits_does_not_open_one_either() -> None:
         made.append(AwaitedSlow())
         return made[-1]
 
-    lines = AsyncLines(make, where="there", most=1, attempt_timeout_s=1.0)
-    await lines.take(time.monotonic() + 1.0)
-    waiter = asyncio.create_task(lines.take(time.monotonic() + 30.0))
+    lines = AsyncConnectionPool(make, address="there", max_connections=1, attempt_timeout_s=1.0)
+    await lines.acquire(time.monotonic() + 1.0)
+    waiter = asyncio.create_task(lines.acquire(time.monotonic() + 30.0))
     await wait_until_async(lambda: lines._waiting)
-    await lines.leave()
+    await lines.supersede()
     await asyncio.wait((waiter,), timeout=5.0)
     expect_to_be_sent_away(waiter.exception())
     assert len(made) == 1
@@ -170,15 +170,15 @@ async def test_a_task_that_waits_does_not_open_one_either() -> None:
 
 async def test_a_connection_that_was_being_made_meanwhile_is_not_used() -> None:
     """Connecting may take two seconds, in which the Sentinels name another."""
-    lines = Lines(lambda: Slow(lines.leave), where="there")
-    with pytest.raises(Fault) as told:
-        lines.take(time.monotonic())
+    lines = ConnectionPool(lambda: Slow(lines.supersede), address="there")
+    with pytest.raises(AttemptFailure) as told:
+        lines.acquire(time.monotonic())
     expect_to_be_sent_away(told.value)
 
     async def make() -> AwaitedSlow:
-        return AwaitedSlow(awaited.leave)
+        return AwaitedSlow(awaited.supersede)
 
-    awaited = AsyncLines(make, where="there", attempt_timeout_s=1.0)
-    with pytest.raises(Fault) as told:
-        await awaited.take(time.monotonic() + 1.0)
+    awaited = AsyncConnectionPool(make, address="there", attempt_timeout_s=1.0)
+    with pytest.raises(AttemptFailure) as told:
+        await awaited.acquire(time.monotonic() + 1.0)
     expect_to_be_sent_away(told.value)

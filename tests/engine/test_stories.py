@@ -11,7 +11,7 @@ import pytest
 from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Flow, Item, Operation
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from allocator.errors import AllocatorError, InvariantError
 from tests.engine.conftest import Open
 from tests.engine.support import call_of, error_of, new_item, say, withdrawn
@@ -82,7 +82,7 @@ def test_what_a_flow_returns_stays(drive: Open, one_server: Server) -> None:
 
 def test_an_interrupted_flow_is_undone(one_server: Server) -> None:
     """Ctrl-C between two of its steps."""
-    driver = Driver(open_store(one_server.url))
+    driver = Driver(resolve_target(one_server.url))
     item = new_item("granted")
 
     def story() -> Flow[None]:
@@ -97,7 +97,7 @@ def test_an_interrupted_flow_is_undone(one_server: Server) -> None:
 
 async def test_a_cancelled_flow_is_undone(proxy: FaultProxy, one_server: Server) -> None:
     """While a later step is under way: the earlier one's grant, too."""
-    driver = AsyncDriver(open_store(proxy.url, attempt_timeout_s=5.0))
+    driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     first, second = new_item("granted"), new_item("slow")
 
     def story() -> Flow[None]:

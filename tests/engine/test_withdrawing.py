@@ -8,25 +8,25 @@ from collections.abc import Callable
 
 import pytest
 
-from allocator._engine.execution.undo_worker import Withdrawer
-from allocator._engine.execution.undo_worker_async import AsyncWithdrawer
+from allocator._engine.execution.undo_worker import UndoWorker
+from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
 from allocator._engine.protocol.flows import Call
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import BackendUnavailable, ContractError
 from tests.engine.support import POOL, new_item
 from tests.support.waiting import wait_until, wait_until_async
 
-DISK_FULL = Fault(BackendUnavailable("takes no writes while it cannot save its data", code="misconf"))
+DISK_FULL = AttemptFailure(BackendUnavailable("takes no writes while it cannot save its data", code="misconf"))
 """A refusal that does not pass soon; nothing was executed."""
 
-REFUSED = Fault(ContractError("not so"), own=True)
+REFUSED = AttemptFailure(ContractError("not so"), own=True)
 """The script's own reply."""
 
 
 class Store:
     """Takes withdrawals, after it has failed with each of these once."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: AttemptFailure) -> None:
         self._faults = list(faults)
         self.taken: list[str] = []
 
@@ -43,14 +43,14 @@ def withdraw(kind: str, store: Store, count: int, done: Callable[[], object]) ->
     """Have so many items withdrawn, wait until it is done, and return their calls."""
     items = [new_item() for _ in range(count)]
     if kind == "sync":
-        withdrawer = Withdrawer(store.perform)
+        withdrawer = UndoWorker(store.perform)
         withdrawer.add(POOL, items)
         wait_until(done)
         withdrawer.close()
     else:
 
         async def story() -> None:
-            withdrawer = AsyncWithdrawer(store.perform_async, asyncio.get_running_loop())
+            withdrawer = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
             withdrawer.add(POOL, items)
             await wait_until_async(done)
             await withdrawer.close(1.0)
@@ -79,7 +79,7 @@ def test_a_withdrawal_that_the_script_refuses_is_given_up_alone(kind: str, caplo
 async def test_what_comes_too_late_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """After `close` there is no task that would send it, and the loop may end at any time."""
     store, item = Store(), new_item()
-    withdrawer = AsyncWithdrawer(store.perform_async, asyncio.get_running_loop())
+    withdrawer = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
     await withdrawer.close(1.0)
     withdrawer.add(POOL, [item])
     assert not withdrawer.queue

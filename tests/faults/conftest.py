@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from allocator import Allocator, AsyncAllocator
-from allocator._engine.operations.defaults import Verbs
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol import scripts
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.faults.operations import OPERATIONS, Operation, Scene
 from tests.support import clients
@@ -66,7 +66,7 @@ def scene(loaded: Server) -> Iterator[Callable[[str], Scene]]:
 
     def make(pool: str) -> Scene:
         clock = Clock()
-        made.append(Allocator._on(open_store(loaded.url), Verbs(pool, "allocator", None), clock=clock))
+        made.append(Allocator._on(resolve_target(loaded.url), Defaults(pool, "allocator", None), clock=clock))
         return Scene(pool, made[-1], clock)
 
     yield make

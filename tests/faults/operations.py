@@ -90,13 +90,13 @@ def _broken(scene: Scene) -> None:
 
 def _raw(scene: Scene, *words: str | int) -> Any:
     """Send one command past the library."""
-    with redis.Redis.from_url(scene.direct._store.where, decode_responses=True) as client:
+    with redis.Redis.from_url(scene.direct._store.address, decode_responses=True) as client:
         return cast("Any", client).execute_command(*words)
 
 
 async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
     keys = pool_keys(scene.pool, "allocator")
-    flow = iter(undo.withdraw(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
+    flow = iter(undo.undo(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
     if isinstance(client, Awaited):
         client.allocator._driver.run(flow)
     else:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from allocator import Allocator, AsyncAllocator
-from allocator._engine.leases.registry import KEEPERS
+from allocator._engine.leases.registry import RENEWERS
 from tests.support import clients
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
@@ -72,7 +72,7 @@ def disturbed(connect: Callable[..., AsyncAllocator], onlooker: Allocator, proxy
 
 def in_care() -> int:
     """Leases that any keeper of this process has."""
-    return sum(len(keeper._schedule) for keeper in KEEPERS._keepers.values())
+    return sum(len(keeper._schedule) for keeper in RENEWERS._renewers.values())
 
 
 def charged(onlooker: Allocator) -> str:

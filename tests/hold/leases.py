@@ -52,6 +52,6 @@ def failed(batch: Batch, error: Exception) -> list[Answer]:
 
 def taken(schedule: Schedule, now: float) -> Batch:
     """The batch that is due."""
-    batch = schedule.take(now)
+    batch = schedule.next_batch(now)
     assert batch is not None, "nothing is due"
     return batch

@@ -107,8 +107,8 @@ async def test_a_hold_renews_by_its_own_time_to_live(holder: AsyncAllocator, onl
     """Whatever the record had from whoever allocated it."""
     await holder.allocate({"cpu": 1}, ttl=3600, id="labs/os-101")
     async with holder.hold({"cpu": 1}, ttl=1, id="labs/os-101") as hold:
-        granted = hold._held.sent
-        wait_until(lambda: hold._held.sent > granted, message="a renewal")
+        granted = hold._held.confirmed_at
+        wait_until(lambda: hold._held.confirmed_at > granted, message="a renewal")
         assert hold.remaining <= 1
 
 

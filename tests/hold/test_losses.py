@@ -22,9 +22,9 @@ def test_a_lease_lapses_at_its_time_whatever_is_under_way() -> None:
     schedule.add(held)
     taken(schedule, 10)
     assert schedule.next_loss() == pytest.approx(54)
-    assert not schedule.losses(53.9)
-    assert schedule.losses(54) == [held]
-    assert not schedule.losses(99), "once"
+    assert not schedule.take_lost(53.9)
+    assert schedule.take_lost(54) == [held]
+    assert not schedule.take_lost(99), "once"
 
 
 def test_a_lease_that_was_asked_for_too_late_is_not_renewed() -> None:
@@ -32,8 +32,8 @@ def test_a_lease_that_was_asked_for_too_late_is_not_renewed() -> None:
     schedule = Schedule(midway)
     held = lease(ttl=60)
     schedule.add(held)
-    assert schedule.take(54.5) is None
-    assert schedule.losses(54.5) == [held]
+    assert schedule.next_batch(54.5) is None
+    assert schedule.take_lost(54.5) == [held]
     assert "did not run" in str(held.loss)
 
 
@@ -51,9 +51,9 @@ def test_what_the_ledger_says_is_gone_is_lost_at_once(answer: Renewal | UnknownP
     schedule = Schedule(midway)
     held = lease(ttl=60)
     schedule.add(held)
-    schedule.settle(taken(schedule, 10), [answer], 10)
+    schedule.record(taken(schedule, 10), [answer], 10)
     assert schedule.next_loss() == 0.0, "somebody is to be told now"
-    assert schedule.losses(10) == [held]
+    assert schedule.take_lost(10) == [held]
     assert held.loss is not None
     assert held.loss.code == code
     assert (len(schedule), schedule.next_call()) == (0, None)
@@ -65,12 +65,12 @@ def test_a_renewal_that_succeeds_after_the_holder_was_told_is_released_at_once()
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 50)
-    schedule.losses(54)
-    schedule.settle(batch, renewed(batch), 55)
+    schedule.take_lost(54)
+    schedule.record(batch, renewed(batch), 55)
     assert held.loss is not None, "lost it stays"
     release = taken(schedule, 55)
     assert release.release
-    schedule.settle(release, released(release), 55)
+    schedule.record(release, released(release), 55)
     assert len(schedule) == 0
 
 
@@ -80,10 +80,10 @@ def test_a_reply_read_after_the_time_was_over_does_not_revive_the_lease() -> Non
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 50)
-    schedule.settle(batch, renewed(batch), 54)
+    schedule.record(batch, renewed(batch), 54)
     assert held.loss is not None
     assert taken(schedule, 54).release
-    assert schedule.losses(54) == [held]
+    assert schedule.take_lost(54) == [held]
 
 
 def test_a_lapsed_lease_is_released_once_the_ledger_would_have_taken_it_back() -> None:
@@ -94,17 +94,17 @@ def test_a_lapsed_lease_is_released_once_the_ledger_would_have_taken_it_back() -
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 53)
-    schedule.losses(54)
-    schedule.settle(batch, failed(batch, DOWN), 55)
-    assert schedule.take(59.9) is None
+    schedule.take_lost(54)
+    schedule.record(batch, failed(batch, DOWN), 55)
+    assert schedule.next_batch(59.9) is None
     release = taken(schedule, 60)
     assert release.release
-    schedule.settle(release, failed(release, DOWN), 60)
+    schedule.record(release, failed(release, DOWN), 60)
     again = schedule.next_call()
     assert again is not None
     assert 60 < again < 61, "repeated like a renewal"
     release = taken(schedule, again)
-    schedule.settle(release, released(release, "unknown"), again)
+    schedule.record(release, released(release, "unknown"), again)
     assert len(schedule) == 0
 
 
@@ -112,12 +112,12 @@ def test_a_release_is_not_tried_for_ever() -> None:
     """A store that is gone for good must not keep a thread busy."""
     schedule = Schedule(midway)
     schedule.add(lease(ttl=60))
-    schedule.losses(54)
+    schedule.take_lost(54)
     now = 60.0
     while (due := schedule.next_call()) is not None:
         now = max(now, due)
         batch = taken(schedule, now)
-        schedule.settle(batch, failed(batch, DOWN), now)
+        schedule.record(batch, failed(batch, DOWN), now)
     assert settings.WITHDRAW_FOR_S - 2 < now < settings.WITHDRAW_FOR_S + 60
 
 
@@ -129,10 +129,10 @@ def test_nothing_is_sent_for_a_lease_whose_holder_left() -> None:
     schedule = Schedule(midway)
     held = lease(ttl=60)
     schedule.add(held)
-    schedule.leave(held)
+    schedule.remove(held)
     assert (schedule.next_call(), schedule.next_loss(), len(schedule)) == (None, None, 0)
-    assert schedule.take(99) is None
-    assert not schedule.losses(99)
+    assert schedule.next_batch(99) is None
+    assert not schedule.take_lost(99)
 
 
 @pytest.mark.parametrize("answers", [renewed, unknown, lambda batch: failed(batch, DOWN)], ids=["yes", "no", "error"])
@@ -142,9 +142,9 @@ def test_the_reply_to_a_renewal_under_way_changes_nothing_after_the_holder_left(
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.leave(held)
-    held.landed = midway
-    assert schedule.settle(batch, answers(batch), 11) == [midway]  # type: ignore[operator]
+    schedule.remove(held)
+    held.on_settled = midway
+    assert schedule.record(batch, answers(batch), 11) == [midway]  # type: ignore[operator]
     assert held.loss is None
     assert (schedule.next_call(), schedule.next_loss(), len(schedule)) == (None, None, 0)
 
@@ -154,16 +154,16 @@ def test_what_the_holder_could_not_release_is_released_at_once_and_again() -> No
     schedule = Schedule(midway)
     held = lease(ttl=60)
     schedule.add(held)
-    schedule.leave(held)
-    schedule.give_back(held, 12)
+    schedule.remove(held)
+    schedule.release_later(held, 12)
     release = taken(schedule, 12)
     assert release.release
-    schedule.settle(release, failed(release, DOWN), 12)
-    assert schedule.take(12) is None
+    schedule.record(release, failed(release, DOWN), 12)
+    assert schedule.next_batch(12) is None
     release = taken(schedule, 14)
-    schedule.settle(release, released(release), 14)
+    schedule.record(release, released(release), 14)
     assert len(schedule) == 0
-    assert not schedule.losses(99)
+    assert not schedule.take_lost(99)
 
 
 def test_a_lapsed_lease_whose_block_has_ended_need_not_wait_for_the_ledger() -> None:
@@ -171,8 +171,8 @@ def test_a_lapsed_lease_whose_block_has_ended_need_not_wait_for_the_ledger() -> 
     schedule = Schedule(midway)
     held = lease(ttl=60)
     schedule.add(held)
-    schedule.losses(54)
-    schedule.give_back(held, 55)
+    schedule.take_lost(54)
+    schedule.release_later(held, 55)
     assert taken(schedule, 55).release
 
 
@@ -182,8 +182,8 @@ def test_what_is_gone_is_not_given_back() -> None:
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.settle(batch, unknown(batch), 10)
-    schedule.give_back(held, 11)
+    schedule.record(batch, unknown(batch), 10)
+    schedule.release_later(held, 11)
     assert schedule.next_call() is None
 
 
@@ -193,8 +193,8 @@ def test_renewals_and_releases_do_not_share_a_call() -> None:
     held, ended = lease(ttl=60), lease(ttl=60)
     schedule.add(held)
     schedule.add(ended)
-    schedule.leave(ended)
-    schedule.give_back(ended, 10)
+    schedule.remove(ended)
+    schedule.release_later(ended, 10)
     assert {taken(schedule, 10).release, taken(schedule, 10).release} == {True, False}
 
 
@@ -204,6 +204,6 @@ def test_short_holds_leave_nothing_behind() -> None:
     for at in range(5000):
         held = lease(ttl=3600, sent=at / 1000)
         schedule.add(held)
-        schedule.leave(held)
+        schedule.remove(held)
     assert len(schedule) == 0
     assert max(len(schedule._calls._heap), len(schedule._ends._heap)) <= 2 * settings.BATCH_ITEMS_MAX

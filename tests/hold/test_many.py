@@ -12,8 +12,8 @@ import pytest
 
 from allocator import Allocator
 from allocator._engine.leases.lease import Answer, Batch
-from allocator._engine.leases.registry import KEEPERS
-from allocator._engine.leases.renewer import Keeper, local_now
+from allocator._engine.leases.registry import RENEWERS
+from allocator._engine.leases.renewer import LeaseRenewer, local_now
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
@@ -35,12 +35,12 @@ def client(one_server: Server) -> Iterator[Allocator]:
 class Watch:
     """What a keeper sends, and how much of a core it takes."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: LeaseRenewer) -> None:
         self.batches: list[int] = []
         self.seconds: Counter[int] = Counter()
         self._keeper = keeper
-        self._settle = keeper._schedule.settle
-        keeper._schedule.settle = self._record  # type: ignore[method-assign, assignment]
+        self._settle = keeper._schedule.record
+        keeper._schedule.record = self._record  # type: ignore[method-assign, assignment]
         self._began = local_now()
         self._cpu = self._used()
 
@@ -70,7 +70,7 @@ def test_thousands_of_leases_are_renewed_by_a_fraction_of_a_core(
     """Spread over the interval, and at most a hundred in a script call."""
     with contextlib.ExitStack() as held:
         holds = [held.enter_context(client.hold({"cpu": 1}, ttl=ttl_s)) for _ in range(leases)]
-        (keeper,) = [one for one in KEEPERS._keepers.values() if one._pool.name == "many"]
+        (keeper,) = [one for one in RENEWERS._renewers.values() if one._pool.name == "many"]
         before = int(one_server.info("commandstats")["cmdstat_evalsha"].partition("calls=")[2].partition(",")[0])
         watch = Watch(keeper)
         wait_until(lambda: max(watch.seconds, default=0) > ttl_s / 3, timeout_s=120, message="an interval")

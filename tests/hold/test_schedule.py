@@ -19,13 +19,13 @@ DOWN = BackendUnavailable("refused")
 
 def test_a_lease_is_good_from_before_the_request_was_sent() -> None:
     """However long the reply took, the ledger's deadline is later; a tenth, and the round trip, are taken off."""
-    assert lease(ttl=60, sent=100, took=0).until == pytest.approx(154)
-    assert lease(ttl=60, sent=100, took=2).until == pytest.approx(152)
+    assert lease(ttl=60, sent=100, took=0).good_until == pytest.approx(154)
+    assert lease(ttl=60, sent=100, took=2).good_until == pytest.approx(152)
 
 
 def test_a_slow_reply_takes_off_a_tenth_more_at_most() -> None:
     """It was repeats, not the way there: counting from before the first of them is caution enough."""
-    assert lease(ttl=60, sent=100, took=30).until == pytest.approx(148)
+    assert lease(ttl=60, sent=100, took=30).good_until == pytest.approx(148)
 
 
 def test_a_renewal_counts_from_before_it_was_sent() -> None:
@@ -34,8 +34,8 @@ def test_a_renewal_counts_from_before_it_was_sent() -> None:
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.settle(batch, renewed(batch, 123), 14)
-    assert held.until == pytest.approx(10 + 60 - 6 - 4)
+    schedule.record(batch, renewed(batch, 123), 14)
+    assert held.good_until == pytest.approx(10 + 60 - 6 - 4)
     assert held.deadline_ms == 123
 
 
@@ -45,12 +45,12 @@ def test_a_lease_is_good_for_less_time_where_no_sentinel_vouches_for_its_primary
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.settle(batch, renewed(batch), 10, overdue_s=30)
-    assert held.until == pytest.approx(10 + 60 - 6 - 30)
+    schedule.record(batch, renewed(batch), 10, overdue_s=30)
+    assert held.good_until == pytest.approx(10 + 60 - 6 - 30)
     assert schedule.next_call() == pytest.approx(10 + 19)
     batch = taken(schedule, 29)
-    schedule.settle(batch, renewed(batch), 29)
-    assert held.until == pytest.approx(29 + 60 - 6)
+    schedule.record(batch, renewed(batch), 29)
+    assert held.good_until == pytest.approx(29 + 60 - 6)
 
 
 def test_a_lease_that_a_replaced_primary_may_have_renewed_is_lost_in_time() -> None:
@@ -59,8 +59,8 @@ def test_a_lease_that_a_replaced_primary_may_have_renewed_is_lost_in_time() -> N
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.settle(batch, renewed(batch), 10, overdue_s=54)
-    assert schedule.losses(10) == [held]
+    schedule.record(batch, renewed(batch), 10, overdue_s=54)
+    assert schedule.take_lost(10) == [held]
     assert held.loss is not None
     assert held.loss.code == "lapsed"
     assert "no Sentinel has named its primary for 56.0 s" in str(held.loss)
@@ -84,7 +84,7 @@ def test_later_renewals_come_at_a_third_of_the_time_to_live_less_some_jitter() -
     now = 10.0
     for _ in range(5):
         batch = taken(schedule, now)
-        schedule.settle(batch, renewed(batch), now)
+        schedule.record(batch, renewed(batch), now)
         again = schedule.next_call()
         assert again is not None
         assert again - now == pytest.approx(19)
@@ -96,9 +96,9 @@ def test_nothing_is_sent_before_it_is_due() -> None:
     schedule = Schedule(midway)
     assert schedule.next_call() is None
     schedule.add(lease(ttl=60))
-    assert schedule.take(9.9) is None
+    assert schedule.next_batch(9.9) is None
     assert len(taken(schedule, 10).leases) == 1
-    assert schedule.take(11) is None, "it is under way"
+    assert schedule.next_batch(11) is None, "it is under way"
 
 
 def test_what_is_due_at_about_the_same_time_goes_together() -> None:
@@ -119,7 +119,7 @@ def test_a_script_call_takes_a_hundred_of_them() -> None:
     for _ in range(250):
         schedule.add(lease(ttl=60))
     assert [len(taken(schedule, 10).leases) for _ in range(3)] == [100, 100, 50]
-    assert schedule.take(10) is None
+    assert schedule.next_batch(10) is None
 
 
 def test_a_call_is_given_half_an_interval_of_its_shortest_lease() -> None:
@@ -140,10 +140,10 @@ def test_ten_thousand_leases_that_begin_together_are_spread_over_the_interval() 
     seconds: Counter[int] = Counter()
     now = 0.0
     while now < 180:
-        while (batch := schedule.take(now)) is not None:
+        while (batch := schedule.next_batch(now)) is not None:
             assert len(batch.leases) <= 100
             seconds[int(now)] += len(batch.leases)
-            schedule.settle(batch, renewed(batch), now)
+            schedule.record(batch, renewed(batch), now)
         due = schedule.next_call()
         assert due is not None
         now = due
@@ -151,7 +151,7 @@ def test_ten_thousand_leases_that_begin_together_are_spread_over_the_interval() 
     assert 500 <= mean <= 560
     assert max(seconds.values()) < 2 * mean
     assert min(seconds[second] for second in range(1, 180)) > mean / 2
-    assert not schedule.losses(now)
+    assert not schedule.take_lost(now)
 
 
 def test_an_outage_does_not_leave_leases_in_step() -> None:
@@ -162,17 +162,17 @@ def test_an_outage_does_not_leave_leases_in_step() -> None:
         schedule.add(lease(ttl=60, sent=20 * at / 4000))
     now = 30.0
     while now < 40:
-        while (batch := schedule.take(now)) is not None:
-            schedule.settle(batch, failed(batch, DOWN), now)
+        while (batch := schedule.next_batch(now)) is not None:
+            schedule.record(batch, failed(batch, DOWN), now)
         now += 0.5
-    while (batch := schedule.take(41)) is not None:
-        schedule.settle(batch, renewed(batch), 41)
+    while (batch := schedule.next_batch(41)) is not None:
+        schedule.record(batch, renewed(batch), 41)
     seconds: Counter[int] = Counter()
     now = 41.0
     while now < 59:
-        while (batch := schedule.take(now)) is not None:
+        while (batch := schedule.next_batch(now)) is not None:
             seconds[int(now)] += len(batch.leases)
-            schedule.settle(batch, renewed(batch), now)
+            schedule.record(batch, renewed(batch), now)
         now += 0.1
     assert max(seconds.values()) < 2 * 4000 / 20
 
@@ -189,18 +189,18 @@ def test_a_failure_is_repeated_until_the_lease_lapses(error: Exception) -> None:
     held = lease(ttl=60)
     schedule.add(held)
     attempts, now = 0, 10.0
-    while now < held.until:
+    while now < held.good_until:
         batch = taken(schedule, now)
         assert not batch.release
-        schedule.settle(batch, failed(batch, error), now)
+        schedule.record(batch, failed(batch, error), now)
         attempts += 1
         due = schedule.next_call()
         assert due is not None
         assert due - now <= settings.BACKOFF_CAP_S
         now = due
     assert attempts > 40
-    assert schedule.take(now) is None, "it is renewed no more"
-    assert schedule.losses(now) == [held]
+    assert schedule.next_batch(now) is None, "it is renewed no more"
+    assert schedule.take_lost(now) == [held]
     assert held.loss is not None
     assert held.loss.code == "lapsed"
     assert str(error) in str(held.loss)
@@ -212,12 +212,12 @@ def test_one_success_after_failures_makes_the_lease_good_again() -> None:
     held = lease(ttl=60)
     schedule.add(held)
     batch = taken(schedule, 10)
-    schedule.settle(batch, failed(batch, DOWN), 12)
+    schedule.record(batch, failed(batch, DOWN), 12)
     batch = taken(schedule, 13)
-    schedule.settle(batch, renewed(batch), 13)
+    schedule.record(batch, renewed(batch), 13)
     assert held.failures == 0
-    assert held.until == pytest.approx(13 + 54)
-    assert not schedule.losses(66)
+    assert held.good_until == pytest.approx(13 + 54)
+    assert not schedule.take_lost(66)
 
 
 def test_an_error_of_one_lease_is_not_the_others() -> None:
@@ -227,5 +227,5 @@ def test_an_error_of_one_lease_is_not_the_others() -> None:
     schedule.add(first)
     schedule.add(second)
     batch = taken(schedule, 10)
-    schedule.settle(batch, [DOWN, *renewed(batch)[1:]], 10)
+    schedule.record(batch, [DOWN, *renewed(batch)[1:]], 10)
     assert (first.failures, second.failures) == (1, 0)

@@ -12,7 +12,7 @@ import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
 from allocator._engine.leases import renewer
-from allocator._engine.leases.registry import KEEPERS
+from allocator._engine.leases.registry import RENEWERS
 from tests.hold.conftest import charged, in_care
 from tests.support import clients
 from tests.support.servers import Server
@@ -132,8 +132,8 @@ def test_the_threads_end_soon_after_the_last_hold(monkeypatch: pytest.MonkeyPatc
         for _ in range(2):
             with client.hold({"cpu": 1}, ttl=60):
                 assert threads("renew-idle")
-            wait_until(lambda: not threads("renew-idle") and not threads("tell-idle"))
-    assert not [key for key in KEEPERS._keepers if "idle" in str(key)]
+            wait_until(lambda: not threads("renew-idle") and not threads("losses-idle"))
+    assert not [key for key in RENEWERS._renewers if "idle" in str(key)]
 
 
 @pytest.mark.parametrize("started", [0, 1])
@@ -161,7 +161,7 @@ async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
                 pytest.fail("nobody keeps it")
     assert onlooker.usage(pool=pool).allocations == 0
     async with client.hold({"cpu": 4}, ttl=3600):
-        assert (len(threads(f"tell-{pool}")), len(threads(f"renew-{pool}"))) == (1, 1)
+        assert (len(threads(f"losses-{pool}")), len(threads(f"renew-{pool}"))) == (1, 1)
     await client.close()
 
 

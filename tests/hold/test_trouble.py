@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from allocator import AllocationLost, Allocator, AsyncAllocator, settings
-from allocator._engine.leases.registry import KEEPERS
+from allocator._engine.leases.registry import RENEWERS
 from allocator._engine.leases.renewer import local_now
 from allocator._engine.protocol import scripts
 from allocator.testing import Clock, memory_allocator
@@ -56,7 +56,7 @@ async def test_a_holder_of_a_stopped_server_is_told_before_the_ledger_would_take
             async with holder.hold({"cpu": 1}, ttl=2, on_lost=lambda _: told.append(local_now())) as hold:
                 one_server.stop_process()
                 await wait_until_async(lambda: told)
-                sent = hold._held.sent
+                sent = hold._held.confirmed_at
                 assert hold.lost
         assert sent + 1.6 <= told[0] < sent + 2
         assert lost.value.code == "lapsed"
@@ -104,8 +104,8 @@ async def test_a_renewal_whose_reply_is_lost_is_repeated(
         proxy.arm(fault, match=calls_of("renew"))
     async with disturbed.hold({"cpu": 1}, ttl=2) as hold:
         proxy.wait_fired()
-        first = hold._held.sent
-        wait_until(lambda: hold._held.sent > first)
+        first = hold._held.confirmed_at
+        wait_until(lambda: hold._held.confirmed_at > first)
         hold.check()
     assert not onlooker.usage().resources["cpu"].allocated
 
@@ -128,7 +128,7 @@ async def test_what_is_granted_too_late_is_not_held(
 ) -> None:
     """The reply took longer than the lease is good for: it is given back at once."""
     client = connect(proxy.url, attempt_timeout=5.0)
-    monkeypatch.setattr("allocator.hold.Terms.allocate_s", 5.0)
+    monkeypatch.setattr("allocator._engine.leases.hold_base.HoldSpec.allocate_s", 5.0)
     await client.try_allocate({"cpu": 99}, ttl=1)  # looks at the connection, once, and makes the script known
     proxy.delay(match=calls_of("allocate"))
 
@@ -236,7 +236,7 @@ def test_after_a_fork_the_hold_is_not_the_childs(one_server: Server, onlooker: A
             def in_child() -> int:
                 one_server_calls = client._driver.run
                 client._driver.run = lambda *_, **__: os._exit(3)  # type: ignore[method-assign]
-                if not (hold.lost and hold.loss and hold.loss.code == "forked" and KEEPERS._keepers == {}):
+                if not (hold.lost and hold.loss and hold.loss.code == "forked" and RENEWERS._renewers == {}):
                     return 1
                 try:
                     hold.__exit__(None, None, None)
@@ -245,14 +245,14 @@ def test_after_a_fork_the_hold_is_not_the_childs(one_server: Server, onlooker: A
                         return 2
                 client._driver.run = one_server_calls  # type: ignore[method-assign]
                 with client.hold({"cpu": 1}, ttl=60) as own:  # with threads and connections of its own
-                    return 0 if not own.lost and len(KEEPERS._keepers) == 1 else 4
+                    return 0 if not own.lost and len(RENEWERS._renewers) == 1 else 4
 
             assert _in_child(in_child) == 0
             assert not hold.lost
             assert onlooker.get(hold.id) is not None, "the child has not released it"
-            first = hold._held.sent
+            first = hold._held.confirmed_at
             _renew_now(hold)
-            wait_until(lambda: hold._held.sent > first, message="a renewal of the parent's")
+            wait_until(lambda: hold._held.confirmed_at > first, message="a renewal of the parent's")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -264,8 +264,8 @@ def test_a_fork_at_any_moment_leaves_the_child_able_to_hold(one_server: Server, 
             with client.hold({"cpu": 1}, ttl=60) as own:
                 return int(own.lost)
 
-        assert hold._keeper is not None
-        with hold._keeper.lock, KEEPERS._lock:
+        assert hold._renewer is not None
+        with hold._renewer.lock, RENEWERS._lock:
             assert _in_child(in_child) == 0
 
 

@@ -7,11 +7,11 @@ import enum
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from allocator._engine.execution.undo_log import Story, left_in_doubt
+from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.operations import undo
-from allocator._engine.protocol.flows import Call, Flow, Item, Remaining, Reply, Step
+from allocator._engine.protocol.flows import Call, Flow, Item, Reply, Step, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import payload
+from allocator._engine.protocol.resp import encode_call
 from allocator.testing import Clock
 
 R = TypeVar("R")
@@ -59,7 +59,7 @@ class Network:
     def run(self, flow: Flow[R], luck: Luck = Luck.NONE_LOST) -> R:
         """Perform a flow.  What is said of an attempt holds for each of its calls that can be repeated safely."""
         answer: Any = None
-        story, returned = Story(), False
+        story, returned = UndoLog(), False
         try:
             while True:
                 try:
@@ -70,7 +70,7 @@ class Network:
                     return result
                 answer = self._perform(step, luck, story)
         finally:
-            for pool, items in story.open_ends(returned=returned):
+            for pool, items in story.pending(returned=returned):
                 self._undo(pool, items)
 
     @staticmethod
@@ -105,8 +105,8 @@ class Network:
         self._under_way = [one for one in self._under_way if one.sent_ms > self._clock() - IN_FLIGHT_MS]
         return self._under_way
 
-    def _perform(self, step: Step, luck: Luck, story: Story) -> Any:
-        if isinstance(step, Remaining):
+    def _perform(self, step: Step, luck: Luck, story: UndoLog) -> Any:
+        if isinstance(step, TimeLeft):
             return 10.0
         assert isinstance(step, Call), step
         if not step.items:
@@ -116,19 +116,19 @@ class Network:
             reply = self.send(step, repeated=repeated)
         self._under_way += [Copy(step, repeated, self._clock()) for repeated in luck.late]
         if step.undo:
-            story.answered(step, reply)
+            story.record_reply(step, reply)
         if luck.attempts[-1]:
-            self._undo(step.pool, left_in_doubt(step, reply, story))
+            self._undo(step.pool, items_to_undo(step, reply, story))
         return reply
 
     def _undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """What the library does behind a repeated call that was refused: an earlier attempt may still arrive."""
         if items:
-            self.run(iter(undo.withdraw(pool, [(item.call, item.id) for item in items])))
+            self.run(iter(undo.undo(pool, [(item.call, item.id) for item in items])))
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""
-        words = payload(call, int(repeated), (self._clock(), "", 0))
+        words = encode_call(call, int(repeated), (self._clock(), "", 0))
         text = call.script.memory_text if self._in_process else call.script.text
         reply: Reply = self._client.execute_command("EVAL", text, *words)
         return reply

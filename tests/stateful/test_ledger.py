@@ -37,10 +37,10 @@ from allocator import (
 )
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import undo
-from allocator._engine.operations.defaults import Verbs
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Call
-from allocator._engine.transport.in_process import InProcess
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.in_process import InProcessServer
+from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.stateful.model import Held, Model, Told, Wanted
 from tests.stateful.network import Luck, Network
@@ -73,7 +73,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         url, client = self.store
         self.clock = Clock()
-        self.verbs = Verbs(f"p{uuid.uuid4().hex[:12]}", "allocator", None)
+        self.verbs = Defaults(f"p{uuid.uuid4().hex[:12]}", "allocator", None)
         self.network = Network(client, self.clock, in_process=url.startswith("memory"))
         self.driver = self.open_driver(url)
         self.model = Model({"cpu": 10, "gpu": 4000}, frozenset({"gpu"}), self.clock())
@@ -84,7 +84,7 @@ class Ledger(RuleBasedStateMachine):
 
     def open_driver(self, url: str) -> Any:
         """What reads for the invariants."""
-        return Driver(open_store(url), clock=self.clock)
+        return Driver(resolve_target(url), clock=self.clock)
 
     @initialize(luck=LUCK)
     def create(self, luck: Luck) -> None:
@@ -203,7 +203,7 @@ class Ledger(RuleBasedStateMachine):
         call, name = self.undos.pop(data.draw(st.integers(0, len(self.undos) - 1)))
         self.model.undo(call.items[0].call)
         for _ in range(1 + twice):
-            self.network.run(iter(undo.withdraw(call.pool, [(call.items[0].call, name)])))
+            self.network.run(iter(undo.undo(call.pool, [(call.items[0].call, name)])))
 
     # -- holding -------------------------------------------------------------------------------------------------------
 
@@ -306,7 +306,7 @@ class Ledger(RuleBasedStateMachine):
         """What an allocate does that arrives once more: it grants nothing, unless nobody has heard of it yet."""
         calls = [item.call for item in call.items]
         many = [self.asked[one] for one in calls]
-        if call.gather:
+        if call.batch:
             told = [self.model.allocate(wanted, one) for wanted, one in zip(many, calls, strict=True)]
         else:
             self.model.gang(many, calls)
@@ -326,7 +326,7 @@ class Ledger(RuleBasedStateMachine):
         assert (usage.allocations, usage.due) == (len(self.model.live), len(self.model.due()))
         assert usage.pinned == sum(held.deadline_ms is None for held in self.model.live.values())
         listing = self.verbs.allocations(None, None, None)
-        listed = [one for call in listing for one in listing.take(self.driver.run(call))]
+        listed = [one for call in listing for one in listing.new_in(self.driver.run(call))]
         assert {one.id: facts(one) for one in listed} == self.model.facts()
         for name, (fence, until) in self.beliefs.alive().items():
             held = self.model.live.get(name)
@@ -368,7 +368,7 @@ def store(request: pytest.FixtureRequest, servers: SessionServers) -> Iterator[t
     """The store's URL, and a client that sends what the network lets through."""
     if request.param == "memory":
         url = f"memory://stateful-{uuid.uuid4().hex}"
-        server = InProcess.named(url.partition("://")[2])._options["server"]
+        server = InProcessServer.named(url.partition("://")[2])._options["server"]
         client: Any = fakeredis.FakeRedis(server=server, decode_responses=True)
     else:
         url = servers.get(Engine(request.param)).url

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeAlias, cast
 
 from allocator import Allocator, AsyncAllocator, Hold, settings
-from allocator._engine.operations.defaults import Verbs
-from allocator._engine.transport.urls import Store, open_store
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import Target, resolve_target
 
 Clock: TypeAlias = Callable[[], int]
 
@@ -73,13 +73,13 @@ def connect(
     allow_eviction: bool = False,
     clock: Clock | None = None,
 ) -> AsyncAllocator:
-    """A client of either kind, of a URL, a ready client or a `Store`; `clock` turns time."""
+    """A client of either kind, of a URL, a ready client or a `Target`; `clock` turns time."""
     store = (
         target
-        if isinstance(target, Store)
-        else open_store(target, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        if isinstance(target, Target)
+        else resolve_target(target, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
     )
-    verbs = Verbs(pool, prefix, owner)
+    verbs = Defaults(pool, prefix, owner)
     if kind == "sync":
         return awaited(Allocator._on(store, verbs, deadline, clock))
     return AsyncAllocator._on(store, verbs, deadline, clock)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from unittest import mock
 
 from allocator._engine.execution import batching, driver, driver_async
-from allocator._engine.execution.undo_queue import WithdrawalQueue
+from allocator._engine.execution.undo_queue import UndoQueue
 from allocator._engine.operations import allocate, release, renew, resize
 
 __all__ = ["Sent", "begin", "sends"]
@@ -93,10 +93,10 @@ def sends() -> Iterator[None]:
         _wrapped(resize, "new_call", _draws),
         _wrapped(renew, "new_call", _draws),
         _wrapped(release, "new_call", _draws),
-        _wrapped(driver, "payload", _alone),
-        _wrapped(driver_async, "payload", _alone),
+        _wrapped(driver, "encode_call", _alone),
+        _wrapped(driver_async, "encode_call", _alone),
         _wrapped(batching, "words_of", _gathered),
-        _wrapped(WithdrawalQueue, "_give_up", _giving_up),
+        _wrapped(UndoQueue, "_give_up", _giving_up),
     ):
         try:
             yield

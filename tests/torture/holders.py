@@ -258,11 +258,11 @@ def _client(plan: Plan) -> Allocator:
 
 def _count_error_replies(journal: Journal) -> None:
     """Note each error reply that an attempt meets: the library deals with them, and its caller hears nothing."""
-    of_reply, is_unknown_script = failures.of_reply, failures.is_unknown_script
+    of_reply, is_unknown_script = failures.reply_failure, failures.is_unknown_script
 
-    def counted(where: str, error: Exception, script: Any) -> failures.Fault:
-        told = error.__context__ if failures.word(error) == "" and error.__context__ is not None else error
-        if name := WORDS.get(failures.word(told)):
+    def counted(where: str, error: Exception, script: Any) -> failures.AttemptFailure:
+        told = error.__context__ if failures.error_code(error) == "" and error.__context__ is not None else error
+        if name := WORDS.get(failures.error_code(told)):
             journal.saw(name)
         return of_reply(where, error, script)
 
@@ -272,7 +272,7 @@ def _count_error_replies(journal: Journal) -> None:
             journal.saw("noscript")
         return unknown
 
-    failures.of_reply, failures.is_unknown_script = counted, looked_at
+    failures.reply_failure, failures.is_unknown_script = counted, looked_at
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ NAMES: Final = {
 @contextlib.contextmanager
 def counting(coverage: Coverage) -> Iterator[None]:
     """For the length of a block, in this process."""
-    word = failures.word
+    word = failures.error_code
 
     def counted(error: BaseException) -> str:
         found = word(error)
@@ -30,5 +30,5 @@ def counting(coverage: Coverage) -> Iterator[None]:
             coverage.saw(NAMES[found])
         return found
 
-    with mock.patch.object(failures, "word", counted):
+    with mock.patch.object(failures, "error_code", counted):
         yield

@@ -73,8 +73,8 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
         return lambda call, batch, leading: rewrite(plain(call, batch, leading), {entry.item.call for entry in batch})
 
     with (
-        mock.patch.object(driver, "payload", alone(resp.payload)),
-        mock.patch.object(driver_async, "payload", alone(resp.payload)),
+        mock.patch.object(driver, "encode_call", alone(resp.encode_call)),
+        mock.patch.object(driver_async, "encode_call", alone(resp.encode_call)),
         mock.patch.object(batching, "words_of", gathered(batch_queues.words_of)),
     ):
         yield

@@ -18,8 +18,8 @@ from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.transport.in_process import InProcess
-from allocator._engine.transport.urls import open_store
+from allocator._engine.transport.in_process import InProcessServer
+from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.stateful.test_ledger import Ledger
 from tests.support.servers import Engine, Server, engines
@@ -48,7 +48,7 @@ class Awaited:
 
     def __init__(self, url: str, clock: Clock) -> None:
         self._loop = asyncio.new_event_loop()
-        self._driver = AsyncDriver(open_store(url), clock=clock)
+        self._driver = AsyncDriver(resolve_target(url), clock=clock)
 
     def run(self, work: Any) -> Any:
         """Perform an operation or a flow."""
@@ -82,7 +82,7 @@ def machine(store: str, protocol: str, kind: str) -> Iterator[Any]:
     """The machine of a store of its own."""
     if store == "memory":
         url = f"memory://stateful-{uuid.uuid4().hex}"
-        in_process = InProcess.named(url.partition("://")[2])._options["server"]
+        in_process = InProcessServer.named(url.partition("://")[2])._options["server"]
         with fakeredis.FakeRedis(server=in_process, decode_responses=True) as client:
             yield type("LedgerInProcess", (Counted,), {"store": (url, client)})
         return

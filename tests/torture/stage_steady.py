@@ -21,8 +21,8 @@ from typing import Any, Final
 import redis
 
 from allocator import Allocator, AsyncAllocator, settings
-from allocator._engine.operations.defaults import Verbs
-from allocator._engine.transport.urls import open_store
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.support.beliefs import Beliefs
 from tests.support.servers import Engine, Server, engines
@@ -91,10 +91,10 @@ class Scene:
     """Both clients of one pool, and the clock that they go by."""
 
     def __init__(self, server: Server, seed: int) -> None:
-        store, verbs = open_store(server.url), Verbs(POOL, "allocator", None)
+        store, verbs = resolve_target(server.url), Defaults(POOL, "allocator", None)
         self.clock = Clock()
         self.blocking = Allocator._on(store, verbs, clock=self.clock)
-        self.awaited = AsyncAllocator._on(open_store(server.url), verbs, clock=self.clock)
+        self.awaited = AsyncAllocator._on(resolve_target(server.url), verbs, clock=self.clock)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
         capacity = self.blocking.create_pool(POOL, {"cpu": 100, "memory": "200Gi"}).capacity
         self.beliefs = Beliefs(lambda: capacity, self.clock, side_by_side=True)

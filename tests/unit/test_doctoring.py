@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.operations.doctor_checks import BYTES_AN_ALLOCATION, Facts, judge
-from allocator.models.maintenance import Checkup, Diagnosis
+from allocator._engine.operations.doctor_checks import BYTES_AN_ALLOCATION, ServerFacts, judge
+from allocator.models.maintenance import DoctorCheck, DoctorReport
 from allocator.models.pools import Pool
 from allocator.resources import Resources
 
@@ -29,9 +29,9 @@ SOUND = {
 POOL = Pool("lab", "e", 1, 1, 1, 0, "active", Resources.of({"cpu": 4}), Resources.of({"cpu": 1}))
 
 
-def facts(info: dict[str, str] | None = None, **more: Any) -> Facts:
+def facts(info: dict[str, str] | None = None, **more: Any) -> ServerFacts:
     """Of a sound server, but for this."""
-    made = Facts(pool="lab", prefix="allocator", info=SOUND | (info or {}))
+    made = ServerFacts(pool="lab", prefix="allocator", info=SOUND | (info or {}))
     made.settings = {"appendfsync": "everysec", "min-replicas-to-write": "0"}
     made.tried = {"allocate": "", "renew": ""}
     for name, value in more.items():
@@ -39,7 +39,7 @@ def facts(info: dict[str, str] | None = None, **more: Any) -> Facts:
     return made
 
 
-def of(name: str, found: Facts) -> Checkup:
+def of(name: str, found: ServerFacts) -> DoctorCheck:
     """The one finding of that name."""
     (one,) = [each for each in judge(found) if each.name == name]
     return one
@@ -50,7 +50,7 @@ def test_a_sound_server_has_nothing_to_change() -> None:
     findings = tuple(judge(facts(account=POOL, clock_behind_ms=20)))
     assert {one.verdict for one in findings} == {"ok"}
     assert not [one.advice for one in findings if one.advice]
-    assert Diagnosis(findings)
+    assert DoctorReport(findings)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +262,9 @@ def test_a_pool_says_what_it_does_after_a_loss_and_what_is_out_of_the_ordinary()
 
 def test_a_store_without_info_is_not_blamed_for_it() -> None:
     """The one in this process has no version, no memory policy, no replicas."""
-    findings = tuple(judge(Facts(no_info=True, tried={"allocate": ""})))
+    findings = tuple(judge(ServerFacts(no_info=True, tried={"allocate": ""})))
     assert {one.name for one in findings} == {"server", "latency", "scripts"}
-    assert Diagnosis(findings)
+    assert DoctorReport(findings)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from allocator import AllocationLost, Request
-from allocator._engine.operations.allocate import Wanted, _answer
+from allocator._engine.operations.allocate import ValidRequest, _answer
 from allocator._engine.protocol.keys import pool_keys
 
 
 def test_a_grant_that_ended_before_its_reply_is_worth_a_new_call() -> None:
     """It gets what stands; any other loss is final."""
-    wanted = Wanted.of(Request({"cpu": 1}, ttl=60, id="a"), "me")
+    wanted = ValidRequest.validate(Request({"cpu": 1}, ttl=60, id="a"), "me")
     error = _answer(pool_keys("lab", "allocator"), wanted, ["ended", 5])
     assert isinstance(error, AllocationLost)
     assert error.retryable

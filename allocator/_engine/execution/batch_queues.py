@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from allocator import settings
-from allocator._engine.execution.batch_items import Entry, Member
-from allocator._engine.protocol.flows import Call, Confirm
+from allocator._engine.execution.batch_items import GroupedItem, PendingItem
+from allocator._engine.protocol.flows import Call, DurabilityRequirement
 from allocator._engine.protocol.scripts import Argument
 
 __all__ = ["Key", "Pause", "Queue", "followers", "size_of", "words_of"]
 
-Key = tuple[str, tuple[str, ...], tuple[Argument, ...], Confirm | None]
+Key = tuple[str, tuple[str, ...], tuple[Argument, ...], DurabilityRequirement | None]
 
 
 @dataclass(slots=True)
@@ -23,17 +23,17 @@ class Queue:
 
     key: Key
     call: Call
-    waiting: deque[Entry] = field(default_factory=deque[Entry])
-    pumps: int = 0
-    roused: bool = False
+    waiting: deque[PendingItem] = field(default_factory=deque[PendingItem])
+    send_loops: int = 0
+    send_due: bool = False
     ordered: int = 0
     paused: int = 0
-    under_way: list[list[Entry]] = field(default_factory=list[list[Entry]])
+    under_way: list[list[PendingItem]] = field(default_factory=list[list[PendingItem]])
 
     @property
     def room(self) -> int:
         """How many more script calls may be under way."""
-        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.pumps
+        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.send_loops
 
 
 @dataclass(eq=False, slots=True)
@@ -41,32 +41,32 @@ class Pause:
     """Items that wait before they are sent again."""
 
     queue: Queue
-    entries: list[Entry]
+    pending_items: list[PendingItem]
     timer: asyncio.TimerHandle | None = None
 
 
-def followers(queue: Queue, failed: Iterable[Entry]) -> list[Entry]:
+def followers(queue: Queue, failed: Iterable[PendingItem]) -> list[PendingItem]:
     """Take the later items of callers out of their queue of whom an earlier item is to be sent again.
 
     They wait with it: the items of one caller are decided in order.
     """
-    callers = {entry.future for entry in failed if isinstance(entry, Member)}
+    callers = {pending.future for pending in failed if isinstance(pending, GroupedItem)}
     if not callers:
         return []
-    later = [entry for entry in queue.waiting if entry.future in callers]
+    later = [pending for pending in queue.waiting if pending.future in callers]
     if later:
-        queue.waiting = deque([entry for entry in queue.waiting if entry.future not in callers])
+        queue.waiting = deque([pending for pending in queue.waiting if pending.future not in callers])
     return later
 
 
-def words_of(call: Call, batch: Sequence[Entry], leading: Sequence[Argument]) -> list[Argument]:
-    """The words of a script call with the items of several callers (`wire.payload` has those of one)."""
-    keys = [*call.keys, *[entry.item.key for entry in batch if entry.item.key]]
+def words_of(call: Call, batch: Sequence[PendingItem], leading: Sequence[Argument]) -> list[Argument]:
+    """The words of a script call with the items of several callers (`resp.encode_call` has those of one)."""
+    keys = [*call.keys, *[pending.item.key for pending in batch if pending.item.key]]
     words: list[Argument] = [len(keys), *keys, *leading, *call.args]
-    for entry in batch:
-        item = entry.item
+    for pending in batch:
+        item = pending.item
         words.append(item.call)
-        words.append(1 if entry.doubt else 0)
+        words.append(1 if pending.ambiguous else 0)
         words += item.args
     return words
 

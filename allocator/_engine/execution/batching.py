@@ -23,18 +23,18 @@ from itertools import chain
 from typing import Any, Protocol
 
 from allocator import settings
-from allocator._engine.execution.batch_items import Entry, Member, Replies
+from allocator._engine.execution.batch_items import GroupedItem, GroupReplies, PendingItem
 from allocator._engine.execution.batch_queues import Key, Pause, Queue, followers, size_of, words_of
-from allocator._engine.execution.retry import backoff, last_word, too_late
-from allocator._engine.execution.undo_log import Story, leaves_doubt
+from allocator._engine.execution.retry import backoff, deadline_exceeded, final_error
+from allocator._engine.execution.undo_log import UndoLog, needs_undo
 from allocator._engine.protocol.flows import Call, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument
-from allocator._engine.transport.connections_async import AsyncLines
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.connections_async import AsyncConnectionPool
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError
 
-__all__ = ["Gatherer", "Sender"]
+__all__ = ["Batcher", "Sender"]
 
 
 class Sender(Protocol):
@@ -45,26 +45,26 @@ class Sender(Protocol):
         call: Call,
         words: list[Argument],
         until: float,
-        elsewhere: AsyncLines | None,
-        stories: Iterable[Story | None],
+        elsewhere: AsyncConnectionPool | None,
+        undo_logs: Iterable[UndoLog | None],
     ) -> Reply:
-        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as a `Fault`."""
+        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as an `AttemptFailure`."""
         ...
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+    async def observe(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
         ...
 
-    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+    def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """Queue the withdrawal of these items."""
         ...
 
-    def leading(self, call: Call) -> tuple[Argument, ...]:
+    def envelope(self, call: Call) -> tuple[Argument, ...]:
         """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
         ...
 
 
-class Gatherer:
+class Batcher:
     """The queues of one event loop."""
 
     def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
@@ -77,7 +77,7 @@ class Gatherer:
         self._wakes = math.inf
         self._closing = False
 
-    async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
+    async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
         """Perform a call together with others like it.
 
         Returns:
@@ -88,23 +88,25 @@ class Gatherer:
         """
         if self._closing:
             raise _closed()
-        key = (call.script.sha, call.keys, call.args, call.confirm)
+        key = (call.script.sha, call.keys, call.args, call.durability)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = Queue(key, call)
         future: asyncio.Future[Reply] = self._loop.create_future()
         items = call.items
         if len(items) == 1:
-            entry = Entry(items[0], until, future, story)
-            entries: Sequence[Entry] = (entry,)
-            queue.waiting.append(entry)
+            pending = PendingItem(items[0], until, future, undo_log)
+            pending_items: Sequence[PendingItem] = (pending,)
+            queue.waiting.append(pending)
         else:
             queue.ordered += 1
             future.add_done_callback(lambda _: self._unorder(queue))
-            replies = Replies(len(items))
-            entries = [Member(item, until, future, story, replies, index) for index, item in enumerate(items)]
-            queue.waiting.extend(entries)
-        self._rouse(queue)
+            replies = GroupReplies(len(items))
+            pending_items = [
+                GroupedItem(item, until, future, undo_log, replies, index) for index, item in enumerate(items)
+            ]
+            queue.waiting.extend(pending_items)
+        self._schedule_send(queue)
         if until < self._wakes:
             self._set_timer(until)
         try:
@@ -112,7 +114,7 @@ class Gatherer:
         except AllocatorError:
             raise
         except BaseException:
-            self._abandon(call, entries, future)
+            self._abandon(call, pending_items, future)
             raise
 
     async def close(self, seconds: float) -> None:
@@ -131,7 +133,7 @@ class Gatherer:
         for pause in self._pauses:
             assert pause.timer is not None
             pause.timer.cancel()
-            self._give_up(pause.entries, pause.queue)
+            self._give_up(pause.pending_items, pause.queue)
         self._pauses.clear()
         for queue in self._queues.values():
             self._give_up(queue.waiting, queue)
@@ -141,135 +143,135 @@ class Gatherer:
 
     # -- one queue -----------------------------------------------------------------------------------------------------
 
-    def _rouse(self, queue: Queue) -> None:
+    def _schedule_send(self, queue: Queue) -> None:
         """Start sending at the end of this turn of the loop, when all its calls have arrived, if there is room."""
-        if not queue.roused and queue.room > 0:
-            queue.roused = True
+        if not queue.send_due and queue.room > 0:
+            queue.send_due = True
             self._loop.call_soon(self._start, queue)
 
     def _unorder(self, queue: Queue) -> None:
         """A caller with several items has been served."""
         queue.ordered -= 1
         if queue.waiting:
-            self._rouse(queue)
+            self._schedule_send(queue)
 
     def _start(self, queue: Queue) -> None:
-        queue.roused = False
-        queue.pumps += 1
-        pump = self._loop.create_task(self._pump(queue))
+        queue.send_due = False
+        queue.send_loops += 1
+        pump = self._loop.create_task(self._send_loop(queue))
         self._pumps.add(pump)
         pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, queue: Queue) -> None:
-        batch: list[Entry] = []
+    async def _send_loop(self, queue: Queue) -> None:
+        batch: list[PendingItem] = []
         try:
             while queue.waiting and queue.room >= 0:
                 batch = self._next(queue)
                 if queue.waiting:
-                    self._rouse(queue)
+                    self._schedule_send(queue)
                 if batch:
                     await self._send(queue, batch)
         except BaseException as error:
             # The loop is ending, or there is a mistake here: nobody shall wait for ever.
-            for entry in batch:
-                entry.doubt = entry.doubt or (entry.sent and queue.call.script.writes)
+            for pending in batch:
+                pending.ambiguous = pending.ambiguous or (pending.sent and queue.call.script.writes)
             self._give_up([*batch, *queue.waiting], queue, error)
             queue.waiting.clear()
             raise
         finally:
-            queue.pumps -= 1
-            if not (queue.pumps or queue.roused or queue.paused):
+            queue.send_loops -= 1
+            if not (queue.send_loops or queue.send_due or queue.paused):
                 self._queues.pop(queue.key, None)
 
-    def _next(self, queue: Queue) -> list[Entry]:
+    def _next(self, queue: Queue) -> list[PendingItem]:
         """Take the items of the next script call: those that somebody still waits for, and that have time left."""
-        batch: list[Entry] = []
+        batch: list[PendingItem] = []
         now = time.monotonic()
         waiting = queue.waiting
         most = settings.BATCH_ITEMS_MAX
         if len(waiting) >= settings.GATHER_SPLIT_FROM and queue.room > 0:
             most = min(most, (len(waiting) + 1) // 2)
         while waiting and len(batch) < most:
-            entry = waiting.popleft()
-            if entry.settled:
+            pending = waiting.popleft()
+            if pending.settled:
                 continue
-            if now >= entry.until:
-                self._end(queue, entry, entry.fault or too_late())
-            elif entry.alone:
+            if now >= pending.until:
+                self._end(queue, pending, pending.failure or deadline_exceeded())
+            elif pending.alone:
                 if batch:
-                    waiting.appendleft(entry)
+                    waiting.appendleft(pending)
                 else:
-                    batch.append(entry)
+                    batch.append(pending)
                 break
             else:
-                batch.append(entry)
+                batch.append(pending)
         return batch
 
-    async def _send(self, queue: Queue, batch: list[Entry]) -> None:
+    async def _send(self, queue: Queue, batch: list[PendingItem]) -> None:
         call = queue.call
-        words = words_of(call, batch, self._sender.leading(call))
+        words = words_of(call, batch, self._sender.envelope(call))
         if len(batch) > 1 and size_of(words) > settings.BATCH_BYTES_MAX:
             half = len(batch) // 2
             queue.waiting.extendleft(reversed(batch[half:]))
             batch[half:] = []
             return await self._send(queue, batch)
         until = batch[0].until
-        for entry in batch:
-            entry.sent = True
-            until = max(until, entry.until)
+        for pending in batch:
+            pending.sent = True
+            until = max(until, pending.until)
         queue.under_way.append(batch)
         try:
             reply = await self._attempt(call, batch, words, until)
-        except Fault as fault:
-            return self._failed(queue, batch, fault)
+        except AttemptFailure as failure:
+            return self._failed(queue, batch, failure)
         finally:
             queue.under_way.remove(batch)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
-            return self._failed(queue, batch, Fault(ContractError(text), own=True))
-        for entry, answer in zip(batch, reply, strict=True):
-            if entry.settled:
+            return self._failed(queue, batch, AttemptFailure(ContractError(text), own=True))
+        for pending, answer in zip(batch, reply, strict=True):
+            if pending.settled:
                 continue
-            if entry.doubt and leaves_doubt(call.pool, entry.item, answer, entry.story):
-                self._sender.withdraw(call.pool, (entry.item,))
-            entry.settle(answer)
+            if pending.ambiguous and needs_undo(call.pool, pending.item, answer, pending.log):
+                self._sender.undo(call.pool, (pending.item,))
+            pending.settle(answer)
         return None
 
-    async def _attempt(self, call: Call, batch: Sequence[Entry], words: list[Argument], until: float) -> Reply:
+    async def _attempt(self, call: Call, batch: Sequence[PendingItem], words: list[Argument], until: float) -> Reply:
         """Send a script call once, or as often as a cluster says where else."""
         redirects = 0
-        elsewhere: AsyncLines | None = None
+        elsewhere: AsyncConnectionPool | None = None
         while True:
             try:
-                return await self._sender.send(call, words, until, elsewhere, (entry.story for entry in batch))
-            except Fault as fault:
-                elsewhere = await self._sender.note(call.pool, fault)
+                return await self._sender.send(call, words, until, elsewhere, (pending.log for pending in batch))
+            except AttemptFailure as failure:
+                elsewhere = await self._sender.observe(call.pool, failure)
                 redirects += 1
-                if fault.redirect is None or redirects > settings.REDIRECTS_MAX:
+                if failure.redirect is None or redirects > settings.REDIRECTS_MAX:
                     raise
 
-    def _failed(self, queue: Queue, batch: list[Entry], fault: Fault) -> None:
+    def _failed(self, queue: Queue, batch: list[PendingItem], failure: AttemptFailure) -> None:
         """Decide for each item of a batch: again, alone, or not at all."""
-        doubt = fault.doubt and queue.call.script.writes
-        for entry in batch:
-            entry.count += 1
-            entry.doubt = entry.doubt or doubt
-            entry.fault = fault
-        if fault.own and len(batch) > 1:
-            for entry in batch:
-                entry.alone = True
+        doubt = failure.ambiguous and queue.call.script.writes
+        for pending in batch:
+            pending.count += 1
+            pending.ambiguous = pending.ambiguous or doubt
+            pending.failure = failure
+        if failure.from_script and len(batch) > 1:
+            for pending in batch:
+                pending.alone = True
             queue.waiting.extendleft(reversed(batch))
             return
-        pause = backoff(max(entry.count for entry in batch))
+        pause = backoff(max(pending.count for pending in batch))
         resumes = time.monotonic() + pause
-        again: list[Entry] = []
-        for entry in batch:
-            if entry.settled:
+        again: list[PendingItem] = []
+        for pending in batch:
+            if pending.settled:
                 continue
-            if fault.passes and resumes < entry.until:
-                again.append(entry)
+            if failure.transient and resumes < pending.until:
+                again.append(pending)
             else:
-                self._end(queue, entry, fault)
+                self._end(queue, pending, failure)
         if again:
             again += followers(queue, again)
             waits = Pause(queue, again)
@@ -281,8 +283,8 @@ class Gatherer:
         self._pauses.discard(pause)
         queue = pause.queue
         queue.paused -= 1
-        queue.waiting.extend(pause.entries)
-        self._rouse(queue)
+        queue.waiting.extend(pause.pending_items)
+        self._schedule_send(queue)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -297,53 +299,55 @@ class Gatherer:
         """Tell whose time is over, wherever their items are; set the timer for the next."""
         self._timer, self._wakes = None, math.inf
         now, soonest = time.monotonic(), math.inf
-        places: list[tuple[Queue, bool, Iterable[Entry]]] = [(one.queue, False, one.entries) for one in self._pauses]
+        places: list[tuple[Queue, bool, Iterable[PendingItem]]] = [
+            (one.queue, False, one.pending_items) for one in self._pauses
+        ]
         for queue in self._queues.values():
             places += [(queue, False, list(queue.waiting)), (queue, True, list(chain(*queue.under_way)))]
-        for queue, under_way, entries in places:
-            for entry in entries:
-                if entry.settled:
+        for queue, under_way, pending_items in places:
+            for pending in pending_items:
+                if pending.settled:
                     continue
-                if now < entry.until:
-                    soonest = min(soonest, entry.until)
+                if now < pending.until:
+                    soonest = min(soonest, pending.until)
                 elif under_way:
-                    entry.doubt = entry.doubt or queue.call.script.writes
-                    self._end(queue, entry, Fault(BackendUnavailable("no answer came in time")))
+                    pending.ambiguous = pending.ambiguous or queue.call.script.writes
+                    self._end(queue, pending, AttemptFailure(BackendUnavailable("no answer came in time")))
                 else:
-                    self._end(queue, entry, entry.fault or too_late())
+                    self._end(queue, pending, pending.failure or deadline_exceeded())
         if soonest < math.inf:
             self._set_timer(soonest)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _end(self, queue: Queue, entry: Entry, fault: Fault) -> None:
+    def _end(self, queue: Queue, pending: PendingItem, failure: AttemptFailure) -> None:
         """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
-        if entry.doubt:
-            self._sender.withdraw(queue.call.pool, (entry.item,))
-        entry.fail(last_word((entry.item,), fault, doubt=entry.doubt))
+        if pending.ambiguous:
+            self._sender.undo(queue.call.pool, (pending.item,))
+        pending.fail(final_error((pending.item,), failure, doubt=pending.ambiguous))
 
-    def _abandon(self, call: Call, entries: Sequence[Entry], future: asyncio.Future[Any]) -> None:
+    def _abandon(self, call: Call, pending_items: Sequence[PendingItem], future: asyncio.Future[Any]) -> None:
         """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""
         if future.done() and not future.cancelled():
             future.exception()  # looked at, so that the loop does not report it as never retrieved
         future.cancel()
         if call.script.writes:
-            self._sender.withdraw(call.pool, [entry.item for entry in entries if entry.sent])
+            self._sender.undo(call.pool, [pending.item for pending in pending_items if pending.sent])
 
-    def _give_up(self, entries: Iterable[Entry], queue: Queue, error: BaseException | None = None) -> None:
+    def _give_up(self, pending_items: Iterable[PendingItem], queue: Queue, error: BaseException | None = None) -> None:
         """Nothing more will come of these."""
-        for entry in entries:
-            if entry.settled:
+        for pending in pending_items:
+            if pending.settled:
                 continue
             if self._closing or error is None:
-                self._end(queue, entry, Fault(_closed()))
+                self._end(queue, pending, AttemptFailure(_closed()))
                 continue
-            if entry.doubt:
-                self._sender.withdraw(queue.call.pool, (entry.item,))
+            if pending.ambiguous:
+                self._sender.undo(queue.call.pool, (pending.item,))
             if isinstance(error, asyncio.CancelledError):
-                entry.future.cancel()
-            elif not entry.future.done():
-                entry.future.set_exception(error)
+                pending.future.cancel()
+            elif not pending.future.done():
+                pending.future.set_exception(error)
 
 
 def _closed() -> BackendUnavailable:

@@ -19,23 +19,34 @@ from typing import Any, TypeVar
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.execution.durability_wait import confirm, fell_short, patience_ms
-from allocator._engine.execution.fence_watermarks import Marks
-from allocator._engine.execution.retry import Attempts, last_word, too_late
-from allocator._engine.execution.undo_log import Story, left_in_doubt
-from allocator._engine.execution.undo_worker import Withdrawer
+from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
+from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.retry import RetryState, deadline_exceeded, final_error
+from allocator._engine.execution.undo_log import UndoLog, items_to_undo
+from allocator._engine.execution.undo_worker import UndoWorker
 from allocator._engine.execution.validity import believed
-from allocator._engine.protocol.flows import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
+from allocator._engine.protocol.flows import (
+    Call,
+    Command,
+    CommandError,
+    Flow,
+    Item,
+    Operation,
+    Reply,
+    Scan,
+    Sleep,
+    TimeLeft,
+)
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import ASKING, cut, pack, payload
+from allocator._engine.protocol.resp import ASKING, encode_call, pack_command, split_batches
 from allocator._engine.protocol.scripts import NO_SCRIPT
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import access_check
-from allocator._engine.transport.connections import Line, Lines
-from allocator._engine.transport.exchange import converse
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.router import open_nodes
-from allocator._engine.transport.target import Store
+from allocator._engine.transport.connections import Connection, ConnectionPool
+from allocator._engine.transport.exchange import run_exchange
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.router import make_router
+from allocator._engine.transport.target import Target
 from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
@@ -50,26 +61,28 @@ class Driver:
     """Performs the steps of operations and flows on one store."""
 
     def __init__(
-        self, store: Store, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
+        self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
     ) -> None:
         """Prepare; nothing is connected.
 
         Args:
-            store: From `open_store`.
+            target: From `resolve_target`.
             deadline_s: Seconds that one run may take in all, unless it is told otherwise.
             clock: Gives the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
 
         Raises:
             InvalidRequest: The store was made of an asyncio client.
         """
-        self._nodes = open_nodes(store)
-        self._attempt_timeout_s = store.attempt_timeout_s
+        self._router = make_router(target)
+        self._attempt_timeout_s = target.attempt_timeout_s
         self._deadline_s = deadline_s
-        self._marks = Marks(clock)
+        self._watermarks = FenceWatermarks(clock)
         self._closed = False
-        self._withdrawer = Withdrawer(self._undoubted)
+        self._undo_worker = UndoWorker(self._undoubted)
 
-    def run(self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None) -> R:
+    def run(
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
+    ) -> R:
         """Perform an operation or a flow and return its result.
 
         Args:
@@ -87,30 +100,30 @@ class Driver:
             raise BackendUnavailable("this client is closed", code="closed")
         until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         if isinstance(work, Operation):
-            if story is None and not self._nodes.watched:
+            if undo_log is None and not self._router.watched:
                 return work.decode(self._call(work.call, until))
             work = iter(work)
-        return self._flow(work, until, story or Story())
+        return self._flow(work, until, undo_log or UndoLog())
 
     def close(self) -> None:
         """Send the withdrawals still queued, for at most `CLOSE_FLUSH_S`, and close the connections."""
         if not self._closed:
             self._closed = True
-            self._withdrawer.close()
-            self._nodes.close()
+            self._undo_worker.close()
+            self._router.close()
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def _flow(self, flow: Flow[R], until: float, story: Story) -> R:
+    def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog) -> R:
         returned = False
         try:
             step = next(flow)
             while True:
                 try:
                     if isinstance(step, Call):
-                        answer = self._call(step, until, story)
+                        answer = self._call(step, until, undo_log)
                         if step.undo:
-                            story.answered(step, answer)
+                            undo_log.record_reply(step, answer)
                     else:
                         answer = self._perform(step, until)
                 except AllocatorError as error:
@@ -120,260 +133,285 @@ class Driver:
         except StopIteration as done:
             returned = True
             result: R = done.value
-            return believed(result, story.overdue_s) if story.overdue_s else result
+            return believed(result, undo_log.overdue_s) if undo_log.overdue_s else result
         finally:
-            for pool, items in story.open_ends(returned=returned):
-                self._withdrawer.add(pool, items)
+            for pool, items in undo_log.pending(returned=returned):
+                self._undo_worker.add(pool, items)
             flow.close()
 
-    def _perform(self, step: Ask | Sleep | Remaining | Scan, until: float) -> Any:
+    def _perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
         match step:
             case Sleep(seconds):
                 return time.sleep(max(0.0, min(seconds, until - time.monotonic())))
-            case Remaining():
+            case TimeLeft():
                 return max(0.0, until - time.monotonic())
             case Scan():
                 return self._scan(step, until)
-            case Ask(pool, words):
-                return self._inquire(pool, pack(words), until)
+            case Command(pool, words):
+                return self._inquire(pool, pack_command(words), until)
 
-    def _call(self, call: Call, until: float, story: Story | None = None) -> Reply:
-        if len(call.items) > 1 and call.gather:
-            return self._batches(call, until, story)
-        attempts = None
+    def _call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
+        if len(call.items) > 1 and call.batch:
+            return self._batches(call, until, undo_log)
+        retry_state = None
         try:
-            if story is not None and story.doubts_any(call.items):
-                attempts = Attempts(until, writes=call.script.writes, doubt=True)
-                return self._persist(call, attempts, story)
+            if undo_log is not None and undo_log.any_ambiguous(call.items):
+                retry_state = RetryState(until, writes=call.script.writes, doubt=True)
+                return self._call_with_retry(call, retry_state, undo_log)
             try:
-                return self._attempt(self._nodes.of(call.pool, until), call, 0, until, story)
-            except Fault as fault:
-                attempts = Attempts(until, writes=call.script.writes)
-                return self._repeat(call, attempts, fault, story)
-        except Fault as last:
-            raise self._told(call, attempts, last) from last.__cause__
+                return self._attempt(self._router.route(call.pool, until), call, 0, until, undo_log)
+            except AttemptFailure as failure:
+                retry_state = RetryState(until, writes=call.script.writes)
+                return self._retry(call, retry_state, failure, undo_log)
+        except AttemptFailure as last:
+            raise self._final_error(call, retry_state, last) from last.__cause__
         except BaseException:  # interrupted, perhaps after sending: nobody will hear of the outcome
-            self._withdraw(call)
+            self._undo(call)
             raise
 
-    def _told(self, call: Call, attempts: Attempts | None, last: Fault) -> AllocatorError:
+    def _final_error(self, call: Call, retry_state: RetryState | None, last: AttemptFailure) -> AllocatorError:
         """What to raise for a call that failed for good.
 
         Where an attempt is in doubt the call is withdrawn, also when the script itself refused at last: the caller is
         told of a failure, so nothing of it must stay.
         """
-        doubt = attempts is not None and attempts.doubt
+        doubt = retry_state is not None and retry_state.ambiguous
         if doubt:
-            self._withdraw(call)
-        return last_word(call.items, last, doubt=doubt)
+            self._undo(call)
+        return final_error(call.items, last, doubt=doubt)
 
-    def _batches(self, call: Call, until: float, story: Story | None) -> Reply:
+    def _batches(self, call: Call, until: float, undo_log: UndoLog | None) -> Reply:
         """A call of any number of items that stand for themselves."""
         replies: Reply = []
         handed: list[Item] = []
         try:
-            for part in cut(call):
+            for part in split_batches(call):
                 handed += part.items
-                replies += self._batch(part, until, story)
+                replies += self._batch(part, until, undo_log)
         except BaseException:  # interrupted: nobody will hear of what was granted so far, either
-            self._withdraw(replace(call, items=tuple(handed)))
+            self._undo(replace(call, items=tuple(handed)))
             raise
         return replies
 
-    def _batch(self, call: Call, until: float, story: Story | None) -> Reply:
+    def _batch(self, call: Call, until: float, undo_log: UndoLog | None) -> Reply:
         """One script call whose items stand for themselves: an error takes its item's place in the reply.
 
         Where the script itself refused the whole call, the items are repeated one by one, so that the error reaches
         only its owner.
         """
-        doubt = story is not None and story.doubts_any(call.items)
-        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
+        doubt = undo_log is not None and undo_log.any_ambiguous(call.items)
+        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
         try:
-            return self._persist(call, attempts, story)
-        except Fault as last:
-            if last.own and len(call.items) > 1:
-                return [self._alone(replace(call, items=(item,)), attempts.doubt, until, story) for item in call.items]
-            if attempts.doubt:
-                self._withdraw(call)
-            return [last_word((item,), last, doubt=attempts.doubt) for item in call.items]
+            return self._call_with_retry(call, retry_state, undo_log)
+        except AttemptFailure as last:
+            if last.from_script and len(call.items) > 1:
+                return [
+                    self._send_alone(replace(call, items=(item,)), retry_state.ambiguous, until, undo_log)
+                    for item in call.items
+                ]
+            if retry_state.ambiguous:
+                self._undo(call)
+            return [final_error((item,), last, doubt=retry_state.ambiguous) for item in call.items]
 
-    def _alone(self, call: Call, doubt: bool, until: float, story: Story | None) -> Any:
+    def _send_alone(self, call: Call, doubt: bool, until: float, undo_log: UndoLog | None) -> Any:
         """The entry of an item whose batch was refused, or the error that is the item's own."""
-        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
+        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
         try:
-            return self._persist(call, attempts, story)[0]
-        except Fault as last:
-            return self._told(call, attempts, last)
+            return self._call_with_retry(call, retry_state, undo_log)[0]
+        except AttemptFailure as last:
+            return self._final_error(call, retry_state, last)
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
     def _attempt(
-        self, lines: Lines, call: Call, repeated: int, until: float, story: Story | None, *, asking: bool = False
+        self,
+        connections: ConnectionPool,
+        call: Call,
+        repeated: int,
+        until: float,
+        undo_log: UndoLog | None,
+        *,
+        asking: bool = False,
     ) -> Reply:
-        """Send a call once and return its reply, or raise what came of it as a `Fault`."""
+        """Send a call once and return its reply, or raise what came of it as an `AttemptFailure`."""
         script = call.script
-        in_process = self._nodes.in_process
-        words = payload(call, repeated, self._marks.leading(call.pool))
-        packed = pack((*script.by_sha(in_process=in_process), *words))
-        line = lines.take(until)
-        if not in_process and lines.checked.wants(line, script, call.pool):
-            self._check_access(lines, line, call.pool, until, asking=asking)
-        sent = time.monotonic() if self._nodes.watched else 0.0
+        in_process = self._router.in_process
+        words = encode_call(call, repeated, self._watermarks.envelope(call.pool))
+        packed = pack_command((*script.by_sha(in_process=in_process), *words))
+        connection = connections.acquire(until)
+        if not in_process and connections.checked.wants(connection, script, call.pool):
+            self._check_access(connections, connection, call.pool, until, asking=asking)
+        sent = time.monotonic() if self._router.watched else 0.0
         try:
             reply: Reply
             try:
-                reply = self._exchange(line, packed, until, asking=asking)
+                reply = self._exchange(connection, packed, until, asking=asking)
             except ResponseError as error:
                 if not failures.is_unknown_script(error):
                     raise
-                packed = pack((*script.by_text(in_process=in_process), *words))
-                reply = self._exchange(line, packed, until, asking=asking)
-            wanted = call.confirm.wanted(reply) if call.confirm is not None else None
+                packed = pack_command((*script.by_text(in_process=in_process), *words))
+                reply = self._exchange(connection, packed, until, asking=asking)
+            wanted = call.durability.missing(reply) if call.durability is not None else None
             if wanted is not None:
-                reply = self._confirm(lines, line, call, reply, wanted, until)
+                reply = self._confirm(connections, connection, call, reply, wanted, until)
         except BaseException as error:
-            self._release(lines, line, error)
-            if isinstance(error, Exception) and not isinstance(error, Fault):
-                raise failures.of_reply(lines.where, error, script) from error
+            self._release(connections, connection, error)
+            if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
+                raise failures.reply_failure(connections.address, error, script) from error
             raise
-        lines.give(line)
-        if sent and story is not None and script.writes:
-            story.relied(lines.vouched, sent)
-        self._marks.note(script, call.pool, reply)
+        connections.release(connection)
+        if sent and undo_log is not None and script.writes:
+            undo_log.rely(connections.confirmed, sent)
+        self._watermarks.observe(script, call.pool, reply)
         return reply
 
-    def _check_access(self, lines: Lines, line: Line, pool: PoolKeys, until: float, *, asking: bool) -> None:
-        """Look whether the scripts may write to the pool; raise the `Fault` if not, having returned the connection."""
+    def _check_access(
+        self, connections: ConnectionPool, connection: Connection, pool: PoolKeys, until: float, *, asking: bool
+    ) -> None:
+        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
         try:
-            converse(access_check(lines.where, pool), lambda packed: self._exchange(line, packed, until, asking=asking))
+            run_exchange(
+                access_check(connections.address, pool),
+                lambda packed: self._exchange(connection, packed, until, asking=asking),
+            )
         except BaseException as error:
-            self._release(lines, line, error)
+            self._release(connections, connection, error)
             if isinstance(error, Exception):
-                raise failures.before_sending(lines.where, error) from error
+                raise failures.connection_failure(connections.address, error) from error
             raise
-        lines.checked.add(line, pool)
+        connections.checked.add(connection, pool)
 
-    def _confirm(self, lines: Lines, line: Line, call: Call, reply: Reply, wanted: Durability, until: float) -> Reply:
-        """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
-        assert call.confirm is not None
+    def _confirm(
+        self,
+        connections: ConnectionPool,
+        connection: Connection,
+        call: Call,
+        reply: Reply,
+        wanted: Durability,
+        until: float,
+    ) -> Reply:
+        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
+        assert call.durability is not None
         seconds = min(self._attempt_timeout_s, until - time.monotonic())
-        conversation = confirm(wanted, patience_ms(seconds))
-        reached = converse(conversation, lambda packed: self._exchange(line, packed, until))
+        exchange = wait_for_durability(wanted, patience_ms(seconds))
+        reached = run_exchange(exchange, lambda packed: self._exchange(connection, packed, until))
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached, undo=call.undo)
-        return call.confirm.stamped(reply, reached)
+            raise durability_not_reached(connections.address, wanted, reached, undo=call.undo)
+        return call.durability.stamped(reply, reached)
 
-    def _release(self, lines: Lines, line: Line, error: BaseException) -> None:
+    def _release(self, connections: ConnectionPool, connection: Connection, error: BaseException) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
-        if isinstance(error, ResponseError | Fault):
-            lines.give(line)
+        if isinstance(error, ResponseError | AttemptFailure):
+            connections.release(connection)
         else:
-            lines.discard(line)
+            connections.discard(connection)
 
-    def _exchange(self, line: Line, packed: bytes, until: float, *, asking: bool = False) -> Any:
+    def _exchange(self, connection: Connection, packed: bytes, until: float, *, asking: bool = False) -> Any:
         """Send one command and wait for its reply: for the attempt's time-out, or for what remains if that is less."""
         if asking:
-            self._exchange(line, ASKING, until)
-        line.send_packed_command((packed,), False)
+            self._exchange(connection, ASKING, until)
+        connection.send_packed_command((packed,), False)
         remaining = until - time.monotonic()
-        if remaining < self._attempt_timeout_s and not line.can_read(max(remaining, settings.WAIT_MIN_S)):
+        if remaining < self._attempt_timeout_s and not connection.can_read(max(remaining, settings.WAIT_MIN_S)):
             raise TimeoutError
-        return line.read_response()
+        return connection.read_response()
 
-    def _persist(self, call: Call, attempts: Attempts, story: Story | None) -> Reply:
+    def _call_with_retry(self, call: Call, retry_state: RetryState, undo_log: UndoLog | None) -> Reply:
         """Attempt what is not a whole story by itself until there is a reply, if any time is left for it."""
-        if time.monotonic() >= attempts.until:
-            raise too_late()
+        if time.monotonic() >= retry_state.until:
+            raise deadline_exceeded()
         try:
-            lines = self._nodes.of(call.pool, attempts.until)
-            reply = self._attempt(lines, call, int(attempts.doubt), attempts.until, story)
-        except Fault as fault:
-            return self._repeat(call, attempts, fault, story)
-        return self._settled(call, reply, story) if attempts.doubt else reply
+            connections = self._router.route(call.pool, retry_state.until)
+            reply = self._attempt(connections, call, int(retry_state.ambiguous), retry_state.until, undo_log)
+        except AttemptFailure as failure:
+            return self._retry(call, retry_state, failure, undo_log)
+        return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
 
-    def _repeat(self, call: Call, attempts: Attempts, fault: Fault, story: Story | None) -> Reply:
-        """Attempt a call again until there is a reply; the `Fault` that it raises was the last."""
-        until = attempts.until
+    def _retry(self, call: Call, retry_state: RetryState, failure: AttemptFailure, undo_log: UndoLog | None) -> Reply:
+        """Attempt a call again until there is a reply; the `AttemptFailure` that it raises was the last."""
+        until = retry_state.until
         while True:
-            elsewhere = self._nodes.note(call.pool, fault)
-            pause = attempts.pause(fault, time.monotonic())
+            elsewhere = self._router.on_failure(call.pool, failure)
+            pause = retry_state.next_delay(failure, time.monotonic())
             if pause is None:
-                raise fault
+                raise failure
             time.sleep(pause)
             try:
-                lines = elsewhere or self._nodes.of(call.pool, until)
-                reply = self._attempt(lines, call, int(attempts.doubt), until, story, asking=elsewhere is not None)
-            except Fault as next_fault:
-                fault = next_fault
+                connections = elsewhere or self._router.route(call.pool, until)
+                reply = self._attempt(
+                    connections, call, int(retry_state.ambiguous), until, undo_log, asking=elsewhere is not None
+                )
+            except AttemptFailure as next_fault:
+                failure = next_fault
             else:
-                return self._settled(call, reply, story) if attempts.doubt else reply
+                return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
 
-    def _settled(self, call: Call, reply: Reply, story: Story | None) -> Reply:
+    def _settled(self, call: Call, reply: Reply, undo_log: UndoLog | None) -> Reply:
         """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
-        self._withdrawer.add(call.pool, left_in_doubt(call, reply, story))
+        self._undo_worker.add(call.pool, items_to_undo(call, reply, undo_log))
         return reply
 
     def _undoubted(self, call: Call, until: float) -> None:
-        """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
+        """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
         try:
-            self._attempt(self._nodes.of(call.pool, until), call, 1, until, None)
-        except Fault as fault:
-            elsewhere = self._nodes.note(call.pool, fault)
+            self._attempt(self._router.route(call.pool, until), call, 1, until, None)
+        except AttemptFailure as failure:
+            elsewhere = self._router.on_failure(call.pool, failure)
             if elsewhere is None:
                 raise
             self._attempt(elsewhere, call, 1, until, None, asking=True)
 
-    def _withdraw(self, call: Call) -> None:
+    def _undo(self, call: Call) -> None:
         """Queue the withdrawal of what the items of a call may have done."""
         if call.script.writes:
-            self._withdrawer.add(call.pool, call.items)
+            self._undo_worker.add(call.pool, call.items)
 
     # -- scanning ------------------------------------------------------------------------------------------------------
 
     def _scan(self, scan: Scan, until: float) -> list[str]:
         found: dict[str, None] = {}
-        for lines in self._nodes.primaries(until):
+        for connections in self._router.primaries(until):
             cursor, walked = "0", 0
             while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
-                packed = pack(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
-                cursor, keys = self._ask(lines, packed, until)
+                packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
+                cursor, keys = self._command(connections, packed, until)
                 found.update(dict.fromkeys(keys))
                 walked += settings.SCAN_COUNT
                 if str(cursor) == "0":
                     break
             else:
                 if len(found) < scan.limit:
-                    _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
+                    _log.warning("%s has more keys than one scan walks; the list is not complete", connections.address)
         return list(found)[: scan.limit]
 
     def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
         try:
-            return self._ask(self._nodes.of(pool, until), packed, until)
-        except Fault as fault:
-            raise fault.error from fault.__cause__
+            return self._command(self._router.route(pool, until), packed, until)
+        except AttemptFailure as failure:
+            raise failure.error from failure.__cause__
         except AllocatorError as error:
             if isinstance(error.__cause__, ResponseError):
-                return Refusal(str(error.__cause__))
+                return CommandError(str(error.__cause__))
             raise
 
-    def _ask(self, lines: Lines, packed: bytes, until: float) -> Any:
+    def _command(self, connections: ConnectionPool, packed: bytes, until: float) -> Any:
         """Send a command that changes nothing, until it is answered."""
-        attempts = Attempts(until, writes=False)
+        retry_state = RetryState(until, writes=False)
         while True:
             try:
-                line = lines.take(until)
+                connection = connections.acquire(until)
                 try:
-                    reply = self._exchange(line, packed, until)
+                    reply = self._exchange(connection, packed, until)
                 except BaseException as error:
-                    self._release(lines, line, error)
+                    self._release(connections, connection, error)
                     if isinstance(error, Exception):
-                        raise failures.of_reply(lines.where, error, NO_SCRIPT) from error
+                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
                     raise
-                lines.give(line)
-            except Fault as fault:
-                pause = attempts.pause(fault, time.monotonic())
+                connections.release(connection)
+            except AttemptFailure as failure:
+                pause = retry_state.next_delay(failure, time.monotonic())
                 if pause is None:
-                    raise fault.error from fault.__cause__
+                    raise failure.error from failure.__cause__
                 time.sleep(pause)
             else:
                 return reply

@@ -18,24 +18,35 @@ from typing import Any, TypeVar
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.execution.batching import Gatherer
-from allocator._engine.execution.durability_wait import confirm, fell_short, patience_ms
-from allocator._engine.execution.fence_watermarks import Marks
-from allocator._engine.execution.retry import Attempts, last_word
-from allocator._engine.execution.undo_log import Story, left_in_doubt
-from allocator._engine.execution.undo_worker_async import AsyncWithdrawer
+from allocator._engine.execution.batching import Batcher
+from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
+from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.retry import RetryState, final_error
+from allocator._engine.execution.undo_log import UndoLog, items_to_undo
+from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
 from allocator._engine.execution.validity import believed
-from allocator._engine.protocol.flows import Ask, Call, Flow, Item, Operation, Refusal, Remaining, Reply, Scan, Sleep
+from allocator._engine.protocol.flows import (
+    Call,
+    Command,
+    CommandError,
+    Flow,
+    Item,
+    Operation,
+    Reply,
+    Scan,
+    Sleep,
+    TimeLeft,
+)
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import ASKING, pack, payload
+from allocator._engine.protocol.resp import ASKING, encode_call, pack_command
 from allocator._engine.protocol.scripts import NO_SCRIPT, Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import access_check
-from allocator._engine.transport.connections_async import AsyncLine, AsyncLines
-from allocator._engine.transport.exchange import converse_async
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.router_async import check_async, open_async_nodes
-from allocator._engine.transport.target import Store
+from allocator._engine.transport.connections_async import AsyncConnection, AsyncConnectionPool
+from allocator._engine.transport.exchange import run_exchange_async
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.router_async import check_async, make_router_async
+from allocator._engine.transport.target import Target
 from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
@@ -49,28 +60,28 @@ class AsyncDriver:
     """Performs the steps of operations and flows on one store."""
 
     def __init__(
-        self, store: Store, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
+        self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
     ) -> None:
         """Prepare; nothing is connected, and no event loop is needed.
 
         Args:
-            store: From `open_store`.
+            target: From `resolve_target`.
             deadline_s: Seconds that one run may take in all, unless it is told otherwise.
             clock: Gives the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
 
         Raises:
             InvalidRequest: The store was made of a blocking client.
         """
-        check_async(store)
-        self._store = store
+        check_async(target)
+        self._target = target
         self._deadline_s = deadline_s
         self._clock = clock
         self._closed = False
-        self._sides: dict[asyncio.AbstractEventLoop, _Side] = {}
+        self._loop_states: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._opening = threading.Lock()
 
     async def run(
-        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
     ) -> R:
         """Perform an operation or a flow and return its result.
 
@@ -87,44 +98,44 @@ class AsyncDriver:
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
-        side = self._sides.get(asyncio.get_running_loop()) or await self._open()
+        side = self._loop_states.get(asyncio.get_running_loop()) or await self._open()
         until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         if isinstance(work, Operation):
-            if story is None and not side.watched:
+            if undo_log is None and not side.watched:
                 return work.decode(await side.call(work.call, until))
             work = iter(work)
-        return await self._flow(side, work, until, story or Story())
+        return await self._flow(side, work, until, undo_log or UndoLog())
 
     async def close(self) -> None:
         """Send the withdrawals that the running loop still has queued, for at most `CLOSE_FLUSH_S`, and close its
         connections.  Those of other loops end with their loops.
         """
         self._closed = True
-        side = self._sides.get(asyncio.get_running_loop())
+        side = self._loop_states.get(asyncio.get_running_loop())
         if side is not None:
             await side.close()
 
-    async def _open(self) -> _Side:
+    async def _open(self) -> _LoopState:
         loop = asyncio.get_running_loop()
-        side = _Side(self._store, loop, self._clock)
+        side = _LoopState(self._target, loop, self._clock)
         with self._opening:
-            for other in [other for other in self._sides if other.is_closed()]:
-                del self._sides[other]
-            side = self._sides.setdefault(loop, side)
-        await side.watch(lambda: self._sides.pop(loop, None))
+            for other in [other for other in self._loop_states if other.is_closed()]:
+                del self._loop_states[other]
+            side = self._loop_states.setdefault(loop, side)
+        await side.watch(lambda: self._loop_states.pop(loop, None))
         return side
 
     @staticmethod
-    async def _flow(side: _Side, flow: Flow[R], until: float, story: Story) -> R:
+    async def _flow(side: _LoopState, flow: Flow[R], until: float, undo_log: UndoLog) -> R:
         returned = False
         try:
             step = next(flow)
             while True:
                 try:
                     if isinstance(step, Call):
-                        answer = await side.call(step, until, story)
+                        answer = await side.call(step, until, undo_log)
                         if step.undo:
-                            story.answered(step, answer)
+                            undo_log.record_reply(step, answer)
                     else:
                         answer = await side.perform(step, until)
                 except AllocatorError as error:
@@ -134,23 +145,23 @@ class AsyncDriver:
         except StopIteration as done:
             returned = True
             result: R = done.value
-            return believed(result, story.overdue_s) if story.overdue_s else result
+            return believed(result, undo_log.overdue_s) if undo_log.overdue_s else result
         finally:
-            for pool, items in story.open_ends(returned=returned):
-                side.withdraw(pool, items)
+            for pool, items in undo_log.pending(returned=returned):
+                side.undo(pool, items)
             flow.close()
 
 
-class _Side:
+class _LoopState:
     """What one driver has on one event loop."""
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
-        self._nodes = open_async_nodes(store)
-        self.watched = self._nodes.watched
-        self._attempt_timeout_s = store.attempt_timeout_s
-        self._marks = Marks(clock)
-        self._gatherer = Gatherer(self, loop)
-        self._withdrawer = AsyncWithdrawer(self._undoubted, loop)
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
+        self._router = make_router_async(target)
+        self.watched = self._router.watched
+        self._attempt_timeout_s = target.attempt_timeout_s
+        self._watermarks = FenceWatermarks(clock)
+        self._batcher = Batcher(self, loop)
+        self._undo_worker = AsyncUndoWorker(self._undoubted, loop)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -185,164 +196,180 @@ class _Side:
             await self._watch.aclose()
 
     async def _end(self) -> None:
-        await self._gatherer.close(settings.CLOSE_FLUSH_S)
-        await self._withdrawer.close(settings.CLOSE_FLUSH_S)
-        await self._nodes.close()
+        await self._batcher.close(settings.CLOSE_FLUSH_S)
+        await self._undo_worker.close(settings.CLOSE_FLUSH_S)
+        await self._router.close()
         self._ended = True
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    async def perform(self, step: Ask | Sleep | Remaining | Scan, until: float) -> Any:
+    async def perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
         """Perform a step of a flow that is no script call."""
         match step:
             case Sleep(seconds):
                 return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
-            case Remaining():
+            case TimeLeft():
                 return max(0.0, until - time.monotonic())
             case Scan():
                 return await self._scan(step, until)
-            case Ask(pool, words):
-                return await self._inquire(pool, pack(words), until)
+            case Command(pool, words):
+                return await self._inquire(pool, pack_command(words), until)
 
-    async def call(self, call: Call, until: float, story: Story | None = None) -> Reply:
+    async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
         """Perform a script call, alone or as a step of a story."""
-        if call.gather and call.items:
-            return await self._gatherer.call(call, until, story)
-        doubt = story is not None and story.doubts_any(call.items)
-        attempts = Attempts(until, writes=call.script.writes, doubt=doubt)
-        elsewhere: AsyncLines | None = None
+        if call.batch and call.items:
+            return await self._batcher.call(call, until, undo_log)
+        doubt = undo_log is not None and undo_log.any_ambiguous(call.items)
+        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
+        elsewhere: AsyncConnectionPool | None = None
         try:
             while True:
                 try:
-                    words = payload(call, int(attempts.doubt), self.leading(call))
-                    reply = await self.send(call, words, until, elsewhere, (story,))
-                except Fault as fault:
-                    elsewhere = await self.note(call.pool, fault)
-                    pause = attempts.pause(fault, time.monotonic())
+                    words = encode_call(call, int(retry_state.ambiguous), self.envelope(call))
+                    reply = await self.send(call, words, until, elsewhere, (undo_log,))
+                except AttemptFailure as failure:
+                    elsewhere = await self.observe(call.pool, failure)
+                    pause = retry_state.next_delay(failure, time.monotonic())
                     if pause is None:
                         raise
                     await asyncio.sleep(pause)
                 else:
-                    return self._settled(call, reply, story) if attempts.doubt else reply
-        except Fault as last:
-            if attempts.doubt:
-                self.withdraw(call.pool, call.items)
-            raise last_word(call.items, last, doubt=attempts.doubt) from last.__cause__
+                    return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
+        except AttemptFailure as last:
+            if retry_state.ambiguous:
+                self.undo(call.pool, call.items)
+            raise final_error(call.items, last, doubt=retry_state.ambiguous) from last.__cause__
         except BaseException:  # cancelled, perhaps after sending: nobody will hear of the outcome
             if call.script.writes:
-                self.withdraw(call.pool, call.items)
+                self.undo(call.pool, call.items)
             raise
 
-    def _settled(self, call: Call, reply: Reply, story: Story | None) -> Reply:
+    def _settled(self, call: Call, reply: Reply, undo_log: UndoLog | None) -> Reply:
         """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
-        self.withdraw(call.pool, left_in_doubt(call, reply, story))
+        self.undo(call.pool, items_to_undo(call, reply, undo_log))
         return reply
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
-    def leading(self, call: Call) -> tuple[Argument, ...]:
+    def envelope(self, call: Call) -> tuple[Argument, ...]:
         """The arguments of a call that are the driver's: the instant and the mark."""
-        return self._marks.leading(call.pool)
+        return self._watermarks.envelope(call.pool)
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+    async def observe(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
-        return await self._nodes.note(pool, fault)
+        return await self._router.on_failure(pool, failure)
 
     async def send(
         self,
         call: Call,
         words: list[Argument],
         until: float,
-        elsewhere: AsyncLines | None = None,
-        stories: Iterable[Story | None] = (),
+        elsewhere: AsyncConnectionPool | None = None,
+        undo_logs: Iterable[UndoLog | None] = (),
     ) -> Reply:
         """Attempt a call once, for items of these stories, where it belongs or `elsewhere`; raise what came of it."""
-        lines = elsewhere or await self._nodes.of(call.pool, until)
+        connections = elsewhere or await self._router.route(call.pool, until)
         script = call.script
-        in_process = self._nodes.in_process
+        in_process = self._router.in_process
         asking = elsewhere is not None
-        packed = pack((*script.by_sha(in_process=in_process), *words))
-        line = await lines.take(until)
-        if not in_process and lines.checked.wants(line, script, call.pool):
-            await self._check_access(lines, line, call.pool, until, asking=asking)
+        packed = pack_command((*script.by_sha(in_process=in_process), *words))
+        connection = await connections.acquire(until)
+        if not in_process and connections.checked.wants(connection, script, call.pool):
+            await self._check_access(connections, connection, call.pool, until, asking=asking)
         sent = time.monotonic() if self.watched else 0.0
         try:
             async with asyncio.timeout(self._wait_s(until)):
                 reply: Reply
                 try:
-                    reply = await self._exchange(line, packed, asking=asking)
+                    reply = await self._exchange(connection, packed, asking=asking)
                 except ResponseError as error:
                     if not failures.is_unknown_script(error):
                         raise
-                    packed = pack((*script.by_text(in_process=in_process), *words))
-                    reply = await self._exchange(line, packed, asking=asking)
-                wanted = call.confirm.wanted(reply) if call.confirm is not None else None
+                    packed = pack_command((*script.by_text(in_process=in_process), *words))
+                    reply = await self._exchange(connection, packed, asking=asking)
+                wanted = call.durability.missing(reply) if call.durability is not None else None
                 if wanted is not None:
-                    reply = await self._confirm(lines, line, call, reply, wanted, until)
+                    reply = await self._confirm(connections, connection, call, reply, wanted, until)
         except BaseException as error:
-            await self._release(lines, line, error)
-            if isinstance(error, Exception) and not isinstance(error, Fault):
-                raise failures.of_reply(lines.where, error, script) from error
+            await self._release(connections, connection, error)
+            if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
+                raise failures.reply_failure(connections.address, error, script) from error
             raise
-        await lines.give(line)
+        await connections.release(connection)
         if sent and script.writes:
-            for story in filter(None, stories):
-                story.relied(lines.vouched, sent)
-        self._marks.note(script, call.pool, reply)
+            for undo_log in filter(None, undo_logs):
+                undo_log.rely(connections.confirmed, sent)
+        self._watermarks.observe(script, call.pool, reply)
         return reply
 
     async def _check_access(
-        self, lines: AsyncLines, line: AsyncLine, pool: PoolKeys, until: float, *, asking: bool
+        self,
+        connections: AsyncConnectionPool,
+        connection: AsyncConnection,
+        pool: PoolKeys,
+        until: float,
+        *,
+        asking: bool,
     ) -> None:
-        """Look whether the scripts may write to the pool; if not, raise the `Fault`, having returned the connection."""
-        conversation = access_check(lines.where, pool)
+        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
+        exchange = access_check(connections.address, pool)
         try:
             async with asyncio.timeout(self._wait_s(until)):
-                await converse_async(conversation, lambda packed: self._exchange(line, packed, asking=asking))
+                await run_exchange_async(exchange, lambda packed: self._exchange(connection, packed, asking=asking))
         except BaseException as error:
-            await self._release(lines, line, error)
+            await self._release(connections, connection, error)
             if isinstance(error, Exception):
-                raise failures.before_sending(lines.where, error) from error
+                raise failures.connection_failure(connections.address, error) from error
             raise
-        lines.checked.add(line, pool)
+        connections.checked.add(connection, pool)
 
     async def _confirm(
-        self, lines: AsyncLines, line: AsyncLine, call: Call, reply: Reply, wanted: Durability, until: float
+        self,
+        connections: AsyncConnectionPool,
+        connection: AsyncConnection,
+        call: Call,
+        reply: Reply,
+        wanted: Durability,
+        until: float,
     ) -> Reply:
-        """Wait until what the call did is as safe as is wanted; raise the `Fault` where it is not in time."""
-        assert call.confirm is not None
-        reached = await converse_async(confirm(wanted, patience_ms(self._wait_s(until))), line.exchange)
+        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
+        assert call.durability is not None
+        reached = await run_exchange_async(
+            wait_for_durability(wanted, patience_ms(self._wait_s(until))), connection.exchange
+        )
         if not reached.covers(wanted):
-            raise fell_short(lines.where, wanted, reached, undo=call.undo)
-        return call.confirm.stamped(reply, reached)
+            raise durability_not_reached(connections.address, wanted, reached, undo=call.undo)
+        return call.durability.stamped(reply, reached)
 
     def _wait_s(self, until: float) -> float:
         """Seconds that an attempt waits: its time-out, or what remains if that is less."""
         return min(self._attempt_timeout_s, max(until - time.monotonic(), settings.WAIT_MIN_S))
 
-    async def _release(self, lines: AsyncLines, line: AsyncLine, error: BaseException) -> None:
+    async def _release(
+        self, connections: AsyncConnectionPool, connection: AsyncConnection, error: BaseException
+    ) -> None:
         """Return a connection after an error: to be used again only where the error was a reply, read whole."""
-        if isinstance(error, ResponseError | Fault):
-            await lines.give(line)
+        if isinstance(error, ResponseError | AttemptFailure):
+            await connections.release(connection)
         else:
-            await lines.discard(line)
+            await connections.discard(connection)
 
-    async def _exchange(self, line: AsyncLine, packed: bytes, *, asking: bool) -> Any:
+    async def _exchange(self, connection: AsyncConnection, packed: bytes, *, asking: bool) -> Any:
         if asking:
-            await line.exchange(ASKING)
-        return await line.exchange(packed)
+            await connection.exchange(ASKING)
+        return await connection.exchange(packed)
 
-    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+    def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """Queue the withdrawal of these items."""
-        self._withdrawer.add(pool, items)
+        self._undo_worker.add(pool, items)
 
     async def _undoubted(self, call: Call, until: float) -> None:
-        """Perform a call that needs no withdrawal, once; raise the `Fault` that came of it."""
-        words = payload(call, 1, self.leading(call))
+        """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
+        words = encode_call(call, 1, self.envelope(call))
         try:
             await self.send(call, words, until)
-        except Fault as fault:
-            elsewhere = await self.note(call.pool, fault)
+        except AttemptFailure as failure:
+            elsewhere = await self.observe(call.pool, failure)
             if elsewhere is None:
                 raise
             await self.send(call, words, until, elsewhere)
@@ -351,49 +378,49 @@ class _Side:
 
     async def _scan(self, scan: Scan, until: float) -> list[str]:
         found: dict[str, None] = {}
-        for lines in await self._nodes.primaries(until):
+        for connections in await self._router.primaries(until):
             cursor, walked = "0", 0
             while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
-                packed = pack(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
-                cursor, keys = await self._ask(lines, packed, until)
+                packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
+                cursor, keys = await self._command(connections, packed, until)
                 found.update(dict.fromkeys(keys))
                 walked += settings.SCAN_COUNT
                 if str(cursor) == "0":
                     break
             else:
                 if len(found) < scan.limit:
-                    _log.warning("%s has more keys than one scan walks; the list is not complete", lines.where)
+                    _log.warning("%s has more keys than one scan walks; the list is not complete", connections.address)
         return list(found)[: scan.limit]
 
     async def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
         try:
-            return await self._ask(await self._nodes.of(pool, until), packed, until)
-        except Fault as fault:
-            raise fault.error from fault.__cause__
+            return await self._command(await self._router.route(pool, until), packed, until)
+        except AttemptFailure as failure:
+            raise failure.error from failure.__cause__
         except AllocatorError as error:
             if isinstance(error.__cause__, ResponseError):
-                return Refusal(str(error.__cause__))
+                return CommandError(str(error.__cause__))
             raise
 
-    async def _ask(self, lines: AsyncLines, packed: bytes, until: float) -> Any:
+    async def _command(self, connections: AsyncConnectionPool, packed: bytes, until: float) -> Any:
         """Send a command that changes nothing, until it is answered."""
-        attempts = Attempts(until, writes=False)
+        retry_state = RetryState(until, writes=False)
         while True:
             try:
-                line = await lines.take(until)
+                connection = await connections.acquire(until)
                 try:
                     async with asyncio.timeout(self._wait_s(until)):
-                        reply = await line.exchange(packed)
+                        reply = await connection.exchange(packed)
                 except BaseException as error:
-                    await self._release(lines, line, error)
+                    await self._release(connections, connection, error)
                     if isinstance(error, Exception):
-                        raise failures.of_reply(lines.where, error, NO_SCRIPT) from error
+                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
                     raise
-                await lines.give(line)
-            except Fault as fault:
-                pause = attempts.pause(fault, time.monotonic())
+                await connections.release(connection)
+            except AttemptFailure as failure:
+                pause = retry_state.next_delay(failure, time.monotonic())
                 if pause is None:
-                    raise fault.error from fault.__cause__
+                    raise failure.error from failure.__cause__
                 await asyncio.sleep(pause)
             else:
                 return reply

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from allocator._engine.transport.exchange import Conversation
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.exchange import Exchange
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.durability import Durability
 from allocator.errors import NotDurable
 
-__all__ = ["confirm", "fell_short", "patience_ms"]
+__all__ = ["durability_not_reached", "patience_ms", "wait_for_durability"]
 
 _SHARE = 0.75
 """Of the time that is left: the server answers before the caller stops listening."""
@@ -25,7 +25,7 @@ def patience_ms(seconds: float) -> int:
     return max(1, int(seconds * _SHARE * 1000))
 
 
-def confirm(wanted: Durability, wait_ms: int) -> Conversation[Durability]:
+def wait_for_durability(wanted: Durability, wait_ms: int) -> Exchange[Durability]:
     """Ask until it is known what has been reached."""
     if not wanted.fsynced:
         return Durability(_count((yield ("WAIT", wanted.replicas, wait_ms))), fsynced=False)
@@ -39,7 +39,7 @@ def confirm(wanted: Durability, wait_ms: int) -> Conversation[Durability]:
     return Durability(replicas, fsynced=always)
 
 
-def fell_short(where: str, wanted: Durability, reached: Durability, *, undo: bool) -> Fault:
+def durability_not_reached(where: str, wanted: Durability, reached: Durability, *, undo: bool) -> AttemptFailure:
     """The fault of an attempt that was executed and not confirmed.
 
     With `undo` it is withdrawn: what it was granted comes back.  What any other call has changed stays, for taking that
@@ -47,7 +47,7 @@ def fell_short(where: str, wanted: Durability, reached: Durability, *, undo: boo
     """
     after = "what it was granted is given back" if undo else "what it changed stays so"
     text = f"{where} has executed it, and it was not {wanted} in time but {reached}; {after}"
-    return Fault(NotDurable(text, reached=str(reached)), doubt=undo)
+    return AttemptFailure(NotDurable(text, reached=str(reached)), doubt=undo)
 
 
 def _count(reply: Any) -> int:

@@ -13,14 +13,14 @@ from typing import Any, Final
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, Script
 
-__all__ = ["Marks"]
+__all__ = ["FenceWatermarks"]
 
 _GRANTED: Final = "granted"
 _GRANTING: Final = "allocate"
 _NONE: Final = ("", 0)
 
 
-class Marks:
+class FenceWatermarks:
     """The marks of one driver, by pool.  Threads may share it: each step is one of a dictionary's own."""
 
     __slots__ = ("_clock", "_seen")
@@ -34,17 +34,17 @@ class Marks:
         self._clock = clock
         self._seen: dict[str, tuple[str, int]] = {}
 
-    def leading(self, pool: PoolKeys) -> tuple[Argument, ...]:
+    def envelope(self, pool: PoolKeys) -> tuple[Argument, ...]:
         """The arguments of a call that come before its own: the instant and the mark."""
         return (self._clock() if self._clock else 0, *self._seen.get(pool.base, _NONE))
 
-    def note(self, script: Script, pool: PoolKeys, reply: Any) -> None:
+    def observe(self, script: Script, pool: PoolKeys, reply: Any) -> None:
         """Learn from a reply.  Fences grow from item to item, so the last grant has the largest."""
         if script.name != _GRANTING:
             return
-        for entry in reversed(reply):
-            if entry[0] == _GRANTED:
-                fence, epoch = entry[1], entry[4]
+        for pending in reversed(reply):
+            if pending[0] == _GRANTED:
+                fence, epoch = pending[1], pending[4]
                 known = self._seen.get(pool.base, _NONE)
                 if known[0] != epoch or known[1] < fence:
                     self._seen[pool.base] = (epoch, fence)

@@ -14,10 +14,10 @@ from typing import Final
 
 from allocator import settings
 from allocator._engine.protocol.flows import Item
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import AllocatorError, BackendUnavailable, NotDurable, OutcomeUnknown
 
-__all__ = ["Attempts", "backoff", "last_word", "too_late"]
+__all__ = ["RetryState", "backoff", "deadline_exceeded", "final_error"]
 
 _SHOWN_IDS: Final = 3
 """Ids that a message about several items names."""
@@ -32,10 +32,10 @@ def backoff(count: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-class Attempts:
+class RetryState:
     """What is known of the attempts at one call: how many failed, and whether one may have been executed."""
 
-    __slots__ = ("_redirects", "_writes", "count", "doubt", "until")
+    __slots__ = ("_redirects", "_writes", "ambiguous", "count", "until")
 
     def __init__(self, until: float, *, writes: bool, doubt: bool = False) -> None:
         """Begin.
@@ -47,39 +47,39 @@ class Attempts:
         """
         self.until = until
         self.count = 0
-        self.doubt = doubt
+        self.ambiguous = doubt
         self._writes = writes
         self._redirects = 0
 
-    def pause(self, fault: Fault, now: float) -> float | None:
+    def next_delay(self, failure: AttemptFailure, now: float) -> float | None:
         """Take note of a failed attempt.
 
         Returns:
             Seconds to wait before the next, or None: there is to be no next one.
         """
         self.count += 1
-        self.doubt = self.doubt or (fault.doubt and self._writes)
-        if not fault.passes:
+        self.ambiguous = self.ambiguous or (failure.ambiguous and self._writes)
+        if not failure.transient:
             return None
         pause = backoff(self.count)
-        if fault.redirect is not None and self._redirects < settings.REDIRECTS_MAX:
+        if failure.redirect is not None and self._redirects < settings.REDIRECTS_MAX:
             self._redirects += 1
             pause = 0.0
         return pause if now + pause < self.until else None
 
 
-def last_word(items: Sequence[Item], fault: Fault, *, doubt: bool) -> AllocatorError:
-    """What the caller of these items is told when `fault` was the last."""
+def final_error(items: Sequence[Item], failure: AttemptFailure, *, doubt: bool) -> AllocatorError:
+    """What the caller of these items is told when `failure` was the last."""
     # A copy, for several callers may be told the same, and each raises it for itself.
-    known = fault.own or isinstance(fault.error, NotDurable)
-    told = _unknown(items, fault.error) if doubt and not known else copy.copy(fault.error)
-    told.__cause__ = fault.__cause__
+    known = failure.from_script or isinstance(failure.error, NotDurable)
+    told = _unknown(items, failure.error) if doubt and not known else copy.copy(failure.error)
+    told.__cause__ = failure.__cause__
     return told
 
 
-def too_late() -> Fault:
+def deadline_exceeded() -> AttemptFailure:
     """The fault of an attempt that was never begun."""
-    return Fault(BackendUnavailable("no time was left to ask the store", code="timeout"))
+    return AttemptFailure(BackendUnavailable("no time was left to ask the store", code="timeout"))
 
 
 def _unknown(items: Sequence[Item], error: AllocatorError) -> OutcomeUnknown:

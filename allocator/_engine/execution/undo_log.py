@@ -15,7 +15,7 @@ from allocator import settings
 from allocator._engine.protocol.flows import Call, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 
-__all__ = ["Story", "leaves_doubt", "left_in_doubt"]
+__all__ = ["UndoLog", "items_to_undo", "needs_undo"]
 
 _DONE: Final = frozenset({"granted", "replayed"})
 """Words of an item that has had its effect."""
@@ -32,7 +32,7 @@ _UNDECIDED: Final = frozenset({"behind", "aborted"})
 """Words of an item that is asked for again, unless its flow gives up."""
 
 
-class Story:
+class UndoLog:
     """What is known of one flow's calls."""
 
     __slots__ = ("_answered", "_doubts", "overdue_s")
@@ -43,61 +43,61 @@ class Story:
         self.overdue_s = 0.0
         """Seconds beyond `SENTINEL_BELIEF_S` that went by before something was sent; 0.0 where nobody has to vouch."""
 
-    def answered(self, call: Call, reply: Reply) -> None:
+    def record_reply(self, call: Call, reply: Reply) -> None:
         """Remember a call whose effect must not outlive the flow."""
         self._answered.append((call, reply))
 
-    def relied(self, vouched: float, sent: float) -> None:
-        """A primary has changed something that was sent then, and a Sentinel named it last at `vouched`."""
+    def rely(self, vouched: float, sent: float) -> None:
+        """A primary has changed something that was sent then, and a Sentinel named it last at `confirmed`."""
         self.overdue_s = max(self.overdue_s, sent - vouched - settings.SENTINEL_BELIEF_S)
 
-    def doubt(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
+    def set_ambiguous(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
         """Note whether a doubt about an item lasts after its latest reply."""
         if lasts:
             self._doubts[item.call] = (pool, item)
         else:
             self._doubts.pop(item.call, None)
 
-    def doubts(self, item: Item) -> bool:
+    def is_ambiguous(self, item: Item) -> bool:
         """Whether an attempt of an earlier step may still be executed."""
         return item.call in self._doubts
 
-    def doubts_any(self, items: Iterable[Item]) -> bool:
+    def any_ambiguous(self, items: Iterable[Item]) -> bool:
         """Whether one of these is in doubt."""
         return bool(self._doubts) and any(item.call in self._doubts for item in items)
 
-    def open_ends(self, *, returned: bool) -> list[tuple[PoolKeys, Sequence[Item]]]:
+    def pending(self, *, returned: bool) -> list[tuple[PoolKeys, Sequence[Item]]]:
         """What is to be withdrawn at the flow's end: doubts, and where it did not return what it was granted."""
         ends: list[tuple[PoolKeys, Sequence[Item]]] = [(pool, (item,)) for pool, item in self._doubts.values()]
         if not returned:
             for call, reply in self._answered:
-                entries = zip(call.items, reply, strict=False)
-                ends.append((call.pool, [item for item, entry in entries if _word(entry) in _DONE]))
+                pending_items = zip(call.items, reply, strict=False)
+                ends.append((call.pool, [item for item, pending in pending_items if _word(pending) in _DONE]))
         return ends
 
 
-def leaves_doubt(pool: PoolKeys, item: Item, entry: Any, story: Story | None) -> bool:
+def needs_undo(pool: PoolKeys, item: Item, pending: Any, undo_log: UndoLog | None) -> bool:
     """Whether an item must be withdrawn now: an attempt is in doubt, and this reply to a later one does not end that.
 
     An item that a flow will ask for again is left to its story.
     """
-    word = _word(entry)
+    word = _word(pending)
     undecided = word in _UNDECIDED
-    if story is not None:
-        story.doubt(pool, item, lasts=undecided)
+    if undo_log is not None:
+        undo_log.set_ambiguous(pool, item, lasts=undecided)
         return word in _REFUSED
     return undecided or word in _REFUSED
 
 
-def left_in_doubt(call: Call, reply: Reply, story: Story | None) -> list[Item]:
+def items_to_undo(call: Call, reply: Reply, undo_log: UndoLog | None) -> list[Item]:
     """The items of a repeated call that must be withdrawn now."""
     if not call.items:
         return []
-    entries = zip(call.items, reply, strict=False)
-    return [item for item, entry in entries if leaves_doubt(call.pool, item, entry, story)]
+    pending_items = zip(call.items, reply, strict=False)
+    return [item for item, pending in pending_items if needs_undo(call.pool, item, pending, undo_log)]
 
 
-def _word(entry: Any) -> str:
+def _word(pending: Any) -> str:
     """An entry's first word; "" where an error stands in its place."""
-    words = cast("list[object]", entry) if isinstance(entry, list) else []
+    words = cast("list[object]", pending) if isinstance(pending, list) else []
     return str(words[0]) if words else ""

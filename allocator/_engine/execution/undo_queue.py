@@ -1,7 +1,7 @@
 """Calls whose outcome nobody will hear of, waiting to be undone; no I/O.
 
 A call that ended in doubt, or whose caller was cancelled or interrupted, may have been granted what nobody will give
-back. Its call id waits here until the script `withdraw` has ended it: that releases only a record which carries this
+back. Its call id waits here until the script `undo` has ended it: that releases only a record which carries this
 very call id, and makes a copy of the call that is still travelling come to nothing.
 """
 
@@ -20,7 +20,7 @@ from allocator._engine.operations import undo
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.keys import PoolKeys
 
-__all__ = ["CLOSED", "Withdrawal", "WithdrawalQueue", "withdrawing"]
+__all__ = ["CLOSED", "Undo", "UndoQueue", "undo_call"]
 
 _log = logging.getLogger("allocator")
 
@@ -32,7 +32,7 @@ _SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawal:
+class Undo:
     """One call to be withdrawn, and until when to try."""
 
     pool: PoolKeys
@@ -41,11 +41,11 @@ class Withdrawal:
     until: float
 
 
-class WithdrawalQueue:
+class UndoQueue:
     """The withdrawals of one driver, oldest first.  Threads may share it: each step is one of the deque's own."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Withdrawal] = deque()
+        self._waiting: deque[Undo] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -53,16 +53,16 @@ class WithdrawalQueue:
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> bool:
         """Queue the items that have a call id; say whether there were any."""
         until = time.monotonic() + settings.WITHDRAW_FOR_S
-        added = [Withdrawal(pool, item.call, item.id, until) for item in items if item.call]
+        added = [Undo(pool, item.call, item.id, until) for item in items if item.call]
         self._waiting.extend(added)
         while len(self._waiting) > settings.WITHDRAW_QUEUE_MAX:
             self._give_up([self._waiting.popleft()], "too many are waiting")
         return bool(added)
 
-    def take(self) -> list[Withdrawal]:
+    def next_batch(self) -> list[Undo]:
         """The oldest ones that one script call can take: of one pool, at most a batch; [] when none are left."""
         now = time.monotonic()
-        group: list[Withdrawal] = []
+        group: list[Undo] = []
         for _ in range(len(self._waiting)):
             oldest = self._waiting.popleft()
             if oldest.until < now:
@@ -74,11 +74,11 @@ class WithdrawalQueue:
                 group.append(oldest)
         return group
 
-    def put_back(self, group: list[Withdrawal]) -> None:
+    def put_back(self, group: list[Undo]) -> None:
         """Return what could not be sent, in its place."""
         self._waiting.extendleft(reversed(group))
 
-    def drop(self, group: list[Withdrawal], reason: str) -> None:
+    def discard(self, group: list[Undo], reason: str) -> None:
         """Note that these cannot be withdrawn."""
         self._give_up(group, reason)
 
@@ -89,12 +89,12 @@ class WithdrawalQueue:
         if left:
             self._give_up(left, reason)
 
-    def _give_up(self, group: list[Withdrawal], reason: str) -> None:
+    def _give_up(self, group: list[Undo], reason: str) -> None:
         shown = ", ".join(f"{one.pool.name}/{one.id or one.call}" for one in itertools.islice(group, _SHOWN))
         more = f" and {len(group) - _SHOWN} more" if len(group) > _SHOWN else ""
         _log.warning("not withdrawn (%s): %s%s; what was granted stays until its deadline", reason, shown, more)
 
 
-def withdrawing(group: list[Withdrawal]) -> Call:
+def undo_call(group: list[Undo]) -> Call:
     """The script call that withdraws a group."""
-    return undo.withdraw(group[0].pool, [(one.call, one.id) for one in group]).call
+    return undo.undo(group[0].pool, [(one.call, one.id) for one in group]).call

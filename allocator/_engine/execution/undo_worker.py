@@ -8,33 +8,33 @@ from collections.abc import Callable, Iterable
 
 from allocator import settings
 from allocator._engine.execution.retry import backoff
-from allocator._engine.execution.undo_queue import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
-from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.execution.undo_queue import CLOSED, Undo, UndoQueue, undo_call
+from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.failures import AttemptFailure
 
-__all__ = ["Withdrawer"]
+__all__ = ["UndoWorker"]
 
 
-class Withdrawer:
+class UndoWorker:
     """The withdrawals of one blocking driver."""
 
     def __init__(self, perform: Callable[[Call, float], object]) -> None:
         """Prepare; no thread is started.
 
         Args:
-            perform: Sends a call once, until the given instant, and raises the `Fault` that came of it.
+            perform: Sends a call once, until the given instant, and raises the `AttemptFailure` that came of it.
         """
-        self.queue = WithdrawalQueue()
+        self.queue = UndoQueue()
         self._perform = perform
         self._closing = threading.Event()
         self._ends: float | None = None
-        self._under_way: list[Withdrawal] = []
-        self.start_anew()
-        renew_after_fork(self)
+        self._under_way: list[Undo] = []
+        self.reset()
+        reset_after_fork(self)
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """In a forked child: the queue stays (withdrawing twice is harmless), the thread is the parent's."""
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -83,27 +83,29 @@ class Withdrawer:
             if left and not self._pause(backoff(failed)):
                 return
 
-    def _next(self) -> list[Withdrawal]:
+    def _next(self) -> list[Undo]:
         """The next group; [] if there is none, and then this thread is no longer the one that works."""
         with self._changing:
-            group = self.queue.take()
+            group = self.queue.next_batch()
             self._under_way = group
             if not group:
                 self._thread = None
             return group
 
-    def _settle(self, group: list[Withdrawal]) -> list[Withdrawal]:
+    def _settle(self, group: list[Undo]) -> list[Undo]:
         """Withdraw a group; return those that the store did not take."""
         try:
-            self._perform(withdrawing(group), self._attempt_ends())
-        except Fault as fault:
-            if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+            self._perform(undo_call(group), self._attempt_ends())
+        except AttemptFailure as failure:
+            if (
+                not failure.from_script
+            ):  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
                 return group
             if len(group) > 1:  # one of them is the cause, and the others shall not suffer
                 return [left for one in group for left in self._settle([one])]
-            self.queue.drop(group, str(fault))
+            self.queue.discard(group, str(failure))
         except Exception as error:  # noqa: BLE001 - nobody is there to hear of it
-            self.queue.drop(group, f"{type(error).__name__}: {error}")
+            self.queue.discard(group, f"{type(error).__name__}: {error}")
         return []
 
     def _attempt_ends(self) -> float:

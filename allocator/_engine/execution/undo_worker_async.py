@@ -8,25 +8,25 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from allocator import settings
 from allocator._engine.execution.retry import backoff
-from allocator._engine.execution.undo_queue import CLOSED, Withdrawal, WithdrawalQueue, withdrawing
+from allocator._engine.execution.undo_queue import CLOSED, Undo, UndoQueue, undo_call
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.failures import AttemptFailure
 
-__all__ = ["AsyncWithdrawer"]
+__all__ = ["AsyncUndoWorker"]
 
 
-class AsyncWithdrawer:
+class AsyncUndoWorker:
     """The withdrawals of one event loop."""
 
     def __init__(self, perform: Callable[[Call, float], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
         """Prepare; no task is started.
 
         Args:
-            perform: Sends a call once, until the given instant, and raises the `Fault` that came of it.
+            perform: Sends a call once, until the given instant, and raises the `AttemptFailure` that came of it.
             loop: Where the task runs.
         """
-        self.queue = WithdrawalQueue()
+        self.queue = UndoQueue()
         self._perform = perform
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
@@ -68,26 +68,28 @@ class AsyncWithdrawer:
 
     async def _settle_all(self) -> None:
         failed = 0
-        while group := self.queue.take():
+        while group := self.queue.next_batch():
             if await self._settle(group):
                 failed = 0
             else:
                 failed += 1
                 await asyncio.sleep(backoff(failed))
 
-    async def _settle(self, group: list[Withdrawal]) -> bool:
+    async def _settle(self, group: list[Undo]) -> bool:
         """Withdraw a group; say whether the store took it."""
         try:
-            await self._perform(withdrawing(group), time.monotonic() + settings.ATTEMPT_TIMEOUT_S)
-        except Fault as fault:
-            if not fault.own:  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+            await self._perform(undo_call(group), time.monotonic() + settings.ATTEMPT_TIMEOUT_S)
+        except AttemptFailure as failure:
+            if (
+                not failure.from_script
+            ):  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
                 self.queue.put_back(group)
                 return False
             if len(group) > 1:  # one of them is the cause, and the others shall not suffer
                 for one in group:
                     await self._settle([one])
             else:
-                self.queue.drop(group, str(fault))
+                self.queue.discard(group, str(failure))
         except BaseException:
             self.queue.put_back(group)
             raise

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from allocator._engine.leases.lease import Lease
-from allocator._engine.leases.registry import KEEPERS, Place
-from allocator._engine.leases.renewer import Keeper
+from allocator._engine.leases.registry import RENEWERS, LeaseLocation
+from allocator._engine.leases.renewer import LeaseRenewer
 from allocator._engine.operations import allocate, release, requests
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator.denials import Denial
@@ -23,16 +23,16 @@ from allocator.models.allocations import Allocation, Release, Request
 from allocator.resources import Resources
 from allocator.validation import ttl_ms
 
-__all__ = ["BaseHold", "Terms"]
+__all__ = ["BaseHold", "HoldSpec"]
 
 _log = logging.getLogger("allocator")
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class HoldSpec:
     """What is to be held, where, and how long a call for it may take."""
 
-    place: Place
+    location: LeaseLocation
     request: Request
     owner: str
     deadline_s: float
@@ -58,11 +58,11 @@ class Terms:
 
     def allocate(self) -> Flow[Allocation | Denial]:
         """Ask for it."""
-        return allocate.allocate(self.place.pool, self.request, self.owner, self.level)
+        return allocate.allocate(self.location.pool, self.request, self.owner, self.level)
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
         """Give it back, if it is still this grant."""
-        return release.release(self.place.pool, (requests.Identity(allocation.id, allocation.fence, allocation),))
+        return release.release(self.location.pool, (requests.FencedId(allocation.id, allocation.fence, allocation),))
 
 
 class BaseHold:
@@ -74,12 +74,12 @@ class BaseHold:
     renewals fail for long enough it is lost, whatever the server may think.  Once it is lost it stays so.
     """
 
-    def __init__(self, terms: Terms) -> None:
-        self._terms = terms
-        self._ttl_ms = terms.ttl_ms
-        self._generation = KEEPERS.generation
+    def __init__(self, spec: HoldSpec) -> None:
+        self._spec = spec
+        self._ttl_ms = spec.ttl_ms
+        self._generation = RENEWERS.generation
         self._lease: Lease | None = None
-        self._keeper: Keeper | None = None
+        self._renewer: LeaseRenewer | None = None
         self._inside = False
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class BaseHold:
     @property
     def remaining(self) -> float:
         """Seconds for which it is good even if no renewal succeeds from now on; 0.0 once it is lost."""
-        return 0.0 if self.lost else max(0.0, self._held.until - self._terms.place.now())
+        return 0.0 if self.lost else max(0.0, self._held.good_until - self._spec.location.now())
 
     @property
     def lost(self) -> bool:
@@ -135,7 +135,7 @@ class BaseHold:
         if not self._is_ours:
             identity = lease.allocation.id
             return AllocationLost(f"allocation {identity!r} is held by the parent process", id=identity, code="forked")
-        return lease.loss if self._keeper is None else self._keeper.judge(lease)
+        return lease.loss if self._renewer is None else self._renewer.lapse_if_due(lease)
 
     def check(self) -> None:
         """Return if it is still this holder's.
@@ -158,17 +158,17 @@ class BaseHold:
         """Before the first byte is sent; returns the instant."""
         if self._lease is not None:
             raise RuntimeError("a hold is good for one block: make another")
-        self._generation = KEEPERS.generation
-        return self._terms.place.now()
+        self._generation = RENEWERS.generation
+        return self._spec.location.now()
 
     def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object], overdue_s: float) -> None:
         """Take what was granted into care; where that raises, it is to be given back."""
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
-        place = self._terms.place
-        now = place.now()
+        location = self._spec.location
+        now = location.now()
         lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell, overdue_s)
-        if now >= lease.until:
+        if now >= lease.good_until:
             late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(
                 f"allocation {outcome.id!r} was granted {now - sent:.1f} s after it was asked for, "
@@ -176,23 +176,23 @@ class BaseHold:
                 id=outcome.id,
                 code="lapsed",
             )
-        self._keeper = KEEPERS.add(place, lease)
+        self._renewer = RENEWERS.add(location, lease)
         self._inside = True
 
-    def _hand_back(self) -> bool:
+    def _release_later(self) -> bool:
         """Have it released in the background; say whether there is somebody to do it.
 
         Where there is not, the system had no thread for who keeps leases: what has just failed is not needed to clean
         up after it, for the holder can still make a call.
         """
         try:
-            KEEPERS.give_back(self._terms.place, self._held)
+            RENEWERS.release_later(self._spec.location, self._held)
         except RuntimeError as error:
             _log.warning("allocation %r cannot be released in the background: %s", self._held.allocation.id, error)
             return False
         return True
 
-    def _not_handed_back(self, error: AllocatorError) -> None:
+    def _log_unreleased(self, error: AllocatorError) -> None:
         _log.warning("allocation %r stays until its deadline: %s", self._held.allocation.id, error)
 
     def _ended(self, outcome: Release | BaseException) -> AllocationLost | None:
@@ -213,7 +213,7 @@ class BaseHold:
                 id=allocation.id,
                 code="fenced" if why == "fenced" else "gone",
             )
-        self._hand_back()
+        self._release_later()
         if not isinstance(outcome, AllocatorError):
             raise outcome
         _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
@@ -222,4 +222,4 @@ class BaseHold:
     @property
     def _is_ours(self) -> bool:
         """Whether it is this process's to release: a forked child's it is not."""
-        return self._generation == KEEPERS.generation
+        return self._generation == RENEWERS.generation

@@ -25,8 +25,20 @@ class Lease:
     """What a holder knows of its allocation.  Instants are seconds of the holder's clock."""
 
     __slots__ = (
-        "allocation", "asked", "deadline_ms", "ending", "error", "failures", "landed", "loss", "sent", "tell", "ttl_ms",
-        "ttl_s", "under_way", "until",
+        "allocation",
+        "asked",
+        "confirmed_at",
+        "deadline_ms",
+        "ending",
+        "error",
+        "failures",
+        "good_until",
+        "loss",
+        "on_lost",
+        "on_settled",
+        "ttl_ms",
+        "ttl_s",
+        "under_way",
     )  # fmt: skip
 
     def __init__(
@@ -52,32 +64,32 @@ class Lease:
         self.ttl_ms = ttl_ms
         self.ttl_s = ttl_ms / 1000
         self.deadline_ms = allocation.deadline_ms
-        self.tell = tell
+        self.on_lost = tell
         self.loss: AllocationLost | None = None
         self.error: Exception | None = None
         self.failures = 0
         self.ending = False
         self.under_way = False
-        self.landed: Callable[[], object] | None = None
+        self.on_settled: Callable[[], object] | None = None
         self.asked = sent
-        self.trust(sent, now, overdue_s)
+        self.extend(sent, now, overdue_s)
 
     @property
     def interval_s(self) -> float:
         """Seconds between two renewals."""
         return self.ttl_s * settings.HOLD_INTERVAL
 
-    def trust(self, sent: float, now: float, overdue_s: float) -> None:
+    def extend(self, sent: float, now: float, overdue_s: float) -> None:
         """A request that was sent then has been answered now: it is good for its time to live, less the margin, and
         less what it was overdue that a Sentinel names the primary.
         """
         margin = settings.HOLD_MARGIN * self.ttl_s
-        self.sent = sent
-        self.until = sent + self.ttl_s - margin - min(margin, now - sent) - overdue_s
+        self.confirmed_at = sent
+        self.good_until = sent + self.ttl_s - margin - min(margin, now - sent) - overdue_s
         self.error = _unconfirmed(overdue_s) if overdue_s else None
 
     @property
-    def forgotten(self) -> float:
+    def give_up_at(self) -> float:
         """Until when to try to release it: far beyond the deadline that the last renewal asked for."""
         return self.asked + max(self.ttl_s, settings.WITHDRAW_FOR_S)
 

@@ -1,7 +1,7 @@
 """Keep the leases that this process holds, from threads: a blocked event loop, or a busy main thread, loses none.
 
-There is one `Keeper` for all holds of one pool of one store, whichever client and side they are of, for as long as
-there are any. It has two threads, which share a `Schedule`:
+There is one `LeaseRenewer` for all holds of one pool of one server, of all clients and both kinds, for as long as there
+are any. It has two threads, which share a `Schedule`:
 
 - one makes the calls, up to a hundred renewals each, over connections of its own.  It never waits for anything else;
 - one tells holders of losses, on time: while the other waits for a dead connection, and however long a holder's own
@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from allocator import settings
-from allocator._engine.execution.undo_log import Story
+from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.leases.lease import Answer, Batch, Lease
 from allocator._engine.leases.schedule import Schedule
 from allocator._engine.operations import release, renew, requests
@@ -32,7 +32,7 @@ from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.protocol.keys import PoolKeys
 from allocator.errors import AllocationLost
 
-__all__ = ["Keeper", "Runs", "local_now"]
+__all__ = ["LeaseRenewer", "Runs", "local_now"]
 
 R = TypeVar("R")
 
@@ -57,12 +57,12 @@ class Runs(Protocol):
     """What is used of a driver."""
 
     def run(
-        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, story: Story | None = None
+        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
     ) -> R: ...
     def close(self) -> None: ...
 
 
-class _Alarm:
+class _Wakeup:
     """Wakes one thread, at an instant that other threads may move closer.  Its methods are called with the lock."""
 
     def __init__(self, lock: threading.Lock) -> None:
@@ -87,14 +87,14 @@ class _Alarm:
         self._changed.notify()
 
 
-class Keeper:
+class LeaseRenewer:
     """The leases of one pool, and the threads that keep them."""
 
     def __init__(
         self,
         pool: PoolKeys,
         connect: Callable[[], Runs],
-        retire: Callable[[Keeper], bool],
+        retire: Callable[[LeaseRenewer], bool],
         *,
         now: Callable[[], float] = local_now,
         look_s: float = settings.HOLD_LOOK_S,
@@ -115,8 +115,8 @@ class Keeper:
         self._retire = retire
         self._look_s = look_s
         self._schedule = Schedule()
-        self._calls = _Alarm(self.lock)
-        self._losses = _Alarm(self.lock)
+        self._calls = _Wakeup(self.lock)
+        self._losses = _Wakeup(self.lock)
         self._retired = False
         self._failing = False
         self.threads: tuple[threading.Thread, ...] = ()
@@ -128,39 +128,39 @@ class Keeper:
         with self.lock:
             self._start()
             self._schedule.add(lease)
-            self._set_alarms()
+            self._set_wakeups()
 
-    def leave(self, lease: Lease, landed: Callable[[], object]) -> bool:
+    def remove(self, lease: Lease, landed: Callable[[], object]) -> bool:
         """Its holder ends it: nothing is sent for it from now on.
 
         Returns:
-            Whether a renewal is under way.  `landed` is called, from another thread, when it is over; it changes
+            Whether a renewal is under way.  `on_settled` is called, from another thread, when it is over; it changes
             nothing any more.
         """
         with self.lock:
-            self._schedule.leave(lease)
-            lease.landed = landed if lease.under_way else None
+            self._schedule.remove(lease)
+            lease.on_settled = landed if lease.under_way else None
             return lease.under_way
 
-    def give_back(self, lease: Lease) -> None:
+    def release_later(self, lease: Lease) -> None:
         """Its holder has ended and it was not released: do that, again and again until it is done or of no use."""
         with self.lock:
             self._start()
-            self._schedule.give_back(lease, self.now())
-            self._set_alarms()
+            self._schedule.release_later(lease, self.now())
+            self._set_wakeups()
 
-    def judge(self, lease: Lease) -> AllocationLost | None:
+    def lapse_if_due(self, lease: Lease) -> AllocationLost | None:
         """Why it is lost, or None.  Once it was said to be lost it stays so."""
-        if lease.loss is None and self.now() >= lease.until:
+        if lease.loss is None and self.now() >= lease.good_until:
             with self.lock:
-                self._schedule.judge(lease, self.now())
-                self._set_alarms()
+                self._schedule.lapse_if_due(lease, self.now())
+                self._set_wakeups()
         return lease.loss
 
     # -- threads -------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        works = ((self._tell_losses, "tell"), (self._make_calls, "renew"))
+        works = ((self._report_losses, "losses"), (self._make_calls, "renew"))
         for work, name in works[
             len(self.threads) :
         ]:  # one may have been started when there was none left for the other
@@ -168,7 +168,7 @@ class Keeper:
             thread.start()
             self.threads = (*self.threads, thread)
 
-    def _set_alarms(self) -> None:
+    def _set_wakeups(self) -> None:
         self._calls.set(self._schedule.next_call())
         self._losses.set(self._schedule.next_loss())
 
@@ -183,16 +183,16 @@ class Keeper:
         driver: Runs | None = None
         while (batch := self._next_batch()) is not None:
             answers: Sequence[Answer]
-            story = Story()
+            undo_log = UndoLog()
             try:
                 driver = driver or self._connect()
-                answers = self._call(driver, batch, story)
+                answers = self._call(driver, batch, undo_log)
             except Exception as error:  # noqa: BLE001 - whatever it is, there is time left to try again
                 answers = [error] * len(batch.leases)
-            self._note(batch, answers)
+            self._log_failures(batch, answers)
             with self.lock:
-                landed = self._schedule.settle(batch, answers, self.now(), story.overdue_s)
-                self._set_alarms()
+                landed = self._schedule.record(batch, answers, self.now(), undo_log.overdue_s)
+                self._set_wakeups()
             for call in landed:
                 call()
         if driver is not None:
@@ -201,7 +201,7 @@ class Keeper:
     def _next_batch(self) -> Batch | None:
         while True:
             with self.lock:
-                batch = self._schedule.take(self.now())
+                batch = self._schedule.next_batch(self.now())
                 if batch is not None:
                     return batch
                 at = self._schedule.next_call()
@@ -209,18 +209,18 @@ class Keeper:
             if at is None and not rung and self._retire(self):
                 return None
 
-    def _call(self, driver: Runs, batch: Batch, story: Story) -> Sequence[Answer]:
+    def _call(self, driver: Runs, batch: Batch, undo_log: UndoLog) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
-            ended = release.release(self._pool, [requests.Identity(one.id, one.fence, one) for one in granted])
+            ended = release.release(self._pool, [requests.FencedId(one.id, one.fence, one) for one in granted])
             return driver.run(ended, deadline_s=batch.time_s)
         leases = [
             (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)
             for one, lease in zip(granted, batch.leases, strict=True)
         ]
-        return driver.run(renew.renew_each(self._pool, leases), deadline_s=batch.time_s, story=story)
+        return driver.run(renew.renew_each(self._pool, leases), deadline_s=batch.time_s, undo_log=undo_log)
 
-    def _note(self, batch: Batch, answers: Sequence[Answer]) -> None:
+    def _log_failures(self, batch: Batch, answers: Sequence[Answer]) -> None:
         """Log when renewals begin to fail and when they work again, once for all leases."""
         failed = next((answer for answer in answers if isinstance(answer, Exception)), None)
         if failed is not None and not self._failing:
@@ -229,11 +229,11 @@ class Keeper:
             _log.warning("pool %s: leases are renewed again", self._pool.name)
         self._failing = failed is not None
 
-    def _tell_losses(self) -> None:
+    def _report_losses(self) -> None:
         while True:
             with self.lock:
                 now = self.now()
-                lost = self._schedule.losses(now)
+                lost = self._schedule.take_lost(now)
                 if lost:
                     self._calls.set(self._schedule.next_call())
                 elif self._retired:
@@ -244,6 +244,6 @@ class Keeper:
             for lease in lost:
                 _log.warning("%s", lease.loss)
                 try:
-                    lease.tell()
+                    lease.on_lost()
                 except Exception:  # noqa: BLE001 - it is logged, and the others are to be told as well
                     _log.exception("on_lost failed for allocation %r", lease.allocation.id)

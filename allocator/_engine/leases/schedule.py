@@ -30,7 +30,7 @@ from allocator.models.allocations import Allocation, Release, Renewal
 __all__ = ["Schedule"]
 
 
-class _Agenda:
+class _TimerQueue:
     """Leases by instant, each at most once; a heap in which what was moved or removed is skipped when it is met."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class _Agenda:
         number = self._current[lease] = next(self._numbers)
         heapq.heappush(self._heap, (at, number, lease))
         if len(self._heap) > 2 * len(self._current) + settings.BATCH_ITEMS_MAX:
-            self._heap = [entry for entry in self._heap if self._current.get(entry[2]) == entry[1]]
+            self._heap = [pending for pending in self._heap if self._current.get(pending[2]) == pending[1]]
             heapq.heapify(self._heap)
 
     def remove(self, lease: Lease) -> None:
@@ -71,9 +71,9 @@ class Schedule:
         """
         self._chance = chance
         self._care: set[Lease] = set()
-        self._calls = _Agenda()
-        self._ends = _Agenda()
-        self._untold: list[Lease] = []
+        self._calls = _TimerQueue()
+        self._ends = _TimerQueue()
+        self._unreported: list[Lease] = []
 
     def __len__(self) -> int:
         return len(self._care)
@@ -83,16 +83,16 @@ class Schedule:
     def add(self, lease: Lease) -> None:
         """Take a lease into care."""
         self._care.add(lease)
-        self._ends.put(lease, lease.until)
-        self._calls.put(lease, lease.sent + lease.interval_s * self._chance())
+        self._ends.put(lease, lease.good_until)
+        self._calls.put(lease, lease.confirmed_at + lease.interval_s * self._chance())
 
-    def leave(self, lease: Lease) -> None:
+    def remove(self, lease: Lease) -> None:
         """Its holder ends it: no renewal begins from now on, and the reply to one under way changes nothing."""
         self._care.discard(lease)
         self._calls.remove(lease)
         self._ends.remove(lease)
 
-    def give_back(self, lease: Lease, now: float) -> None:
+    def release_later(self, lease: Lease, now: float) -> None:
         """Its holder has ended and it was not released: do that, unless it is known to be gone."""
         if lease.loss is not None and lease not in self._care:
             return
@@ -101,9 +101,9 @@ class Schedule:
         self._ends.remove(lease)
         self._calls.put(lease, now)
 
-    def judge(self, lease: Lease, now: float) -> None:
+    def lapse_if_due(self, lease: Lease, now: float) -> None:
         """Let a lease lapse whose time is over."""
-        if lease in self._care and not lease.ending and now >= lease.until:
+        if lease in self._care and not lease.ending and now >= lease.good_until:
             self._lapse(lease)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -113,12 +113,12 @@ class Schedule:
         first = self._calls.first()
         return None if first is None else first[0]
 
-    def take(self, now: float) -> Batch | None:
-        """What to send now, at most a script call's worth.  Each lease of it waits for `settle`."""
+    def next_batch(self, now: float) -> Batch | None:
+        """What to send now, at most a script call's worth.  Each lease of it waits for `record`."""
         taken: list[Lease] = []
         while len(taken) < settings.BATCH_ITEMS_MAX and (first := self._calls.first()):
             at, lease = first
-            if not lease.ending and now >= lease.until:
+            if not lease.ending and now >= lease.good_until:
                 self._lapse(lease)
                 continue
             early = min(settings.HOLD_GATHER_S, lease.interval_s / 10) if taken else 0.0
@@ -131,7 +131,7 @@ class Schedule:
             taken.append(lease)
         return Batch(tuple(taken), taken[0].ending, now) if taken else None
 
-    def settle(
+    def record(
         self, batch: Batch, answers: Sequence[Answer], now: float, overdue_s: float = 0.0
     ) -> list[Callable[[], object]]:
         """Take note of what became of a batch, whose answers may be relied on for so much less time.
@@ -142,45 +142,45 @@ class Schedule:
         landed: list[Callable[[], object]] = []
         for lease, answer in zip(batch.leases, answers, strict=True):
             lease.under_way = False
-            if lease.landed is not None:
-                landed.append(lease.landed)
+            if lease.on_settled is not None:
+                landed.append(lease.on_settled)
             if lease not in self._care:
                 continue
             if batch.release:
-                self._settle_release(lease, answer, now)
+                self._record_release(lease, answer, now)
             elif lease.ending or isinstance(answer, Renewal) or _is_deleted(answer):
-                self._settle_renewal(lease, answer, batch.sent, now, overdue_s)
+                self._record_renewal(lease, answer, batch.sent, now, overdue_s)
             else:
                 lease.failures += 1
                 lease.error = answer if isinstance(answer, Exception) else None
                 self._calls.put(lease, now + backoff(lease.failures))
         return landed
 
-    def _settle_renewal(self, lease: Lease, answer: Answer, sent: float, now: float, overdue_s: float) -> None:
+    def _record_renewal(self, lease: Lease, answer: Answer, sent: float, now: float, overdue_s: float) -> None:
         if _is_deleted(answer) or (isinstance(answer, Renewal) and not answer):
             if not lease.ending:
                 self._lose(lease, _gone(lease.allocation, answer))
-            self.leave(lease)
+            self.remove(lease)
             return
-        self.judge(lease, now)
+        self.lapse_if_due(lease, now)
         if lease.ending:
             if isinstance(answer, Renewal):  # executed after all: its holder was told otherwise, or has ended
                 self._calls.put(lease, now)
             return
         assert isinstance(answer, Renewal)
-        late = sent - lease.sent > lease.interval_s * (1 + settings.HOLD_JITTER)
-        lease.trust(sent, now, overdue_s)
+        late = sent - lease.confirmed_at > lease.interval_s * (1 + settings.HOLD_JITTER)
+        lease.extend(sent, now, overdue_s)
         lease.deadline_ms = answer.deadline_ms
         lease.failures = 0
-        self._ends.put(lease, lease.until)
+        self._ends.put(lease, lease.good_until)
         wait = self._chance() if late else 1 - settings.HOLD_JITTER * self._chance()
         self._calls.put(lease, sent + lease.interval_s * wait)
 
-    def _settle_release(self, lease: Lease, answer: Answer, now: float) -> None:
+    def _record_release(self, lease: Lease, answer: Answer, now: float) -> None:
         lease.failures += 1
         again = now + backoff(lease.failures)
-        if isinstance(answer, Release | UnknownPool) or again > lease.forgotten:
-            self.leave(lease)
+        if isinstance(answer, Release | UnknownPool) or again > lease.give_up_at:
+            self.remove(lease)
         else:
             self._calls.put(lease, again)
 
@@ -188,16 +188,16 @@ class Schedule:
 
     def next_loss(self) -> float | None:
         """When a lease lapses unless it is renewed; an instant that is past where somebody is still to be told."""
-        if self._untold:
+        if self._unreported:
             return 0.0
         first = self._ends.first()
         return None if first is None else first[0]
 
-    def losses(self, now: float) -> list[Lease]:
+    def take_lost(self, now: float) -> list[Lease]:
         """The leases lost by now whose holders have not been told, each once."""
         while (first := self._ends.first()) and first[0] <= now:
             self._lapse(first[1])
-        told, self._untold = self._untold, []
+        told, self._unreported = self._unreported, []
         return told
 
     def _lapse(self, lease: Lease) -> None:
@@ -207,12 +207,12 @@ class Schedule:
             lease, AllocationLost(f"allocation {identity!r} was not renewed in time: {why}", id=identity, code="lapsed")
         )
         lease.ending = True
-        self._calls.put(lease, lease.sent + lease.ttl_s)
+        self._calls.put(lease, lease.confirmed_at + lease.ttl_s)
 
     def _lose(self, lease: Lease, loss: AllocationLost) -> None:
         lease.loss = loss
         self._ends.remove(lease)
-        self._untold.append(lease)
+        self._unreported.append(lease)
 
 
 def _is_deleted(answer: Answer) -> bool:

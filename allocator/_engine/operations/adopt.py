@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from allocator._engine.operations.durability_levels import confirm
-from allocator._engine.operations.replies import allocation_of, refuse
-from allocator._engine.operations.requests import call_of, new_call
+from allocator._engine.operations.durability_levels import requirement
+from allocator._engine.operations.replies import decode_allocation, raise_refused
+from allocator._engine.operations.requests import make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -36,7 +36,9 @@ def adopt_each(
 ) -> Flow[list[Allocation | AllocatorError]]:
     """Assert allocations again, each with its new ttl_ms (0: its own); an error takes its item's place."""
     items = [_item(pool, one, ttl_ms) for one, ttl_ms in held]
-    call: Call = call_of(_ADOPT, pool, items, gather=True, confirm=confirm(level), epoch=pool.epoch, reason=reason)
+    call: Call = make_call(
+        _ADOPT, pool, items, gather=True, confirm=requirement(level), epoch=pool.epoch, reason=reason
+    )
     replies: Reply = yield call
     answers: list[Allocation | AllocatorError] = []
     for (one, _), reply in zip(held, replies, strict=True):
@@ -63,9 +65,9 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
     name = f"allocation {one.id!r}"
     match reply[0]:
         case "adopted" | "existing":
-            return allocation_of(pool, one.id, reply[1:])
+            return decode_allocation(pool, one.id, reply[1:])
         case "conflict":
-            live = allocation_of(pool, one.id, reply[1:])
+            live = decode_allocation(pool, one.id, reply[1:])
             text = f"{name} is live: owner {live.owner!r} has {live.resources}, not {one.owner!r} {one.resources}"
             raise AllocationConflict(text, id=one.id)
         case "fenced":
@@ -81,4 +83,4 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
         case "not_counted":
             raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="allocation")
         case word:
-            refuse(pool, word)
+            raise_refused(pool, word)

@@ -9,13 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 
 from allocator import settings
 from allocator._engine.operations import undo
-from allocator._engine.operations.durability_levels import PLAIN, confirm, reached
+from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     NO_METADATA,
-    allocation_of,
+    decode_allocation,
+    raise_refused,
     recovering,
-    refuse,
     shortages,
     too_long,
 )
@@ -35,17 +35,17 @@ from allocator.validation import allocation_id, batch, metadata, owner_name, ttl
 _ALLOCATE: Final = load("allocate")
 
 
-class _Behind:
+class _ReclaimFirst:
     """The answer that is none: reclaim first, then ask again."""
 
 
-BEHIND: Final = _Behind()
+RECLAIM_FIRST: Final = _ReclaimFirst()
 
 
-_Answer: TypeAlias = Allocation | Denial | AllocatorError | _Behind
+_Answer: TypeAlias = Allocation | Denial | AllocatorError | _ReclaimFirst
 
 
-class Wanted(NamedTuple):
+class ValidRequest(NamedTuple):
     """A validated request, with its ids: the same through all retries."""
 
     resources: Resources
@@ -56,7 +56,7 @@ class Wanted(NamedTuple):
     call: str
 
     @classmethod
-    def of(cls, request: Request, owner: str) -> Wanted:
+    def validate(cls, request: Request, owner: str) -> ValidRequest:
         """Check everything that a caller may get wrong; `owner` is the client's, for a request that names none."""
         return cls(
             resources=Resources.request(request.resources),
@@ -82,7 +82,7 @@ def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = P
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
     """
-    wanted = Wanted.of(request, owner)
+    wanted = ValidRequest.validate(request, owner)
     call = _call(pool, (wanted,), level, atomic=False)
     while True:
         reply: Reply = yield call
@@ -102,7 +102,7 @@ def allocate_many(
     A fault of the store is raised once all items have been asked for; the driver then withdraws what was granted, for
     nobody would know of it.
     """
-    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests")]
+    wanted = [ValidRequest.validate(request, owner) for request in batch(requests, "requests")]
     answers: dict[int, _Answer] = {}
     open_items = list(range(len(wanted)))
     while open_items:
@@ -110,7 +110,7 @@ def allocate_many(
         replies: Reply = yield _call(pool, asked, level, atomic=False)
         for at, reply in zip(open_items, replies, strict=True):
             answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
-        open_items = [at for at in open_items if answers[at] is BEHIND]
+        open_items = [at for at in open_items if answers[at] is RECLAIM_FIRST]
         if open_items:
             yield from reclaim_due(pool)
     return [_outcome(answers[at]) for at in range(len(wanted))]
@@ -126,7 +126,9 @@ def allocate_all(
         Insufficient: `denial.item` is the index of the request that stopped it.
         AllocationConflict, AllocationLost: That of the item that stopped it.
     """
-    wanted = [Wanted.of(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)]
+    wanted = [
+        ValidRequest.validate(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)
+    ]
     if not wanted:
         return []
     call = _call(pool, wanted, level, atomic=True)
@@ -150,7 +152,7 @@ def allocate_all(
         for error in errors:
             if isinstance(error, AllocationLost):
                 # An earlier attempt was granted and one of its allocations has ended since: give back the rest of it.
-                yield from undo.withdraw(pool, [(one.call, one.id) for one in wanted])
+                yield from undo.undo(pool, [(one.call, one.id) for one in wanted])
             if not isinstance(error, _Aborted):
                 raise error
         yield from reclaim_due(pool)
@@ -160,10 +162,10 @@ class _Aborted(AllocatorError):
     """The item was not decided: another one stopped the gang."""
 
 
-def _call(pool: PoolKeys, wanted: Sequence[Wanted], level: Durability, *, atomic: bool) -> Call:
+def _call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
     keys, args = _fixed(pool, atomic)
     items = tuple([one.item(pool) for one in wanted])
-    return Call(_ALLOCATE, pool, keys, args, items, not atomic, undo=True, confirm=confirm(level))
+    return Call(_ALLOCATE, pool, keys, args, items, not atomic, undo=True, durability=requirement(level))
 
 
 @lru_cache(maxsize=1024)
@@ -178,7 +180,7 @@ def _outcome(answer: _Answer) -> Outcome:
     raise answer if isinstance(answer, AllocatorError) else AssertionError(answer)
 
 
-def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _Answer:
+def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0) -> _Answer:
     """One item's reply."""
     word = reply[0]
     if word == "granted":
@@ -200,20 +202,20 @@ def _answer(pool: PoolKeys, wanted: Wanted, reply: Reply, *, item: int = 0) -> _
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:
-        refuse(pool, word)
+        raise_refused(pool, word)
     return decode(pool, wanted, reply, item)
 
 
-def _replayed(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
-    return allocation_of(pool, wanted.id, reply[1:], created=reply[0] == "replayed")
+def _replayed(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
+    return decode_allocation(pool, wanted.id, reply[1:], created=reply[0] == "replayed")
 
 
-def _denied(pool: PoolKeys, _wanted: Wanted, reply: Reply, item: int) -> _Answer:
+def _denied(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, item: int) -> _Answer:
     return Denial(reply[1], pool.name, shortages(reply[3:]), item)
 
 
-def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
-    live = allocation_of(pool, wanted.id, reply[1:])
+def _conflict(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
+    live = decode_allocation(pool, wanted.id, reply[1:])
     if live.releasing_ms is not None:
         return AllocationConflict(f"allocation {wanted.id!r} is being released by owner {live.owner!r}", id=wanted.id)
     return AllocationConflict(
@@ -223,7 +225,7 @@ def _conflict(pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answ
     )
 
 
-def _ended(_pool: PoolKeys, wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
+def _ended(_pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
     lost = AllocationLost(
         f"allocation {wanted.id!r} was granted to this call and has ended since, before its reply arrived", id=wanted.id
     )
@@ -231,29 +233,29 @@ def _ended(_pool: PoolKeys, wanted: Wanted, _reply: Reply, _item: int) -> _Answe
     return lost
 
 
-def _behind(_pool: PoolKeys, _wanted: Wanted, _reply: Reply, _item: int) -> _Answer:
-    return BEHIND
+def _reclaim_first(_pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
+    return RECLAIM_FIRST
 
 
-def _recovering(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+def _recovering(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return recovering(pool, reply)
 
 
-def _too_long(pool: PoolKeys, _wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+def _too_long(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return too_long(pool, reply)
 
 
-def _aborted(_pool: PoolKeys, wanted: Wanted, reply: Reply, _item: int) -> _Answer:
+def _aborted(_pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
 
 
-_OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, Wanted, Reply, int], _Answer]]] = {
+_OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int], _Answer]]] = {
     "replayed": _replayed,
     "existing": _replayed,
     "denied": _denied,
     "conflict": _conflict,
     "ended": _ended,
-    "behind": _behind,
+    "behind": _reclaim_first,
     "aborted": _aborted,
     "recovering": _recovering,
     "ttl_too_long": _too_long,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from allocator import settings
 from allocator._engine.operations import audit_findings, pools
-from allocator._engine.operations.replies import fields_of, refuse
-from allocator._engine.operations.requests import call_of, flatten, new_call
+from allocator._engine.operations.replies import decode_fields, raise_refused
+from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse
@@ -43,10 +43,10 @@ class _Survey:
         _, revision, cursor, records, total, sums, account, ids, findings = reply
         if (self.account and revision != self.revision) or not self.ids.isdisjoint(ids):
             self.steady = False
-        self.revision, self.account = revision, fields_of(account)
+        self.revision, self.account = revision, decode_fields(account)
         self.records += records
         self.total += total
-        for name, amount in fields_of(sums).items():
+        for name, amount in decode_fields(sums).items():
             self.sums[name] = self.sums.get(name, 0) + int(amount)
         self.ids.update(ids)
         self.findings += findings_of(findings)
@@ -79,7 +79,7 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
     if before.status == "clean":
         if offline:
             # An earlier repair may have been killed while it held back the grants.
-            yield from pools.switch(pool, "online")
+            yield from pools.set_state(pool, "online")
         return before
     mended = yield from _repair_whole(pool, before)
     if mended is None:
@@ -116,13 +116,13 @@ def _repair_whole(pool: PoolKeys, before: Audit) -> Flow[Audit | None]:
 
 
 def _repair_offline(pool: PoolKeys, before: Audit) -> Flow[Audit]:
-    yield from pools.switch(pool, "offline")
+    yield from pools.set_state(pool, "offline")
     try:
         after = yield from _repair_in_pages(pool, before)
     except Exception:
-        yield from pools.switch(pool, "online")
+        yield from pools.set_state(pool, "online")
         raise
-    yield from pools.switch(pool, "online")
+    yield from pools.set_state(pool, "online")
     return after
 
 
@@ -158,11 +158,11 @@ def adopt_orphans(pool: PoolKeys) -> Flow[None]:
 
 def _mend(pool: PoolKeys, mode: str, cursor: str, orphans: Sequence[str], survey: _Survey | None = None) -> Flow[Reply]:
     revision, sums = (survey.revision, survey.sums) if survey else (0, {})
-    item = Item(new_call(), (mode, cursor, revision, *flatten(sums)))
+    item = Item(new_call(), (mode, cursor, revision, *encode_amounts(sums)))
     keys = (*_REPAIR.bind_keys(pool), *(pool.record(one) for one in orphans[: settings.FINDINGS_MAX]))
     replies: Reply = yield Call(_REPAIR, pool, keys, _REPAIR.bind(epoch=pool.epoch), (item,))
     if replies[0][0] not in ("repaired", "moved", "large"):
-        refuse(pool, replies[0][0])
+        raise_refused(pool, replies[0][0])
     reply: Reply = replies[0]
     return reply
 
@@ -187,9 +187,9 @@ def _survey(pool: PoolKeys) -> Flow[_Survey]:
 
 def _read(pool: PoolKeys, index: str, cursor: str) -> Flow[Reply]:
     count = settings.PAGE_RECORDS_MAX
-    reply: Reply = yield call_of(_AUDIT, pool, epoch=pool.epoch, index=index, cursor=cursor, count=count)
+    reply: Reply = yield make_call(_AUDIT, pool, epoch=pool.epoch, index=index, cursor=cursor, count=count)
     if reply[0] not in ("audit", "large"):
-        refuse(pool, reply[0])
+        raise_refused(pool, reply[0])
     return reply
 
 
@@ -201,7 +201,7 @@ def _orphans(pool: PoolKeys) -> Flow[list[str]]:
         part = [key for key in keys[at : at + settings.PAGE_RECORDS_MAX] if parse(key, pool.prefix)]
         reply: Reply = yield Call(_ORPHANS, pool, (*_ORPHANS.bind_keys(pool), *part), _ORPHANS.bind(epoch=pool.epoch))
         if reply[0] != "orphans":
-            refuse(pool, reply[0])
+            raise_refused(pool, reply[0])
         found += reply[1:]
     return found
 

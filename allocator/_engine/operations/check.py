@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import recovering, refuse, shortages
-from allocator._engine.operations.requests import flatten
+from allocator._engine.operations.replies import raise_refused, recovering, shortages
+from allocator._engine.operations.requests import encode_amounts
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -27,7 +27,7 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
         _CHECK.bind_keys(pool),
         (
             *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
-            *flatten(resources, schema.ALLOCATED)[1:],
+            *encode_amounts(resources, schema.ALLOCATED)[1:],
         ),
     )
     while True:
@@ -43,4 +43,4 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
             case "recovering":
                 raise recovering(pool, reply)
             case word:
-                refuse(pool, word)
+                raise_refused(pool, word)

@@ -25,9 +25,9 @@ from allocator._engine.operations import (
     renew,
     resize,
 )
-from allocator._engine.operations.pools import NO_PROMISES, Promises
-from allocator._engine.operations.replies import lost
-from allocator._engine.operations.requests import Identity
+from allocator._engine.operations.pools import NO_OPTIONS, PoolOptions
+from allocator._engine.operations.replies import raise_lost
+from allocator._engine.operations.requests import FencedId
 from allocator._engine.protocol.flows import Flow
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator.denials import Denial
@@ -35,7 +35,7 @@ from allocator.durability import durability
 from allocator.errors import InvalidRequest
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 from allocator.models.events import Event
-from allocator.models.maintenance import Audit, Diagnosis, Reclaimed, Reconciled
+from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources
@@ -55,11 +55,11 @@ from allocator.validation import (
 )
 from allocator.validation import fence as valid_fence
 
-Held = Allocation | str
+AllocationOrId = Allocation | str
 """An allocation, which brings its pool and fence along, or an id in the client's pool."""
 
 
-class Verbs:
+class Defaults:
     """The verbs of one client: its pool, prefix and owner stand in for what a call leaves out."""
 
     def __init__(self, pool: str, prefix: str, owner: str | None) -> None:
@@ -77,16 +77,18 @@ class Verbs:
             return self._own
         return pool_keys(pool_name(name), self.prefix)
 
-    def _identify(self, held: Held, fence: int | None, pool: str | None) -> tuple[PoolKeys, Identity]:
+    def _identify(self, held: AllocationOrId, fence: int | None, pool: str | None) -> tuple[PoolKeys, FencedId]:
         if isinstance(held, Allocation):
             if pool is not None and pool != held.pool:
                 raise InvalidRequest(f"allocation {held.id!r} is of pool {held.pool!r}, not {pool!r}", field="pool")
-            return self.keys(held.pool), Identity(held.id, held.fence if fence is None else valid_fence(fence), held)
-        return self.keys(pool), Identity(allocation_id(held), valid_fence(fence))
+            return self.keys(held.pool), FencedId(held.id, held.fence if fence is None else valid_fence(fence), held)
+        return self.keys(pool), FencedId(allocation_id(held), valid_fence(fence))
 
-    def _groups(self, held: Iterable[Held], pool: str | None) -> tuple[int, dict[PoolKeys, list[tuple[int, Identity]]]]:
+    def _groups(
+        self, held: Iterable[AllocationOrId], pool: str | None
+    ) -> tuple[int, dict[PoolKeys, list[tuple[int, FencedId]]]]:
         """The allocations by pool, each with its place in the answer."""
-        groups: dict[PoolKeys, list[tuple[int, Identity]]] = {}
+        groups: dict[PoolKeys, list[tuple[int, FencedId]]] = {}
         items = batch(held, "allocations")
         for at, one in enumerate(items):
             keys, identity = self._identify(one, None, pool)
@@ -100,7 +102,7 @@ class Verbs:
         name: str,
         capacity: Mapping[str, Quantity],
         whole_units: Iterable[str],
-        promises: Promises = NO_PROMISES,
+        promises: PoolOptions = NO_OPTIONS,
         *,
         is_new: bool = False,
     ) -> Flow[Pool]:
@@ -111,7 +113,7 @@ class Verbs:
         return iter(pools.recover(lost, pool_keys(pool_name(lost.name), self.prefix)))
 
     def end_recovery(self, name: str | None) -> Flow[Pool]:
-        return iter(pools.switch(self.keys(name), "recovered"))
+        return iter(pools.set_state(self.keys(name), "recovered"))
 
     def pool(self, name: str | None) -> Flow[Pool]:
         found = yield from pools.usage(self.keys(name))
@@ -128,12 +130,12 @@ class Verbs:
         strict: bool,
         generation: int | None,
         pool: str | None,
-        promises: Promises = NO_PROMISES,
+        promises: PoolOptions = NO_OPTIONS,
     ) -> Flow[Pool]:
         return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, promises, strict=strict))
 
     def upgrade_pool(self, name: str | None) -> Flow[Pool]:
-        return iter(pools.switch(self.keys(name), "upgrade"))
+        return iter(pools.set_state(self.keys(name), "upgrade"))
 
     def delete_pool(self, name: str, *, force: bool) -> Flow[bool]:
         return pool_deletion.delete(self.keys(pool_name(name)), force=force)
@@ -153,16 +155,23 @@ class Verbs:
         return check.check(self.keys(pool), request, explain=explain)
 
     def renew(
-        self, held: Held, ttl: Ttl, fence: int | None, pool: str | None, level: str | None = None, *, shorten: bool
+        self,
+        held: AllocationOrId,
+        ttl: Ttl,
+        fence: int | None,
+        pool: str | None,
+        level: str | None = None,
+        *,
+        shorten: bool,
     ) -> Flow[Renewal]:
         keys, identity = self._identify(held, fence, pool)
         renewed = (yield from renew.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
         if not renewed:
-            lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
+            raise_lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
         return renewed
 
     def renew_many(
-        self, held: Iterable[Held], ttl: Ttl, pool: str | None, level: str | None = None
+        self, held: Iterable[AllocationOrId], ttl: Ttl, pool: str | None, level: str | None = None
     ) -> Flow[list[Renewal]]:
         count, groups = self._groups(held, pool)
         answers: dict[int, Renewal] = {}
@@ -172,16 +181,16 @@ class Verbs:
         return [answers[at] for at in range(count)]
 
     def resize(
-        self, held: Held, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
+        self, held: AllocationOrId, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
     ) -> Flow[Allocation]:
         keys, identity = self._identify(held, fence, pool)
         return resize.resize(keys, identity.id, identity.fence, request, durability(level))
 
-    def release(self, held: Held, fence: int | None, pool: str | None) -> Flow[Release]:
+    def release(self, held: AllocationOrId, fence: int | None, pool: str | None) -> Flow[Release]:
         keys, identity = self._identify(held, fence, pool)
         return (yield from release.release(keys, (identity,)))[0]
 
-    def release_many(self, held: Iterable[Held], pool: str | None) -> Flow[list[Release]]:
+    def release_many(self, held: Iterable[AllocationOrId], pool: str | None) -> Flow[list[Release]]:
         count, groups = self._groups(held, pool)
         answers: dict[int, Release] = {}
         for keys, group in groups.items():
@@ -190,7 +199,7 @@ class Verbs:
         return [answers[at] for at in range(count)]
 
     def begin_release(
-        self, held: Held, grace: float | timedelta, fence: int | None, pool: str | None
+        self, held: AllocationOrId, grace: float | timedelta, fence: int | None, pool: str | None
     ) -> Flow[Allocation]:
         keys, identity = self._identify(held, fence, pool)
         if grace == 0:
@@ -238,9 +247,9 @@ class Verbs:
     def get(self, identity: str, pool: str | None) -> Flow[Allocation | None]:
         return iter(lookup.get(self.keys(pool), allocation_id(identity)))
 
-    def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> lookup.Listing:
+    def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> lookup.AllocationScan:
         age = None if older_than is None else age_ms(older_than, "older_than")
-        return lookup.Listing(self.keys(pool), None if owner is None else owner_name(owner), age)
+        return lookup.AllocationScan(self.keys(pool), None if owner is None else owner_name(owner), age)
 
     def usage(self, pool: str | None) -> Flow[Usage]:
         return iter(pools.usage(self.keys(pool)))
@@ -255,8 +264,8 @@ class Verbs:
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
         return reclaim.reclaim(self.keys(pool), most, age, include_live=include_live)
 
-    def doctor(self, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
-        return doctor.examine(self._own, client_ms)
+    def doctor(self, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
+        return doctor.diagnose(self._own, client_ms)
 
     def audit(self, pool: str | None, *, repair: bool, offline: bool) -> Flow[Audit]:
         if offline and not repair:

@@ -25,17 +25,17 @@ from allocator._engine.operations import (
     resize,
     undo,
 )
-from allocator._engine.operations.doctor_checks import Facts, judge
+from allocator._engine.operations.doctor_checks import ServerFacts, judge
 from allocator._engine.operations.durability_levels import PLAIN
-from allocator._engine.protocol.flows import Ask, Call, Flow, Refusal, Remaining
+from allocator._engine.protocol.flows import Call, Command, CommandError, Flow, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator._engine.protocol.scripts import load, names
 from allocator.errors import AllocatorError, UnknownPool
 from allocator.models.allocations import Allocation, Request
-from allocator.models.maintenance import Diagnosis
+from allocator.models.maintenance import DoctorReport
 from allocator.models.pools import Pool
 
-__all__ = ["examine"]
+__all__ = ["diagnose"]
 
 SECTIONS: Final = ("server", "memory", "persistence", "replication", "cluster")
 
@@ -52,20 +52,20 @@ _CALLED: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
 
 
-def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
+def diagnose(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
     """All findings, of the server first.
 
     Args:
         pool: The client's own, which need not exist.
         client_ms: This machine's clock, in milliseconds.
     """
-    facts = Facts(pool=pool.name, prefix=pool.prefix)
+    facts = ServerFacts(pool=pool.name, prefix=pool.prefix)
     yield from _server(pool, facts)
-    before: float = yield Remaining()
-    time = yield Ask(pool, ("TIME",))
-    after: float = yield Remaining()
+    before: float = yield TimeLeft()
+    time = yield Command(pool, ("TIME",))
+    after: float = yield TimeLeft()
     facts.round_trip_ms = 1000 * max(0.0, before - after)
-    if not isinstance(time, Refusal):
+    if not isinstance(time, CommandError):
         facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
     try:
         facts.account = (yield from pools.usage(pool)).pool
@@ -74,14 +74,14 @@ def examine(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[Diagnosis]:
     except AllocatorError as error:
         facts.refused.append(f"usage: {error}")
     yield from _try_all(pool, facts)
-    return Diagnosis(tuple(judge(facts)))
+    return DoctorReport(tuple(judge(facts)))
 
 
-def _server(pool: PoolKeys, facts: Facts) -> Flow[None]:
+def _server(pool: PoolKeys, facts: ServerFacts) -> Flow[None]:
     """What it says of itself, as far as this user is told."""
     for section in SECTIONS:
-        reply = yield Ask(pool, ("INFO", section))
-        if not isinstance(reply, Refusal):
+        reply = yield Command(pool, ("INFO", section))
+        if not isinstance(reply, CommandError):
             facts.info |= _fields(str(reply))
         elif "unknown command" in reply.text.lower():
             facts.no_info = True
@@ -89,14 +89,14 @@ def _server(pool: PoolKeys, facts: Facts) -> Flow[None]:
         else:
             facts.refused.append(f"INFO: {reply.text}")
     for name in SETTINGS:
-        reply = yield Ask(pool, ("CONFIG", "GET", name))
-        if not isinstance(reply, Refusal):
+        reply = yield Command(pool, ("CONFIG", "GET", name))
+        if not isinstance(reply, CommandError):
             facts.settings |= _pairs(reply)
     if facts.info.get("cluster_enabled") == "1":
-        reply = yield Ask(pool, ("CLUSTER", "INFO"))
-        facts.cluster = {} if isinstance(reply, Refusal) else _fields(str(reply))
-    reply = yield Ask(pool, ("ACL", "WHOAMI"))
-    facts.user = "" if isinstance(reply, Refusal) else str(reply)
+        reply = yield Command(pool, ("CLUSTER", "INFO"))
+        facts.cluster = {} if isinstance(reply, CommandError) else _fields(str(reply))
+    reply = yield Command(pool, ("ACL", "WHOAMI"))
+    facts.user = "" if isinstance(reply, CommandError) else str(reply)
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -121,13 +121,13 @@ class _Scratch:
         self.made = False
 
     @property
-    def one(self) -> requests.Identity:
+    def one(self) -> requests.FencedId:
         """What was allocated, or a name of nothing."""
-        return requests.Identity("one", self.held.fence if self.held else 0)
+        return requests.FencedId("one", self.held.fence if self.held else 0)
 
 
 def _create(at: _Scratch) -> Flow[Pool]:
-    made = yield from pools.create(at.keys, {"cpu": 1}, (), pools.NO_PROMISES)
+    made = yield from pools.create(at.keys, {"cpu": 1}, (), pools.NO_OPTIONS)
     at.made = True
     return made
 
@@ -180,7 +180,7 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("reconcile", _reconcile),
     ("begin_release", lambda at: iter(release.begin_release(at.keys, at.one, _TTL_MS))),
     ("release", lambda at: iter(release.release(at.keys, (at.one,)))),
-    ("undo", lambda at: iter(undo.withdraw(at.keys, (("doctor", "one"),)))),
+    ("undo", lambda at: iter(undo.undo(at.keys, (("doctor", "one"),)))),
     ("reclaim", lambda at: reclaim.reclaim(at.keys, 10, None, include_live=False)),
     ("repair", _repair),
     ("delete_pool", lambda at: pool_deletion.delete(at.keys, force=True)),
@@ -188,7 +188,7 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
 """By the script that each is about, in an order in which each finds what it needs."""
 
 
-def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
+def _try_all(pool: PoolKeys, facts: ServerFacts) -> Flow[None]:
     """Each once; what was made is deleted in any case, and by the last of them if nothing goes wrong."""
     scratch = _Scratch(pool)
     try:
@@ -201,7 +201,7 @@ def _try_all(pool: PoolKeys, facts: Facts) -> Flow[None]:
         facts.left = scratch.keys.name
 
 
-def _try(name: str, attempt: Try, scratch: _Scratch, facts: Facts) -> Flow[None]:
+def _try(name: str, attempt: Try, scratch: _Scratch, facts: ServerFacts) -> Flow[None]:
     if name == "adopt" and scratch.held is None:
         facts.skipped.append(name)
         return

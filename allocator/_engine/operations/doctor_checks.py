@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from allocator.durability import Durability
-from allocator.models.maintenance import Checkup
+from allocator.models.maintenance import DoctorCheck
 from allocator.models.pools import Pool
 from allocator.settings import RECOVERY_MARGIN_S, TTL_MIN_S
 
-__all__ = ["Facts", "judge"]
+__all__ = ["ServerFacts", "judge"]
 
 BYTES_AN_ALLOCATION: Final = 450
 """About what a live allocation takes, with its index entry (docs/performance.md)."""
@@ -41,7 +41,7 @@ _KEYS: Final = re.compile(r"(?i)permissions? to access|can't access at least one
 
 
 @dataclass
-class Facts:
+class ServerFacts:
     """What was found out; what is empty could not be.
 
     `tried` has what each script was refused with, "" where it works; `skipped` those for which there was no scratch
@@ -73,71 +73,77 @@ class Facts:
         return f"ACL SETUSER {self.user or '<user>'} {rule}"
 
 
-def judge(facts: Facts) -> Iterator[Checkup]:
+def judge(facts: ServerFacts) -> Iterator[DoctorCheck]:
     """Each check's finding, in an order from the ground up."""
     for check in _CHECKS:
         yield from check(facts)
 
 
-def _store(facts: Facts) -> Iterator[Checkup]:
+def _store(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.no_info:
         what = "version, eviction, memory, persistence, replication do not apply, or are not told"
-        yield Checkup("server", "unknown", f"it has no INFO, as the store in this process: {what}")
+        yield DoctorCheck("server", "unknown", f"it has no INFO, as the store in this process: {what}")
 
 
-def _version(facts: Facts) -> Iterator[Checkup]:
+def _version(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.no_info:
         return
     name = "valkey" if "valkey_version" in facts.info else "redis"
     text = facts.info.get("valkey_version") or facts.info.get("redis_version", "")
     found = re.match(r"(\d+)\.(\d+)", text)
     if not found:
-        yield Checkup("version", "unknown", "the server does not tell", facts.grants("+info"))
+        yield DoctorCheck("version", "unknown", "the server does not tell", facts.grants("+info"))
         return
     old = (int(found[1]), int(found[2])) < OLDEST[name]
     least = ".".join(map(str, OLDEST[name]))
-    yield Checkup("version", "bad" if old else "ok", f"{name} {text}", f"use {name} {least} or newer" if old else "")
+    yield DoctorCheck(
+        "version", "bad" if old else "ok", f"{name} {text}", f"use {name} {least} or newer" if old else ""
+    )
 
 
-def _eviction(facts: Facts) -> Iterator[Checkup]:
+def _eviction(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.no_info:
         return
     policy = facts.info.get("maxmemory_policy") or facts.settings.get("maxmemory-policy", "")
     if not policy:
-        yield Checkup("eviction", "unknown", "the server does not tell", "make sure that it is noeviction")
+        yield DoctorCheck("eviction", "unknown", "the server does not tell", "make sure that it is noeviction")
     elif policy.startswith("allkeys-"):
         advice = "CONFIG SET maxmemory-policy noeviction"
-        yield Checkup("eviction", "bad", f"{policy}: records may vanish without a word", advice)
+        yield DoctorCheck("eviction", "bad", f"{policy}: records may vanish without a word", advice)
     else:
-        yield Checkup("eviction", "ok", policy)
+        yield DoctorCheck("eviction", "ok", policy)
 
 
-def _memory(facts: Facts) -> Iterator[Checkup]:
+def _memory(facts: ServerFacts) -> Iterator[DoctorCheck]:
     used, most = facts.number("used_memory"), facts.number("maxmemory")
     if used is None or most is None:
         return
     if most == 0:
-        yield Checkup("memory", "warn", f"{_mib(used)} used, and no bound", "set maxmemory below what the machine has")
+        yield DoctorCheck(
+            "memory", "warn", f"{_mib(used)} used, and no bound", "set maxmemory below what the machine has"
+        )
         return
     left = max(0, most - used)
     detail = f"{_mib(used)} of {_mib(most)} used: room for about {left // BYTES_AN_ALLOCATION:,} more allocations"
     verdict = "bad" if left == 0 else "warn" if left < HEADROOM * most else "ok"
-    yield Checkup("memory", verdict, detail, "" if verdict == "ok" else "raise maxmemory: a full server grants nothing")
+    yield DoctorCheck(
+        "memory", verdict, detail, "" if verdict == "ok" else "raise maxmemory: a full server grants nothing"
+    )
 
 
-def _persistence(facts: Facts) -> Iterator[Checkup]:
+def _persistence(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if "aof_enabled" not in facts.info:
         return
     failed = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if facts.info.get(name) == "err"]
     if failed:
-        yield Checkup(
+        yield DoctorCheck(
             "persistence", "bad", f"{', '.join(failed)}: err", "look into the server's log: the disk may be full"
         )
     elif facts.info["aof_enabled"] != "1":
         advice = "CONFIG SET appendonly yes, and in the configuration file"
         saves = facts.settings.get("save", "")
         loses = f"what came after the last snapshot (save {saves})" if saves else "what is allocated"
-        yield Checkup("persistence", "warn", f"no append-only file: a restart loses {loses}", advice)
+        yield DoctorCheck("persistence", "warn", f"no append-only file: a restart loses {loses}", advice)
     else:
         fsync = facts.settings.get("appendfsync", "appendfsync not told")
         lost = {
@@ -147,13 +153,13 @@ def _persistence(facts: Facts) -> Iterator[Checkup]:
         }
         detail = f"append-only file, {fsync}: a power failure loses {lost.get(fsync, 'what that says')}"
         advice = "CONFIG SET appendfsync everysec" if fsync == "no" else ""
-        yield Checkup("persistence", "warn" if advice else "ok", detail, advice)
+        yield DoctorCheck("persistence", "warn" if advice else "ok", detail, advice)
 
 
-def _replication(facts: Facts) -> Iterator[Checkup]:
+def _replication(facts: ServerFacts) -> Iterator[DoctorCheck]:
     role = facts.info.get("role", "")
     if role == "slave":
-        yield Checkup(
+        yield DoctorCheck(
             "replication", "bad", "this is a replica: it takes no writes", "use the primary, or redis+sentinel://"
         )
         return
@@ -162,7 +168,7 @@ def _replication(facts: Facts) -> Iterator[Checkup]:
         return
     wanted = facts.settings.get("min-replicas-to-write", "")
     if replicas == 0:
-        yield Checkup("replication", "ok", "a primary without replicas: there is no failover")
+        yield DoctorCheck("replication", "ok", "a primary without replicas: there is no failover")
         return
     guarded = facts.account is not None and facts.account.recovery_grace_ms > 0
     lag, behind = _replicas(facts)
@@ -178,10 +184,10 @@ def _replication(facts: Facts) -> Iterator[Checkup]:
         advice.append(
             "CONFIG SET min-replicas-to-write 1 min-replicas-max-lag 1: a primary that is cut off stops granting"
         )
-    yield Checkup("replication", "warn" if advice else "ok", detail, "; ".join(advice))
+    yield DoctorCheck("replication", "warn" if advice else "ok", detail, "; ".join(advice))
 
 
-def _replicas(facts: Facts) -> tuple[str, list[str]]:
+def _replicas(facts: ServerFacts) -> tuple[str, list[str]]:
     """How far the slowest is behind, and those with which something is wrong."""
     told = [
         dict(part.split("=", 1) for part in line.split(",") if "=" in part)
@@ -197,48 +203,52 @@ def _replicas(facts: Facts) -> tuple[str, list[str]]:
     return (f"at most {max(lags)} s behind" if lags else "whose lag is not told"), wrong
 
 
-def _cluster(facts: Facts) -> Iterator[Checkup]:
+def _cluster(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.info.get("cluster_enabled") != "1":
         return
     state = facts.cluster.get("cluster_state")
     if state is None:
-        yield Checkup("cluster", "unknown", "the server does not tell its state", facts.grants("+cluster|info"))
+        yield DoctorCheck("cluster", "unknown", "the server does not tell its state", facts.grants("+cluster|info"))
         return
     served = facts.cluster.get("cluster_slots_ok", "?")
     detail = f"state {state}, {served} of {_SLOTS} slots are served, {facts.cluster.get('cluster_size', '?')} shards"
     fit = state == "ok" and served == str(_SLOTS)
-    yield Checkup("cluster", "ok" if fit else "bad", detail, "" if fit else "CLUSTER SHARDS says which slots are not")
+    yield DoctorCheck(
+        "cluster", "ok" if fit else "bad", detail, "" if fit else "CLUSTER SHARDS says which slots are not"
+    )
 
 
-def _clock(facts: Facts) -> Iterator[Checkup]:
+def _clock(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.clock_behind_ms is None:
         return
     off = abs(facts.clock_behind_ms) > CLOCK_OFF_MS
     side = "behind" if facts.clock_behind_ms > 0 else "ahead of"
     detail = f"{abs(facts.clock_behind_ms) / 1000:.1f} s {side} this machine's"
-    yield Checkup(
+    yield DoctorCheck(
         "clock", "warn" if off else "ok", detail, "let both be kept by NTP, slewed and not stepped" if off else ""
     )
 
 
-def _latency(facts: Facts) -> Iterator[Checkup]:
+def _latency(facts: ServerFacts) -> Iterator[DoctorCheck]:
     slow = facts.round_trip_ms > SLOW_MS
-    yield Checkup("latency", "warn" if slow else "ok", f"{facts.round_trip_ms:.1f} ms for a round trip")
+    yield DoctorCheck("latency", "warn" if slow else "ok", f"{facts.round_trip_ms:.1f} ms for a round trip")
 
 
-def _identity(facts: Facts) -> Iterator[Checkup]:
+def _identity(facts: ServerFacts) -> Iterator[DoctorCheck]:
     told = bool(facts.info.get("run_id"))
     needs = facts.account is not None and facts.account.recovery_grace_ms > 0
     if told or not facts.info:
         return
-    yield Checkup("run id", "bad" if needs else "warn", "the server does not tell it", "a restart is not noticed by it")
+    yield DoctorCheck(
+        "run id", "bad" if needs else "warn", "the server does not tell it", "a restart is not noticed by it"
+    )
 
 
-def _scripts(facts: Facts) -> Iterator[Checkup]:
+def _scripts(facts: ServerFacts) -> Iterator[DoctorCheck]:
     failed = {name: said for name, said in facts.tried.items() if said}
     if not failed and not facts.skipped:
         gone = "" if facts.left else ", which is gone again"
-        yield Checkup("scripts", "ok", f"all {len(facts.tried)} were tried on a scratch pool{gone}")
+        yield DoctorCheck("scripts", "ok", f"all {len(facts.tried)} were tried on a scratch pool{gone}")
     denied: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
     for name, said in failed.items():
@@ -251,32 +261,36 @@ def _scripts(facts: Facts) -> Iterator[Checkup]:
     for command, of in denied.items():
         yield _denied(facts, command, of)
     for said, of in others.items():
-        yield Checkup("scripts", "bad", f"{', '.join(of)}: {said}")
+        yield DoctorCheck("scripts", "bad", f"{', '.join(of)}: {said}")
     if facts.skipped:
-        yield Checkup("scripts", "unknown", f"not tried, for want of a scratch pool: {', '.join(facts.skipped)}")
+        yield DoctorCheck("scripts", "unknown", f"not tried, for want of a scratch pool: {', '.join(facts.skipped)}")
     if facts.left:
         advice = f"resource-allocator pool delete {facts.left} --force --yes"
-        yield Checkup("scratch pool", "warn", f"{facts.left} could not be deleted", advice)
+        yield DoctorCheck("scratch pool", "warn", f"{facts.left} could not be deleted", advice)
 
 
-def _denied(facts: Facts, command: str, of: list[str]) -> Checkup:
+def _denied(facts: ServerFacts, command: str, of: list[str]) -> DoctorCheck:
     if command:
         who = f"user {facts.user}" if facts.user else "this user"
         rules = " ".join(f"+{one}" for one in command.split(", "))
-        return Checkup("scripts", "bad", f"{who} may not {command.upper()}, for {', '.join(of)}", facts.grants(rules))
+        return DoctorCheck(
+            "scripts", "bad", f"{who} may not {command.upper()}, for {', '.join(of)}", facts.grants(rules)
+        )
     if facts.account is not None:  # it is a user of one pool, and that one it can read
         detail = "could not be tried: this user may use no scratch pool"
-        return Checkup("scripts", "unknown", detail, "ask as a user of all pools: 'resource-allocator acl controller'")
+        return DoctorCheck(
+            "scripts", "unknown", detail, "ask as a user of all pools: 'resource-allocator acl controller'"
+        )
     detail = f"this user may not use keys under {facts.prefix}:, for {', '.join(of)}"
-    return Checkup("scripts", "bad", detail, facts.grants(f"'~{facts.prefix}:{{*}}:*'"))
+    return DoctorCheck("scripts", "bad", detail, facts.grants(f"'~{facts.prefix}:{{*}}:*'"))
 
 
-def _refusals(facts: Facts) -> Iterator[Checkup]:
+def _refusals(facts: ServerFacts) -> Iterator[DoctorCheck]:
     for said in dict.fromkeys(facts.refused):
-        yield Checkup("rights", "warn", said, _USERS)
+        yield DoctorCheck("rights", "warn", said, _USERS)
 
 
-def _pool(facts: Facts) -> Iterator[Checkup]:
+def _pool(facts: ServerFacts) -> Iterator[DoctorCheck]:
     account = facts.account
     if account is None:
         return
@@ -285,20 +299,24 @@ def _pool(facts: Facts) -> Iterator[Checkup]:
         if account.recovery_grace_ms
         else "no recovery grace: lost data is not waited for"
     )
-    yield Checkup(f"pool {account.name}", "ok" if account.state == "active" else "warn", f"{account.state}; {guard}")
+    yield DoctorCheck(
+        f"pool {account.name}", "ok" if account.state == "active" else "warn", f"{account.state}; {guard}"
+    )
     if account.overcommitted:
         detail = f"overcommitted in {', '.join(account.overcommitted)}"
-        yield Checkup(f"pool {account.name}", "warn", detail, "raise the capacity, or wait until enough is given back")
+        yield DoctorCheck(
+            f"pool {account.name}", "warn", detail, "raise the capacity, or wait until enough is given back"
+        )
     if account.clock_offset_ms:
         detail = f"its time is {account.clock_offset_ms / 1000:.1f} s ahead of the server's, whose clock was set back"
-        yield Checkup(
+        yield DoctorCheck(
             f"pool {account.name}", "warn", detail, "deadlines are right; instants that people read are later"
         )
     yield from _grace(facts, account)
     yield from _promise(facts, account)
 
 
-def _grace(facts: Facts, account: Pool) -> Iterator[Checkup]:
+def _grace(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
     """Whether every holder is past its deadline, or has renewed, when the grace is over.
 
     A server without replicas is replaced by nobody, so what it granted is known to be over a ttl later.  Where another
@@ -322,10 +340,10 @@ def _grace(facts: Facts, account: Pool) -> Iterator[Checkup]:
     shorter = f"'pool set {account.name} --max-ttl {fits / 1000:g}s', or " if fits >= TTL_MIN_S * 1000 else ""
     longer = f"--recovery-grace {needs_ms / 1000:g}s --max-ttl {longest.replace(' ', '')}"
     advice = f"{shorter}'pool set {account.name} {longer}'" if account.max_ttl_ms else shorter.removesuffix(", or ")
-    yield Checkup(f"pool {account.name}", "warn", f"{detail}: after a loss of data two may hold the same", advice)
+    yield DoctorCheck(f"pool {account.name}", "warn", f"{detail}: after a loss of data two may hold the same", advice)
 
 
-def _promise(facts: Facts, account: Pool) -> Iterator[Checkup]:
+def _promise(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
     """Whether what the pool asks of each grant can be reached here."""
     wanted = Durability.read(account.durability)
     replicas = facts.number("connected_slaves")
@@ -334,15 +352,15 @@ def _promise(facts: Facts, account: Pool) -> Iterator[Checkup]:
     name = f"pool {account.name}"
     if wanted.replicas > replicas:
         detail = f"durability {account.durability}, and {replicas} replicas: nothing can be granted"
-        yield Checkup(name, "bad", detail, "add replicas, or 'resource-allocator pool set --durability memory'")
+        yield DoctorCheck(name, "bad", detail, "add replicas, or 'resource-allocator pool set --durability memory'")
     elif wanted.fsynced and facts.info.get("aof_enabled") != "1":
         detail = f"durability {account.durability}, and no append-only file: nothing can be granted"
-        yield Checkup(name, "bad", detail, "CONFIG SET appendonly yes, and in the configuration file")
+        yield DoctorCheck(name, "bad", detail, "CONFIG SET appendonly yes, and in the configuration file")
     else:
-        yield Checkup(name, "ok", f"durability {account.durability} can be reached")
+        yield DoctorCheck(name, "ok", f"durability {account.durability} can be reached")
 
 
-_CHECKS: Final[tuple[Callable[[Facts], Iterator[Checkup]], ...]] = (
+_CHECKS: Final[tuple[Callable[[ServerFacts], Iterator[DoctorCheck]], ...]] = (
     _store, _version, _eviction, _memory, _persistence, _replication, _cluster, _clock, _latency, _identity, _scripts,
     _refusals, _pool,
 )  # fmt: skip

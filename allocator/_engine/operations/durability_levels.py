@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from allocator._engine.protocol.flows import Confirm
+from allocator._engine.protocol.flows import DurabilityRequirement
 from allocator.durability import MEMORY, Durability
 
-__all__ = ["PLAIN", "confirm", "reached"]
+__all__ = ["PLAIN", "reached", "requirement"]
 
 _PLAIN: Final = {"granted": 5, "renewed": 3}
 """Entries of fixed places, and the place of the level."""
@@ -20,7 +20,7 @@ PLAIN: Final = Durability()
 """As the pool asks for."""
 
 
-def _asked(entry: Any) -> Durability | None:
+def _requested(entry: Any) -> Durability | None:
     if isinstance(entry, Exception):
         return None
     words: list[Any] = entry
@@ -34,7 +34,7 @@ def _asked(entry: Any) -> Durability | None:
     return Durability.read(fields.get("durability", ""))
 
 
-def _stamp(entry: Any, level: str) -> None:
+def _record(entry: Any, level: str) -> None:
     place = _PLAIN.get(entry[0])
     if place is not None:
         entry[place:] = [level]
@@ -43,9 +43,9 @@ def _stamp(entry: Any, level: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def confirm(level: Durability) -> Confirm:
+def requirement(level: Durability) -> DurabilityRequirement:
     """For a call of this level."""
-    return Confirm(level, _asked, _stamp)
+    return DurabilityRequirement(level, _requested, _record)
 
 
 def reached(entry: list[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from allocator._engine.operations.replies import fields_of, refuse
+from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
@@ -20,10 +20,10 @@ def events(pool: PoolKeys, limit: int) -> Operation[list[Event]]:
 
     def decode(reply: Reply) -> list[Event]:
         if reply[0] != "events":
-            refuse(pool, reply[0])
+            raise_refused(pool, reply[0])
         found: list[Event] = []
         for at in range(1, len(reply), 2):
-            fields = fields_of(reply[at + 1])
+            fields = decode_fields(reply[at + 1])
             kind = fields.pop("kind", "")
             found.append(Event(reply[at], kind, MappingProxyType(fields)))
         return found

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.replies import allocation_of, refuse
-from allocator._engine.operations.requests import call_of
+from allocator._engine.operations.replies import decode_allocation, raise_refused
+from allocator._engine.operations.requests import make_call
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
@@ -32,8 +32,8 @@ def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
         if reply[0] == "unknown":
             return None
         if reply[0] != "record":
-            refuse(pool, reply[0])
-        return allocation_of(pool, identity, reply[1:])
+            raise_refused(pool, reply[0])
+        return decode_allocation(pool, identity, reply[1:])
 
     return Operation(Call(_GET, pool, keys, _GET.bind(epoch=pool.epoch)), decode)
 
@@ -52,17 +52,17 @@ def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
 
     def decode(reply: Reply) -> Page:
         if reply[0] != "page":
-            refuse(pool, reply[0])
+            raise_refused(pool, reply[0])
         _, following, read_ms, epoch, *pairs = reply
-        found = [allocation_of(pool, pairs[at], ["epoch", epoch, *pairs[at + 1]]) for at in range(0, len(pairs), 2)]
+        found = [decode_allocation(pool, pairs[at], ["epoch", epoch, *pairs[at + 1]]) for at in range(0, len(pairs), 2)]
         return Page(found, read_ms, following)
 
     return Operation(
-        call_of(_PAGE, pool, epoch=pool.epoch, index=index, cursor=cursor, count=settings.PAGE_RECORDS_MAX), decode
+        make_call(_PAGE, pool, epoch=pool.epoch, index=index, cursor=cursor, count=settings.PAGE_RECORDS_MAX), decode
     )
 
 
-class Listing:
+class AllocationScan:
     """A walk over all allocations, page by page, for whoever performs the calls.
 
     `for call in listing: page = run(call); yield from listing.take(page)`.  Duplicates are removed by id.
@@ -82,7 +82,7 @@ class Listing:
             while self._cursor != "0":
                 yield page(self._pool, index, self._cursor)
 
-    def take(self, found: Page) -> list[Allocation]:
+    def new_in(self, found: Page) -> list[Allocation]:
         """What of a page is new and asked for."""
         self._cursor = found.cursor
         taken: list[Allocation] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from allocator._engine.operations import audit
-from allocator._engine.operations.replies import refuse
-from allocator._engine.operations.requests import call_of, new_call
-from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
+from allocator._engine.operations.replies import raise_refused
+from allocator._engine.operations.requests import make_call, new_call
+from allocator._engine.protocol.flows import Flow, Item, Reply, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import BackendUnavailable, PoolConflict, UnknownPool
@@ -28,7 +28,7 @@ def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
         return False
     while True:
         item = Item(new_call(), (int(force),))
-        replies: Reply = yield call_of(_DELETE, pool, (item,), epoch=pool.epoch)
+        replies: Reply = yield make_call(_DELETE, pool, (item,), epoch=pool.epoch)
         reply = replies[0]
         match reply[0]:
             case "deleted":
@@ -38,7 +38,7 @@ def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
             case "in_use":
                 raise PoolConflict(f"pool {pool.name!r} has {reply[1]} live allocations", pool=pool.name)
             case "deleting":
-                left: float = yield Remaining()
+                left: float = yield TimeLeft()
                 if left <= 0:
                     raise BackendUnavailable(
                         f"pool {pool.name!r} grants nothing more and has {reply[1]} allocations left to end: "
@@ -47,4 +47,4 @@ def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
                         retry_after=0.0,
                     )
             case word:
-                refuse(pool, word)
+                raise_refused(pool, word)

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.operations.replies import amounts_of, exact, fields_of, refuse
-from allocator._engine.operations.requests import call_of, flatten, new_call
+from allocator._engine.operations.replies import decode_amounts, decode_fields, parse_amount, raise_refused
+from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
@@ -39,7 +39,7 @@ def names_of(names: Iterable[str], field: str) -> list[str]:
     return found
 
 
-class Promises(NamedTuple):
+class PoolOptions(NamedTuple):
     """What a pool is given beyond its resources; None is left as it is, 0 and `memory` take it away.
 
     A recovery grace bounds the time to live, unless a bound is given: within the grace, every holder has renewed or is
@@ -79,14 +79,14 @@ def _longest_ttl(grace: int) -> int:
     return int(grace - margin) if grace else 0
 
 
-NO_PROMISES: Final = Promises()
+NO_OPTIONS: Final = PoolOptions()
 
 
 def create(
     pool: PoolKeys,
     capacity: Mapping[str, Quantity],
     whole_units: Iterable[str],
-    promises: Promises,
+    promises: PoolOptions,
     *,
     is_new: bool = False,
 ) -> Operation[Pool]:
@@ -141,7 +141,7 @@ def change(
     remove: Iterable[str],
     whole_units: Iterable[str] | None,
     generation: int | None,
-    promises: Promises,
+    promises: PoolOptions,
     *,
     strict: bool,
 ) -> Operation[Pool]:
@@ -169,7 +169,7 @@ def change(
     )
 
 
-def switch(pool: PoolKeys, mode: str) -> Operation[Pool]:
+def set_state(pool: PoolKeys, mode: str) -> Operation[Pool]:
     """`upgrade`, `offline`, `online` or `recovered`."""
     return _configure(pool, mode)
 
@@ -190,17 +190,17 @@ def _configure(
 ) -> Operation[Pool]:
     removed = tuple(remove)
     settled = (mode, new_epoch, generation, int(strict), whole_units, options, floor, int(is_new))
-    args = (*settled, *flatten(capacity or {}), len(removed), *removed)
+    args = (*settled, *encode_amounts(capacity or {}), len(removed), *removed)
     item = Item(new_call(), args)
 
     def decode(replies: Reply) -> Pool:
         reply = replies[0]
         match reply[0]:
             case "created" | "exists" | "configured" as word:
-                fields = fields_of(reply[1:])
+                fields = decode_fields(reply[1:])
                 # As of its last change: what it was just made is what it is.
                 read_ms = int(fields.get("clock_ms") or fields.get("created_ms") or 0)
-                return pool_of(pool.name, fields, created=word == "created", read_ms=read_ms)
+                return decode_pool(pool.name, fields, created=word == "created", read_ms=read_ms)
             case "generation":
                 raise PoolConflict(
                     f"pool {pool.name!r} has generation {reply[1]}, not {generation}", pool=pool.name, code="generation"
@@ -222,10 +222,10 @@ def _configure(
             case "deleted":
                 raise UnknownPool(f"pool {pool.name!r} was deleted on purpose", pool=pool.name, code="deleted")
             case word:
-                refuse(pool, word)
+                raise_refused(pool, word)
 
     epoch = pool.epoch if mode not in ("create", "recover") else ""
-    return Operation(call_of(_CONFIGURE, pool, (item,), epoch=epoch), decode)
+    return Operation(make_call(_CONFIGURE, pool, (item,), epoch=epoch), decode)
 
 
 def names(prefix: str) -> Flow[list[str]]:
@@ -238,34 +238,38 @@ def names(prefix: str) -> Flow[list[str]]:
 _USAGE: Final = load("read_pool")
 
 
-def pool_of(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
+def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
     """A pool's account as a model; a repair that died holds back nothing after its time."""
     where = f"pool {name!r}"
     state = fields.get("state", "active")
-    if state == "offline" and "offline_until_ms" in fields and read_ms >= exact(fields, "offline_until_ms", where):
+    if (
+        state == "offline"
+        and "offline_until_ms" in fields
+        and read_ms >= parse_amount(fields, "offline_until_ms", where)
+    ):
         state = "active"
     options = dict(word.split("=", 1) for word in fields.get("options", "").split())
-    until_ms = exact(fields, "recovering_until_ms", where) if "recovering_until_ms" in fields else 0
+    until_ms = parse_amount(fields, "recovering_until_ms", where) if "recovering_until_ms" in fields else 0
     if state == "active" and until_ms > read_ms > 0:
         state = "recovering"
     return Pool(
         name=name,
         epoch=fields.get("epoch", ""),
-        generation=exact(fields, "generation", where),
-        revision=exact(fields, "revision", where),
-        schema=exact(fields, "schema", where),
-        created_ms=exact(fields, "created_ms", where),
+        generation=parse_amount(fields, "generation", where),
+        revision=parse_amount(fields, "revision", where),
+        schema=parse_amount(fields, "schema", where),
+        created_ms=parse_amount(fields, "created_ms", where),
         state=state,
-        capacity=amounts_of(fields, where, schema.CAPACITY),
-        allocated=amounts_of(fields, where),
+        capacity=decode_amounts(fields, where, schema.CAPACITY),
+        allocated=decode_amounts(fields, where),
         whole_units=tuple(fields.get("whole_units", "").split()),
         created=created,
-        recovery_grace_ms=exact(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
-        max_ttl_ms=exact(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
+        recovery_grace_ms=parse_amount(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
+        max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
         durability=options.get("durability", MEMORY),
         recovering_until_ms=until_ms,
         recovering_why=fields.get("recovering_why", ""),
-        clock_offset_ms=exact(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
+        clock_offset_ms=parse_amount(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
     )
 
 
@@ -274,13 +278,13 @@ def usage(pool: PoolKeys) -> Operation[Usage]:
 
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":
-            refuse(pool, reply[0])
+            raise_refused(pool, reply[0])
         _, read_ms, leased, pinned, due, *flat = reply
-        described = pool_of(pool.name, fields_of(flat), read_ms=read_ms)
+        described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
         resources = {
             name: ResourceUsage(capacity, described.allocated.get(name, 0))
             for name, capacity in described.capacity.items()
         }
         return Usage(described, MappingProxyType(resources), leased + pinned, pinned, due, read_ms)
 
-    return Operation(call_of(_USAGE, pool, epoch=pool.epoch), decode)
+    return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

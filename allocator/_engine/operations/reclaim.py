@@ -7,9 +7,9 @@ from typing import Final
 from allocator import settings
 from allocator._engine.operations.lookup import page
 from allocator._engine.operations.release import release
-from allocator._engine.operations.replies import refuse
-from allocator._engine.operations.requests import Identity, call_of
-from allocator._engine.protocol.flows import Flow, Operation, Remaining, Reply
+from allocator._engine.operations.replies import raise_refused
+from allocator._engine.operations.requests import FencedId, make_call
+from allocator._engine.protocol.flows import Flow, Operation, Reply, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import BackendUnavailable, OutcomeUnknown
@@ -26,11 +26,11 @@ def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Re
 
     def decode(reply: Reply) -> Reclaimed:
         if reply[0] != "reclaimed":
-            refuse(pool, reply[0])
+            raise_refused(pool, reply[0])
         return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
 
     age = _NO_AGE if age_ms is None else age_ms
-    return Operation(call_of(_RECLAIM, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
+    return Operation(make_call(_RECLAIM, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
 
 
 def reclaim_due(pool: PoolKeys) -> Flow[None]:
@@ -40,7 +40,7 @@ def reclaim_due(pool: PoolKeys) -> Flow[None]:
         BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
             did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
     """
-    left: float = yield Remaining()
+    left: float = yield TimeLeft()
     if left <= 0:
         raise BackendUnavailable(
             f"pool {pool.name!r}: more allocations are past their deadline than could be reclaimed in time",
@@ -60,7 +60,7 @@ def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_li
     ids: list[str] = []
     more = True
     while more and len(ids) < most:
-        left: float = yield Remaining()
+        left: float = yield TimeLeft()
         if left <= 0:
             break
         batch = yield from reclaim_call(pool, min(settings.RECLAIM_BATCH_MAX, most - len(ids)), age_ms)
@@ -76,10 +76,10 @@ def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flo
     cursor = "0"
     while True:
         found = yield from page(pool, "deadlines", cursor)
-        old = [Identity(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
+        old = [FencedId(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
         for at in range(0, len(old), settings.BATCH_ITEMS_MAX):
             room = most - len(ids)
-            left: float = yield Remaining()
+            left: float = yield TimeLeft()
             if room <= 0 or left <= 0:
                 return True
             part = old[at : at + min(settings.BATCH_ITEMS_MAX, room)]

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.lookup import Listing
-from allocator._engine.operations.replies import refuse
-from allocator._engine.operations.requests import call_of, new_call
-from allocator._engine.protocol.flows import Flow, Item, Remaining, Reply
+from allocator._engine.operations.lookup import AllocationScan
+from allocator._engine.operations.replies import raise_refused
+from allocator._engine.operations.requests import make_call, new_call
+from allocator._engine.protocol.flows import Flow, Item, Reply, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import AllocatorError, InvalidRequest, ReconcileRefused
@@ -53,7 +53,7 @@ def reconcile(
         return Reconciled(tuple(sorted(one.id for one in stale)), kept, missing, dry_run=True)
     released: list[str] = []
     for at in range(0, len(stale), settings.BATCH_ITEMS_MAX):
-        left: float = yield Remaining()
+        left: float = yield TimeLeft()
         if left <= 0:
             return Reconciled(tuple(sorted(released)), kept, missing, more=True)
         released += yield from _release(pool, stale[at : at + settings.BATCH_ITEMS_MAX], as_of_ms, owner)
@@ -61,14 +61,14 @@ def reconcile(
 
 
 def _owned(pool: PoolKeys, as_of_ms: int, owner: str) -> Flow[list[Allocation]]:
-    listing = Listing(pool, None, None)
+    listing = AllocationScan(pool, None, None)
     owned: list[Allocation] = []
     for call in listing:
         page = yield from call
         if as_of_ms > page.read_ms:
             text = f"as_of: {as_of_ms} is {as_of_ms - page.read_ms} ms later than the pool's time"
             raise InvalidRequest(text, field="as_of")
-        owned += [one for one in listing.take(page) if _is_owners(one, owner)]
+        owned += [one for one in listing.new_in(page) if _is_owners(one, owner)]
     return owned
 
 
@@ -80,7 +80,7 @@ def _is_owners(one: Allocation, owner: str) -> bool:
 
 def _release(pool: PoolKeys, stale: list[Allocation], as_of_ms: int, owner: str) -> Flow[list[str]]:
     items = [Item(new_call(), (one.fence,), pool.record(one.id), one.id) for one in stale]
-    replies: Reply = yield call_of(
+    replies: Reply = yield make_call(
         _RECONCILE, pool, items, gather=True, epoch=pool.epoch, owner=owner, as_of_ms=as_of_ms
     )
     released: list[str] = []
@@ -95,5 +95,5 @@ def _release(pool: PoolKeys, stale: list[Allocation], as_of_ms: int, owner: str)
             case "future":
                 raise InvalidRequest("as_of: it is later than the pool's time", field="as_of")
             case word:
-                refuse(pool, word)
+                raise_refused(pool, word)
     return released

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from allocator._engine.operations.replies import allocation_of, lost, refuse
-from allocator._engine.operations.requests import Identity, call_of, known, new_call
+from allocator._engine.operations.replies import decode_allocation, raise_lost, raise_refused
+from allocator._engine.operations.requests import FencedId, known, make_call, new_call
 from allocator._engine.protocol.flows import Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
@@ -19,14 +19,14 @@ _BEGIN_RELEASE: Final = load("begin_release")
 _RELEASE: Final = load("release")
 
 
-def release(pool: PoolKeys, identities: Sequence[Identity], reason: str = "released") -> Operation[list[Release]]:
+def release(pool: PoolKeys, identities: Sequence[FencedId], reason: str = "released") -> Operation[list[Release]]:
     """Give back, item by item."""
     items = [Item(new_call(), (one.fence, *known(one)), pool.record(one.id), one.id) for one in identities]
 
     def decode(replies: Reply) -> list[Release]:
         return [_release(pool, one.id, reply) for one, reply in zip(identities, replies, strict=True)]
 
-    return Operation(call_of(_RELEASE, pool, items, gather=True, epoch=pool.epoch, reason=reason), decode)
+    return Operation(make_call(_RELEASE, pool, items, gather=True, epoch=pool.epoch, reason=reason), decode)
 
 
 def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Release:
@@ -40,10 +40,10 @@ def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
         case "wrong_epoch":
             return Release(identity, "unknown")
         case word:
-            refuse(pool, word)
+            raise_refused(pool, word)
 
 
-def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[Allocation]:
+def begin_release(pool: PoolKeys, one: FencedId, grace_ms: int) -> Operation[Allocation]:
     """Let an allocation end by a deadline that nobody can move.
 
     Raises:
@@ -55,10 +55,10 @@ def begin_release(pool: PoolKeys, one: Identity, grace_ms: int) -> Operation[All
     def decode(replies: Reply) -> Allocation:
         reply = replies[0]
         if reply[0] == "releasing":
-            return allocation_of(pool, one.id, reply[1:])
+            return decode_allocation(pool, one.id, reply[1:])
         if reply[0] == "ttl_too_long":
             text = f"grace: pool {pool.name!r} keeps nothing longer than {reply[1] / 1000:g} s"
             raise InvalidRequest(text, field="grace", code="ttl_too_long")
-        lost(pool, one.id, one.fence, reply[0], reply)
+        raise_lost(pool, one.id, one.fence, reply[0], reply)
 
-    return Operation(call_of(_BEGIN_RELEASE, pool, (item,), epoch=pool.epoch), decode)
+    return Operation(make_call(_BEGIN_RELEASE, pool, (item,), epoch=pool.epoch), decode)

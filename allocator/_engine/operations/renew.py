@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from allocator._engine.operations import adopt
-from allocator._engine.operations.durability_levels import PLAIN, confirm, reached
-from allocator._engine.operations.replies import refuse, too_long
-from allocator._engine.operations.requests import Identity, call_of, known, new_call
+from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
+from allocator._engine.operations.replies import raise_refused, too_long
+from allocator._engine.operations.requests import FencedId, known, make_call, new_call
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
@@ -20,7 +20,7 @@ _RENEW: Final = load("renew")
 
 
 def renew(
-    pool: PoolKeys, identities: Sequence[Identity], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
+    pool: PoolKeys, identities: Sequence[FencedId], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
 ) -> Flow[list[Renewal]]:
     """Extend leases, item by item; one that the store has lost is adopted, where its holder knows what it was."""
     items = [_renew_item(pool, one, new_call(), ttl_ms, shorten=shorten) for one in identities]
@@ -37,22 +37,22 @@ def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow
 
     Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
     """
-    wanted = [(Identity(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
+    wanted = [(FencedId(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
     items = [_renew_item(pool, one, "", ttl_ms) for one, ttl_ms in wanted]
     replies: Reply = yield _renew_call(pool, items, PLAIN)
     return (yield from _settled(pool, wanted, replies, PLAIN))
 
 
-def _renew_item(pool: PoolKeys, one: Identity, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
+def _renew_item(pool: PoolKeys, one: FencedId, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
     return Item(call, (one.fence, ttl_ms, int(shorten), *known(one)), pool.record(one.id), one.id)
 
 
 def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:
-    return call_of(_RENEW, pool, items, gather=True, confirm=confirm(level), epoch=pool.epoch)
+    return make_call(_RENEW, pool, items, gather=True, confirm=requirement(level), epoch=pool.epoch)
 
 
 def _settled(
-    pool: PoolKeys, wanted: Sequence[tuple[Identity, int]], replies: Reply, level: Durability
+    pool: PoolKeys, wanted: Sequence[tuple[FencedId, int]], replies: Reply, level: Durability
 ) -> Flow[list[Renewal | AllocatorError]]:
     """What became of each renewal, those that are missing having been adopted."""
     answers: list[Renewal | AllocatorError] = []
@@ -97,4 +97,4 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
         case "fenced":
             return Renewal(identity, "fenced", reply[1])
         case word:
-            refuse(pool, word)
+            raise_refused(pool, word)

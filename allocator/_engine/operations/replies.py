@@ -27,7 +27,7 @@ from allocator.resources import Resources
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-def refuse(pool: PoolKeys, word: str) -> NoReturn:
+def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
     """Raise what a whole call was refused with."""
     name = pool.name
     match word:
@@ -50,7 +50,7 @@ def refuse(pool: PoolKeys, word: str) -> NoReturn:
             raise ContractError(f"pool {name!r}: unexpected reply {word!r}")
 
 
-def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
+def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
     """Raise for an allocation that is not there, or not the caller's."""
     if word == "unknown":
         raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
@@ -66,7 +66,7 @@ def lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> 
         raise AllocationLost(
             f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
         )
-    refuse(pool, word)
+    raise_refused(pool, word)
 
 
 def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
@@ -84,12 +84,12 @@ def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
     return InvalidRequest(text, field="ttl", code="ttl_too_long")
 
 
-def fields_of(flat: Sequence[Any]) -> dict[str, Any]:
+def decode_fields(flat: Sequence[Any]) -> dict[str, Any]:
     """field, value, field, value, ... as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def exact(fields: Mapping[str, Any], field: str, where: str) -> int:
+def parse_amount(fields: Mapping[str, Any], field: str, where: str) -> int:
     """A field's exact integer.
 
     Raises:
@@ -105,34 +105,34 @@ def exact(fields: Mapping[str, Any], field: str, where: str) -> int:
     return number
 
 
-def amounts_of(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
+def decode_amounts(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
     """The fields that end in `suffix`, as a vector."""
     cut = -len(suffix)
-    return Resources.of({field[:cut]: exact(fields, field, where) for field in fields if field.endswith(suffix)})
+    return Resources.of({field[:cut]: parse_amount(fields, field, where) for field in fields if field.endswith(suffix)})
 
 
-def allocation_of(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, created: bool = False) -> Allocation:
+def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *, created: bool = False) -> Allocation:
     """A record as a model."""
-    fields, where = fields_of(flat), f"allocation {allocation_id!r}"
+    fields, where = decode_fields(flat), f"allocation {allocation_id!r}"
     meta = {
         field[len(schema.META) :]: value
         for field, value in fields.items()
         if field.startswith(schema.META) and not field.endswith(schema.ALLOCATED)
     }
-    fence, durability = exact(fields, "fence", where), fields.get("durability") or MEMORY
+    fence, durability = parse_amount(fields, "fence", where), fields.get("durability") or MEMORY
     return Allocation(
         id=allocation_id,
         pool=pool.name,
         owner=fields.get("owner", ""),
-        resources=amounts_of(fields, where),
+        resources=decode_amounts(fields, where),
         fence=fence,
-        granted_ms=exact(fields, "granted_ms", where),
-        ttl_ms=exact(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
-        deadline_ms=exact(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
+        granted_ms=parse_amount(fields, "granted_ms", where),
+        ttl_ms=parse_amount(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
+        deadline_ms=parse_amount(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
         metadata=MappingProxyType(meta) if meta else NO_METADATA,
         created=created,
         epoch=fields.get("epoch", ""),
-        releasing_ms=exact(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
+        releasing_ms=parse_amount(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
         durability=durability,
     )
 

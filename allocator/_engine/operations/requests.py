@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from os import urandom
 from typing import NamedTuple
 
-from allocator._engine.protocol.flows import Call, Confirm, Item
+from allocator._engine.protocol.flows import Call, DurabilityRequirement, Item
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, Script
 from allocator.models.allocations import Allocation
@@ -25,20 +25,20 @@ def new_allocation_id() -> str:
     return urandom(8).hex()
 
 
-def call_of(
+def make_call(
     script: Script,
     pool: PoolKeys,
     items: Iterable[Item] = (),
     *,
     gather: bool = False,
-    confirm: Confirm | None = None,
+    confirm: DurabilityRequirement | None = None,
     **args: Argument,
 ) -> Call:
     """A call of a script whose keys are all the pool's own."""
-    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, confirm=confirm)
+    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, durability=confirm)
 
 
-def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
+def encode_amounts(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
     """R, (resource, amount)*R; with the suffix of the fields that they become."""
     words: list[Argument] = [len(resources)]
     for name, amount in resources.items():
@@ -47,7 +47,7 @@ def flatten(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
     return words
 
 
-class Identity(NamedTuple):
+class FencedId(NamedTuple):
     """An allocation's id, the fence that it must have (0 is any), and what its holder knows of it, if anything."""
 
     id: str
@@ -55,6 +55,6 @@ class Identity(NamedTuple):
     held: Allocation | None = None
 
 
-def known(one: Identity) -> tuple[str, int]:
+def known(one: FencedId) -> tuple[str, int]:
     """What its holder knows of an allocation: the epoch that granted it, and its deadline."""
     return ("", 0) if one.held is None else (one.held.epoch, one.held.deadline_ms or 0)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.durability_levels import PLAIN, confirm
+from allocator._engine.operations.durability_levels import PLAIN, requirement
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import allocation_of, lost, recovering, shortages
-from allocator._engine.operations.requests import call_of, flatten, new_call
+from allocator._engine.operations.replies import decode_allocation, raise_lost, recovering, shortages
+from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -42,9 +42,11 @@ def resize(
     Raises:
         Insufficient, UnknownAllocation, AllocationLost
     """
-    item = Item(new_call(), (fence, *flatten(changes(request), schema.ALLOCATED)), pool.record(identity), identity)
+    item = Item(
+        new_call(), (fence, *encode_amounts(changes(request), schema.ALLOCATED)), pool.record(identity), identity
+    )
     operation = Operation(
-        call_of(_RESIZE, pool, (item,), confirm=confirm(level), epoch=pool.epoch),
+        make_call(_RESIZE, pool, (item,), confirm=requirement(level), epoch=pool.epoch),
         lambda replies: _resized(pool, identity, fence, replies[0]),
     )
     while True:
@@ -57,7 +59,7 @@ def resize(
 def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
     match reply[0]:
         case "resized":
-            return allocation_of(pool, identity, reply[1:])
+            return decode_allocation(pool, identity, reply[1:])
         case "behind":
             return None
         case "denied":
@@ -73,4 +75,4 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
                 f"allocation {identity!r} would have more than {settings.RESOURCES_MAX} resources", field="request"
             )
         case word:
-            lost(pool, identity, fence, word, reply)
+            raise_lost(pool, identity, fence, word, reply)

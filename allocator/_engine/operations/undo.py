@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from allocator._engine.operations.replies import refuse
-from allocator._engine.operations.requests import call_of
+from allocator._engine.operations.replies import raise_refused
+from allocator._engine.operations.requests import make_call
 from allocator._engine.protocol.flows import Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
@@ -19,7 +19,7 @@ NO_RECORD: Final = "-"
 """Stands for the id of a call that names no allocation; no id begins so."""
 
 
-def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
+def undo(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
     """Undo calls whose outcome nobody heard: (call id, allocation id or "") each, at most a batch of them.
 
     Idempotent.  Ends an allocation that no other call was told of, and keeps copies of the call from doing anything.
@@ -31,6 +31,6 @@ def withdraw(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None
             if isinstance(reply, AllocatorError):
                 raise reply
             if reply[0] not in ("undone", "left", "absent"):
-                refuse(pool, reply[0])
+                raise_refused(pool, reply[0])
 
-    return Operation(call_of(_UNDO, pool, items, epoch=""), decode)
+    return Operation(make_call(_UNDO, pool, items, epoch=""), decode)

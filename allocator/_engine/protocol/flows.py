@@ -40,10 +40,10 @@ class Item:
 class Call:
     """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
 
-    A call with items is answered item by item.  `gather` says that its items stand for themselves, so that they may
+    A call with items is answered item by item.  `batch` says that its items stand for themselves, so that they may
     share a script call with items of other calls that have the same script, keys and arguments.  `undo` says that its
-    effect must not outlive a flow that does not return: its items are withdrawn then.  `confirm` says how safe what it
-    did is to be before it is answered.
+    effect must not outlive a flow that does not return: its items are undone then.  `durability` says how safe its
+    effect must be before it is answered.
     """
 
     script: Script
@@ -51,27 +51,27 @@ class Call:
     keys: tuple[str, ...]
     args: tuple[Argument, ...]
     items: tuple[Item, ...] = ()
-    gather: bool = False
+    batch: bool = False
     undo: bool = False
-    confirm: Confirm | None = None
+    durability: DurabilityRequirement | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Confirm:
+class DurabilityRequirement:
     """How safe what a call does is to be: the call's level, and what its reply says that the pool asks for.
 
-    `asked` finds the pool's level in an entry of the reply: None where the entry has had no effect.  `stamp` writes the
-    level that was reached into an entry.
+    `requested` finds the pool's level in an entry of the reply: None where the entry has had no effect.
+    `record` writes the level that was reached into an entry.
     """
 
     level: Durability
-    asked: Callable[[Any], Durability | None]
-    stamp: Callable[[Any, str], None]
+    requested: Callable[[Any], Durability | None]
+    record: Callable[[Any, str], None]
 
-    def wanted(self, reply: Reply) -> Durability | None:
+    def missing(self, reply: Reply) -> Durability | None:
         """What is to be reached before the reply is handed on; None: nothing more."""
         for entry in reply:
-            found = self.asked(entry)
+            found = self.requested(entry)
             if found is not None:
                 return found | self.level or None
         return None
@@ -79,8 +79,8 @@ class Confirm:
     def stamped(self, reply: Reply, reached: Durability) -> Reply:
         """The reply with the level that was reached."""
         for entry in reply:
-            if self.asked(entry) is not None:
-                self.stamp(entry, str(reached))
+            if self.requested(entry) is not None:
+                self.record(entry, str(reached))
         return reply
 
 
@@ -100,9 +100,9 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Command:
     """Send one command that changes nothing to the server that has the pool.  Answered with its reply, or with the
-    `Refusal` that came in its place.
+    `CommandError` that came in its place.
     """
 
     pool: PoolKeys
@@ -110,18 +110,18 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CommandError:
     """A server's error reply, as a value."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Remaining:
+class TimeLeft:
     """Ask how many seconds of the call's total deadline are left.  Answered with a float, never below 0."""
 
 
-Step: TypeAlias = Call | Ask | Sleep | Scan | Remaining
+Step: TypeAlias = Call | Command | Sleep | Scan | TimeLeft
 Flow: TypeAlias = Generator[Step, Any, R]
 
 

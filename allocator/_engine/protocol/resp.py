@@ -17,7 +17,7 @@ from allocator import settings
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.scripts import Argument
 
-__all__ = ["ASKING", "cut", "pack", "payload", "weight"]
+__all__ = ["ASKING", "encode_call", "pack_command", "split_batches", "weight"]
 
 
 def _pack(words: tuple[Argument, ...]) -> bytes:
@@ -38,15 +38,15 @@ def _packer() -> Callable[[tuple[Argument, ...]], bytes]:
     return packer or _pack
 
 
-pack: Final = _packer()
+pack_command: Final = _packer()
 
-ASKING: Final = pack(("ASKING",))
+ASKING: Final = pack_command(("ASKING",))
 
 
-def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
+def encode_call(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
     """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
 
-    `leading` are those of the driver's own: the instant and the mark (`fence_watermarks`).
+    `envelope` are those of the driver's own: the instant and the mark (`fence_watermarks`).
     """
     items = call.items
     if not items:
@@ -63,7 +63,7 @@ def payload(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argu
     return words
 
 
-def cut(call: Call) -> Iterator[Call]:
+def split_batches(call: Call) -> Iterator[Call]:
     """Calls of a size that a server takes at once, in order, of a call whose items stand for themselves."""
     part: list[Item] = []
     size = 0
@@ -79,7 +79,7 @@ def cut(call: Call) -> Iterator[Call]:
 
 
 def weight(call: Call) -> int:
-    """About the bytes of a call's items, by which `cut` goes."""
+    """About the bytes of a call's items, by which `split_batches` goes."""
     return sum(map(_weight, call.items))
 
 

@@ -35,10 +35,10 @@ Argument = str | int
 ENVELOPE_KEYS: Final = ("pool", "deadlines", "pinned", "ended", "events")
 """The keys that every script takes first (`lua/modules/context.lua`)."""
 
-LEADING: Final = ("now_ms", "seen_epoch", "seen_fence")
+ENVELOPE: Final = ("now_ms", "seen_epoch", "seen_fence")
 """The arguments of the envelope that drivers fill in; `epoch` follows."""
 
-ENVELOPE_ARGUMENTS: Final = (*LEADING, "epoch")
+ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, "epoch")
 
 _PACKAGED: Final = Path(__file__).parents[2] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[3] / "lua"

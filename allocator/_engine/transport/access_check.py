@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import ENVELOPE_KEYS, Argument, Script, load
 from allocator._engine.transport import failures
-from allocator._engine.transport.exchange import Conversation
+from allocator._engine.transport.exchange import Exchange
 
 __all__ = ["Checked", "access_check"]
 
@@ -33,23 +33,27 @@ class Checked:
     def __init__(self) -> None:
         self._pools: dict[int, set[str]] = {}
 
-    def wants(self, line: object, script: Script, pool: PoolKeys) -> bool:
+    def wants(self, connection: object, script: Script, pool: PoolKeys) -> bool:
         """Whether a call of this script is the first on the connection that may write to the pool."""
-        return script.writes and script.keys[:1] == ENVELOPE_KEYS[:1] and pool.base not in self._pools.get(id(line), ())
+        return (
+            script.writes
+            and script.keys[:1] == ENVELOPE_KEYS[:1]
+            and pool.base not in self._pools.get(id(connection), ())
+        )
 
-    def add(self, line: object, pool: PoolKeys) -> None:
+    def add(self, connection: object, pool: PoolKeys) -> None:
         """The pool was looked at on this connection."""
-        pools = self._pools.setdefault(id(line), set())
+        pools = self._pools.setdefault(id(connection), set())
         if len(pools) >= _POOLS_MAX:
             pools.clear()
         pools.add(pool.base)
 
-    def forget(self, line: object) -> None:
+    def forget(self, connection: object) -> None:
         """The connection is gone."""
-        self._pools.pop(id(line), None)
+        self._pools.pop(id(connection), None)
 
 
-def access_check(where: str, pool: PoolKeys) -> Conversation[None]:
+def access_check(where: str, pool: PoolKeys) -> Exchange[None]:
     """Ask the script `check_access`.
 
     Raises:
@@ -60,9 +64,9 @@ def access_check(where: str, pool: PoolKeys) -> Conversation[None]:
     if isinstance(reply, ResponseError) and failures.is_unknown_script(reply):
         reply = yield (*_CHECK.by_text(in_process=False), *words)
     if isinstance(reply, Exception):
-        fault = failures.of_reply(where, reply, _CHECK)
-        fault.doubt = False
-        raise fault from reply
+        failure = failures.reply_failure(where, reply, _CHECK)
+        failure.ambiguous = False
+        raise failure from reply
     if reply[0] == "missing":
         needed = ", ".join(reply[1:])
-        raise failures.of_reply(where, NoPermissionError(f"the scripts need the commands {needed}"), _CHECK)
+        raise failures.reply_failure(where, NoPermissionError(f"the scripts need the commands {needed}"), _CHECK)

@@ -7,106 +7,106 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.connections import Lines, admitter, ask
-from allocator._engine.transport.failures import Fault, Way
-from allocator._engine.transport.slot_map import SLOTS_COMMAND, Topology, slot_of
-from allocator._engine.transport.target import Address, ClusterStore, MakeLine
+from allocator._engine.transport.connections import ConnectionPool, send_once, server_check
+from allocator._engine.transport.failures import AttemptFailure, RedirectKind
+from allocator._engine.transport.slot_map import SLOTS_COMMAND, SlotMap, slot_of
+from allocator._engine.transport.target import Address, ClusterTarget, ConnectionFactory
 from allocator.errors import BackendUnavailable
 
-__all__ = ["ClusterNodes"]
+__all__ = ["ClusterRouter"]
 
 
-class ClusterNodes:
+class ClusterRouter:
     """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
 
     in_process = False
     watched = False
 
-    def __init__(self, store: ClusterStore, make: MakeLine) -> None:
-        self._store = store
+    def __init__(self, target: ClusterTarget, make: ConnectionFactory) -> None:
+        self._target = target
         self._make = make
-        self._topology = Topology(store.seeds, store.remap)
-        self._nodes: dict[Address, Lines] = {}
+        self._topology = SlotMap(target.seeds, target.remap)
+        self._routes: dict[Address, ConnectionPool] = {}
         self._failed: Address | None = None
-        self.start_anew()
-        renew_after_fork(self)
+        self.reset()
+        reset_after_fork(self)
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""
         self._changing = threading.RLock()
 
-    def of(self, pool: PoolKeys, until: float) -> Lines:
+    def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
         if self._topology.outdated:
             self._refresh(until)
         owner = self._topology.owner(slot_of(pool))
         if owner is None:
             self._topology.outdated = True
-            text = f"no node of {self._store.where} serves the pool {pool.name}"
-            raise Fault(BackendUnavailable(text, code="cluster_down"), passes=True)
-        return self._lines(owner)
+            text = f"no node of {self._target.address} serves the pool {pool.name}"
+            raise AttemptFailure(BackendUnavailable(text, code="cluster_down"), passes=True)
+        return self._connections(owner)
 
-    def primaries(self, until: float) -> Sequence[Lines]:
+    def primaries(self, until: float) -> Sequence[ConnectionPool]:
         self._refresh(until)
-        return [self._lines(address) for address in self._topology.primaries()]
+        return [self._connections(address) for address in self._topology.primaries()]
 
-    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
+    def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
         slot = slot_of(pool)
         owner = self._topology.owner(slot)
-        if fault.redirect is not None:
-            told = fault.redirect
+        if failure.redirect is not None:
+            told = failure.redirect
             address = self._topology.address(told.host, told.port, owner or ("", 0))
-            if told.way is Way.ASK:
-                return self._lines(address)
-            self._topology.moved(slot, address)
-        elif fault.stale:
+            if told.kind is RedirectKind.ASK:
+                return self._connections(address)
+            self._topology.set_owner(slot, address)
+        elif failure.reconnect:
             self._topology.outdated = True
             self._failed = owner
             if owner is not None:
-                self._lines(owner).drop()
+                self._connections(owner).close_idle()
         return None
 
     def close(self) -> None:
-        for lines in list(self._nodes.values()):
-            lines.close()
+        for connections in list(self._routes.values()):
+            connections.close()
 
-    def _lines(self, address: Address) -> Lines:
-        lines = self._nodes.get(address)
-        if lines is None:
+    def _connections(self, address: Address) -> ConnectionPool:
+        connections = self._routes.get(address)
+        if connections is None:
             with self._changing:
-                lines = self._nodes.get(address) or self._new(address)
-                self._nodes[address] = lines
-        return lines
+                connections = self._routes.get(address) or self._new(address)
+                self._routes[address] = connections
+        return connections
 
-    def _new(self, address: Address) -> Lines:
+    def _new(self, address: Address) -> ConnectionPool:
         host, port = address
         where = f"{host}:{port}"
-        return Lines(
-            partial(self._make, self._store.attempt_timeout_s, host=host, port=port),
-            where=where,
-            most=self._store.door.most,
-            admit=admitter(self._store.admission, where),
+        return ConnectionPool(
+            partial(self._make, self._target.attempt_timeout_s, host=host, port=port),
+            address=where,
+            max_connections=self._target.connector.max_connections,
+            check_server=server_check(self._target.eviction_check, where),
         )
 
     def _refresh(self, until: float) -> None:
         """Ask one node after the other for the map, until one answers."""
         if not self._changing.acquire(timeout=max(until - time.monotonic(), 0.0)):
-            raise Fault(BackendUnavailable(f"no node of {self._store.where} answers", code="timeout"))
+            raise AttemptFailure(BackendUnavailable(f"no node of {self._target.address} answers", code="timeout"))
         try:
             if not self._topology.outdated:  # another thread was faster
                 return
-            last: Fault | None = None
-            for address in self._topology.advisers(last=self._failed):
+            last: AttemptFailure | None = None
+            for address in self._topology.candidates(last=self._failed):
                 if last is not None and time.monotonic() >= until:
                     break
                 try:
-                    self._topology.learn(ask(self._lines(address), SLOTS_COMMAND, until), address)
-                except Fault as fault:
-                    last = fault
+                    self._topology.update(send_once(self._connections(address), SLOTS_COMMAND, until), address)
+                except AttemptFailure as failure:
+                    last = failure
                 else:
                     self._failed = None
                     return
-            raise last or Fault(BackendUnavailable(f"{self._store.where} has no nodes"))
+            raise last or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))
         finally:
             self._changing.release()

@@ -8,92 +8,92 @@ from collections.abc import Sequence
 from functools import partial
 
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.connections_async import AsyncLines, async_admitter, async_ask
-from allocator._engine.transport.failures import Fault, Way
-from allocator._engine.transport.slot_map import SLOTS_COMMAND, Topology, slot_of
-from allocator._engine.transport.target import Address, ClusterStore, MakeAsyncLine
+from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
+from allocator._engine.transport.failures import AttemptFailure, RedirectKind
+from allocator._engine.transport.slot_map import SLOTS_COMMAND, SlotMap, slot_of
+from allocator._engine.transport.target import Address, AsyncConnectionFactory, ClusterTarget
 from allocator.errors import BackendUnavailable
 
-__all__ = ["AsyncClusterNodes"]
+__all__ = ["AsyncClusterRouter"]
 
 
-class AsyncClusterNodes:
+class AsyncClusterRouter:
     """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
 
     in_process = False
     watched = False
 
-    def __init__(self, store: ClusterStore, make: MakeAsyncLine) -> None:
-        self._store = store
+    def __init__(self, target: ClusterTarget, make: AsyncConnectionFactory) -> None:
+        self._target = target
         self._make = make
-        self._topology = Topology(store.seeds, store.remap)
-        self._nodes: dict[Address, AsyncLines] = {}
+        self._topology = SlotMap(target.seeds, target.remap)
+        self._routes: dict[Address, AsyncConnectionPool] = {}
         self._failed: Address | None = None
         self._changing = asyncio.Lock()
 
-    async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
+    async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
         if self._topology.outdated:
             await self._refresh(until)
         owner = self._topology.owner(slot_of(pool))
         if owner is None:
             self._topology.outdated = True
-            text = f"no node of {self._store.where} serves the pool {pool.name}"
-            raise Fault(BackendUnavailable(text, code="cluster_down"), passes=True)
-        return self._lines(owner)
+            text = f"no node of {self._target.address} serves the pool {pool.name}"
+            raise AttemptFailure(BackendUnavailable(text, code="cluster_down"), passes=True)
+        return self._connections(owner)
 
-    async def primaries(self, until: float) -> Sequence[AsyncLines]:
+    async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:
         await self._refresh(until)
-        return [self._lines(address) for address in self._topology.primaries()]
+        return [self._connections(address) for address in self._topology.primaries()]
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
         slot = slot_of(pool)
         owner = self._topology.owner(slot)
-        if fault.redirect is not None:
-            told = fault.redirect
+        if failure.redirect is not None:
+            told = failure.redirect
             address = self._topology.address(told.host, told.port, owner or ("", 0))
-            if told.way is Way.ASK:
-                return self._lines(address)
-            self._topology.moved(slot, address)
-        elif fault.stale:
+            if told.kind is RedirectKind.ASK:
+                return self._connections(address)
+            self._topology.set_owner(slot, address)
+        elif failure.reconnect:
             self._topology.outdated = True
             self._failed = owner
             if owner is not None:
-                await self._lines(owner).drop()
+                await self._connections(owner).close_idle()
         return None
 
     async def close(self) -> None:
-        for lines in list(self._nodes.values()):
-            await lines.close()
+        for connections in list(self._routes.values()):
+            await connections.close()
 
-    def _lines(self, address: Address) -> AsyncLines:
-        if address not in self._nodes:
+    def _connections(self, address: Address) -> AsyncConnectionPool:
+        if address not in self._routes:
             host, port = address
             where = f"{host}:{port}"
-            self._nodes[address] = AsyncLines(
+            self._routes[address] = AsyncConnectionPool(
                 partial(self._make, host=host, port=port),
-                where=where,
-                most=self._store.door.most,
-                attempt_timeout_s=self._store.attempt_timeout_s,
-                admit=async_admitter(self._store.admission, where),
+                address=where,
+                max_connections=self._target.connector.max_connections,
+                attempt_timeout_s=self._target.attempt_timeout_s,
+                check_server=server_check_async(self._target.eviction_check, where),
             )
-        return self._nodes[address]
+        return self._routes[address]
 
     async def _refresh(self, until: float) -> None:
         """Ask one node after the other for the map, until one answers."""
         async with self._changing:
             if not self._topology.outdated:  # another task was faster
                 return
-            last: Fault | None = None
-            for address in self._topology.advisers(last=self._failed):
+            last: AttemptFailure | None = None
+            for address in self._topology.candidates(last=self._failed):
                 if last is not None and time.monotonic() >= until:
                     break
                 try:
-                    seconds = self._store.attempt_timeout_s
-                    reply = await async_ask(self._lines(address), SLOTS_COMMAND, until, seconds)
-                    self._topology.learn(reply, address)
-                except Fault as fault:
-                    last = fault
+                    seconds = self._target.attempt_timeout_s
+                    reply = await send_once_async(self._connections(address), SLOTS_COMMAND, until, seconds)
+                    self._topology.update(reply, address)
+                except AttemptFailure as failure:
+                    last = failure
                 else:
                     self._failed = None
                     return
-            raise last or Fault(BackendUnavailable(f"{self._store.where} has no nodes"))
+            raise last or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))

@@ -19,19 +19,19 @@ from typing import Any, Protocol
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.fork_safety import renew_after_fork
-from allocator._engine.protocol.resp import pack
+from allocator._engine.fork_safety import reset_after_fork
+from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
-from allocator._engine.transport.eviction_check import Admission
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.eviction_check import EvictionCheck
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Line", "Lines", "admitter", "ask", "superseded"]
+__all__ = ["Connection", "ConnectionPool", "send_once", "server_check", "superseded"]
 
 
-class Line(Protocol):
+class Connection(Protocol):
     """What is used of a redis-py connection."""
 
     def connect(self) -> None: ...
@@ -41,17 +41,17 @@ class Line(Protocol):
     def disconnect(self) -> None: ...
 
 
-class Lines:
+class ConnectionPool:
     """The connections to one server."""
 
     def __init__(
         self,
-        make: Callable[[], Line],
+        make: Callable[[], Connection],
         *,
-        where: str,
-        most: int = settings.CONNECTIONS_MAX,
-        admit: Callable[[Line], None] | None = None,
-        greet: Callable[[Line], None] | None = None,
+        address: str,
+        max_connections: int = settings.CONNECTIONS_MAX,
+        check_server: Callable[[Connection], None] | None = None,
+        on_connect: Callable[[Connection], None] | None = None,
     ) -> None:
         """Describe them; none is made yet.
 
@@ -62,28 +62,28 @@ class Lines:
             admit: Looks at the first connection once, and raises if this server must not be used.
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
-        self.where = where
-        self.vouched = math.inf
+        self.address = address
+        self.confirmed = math.inf
         """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
-        self._most = most
-        self._admit = admit
-        self._admitted = admit is None
-        self._greet = greet
+        self._max_connections = max_connections
+        self._check_server = check_server
+        self._server_checked = check_server is None
+        self._on_connect = on_connect
         self._closed = False
-        self._left = False
-        self.start_anew()
-        renew_after_fork(self)
+        self._superseded = False
+        self.reset()
+        reset_after_fork(self)
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """Forget all connections without touching them."""
         self.checked = Checked()
-        self._idle: list[Line] = []
+        self._idle: list[Connection] = []
         self._made = 0
         self._waiting = 0
         self._vacancy = threading.Condition()
 
-    def take(self, until: float) -> Line:
+    def acquire(self, until: float) -> Connection:
         """Borrow a connection that is connected and silent.
 
         Args:
@@ -93,102 +93,102 @@ class Lines:
             Fault: There is none to be had; nothing was sent.
         """
         try:
-            line: Line | None = self._idle.pop()
+            connection: Connection | None = self._idle.pop()
         except IndexError:
-            line = self._claim(until)
-        if line is not None:
+            connection = self._claim(until)
+        if connection is not None:
             try:
-                silent = _is_silent(line)
+                silent = _is_silent(connection)
             except BaseException:  # interrupted: its place must not be lost
-                self.discard(line)
+                self.discard(connection)
                 raise
             if silent:
-                return line
-            self.discard(line)
-            self.drop()  # what ended one connection has, as a rule, ended the others
-            line = self._claim(until)
-        return line or self._open()
+                return connection
+            self.discard(connection)
+            self.close_idle()  # what ended one connection has, as a rule, ended the others
+            connection = self._claim(until)
+        return connection or self._open()
 
-    def give(self, line: Line) -> None:
+    def release(self, connection: Connection) -> None:
         """Return a connection whose last reply has been read whole."""
-        self._idle.append(line)
+        self._idle.append(connection)
         if self._waiting:
             with self._vacancy:
                 self._vacancy.notify()
         if self._closed:
-            self.drop()
+            self.close_idle()
 
-    def discard(self, line: Line) -> None:
+    def discard(self, connection: Connection) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
-        self.checked.forget(line)
+        self.checked.forget(connection)
         self._unclaim()
         with contextlib.suppress(Exception):
-            line.disconnect()
+            connection.disconnect()
 
-    def drop(self) -> None:
+    def close_idle(self) -> None:
         """Close the idle connections; the next call makes a new one."""
         while True:
             try:
-                line = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:
                 return
-            self.discard(line)
+            self.discard(connection)
 
     def close(self) -> None:
         """Close the idle connections, and each one in use when it comes back."""
         self._closed = True
-        self.drop()
+        self.close_idle()
 
-    def leave(self) -> None:
+    def supersede(self) -> None:
         """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
-        self._left = True
+        self._superseded = True
         self.close()
         with self._vacancy:
             self._vacancy.notify_all()
 
-    def _open(self) -> Line:
+    def _open(self) -> Connection:
         try:
-            self._check_left()
-            line = self._make()
+            self._check_superseded()
+            connection = self._make()
         except BaseException as error:
             self._unclaim()
-            raise self._fault(error) from error
+            raise self._failure(error) from error
         try:
-            line.connect()
-            if self._greet is not None:
-                self._greet(line)
-            if not self._admitted and self._admit is not None:
-                self._admit(line)
-                self._admitted = True
-            self._check_left()  # connecting takes its time
+            connection.connect()
+            if self._on_connect is not None:
+                self._on_connect(connection)
+            if not self._server_checked and self._check_server is not None:
+                self._check_server(connection)
+                self._server_checked = True
+            self._check_superseded()  # connecting takes its time
         except BaseException as error:
-            self.discard(line)
-            raise self._fault(error) from error
-        return line
+            self.discard(connection)
+            raise self._failure(error) from error
+        return connection
 
-    def _fault(self, error: BaseException) -> BaseException:
-        return failures.before_sending(self.where, error) if isinstance(error, Exception) else error
+    def _failure(self, error: BaseException) -> BaseException:
+        return failures.connection_failure(self.address, error) if isinstance(error, Exception) else error
 
-    def _claim(self, until: float) -> Line | None:
+    def _claim(self, until: float) -> Connection | None:
         """The right to make one more connection (None), or one that came back meanwhile."""
         with self._vacancy:
             self._waiting += 1
             try:
                 while not self._idle:
-                    self._check_left()
-                    if self._made < self._most:
+                    self._check_superseded()
+                    if self._made < self._max_connections:
                         self._made += 1
                         return None
                     if not self._vacancy.wait(until - time.monotonic()):
-                        text = f"all {self._most} connections to {self.where} are in use"
-                        raise Fault(BackendUnavailable(text, code="no_connection"))
+                        text = f"all {self._max_connections} connections to {self.address} are in use"
+                        raise AttemptFailure(BackendUnavailable(text, code="no_connection"))
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
 
-    def _check_left(self) -> None:
-        if self._left:
-            raise superseded(self.where)
+    def _check_superseded(self) -> None:
+        if self._superseded:
+            raise superseded(self.address)
 
     def _unclaim(self) -> None:
         with self._vacancy:
@@ -196,51 +196,51 @@ class Lines:
             self._vacancy.notify()
 
 
-def superseded(where: str) -> Fault:
+def superseded(where: str) -> AttemptFailure:
     """The fault of an attempt at a server that was given up meanwhile; nothing was sent."""
-    return Fault(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
+    return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
 
 
-def _is_silent(line: Line) -> bool:
+def _is_silent(connection: Connection) -> bool:
     """Whether an idle connection is still open and nothing waits to be read on it."""
     try:
-        return not line.can_read()
+        return not connection.can_read()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
 
 
-def ask(lines: Lines, words: tuple[Argument, ...], until: float) -> Any:
+def send_once(connections: ConnectionPool, words: tuple[Argument, ...], until: float) -> Any:
     """Send one command that changes nothing, once, and return its reply.
 
     Raises:
         Fault: There was none; what it means is the same whether it was sent or not.
     """
-    line = lines.take(until)
+    connection = connections.acquire(until)
     try:
-        line.send_packed_command((pack(words),), False)
-        reply = line.read_response()
+        connection.send_packed_command((pack_command(words),), False)
+        reply = connection.read_response()
     except BaseException as error:
         if isinstance(error, ResponseError):
-            lines.give(line)
+            connections.release(connection)
         else:
-            lines.discard(line)
+            connections.discard(connection)
         if isinstance(error, Exception):
-            raise failures.before_sending(lines.where, error) from error
+            raise failures.connection_failure(connections.address, error) from error
         raise
-    lines.give(line)
+    connections.release(connection)
     return reply
 
 
-def admitter(admission: Admission, where: str) -> Callable[[Line], None] | None:
+def server_check(eviction_check: EvictionCheck, where: str) -> Callable[[Connection], None] | None:
     """What looks at a server's first connection, if there is anything to look at."""
 
-    def admit(line: Line) -> None:
-        line.send_packed_command((pack(admission.COMMAND),), False)
+    def admit(connection: Connection) -> None:
+        connection.send_packed_command((pack_command(eviction_check.COMMAND),), False)
         reply: object
         try:
-            reply = line.read_response()
+            reply = connection.read_response()
         except ResponseError as error:
             reply = error
-        admission.judge(where, reply)
+        eviction_check.check(where, reply)
 
-    return admit if admission.asks else None
+    return admit if eviction_check.needed else None

@@ -17,19 +17,26 @@ from typing import Any, Protocol
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.protocol.resp import pack
+from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
-from allocator._engine.transport.connections import Line, superseded
-from allocator._engine.transport.eviction_check import Admission
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.connections import Connection, superseded
+from allocator._engine.transport.eviction_check import EvictionCheck
+from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import BackendUnavailable
 
-__all__ = ["AsyncLine", "AsyncLines", "InlineLine", "RedisLine", "async_admitter", "async_ask"]
+__all__ = [
+    "AsyncConnection",
+    "AsyncConnectionPool",
+    "InProcessConnection",
+    "RedisConnection",
+    "send_once_async",
+    "server_check_async",
+]
 
 
-class AsyncLine(Protocol):
+class AsyncConnection(Protocol):
     """A connection."""
 
     async def connect(self) -> None: ...
@@ -38,7 +45,7 @@ class AsyncLine(Protocol):
     async def close(self) -> None: ...
 
 
-class RedisLine:
+class RedisConnection:
     """A connection of redis-py's asyncio side."""
 
     def __init__(self, connection: Any) -> None:
@@ -65,11 +72,11 @@ class RedisLine:
         await self._connection.disconnect(nowait=True)
 
 
-class InlineLine:
+class InProcessConnection:
     """A connection to the in-process store: nothing is awaited there, so the blocking one serves as it is."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, connection: Connection) -> None:
+        self._line = connection
 
     async def connect(self) -> None:
         self._line.connect()
@@ -85,18 +92,18 @@ class InlineLine:
         self._line.disconnect()
 
 
-class AsyncLines:
+class AsyncConnectionPool:
     """The connections of one event loop to one server."""
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[AsyncLine]],
+        make: Callable[[], Awaitable[AsyncConnection]],
         *,
-        where: str,
-        most: int = settings.CONNECTIONS_MAX,
+        address: str,
+        max_connections: int = settings.CONNECTIONS_MAX,
         attempt_timeout_s: float,
-        admit: Callable[[AsyncLine], Awaitable[None]] | None = None,
-        greet: Callable[[AsyncLine], Awaitable[None]] | None = None,
+        check_server: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+        on_connect: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> None:
         """Describe them; none is made yet.
 
@@ -108,23 +115,23 @@ class AsyncLines:
             admit: Looks at the first connection once, and raises if this server must not be used.
             greet: Looks at each new connection, and raises if it leads to the wrong server.
         """
-        self.where = where
-        self.vouched = math.inf
+        self.address = address
+        self.confirmed = math.inf
         """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
         self._make = make
-        self._most = most
+        self._max_connections = max_connections
         self._attempt_timeout_s = attempt_timeout_s
-        self._admit = admit
-        self._admitted = admit is None
-        self._greet = greet
+        self._check_server = check_server
+        self._server_checked = check_server is None
+        self._on_connect = on_connect
         self.checked = Checked()
-        self._idle: list[AsyncLine] = []
+        self._idle: list[AsyncConnection] = []
         self._made = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
-        self._left = False
+        self._superseded = False
 
-    async def take(self, until: float) -> AsyncLine:
+    async def acquire(self, until: float) -> AsyncConnection:
         """Borrow a connection that is connected and silent.
 
         Args:
@@ -134,41 +141,41 @@ class AsyncLines:
             Fault: There is none to be had; nothing was sent.
         """
         while True:
-            self._check_left()
+            self._check_superseded()
             if self._idle:
-                line = self._idle.pop()
+                connection = self._idle.pop()
                 try:
-                    silent = await _is_silent(line)
+                    silent = await _is_silent(connection)
                 except BaseException:  # cancelled: its place must not be lost, and what was half read is of no use
-                    await self.discard(line)
+                    await self.discard(connection)
                     raise
                 if silent:
-                    return line
-                await self.discard(line)
-                await self.drop()  # what ended one connection has, as a rule, ended the others
-            elif self._made < self._most:
+                    return connection
+                await self.discard(connection)
+                await self.close_idle()  # what ended one connection has, as a rule, ended the others
+            elif self._made < self._max_connections:
                 self._made += 1
                 return await self._open(until)
             else:
                 await self._turn(until)
 
-    async def give(self, line: AsyncLine) -> None:
+    async def release(self, connection: AsyncConnection) -> None:
         """Return a connection whose last reply has been read whole."""
-        self._idle.append(line)
+        self._idle.append(connection)
         if self._waiting:
             self._wake()
         if self._closed:
-            await self.drop()
+            await self.close_idle()
 
-    async def discard(self, line: AsyncLine) -> None:
+    async def discard(self, connection: AsyncConnection) -> None:
         """Return a connection that is of no more use: a reply may still be under way on it."""
-        self.checked.forget(line)
+        self.checked.forget(connection)
         self._made -= 1
         self._wake()
         with contextlib.suppress(Exception):
-            await line.close()
+            await connection.close()
 
-    async def drop(self) -> None:
+    async def close_idle(self) -> None:
         """Close the idle connections; the next call makes a new one."""
         while self._idle:
             await self.discard(self._idle.pop())
@@ -176,41 +183,41 @@ class AsyncLines:
     async def close(self) -> None:
         """Close the idle connections, and each one in use when it comes back."""
         self._closed = True
-        await self.drop()
+        await self.close_idle()
 
-    async def leave(self) -> None:
+    async def supersede(self) -> None:
         """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
-        self._left = True
+        self._superseded = True
         while self._waiting:
             self._wake()
         await self.close()
 
-    def _check_left(self) -> None:
-        if self._left:
-            raise superseded(self.where)
+    def _check_superseded(self) -> None:
+        if self._superseded:
+            raise superseded(self.address)
 
-    async def _open(self, until: float) -> AsyncLine:
-        line: AsyncLine | None = None
+    async def _open(self, until: float) -> AsyncConnection:
+        connection: AsyncConnection | None = None
         try:
-            line = await self._make()
+            connection = await self._make()
             async with asyncio.timeout(min(self._attempt_timeout_s, max(until - time.monotonic(), 0.0))):
-                await line.connect()
-                if self._greet is not None:
-                    await self._greet(line)
-                if not self._admitted and self._admit is not None:
-                    await self._admit(line)
-                    self._admitted = True
-            self._check_left()  # connecting takes its time
+                await connection.connect()
+                if self._on_connect is not None:
+                    await self._on_connect(connection)
+                if not self._server_checked and self._check_server is not None:
+                    await self._check_server(connection)
+                    self._server_checked = True
+            self._check_superseded()  # connecting takes its time
         except BaseException as error:
-            if line is not None:
-                await self.discard(line)
+            if connection is not None:
+                await self.discard(connection)
             else:
                 self._made -= 1
                 self._wake()
             if isinstance(error, Exception):
-                raise failures.before_sending(self.where, error) from error
+                raise failures.connection_failure(self.address, error) from error
             raise
-        return line
+        return connection
 
     async def _turn(self, until: float) -> None:
         """Wait until a connection comes back."""
@@ -225,8 +232,8 @@ class AsyncLines:
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
-                text = f"all {self._most} connections to {self.where} are in use"
-                raise Fault(BackendUnavailable(text, code="no_connection")) from error
+                text = f"all {self._max_connections} connections to {self.address} are in use"
+                raise AttemptFailure(BackendUnavailable(text, code="no_connection")) from error
             raise
 
     def _wake(self) -> None:
@@ -246,45 +253,49 @@ def _has_news(socket: Any) -> bool:
     return bool(poll.poll(0))
 
 
-async def _is_silent(line: AsyncLine) -> bool:
+async def _is_silent(connection: AsyncConnection) -> bool:
     """Whether an idle connection is still open and nothing waits to be read on it."""
     try:
-        return await line.is_silent()
+        return await connection.is_silent()
     except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
         return False
 
 
-async def async_ask(lines: AsyncLines, words: tuple[Argument, ...], until: float, seconds: float) -> Any:
+async def send_once_async(
+    connections: AsyncConnectionPool, words: tuple[Argument, ...], until: float, seconds: float
+) -> Any:
     """Send one command that changes nothing, once, and return its reply; wait no longer than so many seconds.
 
     Raises:
         Fault: There was none; what it means is the same whether it was sent or not.
     """
-    line = await lines.take(until)
+    connection = await connections.acquire(until)
     try:
         async with asyncio.timeout(seconds):
-            reply = await line.exchange(pack(words))
+            reply = await connection.exchange(pack_command(words))
     except BaseException as error:
         if isinstance(error, ResponseError):
-            await lines.give(line)
+            await connections.release(connection)
         else:
-            await lines.discard(line)
+            await connections.discard(connection)
         if isinstance(error, Exception):
-            raise failures.before_sending(lines.where, error) from error
+            raise failures.connection_failure(connections.address, error) from error
         raise
-    await lines.give(line)
+    await connections.release(connection)
     return reply
 
 
-def async_admitter(admission: Admission, where: str) -> Callable[[AsyncLine], Awaitable[None]] | None:
+def server_check_async(
+    eviction_check: EvictionCheck, where: str
+) -> Callable[[AsyncConnection], Awaitable[None]] | None:
     """What looks at a server's first connection, if there is anything to look at."""
 
-    async def admit(line: AsyncLine) -> None:
+    async def admit(connection: AsyncConnection) -> None:
         reply: object
         try:
-            reply = await line.exchange(pack(admission.COMMAND))
+            reply = await connection.exchange(pack_command(eviction_check.COMMAND))
         except ResponseError as error:
             reply = error
-        admission.judge(where, reply)
+        eviction_check.check(where, reply)
 
-    return admit if admission.asks else None
+    return admit if eviction_check.needed else None

@@ -7,12 +7,12 @@ from typing import Any
 
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Admission"]
+__all__ = ["EvictionCheck"]
 
 _log = logging.getLogger("allocator")
 
 
-class Admission:
+class EvictionCheck:
     """A server that may evict any key silently breaks the ledger: counters stay while records go.
 
     `volatile-*` policies are harmless, for no key of ours has a time to live in Redis.
@@ -25,11 +25,11 @@ class Admission:
         self._warned = False
 
     @property
-    def asks(self) -> bool:
+    def needed(self) -> bool:
         """Whether there is anything to look at."""
         return not self._allow_eviction
 
-    def judge(self, where: str, info: Any) -> None:
+    def check(self, where: str, info: Any) -> None:
         """Read the reply to `COMMAND`.
 
         Args:
@@ -39,7 +39,11 @@ class Admission:
         Raises:
             BackendUnavailable: `code="eviction"`.
         """
-        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line) if isinstance(info, str) else {}
+        fields = (
+            dict(connection.split(":", 1) for connection in info.splitlines() if ":" in connection)
+            if isinstance(info, str)
+            else {}
+        )
         policy = fields.get("maxmemory_policy", "")
         if policy.startswith("allkeys-"):
             raise BackendUnavailable(

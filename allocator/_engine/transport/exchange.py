@@ -1,4 +1,4 @@
-"""Several commands on one connection, told once for both drivers: a *conversation* yields what is to be sent.
+"""Several commands on one connection, for both drivers: an *exchange* yields what is to be sent.
 
 It is a generator of commands, is answered with each reply, or the error reply in its place, and ends with a result.
 """
@@ -10,42 +10,42 @@ from typing import Any, TypeAlias, TypeVar
 
 from redis.exceptions import ResponseError
 
-from allocator._engine.protocol.resp import pack
+from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 
-__all__ = ["Conversation", "converse", "converse_async"]
+__all__ = ["Exchange", "run_exchange", "run_exchange_async"]
 
 R = TypeVar("R")
-Conversation: TypeAlias = Generator[tuple[Argument, ...], Any, R]
+Exchange: TypeAlias = Generator[tuple[Argument, ...], Any, R]
 
 
-def converse(conversation: Conversation[R], exchange: Callable[[bytes], Any]) -> R:
-    """Send what it yields by `exchange`, and return its result."""
+def run_exchange(exchange: Exchange[R], send: Callable[[bytes], Any]) -> R:
+    """Send what it yields by `send`, and return its result."""
     try:
-        words = next(conversation)
+        words = next(exchange)
         while True:
             answer: Any
             try:
-                answer = exchange(pack(words))
+                answer = send(pack_command(words))
             except ResponseError as error:
                 answer = error
-            words = conversation.send(answer)
+            words = exchange.send(answer)
     except StopIteration as done:
         result: R = done.value
         return result
 
 
-async def converse_async(conversation: Conversation[R], exchange: Callable[[bytes], Awaitable[Any]]) -> R:
+async def run_exchange_async(exchange: Exchange[R], send: Callable[[bytes], Awaitable[Any]]) -> R:
     """The same, awaited."""
     try:
-        words = next(conversation)
+        words = next(exchange)
         while True:
             answer: Any
             try:
-                answer = await exchange(pack(words))
+                answer = await send(pack_command(words))
             except ResponseError as error:
                 answer = error
-            words = conversation.send(answer)
+            words = exchange.send(answer)
     except StopIteration as done:
         result: R = done.value
         return result

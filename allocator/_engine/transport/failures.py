@@ -1,7 +1,7 @@
-"""What a failed attempt means: may it have been executed, is it worth repeating, and what is the caller told.
+"""What a failed attempt means: may it have been executed, is it worth repeating, and which error does the caller get.
 
-Everything that a driver decides about an error it decides by the `Fault` that these functions make of it, so the two
-tables below are the only places that know the server's error words.  Three questions are kept apart:
+A driver decides by the `AttemptFailure` that these functions make of an error, and by nothing else: the two tables
+below are the only places that know the server's error words.  Three questions are kept apart:
 
 doubt
     The attempt may have been executed: bytes were, or may have been, sent, and what came back is no reply.
@@ -26,10 +26,18 @@ import redis.exceptions as raised
 from allocator._engine.protocol.scripts import Script
 from allocator.errors import AllocatorError, BackendUnavailable, ContractError, InvariantError
 
-__all__ = ["Fault", "Redirect", "Way", "before_sending", "is_unknown_script", "of_reply", "word"]
+__all__ = [
+    "AttemptFailure",
+    "Redirect",
+    "RedirectKind",
+    "connection_failure",
+    "error_code",
+    "is_unknown_script",
+    "reply_failure",
+]
 
 
-class Way(enum.Enum):
+class RedirectKind(enum.Enum):
     """Where a cluster's node says that the slot is."""
 
     MOVED = "moved"
@@ -40,18 +48,18 @@ class Way(enum.Enum):
 class Redirect:
     """The content of a MOVED or ASK reply."""
 
-    way: Way
+    kind: RedirectKind
     slot: int
     host: str
     port: int
 
 
-class Fault(Exception):
+class AttemptFailure(Exception):
     """One failed attempt.  It never leaves the engine: `error` is what the caller is told if this attempt was the
     last.
     """
 
-    __slots__ = ("doubt", "error", "own", "passes", "redirect", "stale")
+    __slots__ = ("ambiguous", "error", "from_script", "reconnect", "redirect", "transient")
 
     def __init__(
         self,
@@ -75,10 +83,10 @@ class Fault(Exception):
         """
         super().__init__(str(error))
         self.error = error
-        self.doubt = doubt
-        self.own = own
-        self.passes = passes
-        self.stale = stale
+        self.ambiguous = doubt
+        self.from_script = own
+        self.transient = passes
+        self.reconnect = stale
         self.redirect = redirect
 
 
@@ -88,28 +96,28 @@ class _State:
 
     code: str
     says: str
-    passes: bool = False
-    stale: bool = False
+    transient: bool = False
+    reconnect: bool = False
 
 
 STATES: Final[dict[str, _State]] = {
-    "LOADING": _State("loading", "is loading its data", passes=True),
-    "BUSY": _State("busy", "is busy with a slow script", passes=True),
-    "READONLY": _State("readonly", "is a replica and takes no writes", passes=True, stale=True),
-    "MASTERDOWN": _State("master_down", "has lost its primary", passes=True, stale=True),
-    "CLUSTERDOWN": _State("cluster_down", "says that the cluster is down", passes=True, stale=True),
-    "TRYAGAIN": _State("try_again", "is moving the pool's slot", passes=True),
-    "NOREPLICAS": _State("no_replicas", "has too few replicas to take writes", passes=True, stale=True),
-    "MOVED": _State("moved", "serves the pool no more", passes=True),
-    "ASK": _State("moved", "is handing the pool over", passes=True),
-    "UNBLOCKED": _State("unavailable", "changed its role", passes=True, stale=True),
+    "LOADING": _State("loading", "is loading its data", transient=True),
+    "BUSY": _State("busy", "is busy with a slow script", transient=True),
+    "READONLY": _State("readonly", "is a replica and takes no writes", transient=True, reconnect=True),
+    "MASTERDOWN": _State("master_down", "has lost its primary", transient=True, reconnect=True),
+    "CLUSTERDOWN": _State("cluster_down", "says that the cluster is down", transient=True, reconnect=True),
+    "TRYAGAIN": _State("try_again", "is moving the pool's slot", transient=True),
+    "NOREPLICAS": _State("no_replicas", "has too few replicas to take writes", transient=True, reconnect=True),
+    "MOVED": _State("moved", "serves the pool no more", transient=True),
+    "ASK": _State("moved", "is handing the pool over", transient=True),
+    "UNBLOCKED": _State("unavailable", "changed its role", transient=True, reconnect=True),
     "OOM": _State("oom", "is out of memory"),
     "MISCONF": _State("misconf", "takes no writes while it cannot save its data"),
     "NOPERM": _State("no_permission", "does not permit this user to run the scripts"),
     "NOAUTH": _State("auth", "wants other credentials"),
     "WRONGPASS": _State("auth", "does not accept the credentials"),
     "CROSSSLOT": _State("cross_slot", "is a cluster: use a redis+cluster:// URL"),
-    "CLIENTS": _State("too_many_clients", "takes no more connections", passes=True),
+    "CLIENTS": _State("too_many_clients", "takes no more connections", transient=True),
 }
 """By the first word of the reply; the word of a reply whose class redis-py knows, and has taken it from, is in
 `_CLASSES`."""
@@ -149,7 +157,7 @@ _WORD: Final = re.compile(r"[A-Z]{2,}(?= |$)")
 _PLACE: Final = re.compile(r"(?:,? script: [0-9a-f]{40}, on @[^ ]*?:\d+\.?)$")
 
 
-def word(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """The code of an error reply (`NOSCRIPT`, `OOM`, `CONTRACT`, ...), or "" where the error has none."""
     for kind, code in _CLASSES:
         if isinstance(error, kind):
@@ -164,63 +172,65 @@ def word(error: BaseException) -> str:
 
 def is_unknown_script(error: BaseException) -> bool:
     """Whether the server does not have the script's text (it restarted, or another took its place)."""
-    return word(error) == "NOSCRIPT"
+    return error_code(error) == "NOSCRIPT"
 
 
-def before_sending(where: str, error: Exception) -> Fault:
+def connection_failure(where: str, error: Exception) -> AttemptFailure:
     """The fault of an attempt that got no connection, so that nothing of it was sent.
 
     Refused connections, names that do not resolve and time-outs pass or do not: they are worth repeating within the
     deadline.  Credentials that the server does not accept, and a certificate that we do not, are not.
     """
-    if isinstance(error, Fault):
+    if isinstance(error, AttemptFailure):
         return error
     if isinstance(error, AllocatorError):
-        return Fault(error)
+        return AttemptFailure(error)
     if isinstance(error, raised.ConnectionError) and isinstance(error.__cause__, raised.RedisError):
         error = error.__cause__  # redis-py's asyncio side wraps what a handshake was answered with
-    code = word(error)
+    code = error_code(error)
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
     if _is_of_certificate(error):
-        return Fault(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
+        return AttemptFailure(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
     lasts = isinstance(error, raised.ResponseError)  # it is there, and does not want us
-    return Fault(BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts)
+    return AttemptFailure(
+        BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts
+    )
 
 
-def of_reply(where: str, error: Exception, script: Script) -> Fault:
+def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailure:
     """The fault of an attempt that was sent, from the error that was raised while its reply was read."""
     if isinstance(error, raised.ConnectionError) and isinstance(error.__context__, raised.ReadOnlyError):
         error = error.__context__  # a Sentinel-managed connection says it in this way
-    code = word(error)
+    code = error_code(error)
     if state := STATES.get(code):
         return _refused(where, state, error)
     if not isinstance(error, raised.ResponseError):
-        return Fault(
+        return AttemptFailure(
             BackendUnavailable(f"lost the connection to {where}: {_brief(error)}"), doubt=True, passes=True, stale=True
         )
     text = script.locate(str(error))
     if code == "CONTRACT":
-        return Fault(ContractError(_message(text)), own=True)
+        return AttemptFailure(ContractError(_message(text)), own=True)
     if code == "INVARIANT":
-        return Fault(InvariantError(_message(text)), own=True)
+        return AttemptFailure(InvariantError(_message(text)), own=True)
     # What stopped a script in its middle may have left something behind: whatever the caller is told, it is withdrawn.
     if any(part in text for part in _BROKEN_DATA):
-        return Fault(InvariantError(f"{script.name}: {text}"), own=True, doubt=True)
-    return Fault(ContractError(f"{script.name}: {text}"), own=True, doubt=True)
+        return AttemptFailure(InvariantError(f"{script.name}: {text}"), own=True, doubt=True)
+    return AttemptFailure(ContractError(f"{script.name}: {text}"), own=True, doubt=True)
 
 
-def _refused(where: str, state: _State, error: Exception) -> Fault:
+def _refused(where: str, state: _State, error: Exception) -> AttemptFailure:
     text = _brief(error)
     error_for_caller = BackendUnavailable(f"{where} {state.says}: {text}", code=state.code)
     redirect = _redirect(error) if isinstance(error, raised.AskError) else None
-    return Fault(error_for_caller, passes=state.passes, stale=state.stale, redirect=redirect)
+    return AttemptFailure(error_for_caller, passes=state.transient, stale=state.reconnect, redirect=redirect)
 
 
 def _redirect(error: raised.AskError) -> Redirect:
     told: Any = error  # redis-py does not say what its attributes are
-    way = Way.MOVED if isinstance(error, raised.MovedError) else Way.ASK
+    way = RedirectKind.MOVED if isinstance(error, raised.MovedError) else RedirectKind.ASK
     return Redirect(way, told.slot_id, told.host, told.port)
 
 

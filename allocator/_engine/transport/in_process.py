@@ -10,21 +10,21 @@ import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from allocator._engine.transport.connections import Line
-from allocator._engine.transport.connections_async import AsyncLine, InlineLine
-from allocator._engine.transport.target import Door
+from allocator._engine.transport.connections import Connection
+from allocator._engine.transport.connections_async import AsyncConnection, InProcessConnection
+from allocator._engine.transport.target import Connector
 from allocator.errors import BackendUnavailable
 
-__all__ = ["InProcess"]
+__all__ = ["InProcessServer"]
 
 _OPTIONS = ("server", "host", "port", "path", "db", "version", "server_type", "lua_modules", "username", "password")
 """What says which in-process server, and which of its databases, a fakeredis client means."""
 
 
-class InProcess:
+class InProcessServer:
     """One in-process server; any number of connections, from any thread and any event loop."""
 
-    _by_name: ClassVar[dict[str, InProcess]] = {}
+    _by_name: ClassVar[dict[str, InProcessServer]] = {}
     _naming: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -39,15 +39,15 @@ class InProcess:
         self._options = dict(options) if options is not None else {"server": fakeredis.FakeServer(version=(7,))}
         client: Any = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,)))
         self._kind: Any = client.connection_pool.connection_class
-        self.door = Door(self._connect, self._connect_async)
+        self.connector = Connector(self._connect, self._connect_async)
 
     @classmethod
-    def private(cls) -> InProcess:
+    def private(cls) -> InProcessServer:
         """A store that only its holder sees."""
         return cls()
 
     @classmethod
-    def named(cls, name: str) -> InProcess:
+    def named(cls, name: str) -> InProcessServer:
         """The store of that name in this process, made when first wanted and kept for as long as the process."""
         with cls._naming:
             if name not in cls._by_name:
@@ -55,13 +55,13 @@ class InProcess:
             return cls._by_name[name]
 
     @classmethod
-    def of_client(cls, options: Mapping[str, Any]) -> InProcess:
+    def from_client(cls, options: Mapping[str, Any]) -> InProcessServer:
         """The store that a fakeredis client, of either side, speaks to."""
         return cls({name: value for name, value in options.items() if name in _OPTIONS})
 
-    def _connect(self, timeout_s: float = 0.0, **place: Any) -> Line:
-        options = {**self._options, **place, "decode_responses": True, "encoding_errors": "replace"}
-        return cast("Line", self._kind(**options))
+    def _connect(self, timeout_s: float = 0.0, **location: Any) -> Connection:
+        options = {**self._options, **location, "decode_responses": True, "encoding_errors": "replace"}
+        return cast("Connection", self._kind(**options))
 
-    async def _connect_async(self, **place: Any) -> AsyncLine:
-        return InlineLine(self._connect(**place))
+    async def _connect_async(self, **location: Any) -> AsyncConnection:
+        return InProcessConnection(self._connect(**location))

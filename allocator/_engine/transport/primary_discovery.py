@@ -15,11 +15,11 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, ReadOnlyError
 
 from allocator import settings
-from allocator._engine.transport.failures import Fault
+from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.target import Address
 from allocator.errors import BackendUnavailable
 
-__all__ = ["ROLE_COMMAND", "Watchtower", "check_role"]
+__all__ = ["ROLE_COMMAND", "PrimaryDiscovery", "check_role"]
 
 ROLE_COMMAND: Final = ("ROLE",)
 
@@ -38,7 +38,7 @@ class _Vote:
     changed: float
 
 
-class Watchtower:
+class PrimaryDiscovery:
     """What is known of one service."""
 
     def __init__(self, sentinels: Sequence[Address], service: str) -> None:
@@ -59,7 +59,7 @@ class Watchtower:
         self._next = -math.inf
 
     @property
-    def doubted(self) -> bool:
+    def is_invalid(self) -> bool:
         """Whether calls have to wait for an answer."""
         return self._doubted is not None
 
@@ -67,7 +67,7 @@ class Watchtower:
         """Whether to ask before the next call."""
         return self._doubted is not None or now >= self._next
 
-    def doubt(self, now: float) -> None:
+    def invalidate(self, now: float) -> None:
         """Something has failed as it does when the primary is no longer the one that was known.
 
         Only what is said of it from now on counts: who named it before may be behind.
@@ -78,7 +78,7 @@ class Watchtower:
                 if vote.named == self.primary:
                     vote.asked = vote.changed = -math.inf
 
-    def put_off(self, began: float) -> None:
+    def defer(self, began: float) -> None:
         """None has answered a look that began then, and the primary that was known still works."""
         self._next = max(self._next, began + settings.SENTINEL_LOOK_S)
 
@@ -88,11 +88,11 @@ class Watchtower:
         Who knows no primary, or doubts it, waits for as long as the call has; who only looks again does not let calls
         wait for silent Sentinels.
         """
-        if self.primary is None or self.doubted:
+        if self.primary is None or self.is_invalid:
             return until
         return min(until, began + settings.SENTINEL_TIMEOUT_S)
 
-    def hear(self, sentinel: Address, asked: float, reply: Any) -> Address:
+    def read_reply(self, sentinel: Address, asked: float, reply: Any) -> Address:
         """Take note of a Sentinel's answer to a question that was asked then.
 
         Returns:
@@ -103,7 +103,7 @@ class Watchtower:
         """
         if not reply:
             text = f"the Sentinel {sentinel[0]}:{sentinel[1]} knows no {self._service!r}"
-            raise Fault(BackendUnavailable(text, code="no_primary"), passes=True)
+            raise AttemptFailure(BackendUnavailable(text, code="no_primary"), passes=True)
         named = (str(reply[0]), int(reply[1]))
         before = self._votes.get(sentinel)
         changed = -math.inf

@@ -20,12 +20,12 @@ import redis.connection
 import redis.sentinel
 
 from allocator import settings
-from allocator._engine.transport.eviction_check import Admission
-from allocator._engine.transport.in_process import InProcess
-from allocator._engine.transport.target import ClusterStore, SentinelStore, ServerStore, Store, redis_door
+from allocator._engine.transport.eviction_check import EvictionCheck
+from allocator._engine.transport.in_process import InProcessServer
+from allocator._engine.transport.target import ClusterTarget, SentinelTarget, ServerTarget, Target, redis_connector
 from allocator.errors import InvalidRequest
 
-__all__ = ["SENTINEL_PORT", "of_client"]
+__all__ = ["SENTINEL_PORT", "target_of_client"]
 
 _OF_THE_CLUSTER: Final = ("redis_connect_func", "host", "port", "path", "db", "response_callbacks")
 """Options of a cluster client's connections that belong to that client or to one node."""
@@ -42,42 +42,42 @@ _MANAGED: Final[Mapping[Any, Any]] = {
 """What a connection is that looks for the primary by itself, without that."""
 
 
-def of_client(client: object, attempt_timeout_s: float, admission: Admission) -> Store:
+def target_of_client(client: object, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     """Describe the store that a client speaks to.
 
     Raises:
         InvalidRequest: `field="client"`: it is no client of redis-py or fakeredis.
     """
     if isinstance(client, redis.cluster.RedisCluster):
-        return _cluster(client, attempt_timeout_s, admission)
+        return _cluster(client, attempt_timeout_s, eviction_check)
     if isinstance(client, redis.asyncio.cluster.RedisCluster):
-        return _async_cluster(client, attempt_timeout_s, admission)
+        return _async_cluster(client, attempt_timeout_s, eviction_check)
     if isinstance(client, redis.Redis | redis.asyncio.Redis):
-        return _server(client, attempt_timeout_s, admission)
+        return _server(client, attempt_timeout_s, eviction_check)
     raise InvalidRequest(f"expected a URL or a Redis client, got {type(client).__name__}", field="client")
 
 
-def _server(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+def _server(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     pool = client.connection_pool
     kind: Any = pool.connection_class
     options = dict(pool.connection_kwargs)
     most = _most(pool)
     if kind.__module__.startswith("fakeredis"):
-        process = InProcess.of_client(options)
-        return ServerStore(
-            "memory://", attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True
+        process = InProcessServer.from_client(options)
+        return ServerTarget(
+            "memory://", attempt_timeout_s, process.connector, EvictionCheck(allow_eviction=True), in_process=True
         )
     if _is_of_sentinels(pool, kind):
-        return _primary(client, attempt_timeout_s, admission)
+        return _primary(client, attempt_timeout_s, eviction_check)
     where = _place(kind, options)
     if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
         where = f"the primary of {cast('Any', pool).service_name}"
         options["connection_pool"] = _discovery(pool, kind)
     if isinstance(client, redis.Redis):
-        door = redis_door(kind, None, options, {}, most)
+        connector = redis_connector(kind, None, options, {}, most)
     else:
-        door = redis_door(None, kind, {}, options, most)
-    return ServerStore(where, attempt_timeout_s, door, admission)
+        connector = redis_connector(None, kind, {}, options, most)
+    return ServerTarget(where, attempt_timeout_s, connector, eviction_check)
 
 
 def _is_of_sentinels(pool: Any, kind: Any) -> bool:
@@ -92,7 +92,7 @@ def _is_of_sentinels(pool: Any, kind: Any) -> bool:
     )
 
 
-def _primary(client: Any, attempt_timeout_s: float, admission: Admission) -> Store:
+def _primary(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     """The primary that the client's Sentinels name; they are asked over connections of our own, too."""
     pool = client.connection_pool
     name, most = pool.service_name, _most(pool)
@@ -105,15 +105,15 @@ def _primary(client: Any, attempt_timeout_s: float, admission: Admission) -> Sto
         {name: value for name, value in one.connection_kwargs.items() if name != "connection_pool"}
         for one in (pool, theirs[0])
     ]
-    door, sentinel_door = (
-        redis_door(kind, None, kept, {}, most)
+    connector, sentinel_door = (
+        redis_connector(kind, None, kept, {}, most)
         if isinstance(client, redis.Redis)
-        else redis_door(None, kind, {}, kept, most)
+        else redis_connector(None, kind, {}, kept, most)
         for kind, kept in zip(kinds, options, strict=True)
     )
     where = f"the primary of {name}"
-    return SentinelStore(
-        where, attempt_timeout_s, door, admission, seeds=seeds, service=name, sentinel_door=sentinel_door
+    return SentinelTarget(
+        where, attempt_timeout_s, connector, eviction_check, seeds=seeds, service=name, sentinel_connector=sentinel_door
     )
 
 
@@ -131,34 +131,38 @@ def _discovery(pool: Any, kind: Any) -> Any:
     )
 
 
-def _cluster(client: redis.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+def _cluster(client: redis.cluster.RedisCluster, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     manager: Any = client.nodes_manager
     pools = [node.redis_connection.connection_pool for node in _nodes(client) if node.redis_connection is not None]
     if not pools:
         raise InvalidRequest("this cluster client is closed", field="client")
     kind, options = pools[0].connection_class, _shared(pools[0].connection_kwargs)
-    door = redis_door(kind, None, options, {}, _most(pools[0]))
+    connector = redis_connector(kind, None, options, {}, _most(pools[0]))
     remap = getattr(manager, "address_remap", None)
-    return ClusterStore(
-        "the cluster", attempt_timeout_s, door, admission, seeds=_addresses(_nodes(client)), remap=remap
+    return ClusterTarget(
+        "the cluster", attempt_timeout_s, connector, eviction_check, seeds=_addresses(_nodes(client)), remap=remap
     )
 
 
-def _async_cluster(client: redis.asyncio.cluster.RedisCluster, attempt_timeout_s: float, admission: Admission) -> Store:
+def _async_cluster(
+    client: redis.asyncio.cluster.RedisCluster, attempt_timeout_s: float, eviction_check: EvictionCheck
+) -> Target:
     manager: Any = client.nodes_manager
-    nodes = [*_nodes(client), *manager.startup_nodes.values()]
-    kind, options = nodes[0].connection_class, _shared(nodes[0].connection_kwargs)
-    door = redis_door(None, kind, {}, options, nodes[0].max_connections)
+    router = [*_nodes(client), *manager.startup_nodes.values()]
+    kind, options = router[0].connection_class, _shared(router[0].connection_kwargs)
+    connector = redis_connector(None, kind, {}, options, router[0].max_connections)
     remap = getattr(manager, "address_remap", None)
-    return ClusterStore("the cluster", attempt_timeout_s, door, admission, seeds=_addresses(nodes), remap=remap)
+    return ClusterTarget(
+        "the cluster", attempt_timeout_s, connector, eviction_check, seeds=_addresses(router), remap=remap
+    )
 
 
 def _nodes(client: Any) -> list[Any]:
     return list(client.get_nodes())
 
 
-def _addresses(nodes: list[Any]) -> tuple[tuple[str, int], ...]:
-    return tuple(dict.fromkeys((cast("str", node.host), int(node.port)) for node in nodes))
+def _addresses(router: list[Any]) -> tuple[tuple[str, int], ...]:
+    return tuple(dict.fromkeys((cast("str", node.host), int(node.port)) for node in router))
 
 
 def _shared(options: Mapping[str, Any]) -> dict[str, Any]:

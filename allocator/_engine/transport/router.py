@@ -6,32 +6,32 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.cluster import ClusterNodes
-from allocator._engine.transport.connections import Line, Lines, admitter
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.sentinel import SentinelNodes
-from allocator._engine.transport.target import ClusterStore, MakeLine, SentinelStore, ServerStore, Store
+from allocator._engine.transport.cluster import ClusterRouter
+from allocator._engine.transport.connections import Connection, ConnectionPool, server_check
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.sentinel import SentinelRouter
+from allocator._engine.transport.target import ClusterTarget, ConnectionFactory, SentinelTarget, ServerTarget, Target
 from allocator.errors import InvalidRequest
 
-__all__ = ["Nodes", "open_nodes"]
+__all__ = ["Router", "make_router"]
 
 
-class Nodes(Protocol):
+class Router(Protocol):
     """The servers of one store."""
 
     in_process: bool
     watched: bool
     """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
 
-    def of(self, pool: PoolKeys, until: float) -> Lines:
-        """The connections to the server that has this pool; raises a `Fault` where that cannot be found out."""
+    def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
+        """The connections to the server that has this pool; raises `AttemptFailure` if it cannot be found."""
         ...
 
-    def primaries(self, until: float) -> Sequence[Lines]:
+    def primaries(self, until: float) -> Sequence[ConnectionPool]:
         """The connections to each server that has keys."""
         ...
 
-    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
+    def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
         """Learn from a failed attempt at a call to this pool.
 
         Returns:
@@ -44,46 +44,49 @@ class Nodes(Protocol):
         ...
 
 
-class OneServer:
+class ServerRouter:
     """A store of one server."""
 
     watched = False
 
-    def __init__(self, store: ServerStore, make: MakeLine) -> None:
-        self.in_process = store.in_process
-        self._store = store
+    def __init__(self, target: ServerTarget, make: ConnectionFactory) -> None:
+        self.in_process = target.in_process
+        self._target = target
         self._make = make
-        self._lines = Lines(
-            self._line, where=store.where, most=store.door.most, admit=admitter(store.admission, store.where)
+        self._connections = ConnectionPool(
+            self._line,
+            address=target.address,
+            max_connections=target.connector.max_connections,
+            check_server=server_check(target.eviction_check, target.address),
         )
 
-    def _line(self) -> Line:
-        store = self._store
-        return self._make(store.attempt_timeout_s, **(store.find() if store.find is not None else {}))
+    def _line(self) -> Connection:
+        target = self._target
+        return self._make(target.attempt_timeout_s, **(target.locate() if target.locate is not None else {}))
 
-    def of(self, pool: PoolKeys, until: float) -> Lines:
-        return self._lines
+    def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
+        return self._connections
 
-    def primaries(self, until: float) -> Sequence[Lines]:
-        return (self._lines,)
+    def primaries(self, until: float) -> Sequence[ConnectionPool]:
+        return (self._connections,)
 
-    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
-        if fault.stale:
-            self._lines.drop()
+    def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
+        if failure.reconnect:
+            self._connections.close_idle()
         return None
 
     def close(self) -> None:
-        self._lines.close()
+        self._connections.close()
 
 
-def open_nodes(store: Store) -> Nodes:
+def make_router(target: Target) -> Router:
     """The servers of a store; nothing is connected."""
-    make = store.door.make
+    make = target.connector.make
     if make is None:
         raise InvalidRequest("this client is for asyncio: use AsyncAllocator", field="client")
-    if isinstance(store, ServerStore):
-        return OneServer(store, make)
-    if isinstance(store, SentinelStore):
-        return SentinelNodes(store, make)
-    assert isinstance(store, ClusterStore)
-    return ClusterNodes(store, make)
+    if isinstance(target, ServerTarget):
+        return ServerRouter(target, make)
+    if isinstance(target, SentinelTarget):
+        return SentinelRouter(target, make)
+    assert isinstance(target, ClusterTarget)
+    return ClusterRouter(target, make)

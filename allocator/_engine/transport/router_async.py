@@ -7,32 +7,38 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.transport.cluster_async import AsyncClusterNodes
-from allocator._engine.transport.connections_async import AsyncLine, AsyncLines, async_admitter
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.sentinel_async import AsyncSentinelNodes
-from allocator._engine.transport.target import ClusterStore, MakeAsyncLine, SentinelStore, ServerStore, Store
+from allocator._engine.transport.cluster_async import AsyncClusterRouter
+from allocator._engine.transport.connections_async import AsyncConnection, AsyncConnectionPool, server_check_async
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.sentinel_async import AsyncSentinelRouter
+from allocator._engine.transport.target import (
+    AsyncConnectionFactory,
+    ClusterTarget,
+    SentinelTarget,
+    ServerTarget,
+    Target,
+)
 from allocator.errors import InvalidRequest
 
-__all__ = ["AsyncNodes", "check_async", "open_async_nodes"]
+__all__ = ["AsyncRouter", "check_async", "make_router_async"]
 
 
-class AsyncNodes(Protocol):
+class AsyncRouter(Protocol):
     """The servers of one store."""
 
     in_process: bool
     watched: bool
     """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
 
-    async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
-        """The connections to the server that has this pool; raises a `Fault` where that cannot be found out."""
+    async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
+        """The connections to the server that has this pool; raises `AttemptFailure` if it cannot be found."""
         ...
 
-    async def primaries(self, until: float) -> Sequence[AsyncLines]:
+    async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:
         """The connections to each server that has keys."""
         ...
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
         """Learn from a failed attempt at a call to this pool.
 
         Returns:
@@ -45,55 +51,55 @@ class AsyncNodes(Protocol):
         ...
 
 
-class OneServer:
+class AsyncServerRouter:
     """A store of one server."""
 
     watched = False
 
-    def __init__(self, store: ServerStore, make: MakeAsyncLine) -> None:
-        self.in_process = store.in_process
-        self._store = store
+    def __init__(self, target: ServerTarget, make: AsyncConnectionFactory) -> None:
+        self.in_process = target.in_process
+        self._target = target
         self._make = make
-        self._lines = AsyncLines(
+        self._connections = AsyncConnectionPool(
             self._line,
-            where=store.where,
-            most=store.door.most,
-            attempt_timeout_s=store.attempt_timeout_s,
-            admit=async_admitter(store.admission, store.where),
+            address=target.address,
+            max_connections=target.connector.max_connections,
+            attempt_timeout_s=target.attempt_timeout_s,
+            check_server=server_check_async(target.eviction_check, target.address),
         )
 
-    async def _line(self) -> AsyncLine:
-        find = self._store.find
+    async def _line(self) -> AsyncConnection:
+        find = self._target.locate
         return await self._make(**(await asyncio.to_thread(find) if find is not None else {}))
 
-    async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
-        return self._lines
+    async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
+        return self._connections
 
-    async def primaries(self, until: float) -> Sequence[AsyncLines]:
-        return (self._lines,)
+    async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:
+        return (self._connections,)
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
-        if fault.stale:
-            await self._lines.drop()
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
+        if failure.reconnect:
+            await self._connections.close_idle()
         return None
 
     async def close(self) -> None:
-        await self._lines.close()
+        await self._connections.close()
 
 
-def check_async(store: Store) -> None:
+def check_async(target: Target) -> None:
     """Refuse a store that was made of a blocking client."""
-    if store.door.make_async is None:
+    if target.connector.make_async is None:
         raise InvalidRequest("this client is blocking: use Allocator, or give a redis.asyncio client", field="client")
 
 
-def open_async_nodes(store: Store) -> AsyncNodes:
+def make_router_async(target: Target) -> AsyncRouter:
     """The servers of a store, for the running loop; nothing is connected."""
-    make = store.door.make_async
+    make = target.connector.make_async
     assert make is not None, "check_async was not asked"
-    if isinstance(store, ServerStore):
-        return OneServer(store, make)
-    if isinstance(store, SentinelStore):
-        return AsyncSentinelNodes(store, make)
-    assert isinstance(store, ClusterStore)
-    return AsyncClusterNodes(store, make)
+    if isinstance(target, ServerTarget):
+        return AsyncServerRouter(target, make)
+    if isinstance(target, SentinelTarget):
+        return AsyncSentinelRouter(target, make)
+    assert isinstance(target, ClusterTarget)
+    return AsyncClusterRouter(target, make)

@@ -8,7 +8,7 @@ failover.  A new connection looks at the server's role before it is used.
 All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
 with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
 that a client whose Sentinels are slow leaves a primary that was replaced, too.  When one of them last named the primary
-is kept with its connections (`Lines.vouched`), for it bounds what a holder believes (`validity`).
+is kept with its connections (`ConnectionPool.confirmed`), for it bounds what a holder believes (`validity`).
 """
 
 from __future__ import annotations
@@ -22,99 +22,103 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.fork_safety import renew_after_fork
+from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import pack
-from allocator._engine.transport.connections import Line, Lines, admitter, ask
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.primary_discovery import ROLE_COMMAND, Watchtower, check_role
-from allocator._engine.transport.target import Address, MakeLine, SentinelStore
+from allocator._engine.protocol.resp import pack_command
+from allocator._engine.transport.connections import Connection, ConnectionPool, send_once, server_check
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
+from allocator._engine.transport.target import Address, ConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
 
-__all__ = ["SentinelNodes"]
+__all__ = ["SentinelRouter"]
 
 
-class SentinelNodes:
+class SentinelRouter:
     """The primary of one service, as its Sentinels name it."""
 
     in_process = False
     watched = True
 
-    def __init__(self, store: SentinelStore, make: MakeLine) -> None:
-        self._store = store
+    def __init__(self, target: SentinelTarget, make: ConnectionFactory) -> None:
+        self._target = target
         self._make = make
-        self._tower = Watchtower(store.seeds, store.service)
-        self._sentinels = {address: self._sentinel(address) for address in self._tower.sentinels}
-        self._primary: Lines | None = None
+        self._discovery = PrimaryDiscovery(target.seeds, target.service)
+        self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
+        self._primary: ConnectionPool | None = None
         self._address: Address | None = None
-        self._fault: Fault | None = None
+        self._fault: AttemptFailure | None = None
         self._closed = False
-        self.start_anew()
-        renew_after_fork(self)
+        self.reset()
+        reset_after_fork(self)
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """In a forked child: the threads that ask are the parent's, and one may have held the lock."""
         self._changed = threading.Condition()
         self._asking: set[Address] = set()
         self._looking = 0
 
-    def of(self, pool: PoolKeys, until: float) -> Lines:
+    def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
         primary = self._primary
-        if primary is None or self._tower.is_due(time.monotonic()):
+        if primary is None or self._discovery.is_due(time.monotonic()):
             primary = self._look(until)
         return primary
 
-    def primaries(self, until: float) -> Sequence[Lines]:
+    def primaries(self, until: float) -> Sequence[ConnectionPool]:
         return (self._look(until),)
 
-    def note(self, pool: PoolKeys, fault: Fault) -> Lines | None:
-        if fault.stale:
+    def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
+        if failure.reconnect:
             with self._changed:
-                self._tower.doubt(time.monotonic())
+                self._discovery.invalidate(time.monotonic())
                 primary = self._primary
             if primary is not None:
-                primary.drop()
+                primary.close_idle()
         return None
 
     def close(self) -> None:
         with self._changed:
             self._closed = True
-        for lines in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
-            lines.close()
+        for connections in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
+            connections.close()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def _look(self, until: float) -> Lines:
+    def _look(self, until: float) -> ConnectionPool:
         """Ask all Sentinels, and wait for the first answer; the connections to the primary.
 
         While none answers, the primary that was known goes on being used: Sentinels that are down are no reason not to
         work.  Other calls do not wait for a look that only looks again.
         """
-        began, tower = time.monotonic(), self._tower
+        began, discovery = time.monotonic(), self._discovery
         with self._changed:
-            if self._primary is not None and (not tower.is_due(began) or (self._looking and not tower.doubted)):
+            if self._primary is not None and (
+                not discovery.is_due(began) or (self._looking and not discovery.is_invalid)
+            ):
                 return self._primary
             self._looking += 1
             try:
-                if (named := self._ask_all(began, tower.ends(began, until))) is not None:
+                if (named := self._ask_all(began, discovery.ends(began, until))) is not None:
                     return named
             finally:
                 self._looking -= 1
-            if self._primary is None or tower.doubted:
-                silent = Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
+            if self._primary is None or discovery.is_invalid:
+                silent = AttemptFailure(
+                    BackendUnavailable(f"no Sentinel of {self._target.address} answers", code="timeout")
+                )
                 raise self._fault or silent
-            tower.put_off(began)
+            discovery.defer(began)
             return self._primary
 
-    def _ask_all(self, began: float, ends: float) -> Lines | None:
+    def _ask_all(self, began: float, ends: float) -> ConnectionPool | None:
         """The connections to whom the first answer leads; None where there was none in time.  Called with the lock."""
-        unasked, now = list(self._tower.sentinels), began
+        unasked, now = list(self._discovery.sentinels), began
         self._fault = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
                 self._ask(address)
-            if self._primary is not None and not self._tower.is_due(now):
+            if self._primary is not None and not self._discovery.is_due(now):
                 return self._primary
             if (not self._asking and not unasked) or now >= ends:
                 return None
@@ -132,18 +136,18 @@ class SentinelNodes:
     def _hear(self, address: Address, asked: float) -> None:
         """Ask one Sentinel, and take note of what it says, however late."""
         reply: Any = None
-        fault: Fault | None = None
+        failure: AttemptFailure | None = None
         try:
-            reply = ask(self._sentinels[address], self._tower.command, asked + settings.SENTINEL_PATIENCE_S)
-        except Fault as error:
-            fault = error
+            reply = send_once(self._sentinels[address], self._discovery.command, asked + settings.SENTINEL_PATIENCE_S)
+        except AttemptFailure as error:
+            failure = error
         with self._changed:
             self._asking.discard(address)
             try:
-                if fault is not None:
-                    raise fault
-                self._lead(self._tower.hear(address, asked, reply))
-            except Fault as error:
+                if failure is not None:
+                    raise failure
+                self._lead(self._discovery.read_reply(address, asked, reply))
+            except AttemptFailure as error:
                 self._fault = error
             self._changed.notify_all()
 
@@ -153,33 +157,39 @@ class SentinelNodes:
             return
         if self._primary is None or self._address != address:
             if self._primary is not None:
-                self._primary.leave()
+                self._primary.supersede()
             self._primary, self._address = self._new(address), address
-        self._primary.vouched = self._tower.confirmed
+        self._primary.confirmed = self._discovery.confirmed
 
-    def _new(self, address: Address) -> Lines:
+    def _new(self, address: Address) -> ConnectionPool:
         host, port = address
         where = f"{host}:{port}"
 
-        def greet(line: Line) -> None:
-            line.send_packed_command((pack(ROLE_COMMAND),), False)
-            check_role(where, _reply(line))
+        def greet(connection: Connection) -> None:
+            connection.send_packed_command((pack_command(ROLE_COMMAND),), False)
+            check_role(where, _reply(connection))
 
-        make = partial(self._make, self._store.attempt_timeout_s, host=host, port=port)
-        admit = admitter(self._store.admission, where)
-        return Lines(make, where=where, most=self._store.door.most, admit=admit, greet=greet)
+        make = partial(self._make, self._target.attempt_timeout_s, host=host, port=port)
+        admit = server_check(self._target.eviction_check, where)
+        return ConnectionPool(
+            make,
+            address=where,
+            max_connections=self._target.connector.max_connections,
+            check_server=admit,
+            on_connect=greet,
+        )
 
-    def _sentinel(self, address: Address) -> Lines:
-        make = self._store.sentinel_door.make
+    def _sentinel(self, address: Address) -> ConnectionPool:
+        make = self._target.sentinel_connector.make
         assert make is not None
         host, port = address
         bound = partial(make, settings.SENTINEL_PATIENCE_S, host=host, port=port)
-        return Lines(bound, where=f"the Sentinel {host}:{port}")
+        return ConnectionPool(bound, address=f"the Sentinel {host}:{port}")
 
 
-def _reply(line: Line) -> Any:
+def _reply(connection: Connection) -> Any:
     """A reply, or the error that came in its place."""
     try:
-        return line.read_response()
+        return connection.read_response()
     except ResponseError as error:
         return error

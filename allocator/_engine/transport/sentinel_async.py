@@ -11,48 +11,53 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import pack
-from allocator._engine.transport.connections_async import AsyncLine, AsyncLines, async_admitter, async_ask
-from allocator._engine.transport.failures import Fault
-from allocator._engine.transport.primary_discovery import ROLE_COMMAND, Watchtower, check_role
-from allocator._engine.transport.target import Address, MakeAsyncLine, SentinelStore
+from allocator._engine.protocol.resp import pack_command
+from allocator._engine.transport.connections_async import (
+    AsyncConnection,
+    AsyncConnectionPool,
+    send_once_async,
+    server_check_async,
+)
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
+from allocator._engine.transport.target import Address, AsyncConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
 
-__all__ = ["AsyncSentinelNodes"]
+__all__ = ["AsyncSentinelRouter"]
 
 
-class AsyncSentinelNodes:
+class AsyncSentinelRouter:
     """The primary of one service, as its Sentinels name it.  Each Sentinel is asked by a task of its own."""
 
     in_process = False
     watched = True
 
-    def __init__(self, store: SentinelStore, make: MakeAsyncLine) -> None:
-        self._store = store
+    def __init__(self, target: SentinelTarget, make: AsyncConnectionFactory) -> None:
+        self._target = target
         self._make = make
-        self._tower = Watchtower(store.seeds, store.service)
-        self._sentinels = {address: self._sentinel(address) for address in self._tower.sentinels}
-        self._primary: AsyncLines | None = None
+        self._discovery = PrimaryDiscovery(target.seeds, target.service)
+        self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
+        self._primary: AsyncConnectionPool | None = None
         self._address: Address | None = None
-        self._fault: Fault | None = None
+        self._fault: AttemptFailure | None = None
         self._asking: dict[Address, asyncio.Task[None]] = {}
         self._looking = 0
         self._closed = False
 
-    async def of(self, pool: PoolKeys, until: float) -> AsyncLines:
+    async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
         primary = self._primary
-        if primary is None or self._tower.is_due(time.monotonic()):
+        if primary is None or self._discovery.is_due(time.monotonic()):
             primary = await self._look(until)
         return primary
 
-    async def primaries(self, until: float) -> Sequence[AsyncLines]:
+    async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:
         return (await self._look(until),)
 
-    async def note(self, pool: PoolKeys, fault: Fault) -> AsyncLines | None:
-        if fault.stale:
-            self._tower.doubt(time.monotonic())
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
+        if failure.reconnect:
+            self._discovery.invalidate(time.monotonic())
             if self._primary is not None:
-                await self._primary.drop()
+                await self._primary.close_idle()
         return None
 
     async def close(self) -> None:
@@ -62,37 +67,38 @@ class AsyncSentinelNodes:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for lines in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
-            await lines.close()
+        for connections in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
+            await connections.close()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    async def _look(self, until: float) -> AsyncLines:
+    async def _look(self, until: float) -> AsyncConnectionPool:
         """Ask all Sentinels, and wait for the first answer; the connections to the primary."""
-        began, tower = time.monotonic(), self._tower
-        if self._primary is not None and (not tower.is_due(began) or (self._looking and not tower.doubted)):
+        began, discovery = time.monotonic(), self._discovery
+        if self._primary is not None and (not discovery.is_due(began) or (self._looking and not discovery.is_invalid)):
             return self._primary
         self._looking += 1
         try:
-            if (named := await self._ask_all(began, tower.ends(began, until))) is not None:
+            if (named := await self._ask_all(began, discovery.ends(began, until))) is not None:
                 return named
         finally:
             self._looking -= 1
-        if self._primary is None or tower.doubted:
-            silent = Fault(BackendUnavailable(f"no Sentinel of {self._store.where} answers", code="timeout"))
+        if self._primary is None or discovery.is_invalid:
+            text = f"no Sentinel of {self._target.address} answers"
+            silent = AttemptFailure(BackendUnavailable(text, code="timeout"))
             raise self._fault or silent
-        tower.put_off(began)
+        discovery.defer(began)
         return self._primary
 
-    async def _ask_all(self, began: float, ends: float) -> AsyncLines | None:
+    async def _ask_all(self, began: float, ends: float) -> AsyncConnectionPool | None:
         """The connections to whom the first answer leads; None where there was none in time."""
-        unasked, now = list(self._tower.sentinels), began
+        unasked, now = list(self._discovery.sentinels), began
         self._fault = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
                 self._asking[address] = asyncio.create_task(self._hear(address, time.monotonic()))
-            if self._primary is not None and not self._tower.is_due(now):
+            if self._primary is not None and not self._discovery.is_due(now):
                 return self._primary
             if not self._asking or now >= ends:
                 return None
@@ -103,9 +109,9 @@ class AsyncSentinelNodes:
         """Ask one Sentinel, and take note of what it says, however late."""
         seconds = settings.SENTINEL_PATIENCE_S
         try:
-            reply = await async_ask(self._sentinels[address], self._tower.command, asked + seconds, seconds)
-            await self._lead(self._tower.hear(address, asked, reply))
-        except Fault as error:
+            reply = await send_once_async(self._sentinels[address], self._discovery.command, asked + seconds, seconds)
+            await self._lead(self._discovery.read_reply(address, asked, reply))
+        except AttemptFailure as error:
             self._fault = error
         finally:
             del self._asking[address]
@@ -118,37 +124,37 @@ class AsyncSentinelNodes:
         if old is None or self._address != address:
             self._primary, self._address = self._new(address), address
         assert self._primary is not None
-        self._primary.vouched = self._tower.confirmed
+        self._primary.confirmed = self._discovery.confirmed
         if old is not None and old is not self._primary:
-            await old.leave()
+            await old.supersede()
 
-    def _new(self, address: Address) -> AsyncLines:
+    def _new(self, address: Address) -> AsyncConnectionPool:
         host, port = address
         where = f"{host}:{port}"
 
-        async def greet(line: AsyncLine) -> None:
+        async def greet(connection: AsyncConnection) -> None:
             reply: object
             try:
-                reply = await line.exchange(pack(ROLE_COMMAND))
+                reply = await connection.exchange(pack_command(ROLE_COMMAND))
             except ResponseError as error:
                 reply = error
             check_role(where, reply)
 
-        return AsyncLines(
+        return AsyncConnectionPool(
             partial(self._make, host=host, port=port),
-            where=where,
-            most=self._store.door.most,
-            attempt_timeout_s=self._store.attempt_timeout_s,
-            admit=async_admitter(self._store.admission, where),
-            greet=greet,
+            address=where,
+            max_connections=self._target.connector.max_connections,
+            attempt_timeout_s=self._target.attempt_timeout_s,
+            check_server=server_check_async(self._target.eviction_check, where),
+            on_connect=greet,
         )
 
-    def _sentinel(self, address: Address) -> AsyncLines:
-        make = self._store.sentinel_door.make_async
+    def _sentinel(self, address: Address) -> AsyncConnectionPool:
+        make = self._target.sentinel_connector.make_async
         assert make is not None
         host, port = address
-        return AsyncLines(
+        return AsyncConnectionPool(
             partial(make, host=host, port=port),
-            where=f"the Sentinel {host}:{port}",
+            address=f"the Sentinel {host}:{port}",
             attempt_timeout_s=settings.SENTINEL_PATIENCE_S,
         )

@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.target import Address
 
-__all__ = ["SLOTS_COMMAND", "Topology", "slot_of"]
+__all__ = ["SLOTS_COMMAND", "SlotMap", "slot_of"]
 
 SLOTS_COMMAND: Final = ("CLUSTER", "SLOTS")
 
@@ -27,7 +27,7 @@ def slot_of(pool: PoolKeys) -> int:
     return key_slot(pool.name.encode())
 
 
-class Topology:
+class SlotMap:
     """The map of one cluster.  Threads may share it: a reader sees the old map or the new one."""
 
     def __init__(self, seeds: Sequence[Address], remap: Callable[[Address], Address] | None = None) -> None:
@@ -51,7 +51,7 @@ class Topology:
         """All nodes that serve a slot."""
         return list(dict.fromkeys(owner for owner in self._owners if owner is not None))
 
-    def advisers(self, *, last: Address | None = None) -> list[Address]:
+    def candidates(self, *, last: Address | None = None) -> list[Address]:
         """Whom to ask for the map: known primaries in any order, then the seeds; `last`, who just failed, at the
         end.
         """
@@ -63,7 +63,7 @@ class Topology:
             order.append(last)
         return order
 
-    def learn(self, reply: Iterable[Any], told_by: Address) -> None:
+    def update(self, reply: Iterable[Any], told_by: Address) -> None:
         """Take over the reply to `SLOTS_COMMAND`."""
         owners: list[Address | None] = [None] * _SLOTS
         for first, last, primary, *_ in reply:
@@ -72,7 +72,7 @@ class Topology:
         self._owners = owners
         self.outdated = False
 
-    def moved(self, slot: int, owner: Address) -> None:
+    def set_owner(self, slot: int, owner: Address) -> None:
         """One slot has another owner."""
         if self._owners:
             self._owners[slot] = owner

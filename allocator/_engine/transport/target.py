@@ -11,11 +11,20 @@ import redis.backoff
 import redis.retry
 
 from allocator import settings
-from allocator._engine.transport.connections import Line
-from allocator._engine.transport.connections_async import AsyncLine, RedisLine
-from allocator._engine.transport.eviction_check import Admission
+from allocator._engine.transport.connections import Connection
+from allocator._engine.transport.connections_async import AsyncConnection, RedisConnection
+from allocator._engine.transport.eviction_check import EvictionCheck
 
-__all__ = ["CLIENT_NAME", "Address", "ClusterStore", "Door", "SentinelStore", "ServerStore", "Store", "redis_door"]
+__all__ = [
+    "CLIENT_NAME",
+    "Address",
+    "ClusterTarget",
+    "Connector",
+    "SentinelTarget",
+    "ServerTarget",
+    "Target",
+    "redis_connector",
+]
 
 CLIENT_NAME: Final = "allocator"
 """How our connections are named in CLIENT LIST, unless the URL or the client names them."""
@@ -55,58 +64,58 @@ _THEIRS: Final = (
 """Options by which a client's pool ties its connections to itself."""
 
 
-class MakeLine(Protocol):
-    """Makes a connection that is not connected yet; `place` goes over the options (`host`, `port`, `path`)."""
+class ConnectionFactory(Protocol):
+    """Makes a connection that is not connected yet; `location` goes over the options (`host`, `port`, `path`)."""
 
-    def __call__(self, timeout_s: float, **place: Any) -> Line: ...
+    def __call__(self, timeout_s: float, **location: Any) -> Connection: ...
 
 
-class MakeAsyncLine(Protocol):
+class AsyncConnectionFactory(Protocol):
     """The same for asyncio; without time-outs, which are set there for whole exchanges."""
 
-    def __call__(self, **place: Any) -> Awaitable[AsyncLine]: ...
+    def __call__(self, **location: Any) -> Awaitable[AsyncConnection]: ...
 
 
 @dataclass(frozen=True, repr=False)
-class Door:
+class Connector:
     """How to make connections, for either side; None where the caller's client is of the other."""
 
-    make: MakeLine | None
-    make_async: MakeAsyncLine | None
-    most: int = settings.CONNECTIONS_MAX
+    make: ConnectionFactory | None
+    make_async: AsyncConnectionFactory | None
+    max_connections: int = settings.CONNECTIONS_MAX
 
 
 @dataclass(frozen=True, repr=False)
-class Store:
+class Target:
     """Where the data are, and how to get there.  It holds no connection.
 
-    `alike` is equal in stores that were opened alike by URL, so that their clients may share what a process needs once;
-    None in a store that is like no other.
+    `share_key` is equal in targets that were resolved alike by URL, so that their clients may share what a process
+    needs once; None in a target that is like no other.
     """
 
-    where: str
+    address: str
     attempt_timeout_s: float
-    door: Door
-    admission: Admission
-    alike: tuple[object, ...] | None = None
+    connector: Connector
+    eviction_check: EvictionCheck
+    share_key: tuple[object, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.where!r})"
+        return f"{type(self).__name__}({self.address!r})"
 
 
 @dataclass(frozen=True, repr=False)
-class ServerStore(Store):
+class ServerTarget(Target):
     """One server.
 
-    `find`, where there is one, says before each connection where the server is at present, and may take its time.
+    `locate`, where there is one, says before each connection where the server is at present, and may take its time.
     """
 
     in_process: bool = False
-    find: Callable[[], Mapping[str, Any]] | None = None
+    locate: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, repr=False)
-class ClusterStore(Store):
+class ClusterTarget(Target):
     """A cluster, known by some of its nodes; `remap` turns an address that a node tells into one to be used here."""
 
     seeds: tuple[Address, ...] = ()
@@ -114,21 +123,21 @@ class ClusterStore(Store):
 
 
 @dataclass(frozen=True, repr=False)
-class SentinelStore(Store):
+class SentinelTarget(Target):
     """The primary of a service, known by its Sentinels, which have a door of their own."""
 
     seeds: tuple[Address, ...] = ()
     service: str = ""
-    sentinel_door: Door = Door(None, None)
+    sentinel_connector: Connector = Connector(None, None)
 
 
-def redis_door(
+def redis_connector(
     kind: Callable[..., Any] | None,
     async_kind: Callable[..., Any] | None,
     options: Mapping[str, Any],
     async_options: Mapping[str, Any],
     most: int = settings.CONNECTIONS_MAX,
-) -> Door:
+) -> Connector:
     """A door made of redis-py's connection classes, with each connection attempting everything once.
 
     Args:
@@ -138,30 +147,30 @@ def redis_door(
         async_options: The same of the other.
         most: Connections at a time to one server.
     """
-    return Door(
+    return Connector(
         make=_maker(kind, _normal(options)) if kind else None,
         make_async=_async_maker(async_kind, _normal(async_options)) if async_kind else None,
-        most=most,
+        max_connections=most,
     )
 
 
-def _maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> MakeLine:
+def _maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> ConnectionFactory:
     retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
 
-    def make(timeout_s: float, **place: Any) -> Line:
+    def make(timeout_s: float, **location: Any) -> Connection:
         times = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-        line: Line = kind(**{**options, **place, **times, "retry": retry})
-        return line
+        connection: Connection = kind(**{**options, **location, **times, "retry": retry})
+        return connection
 
     return make
 
 
-def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> MakeAsyncLine:
+def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> AsyncConnectionFactory:
     retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
 
-    async def make(**place: Any) -> AsyncLine:
+    async def make(**location: Any) -> AsyncConnection:
         times = {"socket_timeout": None, "socket_connect_timeout": None}
-        return RedisLine(kind(**{**options, **place, **times, "retry": retry}))
+        return RedisConnection(kind(**{**options, **location, **times, "retry": retry}))
 
     return make
 

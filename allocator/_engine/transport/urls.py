@@ -19,22 +19,22 @@ import redis.connection as blocking
 
 from allocator import settings
 from allocator._engine.servers.embedded import ensure_running
-from allocator._engine.transport.eviction_check import Admission
-from allocator._engine.transport.in_process import InProcess
-from allocator._engine.transport.ready_clients import SENTINEL_PORT, of_client
+from allocator._engine.transport.eviction_check import EvictionCheck
+from allocator._engine.transport.in_process import InProcessServer
+from allocator._engine.transport.ready_clients import SENTINEL_PORT, target_of_client
 from allocator._engine.transport.target import (
     Address,
-    ClusterStore,
-    Door,
-    SentinelStore,
-    ServerStore,
-    Store,
-    redis_door,
+    ClusterTarget,
+    Connector,
+    SentinelTarget,
+    ServerTarget,
+    Target,
+    redis_connector,
 )
 from allocator.errors import InvalidRequest
 from allocator.validation import deadline_s
 
-__all__ = ["EMBEDDED_URL", "Store", "open_store", "redact_url"]
+__all__ = ["EMBEDDED_URL", "Target", "redact_url", "resolve_target"]
 
 EMBEDDED_URL: Final = "embedded://"
 """The store of a program that was told of none."""
@@ -65,16 +65,16 @@ def redact_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _HIDDEN if "@" in url or ":" in url else url[:64]
-    _, at, place = rest.rpartition("@")
-    return _SECRET.sub(rf"\1={_HIDDEN}", f"{scheme}://{_HIDDEN + '@' if at else ''}{place}")
+    _, at, location = rest.rpartition("@")
+    return _SECRET.sub(rf"\1={_HIDDEN}", f"{scheme}://{_HIDDEN + '@' if at else ''}{location}")
 
 
-def open_store(
+def resolve_target(
     target: object = None,
     *,
     attempt_timeout_s: float = settings.ATTEMPT_TIMEOUT_S,
     allow_eviction: bool = False,
-) -> Store:
+) -> Target:
     """Describe a store.  Nothing is connected.
 
     Args:
@@ -89,47 +89,51 @@ def open_store(
     attempt_timeout_s = deadline_s(attempt_timeout_s, "attempt_timeout")
     if target is None:
         target = settings.url_from_environment() or EMBEDDED_URL
-    admission = Admission(allow_eviction=allow_eviction)
+    eviction_check = EvictionCheck(allow_eviction=allow_eviction)
     if not isinstance(target, str):
-        return of_client(target, attempt_timeout_s, admission)
+        return target_of_client(target, attempt_timeout_s, eviction_check)
     alike = None if target == PRIVATE_URL else (target, attempt_timeout_s, allow_eviction)
-    return replace(_of_url(target, attempt_timeout_s, admission), alike=alike)
+    return replace(_of_url(target, attempt_timeout_s, eviction_check), share_key=alike)
 
 
-def _of_url(target: str, attempt_timeout_s: float, admission: Admission) -> Store:
+def _of_url(target: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     scheme, separator, rest = target.partition("://")
     if separator and scheme in _SERVER_SCHEMES:
-        door, _ = _door(target, attempt_timeout_s)
-        return ServerStore(_place(target), attempt_timeout_s, door, admission)
+        connector, _ = _door(target, attempt_timeout_s)
+        return ServerTarget(_place(target), attempt_timeout_s, connector, eviction_check)
     if separator and scheme in _CLUSTER_SCHEMES:
-        return _cluster(target, attempt_timeout_s, admission)
+        return _cluster(target, attempt_timeout_s, eviction_check)
     if separator and scheme in _SENTINEL_SCHEMES:
-        return _sentinel(target, attempt_timeout_s, admission)
+        return _sentinel(target, attempt_timeout_s, eviction_check)
     if separator and scheme == "embedded" and not rest:
-        return _embedded(attempt_timeout_s, admission)
+        return _embedded(attempt_timeout_s, eviction_check)
     if separator and scheme == "memory":
-        process = InProcess.named(rest) if rest else InProcess.private()
-        return ServerStore(target, attempt_timeout_s, process.door, Admission(allow_eviction=True), in_process=True)
+        process = InProcessServer.named(rest) if rest else InProcessServer.private()
+        return ServerTarget(
+            target, attempt_timeout_s, process.connector, EvictionCheck(allow_eviction=True), in_process=True
+        )
     raise _unusable(target, f"write one of {', '.join(_ALL_SCHEMES)} before ://")
 
 
-def _embedded(attempt_timeout_s: float, admission: Admission) -> ServerStore:
-    door = redis_door(blocking.UnixDomainSocketConnection, awaited.UnixDomainSocketConnection, {}, {})
-    return ServerStore(EMBEDDED_URL, attempt_timeout_s, door, admission, find=lambda: {"path": str(ensure_running())})
+def _embedded(attempt_timeout_s: float, eviction_check: EvictionCheck) -> ServerTarget:
+    connector = redis_connector(blocking.UnixDomainSocketConnection, awaited.UnixDomainSocketConnection, {}, {})
+    return ServerTarget(
+        EMBEDDED_URL, attempt_timeout_s, connector, eviction_check, locate=lambda: {"path": str(ensure_running())}
+    )
 
 
-def _cluster(url: str, attempt_timeout_s: float, admission: Admission) -> ClusterStore:
+def _cluster(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> ClusterTarget:
     """`redis+cluster://[user:password@]host[:port][,host[:port]...][?option=value...]`."""
     scheme, credentials, hosts, rest = _pieces(url)
     seeds = tuple([_seed(url, host, _PORT) for host in hosts.split(",")])
     single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}cluster{rest}"
-    door, options = _door(single, attempt_timeout_s, url)
+    connector, options = _door(single, attempt_timeout_s, url)
     if options.get("db"):
         raise _unusable(url, "a cluster has only database 0")
-    return ClusterStore(_place(url), attempt_timeout_s, door, admission, seeds=seeds)
+    return ClusterTarget(_place(url), attempt_timeout_s, connector, eviction_check, seeds=seeds)
 
 
-def _sentinel(url: str, attempt_timeout_s: float, admission: Admission) -> SentinelStore:
+def _sentinel(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> SentinelTarget:
     """`redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db][?option=value...]`.
 
     The credentials are the servers'; `sentinel_username` and `sentinel_password` among the options are the Sentinels'.
@@ -147,13 +151,19 @@ def _sentinel(url: str, attempt_timeout_s: float, admission: Admission) -> Senti
     if not theirs.keys() <= {"username", "password"}:
         raise _unusable(url, "of the Sentinels only sentinel_username and sentinel_password can be said")
     kind = _SENTINEL_SCHEMES[scheme]
-    door, _ = _door(f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url)
+    connector, _ = _door(f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url)
     shared = urlencode([(name, value) for name, value in options if name.startswith("ssl_")])
     login = f"{quote(theirs.get('username', ''), safe='')}:{quote(theirs.get('password', ''), safe='')}@"
     theirs_url = f"{kind}://{login if theirs else ''}sentinel?{shared}"
     sentinel_door, _ = _door(theirs_url, attempt_timeout_s, url)
-    return SentinelStore(
-        _place(url), attempt_timeout_s, door, admission, seeds=seeds, service=service, sentinel_door=sentinel_door
+    return SentinelTarget(
+        _place(url),
+        attempt_timeout_s,
+        connector,
+        eviction_check,
+        seeds=seeds,
+        service=service,
+        sentinel_connector=sentinel_door,
     )
 
 
@@ -177,7 +187,7 @@ def _seed(url: str, text: str, default: int) -> Address:
     return host, port or default
 
 
-def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, dict[str, Any]]:
+def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Connector, dict[str, Any]]:
     """What redis-py makes of a URL, checked before anything is connected.  Its complaints may quote the password."""
     shown = shown or url
     try:
@@ -197,13 +207,13 @@ def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Door, di
     kind = options.pop("connection_class", blocking.Connection)
     async_kind = async_options.pop("connection_class", awaited.Connection)
     most = options.get("max_connections") or settings.CONNECTIONS_MAX
-    door = redis_door(kind, async_kind, options, async_options, most)
-    assert door.make is not None
+    connector = redis_connector(kind, async_kind, options, async_options, most)
+    assert connector.make is not None
     try:
-        door.make(attempt_timeout_s)
+        connector.make(attempt_timeout_s)
     except Exception:  # noqa: BLE001 - redis-py has no one class for options that it does not know or cannot use
         raise _unusable(shown, "an option is unknown or has an unusable value") from None
-    return door, options
+    return connector, options
 
 
 def _parse(side: Any, url: str) -> Any:

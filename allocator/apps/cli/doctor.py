@@ -7,7 +7,7 @@ import click
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode
 from allocator.apps.cli.output import View, document, show, table
-from allocator.models.maintenance import Diagnosis
+from allocator.models.maintenance import DoctorReport
 
 __all__ = ["doctor"]
 
@@ -25,16 +25,15 @@ def doctor(app: App) -> ExitCode:
     """
     found = app.client(allow_eviction=True).doctor()  # a server that evicts is examined, too
     items = [
-        {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice}
-        for one in found.checkups
+        {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice} for one in found.checks
     ]
-    whole = document("Diagnosis", fit=bool(found), items=items)
-    show(app, View(whole, lambda _: _text(app, found), [one.name for one in found.checkups if one.verdict == "bad"]))
+    whole = document("DoctorReport", fit=bool(found), items=items)
+    show(app, View(whole, lambda _: _text(app, found), [one.name for one in found.checks if one.verdict == "bad"]))
     return ExitCode.OK if found else ExitCode.DENIED
 
 
-def _text(app: App, found: Diagnosis) -> str:
-    rows = [(one.verdict.upper(), one.name, one.detail) for one in found.checkups]
+def _text(app: App, found: DoctorReport) -> str:
+    rows = [(one.verdict.upper(), one.name, one.detail) for one in found.checks]
     lines = [table(("VERDICT", "CHECK", "FOUND"), rows, headed=not app.no_headers)]
-    advice = [f"{one.name}: {one.advice}" for one in found.checkups if one.advice and one.verdict != "ok"]
+    advice = [f"{one.name}: {one.advice}" for one in found.checks if one.advice and one.verdict != "ok"]
     return "\n".join([*lines, *(["", "To change:", *(f"  {line}" for line in advice)] if advice else [])])
