@@ -64,10 +64,10 @@ BATCH_BYTES_MAX: Final = 65_536
 MANY_ITEMS_MAX: Final = 10_000
 """Items of one call of `*_many`; it is sent in as many batches as it takes."""
 
-GATHER_IN_FLIGHT: Final = 2
+BATCH_IN_FLIGHT: Final = 2
 """Script calls of one queue under way at a time: one that the server works on, one that the event loop works on."""
 
-GATHER_SPLIT_FROM: Final = 16
+BATCH_SPLIT_FROM: Final = 16
 """Waiting items from which they are shared among the calls that may be under way; fewer are not worth a second one."""
 
 OPTIONS_MAX: Final = 16
@@ -76,7 +76,7 @@ OPTIONS_MAX: Final = 16
 FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes 8,000 values."""
 
-GATHER_LATE_S: Final = 0.05
+BATCH_LATE_S: Final = 0.05
 """Seconds after its deadline that a caller is answered whose items share a script call with more patient ones: an
 attempt that ends at that very instant knows more, also on a loop that is busy."""
 
@@ -148,13 +148,13 @@ WAIT_MIN_S: Final = 0.001
 REDIRECTS_MAX: Final = 5
 """Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
 
-SENTINEL_LOOK_S: Final = 1.0
+SENTINEL_REFRESH_S: Final = 1.0
 """Seconds after which the Sentinels are asked again who the primary is, while calls are made: one more round trip."""
 
 SENTINEL_BELIEF_S: Final = 2.0
 """Seconds for which a primary may be relied on after a Sentinel last named it.  What is granted or renewed by it later
 is believed for a shorter time by just that: by then the Sentinels may have named another, which goes by its own grace.
-Twice `SENTINEL_LOOK_S`, so that a Sentinel has a second to answer before anybody believes less."""
+Twice `SENTINEL_REFRESH_S`, so that a Sentinel has a second to answer before anybody believes less."""
 
 SENTINEL_TIMEOUT_S: Final = 0.5
 """Seconds that a call which only looks again waits for a Sentinel's answer; what comes later counts when it comes."""
@@ -189,10 +189,10 @@ ENDED_TRIM_MAX: Final = 2_000
 CALLS_MAX: Final = 3
 """Call ids that a record keeps, one of each caller that was told of it: 64 bytes of ids keep it compact."""
 
-WITHDRAW_QUEUE_MAX: Final = 10_000
+UNDO_QUEUE_MAX: Final = 10_000
 """Calls whose withdrawal waits for the store to come back; the oldest is dropped first, with a log line."""
 
-WITHDRAW_FOR_S: Final = 300.0
+UNDO_FOR_S: Final = 300.0
 """Seconds that a withdrawal is tried for."""
 
 CLOSE_FLUSH_S: Final = 2.0
@@ -245,7 +245,7 @@ HOLD_GATHER_S: Final = 0.2
 """Seconds, at most a tenth of its interval, that a renewal may come early to share a script call with others: at 500
 leases a second, that fills one of `BATCH_ITEMS_MAX` items."""
 
-HOLD_LOOK_S: Final = 1.0
+HOLD_POLL_S: Final = 1.0
 """Seconds after which the threads that keep leases look at the clock again.  Waiting stands still while the machine
 sleeps, the leases go on."""
 

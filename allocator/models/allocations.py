@@ -170,7 +170,7 @@ class Renewal:
     """What became of one renewal; truthy when the allocation lives on.
 
     `outcome` is `renewed`, `adopted` (the store had lost it, and has it again), `unknown` (released, or reclaimed after
-    its deadline), `fenced` (the id is another grant's now), `foreign` (of a pool that was made again since) or
+    its deadline), `fenced` (the id is another grant's now), `wrong_epoch` (of a pool that was made again since) or
     `releasing` (it is on its way out).  `deadline_ms` is an `Allocation`'s, `durability` how safe it is.
     """
 

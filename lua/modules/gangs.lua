@@ -6,7 +6,7 @@ local gangs = {}
 
 -- The replies that stop a gang.
 function gangs.stops(word)
-  return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'behind' or word == 'recovering'
+  return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'reclaim_first' or word == 'recovering'
     or word == 'ttl_too_long'
 end
 
@@ -52,7 +52,7 @@ function gangs.stop(call, items, replies, stopped)
   call.fresh, call.shared, call.forgotten_calls = nil, nil, nil
   local word = replies[stopped][1]
   for i = 1, #items do
-    if i ~= stopped then replies[i] = {word == 'behind' and 'behind' or 'aborted', stopped} end
+    if i ~= stopped then replies[i] = {word == 'reclaim_first' and 'reclaim_first' or 'aborted', stopped} end
   end
 end
 

@@ -93,7 +93,7 @@ function idempotency.trim(call)
   local told_ms = tonumber(redis.call('HGET', call.key, 'ended_cut_ms') or 0)
   if told_ms <= before_ms then
     pools.set(call, 'ended_cut_ms', call.now_text)
-    events.add(call, 'forgot', nil, nil, 'more calls ended than are remembered for their time')
+    events.add(call, 'idempotency_trimmed', nil, nil, 'more calls ended than are remembered for their time')
   end
 end
 

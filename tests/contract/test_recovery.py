@@ -133,7 +133,7 @@ async def test_an_emptied_store_gets_its_pool_back_with_its_holders(
     empty()
     with pytest.raises(UnknownPool) as gone:
         await guarded.renew(held)
-    assert gone.value.code == "emptied"
+    assert gone.value.code == "pool_lost"
     with pytest.raises(UnknownPool):
         await guarded.allocate({"cpu": 2}, ttl=60)
     again = await guarded.recover_pool(pool)

@@ -197,9 +197,9 @@ async def all_of(*work: Any) -> list[Any]:
 
 async def busy(driver: AsyncDriver, proxy: FaultProxy) -> list[asyncio.Task[Any]]:
     """As many script calls as may be under way, held back by the proxy, each begun in a turn of its own."""
-    proxy.delay(match=b"first", times=settings.GATHER_IN_FLIGHT)
+    proxy.delay(match=b"first", times=settings.BATCH_IN_FLIGHT)
     before, tasks = requests_of(proxy), list[asyncio.Task[Any]]()
-    for number in range(settings.GATHER_IN_FLIGHT):
+    for number in range(settings.BATCH_IN_FLIGHT):
         tasks.append(asyncio.create_task(driver.run(count(new_item("first")))))
         await wait_until_async(lambda number=number: requests_of(proxy) - before == number + 1)
     return tasks

@@ -179,13 +179,13 @@ def test_the_queue_is_bounded_in_length_and_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The oldest go first, with a log line that names them."""
-    monkeypatch.setattr(settings, "WITHDRAW_QUEUE_MAX", 2)
+    monkeypatch.setattr(settings, "UNDO_QUEUE_MAX", 2)
     queue = UndoQueue()
     items = [new_item() for _ in range(3)]
     queue.add(keys_of("a"), items)
     assert len(queue) == 2
     assert f"a/{items[0].id}" in caplog.text
-    monkeypatch.setattr(settings, "WITHDRAW_FOR_S", -1.0)
+    monkeypatch.setattr(settings, "UNDO_FOR_S", -1.0)
     queue.add(keys_of("a"), [new_item()])
     assert [one.call for one in queue.next_batch()] == [items[2].call]
     assert "for too long" in caplog.text

@@ -27,7 +27,7 @@ def test_a_lost_reclaim_puts_nothing_of_the_callers_in_doubt(story: Callable[[],
     flow = story()
     call = next(flow)
     assert isinstance(call, Call)
-    behind = [["behind"]] if call.items else ["behind"]
+    behind = [["reclaim_first"]] if call.items else ["reclaim_first"]
     assert isinstance(flow.send(behind), TimeLeft)
     reclaim = flow.send(5.0)
     assert isinstance(reclaim, Call)

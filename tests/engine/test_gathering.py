@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until_async
 async def test_calls_of_one_turn_share_a_script_call(driver: AsyncDriver, proxy: FaultProxy) -> None:
     """A few tasks cost one round trip, and each gets its own item's reply."""
     before = requests_of(proxy)
-    items = [new_item() for _ in range(settings.GATHER_SPLIT_FROM - 1)]
+    items = [new_item() for _ in range(settings.BATCH_SPLIT_FROM - 1)]
     replies = await all_of(*(driver.run(count(item)) for item in items))
     assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
     assert requests_of(proxy) - before == 1
@@ -47,7 +47,7 @@ async def test_many_calls_of_one_turn_share_two_script_calls(driver: AsyncDriver
     items = [new_item() for _ in range(50)]
     replies = await all_of(*(driver.run(count(item)) for item in items))
     assert [reply[:3] for reply in replies] == [[item.call, 0, 1] for item in items]
-    assert requests_of(proxy) - before == settings.GATHER_IN_FLIGHT
+    assert requests_of(proxy) - before == settings.BATCH_IN_FLIGHT
 
 
 async def test_no_more_script_calls_are_under_way_than_may_be(driver: AsyncDriver, proxy: FaultProxy) -> None:
@@ -229,7 +229,7 @@ return replies
 
 
 @pytest.mark.parametrize("lost", [Fault.RESET_BEFORE, Fault.RESET_AFTER])
-@pytest.mark.parametrize("others", [0, settings.GATHER_IN_FLIGHT])
+@pytest.mark.parametrize("others", [0, settings.BATCH_IN_FLIGHT])
 async def test_no_item_overtakes_an_earlier_one_of_its_caller_that_is_sent_again(
     driver: AsyncDriver, proxy: FaultProxy, lost: Fault, others: int
 ) -> None:

@@ -65,7 +65,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls look before each of them, and wait for hardly any time."""
-    monkeypatch.setattr(settings, "SENTINEL_LOOK_S", 0.0)
+    monkeypatch.setattr(settings, "SENTINEL_REFRESH_S", 0.0)
     monkeypatch.setattr(settings, "SENTINEL_TIMEOUT_S", 0.01)
     monkeypatch.setattr(settings, "SENTINEL_PATIENCE_S", 60.0)
 
@@ -150,7 +150,7 @@ async def test_a_sentinel_that_has_not_heard_of_it_does_not_lead_back(kind: str,
     """It is cut off with the old primary, and answers first: who has changed its answer knows more."""
     client = await a_pool(kind, world)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "SENTINEL_LOOK_S", 0.0)
+        patch.setattr(settings, "SENTINEL_REFRESH_S", 0.0)
         world.name_the_new_one(0, 1)
 
         async def at_the_new_one() -> bool:

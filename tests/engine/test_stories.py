@@ -117,7 +117,7 @@ async def test_a_cancelled_flow_is_undone(proxy: FaultProxy, one_server: Server)
 # -- a repeat that is refused ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", [*REFUSALS, "behind"])
+@pytest.mark.parametrize("word", [*REFUSALS, "reclaim_first"])
 def test_a_refused_repeat_is_withdrawn(drive: Open, proxy: FaultProxy, one_server: Server, word: str) -> None:
     """The refusal left no mark, and the first attempt may arrive after the pool's state has passed."""
     side = drive(proxy.url)
@@ -157,7 +157,7 @@ def test_a_doubt_lasts_until_the_flow_has_its_answer(drive: Open, proxy: FaultPr
     """Asked for again after a reclaim, the item is still a repeat; what decides it then ends the doubt."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
-    items = [new_item("behind"), new_item("behind")]
+    items = [new_item("reclaim_first"), new_item("reclaim_first")]
     again = [Item(item.call, (word,), id=item.id) for item, word in zip(items, ("granted", "offline"), strict=True)]
 
     def story() -> Flow[list[Any]]:
@@ -166,7 +166,13 @@ def test_a_doubt_lasts_until_the_flow_has_its_answer(drive: Open, proxy: FaultPr
         alone: list[Any] = yield say(again[0])
         return first + rest + alone
 
-    assert side.run(story()) == [["behind", 1], ["behind", 1], ["granted", 1], ["offline", 1], ["granted", 0]]
+    assert side.run(story()) == [
+        ["reclaim_first", 1],
+        ["reclaim_first", 1],
+        ["granted", 1],
+        ["offline", 1],
+        ["granted", 0],
+    ]
     side.close_driver()
     assert not withdrawn(one_server, items[0])
     assert withdrawn(one_server, items[1])
@@ -180,7 +186,7 @@ def test_a_flow_that_gives_up_leaves_no_doubt(
     """Its time is over before the reclaim has caught up."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
-    items = [new_item("behind"), new_item("aborted")]
+    items = [new_item("reclaim_first"), new_item("aborted")]
 
     def story() -> Flow[None]:
         for item in items:
@@ -202,7 +208,7 @@ def test_an_error_after_a_doubt_that_lasted_is_withdrawn(drive: Open, proxy: Fau
     """The second time the script itself refuses; of the first time that says nothing."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
-    item = new_item("behind")
+    item = new_item("reclaim_first")
 
     def story() -> Flow[None]:
         yield say(item)

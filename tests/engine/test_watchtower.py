@@ -37,7 +37,7 @@ def tower() -> PrimaryDiscovery:
 def test_silent_sentinels_put_the_next_look_off_by_no_more_than_an_answer_does(tower: PrimaryDiscovery) -> None:
     """A longer wait would outlast a recovery grace, and what a demoted primary grants be given out twice."""
     tower.defer(NOW)
-    assert tower.is_due(NOW + settings.SENTINEL_LOOK_S)
+    assert tower.is_due(NOW + settings.SENTINEL_REFRESH_S)
 
 
 def test_a_look_again_keeps_a_call_for_a_moment_and_a_doubt_for_as_long_as_it_has(tower: PrimaryDiscovery) -> None:

@@ -118,7 +118,7 @@ def test_a_release_is_not_tried_for_ever() -> None:
         now = max(now, due)
         batch = taken(schedule, now)
         schedule.record(batch, failed(batch, DOWN), now)
-    assert settings.WITHDRAW_FOR_S - 2 < now < settings.WITHDRAW_FOR_S + 60
+    assert settings.UNDO_FOR_S - 2 < now < settings.UNDO_FOR_S + 60
 
 
 # -- the end of a hold -------------------------------------------------------------------------------------------------

@@ -298,4 +298,4 @@ def test_holders_judge_by_a_clock_that_runs_while_the_machine_sleeps() -> None:
 
 def test_a_hold_looks_at_the_clock_every_second() -> None:
     """A wait of a thread stands still while the machine sleeps, so none may be long."""
-    assert settings.HOLD_LOOK_S <= settings.TTL_MIN_S
+    assert settings.HOLD_POLL_S <= settings.TTL_MIN_S

@@ -40,7 +40,8 @@ RECORD_FIELDS: Final = {
 }  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
-    "repaired", "broken", "deleted", "forgot", "releasing", "recovering", "rolled_back", "adopted", "deferred",
+    "repaired", "broken", "deleted", "idempotency_trimmed", "releasing", "recovering", "rolled_back", "adopted",
+    "deferred",
 }  # fmt: skip
 KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")

@@ -111,7 +111,7 @@ class Model:
             elif atomic:
                 for granted in wants[:at]:
                     del self.live[granted.id]
-                other_word = "behind" if refusal[0] == "behind" else "aborted"
+                other_word = "reclaim_first" if refusal[0] == "reclaim_first" else "aborted"
                 return [refusal if place == at else [other_word, at + 1] for place in range(len(wants))]
         return replies
 

@@ -94,7 +94,7 @@ def test_an_explanation_looks_at_256_deadlines_and_no_further(newest: Ledger) ->
     assert newest.check({"cpu": 257}, explain=1)[2] == 0
 
 
-@pytest.mark.parametrize(("due", "word"), [(256, "fits"), (257, "behind")])
+@pytest.mark.parametrize(("due", "word"), [(256, "fits"), (257, "reclaim_first")])
 def test_more_due_than_one_call_looks_at_is_behind(newest: Ledger, due: int, word: str) -> None:
     """Never a denial that is the artefact of a bound."""
     newest.create({"cpu": due})

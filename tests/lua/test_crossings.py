@@ -188,7 +188,7 @@ def test_who_passes_over_what_this_call_has_answered_says_that_more_is_due(pool:
     pool.begin_release(pool.begin_release_line("x", 1000))
     pool.now += 1000
     replies = pool.allocate(first.again(), pool.want("n", {"cpu": 1}))
-    assert [reply[0] for reply in replies] == ["replayed", "behind"]
+    assert [reply[0] for reply in replies] == ["replayed", "reclaim_first"]
     assert pool.allocate(pool.want("n", {"cpu": 1}))[0][0] == "granted"
 
 

@@ -61,7 +61,7 @@ def test_a_request_that_can_never_fit_reclaims_nothing(pool: Ledger) -> None:
     assert pool.record("due")
 
 
-@pytest.mark.parametrize(("due", "word"), [(63, "granted"), (64, "granted"), (65, "behind")])
+@pytest.mark.parametrize(("due", "word"), [(63, "granted"), (64, "granted"), (65, "reclaim_first")])
 def test_more_due_than_one_call_reclaims_is_behind_and_never_a_denial(ledger: Ledger, due: int, word: str) -> None:
     """The bound of a call must not look like a full pool.  What was taken back on the way stays taken back."""
     ledger.create({"cpu": 1000})
@@ -71,7 +71,7 @@ def test_more_due_than_one_call_reclaims_is_behind_and_never_a_denial(ledger: Le
     reply = ledger.allocate(ledger.want("a", {"cpu": due}))[0]
     assert reply[0] == word
     assert len(ledger.index("deadlines")) == 1
-    if word == "behind":
+    if word == "reclaim_first":
         assert ledger.reclaim()[:2] == ["reclaimed", 0]
         assert ledger.allocate(ledger.want("a", {"cpu": due}))[0][0] == "granted"
 
@@ -99,7 +99,7 @@ def test_the_items_of_a_batch_share_the_bound(ledger: Ledger) -> None:
     ledger.allocate(*(ledger.want(f"due{n}", {"cpu": 1}) for n in range(80)))
     ledger.now += MINUTE
     replies = ledger.allocate(ledger.want("a", {"cpu": 40}), ledger.want("b", {"cpu": 40}))
-    assert [reply[0] for reply in replies] == ["granted", "behind"]
+    assert [reply[0] for reply in replies] == ["granted", "reclaim_first"]
 
 
 def test_a_gang_that_is_behind_is_behind_as_a_whole(ledger: Ledger) -> None:
@@ -109,7 +109,7 @@ def test_a_gang_that_is_behind_is_behind_as_a_whole(ledger: Ledger) -> None:
     ledger.now += MINUTE
     lines = [ledger.want("a", {"cpu": 40}, repeated=1), ledger.want("b", {"cpu": 40}, repeated=1)]
     replies = ledger.allocate(*lines, atomic=1)
-    assert [reply[0] for reply in replies] == ["behind", "behind"]
+    assert [reply[0] for reply in replies] == ["reclaim_first", "reclaim_first"]
     assert ledger.allocated() == 16
     ledger.reclaim()
     assert [reply[0] for reply in ledger.allocate(*lines, atomic=1)] == ["granted", "granted"]
@@ -121,7 +121,7 @@ def test_a_repeated_item_that_is_behind_is_not_over(ledger: Ledger) -> None:
     ledger.allocate(*(ledger.want(f"due{n}", {"cpu": 1}) for n in range(65)))
     ledger.now += MINUTE
     line = ledger.want("a", {"cpu": 65}, repeated=1)
-    assert ledger.allocate(line) == [["behind"]]
+    assert ledger.allocate(line) == [["reclaim_first"]]
     ledger.reclaim()
     assert ledger.allocate(line)[0][0] == "granted"
 
@@ -179,7 +179,7 @@ def test_a_resize_that_needs_more_than_one_call_reclaims_is_behind(ledger: Ledge
     ledger.grant("a", {"cpu": 10}, ttl=0)
     ledger.allocate(*(ledger.want(f"due{n}", {"cpu": 1}) for n in range(70)))
     ledger.now += MINUTE
-    assert ledger.resize("a", {"cpu": 80}) == ["behind"]
+    assert ledger.resize("a", {"cpu": 80}) == ["reclaim_first"]
     assert ledger.record("a")["cpu.allocated"] == "10"
     ledger.reclaim()
     assert ledger.resize("a", {"cpu": 80})[0] == "resized"

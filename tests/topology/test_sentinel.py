@@ -125,7 +125,7 @@ async def test_a_primary_that_comes_back_empty_is_noticed(kind: str, watched: Se
     watched.empty_primary()
     with pytest.raises(UnknownPool) as emptied:
         await within(5, lambda: client.renew(held))
-    assert emptied.value.code == "emptied"
+    assert emptied.value.code == "pool_lost"
     await within(5, lambda: client.recover_pool(pool))
     assert (await within(5, lambda: client.renew(held))).outcome == "adopted"
     await within(5, client.end_recovery)

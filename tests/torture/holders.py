@@ -241,7 +241,7 @@ class Holders:
         try:
             client.renew(held.allocation)
         except UnknownPool as error:
-            if error.code == "emptied" and self._plan.when_emptied == "recover":
+            if error.code == "pool_lost" and self._plan.when_emptied == "recover":
                 client.recover_pool(self._pool)
                 self._journal.saw("recovered")
             elif self._plan.when_emptied == "create":

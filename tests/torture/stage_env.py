@@ -184,7 +184,7 @@ def it_is_emptied(at: Scene) -> None:
     try:
         at.client.renew(at.held)
     except UnknownPool as error:
-        assert error.code == "emptied", error  # noqa: PT017 - no test: the stage goes on
+        assert error.code == "pool_lost", error  # noqa: PT017 - no test: the stage goes on
     else:
         raise AssertionError("renewed in an emptied store")
     at.client.recover_pool(pool)

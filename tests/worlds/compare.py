@@ -50,7 +50,7 @@ def replies(state: State, expected: Any, actual: Any, now: int) -> list[str]:
     found = []
     for number, (one, other) in enumerate(zip(expected, actual, strict=True), start=1):
         found += [f"item {number}: {problem}" for problem in reply(state, one, other, now)]
-    if any(one[0] in ("aborted", "behind", "aborted|behind") for one in expected):
+    if any(one[0] in ("aborted", "reclaim_first", "aborted|behind") for one in expected):
         # A gang that stopped may tell of a grant that was not made.
         state.greatest = greatest
     return found

@@ -9,7 +9,7 @@ from tests.worlds.items import Item
 from tests.worlds.model import Base, Reply, sum_of
 from tests.worlds.state import Amounts, Broken, Fence, Record, State, Told
 
-STOPS: Final = {"denied", "denied|behind", "conflict", "ended", "behind", "recovering", "ttl_too_long"}
+STOPS: Final = {"denied", "denied|behind", "conflict", "ended", "reclaim_first", "recovering", "ttl_too_long"}
 """What stops a gang."""
 
 
@@ -32,7 +32,7 @@ class Allocate(Base):
             replies.append(reply)
             if atomic and reply[0] in STOPS:
                 self.stop(before)
-                others: Reply = ("behind",) if reply[0] == "behind" else ("aborted", number + 1)
+                others: Reply = ("reclaim_first",) if reply[0] == "reclaim_first" else ("aborted", number + 1)
                 if reply[0] == "denied|behind":
                     others = ("aborted|behind",)
                 told = [reply if at == number else others for at in range(len(items))]
@@ -177,7 +177,7 @@ class Resize(Base):
         self.answered.add(item.id)
         refused = self.refusal(growth, after) or self.make_room(growth)
         if refused:
-            return ("denied|behind", refused) if record.lapsed(self.now) and refused[0] == "behind" else refused
+            return ("denied|behind", refused) if record.lapsed(self.now) and refused[0] == "reclaim_first" else refused
         for name in {*after, *record.amounts}:
             change = after.get(name, 0) - record.amounts.get(name, 0)
             self.s.allocated[name] = self.s.allocated.get(name, 0) + change

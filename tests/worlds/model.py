@@ -159,13 +159,13 @@ class Base:
                 passed = self.passed = True
                 continue
             if self.looked == LOOK_MAX:
-                return ("behind",)
+                return ("reclaim_first",)
             self.looked += 1
             self.look_at(identity)
         if not self.short(asked):
             return None
         if passed:
-            return ("behind",)
+            return ("reclaim_first",)
         word = "denied|behind" if passed_before else "denied"
         return (word, "capacity_exceeded", [self.row(name, asked[name]) for name in self.short(asked)])
 

@@ -33,7 +33,7 @@ class Queue:
     @property
     def room(self) -> int:
         """How many more script calls may be under way."""
-        return (1 if self.ordered else settings.GATHER_IN_FLIGHT) - self.send_loops
+        return (1 if self.ordered else settings.BATCH_IN_FLIGHT) - self.send_loops
 
 
 @dataclass(eq=False, slots=True)

@@ -189,7 +189,7 @@ class Batcher:
         now = time.monotonic()
         waiting = queue.waiting
         most = settings.BATCH_ITEMS_MAX
-        if len(waiting) >= settings.GATHER_SPLIT_FROM and queue.room > 0:
+        if len(waiting) >= settings.BATCH_SPLIT_FROM and queue.room > 0:
             most = min(most, (len(waiting) + 1) // 2)
         while waiting and len(batch) < most:
             pending = waiting.popleft()
@@ -252,10 +252,10 @@ class Batcher:
 
     def _failed(self, queue: Queue, batch: list[PendingItem], failure: AttemptFailure) -> None:
         """Decide for each item of a batch: again, alone, or not at all."""
-        doubt = failure.ambiguous and queue.call.script.writes
+        ambiguous = failure.ambiguous and queue.call.script.writes
         for pending in batch:
             pending.count += 1
-            pending.ambiguous = pending.ambiguous or doubt
+            pending.ambiguous = pending.ambiguous or ambiguous
             pending.failure = failure
         if failure.from_script and len(batch) > 1:
             for pending in batch:
@@ -292,7 +292,7 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes = until
-        late = until - time.monotonic() + settings.GATHER_LATE_S
+        late = until - time.monotonic() + settings.BATCH_LATE_S
         self._timer = self._loop.call_later(max(late, 0.0), self._end_late)
 
     def _end_late(self) -> None:
@@ -324,7 +324,7 @@ class Batcher:
         """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
         if pending.ambiguous:
             self._sender.undo(queue.call.pool, (pending.item,))
-        pending.fail(final_error((pending.item,), failure, doubt=pending.ambiguous))
+        pending.fail(final_error((pending.item,), failure, ambiguous=pending.ambiguous))
 
     def _abandon(self, call: Call, pending_items: Sequence[PendingItem], future: asyncio.Future[Any]) -> None:
         """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""

@@ -78,7 +78,7 @@ class Driver:
         self._deadline_s = deadline_s
         self._watermarks = FenceWatermarks(clock)
         self._closed = False
-        self._undo_worker = UndoWorker(self._undoubted)
+        self._undo_worker = UndoWorker(self._undo_unheard)
 
     def run(
         self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
@@ -156,7 +156,7 @@ class Driver:
         retry_state = None
         try:
             if undo_log is not None and undo_log.any_ambiguous(call.items):
-                retry_state = RetryState(until, writes=call.script.writes, doubt=True)
+                retry_state = RetryState(until, writes=call.script.writes, ambiguous=True)
                 return self._call_with_retry(call, retry_state, undo_log)
             try:
                 return self._attempt(self._router.route(call.pool, until), call, 0, until, undo_log)
@@ -175,10 +175,10 @@ class Driver:
         Where an attempt is in doubt the call is withdrawn, also when the script itself refused at last: the caller is
         told of a failure, so nothing of it must stay.
         """
-        doubt = retry_state is not None and retry_state.ambiguous
-        if doubt:
+        ambiguous = retry_state is not None and retry_state.ambiguous
+        if ambiguous:
             self._undo(call)
-        return final_error(call.items, last, doubt=doubt)
+        return final_error(call.items, last, ambiguous=ambiguous)
 
     def _batches(self, call: Call, until: float, undo_log: UndoLog | None) -> Reply:
         """A call of any number of items that stand for themselves."""
@@ -199,8 +199,8 @@ class Driver:
         Where the script itself refused the whole call, the items are repeated one by one, so that the error reaches
         only its owner.
         """
-        doubt = undo_log is not None and undo_log.any_ambiguous(call.items)
-        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
+        ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
+        retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
         try:
             return self._call_with_retry(call, retry_state, undo_log)
         except AttemptFailure as last:
@@ -211,11 +211,11 @@ class Driver:
                 ]
             if retry_state.ambiguous:
                 self._undo(call)
-            return [final_error((item,), last, doubt=retry_state.ambiguous) for item in call.items]
+            return [final_error((item,), last, ambiguous=retry_state.ambiguous) for item in call.items]
 
-    def _send_alone(self, call: Call, doubt: bool, until: float, undo_log: UndoLog | None) -> Any:
+    def _send_alone(self, call: Call, ambiguous: bool, until: float, undo_log: UndoLog | None) -> Any:
         """The entry of an item whose batch was refused, or the error that is the item's own."""
-        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
+        retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
         try:
             return self._call_with_retry(call, retry_state, undo_log)[0]
         except AttemptFailure as last:
@@ -253,7 +253,7 @@ class Driver:
                 reply = self._exchange(connection, packed, until, asking=asking)
             wanted = call.durability.missing(reply) if call.durability is not None else None
             if wanted is not None:
-                reply = self._confirm(connections, connection, call, reply, wanted, until)
+                reply = self._wait_for_durability(connections, connection, call, reply, wanted, until)
         except BaseException as error:
             self._release(connections, connection, error)
             if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
@@ -281,7 +281,7 @@ class Driver:
             raise
         connections.checked.add(connection, pool)
 
-    def _confirm(
+    def _wait_for_durability(
         self,
         connections: ConnectionPool,
         connection: Connection,
@@ -351,7 +351,7 @@ class Driver:
         self._undo_worker.add(call.pool, items_to_undo(call, reply, undo_log))
         return reply
 
-    def _undoubted(self, call: Call, until: float) -> None:
+    def _undo_unheard(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
         try:
             self._attempt(self._router.route(call.pool, until), call, 1, until, None)

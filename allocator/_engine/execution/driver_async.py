@@ -161,7 +161,7 @@ class _LoopState:
         self._attempt_timeout_s = target.attempt_timeout_s
         self._watermarks = FenceWatermarks(clock)
         self._batcher = Batcher(self, loop)
-        self._undo_worker = AsyncUndoWorker(self._undoubted, loop)
+        self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -219,8 +219,8 @@ class _LoopState:
         """Perform a script call, alone or as a step of a story."""
         if call.batch and call.items:
             return await self._batcher.call(call, until, undo_log)
-        doubt = undo_log is not None and undo_log.any_ambiguous(call.items)
-        retry_state = RetryState(until, writes=call.script.writes, doubt=doubt)
+        ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
+        retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
         elsewhere: AsyncConnectionPool | None = None
         try:
             while True:
@@ -238,7 +238,7 @@ class _LoopState:
         except AttemptFailure as last:
             if retry_state.ambiguous:
                 self.undo(call.pool, call.items)
-            raise final_error(call.items, last, doubt=retry_state.ambiguous) from last.__cause__
+            raise final_error(call.items, last, ambiguous=retry_state.ambiguous) from last.__cause__
         except BaseException:  # cancelled, perhaps after sending: nobody will hear of the outcome
             if call.script.writes:
                 self.undo(call.pool, call.items)
@@ -289,7 +289,7 @@ class _LoopState:
                     reply = await self._exchange(connection, packed, asking=asking)
                 wanted = call.durability.missing(reply) if call.durability is not None else None
                 if wanted is not None:
-                    reply = await self._confirm(connections, connection, call, reply, wanted, until)
+                    reply = await self._wait_for_durability(connections, connection, call, reply, wanted, until)
         except BaseException as error:
             await self._release(connections, connection, error)
             if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
@@ -323,7 +323,7 @@ class _LoopState:
             raise
         connections.checked.add(connection, pool)
 
-    async def _confirm(
+    async def _wait_for_durability(
         self,
         connections: AsyncConnectionPool,
         connection: AsyncConnection,
@@ -363,7 +363,7 @@ class _LoopState:
         """Queue the withdrawal of these items."""
         self._undo_worker.add(pool, items)
 
-    async def _undoubted(self, call: Call, until: float) -> None:
+    async def _undo_unheard(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
         words = encode_call(call, 1, self.envelope(call))
         try:

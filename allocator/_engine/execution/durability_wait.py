@@ -47,7 +47,7 @@ def durability_not_reached(where: str, wanted: Durability, reached: Durability, 
     """
     after = "what it was granted is given back" if undo else "what it changed stays so"
     text = f"{where} has executed it, and it was not {wanted} in time but {reached}; {after}"
-    return AttemptFailure(NotDurable(text, reached=str(reached)), doubt=undo)
+    return AttemptFailure(NotDurable(text, reached=str(reached)), ambiguous=undo)
 
 
 def _count(reply: Any) -> int:

@@ -37,7 +37,7 @@ class RetryState:
 
     __slots__ = ("_redirects", "_writes", "ambiguous", "count", "until")
 
-    def __init__(self, until: float, *, writes: bool, doubt: bool = False) -> None:
+    def __init__(self, until: float, *, writes: bool, ambiguous: bool = False) -> None:
         """Begin.
 
         Args:
@@ -47,7 +47,7 @@ class RetryState:
         """
         self.until = until
         self.count = 0
-        self.ambiguous = doubt
+        self.ambiguous = ambiguous
         self._writes = writes
         self._redirects = 0
 
@@ -68,11 +68,11 @@ class RetryState:
         return pause if now + pause < self.until else None
 
 
-def final_error(items: Sequence[Item], failure: AttemptFailure, *, doubt: bool) -> AllocatorError:
+def final_error(items: Sequence[Item], failure: AttemptFailure, *, ambiguous: bool) -> AllocatorError:
     """What the caller of these items is told when `failure` was the last."""
     # A copy, for several callers may be told the same, and each raises it for itself.
     known = failure.from_script or isinstance(failure.error, NotDurable)
-    told = _unknown(items, failure.error) if doubt and not known else copy.copy(failure.error)
+    told = _unknown(items, failure.error) if ambiguous and not known else copy.copy(failure.error)
     told.__cause__ = failure.__cause__
     return told
 

@@ -28,18 +28,18 @@ _REFUSED: Final = frozenset(
 )  # fmt: skip
 """Words of an item that was refused, without a mark in the store."""
 
-_UNDECIDED: Final = frozenset({"behind", "aborted"})
+_UNDECIDED: Final = frozenset({"reclaim_first", "aborted"})
 """Words of an item that is asked for again, unless its flow gives up."""
 
 
 class UndoLog:
     """What is known of one flow's calls."""
 
-    __slots__ = ("_answered", "_doubts", "overdue_s")
+    __slots__ = ("_ambiguous", "_answered", "overdue_s")
 
     def __init__(self) -> None:
         self._answered: list[tuple[Call, Reply]] = []
-        self._doubts: dict[str, tuple[PoolKeys, Item]] = {}
+        self._ambiguous: dict[str, tuple[PoolKeys, Item]] = {}
         self.overdue_s = 0.0
         """Seconds beyond `SENTINEL_BELIEF_S` that went by before something was sent; 0.0 where nobody has to vouch."""
 
@@ -47,28 +47,28 @@ class UndoLog:
         """Remember a call whose effect must not outlive the flow."""
         self._answered.append((call, reply))
 
-    def rely(self, vouched: float, sent: float) -> None:
+    def rely(self, confirmed: float, sent: float) -> None:
         """A primary has changed something that was sent then, and a Sentinel named it last at `confirmed`."""
-        self.overdue_s = max(self.overdue_s, sent - vouched - settings.SENTINEL_BELIEF_S)
+        self.overdue_s = max(self.overdue_s, sent - confirmed - settings.SENTINEL_BELIEF_S)
 
     def set_ambiguous(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
         """Note whether a doubt about an item lasts after its latest reply."""
         if lasts:
-            self._doubts[item.call] = (pool, item)
+            self._ambiguous[item.call] = (pool, item)
         else:
-            self._doubts.pop(item.call, None)
+            self._ambiguous.pop(item.call, None)
 
     def is_ambiguous(self, item: Item) -> bool:
         """Whether an attempt of an earlier step may still be executed."""
-        return item.call in self._doubts
+        return item.call in self._ambiguous
 
     def any_ambiguous(self, items: Iterable[Item]) -> bool:
         """Whether one of these is in doubt."""
-        return bool(self._doubts) and any(item.call in self._doubts for item in items)
+        return bool(self._ambiguous) and any(item.call in self._ambiguous for item in items)
 
     def pending(self, *, returned: bool) -> list[tuple[PoolKeys, Sequence[Item]]]:
         """What is to be withdrawn at the flow's end: doubts, and where it did not return what it was granted."""
-        ends: list[tuple[PoolKeys, Sequence[Item]]] = [(pool, (item,)) for pool, item in self._doubts.values()]
+        ends: list[tuple[PoolKeys, Sequence[Item]]] = [(pool, (item,)) for pool, item in self._ambiguous.values()]
         if not returned:
             for call, reply in self._answered:
                 pending_items = zip(call.items, reply, strict=False)

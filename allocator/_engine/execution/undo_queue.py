@@ -52,10 +52,10 @@ class UndoQueue:
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> bool:
         """Queue the items that have a call id; say whether there were any."""
-        until = time.monotonic() + settings.WITHDRAW_FOR_S
+        until = time.monotonic() + settings.UNDO_FOR_S
         added = [Undo(pool, item.call, item.id, until) for item in items if item.call]
         self._waiting.extend(added)
-        while len(self._waiting) > settings.WITHDRAW_QUEUE_MAX:
+        while len(self._waiting) > settings.UNDO_QUEUE_MAX:
             self._give_up([self._waiting.popleft()], "too many are waiting")
         return bool(added)
 

@@ -97,9 +97,7 @@ class UndoWorker:
         try:
             self._perform(undo_call(group), self._attempt_ends())
         except AttemptFailure as failure:
-            if (
-                not failure.from_script
-            ):  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+            if not failure.from_script:  # also where it does not pass soon, as a full disk: `UNDO_FOR_S` is the bound
                 return group
             if len(group) > 1:  # one of them is the cause, and the others shall not suffer
                 return [left for one in group for left in self._settle([one])]

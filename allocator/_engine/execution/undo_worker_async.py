@@ -80,9 +80,7 @@ class AsyncUndoWorker:
         try:
             await self._perform(undo_call(group), time.monotonic() + settings.ATTEMPT_TIMEOUT_S)
         except AttemptFailure as failure:
-            if (
-                not failure.from_script
-            ):  # also where it does not pass soon, as a full disk: `WITHDRAW_FOR_S` is the bound
+            if not failure.from_script:  # also where it does not pass soon, as a full disk: `UNDO_FOR_S` is the bound
                 self.queue.put_back(group)
                 return False
             if len(group) > 1:  # one of them is the cause, and the others shall not suffer

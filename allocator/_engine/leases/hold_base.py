@@ -161,13 +161,15 @@ class BaseHold:
         self._generation = RENEWERS.generation
         return self._spec.location.now()
 
-    def _begin(self, outcome: Allocation | Denial, sent: float, tell: Callable[[], object], overdue_s: float) -> None:
+    def _begin(
+        self, outcome: Allocation | Denial, sent: float, on_lost: Callable[[], object], overdue_s: float
+    ) -> None:
         """Take what was granted into care; where that raises, it is to be given back."""
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         location = self._spec.location
         now = location.now()
-        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, tell, overdue_s)
+        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s)
         if now >= lease.good_until:
             late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(
@@ -205,7 +207,7 @@ class BaseHold:
         if isinstance(outcome, Release | UnknownPool):
             if isinstance(outcome, Release) and (outcome or outcome.outcome == "missing"):
                 return None
-            if isinstance(outcome, UnknownPool) and outcome.code == "emptied":
+            if isinstance(outcome, UnknownPool) and outcome.code == "pool_lost":
                 return None  # the store has lost the pool: nobody was granted anything meanwhile
             why = "the pool is gone" if isinstance(outcome, UnknownPool) else outcome.outcome
             return AllocationLost(

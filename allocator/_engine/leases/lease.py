@@ -47,7 +47,7 @@ class Lease:
         ttl_ms: int,
         sent: float,
         now: float,
-        tell: Callable[[], object],
+        on_lost: Callable[[], object],
         overdue_s: float = 0.0,
     ) -> None:
         """Begin.
@@ -64,7 +64,7 @@ class Lease:
         self.ttl_ms = ttl_ms
         self.ttl_s = ttl_ms / 1000
         self.deadline_ms = allocation.deadline_ms
-        self.on_lost = tell
+        self.on_lost = on_lost
         self.loss: AllocationLost | None = None
         self.error: Exception | None = None
         self.failures = 0
@@ -91,7 +91,7 @@ class Lease:
     @property
     def give_up_at(self) -> float:
         """Until when to try to release it: far beyond the deadline that the last renewal asked for."""
-        return self.asked + max(self.ttl_s, settings.WITHDRAW_FOR_S)
+        return self.asked + max(self.ttl_s, settings.UNDO_FOR_S)
 
 
 @dataclass(frozen=True, slots=True)

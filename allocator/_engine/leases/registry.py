@@ -68,7 +68,7 @@ class LeaseLocation:
 
     def renewer(self, retire: Callable[[LeaseRenewer], bool]) -> LeaseRenewer:
         """A keeper for this place.  Where a test turns the ledger's clock, holders go by it as well."""
-        look_s = settings.HOLD_LOOK_S if self.clock is None else _TURNED_LOOK_S
+        look_s = settings.HOLD_POLL_S if self.clock is None else _TURNED_LOOK_S
         return LeaseRenewer(self.pool, self.connect, retire, now=self.now, look_s=look_s)
 
     def now(self) -> float:

@@ -97,7 +97,7 @@ class LeaseRenewer:
         retire: Callable[[LeaseRenewer], bool],
         *,
         now: Callable[[], float] = local_now,
-        look_s: float = settings.HOLD_LOOK_S,
+        look_s: float = settings.HOLD_POLL_S,
     ) -> None:
         """Prepare; no thread is started.
 
@@ -130,7 +130,7 @@ class LeaseRenewer:
             self._schedule.add(lease)
             self._set_wakeups()
 
-    def remove(self, lease: Lease, landed: Callable[[], object]) -> bool:
+    def remove(self, lease: Lease, on_settled: Callable[[], object]) -> bool:
         """Its holder ends it: nothing is sent for it from now on.
 
         Returns:
@@ -139,7 +139,7 @@ class LeaseRenewer:
         """
         with self.lock:
             self._schedule.remove(lease)
-            lease.on_settled = landed if lease.under_way else None
+            lease.on_settled = on_settled if lease.under_way else None
             return lease.under_way
 
     def release_later(self, lease: Lease) -> None:
@@ -191,9 +191,9 @@ class LeaseRenewer:
                 answers = [error] * len(batch.leases)
             self._log_failures(batch, answers)
             with self.lock:
-                landed = self._schedule.record(batch, answers, self.now(), undo_log.overdue_s)
+                on_settled = self._schedule.record(batch, answers, self.now(), undo_log.overdue_s)
                 self._set_wakeups()
-            for call in landed:
+            for call in on_settled:
                 call()
         if driver is not None:
             driver.close()

@@ -139,11 +139,11 @@ class Schedule:
         Returns:
             What to call because somebody waits for a call under way to end.
         """
-        landed: list[Callable[[], object]] = []
+        on_settled: list[Callable[[], object]] = []
         for lease, answer in zip(batch.leases, answers, strict=True):
             lease.under_way = False
             if lease.on_settled is not None:
-                landed.append(lease.on_settled)
+                on_settled.append(lease.on_settled)
             if lease not in self._care:
                 continue
             if batch.release:
@@ -154,7 +154,7 @@ class Schedule:
                 lease.failures += 1
                 lease.error = answer if isinstance(answer, Exception) else None
                 self._calls.put(lease, now + backoff(lease.failures))
-        return landed
+        return on_settled
 
     def _record_renewal(self, lease: Lease, answer: Answer, sent: float, now: float, overdue_s: float) -> None:
         if _is_deleted(answer) or (isinstance(answer, Renewal) and not answer):
@@ -217,7 +217,7 @@ class Schedule:
 
 def _is_deleted(answer: Answer) -> bool:
     """Whether the pool is no more.  One that the store has lost may come back, and nobody is granted anything until."""
-    return isinstance(answer, UnknownPool) and answer.code != "emptied"
+    return isinstance(answer, UnknownPool) and answer.code != "pool_lost"
 
 
 def _gone(allocation: Allocation, answer: Answer) -> AllocationLost:

@@ -37,7 +37,7 @@ def adopt_each(
     """Assert allocations again, each with its new ttl_ms (0: its own); an error takes its item's place."""
     items = [_item(pool, one, ttl_ms) for one, ttl_ms in held]
     call: Call = make_call(
-        _ADOPT, pool, items, gather=True, confirm=requirement(level), epoch=pool.epoch, reason=reason
+        _ADOPT, pool, items, batch=True, durability=requirement(level), epoch=pool.epoch, reason=reason
     )
     replies: Reply = yield call
     answers: list[Allocation | AllocatorError] = []

@@ -255,7 +255,7 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int]
     "denied": _denied,
     "conflict": _conflict,
     "ended": _ended,
-    "behind": _reclaim_first,
+    "reclaim_first": _reclaim_first,
     "aborted": _aborted,
     "recovering": _recovering,
     "ttl_too_long": _too_long,

@@ -38,7 +38,7 @@ def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]
             case "denied":
                 denial = Denial(reply[1], pool.name, shortages(reply[4:]))
                 return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
-            case "behind":
+            case "reclaim_first":
                 yield from reclaim_due(pool)
             case "recovering":
                 raise recovering(pool, reply)

@@ -81,7 +81,7 @@ def _is_owners(one: Allocation, owner: str) -> bool:
 def _release(pool: PoolKeys, stale: list[Allocation], as_of_ms: int, owner: str) -> Flow[list[str]]:
     items = [Item(new_call(), (one.fence,), pool.record(one.id), one.id) for one in stale]
     replies: Reply = yield make_call(
-        _RECONCILE, pool, items, gather=True, epoch=pool.epoch, owner=owner, as_of_ms=as_of_ms
+        _RECONCILE, pool, items, batch=True, epoch=pool.epoch, owner=owner, as_of_ms=as_of_ms
     )
     released: list[str] = []
     for one, reply in zip(stale, replies, strict=True):

@@ -26,7 +26,7 @@ def release(pool: PoolKeys, identities: Sequence[FencedId], reason: str = "relea
     def decode(replies: Reply) -> list[Release]:
         return [_release(pool, one.id, reply) for one, reply in zip(identities, replies, strict=True)]
 
-    return Operation(make_call(_RELEASE, pool, items, gather=True, epoch=pool.epoch, reason=reason), decode)
+    return Operation(make_call(_RELEASE, pool, items, batch=True, epoch=pool.epoch, reason=reason), decode)
 
 
 def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Release:

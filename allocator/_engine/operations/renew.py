@@ -48,7 +48,7 @@ def _renew_item(pool: PoolKeys, one: FencedId, call: str, ttl_ms: int, *, shorte
 
 
 def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:
-    return make_call(_RENEW, pool, items, gather=True, confirm=requirement(level), epoch=pool.epoch)
+    return make_call(_RENEW, pool, items, batch=True, durability=requirement(level), epoch=pool.epoch)
 
 
 def _settled(
@@ -89,7 +89,7 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
         case "unknown" | "missing":
             return Renewal(identity, "unknown")
         case "wrong_epoch":
-            return Renewal(identity, "foreign")
+            return Renewal(identity, "wrong_epoch")
         case "releasing":
             return Renewal(identity, "releasing")
         case "ttl_too_long":

@@ -40,7 +40,7 @@ def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
         case "offline":
             raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
         case "pool_lost":
-            raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (emptied)", pool=name, code="emptied")
+            raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (pool_lost)", pool=name, code="pool_lost")
         case "schema":
             raise ContractError(
                 f"pool {name!r} may be written by newer versions of this library only (schema above {schema.VERSION})",
@@ -54,7 +54,7 @@ def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Repl
     """Raise for an allocation that is not there, or not the caller's."""
     if word == "unknown":
         raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
-    if word in ("foreign", "wrong_epoch"):
+    if word == "wrong_epoch":
         raise AllocationLost(
             f"allocation {identity!r} is of a pool {pool.name!r} that was made again since (epoch)",
             id=identity,

@@ -30,12 +30,12 @@ def make_call(
     pool: PoolKeys,
     items: Iterable[Item] = (),
     *,
-    gather: bool = False,
-    confirm: DurabilityRequirement | None = None,
+    batch: bool = False,
+    durability: DurabilityRequirement | None = None,
     **args: Argument,
 ) -> Call:
     """A call of a script whose keys are all the pool's own."""
-    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), gather, durability=confirm)
+    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), batch, durability=durability)
 
 
 def encode_amounts(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:

@@ -46,7 +46,7 @@ def resize(
         new_call(), (fence, *encode_amounts(changes(request), schema.ALLOCATED)), pool.record(identity), identity
     )
     operation = Operation(
-        make_call(_RESIZE, pool, (item,), confirm=requirement(level), epoch=pool.epoch),
+        make_call(_RESIZE, pool, (item,), durability=requirement(level), epoch=pool.epoch),
         lambda replies: _resized(pool, identity, fence, replies[0]),
     )
     while True:
@@ -60,7 +60,7 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
     match reply[0]:
         case "resized":
             return decode_allocation(pool, identity, reply[1:])
-        case "behind":
+        case "reclaim_first":
             return None
         case "denied":
             raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))

@@ -234,7 +234,7 @@ def send_once(connections: ConnectionPool, words: tuple[Argument, ...], until: f
 def server_check(eviction_check: EvictionCheck, where: str) -> Callable[[Connection], None] | None:
     """What looks at a server's first connection, if there is anything to look at."""
 
-    def admit(connection: Connection) -> None:
+    def check_server(connection: Connection) -> None:
         connection.send_packed_command((pack_command(eviction_check.COMMAND),), False)
         reply: object
         try:
@@ -243,4 +243,4 @@ def server_check(eviction_check: EvictionCheck, where: str) -> Callable[[Connect
             reply = error
         eviction_check.check(where, reply)
 
-    return admit if eviction_check.needed else None
+    return check_server if eviction_check.needed else None

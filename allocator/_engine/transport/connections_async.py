@@ -76,20 +76,20 @@ class InProcessConnection:
     """A connection to the in-process store: nothing is awaited there, so the blocking one serves as it is."""
 
     def __init__(self, connection: Connection) -> None:
-        self._line = connection
+        self._connection = connection
 
     async def connect(self) -> None:
-        self._line.connect()
+        self._connection.connect()
 
     async def exchange(self, packed: bytes) -> Any:
-        self._line.send_packed_command((packed,), False)
-        return self._line.read_response()
+        self._connection.send_packed_command((packed,), False)
+        return self._connection.read_response()
 
     async def is_silent(self) -> bool:
-        return not self._line.can_read()
+        return not self._connection.can_read()
 
     async def close(self) -> None:
-        self._line.disconnect()
+        self._connection.disconnect()
 
 
 class AsyncConnectionPool:
@@ -290,7 +290,7 @@ def server_check_async(
 ) -> Callable[[AsyncConnection], Awaitable[None]] | None:
     """What looks at a server's first connection, if there is anything to look at."""
 
-    async def admit(connection: AsyncConnection) -> None:
+    async def check_server(connection: AsyncConnection) -> None:
         reply: object
         try:
             reply = await connection.exchange(pack_command(eviction_check.COMMAND))
@@ -298,4 +298,4 @@ def server_check_async(
             reply = error
         eviction_check.check(where, reply)
 
-    return admit if eviction_check.needed else None
+    return check_server if eviction_check.needed else None

@@ -3,12 +3,12 @@
 A driver decides by the `AttemptFailure` that these functions make of an error, and by nothing else: the two tables
 below are the only places that know the server's error words.  Three questions are kept apart:
 
-doubt
+ambiguous
     The attempt may have been executed: bytes were, or may have been, sent, and what came back is no reply.
-own
-    The reply is the script's own, so the story of this call is known, whatever happened to earlier attempts: a script
+from_script
+    The reply is the script's own, so the outcome of this call is known, whatever happened to earlier attempts: a script
     reads before it writes, and what an earlier attempt had done it would have seen.
-passes
+transient
     The server's state is of the kind that passes in milliseconds or seconds, so repeating within the deadline is worth
     it.
 """
@@ -65,7 +65,7 @@ class AttemptFailure(Exception):
         self,
         error: AllocatorError,
         *,
-        doubt: bool = False,
+        ambiguous: bool = False,
         own: bool = False,
         passes: bool = False,
         stale: bool = False,
@@ -83,7 +83,7 @@ class AttemptFailure(Exception):
         """
         super().__init__(str(error))
         self.error = error
-        self.ambiguous = doubt
+        self.ambiguous = ambiguous
         self.from_script = own
         self.transient = passes
         self.reconnect = stale
@@ -208,7 +208,10 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
         return _refused(where, state, error)
     if not isinstance(error, raised.ResponseError):
         return AttemptFailure(
-            BackendUnavailable(f"lost the connection to {where}: {_brief(error)}"), doubt=True, passes=True, stale=True
+            BackendUnavailable(f"lost the connection to {where}: {_brief(error)}"),
+            ambiguous=True,
+            passes=True,
+            stale=True,
         )
     text = script.locate(str(error))
     if code == "CONTRACT":
@@ -217,8 +220,8 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
         return AttemptFailure(InvariantError(_message(text)), own=True)
     # What stopped a script in its middle may have left something behind: whatever the caller is told, it is withdrawn.
     if any(part in text for part in _BROKEN_DATA):
-        return AttemptFailure(InvariantError(f"{script.name}: {text}"), own=True, doubt=True)
-    return AttemptFailure(ContractError(f"{script.name}: {text}"), own=True, doubt=True)
+        return AttemptFailure(InvariantError(f"{script.name}: {text}"), own=True, ambiguous=True)
+    return AttemptFailure(ContractError(f"{script.name}: {text}"), own=True, ambiguous=True)
 
 
 def _refused(where: str, state: _State, error: Exception) -> AttemptFailure:

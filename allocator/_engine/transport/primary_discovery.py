@@ -55,32 +55,32 @@ class PrimaryDiscovery:
         """The last instant at which a Sentinel was asked that named this primary."""
         self._service = service
         self._votes: dict[Address, _Vote] = {}
-        self._doubted: float | None = None
+        self._invalid: float | None = None
         self._next = -math.inf
 
     @property
     def is_invalid(self) -> bool:
         """Whether calls have to wait for an answer."""
-        return self._doubted is not None
+        return self._invalid is not None
 
     def is_due(self, now: float) -> bool:
         """Whether to ask before the next call."""
-        return self._doubted is not None or now >= self._next
+        return self._invalid is not None or now >= self._next
 
     def invalidate(self, now: float) -> None:
         """Something has failed as it does when the primary is no longer the one that was known.
 
         Only what is said of it from now on counts: who named it before may be behind.
         """
-        if self._doubted is None:
-            self._doubted = now
+        if self._invalid is None:
+            self._invalid = now
             for vote in self._votes.values():
                 if vote.named == self.primary:
                     vote.asked = vote.changed = -math.inf
 
     def defer(self, began: float) -> None:
         """None has answered a look that began then, and the primary that was known still works."""
-        self._next = max(self._next, began + settings.SENTINEL_LOOK_S)
+        self._next = max(self._next, began + settings.SENTINEL_REFRESH_S)
 
     def ends(self, began: float, until: float) -> float:
         """Until when a look that began then may keep a call waiting.
@@ -112,12 +112,12 @@ class PrimaryDiscovery:
         self._votes[sentinel] = _Vote(named, asked, changed)
         chosen = self._choose(asked)
         if chosen != self.primary:
-            self.primary, self.confirmed, self._doubted = chosen, -math.inf, None
-        if self._doubted is not None and asked >= self._doubted:
-            self._doubted = None
+            self.primary, self.confirmed, self._invalid = chosen, -math.inf, None
+        if self._invalid is not None and asked >= self._invalid:
+            self._invalid = None
         votes = [vote.asked for vote in self._votes.values() if vote.named == chosen]
         self.confirmed = max([self.confirmed, *votes])
-        self._next = max(self._next, asked + settings.SENTINEL_LOOK_S)
+        self._next = max(self._next, asked + settings.SENTINEL_REFRESH_S)
         return chosen
 
     def _choose(self, asked: float) -> Address:

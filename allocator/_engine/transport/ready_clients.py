@@ -69,7 +69,7 @@ def _server(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck
         )
     if _is_of_sentinels(pool, kind):
         return _primary(client, attempt_timeout_s, eviction_check)
-    where = _place(kind, options)
+    where = _location(kind, options)
     if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
         where = f"the primary of {cast('Any', pool).service_name}"
         options["connection_pool"] = _discovery(pool, kind)
@@ -105,7 +105,7 @@ def _primary(client: Any, attempt_timeout_s: float, eviction_check: EvictionChec
         {name: value for name, value in one.connection_kwargs.items() if name != "connection_pool"}
         for one in (pool, theirs[0])
     ]
-    connector, sentinel_door = (
+    connector, sentinel_connector = (
         redis_connector(kind, None, kept, {}, most)
         if isinstance(client, redis.Redis)
         else redis_connector(None, kind, {}, kept, most)
@@ -113,7 +113,13 @@ def _primary(client: Any, attempt_timeout_s: float, eviction_check: EvictionChec
     )
     where = f"the primary of {name}"
     return SentinelTarget(
-        where, attempt_timeout_s, connector, eviction_check, seeds=seeds, service=name, sentinel_connector=sentinel_door
+        where,
+        attempt_timeout_s,
+        connector,
+        eviction_check,
+        seeds=seeds,
+        service=name,
+        sentinel_connector=sentinel_connector,
     )
 
 
@@ -174,7 +180,7 @@ def _most(pool: Any) -> int:
     return max(1, min(int(getattr(pool, "max_connections", settings.CONNECTIONS_MAX)), settings.CONNECTIONS_MAX))
 
 
-def _place(kind: Any, options: Mapping[str, Any]) -> str:
+def _location(kind: Any, options: Mapping[str, Any]) -> str:
     if "path" in options:
         return f"unix://{options['path']}"
     tls = issubclass(kind, redis.connection.SSLConnection | redis.asyncio.connection.SSLConnection)

@@ -54,13 +54,13 @@ class ServerRouter:
         self._target = target
         self._make = make
         self._connections = ConnectionPool(
-            self._line,
+            self._connection,
             address=target.address,
             max_connections=target.connector.max_connections,
             check_server=server_check(target.eviction_check, target.address),
         )
 
-    def _line(self) -> Connection:
+    def _connection(self) -> Connection:
         target = self._target
         return self._make(target.attempt_timeout_s, **(target.locate() if target.locate is not None else {}))
 

@@ -61,14 +61,14 @@ class AsyncServerRouter:
         self._target = target
         self._make = make
         self._connections = AsyncConnectionPool(
-            self._line,
+            self._connection,
             address=target.address,
             max_connections=target.connector.max_connections,
             attempt_timeout_s=target.attempt_timeout_s,
             check_server=server_check_async(target.eviction_check, target.address),
         )
 
-    async def _line(self) -> AsyncConnection:
+    async def _connection(self) -> AsyncConnection:
         find = self._target.locate
         return await self._make(**(await asyncio.to_thread(find) if find is not None else {}))
 

@@ -2,8 +2,8 @@
 
 redis-py would find it too, but its clients stay on a demoted primary for as long as their connections live: until the
 Sentinels have made a replica of it, which may take ten seconds in which it takes writes that will be lost.  Here the
-Sentinels are asked again once a second while calls are made (`SENTINEL_LOOK_S`), and after each fault that may mean a
-failover.  A new connection looks at the server's role before it is used.
+Sentinels are asked again once a second while calls are made (`SENTINEL_REFRESH_S`), and after each failure that may
+mean a failover.  A new connection looks at the server's role before it is used.
 
 All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
 with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
@@ -47,7 +47,7 @@ class SentinelRouter:
         self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
         self._primary: ConnectionPool | None = None
         self._address: Address | None = None
-        self._fault: AttemptFailure | None = None
+        self._failure: AttemptFailure | None = None
         self._closed = False
         self.reset()
         reset_after_fork(self)
@@ -106,14 +106,14 @@ class SentinelRouter:
                 silent = AttemptFailure(
                     BackendUnavailable(f"no Sentinel of {self._target.address} answers", code="timeout")
                 )
-                raise self._fault or silent
+                raise self._failure or silent
             discovery.defer(began)
             return self._primary
 
     def _ask_all(self, began: float, ends: float) -> ConnectionPool | None:
         """The connections to whom the first answer leads; None where there was none in time.  Called with the lock."""
         unasked, now = list(self._discovery.sentinels), began
-        self._fault = None
+        self._failure = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
@@ -148,7 +148,7 @@ class SentinelRouter:
                     raise failure
                 self._lead(self._discovery.read_reply(address, asked, reply))
             except AttemptFailure as error:
-                self._fault = error
+                self._failure = error
             self._changed.notify_all()
 
     def _lead(self, address: Address) -> None:
@@ -165,18 +165,18 @@ class SentinelRouter:
         host, port = address
         where = f"{host}:{port}"
 
-        def greet(connection: Connection) -> None:
+        def on_connect(connection: Connection) -> None:
             connection.send_packed_command((pack_command(ROLE_COMMAND),), False)
             check_role(where, _reply(connection))
 
         make = partial(self._make, self._target.attempt_timeout_s, host=host, port=port)
-        admit = server_check(self._target.eviction_check, where)
+        check_server = server_check(self._target.eviction_check, where)
         return ConnectionPool(
             make,
             address=where,
             max_connections=self._target.connector.max_connections,
-            check_server=admit,
-            on_connect=greet,
+            check_server=check_server,
+            on_connect=on_connect,
         )
 
     def _sentinel(self, address: Address) -> ConnectionPool:

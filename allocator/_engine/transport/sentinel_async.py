@@ -39,7 +39,7 @@ class AsyncSentinelRouter:
         self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
         self._primary: AsyncConnectionPool | None = None
         self._address: Address | None = None
-        self._fault: AttemptFailure | None = None
+        self._failure: AttemptFailure | None = None
         self._asking: dict[Address, asyncio.Task[None]] = {}
         self._looking = 0
         self._closed = False
@@ -86,14 +86,14 @@ class AsyncSentinelRouter:
         if self._primary is None or discovery.is_invalid:
             text = f"no Sentinel of {self._target.address} answers"
             silent = AttemptFailure(BackendUnavailable(text, code="timeout"))
-            raise self._fault or silent
+            raise self._failure or silent
         discovery.defer(began)
         return self._primary
 
     async def _ask_all(self, began: float, ends: float) -> AsyncConnectionPool | None:
         """The connections to whom the first answer leads; None where there was none in time."""
         unasked, now = list(self._discovery.sentinels), began
-        self._fault = None
+        self._failure = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
@@ -112,7 +112,7 @@ class AsyncSentinelRouter:
             reply = await send_once_async(self._sentinels[address], self._discovery.command, asked + seconds, seconds)
             await self._lead(self._discovery.read_reply(address, asked, reply))
         except AttemptFailure as error:
-            self._fault = error
+            self._failure = error
         finally:
             del self._asking[address]
 
@@ -132,7 +132,7 @@ class AsyncSentinelRouter:
         host, port = address
         where = f"{host}:{port}"
 
-        async def greet(connection: AsyncConnection) -> None:
+        async def on_connect(connection: AsyncConnection) -> None:
             reply: object
             try:
                 reply = await connection.exchange(pack_command(ROLE_COMMAND))
@@ -146,7 +146,7 @@ class AsyncSentinelRouter:
             max_connections=self._target.connector.max_connections,
             attempt_timeout_s=self._target.attempt_timeout_s,
             check_server=server_check_async(self._target.eviction_check, where),
-            on_connect=greet,
+            on_connect=on_connect,
         )
 
     def _sentinel(self, address: Address) -> AsyncConnectionPool:

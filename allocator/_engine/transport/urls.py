@@ -99,8 +99,8 @@ def resolve_target(
 def _of_url(target: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     scheme, separator, rest = target.partition("://")
     if separator and scheme in _SERVER_SCHEMES:
-        connector, _ = _door(target, attempt_timeout_s)
-        return ServerTarget(_place(target), attempt_timeout_s, connector, eviction_check)
+        connector, _ = _connector(target, attempt_timeout_s)
+        return ServerTarget(_location(target), attempt_timeout_s, connector, eviction_check)
     if separator and scheme in _CLUSTER_SCHEMES:
         return _cluster(target, attempt_timeout_s, eviction_check)
     if separator and scheme in _SENTINEL_SCHEMES:
@@ -127,10 +127,10 @@ def _cluster(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) 
     scheme, credentials, hosts, rest = _pieces(url)
     seeds = tuple([_seed(url, host, _PORT) for host in hosts.split(",")])
     single = f"{_CLUSTER_SCHEMES[scheme]}://{credentials}cluster{rest}"
-    connector, options = _door(single, attempt_timeout_s, url)
+    connector, options = _connector(single, attempt_timeout_s, url)
     if options.get("db"):
         raise _unusable(url, "a cluster has only database 0")
-    return ClusterTarget(_place(url), attempt_timeout_s, connector, eviction_check, seeds=seeds)
+    return ClusterTarget(_location(url), attempt_timeout_s, connector, eviction_check, seeds=seeds)
 
 
 def _sentinel(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> SentinelTarget:
@@ -151,19 +151,21 @@ def _sentinel(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck)
     if not theirs.keys() <= {"username", "password"}:
         raise _unusable(url, "of the Sentinels only sentinel_username and sentinel_password can be said")
     kind = _SENTINEL_SCHEMES[scheme]
-    connector, _ = _door(f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url)
+    connector, _ = _connector(
+        f"{kind}://{credentials}primary/{database}{question and '?'}{ours}", attempt_timeout_s, url
+    )
     shared = urlencode([(name, value) for name, value in options if name.startswith("ssl_")])
     login = f"{quote(theirs.get('username', ''), safe='')}:{quote(theirs.get('password', ''), safe='')}@"
     theirs_url = f"{kind}://{login if theirs else ''}sentinel?{shared}"
-    sentinel_door, _ = _door(theirs_url, attempt_timeout_s, url)
+    sentinel_connector, _ = _connector(theirs_url, attempt_timeout_s, url)
     return SentinelTarget(
-        _place(url),
+        _location(url),
         attempt_timeout_s,
         connector,
         eviction_check,
         seeds=seeds,
         service=service,
-        sentinel_connector=sentinel_door,
+        sentinel_connector=sentinel_connector,
     )
 
 
@@ -187,7 +189,7 @@ def _seed(url: str, text: str, default: int) -> Address:
     return host, port or default
 
 
-def _door(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Connector, dict[str, Any]]:
+def _connector(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Connector, dict[str, Any]]:
     """What redis-py makes of a URL, checked before anything is connected.  Its complaints may quote the password."""
     shown = shown or url
     try:
@@ -220,7 +222,7 @@ def _parse(side: Any, url: str) -> Any:
     return side.parse_url(url)
 
 
-def _place(url: str) -> str:
+def _location(url: str) -> str:
     """A URL's scheme and place, for messages."""
     return redact_url(re.sub(r"\?[^@]*$", "", url))
 

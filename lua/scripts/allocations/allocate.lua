@@ -18,7 +18,7 @@ Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} 
         | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*} (account '': the pool)
-        | {"behind"} (more is due than this reclaims) | {"aborted", item} (the 1-based item that stopped a gang)
+        | {"reclaim_first"} (more is due than this reclaims) | {"aborted", item} (the 1-based item that stopped a gang)
         | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
@@ -47,7 +47,7 @@ local function refuse(call, items, request, charged)
   if not short then return nil end
   -- Nothing was due.
   if call.expired_most == 0 then return reply end
-  return call.more_expired and {'behind'} or denials.reply(charged, list)
+  return call.more_expired and {'reclaim_first'} or denials.reply(charged, list)
 end
 
 local function decide(call, items, request)

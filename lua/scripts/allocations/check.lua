@@ -10,7 +10,7 @@ ARGV    explain      int     1: follow the deadlines ahead
         request      list    (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*}; fits_ms 0: not
           foreseeable
-        | {"behind"} (more is due than this looks at) | {"recovering", remaining_ms, why}
+        | {"reclaim_first"} (more is due than this looks at) | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
 Cost    O(R + 256 * R), with explain O(512 * R)
@@ -49,7 +49,7 @@ local function decide(call, list, explain)
   local fits_ms = 0
   if reply[2] == 'capacity_exceeded' then
     if not expiry.make_room(call, limits.CHECK_DUE_MAX, charged, list) then return {'fits'} end
-    if call.more_expired then return {'behind'} end
+    if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
     fits_ms = explain and foresee(call, charged, list) or 0
   end

@@ -11,7 +11,7 @@ ARGV    items        list    of one (call, repeated, fence, R, (field, amount)*R
                              fence 0: any
 Reply   per item {"resized", field, value, ...} (with the fields epoch and durability) | {"unknown"}
         | {"fenced", fence} | {"empty"} (nothing would be left) | {"too_many"} (resources)
-        | {"denied", code, account, (resource, growth, allocated, capacity)*} (account '': the pool) | {"behind"}
+        | {"denied", code, account, (resource, growth, allocated, capacity)*} (account '': the pool) | {"reclaim_first"}
         | {"recovering", remaining_ms, why} (and it would grow)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, accounts, records, ended, events; what is reclaimed also deadlines, pinned
@@ -77,7 +77,7 @@ local function refuse(call, charged, after)
   local reply = denials.reply(charged, list, held)
   if reply[2] ~= 'capacity_exceeded' then return reply end
   if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list, held) then return nil end
-  return call.more_expired and {'behind'} or denials.reply(charged, list, held)
+  return call.more_expired and {'reclaim_first'} or denials.reply(charged, list, held)
 end
 
 -- Every account that it is charged to holds what the record says, and counts what is wanted in exact amounts.
