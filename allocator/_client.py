@@ -29,7 +29,7 @@ def local_ms() -> int:
 class Client(ABC, Generic[D]):
     """A store, verbs and a driver `D`; `Allocator` and `AsyncAllocator` add the methods."""
 
-    _store: Target
+    _target: Target
     _verbs: Defaults
     _driver: D
     _deadline_s: float
@@ -84,7 +84,7 @@ class Client(ABC, Generic[D]):
         return HoldSpec(location, request, self._verbs.owner, self._deadline_s, durability(level))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._store.address} pool={self._verbs.pool_name}>"
+        return f"<{type(self).__name__} {self._target.address} pool={self._verbs.pool_name}>"
 
     def expect_epoch(self, epoch: str | None) -> None:
         """From now on a missing client's pool, or one made again since (another epoch), is `UnknownPool`; None: any."""

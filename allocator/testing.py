@@ -61,7 +61,7 @@ class Clock:
 
 
 def memory_allocator(
-    capacity: Mapping[str, Quantity], *, pool: str = "test", target: str | None = None, clock: Clock | None = None
+    capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
 ) -> Allocator:
     """A client of an in-process ledger in which `pool` exists.  Needs the extra `embedded`.
 
@@ -72,15 +72,15 @@ def memory_allocator(
         clock: Goes by this clock instead of the computer's.
     """
     verbs = Defaults(pool, settings.PREFIX_DEFAULT, None)
-    allocator = Allocator._on(resolve_target(f"memory://{target or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    allocator = Allocator._on(resolve_target(f"memory://{store or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     allocator.create_pool(pool, capacity)
     return allocator
 
 
 def memory_async_allocator(
-    capacity: Mapping[str, Quantity], *, pool: str = "test", target: str | None = None, clock: Clock | None = None
+    capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
 ) -> AsyncAllocator:
     """The same for an event loop; both kinds of client may share a store by its name."""
-    with memory_allocator(capacity, pool=pool, target=target, clock=clock) as made:
+    with memory_allocator(capacity, pool=pool, store=store, clock=clock) as made:
         shared, verbs = made._target, made._verbs  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return AsyncAllocator._on(shared, verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
