@@ -9,7 +9,7 @@ from tests.worlds.items import Item
 from tests.worlds.model import Base, Reply, sum_of
 from tests.worlds.state import Amounts, Broken, Fence, Record, State, Told
 
-STOPS: Final = {"denied", "denied|behind", "conflict", "ended", "reclaim_first", "recovering", "ttl_too_long"}
+STOPS: Final = {"denied", "denied|reclaim_first", "conflict", "ended", "reclaim_first", "recovering", "ttl_too_long"}
 """What stops a gang."""
 
 
@@ -33,7 +33,7 @@ class Allocate(Base):
             if atomic and reply[0] in STOPS:
                 self.stop(before)
                 others: Reply = ("reclaim_first",) if reply[0] == "reclaim_first" else ("aborted", number + 1)
-                if reply[0] == "denied|behind":
+                if reply[0] == "denied|reclaim_first":
                     others = ("aborted|behind",)
                 told = [reply if at == number else others for at in range(len(items))]
                 return self.told(items, told)
@@ -177,7 +177,7 @@ class Resize(Base):
         self.answered.add(item.id)
         refused = self.refusal(growth, after) or self.make_room(growth)
         if refused:
-            return ("denied|behind", refused) if record.lapsed(self.now) and refused[0] == "reclaim_first" else refused
+            return ("denied|reclaim_first", refused) if record.lapsed(self.now) and refused[0] == "reclaim_first" else refused
         for name in {*after, *record.amounts}:
             change = after.get(name, 0) - record.amounts.get(name, 0)
             self.s.allocated[name] = self.s.allocated.get(name, 0) + change

@@ -166,7 +166,7 @@ class Base:
             return None
         if passed:
             return ("reclaim_first",)
-        word = "denied|behind" if passed_before else "denied"
+        word = "denied|reclaim_first" if passed_before else "denied"
         return (word, "capacity_exceeded", [self.row(name, asked[name]) for name in self.short(asked)])
 
     def due(self) -> list[str]:
