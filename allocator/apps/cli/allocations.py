@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from allocator.apps.cli import arguments, completion, documents
-from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_to_live
+from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_to_live, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
@@ -18,7 +18,7 @@ from allocator.models import Allocation, Denial, Release, Renewal
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
-_FENCE = click.IntRange(min=1)
+_FENCE = whole_number(1)
 _REQUEST = "RESOURCE=QUANTITY..."
 _KEPT_FROM_S: Final = 1.0
 """Seconds by which a deadline must be later than was asked for to be called kept."""
@@ -101,7 +101,7 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
 @click.option(
     "--ttl", type=arguments.new_time_to_live, metavar="DURATION", help="A new time to live; its own otherwise."
 )
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence; for one ID.")
 @click.option("--shorten", is_flag=True, help="Let the deadline come nearer, too.")
 @pass_app
 def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, shorten: bool) -> ExitCode:
@@ -158,7 +158,7 @@ def _renewed(item: Renewal, kept: bool | None) -> str:
 @click.command(cls=Command)
 @click.argument("id_", metavar="ID", shell_complete=completion.ids)
 @click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
 def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: int | None) -> None:
     """Change what an allocation holds.
@@ -172,7 +172,7 @@ def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: in
 
 @click.command(cls=Command)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.ids)
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence; for one ID.")
 @click.option("--ignore-not-found", is_flag=True, help="Exit with 0 if there is no such allocation any more.")
 @pass_app
 def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found: bool) -> ExitCode:

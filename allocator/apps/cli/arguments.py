@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import click
@@ -23,6 +23,7 @@ __all__ = [
     "new_time_to_live",
     "time_to_live",
     "timeout",
+    "whole_number",
 ]
 
 PINNED: Final = math.inf
@@ -63,6 +64,22 @@ def _within(text: str, least: float, most: float, advice: str = "") -> float:
     if not least <= seconds <= most:
         raise click.BadParameter(f"{text!a} is not within {least:.0f}s and {most / _SECONDS[0]:.0f}d{advice}")
     return seconds
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of integers within bounds; click's own message says "is not a valid integer range"."""
+    bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise click.BadParameter(f"{text[:_LENGTH_MAX]!a} is not a whole number {bounds}")
+        return number
+
+    return read
 
 
 def timeout(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from allocator.apps.cli import completion, documents
-from allocator.apps.cli.arguments import duration
+from allocator.apps.cli.arguments import duration, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.identify import identify
@@ -23,7 +23,7 @@ IDS_SHOWN = 100
 @click.command("begin-release", cls=Command)
 @click.argument("id_", metavar="ID", shell_complete=completion.ids)
 @click.option("--grace", type=duration, required=True, metavar="DURATION", help="What it holds is charged so long.")
-@click.option("--fence", type=click.IntRange(min=1), help="Only if it still is the grant of this fence.")
+@click.option("--fence", type=whole_number(1), metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
 def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
     """Begin to give back what a workload still uses that is shutting down.
@@ -38,8 +38,15 @@ def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
 @click.command(cls=Command)
 @click.argument("file", type=click.File())
 @click.option("--owner", required=True, metavar="NAME", help="Whose; 'team-a/*' is whoever's name begins so.")
-@click.option("--as-of", type=int, required=True, metavar="MS", help="The pool's time before they were listed.")
-@click.option("--max-released", type=click.IntRange(min=0), help="Refuse to release more [half of what there is].")
+@click.option(
+    "--as-of", type=whole_number(0), required=True, metavar="MS", help="The pool's time before they were listed."
+)
+@click.option(
+    "--max-released",
+    type=whole_number(0),
+    metavar="NUMBER",
+    help="Refuse to release more [half of what the owner has].",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be released.")
 @pass_app
 def reconcile(app: App, file: TextIO, owner: str, as_of: int, max_released: int | None, dry_run: bool) -> ExitCode:

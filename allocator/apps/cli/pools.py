@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 import click
 
 from allocator.apps.cli import documents, promises
-from allocator.apps.cli.arguments import named_capacity
+from allocator.apps.cli.arguments import named_capacity, whole_number
 from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
@@ -74,7 +74,12 @@ def show_(app: App, name: str | None) -> None:
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="The resources of which fractions are refused.")
 @click.option("--no-whole-units", is_flag=True, help="Allow fractions of every resource.")
 @click.option("--strict", is_flag=True, help="Refuse a capacity below what is allocated.")
-@click.option("--generation", type=click.IntRange(min=1), help="Change it only if it still has this generation.")
+@click.option(
+    "--generation",
+    type=whole_number(1),
+    metavar="NUMBER",
+    help="Change it only if it still has this generation.",
+)
 @promises.options
 @pass_app
 def set_(

@@ -41,7 +41,11 @@ _CODES: Final = {"clean": ExitCode.OK, "repaired": ExitCode.OK, "drift": ExitCod
     "--older-than", type=arguments.age, metavar="DURATION", help="Also what is pinned and was granted longer ago."
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, help=f"At most so many in a run [{LIMIT_DEFAULT}]."
+    "--limit",
+    type=arguments.whole_number(1),
+    metavar="NUMBER",
+    default=LIMIT_DEFAULT,
+    help=f"At most so many in a run [{LIMIT_DEFAULT}].",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken back.")
 @pass_app
