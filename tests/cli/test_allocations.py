@@ -109,7 +109,10 @@ def test_a_refusal_in_json_is_data(pool: CommandLine) -> None:
     ("words", "said"),
     [
         (("cpu=2x", "--pin"), "error: cpu: '2x' is not a quantity"),
-        (("cpu", "--pin"), "error: Invalid value for 'RESOURCE=QUANTITY...': 'cpu' is not of the form KEY=VALUE"),
+        (
+            ("cpu", "--pin"),
+            "error: Invalid value for 'RESOURCE=QUANTITY...': 'cpu' is not of the form RESOURCE=QUANTITY, ",
+        ),
         (("cpu=1", "cpu=2", "--pin"), "error: 'cpu' is given twice"),
         (("memory=512", "--pin"), "error: memory: '512' is 512 bytes, for it has no unit: was '512Mi' meant?"),
         (("cpu=1", "--ttl", "10"), "error: Invalid value for '--ttl': '10' is not a duration"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from allocator.apps.cli import arguments, completion, documents
-from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_to_live, whole_number
+from allocator.apps.cli.arguments import PINNED, assignment, assignments, metadatum, time_to_live, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
@@ -32,7 +32,7 @@ _KEPT_FROM_S: Final = 1.0
 @click.option("--pin", is_flag=True, help="No time to live: it stays until it is released.")
 @click.option("--id", "id_", metavar="ID", help="Its id, so that the command may be repeated; random otherwise.")
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
-@click.option("--meta", multiple=True, type=assignment, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
+@click.option("--meta", multiple=True, type=metadatum, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
 @click.option("--durability", metavar="LEVEL", help="Wait until it is so safe: replicated:N, fsynced, or both with +.")
 @pass_app
 def allocate(

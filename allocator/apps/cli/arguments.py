@@ -19,6 +19,7 @@ __all__ = [
     "assignment",
     "assignments",
     "duration",
+    "metadatum",
     "named_capacity",
     "new_time_to_live",
     "time_to_live",
@@ -94,10 +95,19 @@ def timeout(text: str) -> float:
 
 
 def assignment(text: str) -> tuple[str, str]:
+    """`RESOURCE=QUANTITY`, split at the first `=`."""
+    return _split(text, "RESOURCE=QUANTITY, such as cpu=2 or memory=4Gi")
+
+
+def metadatum(text: str) -> tuple[str, str]:
     """`KEY=VALUE`, split at the first `=`."""
+    return _split(text, "KEY=VALUE, such as course=os-101")
+
+
+def _split(text: str, form: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{text[:64]!a} is not of the form KEY=VALUE, such as cpu=2 or memory=4Gi")
+        raise click.BadParameter(f"{text[:64]!a} is not of the form {form}")
     return key, value
 
 
