@@ -192,7 +192,7 @@ def test_a_renewal_that_shortens_nothing_says_so(pool: CommandLine, clock: Clock
     assert pool.out("renew", "job-1", "job-2", "job-3", "--ttl", "10s").splitlines() == [
         "job-1 kept until 2026-01-01T00:10:00.000Z (renew never shortens; --shorten does)",
         "job-2 renewed until 2026-01-01T00:00:12.000Z",
-        "job-3 renewed pinned",
+        "job-3 stays pinned: it has no deadline",
     ]
     told = pool.json("renew", "job-1", "--ttl", "10s")
     assert (told["outcome"], told["kept"]) == ("renewed", True)

@@ -152,7 +152,9 @@ def _renewed(item: Renewal, kept: bool | None) -> str:
         return ""
     if kept:
         return f"{item.id} kept until {rfc3339(item.deadline_ms)} (renew never shortens; --shorten does)"
-    return f"{item.id} renewed {'pinned' if item.deadline_ms is None else f'until {rfc3339(item.deadline_ms)}'}"
+    if item.deadline_ms is None:
+        return f"{item.id} stays pinned: it has no deadline"
+    return f"{item.id} renewed until {rfc3339(item.deadline_ms)}"
 
 
 @click.command(cls=Command)
