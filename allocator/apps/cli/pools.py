@@ -176,7 +176,7 @@ def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
     except PoolConflict as error:
         raise Failure(str(error), hint="--force deletes them with the pool") from error
     if not deleted:
-        raise Failure(f"no pool {name}", ExitCode.NOT_FOUND)
+        raise Failure(f"there is no pool {name!r}", ExitCode.NOT_FOUND, hint="'pool list' shows the pools there are")
     show(app, View(document("PoolDeletion", name=name, outcome="deleted"), lambda _: f"pool {name} deleted", [name]))
     return ExitCode.OK
 
