@@ -28,9 +28,7 @@ def test_a_pinned_allocation_says_so(pool: CommandLine) -> None:
 def test_a_time_to_live_or_a_pin_must_be_chosen(pool: CommandLine, options: tuple[str, ...]) -> None:
     """A default would either leak when the holder dies, or take from a holder who did not know that he must renew."""
     stderr = pool.error("allocate", "cpu=1", *options, code=2)
-    assert stderr.startswith(
-        "error: give either --ttl DURATION, after which it comes back by itself unless renewed, or --pin"
-    )
+    assert stderr.startswith("error: give either --ttl DURATION (it ends by itself unless it is renewed) or --pin")
     assert stderr.endswith("hint: see 'resource-allocator allocate --help'\n")
 
 

@@ -37,7 +37,9 @@ def pool() -> None:
 @pool.command()
 @click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
-@click.option("--new", is_flag=True, help="There was none before: with a recovery grace, grant at once.")
+@click.option(
+    "--new", is_flag=True, help="No pool of this name existed before: grant at once, also with a recovery grace."
+)
 @promises.options
 @pass_app
 def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], new: bool, **promised: Any) -> None:
