@@ -208,7 +208,9 @@ def test_a_tall_answer_is_cut_to_the_terminal(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("usage", "--watch", "0"), "is not in the range"),
+        (("usage", "--watch", "0"), "'0' is not a number of seconds from 0.1 to 86400"),
+        (("usage", "--watch", "nan"), "'nan' is not a number of seconds from 0.1 to 86400"),
+        (("usage", "--watch", "soon"), "'soon' is not a number of seconds from 0.1 to 86400"),
         (("events", "--limit", "0"), "'0' is not a whole number from 1 to 500"),
         (("events", "--limit", "501"), "'501' is not a whole number from 1 to 500"),
         (("events", "--limit", "many"), "'many' is not a whole number from 1 to 500"),
