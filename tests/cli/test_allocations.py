@@ -28,9 +28,7 @@ def test_a_pinned_allocation_says_so(pool: CommandLine) -> None:
 def test_a_time_to_live_or_a_pin_must_be_chosen(pool: CommandLine, options: tuple[str, ...]) -> None:
     """A default would either leak when the holder dies, or take from a holder who did not know that he must renew."""
     stderr = pool.error("allocate", "cpu=1", *options, code=2)
-    assert stderr.startswith(
-        "error: give either --ttl DURATION, after which it comes back by itself unless renewed, or --pin"
-    )
+    assert stderr.startswith("error: give either --ttl DURATION (it ends by itself unless it is renewed) or --pin")
     assert stderr.endswith("hint: see 'resource-allocator allocate --help'\n")
 
 
@@ -109,7 +107,10 @@ def test_a_refusal_in_json_is_data(pool: CommandLine) -> None:
     ("words", "said"),
     [
         (("cpu=2x", "--pin"), "error: cpu: '2x' is not a quantity"),
-        (("cpu", "--pin"), "error: Invalid value for 'RESOURCE=QUANTITY...': 'cpu' is not of the form KEY=VALUE"),
+        (
+            ("cpu", "--pin"),
+            "error: Invalid value for 'RESOURCE=QUANTITY...': 'cpu' is not of the form RESOURCE=QUANTITY, ",
+        ),
         (("cpu=1", "cpu=2", "--pin"), "error: 'cpu' is given twice"),
         (("memory=512", "--pin"), "error: memory: '512' is 512 bytes, for it has no unit: was '512Mi' meant?"),
         (("cpu=1", "--ttl", "10"), "error: Invalid value for '--ttl': '10' is not a duration"),
@@ -189,7 +190,7 @@ def test_a_renewal_that_shortens_nothing_says_so(pool: CommandLine, clock: Clock
     assert pool.out("renew", "job-1", "job-2", "job-3", "--ttl", "10s").splitlines() == [
         "job-1 kept until 2026-01-01T00:10:00.000Z (renew never shortens; --shorten does)",
         "job-2 renewed until 2026-01-01T00:00:12.000Z",
-        "job-3 renewed pinned",
+        "job-3 stays pinned: it has no deadline",
     ]
     told = pool.json("renew", "job-1", "--ttl", "10s")
     assert (told["outcome"], told["kept"]) == ("renewed", True)

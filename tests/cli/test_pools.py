@@ -142,7 +142,7 @@ def test_delete_without_a_terminal_wants_yes(pool: CommandLine) -> None:
     """Where nobody can be asked, silence is no consent."""
     assert "--yes is needed" in pool.error("pool", "delete", "default", code=2)
     assert pool.out("pool", "delete", "default", "--yes") == "pool default deleted\n"
-    assert pool.error("pool", "delete", "default", "--yes", code=4) == "error: no pool default\n"
+    assert pool.error("pool", "delete", "default", "--yes", code=4).startswith("error: there is no pool 'default'\n")
 
 
 def test_delete_of_a_pool_in_use_wants_force(pool: CommandLine) -> None:

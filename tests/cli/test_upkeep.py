@@ -96,7 +96,7 @@ def test_cleanup_wants_to_be_told_which_server(
     """Cron has no variable of a shell's: a store that nobody meant would be cleaned, and the right one never."""
     monkeypatch.delenv("ALLOCATOR_REDIS_URL")
     assert cli.error("cleanup", *options, code=2) == (
-        "error: cleanup wants to be told which server: set ALLOCATOR_REDIS_URL, or say --url embedded://\n"
+        "error: cleanup needs the URL of the server: set ALLOCATOR_REDIS_URL, or give --url\n"
     )
 
 

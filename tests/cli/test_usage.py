@@ -205,10 +205,21 @@ def test_a_tall_answer_is_cut_to_the_terminal(
     ]
 
 
-@pytest.mark.parametrize("words", [("usage", "--watch", "0"), ("events", "--limit", "0"), ("events", "--limit", "501")])
-def test_bounds_of_numbers_are_checked(pool: CommandLine, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("usage", "--watch", "0"), "'0' is not a number of seconds from 0.1 to 86400"),
+        (("usage", "--watch", "nan"), "'nan' is not a number of seconds from 0.1 to 86400"),
+        (("usage", "--watch", "soon"), "'soon' is not a number of seconds from 0.1 to 86400"),
+        (("events", "--limit", "0"), "'0' is not a whole number from 1 to 500"),
+        (("events", "--limit", "501"), "'501' is not a whole number from 1 to 500"),
+        (("events", "--limit", "many"), "'many' is not a whole number from 1 to 500"),
+        (("cleanup", "--limit", "0"), "'0' is not a whole number of 1 or more"),
+    ],
+)
+def test_bounds_of_numbers_are_checked(pool: CommandLine, words: tuple[str, ...], said: str) -> None:
     """An interval of zero would be a load test."""
-    assert "is not in the range" in pool.error(*words, code=2)
+    assert said in pool.error(*words, code=2)
 
 
 def pool_allocates(pool: CommandLine) -> None:

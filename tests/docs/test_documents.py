@@ -118,7 +118,7 @@ def check_exists(words: list[str]) -> None:
 
 def options_of(command: click.Command) -> set[str]:
     """The spellings of a command's options."""
-    context = click.Context(command)
+    context = click.Context(command, help_option_names=["-h", "--help"])  # click keeps the first that it made
     return {spelt for each in command.get_params(context) for spelt in (*each.opts, *each.secondary_opts)}
 
 

@@ -22,7 +22,7 @@ ROLES = ("controller", "inspector", "cron")
 @click.option("--file", "as_file", is_flag=True, help="Lines of a users.acl file, instead of redis-cli commands.")
 @pass_app
 def acl(app: App, role: str | None, user: str | None, only: str | None, server: str, as_file: bool) -> None:
-    r"""Print users with no more rights than they need, as redis-cli commands.
+    r"""Print Redis users (ACL) with the least rights for each role, as redis-cli commands.
 
     \b
     controller  everything but the server's own settings

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from allocator.apps.cli import arguments, completion, documents
-from allocator.apps.cli.arguments import PINNED, assignment, assignments, time_to_live
+from allocator.apps.cli.arguments import PINNED, assignment, assignments, metadatum, time_to_live, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure, denied
 from allocator.apps.cli.identify import identify, not_found
@@ -19,7 +19,7 @@ from allocator.models.allocations import Allocation, Release, Renewal
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
-_FENCE = click.IntRange(min=1)
+_FENCE = whole_number(1)
 _REQUEST = "RESOURCE=QUANTITY..."
 _KEPT_FROM_S: Final = 1.0
 """Seconds by which a deadline must be later than was asked for to be called kept."""
@@ -31,10 +31,14 @@ _KEPT_FROM_S: Final = 1.0
     "--ttl", type=time_to_live, metavar="DURATION", help="Time to live, such as 90s, 10m, 3h12m, 1d; 'none' pins."
 )
 @click.option("--pin", is_flag=True, help="No time to live: it stays until it is released.")
-@click.option("--id", "id_", metavar="ID", help="Its id, so that the command may be repeated; random otherwise.")
+@click.option("--id", "id_", metavar="ID", help="Its id; with one, the command may be repeated.  Random otherwise.")
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
-@click.option("--meta", multiple=True, type=assignment, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
-@click.option("--durability", metavar="LEVEL", help="Wait until it is so safe: replicated:N, fsynced, or both with +.")
+@click.option("--meta", multiple=True, type=metadatum, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
+@click.option(
+    "--durability",
+    metavar="LEVEL",
+    help="How safe the grant must be before the command ends: replicated:N, fsynced, or both with +.",
+)
 @pass_app
 def allocate(
     app: App,
@@ -58,8 +62,8 @@ def allocate(
     """
     if (ttl is None) == (not pin):
         raise click.UsageError(
-            "give either --ttl DURATION, after which it comes back by itself unless renewed, or --pin, "
-            "and it stays until somebody releases it, even if its holder dies"
+            "give either --ttl DURATION (it ends by itself unless it is renewed) "
+            "or --pin (it stays until it is released, even if its holder dies)"
         )
     outcome = app.client().try_allocate(
         assignments(resources),
@@ -102,13 +106,13 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
 @click.option(
     "--ttl", type=arguments.new_time_to_live, metavar="DURATION", help="A new time to live; its own otherwise."
 )
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
-@click.option("--shorten", is_flag=True, help="Let the deadline come nearer, too.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--shorten", is_flag=True, help="Also make the deadline earlier, where the time to live is shorter.")
 @pass_app
 def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, shorten: bool) -> ExitCode:
-    """Move the deadline of allocations to now + their time to live.
+    """Extend the deadline of allocations to now + their time to live.
 
-    A deadline never comes nearer unless --shorten is given.  Exit code 4: there is no such allocation any more.
+    A deadline becomes earlier only with --shorten.  Exit code 4: there is no such allocation any more.
     """
     _one_fence(ids, fence)
     client = app.client()
@@ -153,19 +157,21 @@ def _renewed(item: Renewal, kept: bool | None) -> str:
         return ""
     if kept:
         return f"{item.id} kept until {rfc3339(item.deadline_ms)} (renew never shortens; --shorten does)"
-    return f"{item.id} renewed {'pinned' if item.deadline_ms is None else f'until {rfc3339(item.deadline_ms)}'}"
+    if item.deadline_ms is None:
+        return f"{item.id} stays pinned: it has no deadline"
+    return f"{item.id} renewed until {rfc3339(item.deadline_ms)}"
 
 
 @click.command(cls=Command)
 @click.argument("id_", metavar="ID", shell_complete=completion.ids)
 @click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
 def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: int | None) -> None:
     """Change what an allocation holds.
 
-    The named resources get these amounts, 0 gives one back, the rest stays; all of it or nothing.
-    Exit code 3: it does not fit, and the allocation is as it was.
+    The named resources get these amounts.  0 gives a resource back.  The others stay as they are.
+    It is all or nothing.  Exit code 3: it does not fit, and the allocation is as it was.
     """
     resized = app.client().resize(identify(app, id_, verb="resize"), assignments(resources), fence=fence)
     _show_allocation(app, resized, "resized")
@@ -173,11 +179,11 @@ def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: in
 
 @click.command(cls=Command)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completion.ids)
-@click.option("--fence", type=_FENCE, help="Only if it still is the grant of this fence; for one ID.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence; for one ID.")
 @click.option("--ignore-not-found", is_flag=True, help="Exit with 0 if there is no such allocation any more.")
 @pass_app
 def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found: bool) -> ExitCode:
-    """Give back what allocations hold.
+    """End allocations and give back what they hold.
 
     Releasing twice changes nothing; the second time is exit code 4, or 0 with --ignore-not-found.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import click
@@ -19,10 +19,12 @@ __all__ = [
     "assignment",
     "assignments",
     "duration",
+    "metadatum",
     "named_capacity",
     "new_time_to_live",
     "time_to_live",
     "timeout",
+    "whole_number",
 ]
 
 PINNED: Final = math.inf
@@ -65,6 +67,22 @@ def _within(text: str, least: float, most: float, advice: str = "") -> float:
     return seconds
 
 
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of integers within bounds; click's own message says "is not a valid integer range"."""
+    bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise click.BadParameter(f"{text[:_LENGTH_MAX]!a} is not a whole number {bounds}")
+        return number
+
+    return read
+
+
 def timeout(text: str) -> float:
     """Seconds for one call in all, within the library's bounds."""
     try:
@@ -77,10 +95,19 @@ def timeout(text: str) -> float:
 
 
 def assignment(text: str) -> tuple[str, str]:
+    """`RESOURCE=QUANTITY`, split at the first `=`."""
+    return _split(text, "RESOURCE=QUANTITY, such as cpu=2 or memory=4Gi")
+
+
+def metadatum(text: str) -> tuple[str, str]:
     """`KEY=VALUE`, split at the first `=`."""
+    return _split(text, "KEY=VALUE, such as course=os-101")
+
+
+def _split(text: str, form: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{text[:64]!a} is not of the form KEY=VALUE, such as cpu=2 or memory=4Gi")
+        raise click.BadParameter(f"{text[:64]!a} is not of the form {form}")
     return key, value
 
 

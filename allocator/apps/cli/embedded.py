@@ -18,7 +18,7 @@ __all__ = ["embedded", "socket_path"]
 
 @click.group(cls=Group, no_args_is_help=True)
 def embedded() -> None:
-    """Look after this user's embedded server.
+    """Show or stop this user's embedded server.
 
     embedded:// is one real server per user and machine, started when it is first needed and shared by all processes.
     """

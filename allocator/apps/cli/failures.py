@@ -59,6 +59,15 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
 
 _MISSING_EXTRA: Final = "no_extra"
 
+_WAYS_OUT: Final = {
+    "auth": "check the user and the password in the URL of {url}",
+    "no_permission": "'resource-allocator acl' prints the rights that each role needs",
+    "readonly": "give the URL of the primary, or a redis+sentinel:// URL, which finds it",
+}
+"""The hint of a `BackendError` by its code."""
+
+_ANOTHER: Final = "the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
+
 _SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop")
 """Codes of a `BackendError` whose message names the way out, or where another URL is not it."""
 
@@ -98,9 +107,11 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     if isinstance(error, ReconcileRefused):
         return "--dry-run shows what it would release; --max-released allows for it"
     if isinstance(error, Recovering) and error.code == "recovering":
-        return "holders assert again what they have; 'pool show' says until when"
+        return "'pool show' says until when; 'pool end-recovery' ends it once all holders have renewed"
     if isinstance(error, BackendError):
-        return "" if error.code in _SAYS_ITSELF else f"the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
+        if error.code in _SAYS_ITSELF:
+            return ""
+        return _WAYS_OUT.get(error.code, _ANOTHER).format(url=url)
     if isinstance(error, InvariantError):
         return "'audit' lists what is broken; 'audit --repair' mends it"
     if isinstance(error, AllocationConflict):
@@ -112,6 +123,10 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
 
 def denied(denial: Denial) -> str:
     """What to try after a refusal."""
+    if denial.code == "unknown_resource":
+        return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
+    if denial.code == "constraint_violation":
+        return "ask for a whole number; 'pool show' lists the resources of which fractions are refused"
     if denial.never:
         return "waiting will not help: 'pool show' has the capacity, 'pool set' changes it"
     return "'check --explain' with the same request says when it will fit"

@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from allocator.apps.cli import completion, documents
-from allocator.apps.cli.arguments import duration
+from allocator.apps.cli.arguments import duration, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.identify import identify
@@ -22,13 +22,14 @@ IDS_SHOWN = 100
 
 @click.command("begin-release", cls=Command)
 @click.argument("id_", metavar="ID", shell_complete=completion.ids)
-@click.option("--grace", type=duration, required=True, metavar="DURATION", help="What it holds is charged so long.")
-@click.option("--fence", type=click.IntRange(min=1), help="Only if it still is the grant of this fence.")
+@click.option("--grace", type=duration, required=True, metavar="DURATION", help="How long it stays charged.")
+@click.option("--fence", type=whole_number(1), metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
 def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
-    """Begin to give back what a workload still uses that is shutting down.
+    """Begin a release, and keep the charge for a grace period.
 
-    It stays charged until 'release', or until the grace has passed; nobody can renew it meanwhile.
+    It is for a workload that is shutting down.  The allocation stays charged until 'release', or until the grace has
+    passed.  It cannot be renewed meanwhile.
     """
     item = app.client().begin_release(identify(app, id_, verb="release"), grace=grace, fence=fence)
     whole = document("Allocation", **documents.allocation(item, item.granted_ms), outcome="releasing")
@@ -37,21 +38,39 @@ def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
 
 @click.command(cls=Command)
 @click.argument("file", type=click.File())
-@click.option("--owner", required=True, metavar="NAME", help="Whose; 'team-a/*' is whoever's name begins so.")
-@click.option("--as-of", type=int, required=True, metavar="MS", help="The pool's time before they were listed.")
-@click.option("--max-released", type=click.IntRange(min=0), help="Refuse to release more [half of what there is].")
+@click.option(
+    "--owner",
+    required=True,
+    metavar="NAME",
+    help="The owner; 'team-a/*' is every owner whose name begins with team-a/.",
+)
+@click.option(
+    "--as-of",
+    type=whole_number(0),
+    required=True,
+    metavar="MS",
+    help="The pool's time, read before the ids were listed.",
+)
+@click.option(
+    "--max-released",
+    type=whole_number(0),
+    metavar="NUMBER",
+    help="Refuse to release more [half of what the owner has].",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be released.")
 @pass_app
 def reconcile(app: App, file: TextIO, owner: str, as_of: int, max_released: int | None, dry_run: bool) -> ExitCode:
-    r"""Release what an owner has on the ledger and not in truth.
+    r"""Release the allocations of an owner that are not in FILE.
 
-    FILE lists the ids that live, one a line; - is stdin.
+    FILE lists the ids of all that the owner has, one a line; - is stdin.  What was granted or renewed at --as-of or
+    later is kept.
 
     \b
     as_of=$(resource-allocator usage -o json | jq .readMs)
     kubectl get labs -o name | resource-allocator reconcile - --owner lab-controller --as-of "$as_of"
 
-    Prints one line of JSON.  Exit code 3: it would release more than --max-released; nothing was.
+    Prints one line of JSON.  Exit code 3: it would release more than --max-released; nothing was
+    released.
     """
     ids = [line.strip() for line in file if line.strip()]
     done = app.client().reconcile(ids, as_of, owner=owner, dry_run=dry_run, max_released=max_released)

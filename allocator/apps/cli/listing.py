@@ -54,7 +54,8 @@ def list_(
     r"""List the allocations of a pool.
 
     \b
-    STATUS is Live, Pinned (no deadline), or Due: past the deadline and not yet taken back.
+    STATUS is Live, Pinned (no deadline), Releasing (begin-release), or Due: past the deadline
+    and not yet taken back.
     Sorted by age the oldest come first, by deadline the next to end, by a resource the largest.
     """
     client = app.client()

@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 import click
 
 from allocator.apps.cli import documents, promises
-from allocator.apps.cli.arguments import named_capacity
+from allocator.apps.cli.arguments import named_capacity, whole_number
 from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.failures import ExitCode, Failure
 from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
@@ -37,7 +37,9 @@ def pool() -> None:
 @pool.command()
 @click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
-@click.option("--new", is_flag=True, help="There was none before: with a recovery grace, grant at once.")
+@click.option(
+    "--new", is_flag=True, help="No pool of this name existed before: grant at once, also with a recovery grace."
+)
 @promises.options
 @pass_app
 def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], new: bool, **promised: Any) -> None:
@@ -74,7 +76,12 @@ def show_(app: App, name: str | None) -> None:
 @click.option("--whole-units", multiple=True, metavar="RESOURCE", help="The resources of which fractions are refused.")
 @click.option("--no-whole-units", is_flag=True, help="Allow fractions of every resource.")
 @click.option("--strict", is_flag=True, help="Refuse a capacity below what is allocated.")
-@click.option("--generation", type=click.IntRange(min=1), help="Change it only if it still has this generation.")
+@click.option(
+    "--generation",
+    type=whole_number(1),
+    metavar="NUMBER",
+    help="Change it only if it still has this generation.",
+)
 @promises.options
 @pass_app
 def set_(
@@ -171,7 +178,7 @@ def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
     except PoolConflict as error:
         raise Failure(str(error), hint="--force deletes them with the pool") from error
     if not deleted:
-        raise Failure(f"no pool {name}", ExitCode.NOT_FOUND)
+        raise Failure(f"there is no pool {name!r}", ExitCode.NOT_FOUND, hint="'pool list' shows the pools there are")
     show(app, View(document("PoolDeletion", name=name, outcome="deleted"), lambda _: f"pool {name} deleted", [name]))
     return ExitCode.OK
 

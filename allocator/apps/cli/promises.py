@@ -28,13 +28,13 @@ def options(command: F) -> F:
             help="memory, replicated:N, fsynced or fsynced+replicated:N, of each grant.",
         ),
         click.option(
-            "--max-ttl", type=duration, metavar="DURATION", help="The longest time to live; nothing is pinned."
+            "--max-ttl", type=duration, metavar="DURATION", help="The longest time to live; --pin is refused."
         ),
         click.option(
             "--recovery-grace",
             type=duration,
             metavar="DURATION",
-            help="Grant nothing for so long after a loss of data.",
+            help="How long to grant nothing after the server lost data.",
         ),
     ):
         command = option(command)

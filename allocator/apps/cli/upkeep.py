@@ -41,7 +41,11 @@ _CODES: Final = {"clean": ExitCode.OK, "repaired": ExitCode.OK, "drift": ExitCod
     "--older-than", type=arguments.age, metavar="DURATION", help="Also what is pinned and was granted longer ago."
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, help=f"At most so many in a run [{LIMIT_DEFAULT}]."
+    "--limit",
+    type=arguments.whole_number(1),
+    metavar="NUMBER",
+    default=LIMIT_DEFAULT,
+    help=f"At most so many in a run [{LIMIT_DEFAULT}].",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken back.")
 @pass_app
@@ -52,15 +56,13 @@ def cleanup(app: App, older_than: float | None, limit: int, dry_run: bool) -> No
     ALLOCATOR_REDIS_URL=redis://redis.example:6379/0
     */5 * * * *  /usr/local/bin/resource-allocator cleanup --older-than 1d
 
-    The server must be named, for cron knows nothing of a shell's environment: embedded:// is no default here.  Prints
-    one line of JSON, whatever --output says.  Bounded, and harmless to repeat or to run twice at once.  Exit code 0
-    also when nothing was due; "more" says that --limit stopped it.  It is not needed for correctness: whoever is short
-    of room takes back what is due.  What a living holder keeps renewing is never taken.
+    The server must be named, because cron does not read a shell's environment: embedded:// is no default here.  It
+    prints one line of JSON, whatever --output says.  It may be repeated, and run twice at once.  The exit code is 0
+    also when nothing was due; "more" says that --limit stopped it.  It is not needed for correctness: a request that
+    is short of room takes back what is due.  A lease that is renewed is never taken back.
     """
     if app.url is None:
-        raise Failure(
-            "cleanup wants to be told which server: set ALLOCATOR_REDIS_URL, or say --url embedded://", ExitCode.USAGE
-        )
+        raise Failure("cleanup needs the URL of the server: set ALLOCATOR_REDIS_URL, or give --url", ExitCode.USAGE)
     client = app.client()
     if dry_run:
         ids = list(islice(_due(client, older_than), limit + 1))

@@ -9,6 +9,7 @@ import click
 
 from allocator import settings
 from allocator.apps.cli import documents
+from allocator.apps.cli.arguments import whole_number
 from allocator.apps.cli.context import App, Command, colored, pass_app
 from allocator.apps.cli.output import View, columns, document, listing, table
 from allocator.apps.cli.watch import NOTHING, WATCH, redraws, watched
@@ -53,7 +54,11 @@ def usage(app: App, watch: float | None) -> None:
 
 @click.command(cls=Command)
 @click.option(
-    "--limit", type=click.IntRange(1, EVENTS_MAX), default=EVENTS_DEFAULT, help=f"At most so many [{EVENTS_DEFAULT}]."
+    "--limit",
+    type=whole_number(1, EVENTS_MAX),
+    metavar="NUMBER",
+    default=EVENTS_DEFAULT,
+    help=f"At most so many, up to {EVENTS_MAX} [{EVENTS_DEFAULT}].",
 )
 @WATCH
 @pass_app

@@ -24,6 +24,21 @@ INTERVAL_S: Final = 2.0
 """Seconds between two answers, unless told otherwise."""
 
 INTERVAL_MIN_S: Final = 0.1
+INTERVAL_MAX_S: Final = 86_400.0
+
+
+def _interval(text: str | float) -> float:
+    """Seconds between two answers; "nan" passes the bounds of `click.FloatRange`."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not INTERVAL_MIN_S <= seconds <= INTERVAL_MAX_S:
+        raise click.BadParameter(
+            f"{str(text)[:32]!a} is not a number of seconds from {INTERVAL_MIN_S} to {INTERVAL_MAX_S:.0f}"
+        )
+    return seconds
+
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _HOME: Final = "\x1b[?7l\x1b[H"
@@ -34,7 +49,7 @@ _END: Final = "\x1b[J\x1b[?7h"
 WATCH: Final = click.option(
     "-w",
     "--watch",
-    type=click.FloatRange(min=INTERVAL_MIN_S),
+    type=_interval,
     is_flag=False,
     flag_value=INTERVAL_S,
     default=None,
