@@ -133,8 +133,8 @@ def test_what_a_task_is_told_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Two processes, one clock; the half line of a killed one is left out."""
     files = [io.StringIO(), io.StringIO()]
     until = round(now_ms()) + 60_000
-    for fence, file in enumerate(files, 1):
-        teller = Teller(file)
+    tellers = [Teller(file) for file in files]
+    for fence, teller in enumerate(tellers, 1):
         teller.asks()
         one = Allocation("a", "lab", "me", Resources.of({"cpu": 3}), fence, 0, 60_000, until, created=True)
         teller.told(object(), one)
@@ -142,12 +142,13 @@ def test_what_a_task_is_told_is_read_as_it_was_written(tmp_path: Path) -> None:
         teller.asks()
         teller.renewed(fence, until + 1)
         teller.heard("renewed", fence)
-    teller.asks()
-    teller.shrinks(2, {"cpu": 1})
-    teller.heard("unknown", 2)
-    teller.asks()
-    teller.over(2)
-    teller.heard("released", 2)
+    second = tellers[1]
+    second.asks()
+    second.shrinks(2, {"cpu": 1})
+    second.heard("unknown", 2)
+    second.asks()
+    second.over(2)
+    second.heard("released", 2)
     for number, file in enumerate(files):
         (tmp_path / str(number)).write_text(file.getvalue() + '[1, 2, "ov')
     words = list(read(sorted(tmp_path.iterdir())))

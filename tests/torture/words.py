@@ -122,7 +122,7 @@ def _lines(path: Path) -> Iterator[Word]:
 class _Side:
     """What is believed of one grant: amounts, until when, and since when just so."""
 
-    amounts: dict[str, int] = field(default_factory=dict)
+    amounts: dict[str, int] = field(default_factory=dict[str, int])
     until: float = 0.0
     since: float = 0.0
 
@@ -195,6 +195,8 @@ class Story:
                 if told and grant.callers > 1:
                     amounts = grant.all.least(amounts)
                 self._turn(grant, fence, at, amounts, until, sure=sure)
+            case _:
+                pass  # of what is over
 
     def _turn(self, grant: _Grant, fence: int, at: float, amounts: dict[str, int], until: float, *, sure: bool) -> None:
         """From now on this is believed; where that is not sure, no more is sure than was."""
