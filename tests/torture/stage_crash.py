@@ -249,9 +249,7 @@ class Round:
                 "stopped_by_a_resize_or_in_doubt": found.stopped,
             }
         )  # fmt: skip
-        if self.plan.guarded:
-            assert not found.excess, f"more was believed in than there is: {found.excess} of {capacity}, at {found.at}"
-            assert not found.losses, f"{len(found.losses)} live leases were lost: {found.losses[:3]}"
+        assert not self.plan.guarded or not found.problems, "; ".join(found.problems)
 
     def is_empty(self) -> bool:
         """Whether all that was taken has come back."""

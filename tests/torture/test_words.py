@@ -33,8 +33,9 @@ def test_what_two_believe_at_one_instant_is_added_up() -> None:
     """The planted fault: the room of one that lives is granted to another."""
     seen = found(told(10, 1, 3), told(20, 2, 2))
     assert seen.excess == {"cpu": 1}
-    assert seen.at == {"cpu": 20}
+    assert seen.holders == {"cpu": [("1", 3), ("2", 2)]}
     assert seen.beliefs == 2
+    assert seen.problems == ["1 of cpu more was believed in than there is, by [('1', 3), ('2', 2)]"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,8 @@ def test_a_doubtful_renewal_leaves_the_deadline_of_before() -> None:
 
 def test_a_live_lease_that_a_renewal_calls_gone_is_lost() -> None:
     """Not one that was over, or doubtful, or that somebody gave back; nor one of which a resize says so."""
-    assert len(found(told(10, 1, 3), word(20, "lost", 1, "unknown")).losses) == 1
+    lost = found(told(10, 1, 3), word(20, "lost", 1, "unknown"))
+    assert (len(lost.losses), len(lost.problems)) == (1, 1)
     assert not found(told(10, 1, 3, until=19), word(20, "lost", 1, "unknown")).losses
     assert not found(told(10, 1, 3), told(11, 1, 3), word(15, "over", 1), word(20, "lost", 1, "unknown")).losses
     for words, doubts in (

@@ -275,7 +275,17 @@ class Judgement:
     doubtful_words: int
     losses: list[Loss]
     stopped: int
-    at: dict[str, float]
+    holders: dict[str, list[tuple[str, int]]]
+    """By resource: who believed in how much of it at the instant of the excess."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What must not be."""
+        found = [
+            f"{amount} of {name} more was believed in than there is, by {self.holders[name]}"
+            for name, amount in self.excess.items()
+        ]
+        return [*found, f"{len(self.losses)} live leases were lost: {self.losses[:3]}"] if self.losses else found
 
 
 def judge(words: Iterable[Word], capacity: Mapping[str, int], doubts: Sequence[Doubt] = ()) -> Judgement:
@@ -293,5 +303,8 @@ def judge(words: Iterable[Word], capacity: Mapping[str, int], doubts: Sequence[D
         doubtful_words=story.doubtful_words,
         losses=story.losses,
         stopped=story.stopped,
-        at={name: peak.at for name, peak in peaks.items()},
+        holders={
+            name: [(one.id, one.amount) for one in story.sure[name] if one.since <= peak.at < one.until]
+            for name, peak in peaks.items()
+        },
     )
