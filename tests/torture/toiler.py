@@ -90,6 +90,12 @@ class Counts:
         self._map.close()
 
 
+async def _pause(seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
 class Task:
     """Takes, keeps, changes and gives back; what was lost meanwhile, or refused, is nothing to worry about."""
 
@@ -118,9 +124,7 @@ class Task:
         try:
             return await self._step()
         except Recovering as recovering:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(recovering.retry_after or 0.1, 0.2)):
-                    await asyncio.Event().wait()
+            await _pause(min(recovering.retry_after or 0.1, 0.2))
             return "recovering"
         except tuple(REFUSALS) as refused:
             return next(word for kind, word in REFUSALS.items() if isinstance(refused, kind))
@@ -194,7 +198,7 @@ class Faithful(Telling):
 
     async def act(self) -> str:
         """Do one thing, after a while."""
-        await asyncio.sleep(PAUSE_S)
+        await _pause(PAUSE_S)
         return await super().act()
 
     async def _step(self) -> str:
