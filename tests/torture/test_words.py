@@ -111,12 +111,14 @@ def test_a_doubtful_renewal_leaves_the_deadline_of_before() -> None:
 
 
 def test_a_live_lease_that_a_renewal_calls_gone_is_lost() -> None:
-    """Not one that was over, or doubtful, or that somebody gave back; nor one of which a resize says so."""
+    """Not one that was over, doubtful, given back or come back; nor one that a resize calls so."""
     lost = found(told(10, 1, 3), word(20, "lost", 1, "unknown"))
     assert (len(lost.losses), len(lost.problems)) == (1, 1)
     assert not found(told(10, 1, 3, until=19), word(20, "lost", 1, "unknown")).losses
     assert not found(told(10, 1, 3), told(11, 1, 3), word(15, "over", 1), word(20, "lost", 1, "unknown")).losses
+    back = (told(10, 1, 3), told(11, 1, 3), word(12, "over", 1), word(14, "answered", 1, "released"))
     for words, doubts in (
+        ((*back, word(17, "renewed", 1, 1_000.0, asked=16), word(20, "lost", 1, "lost")), ()),
         ((told(95, 1, 3), word(120, "lost", 1, "unknown")), (KILL,)),
         ((told(10, 1, 3), word(20, "stopped", 1, "unknown")), ()),
     ):

@@ -140,6 +140,8 @@ class _Grant:
     callers: int = 0
     over_at: float | None = None
     answered_at: float | None = None
+    came_back: bool = False
+    """Somebody gave it back, and it is there again: a later grant of its id may take its place at any time."""
 
     def is_heard(self, asked: float) -> bool:
         """Whether a word counts that was asked for then; one of before the grant was given back says nothing now."""
@@ -166,7 +168,7 @@ class Story:
         """Of holders that were told so before the deadline that they had been told without doubt."""
         self.doubtful_words = 0
         self.stopped = 0
-        """Holders that were told so by a resize, or before a deadline that is doubtful."""
+        """Holders that were told so by a resize, before a deadline that is doubtful, or of what had come back."""
 
     def take(self, word: Word) -> None:
         """The next word."""
@@ -190,6 +192,7 @@ class Story:
             case (("told" | "renewed" | "resized"), [*told, until]) if grant.is_heard(asked):
                 sure = not any(doubt.touches(asked, at) for doubt in self._doubts)
                 self.doubtful_words += not sure
+                grant.came_back |= grant.over_at is not None
                 grant.over_at = grant.answered_at = None
                 amounts = told[0] if told else grant.all.amounts
                 if told and grant.callers > 1:
@@ -241,7 +244,7 @@ class Story:
         """
         if grant.over_at is not None:
             return
-        if renewed and grant.sure.until > at:
+        if renewed and not grant.came_back and grant.sure.until > at:
             self.losses.append(Loss(str(fence), at, outcome))
         elif grant.all.until > at:
             self.stopped += 1
