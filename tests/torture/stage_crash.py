@@ -6,6 +6,11 @@ seed.  After each one the pool is audited: what is charged is what the records s
 What a server that died may have lost is the end of its story, and nothing else.  With `appendfsync always` the end is
 empty.  With `everysec` it is what was answered while the last fsync was still under way: the write is put off for up to
 two seconds then, while the server goes on answering.  One whose file was cut has lost what was cut off.
+
+What the workers may believe is judged by what they were told, and until when: they write it down.  With `always`, and
+with a recovery grace whatever was cut off, the sum is never more than there is, and nobody is told before a deadline
+that a lease is gone.  With `everysec` and no grace that is so but for words that no later one proves to be kept.  The
+control has its file cut and no grace, and must show that more was believed in than there is.
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ from tests.crash.crew import Crew, crew
 from tests.support.servers import Engine, Server, engines
 from tests.support.waiting import wait_until
 from tests.torture.report import Coverage, StageReport
-from tests.torture.toiler import TTL_S, Counts, toil
+from tests.torture.toiler import TTL_S, Counts, toil, words_of
+from tests.torture.words import Doubt, Judgement, judge, now_ms, read
 
 POOL: Final = "lab"
 KEPT: Final = "kept"
@@ -39,11 +45,17 @@ OPERATIONS: Final = 400_000
 CLIENT_KILLS: Final = 200
 SERVER_KILLS: Final = 100
 
+CONTROL_OPERATIONS: Final = 6_000
+CONTROL_KILLS: Final = 3
+
 GRACE_S: Final = TTL_S
 """Of the pool whose server's file is cut."""
 
 CUT_MAX: Final = 32_768
 """Bytes that a file loses at most: some hundred changes."""
+
+CUT_WHOLLY: Final = 0.25
+"""How many of the cuts take the whole file instead, all since the server's start; those of the control all do."""
 
 PUT_OFF_S: Final = 3.0
 """Seconds before a kill in which `everysec` may have lost what it confirmed: two, and one for a busy machine."""
@@ -59,6 +71,8 @@ class Plan:
     engine: Engine
     fsync: str
     torn: bool = False
+    guarded: bool = True
+    """By a recovery grace, where the file is cut; the control is not."""
 
     @property
     def forgets_s(self) -> float:
@@ -68,7 +82,7 @@ class Plan:
         return 0.0 if self.fsync == "always" else PUT_OFF_S
 
     def __str__(self) -> str:
-        return f"{self.engine} {self.fsync}{' torn' if self.torn else ''}"
+        return f"{self.engine} {self.fsync}{' torn' if self.torn else ''}{'' if self.guarded else ' unguarded'}"
 
 
 def plans() -> list[Plan]:
@@ -79,16 +93,21 @@ def plans() -> list[Plan]:
 
 
 class Keeper:
-    """Takes pinned allocations and remembers which ones it was told of, and when."""
+    """Takes pinned allocations and remembers which ones it was told of, and when it had asked and was told."""
 
     def __init__(self, client: Allocator) -> None:
         self._client = client
         self._told: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
         self._given_back: set[str] = set()
+        self.kept_ms = now_ms()
+        """The last instant of which it is known that the server has lost nothing that was told before it."""
 
     def take(self) -> None:
         """One more."""
-        self._told[self._client.allocate({"cpu": "1m"}, ttl=None, pool=KEPT).id] = time.monotonic()
+        asked = now_ms()
+        name = self._client.allocate({"cpu": "1m"}, ttl=None, pool=KEPT).id
+        self._told[name], self._asked[name] = now_ms() / 1000, asked
 
     def compare(self, plan: Plan, killed_at: float) -> tuple[int, int]:
         """How many it was told of and how many of them were lost; then give all back.
@@ -98,7 +117,9 @@ class Keeper:
         """
         kept = {one.id for one in self._client.allocations(pool=KEPT)}
         lost = judged(plan, self._told, kept, self._given_back, killed_at)
-        told, self._told = len(self._told), {}
+        told = len(self._told)
+        self.kept_ms = max([self.kept_ms, *(asked for name, asked in self._asked.items() if name in kept)])
+        self._told, self._asked = {}, {}
         self._given_back |= kept
         released = self._client.release_many(kept, pool=KEPT)
         assert all(released), "what was there could not be released"
@@ -134,9 +155,11 @@ class Round:
         self.counts = counts
         self.chance = chance
         self.keeper = Keeper(client)
+        self.doubts: list[Doubt] = []
         self.fullest = 0.0
         self.recoveries: set[int | None] = set()
         self.seen: Counter[str] = Counter()
+        self.found: Judgement | None = None
 
     def operations(self) -> int:
         """Answered so far."""
@@ -164,7 +187,7 @@ class Round:
             self.recoveries.add(usage.pool.recovering_until_ms)
         self.fullest = max(self.fullest, usage.resources["cpu"].utilization)
         if any(one.overcommitted for one in usage.resources.values()):
-            # A cut file has forgotten releases, too: with what is adopted there may be more than there is, for a while.
+            # A cut file has forgotten releases, too: with what is adopted more may be charged than there is.
             assert self.recoveries, f"over-allocated: {usage}"
             self.seen["overcommitted"] += 1
         with contextlib.suppress(Recovering):
@@ -172,14 +195,19 @@ class Round:
 
     def kill_server(self) -> None:
         """And start it again, perhaps without the end of its file."""
-        killed_at = time.monotonic()
+        killed_at = now_ms() / 1000
         self.server.kill()
+        dead_ms = now_ms()
         if self.plan.torn:
-            self.seen["bytes_cut"] += cut(self.server.folder, self.chance.randint(1, CUT_MAX))
+            all_of_it = not self.plan.guarded or self.chance.random() < CUT_WHOLLY
+            self.seen["bytes_cut"] += cut(self.server.folder, None if all_of_it else self.chance.randint(1, CUT_MAX))
         self.server.start()
         if self.plan.torn:
             mend(self.server)
         told, lost = self.keeper.compare(self.plan, killed_at)
+        if self.plan.forgets_s and not self.plan.torn:
+            self.doubts.append(Doubt(max(self.keeper.kept_ms, dead_ms - 1000 * self.plan.forgets_s), dead_ms))
+        self.keeper.kept_ms = dead_ms  # what is in the file now is kept
         how = "cut_off" if self.plan.torn else f"lost_by_{self.plan.fsync}"
         self.seen.update({"server_kills": 1, "confirmed_grants": told, f"of_them_{how}": lost})
 
@@ -202,10 +230,26 @@ class Round:
                     self.kill_server()
                 self.audit()
             self.work_until(operations, workers)
+        self.judge(path)
         assert self.fullest > 90.0, "the pool was too large for the stage to mean anything"
         wait_until(self.is_empty, timeout_s=15.0, message="what the dead had taken has come back")
         self.audit()
         self.seen.update(operations=self.operations(), recoveries=len(self.recoveries))
+
+    def judge(self, path: Path) -> None:
+        """What the workers may have believed, by their words alone."""
+        capacity = self.client.pool(POOL).capacity
+        found = judge(read(words_of(path)), capacity, self.doubts)
+        self.found = found
+        self.seen.update(
+            {
+                "beliefs": found.beliefs, "over_allocations": len(found.excess), "live_leases_lost": len(found.losses),
+                "doubtful_words": found.doubtful_words,
+                "over_allocations_in_doubt": len(found.doubtful.keys() - found.excess.keys()),
+                "stopped_by_a_resize_or_in_doubt": found.stopped,
+            }
+        )  # fmt: skip
+        assert not self.plan.guarded or not found.problems, "; ".join(found.problems)
 
     def is_empty(self) -> bool:
         """Whether all that was taken has come back."""
@@ -228,11 +272,11 @@ def mend(server: Server) -> None:
     assert server.info("persistence")["aof_last_bgrewrite_status"] == "ok"
 
 
-def cut(folder: Path, size: int) -> int:
-    """Take so many bytes off the end of the newest append-only file; returns how many it had to lose."""
+def cut(folder: Path, size: int | None) -> int:
+    """Take so many bytes (None: all) off the end of the newest append-only file; returns how many it had to lose."""
     files = sorted(folder.glob("appendonlydir/*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
     length = files[-1].stat().st_size
-    size = min(size, length)
+    size = length if size is None else min(size, length)
     with files[-1].open("r+b") as file:
         file.truncate(length - size)
     return size
@@ -251,8 +295,8 @@ def prepared(plan: Plan, chance: random.Random, rows: int) -> Iterator[tuple[Rou
         client.create_pool(
             POOL,
             CAPACITY,
-            recovery_grace=GRACE_S if plan.torn else None,
-            max_ttl=TTL_S if plan.torn else None,
+            recovery_grace=GRACE_S if plan.torn and plan.guarded else None,
+            max_ttl=TTL_S if plan.torn and plan.guarded else None,
             new=True,
         )
         client.create_pool(KEPT, {"cpu": 1000})
@@ -266,14 +310,14 @@ def prepared(plan: Plan, chance: random.Random, rows: int) -> Iterator[tuple[Rou
 
 
 def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
-    """The operations and kills are shared out over the plans; at a small scale to some of them only."""
+    """The operations and kills are shared out over the plans, at a small scale over some of them; then the control."""
     report = StageReport("crash", [seed])
     chance = random.Random(seed)
     chosen = plans()
     if scale < 0.1:
         chosen = [chance.choice([plan for plan in chosen if plan.torn is torn]) for torn in (False, True)]
+    share = scale / len(chosen)
     for number, plan in enumerate(chosen):
-        share = scale / len(chosen)
         kills = ["client"] * max(2, round(CLIENT_KILLS * share)) + ["server"] * max(1, round(SERVER_KILLS * share))
         chance.shuffle(kills)
         with prepared(plan, random.Random(seed + number), len(kills) + WORKERS + 1) as (round_, path):
@@ -282,7 +326,23 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
             except AssertionError as error:
                 report.problems.append(f"{plan}: {error}"[:4000])
             _count(round_, report, coverage)
+    _control(seed, report)
     return report
+
+
+def _control(seed: int, report: StageReport) -> None:
+    """Without a grace, a server that has lost all since its start grants what others still believe to have."""
+    plan = Plan(engines()[0], "everysec", torn=True, guarded=False)
+    kills = ["server"] * CONTROL_KILLS
+    with prepared(plan, random.Random(seed), len(kills) + WORKERS + 1) as (round_, path):
+        try:
+            round_.run(path, CONTROL_OPERATIONS, kills)
+        except AssertionError as error:
+            report.problems.append(f"{plan}: {error}"[:4000])
+    excess = round_.found.excess.get("cpu", 0) // 1000 if round_.found else 0
+    report.counts.update({"controls": 1, "excess_of_the_control": excess})
+    if not excess:
+        report.problems.append("the control, without a grace, shows nothing: no more was believed in than there is")
 
 
 def _count(round_: Round, report: StageReport, coverage: Coverage) -> None:
