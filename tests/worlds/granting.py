@@ -177,7 +177,8 @@ class Resize(Base):
         self.answered.add(item.id)
         refused = self.refusal(growth, after) or self.make_room(growth)
         if refused:
-            return ("denied|reclaim_first", refused) if record.lapsed(self.now) and refused[0] == "reclaim_first" else refused
+            either = record.lapsed(self.now) and refused[0] == "reclaim_first"
+            return ("denied|reclaim_first", refused) if either else refused
         for name in {*after, *record.amounts}:
             change = after.get(name, 0) - record.amounts.get(name, 0)
             self.s.allocated[name] = self.s.allocated.get(name, 0) + change
