@@ -60,6 +60,16 @@ local function meet(call, item, record)
   return records.told(call, 'existing', record)
 end
 
+-- What was adopted a moment ago, in this call, and has ended by a later item: it is not written at all.
+local function forget_fresh(call, record)
+  for i = 1, #call.fresh do
+    if call.fresh[i] == record then
+      table.remove(call.fresh, i)
+      return
+    end
+  end
+end
+
 local function adopt(call, item, reason)
   local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
   local completed_ms = idempotency.completed_at(call, item.call)
@@ -72,7 +82,10 @@ local function adopt(call, item, reason)
   recovery.believe(call, item.fence)
   local missing = accounts.not_counted(call.pool, item.list)
   if missing then return {'not_counted', missing} end
-  if record then removals.plan(call, record, 'reclaimed', 'a later grant is adopted') end
+  if record then
+    removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
+    if record.fresh then forget_fresh(call, record) end
+  end
   -- Above the capacity, too.
   accounts.add(call.pool, item.list, 1)
   pool.revision = math.max(pool.revision + 1, item.fence)
