@@ -78,8 +78,16 @@ local function decide(call, item)
     return recovery.answer_absent(call, item)
   end
   if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
-  if repeats then return {'renewed', record.fence, record.deadline_ms or 0, pool.durability} end
-  if record.releasing_ms then return {'releasing'} end
+  if repeats and not idempotency.was_told(call, item.call, {'releasing'}) then
+    return {'renewed', record.fence, record.deadline_ms or 0, pool.durability}
+  end
+  if repeats or record.releasing_ms then
+    -- A copy must not shorten a later grant.
+    if item.shorten and item.repeated and not repeats then
+      idempotency.complete_as(call, item.call, 'releasing')
+    end
+    return {'releasing'}
+  end
   if pool.max_ttl_ms and item.ttl_ms > math.max(pool.max_ttl_ms, record.ttl_ms or 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
   end
