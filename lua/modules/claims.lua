@@ -113,6 +113,19 @@ function claims.tell_all(record)
   write(record, list)
 end
 
+-- Leases that were told a deadline before these gaps of the clock were over are given their time, each.
+function claims.defer(record, gaps, asserted_ms)
+  if not record.ttls then return end
+  local list = read(record)
+  for i = 1, #list do
+    for n = 1, #gaps do
+      local from_ms, to_ms = gaps[n][1], gaps[n][2]
+      if list[i].told_ms > from_ms and asserted_ms < to_ms then list[i].told_ms = list[i].told_ms + to_ms - from_ms end
+    end
+  end
+  write(record, list)
+end
+
 -- A renewal: nobody knows which of them it is, so each that has a lease is told this deadline, if it is later.  With
 -- `shorten` all are.  Returns the latest deadline of a lease, 0 where nobody has one.
 function claims.renew(record, deadline_ms, shorten)
