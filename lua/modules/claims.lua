@@ -89,6 +89,19 @@ function claims.add(record, id, ttl_ms)
   return forgotten
 end
 
+-- Somebody has it whose call may be unknown here, for the store has lost data: `*` stands for that one, so that the undo
+-- of another call does not end it.
+function claims.add_holder(record)
+  if string.sub(record.call, 1, 1) == '*' then return end
+  if record.releasing_ms then
+    record.call = '* ' .. record.call
+    return
+  end
+  local list = read(record)
+  table.insert(list, 1, {id = '*', ttl_ms = record.ttl_ms or 0, told_ms = record.deadline_ms or 0})
+  write(record, list)
+end
+
 -- What this call is told now: the record as it stands.
 function claims.tell(record, id)
   if not record.ttls then return end

@@ -392,3 +392,25 @@ def test_a_pool_says_how_safe_it_wants_to_be(ledger: Ledger) -> None:
     assert fields(ledger.allocate(line.again())[0][1:])["durability"] == "replicated:1"
     assert ledger.renew("a")[0][3] == "replicated:1"
     assert fields(ledger.resize("a", {"cpu": 2})[1:])["durability"] == "replicated:1"
+
+
+@pytest.mark.parametrize("way", ["renew", "adopt"])
+@pytest.mark.parametrize("callers", [1, 2, 4])
+def test_an_undo_does_not_end_what_another_holder_has_asserted_in_a_recovery(
+    guarded: Ledger, way: str, callers: int
+) -> None:
+    """The store has lost that this holder's call was told of it, and knows only those of others."""
+    lines = [guarded.want("x", {"cpu": 10}) for _ in range(callers)]
+    replies = guarded.allocate(*lines)
+    fence = replies[0][1]
+    guarded.now += 1000
+    assert guarded.allocate(guarded.want("y", {"cpu": 1}), mark=mark(guarded))[0][0] == "recovering"
+    if way == "renew":
+        told = guarded.renew(guarded.renew_line("x", fence=fence))[0][2]
+    else:
+        told = fields(guarded.adopt(guarded.adopt_line("x", {"cpu": 10}, fence=fence))[0][1:])["deadline_ms"]
+    undone = guarded.undo(*((line.call, "x") for line in lines))
+    assert ["undone"] not in undone
+    assert guarded.index("deadlines") == {"x": told}
+    guarded.now = told - 1
+    assert guarded.allocate(guarded.want("y", {"cpu": 1}))[0][0] != "granted"

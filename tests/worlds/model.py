@@ -218,6 +218,12 @@ class Base:
         else:
             record.calls.insert(0, Told(OTHERS, ttl, until))
 
+    @staticmethod
+    def add_holder(record: Record) -> None:
+        """Let `*` stand for a holder whose call the store may have lost."""
+        if record.calls[0].call != OTHERS:
+            record.calls.insert(0, Told(OTHERS, record.ttl, record.deadline))
+
     def believe(self, who: object, identity: str, record: Record, until: int) -> None:
         """Somebody was told that it is there until then; 0: for ever."""
         self.s.beliefs[who] = Belief(identity, record.fence, until, self.now)

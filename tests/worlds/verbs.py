@@ -59,6 +59,8 @@ class Holder(Base):
         longest = self.s.options.max_ttl
         if longest and item.ttl > longest and item.ttl > record.ttl:
             return ("ttl_too_long", longest)
+        if self.recovering:
+            self.add_holder(record)
         if item.shorten and (item.ttl or not record.pinned):
             return self.shorten(item, record)
         return self.extend(item, record)
@@ -284,6 +286,7 @@ class Upkeep(Base):
         """It is there: its holder is told of it as another caller would be."""
         if record.owner != item.owner or record.amounts != item.amounts:
             return ("conflict", record.clone())
+        self.add_holder(record)
         if record.releasing:
             return ("existing", record.clone())
         if not record.pinned:

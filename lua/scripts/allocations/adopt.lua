@@ -55,6 +55,7 @@ local function meet(call, item, record)
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
+  claims.add_holder(record)
   claims.tell_all(record)
   record.asserted_ms, record.touched = call.now, true
   return records.told(call, 'existing', record)

@@ -92,6 +92,7 @@ local function decide(call, item)
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   records.edit(call, record)
+  if pool.recovering then claims.add_holder(record) end
   local deadline_ms = extend(call, item, record)
   return {'renewed', record.fence, deadline_ms, pool.durability}
 end
