@@ -226,3 +226,16 @@ def test_two_grants_of_one_id_that_are_adopted_in_one_call(ledger: Ledger, first
     assert (record["fence"], record["cpu.allocated"]) == (str(fence + 2), "2")
     assert not {"memory.allocated", "meta.of"} & record.keys()
     assert (ledger.allocated("cpu"), ledger.allocated("memory")) == (2, 0)
+
+
+def test_an_adoption_beyond_what_can_be_counted_changes_nothing(ledger: Ledger) -> None:
+    """The counter would be no exact amount any more, and every call that needs it would fail, a release too."""
+    ledger.create({"memory": FAR})
+    ledger.grant("x", {"memory": FAR - 1})
+    one = [ledger.adopt_line(identity, {"memory": 1}, fence=1) for identity in ("y", "z")]
+    before = ledger.dump()
+    with contract("amount"):
+        ledger.adopt(*one, reason="by hand")
+    ledger.assert_untouched(before)
+    assert ledger.adopt(one[0], reason="by hand")[0][0] == "adopted"
+    assert ledger.release("x")[0][0] == "released"

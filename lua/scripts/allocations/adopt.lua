@@ -87,8 +87,11 @@ local function adopt(call, item, reason)
     removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
     if record.fresh then forget_fresh(call, record) end
   end
-  -- Above the capacity, too.
+  -- Above the capacity, too; but not beyond what can be counted, or nobody could give anything back any more.
   accounts.add(call.pool, item.list, 1)
+  for i = 1, #item.list, 2 do
+    if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then arguments.refuse('amount') end
+  end
   pool.revision = math.max(pool.revision + 1, item.fence)
   -- A fence of another history may be anybody's here.
   if item.epoch ~= pool.epoch then item.fence = pool.revision end
