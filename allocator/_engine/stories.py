@@ -17,8 +17,8 @@ from allocator._engine.steps import Call, Item, Reply
 
 __all__ = ["Story", "leaves_doubt", "left_in_doubt"]
 
-_DONE: Final = frozenset({"granted", "replayed"})
-"""Words of an item that has had its effect."""
+_DONE: Final = frozenset({"granted", "replayed", "existing"})
+"""Words of an item that has had its effect: what is there already may have been extended, or pinned, for it."""
 
 _REFUSED: Final = frozenset(
     {

@@ -46,6 +46,7 @@ def test_what_a_flow_was_granted_does_not_outlive_it(drive: Open, one_server: Se
     assert [word for word, item in zip(words, items, strict=True) if withdrawn(one_server, item)] == [
         "granted",
         "replayed",
+        "existing",
     ]
 
 
