@@ -22,7 +22,7 @@ _DONE: Final = frozenset({"granted", "replayed", "existing"})
 
 _REFUSED: Final = frozenset(
     {
-        "offline", "deleting", "unknown_pool", "other_epoch", "schema", "recovering",
+        "offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema", "recovering",
         "denied", "conflict", "ttl_too_long",
     }
 )  # fmt: skip

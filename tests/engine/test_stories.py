@@ -19,7 +19,7 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until, wait_until_async
 
-REFUSALS = ["offline", "deleting", "unknown_pool", "other_epoch", "schema"]
+REFUSALS = ["offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema"]
 
 
 class GaveUpError(AllocatorError):

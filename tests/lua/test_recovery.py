@@ -414,3 +414,16 @@ def test_an_undo_does_not_end_what_another_holder_has_asserted_in_a_recovery(
     assert guarded.index("deadlines") == {"x": told}
     guarded.now = told - 1
     assert guarded.allocate(guarded.want("y", {"cpu": 1}))[0][0] != "granted"
+
+
+def test_a_copy_that_found_no_pool_shortens_nothing_once_it_is_undone(pool: Ledger) -> None:
+    """The pool is made again and its holder adopts; its client undoes what was refused, for the script left no mark."""
+    fence = pool.grant("x", {"cpu": 2})
+    pool.client.flushall()
+    line = pool.renew_line("x", fence=fence, ttl=1000, shorten=1, epoch="epoch-1")
+    assert pool.renew(line.again())[0] == ["pool_lost"]
+    pool.undo((line.call, "x"))
+    pool.configure("recover", {"cpu": 10}, new_epoch="epoch-1", floor=fence, promises=GUARDED)
+    assert pool.adopt(pool.adopt_line("x", {"cpu": 2}, fence=fence))[0][0] == "adopted"
+    assert pool.renew(line)[0][0] == "renewed"
+    assert pool.index("deadlines") == {"x": T0 + MINUTE}
