@@ -112,8 +112,8 @@ class Base:
         record.gap = True
         if len(record.calls) == 1:
             record.calls[0].until = moved
-        else:
-            record.loosen("told")
+        for entry in record.calls[1:] and record.calls:
+            entry.until += end - begin if entry.until > begin else 0
         record.loosen("asserted")
         self.spared.append(identity)
         self.say("deferred", identity)
