@@ -157,6 +157,32 @@ def test_a_lease_near_or_past_its_deadline_is_no_alarm(guarded: Ledger) -> None:
     assert guarded.renew(line)[0] == ["unknown"]
 
 
+def test_an_earlier_grant_in_the_place_of_a_lease_means_that_the_later_one_was_lost(guarded: Ledger) -> None:
+    """The id was released and granted anew, and the store went back to before that: the holder of today adopts."""
+    earlier = guarded.grant("a", {"cpu": 4})
+    later = earlier + 3
+    renewal = guarded.renew_line("a", fence=later, epoch="epoch-1", known=T0 + MINUTE)
+    assert guarded.renew(renewal)[0] == ["missing", GRACE]
+    assert guarded.adopt(guarded.adopt_line("a", {"cpu": 6}, fence=later))[0][0] == "adopted"
+    assert (guarded.record("a")["fence"], guarded.allocated()) == (str(later), 6)
+    assert guarded.renew(renewal)[0][0] == "renewed"
+    assert guarded.renew(guarded.renew_line("a", fence=earlier, epoch="epoch-1"))[0] == ["fenced", later]
+
+
+@pytest.mark.parametrize(("epoch", "ended"), [("", False), ("epoch-1", True)])
+def test_a_holder_whose_own_grant_has_ended_is_fenced_by_an_earlier_one(
+    guarded: Ledger, epoch: str, ended: bool
+) -> None:
+    """Or who does not say of which pool it is."""
+    earlier = guarded.grant("a", {"cpu": 4})
+    later = earlier + 3
+    if ended:
+        guarded.client.zadd(guarded.keys["ended"], {f"fence:{later}": T0})
+    renewal = guarded.renew_line("a", fence=later, epoch=epoch, known=T0 + MINUTE)
+    assert guarded.renew(renewal)[0] == ["fenced", earlier]
+    assert not is_recovering(guarded)
+
+
 def test_without_a_grace_a_missing_lease_is_unknown(pool: Ledger) -> None:
     """As ever."""
     fence = pool.grant("a", {"cpu": 4})

@@ -51,7 +51,9 @@ class Holder(Base):
         if record is None:
             return self.absent(fence, item.epoch, self.now + item.known if item.known else 0)
         if fence and record.fence.value != fence:
-            return ("fenced", record.fence)
+            lost = (record.fence.value or 0) < fence
+            reply = self.absent(fence, item.epoch, self.now + item.known if item.known else 0) if lost else ("fenced",)
+            return reply if reply[0] == "missing" else ("fenced", record.fence)
         if item.shorten and item.call in self.s.ended:
             return ("renewed", record.fence, record.deadline)
         if record.releasing:
