@@ -109,6 +109,11 @@ CLIENT: Final = (
     ),
     # -- what the scripts leave to the client --------------------------------------------------------------------------
     Mutant(
+        "what a failed flow has pinned", "allocator/_engine/stories.py",
+        '{"granted", "replayed", "existing"}', '{"granted", "replayed"}',
+        "a lease that a failed call pinned stays for ever", "engine/test_stories",
+    ),
+    Mutant(
         "repeated denial not undone", "allocator/_engine/stories.py",
         '"denied", "conflict", "ttl_too_long",', "",
         "a copy of what was denied is granted later", "engine/test_stories",
