@@ -89,8 +89,8 @@ function claims.add(record, id, ttl_ms)
   return forgotten
 end
 
--- Somebody has it whose call may be unknown here, for the store has lost data: `*` stands for that one, so that the undo
--- of another call does not end it.
+-- Somebody has it whose call may be unknown here, for the store has lost data: `*` stands for that one, so that the
+-- undo of another call does not end it.
 function claims.add_holder(record)
   if string.sub(record.call, 1, 1) == '*' then return end
   if record.releasing_ms then
@@ -133,7 +133,8 @@ function claims.defer(record, gaps, asserted_ms)
   for i = 1, #list do
     for n = 1, #gaps do
       local from_ms, to_ms = gaps[n][1], gaps[n][2]
-      if list[i].told_ms > from_ms and asserted_ms < to_ms then list[i].told_ms = list[i].told_ms + to_ms - from_ms end
+      local told_ms = list[i].told_ms
+      if told_ms > from_ms and asserted_ms < to_ms then list[i].told_ms = told_ms + to_ms - from_ms end
     end
   end
   write(record, list)
