@@ -96,17 +96,17 @@ SHARING: Final = (
     Mutant(
         "an adopted holder is nobody", "allocations/adopt.lua",
         "claims.add_holder(record)", "",
-        "the undo of another's call ends what a holder has asserted", "test_recovery",
+        "the undo of another's call ends what a holder has asserted", "test_recovery_holders",
     ),
     Mutant(
         "a holder of a recovery is nobody", "allocations/renew.lua",
         "if pool.recovering then claims.add_holder(record) end", "",
-        "the undo of another's call ends what a holder renewed in a recovery", "test_recovery",
+        "the undo of another's call ends what a holder renewed in a recovery", "test_recovery_holders",
     ),
     Mutant(
         "fenced by an earlier grant", "allocations/renew.lua",
         "if not reply or reply[1] ~= 'missing' then", "if item then",
-        "a live holder stops, for the store went back to an earlier grant of the id", "test_recovery",
+        "a live holder stops, for the store went back to an earlier grant of the id", "test_recovery_holders",
     ),
     Mutant(
         "two adopted into one", "allocations/adopt.lua",
