@@ -89,6 +89,19 @@ function claims.add(record, id, ttl_ms)
   return forgotten
 end
 
+-- Somebody has it whose call may be unknown here, for the store has lost data: `*` stands for that one, so that the
+-- undo of another call does not end it.
+function claims.add_holder(record)
+  if string.sub(record.call, 1, 1) == '*' then return end
+  if record.releasing_ms then
+    record.call = '* ' .. record.call
+    return
+  end
+  local list = read(record)
+  table.insert(list, 1, {id = '*', ttl_ms = record.ttl_ms or 0, told_ms = record.deadline_ms or 0})
+  write(record, list)
+end
+
 -- What this call is told now: the record as it stands.
 function claims.tell(record, id)
   if not record.ttls then return end
@@ -110,6 +123,20 @@ function claims.tell_all(record)
   if not record.ttls then return end
   local list = read(record)
   for i = 1, #list do list[i].told_ms = record.deadline_ms or 0 end
+  write(record, list)
+end
+
+-- Leases that were told a deadline before these gaps of the clock were over are given their time, each.
+function claims.defer(record, gaps, asserted_ms)
+  if not record.ttls then return end
+  local list = read(record)
+  for i = 1, #list do
+    for n = 1, #gaps do
+      local from_ms, to_ms = gaps[n][1], gaps[n][2]
+      local told_ms = list[i].told_ms
+      if told_ms > from_ms and asserted_ms < to_ms then list[i].told_ms = told_ms + to_ms - from_ms end
+    end
+  end
   write(record, list)
 end
 

@@ -2,6 +2,7 @@
 -- would end is given that time again, once until its next renewal: the server's clock may have been set forward, or
 -- nobody came; that cannot be told apart.
 local accounts = require('accounts')
+local claims = require('claims')
 local clock = require('clock')
 local events = require('events')
 local pools = require('pools')
@@ -28,6 +29,8 @@ function expiry.spares(call, record)
   end
   if not gap_ms or deadline_ms <= call.now then return false end
   records.edit(call, record)
+  -- Each of its callers: what one of them changes may be undone.
+  claims.defer(record, call.gaps, asserted_ms)
   record.deadline_ms, record.gap_ms = deadline_ms, gap_ms
   pools.next_revision(call)
   events.add(call, 'deferred', record.id, nil, 'the clock')

@@ -37,9 +37,12 @@ local function assert_live(call, record)
 end
 
 local function replay(call, request, record)
+  local renews = expiry.is_lapsed(call, record) and not record.releasing_ms
+  -- The others that were told of it are still owed the time of a gap.
+  if renews and record.ttls then expiry.spares(call, record) end
   records.edit(call, record)
   remember(call, record)
-  if expiry.is_lapsed(call, record) and not record.releasing_ms then extend(call, record, request.ask_ms + 0) end
+  if renews then extend(call, record, request.ask_ms + 0) end
   claims.tell(record, request.call)
   assert_live(call, record)
   record.touched = true

@@ -19,7 +19,7 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until, wait_until_async
 
-REFUSALS = ["offline", "deleting", "unknown_pool", "other_epoch", "schema"]
+REFUSALS = ["offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema"]
 
 
 class GaveUpError(AllocatorError):
@@ -46,6 +46,7 @@ def test_what_a_flow_was_granted_does_not_outlive_it(drive: Open, one_server: Se
     assert [word for word, item in zip(words, items, strict=True) if withdrawn(one_server, item)] == [
         "granted",
         "replayed",
+        "existing",
     ]
 
 

@@ -90,7 +90,7 @@ def _broken(scene: Scene) -> None:
 
 def _raw(scene: Scene, *words: str | int) -> Any:
     """Send one command past the library."""
-    with redis.Redis.from_url(scene.direct._store.address, decode_responses=True) as client:
+    with redis.Redis.from_url(scene.direct._target.address, decode_responses=True) as client:
         return cast("Any", client).execute_command(*words)
 
 

@@ -67,7 +67,7 @@ async def connected(client: AsyncAllocator) -> AsyncAllocator:
 
 def ended_calls(scene: Scene) -> set[str]:
     """The calls that are over."""
-    with redis.Redis.from_url(scene.direct._store.address, decode_responses=True) as client:
+    with redis.Redis.from_url(scene.direct._target.address, decode_responses=True) as client:
         return set(client.zrange(f"allocator:{{{scene.pool}}}:ended", 0, -1))
 
 

@@ -199,14 +199,14 @@ async def test_a_renewal_that_arrives_in_the_next_grants_time_is_fenced(
 
 def _renew_now(hold: Any) -> None:
     """Let the lease be due."""
-    keeper = hold._keeper
-    with keeper.lock:
-        keeper._schedule._calls.put(hold._lease, keeper.now())
-        keeper._set_alarms()
+    renewer = hold._renewer
+    with renewer.lock:
+        renewer._schedule._calls.put(hold._lease, renewer.now())
+        renewer._set_wakeups()
 
 
 def _resume_when_left(proxy: FaultProxy, hold: Any) -> None:
-    wait_until(lambda: hold._lease.landed is not None, message="the release waits")
+    wait_until(lambda: hold._lease.on_settled is not None, message="the release waits")
     proxy.resume()
 
 

@@ -217,6 +217,17 @@ def test_what_an_adoption_told_outlives_another_caller_where_it_moved_nothing(po
     assert pool.index("deadlines") == deadlines
 
 
+def test_what_a_second_adoption_told_outlives_another_caller(pool: Ledger) -> None:
+    """The star has been there since the first."""
+    _, other = tell(pool, MINUTE, MINUTE)
+    line = pool.adopt_line("x", {"cpu": 2}, fence=int(pool.record("x")["fence"]))
+    for _ in range(2):
+        pool.now += SECOND
+        assert pool.adopt(line.again(call=pool.new_call()), reason="by hand")[0][0] == "existing"
+    assert undo(pool, other) == ["left"]
+    assert pool.index("deadlines") == {"x": pool.now + MINUTE}
+
+
 def test_an_undone_call_is_over_for_its_copies(pool: Ledger) -> None:
     """Where others have the allocation, too."""
     _, other = tell(pool, MINUTE, MINUTE)

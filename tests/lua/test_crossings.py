@@ -212,3 +212,30 @@ def test_what_is_lost_in_the_midst_of_a_recovery_begins_it_anew(ledger: Ledger) 
     line = ledger.renew_line("b", fence=farther, epoch="epoch-1", known=ledger.now + MINUTE)
     assert ledger.renew(line)[0] == ["missing", MINUTE]
     assert ledger.revision > farther
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, MINUTE), (MINUTE, 0), (MINUTE, MINUTE)])
+def test_two_grants_of_one_id_that_are_adopted_in_one_call(ledger: Ledger, first: int, second: int) -> None:
+    """The later grant stands, and nothing of the other: its fields used to stay beneath."""
+    ledger.create({"cpu": 10, "memory": 10}, promises=f"recovery_grace_ms={MINUTE}")
+    fence = ledger.revision + 10
+    older = ledger.adopt_line("x", {"cpu": 1, "memory": 5}, fence=fence, ttl=first, meta={"of": "the older"})
+    newer = ledger.adopt_line("x", {"cpu": 2}, fence=fence + 2, ttl=second)
+    assert [reply[0] for reply in ledger.adopt(older, newer)] == ["adopted", "adopted"]
+    record = ledger.record("x")
+    assert (record["fence"], record["cpu.allocated"]) == (str(fence + 2), "2")
+    assert not {"memory.allocated", "meta.of"} & record.keys()
+    assert (ledger.allocated("cpu"), ledger.allocated("memory")) == (2, 0)
+
+
+def test_an_adoption_beyond_what_can_be_counted_changes_nothing(ledger: Ledger) -> None:
+    """The counter would be no exact amount any more, and every call that needs it would fail, a release too."""
+    ledger.create({"memory": FAR})
+    ledger.grant("x", {"memory": FAR - 1})
+    one = [ledger.adopt_line(identity, {"memory": 1}, fence=1) for identity in ("y", "z")]
+    before = ledger.dump()
+    with contract("amount"):
+        ledger.adopt(*one, reason="by hand")
+    ledger.assert_untouched(before)
+    assert ledger.adopt(one[0], reason="by hand")[0][0] == "adopted"
+    assert ledger.release("x")[0][0] == "released"

@@ -172,3 +172,21 @@ def test_whoever_asserts_what_lives_shows_that_the_pool_is_in_use(pool: Ledger, 
     else:
         assert pool.renew("x")[0][0] == way
     assert int(pool.account["clock_ms"]) >= seen
+
+
+@pytest.mark.parametrize("ttl", [2 * HOUR, 0])
+@pytest.mark.parametrize("way", ["another", "a repeat"])
+def test_what_one_caller_changes_after_a_gap_takes_its_time_from_nobody_else(pool: Ledger, way: str, ttl: int) -> None:
+    """Two share a lease through a gap; a call that is undone afterwards used to leave them the deadline before it."""
+    lines = [pool.want("x", {"cpu": 2}, ttl=30 * MINUTE) for _ in range(2)]
+    for line in lines:
+        pool.allocate(line)
+    gap(pool)
+    last = lines[1].again() if way == "a repeat" else pool.want("x", {"cpu": 2})
+    words = list(last.words)
+    words[1] = ttl
+    assert pool.allocate(last.again(words=tuple(words)))[0][0] == "existing"
+    assert pool.undo((last.call, "x")) == [["left"]]
+    assert pool.index("deadlines") == {"x": T0 + 30 * MINUTE + HOUR}
+    assert not _reclaim(pool)
+    assert not _make_room(pool)

@@ -61,6 +61,24 @@ def test_another_grants_release_is_not_begun(pool: Ledger) -> None:
     assert pool.begin_release(line)[0] == ["unknown"]
 
 
+@pytest.mark.parametrize("verb", ["begin_release", "renew"])
+def test_who_was_told_that_it_is_releasing_does_nothing_to_a_later_grant(pool: Ledger, verb: str) -> None:
+    """A copy of a repeated call travels on: it would end, or shorten, what another holder was told."""
+    pool.grant("a", {"cpu": 8})
+    pool.begin_release(pool.begin_release_line("a", 5000))
+    if verb == "renew":
+        line = pool.renew_line("a", ttl=1000, shorten=1)
+        assert [pool.renew(line.again())[0] for _ in range(2)] == [["releasing"], ["releasing"]]
+    else:
+        line = pool.begin_release_line("a", 1000)
+        assert [pool.begin_release(line.again())[0][0] for _ in range(2)] == ["releasing", "releasing"]
+    pool.release("a")
+    pool.grant("a", {"cpu": 8})
+    before = pool.record("a")
+    pool.run(verb, line)
+    assert pool.record("a") == before
+
+
 def test_an_id_is_clean_when_it_is_granted_anew(pool: Ledger) -> None:
     """No mark of the old one stays in the record of the new one."""
     pool.grant("a", {"cpu": 8})

@@ -26,7 +26,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "believed for ever", "allocator/_engine/execution/undo_log.py",
-        "sent - vouched - settings.SENTINEL_BELIEF_S)", "0.0)",
+        "sent - confirmed - settings.SENTINEL_BELIEF_S)", "0.0)",
         "A6: a holder believes a primary that no Sentinel names any more", "engine/test_slow_sentinels",
     ),
     Mutant(
@@ -67,12 +67,12 @@ CLIENT: Final = (
     ),
     Mutant(
         "opens to a primary given up", "allocator/_engine/transport/connections.py",
-        "        if self._left:\n", "        if self._left is None:\n",
+        "        if self._superseded:\n", "        if self._superseded is None:\n",
         "A16: who waited for a connection is granted by a primary that is none", "engine/test_lines",
     ),
     Mutant(
         "a task opens to a primary given up", "allocator/_engine/transport/connections_async.py",
-        "        if self._left:\n", "        if self._left is None:\n",
+        "        if self._superseded:\n", "        if self._superseded is None:\n",
         "A16: a task that waited for a connection is granted by a primary that is none", "engine/test_lines",
     ),
     # -- A10, A11: what is said, and what is sent ----------------------------------------------------------------------
@@ -83,7 +83,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "undoes what is no grant", "allocator/_engine/execution/durability_wait.py",
-        "doubt=undo)", "doubt=True)",
+        "ambiguous=undo)", "ambiguous=True)",
         "A10: the withdrawal of a resize is queued", "engine/test_confirming",
     ),
     Mutant(
@@ -104,23 +104,28 @@ CLIENT: Final = (
     ),
     Mutant(
         "paused queue forgotten", "allocator/_engine/execution/batching.py",
-        "if not (queue.pumps or queue.roused or queue.paused):", "if not (queue.pumps or queue.roused):",
+        "if not (queue.send_loops or queue.send_due or queue.paused):", "if not (queue.send_loops or queue.send_due):",
         "A13: a queue that pauses is made anew, and its order is lost", "engine/test_gathering",
     ),
     # -- what the scripts leave to the client --------------------------------------------------------------------------
+    Mutant(
+        "what a failed flow has pinned", "allocator/_engine/execution/undo_log.py",
+        '{"granted", "replayed", "existing"}', '{"granted", "replayed"}',
+        "a lease that a failed call pinned stays for ever", "engine/test_stories",
+    ),
     Mutant(
         "repeated denial not undone", "allocator/_engine/execution/undo_log.py",
         '"denied", "conflict", "ttl_too_long",', "",
         "a copy of what was denied is granted later", "engine/test_stories",
     ),
     Mutant(
-        "access not looked at", "allocator/_engine/execution/driver.py",
-        "if not in_process and lines.checked.wants(line, script, call.pool):", "if not script:",
+        "access not looked at", "allocator/_engine/execution/invocation.py",
+        "if not in_process and connections.checked.wants(connection, script, call.pool):", "if not script:",
         "a script fails in the midst of its writes where a key has another type", "engine/test_access_check",
     ),
     Mutant(
-        "access looked at each time", "allocator/_engine/execution/driver.py",
-        "        lines.checked.add(line, pool)\n", "",
+        "access looked at each time", "allocator/_engine/execution/invocation.py",
+        "        connections.checked.add(connection, pool)\n", "",
         "each call pays a round trip more", "engine/test_access_check",
     ),
 )  # fmt: skip

@@ -107,8 +107,7 @@ FINDINGS: Final = (
     ),
     Mutant(
         "told of what has lapsed", "modules/repeats.lua",
-        "if expiry.is_lapsed(call, record) and not record.releasing_ms then extend",
-        "if not record then extend",
+        "if renews then extend", "if not record then extend",
         "A7: a repeat is told that it has what the next caller may take", "test_claims",
     ),
     # -- A9, A17: impossible numbers -----------------------------------------------------------------------------------

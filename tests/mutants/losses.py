@@ -164,10 +164,20 @@ LOSSES: Final = (
         "asserted_ms < to_ms then", "asserted_ms <= from_ms then",
         "what was renewed within the second before a step forward is taken", "test_clock",
     ),
+    Mutant(
+        "the time of a gap for the record alone", "modules/expiry.lua",
+        "claims.defer(record, call.gaps, asserted_ms)", "",
+        "an undo leaves the others of a spared lease the deadline of before the gap", "test_gaps",
+    ),
+    Mutant(
+        "a repeat after a gap", "modules/repeats.lua",
+        "if renews and record.ttls then expiry.spares(call, record) end", "",
+        "an undone repeat takes the time of a gap from the others", "test_gaps",
+    ),
     # -- leaving -------------------------------------------------------------------------------------------------------
     Mutant(
         "renews what is leaving", "allocations/renew.lua",
-        "if record.releasing_ms then return {'releasing'} end", "",
+        "if repeats or record.releasing_ms then", "if repeats then",
         "a release that has begun is undone", "test_leaving",
     ),
     Mutant(
@@ -179,6 +189,16 @@ LOSSES: Final = (
         "leaves again and again", "allocations/begin_release.lua",
         "if not record.releasing_ms and not completed_ms then", "if not completed_ms then",
         "whoever begins a release anew moves its deadline", "test_leaving",
+    ),
+    Mutant(
+        "forgets who was told of what is leaving", "allocations/begin_release.lua",
+        "elseif item.repeated and not completed_ms then", "elseif item.repeated and completed_ms then",
+        "a late copy begins the release of a later grant", "test_leaving",
+    ),
+    Mutant(
+        "forgets who would have shortened what is leaving", "allocations/renew.lua",
+        "if item.shorten and item.repeated and not repeats then", "if item.shorten and item.repeated and repeats then",
+        "a late copy shortens a later grant", "test_leaving",
     ),
     Mutant(
         "spares what is leaving", "allocations/begin_release.lua",

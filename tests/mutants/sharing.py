@@ -94,6 +94,31 @@ SHARING: Final = (
         "a holder of a lease ends another's pin", "test_claims",
     ),
     Mutant(
+        "an adopted holder is nobody", "allocations/adopt.lua",
+        "claims.add_holder(record)", "",
+        "the undo of another's call ends what a holder has asserted", "test_recovery_holders",
+    ),
+    Mutant(
+        "a holder of a recovery is nobody", "allocations/renew.lua",
+        "if pool.recovering then claims.add_holder(record) end", "",
+        "the undo of another's call ends what a holder renewed in a recovery", "test_recovery_holders",
+    ),
+    Mutant(
+        "fenced by an earlier grant", "allocations/renew.lua",
+        "if not reply or reply[1] ~= 'missing' then", "if item then",
+        "a live holder stops, for the store went back to an earlier grant of the id", "test_recovery_holders",
+    ),
+    Mutant(
+        "two adopted into one", "allocations/adopt.lua",
+        "if record.fresh then forget_fresh(call, record) end", "",
+        "a record has the resources of two grants", "test_crossings",
+    ),
+    Mutant(
+        "adopts beyond all numbers", "allocations/adopt.lua",
+        "if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then", "if not item then",
+        "a counter beyond 2^53 fails every call", "test_crossings",
+    ),
+    Mutant(
         "adoption told to nobody", "allocations/adopt.lua",
         "claims.tell_all(record)", "",
         "an undo takes time away that an adoption told of", "test_claims",

@@ -74,15 +74,17 @@ class Allocate(Base):
     def replay(self, item: Item, record: Record) -> Reply:
         """Rule 1."""
         if record.lapsed(self.now) and not record.releasing:
-            record.deadline = self.now + item.ttl if item.ttl else 0
+            if len(record.calls) > 1:
+                self.spare(item.id, record)
+            record.deadline = max(record.deadline, self.now + item.ttl) if item.ttl else 0
             record.ttl = record.ttl if item.ttl else 0
             record.loosen("ttl", "gap")
             self.s.perhaps_moved = True
         self.tell(record, item.call, item.ttl)
         entry = record.told(item.call)
         word = "replayed" if entry and entry.granted else "existing"
-        if word == "existing" and record.calls[0] is entry:
-            # The call that granted it has left.
+        if (word == "existing") is (record.calls[0] is entry):
+            # The call that granted it has left; or `*` stands before it, for a holder who came in a recovery.
             word = "existing|replayed"
         return (word, record.clone())
 

@@ -112,8 +112,8 @@ class Base:
         record.gap = True
         if len(record.calls) == 1:
             record.calls[0].until = moved
-        else:
-            record.loosen("told")
+        for entry in record.calls[1:] and record.calls:
+            entry.until += end - begin if entry.until > begin else 0
         record.loosen("asserted")
         self.spared.append(identity)
         self.say("deferred", identity)
@@ -217,6 +217,12 @@ class Base:
             others.until = 0 if 0 in (others.until, until) else max(others.until, until)
         else:
             record.calls.insert(0, Told(OTHERS, ttl, until))
+
+    @staticmethod
+    def add_holder(record: Record) -> None:
+        """Let `*` stand for a holder whose call the store may have lost."""
+        if record.calls[0].call != OTHERS:
+            record.calls.insert(0, Told(OTHERS, record.ttl, record.deadline))
 
     def believe(self, who: object, identity: str, record: Record, until: int) -> None:
         """Somebody was told that it is there until then; 0: for ever."""

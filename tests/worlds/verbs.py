@@ -51,7 +51,9 @@ class Holder(Base):
         if record is None:
             return self.absent(fence, item.epoch, self.now + item.known if item.known else 0)
         if fence and record.fence.value != fence:
-            return ("fenced", record.fence)
+            lost = (record.fence.value or 0) < fence
+            reply = self.absent(fence, item.epoch, self.now + item.known if item.known else 0) if lost else ("fenced",)
+            return reply if reply[0] == "missing" else ("fenced", record.fence)
         if item.shorten and item.call in self.s.ended:
             return ("renewed", record.fence, record.deadline)
         if record.releasing:
@@ -59,6 +61,8 @@ class Holder(Base):
         longest = self.s.options.max_ttl
         if longest and item.ttl > longest and item.ttl > record.ttl:
             return ("ttl_too_long", longest)
+        if self.recovering:
+            self.add_holder(record)
         if item.shorten and (item.ttl or not record.pinned):
             return self.shorten(item, record)
         return self.extend(item, record)
@@ -284,6 +288,7 @@ class Upkeep(Base):
         """It is there: its holder is told of it as another caller would be."""
         if record.owner != item.owner or record.amounts != item.amounts:
             return ("conflict", record.clone())
+        self.add_holder(record)
         if record.releasing:
             return ("existing", record.clone())
         if not record.pinned:

@@ -51,7 +51,7 @@ class Sender(Protocol):
         """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as an `AttemptFailure`."""
         ...
 
-    async def observe(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
         """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
         ...
 
@@ -245,7 +245,7 @@ class Batcher:
             try:
                 return await self._sender.send(call, words, until, elsewhere, (pending.log for pending in batch))
             except AttemptFailure as failure:
-                elsewhere = await self._sender.observe(call.pool, failure)
+                elsewhere = await self._sender.on_failure(call.pool, failure)
                 redirects += 1
                 if failure.redirect is None or redirects > settings.REDIRECTS_MAX:
                     raise

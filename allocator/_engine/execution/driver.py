@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from redis.exceptions import ResponseError
 
 from allocator import settings
-from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
 from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.invocation import Invoker
 from allocator._engine.execution.retry import RetryState, deadline_exceeded, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker import UndoWorker
@@ -38,16 +38,10 @@ from allocator._engine.protocol.flows import (
     TimeLeft,
 )
 from allocator._engine.protocol.keys import PoolKeys
-from allocator._engine.protocol.resp import ASKING, encode_call, pack_command, split_batches
-from allocator._engine.protocol.scripts import NO_SCRIPT
-from allocator._engine.transport import failures
-from allocator._engine.transport.access_check import access_check
-from allocator._engine.transport.connections import Connection, ConnectionPool
-from allocator._engine.transport.exchange import run_exchange
+from allocator._engine.protocol.resp import pack_command, split_batches
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.router import make_router
 from allocator._engine.transport.target import Target
-from allocator.durability import Durability
 from allocator.errors import AllocatorError, BackendUnavailable
 
 __all__ = ["Driver"]
@@ -74,9 +68,8 @@ class Driver:
             InvalidRequest: The store was made of an asyncio client.
         """
         self._router = make_router(target)
-        self._attempt_timeout_s = target.attempt_timeout_s
         self._deadline_s = deadline_s
-        self._watermarks = FenceWatermarks(clock)
+        self._invoker = Invoker(self._router, FenceWatermarks(clock), target.attempt_timeout_s)
         self._closed = False
         self._undo_worker = UndoWorker(self._undo_unheard)
 
@@ -159,7 +152,7 @@ class Driver:
                 retry_state = RetryState(until, writes=call.script.writes, ambiguous=True)
                 return self._call_with_retry(call, retry_state, undo_log)
             try:
-                return self._attempt(self._router.route(call.pool, until), call, 0, until, undo_log)
+                return self._invoker.attempt(self._router.route(call.pool, until), call, 0, until, undo_log)
             except AttemptFailure as failure:
                 retry_state = RetryState(until, writes=call.script.writes)
                 return self._retry(call, retry_state, failure, undo_log)
@@ -221,100 +214,7 @@ class Driver:
         except AttemptFailure as last:
             return self._final_error(call, retry_state, last)
 
-    # -- attempts ------------------------------------------------------------------------------------------------------
-
-    def _attempt(
-        self,
-        connections: ConnectionPool,
-        call: Call,
-        repeated: int,
-        until: float,
-        undo_log: UndoLog | None,
-        *,
-        asking: bool = False,
-    ) -> Reply:
-        """Send a call once and return its reply, or raise what came of it as an `AttemptFailure`."""
-        script = call.script
-        in_process = self._router.in_process
-        words = encode_call(call, repeated, self._watermarks.envelope(call.pool))
-        packed = pack_command((*script.by_sha(in_process=in_process), *words))
-        connection = connections.acquire(until)
-        if not in_process and connections.checked.wants(connection, script, call.pool):
-            self._check_access(connections, connection, call.pool, until, asking=asking)
-        sent = time.monotonic() if self._router.watched else 0.0
-        try:
-            reply: Reply
-            try:
-                reply = self._exchange(connection, packed, until, asking=asking)
-            except ResponseError as error:
-                if not failures.is_unknown_script(error):
-                    raise
-                packed = pack_command((*script.by_text(in_process=in_process), *words))
-                reply = self._exchange(connection, packed, until, asking=asking)
-            wanted = call.durability.missing(reply) if call.durability is not None else None
-            if wanted is not None:
-                reply = self._wait_for_durability(connections, connection, call, reply, wanted, until)
-        except BaseException as error:
-            self._release(connections, connection, error)
-            if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
-                raise failures.reply_failure(connections.address, error, script) from error
-            raise
-        connections.release(connection)
-        if sent and undo_log is not None and script.writes:
-            undo_log.rely(connections.confirmed, sent)
-        self._watermarks.observe(script, call.pool, reply)
-        return reply
-
-    def _check_access(
-        self, connections: ConnectionPool, connection: Connection, pool: PoolKeys, until: float, *, asking: bool
-    ) -> None:
-        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
-        try:
-            run_exchange(
-                access_check(connections.address, pool),
-                lambda packed: self._exchange(connection, packed, until, asking=asking),
-            )
-        except BaseException as error:
-            self._release(connections, connection, error)
-            if isinstance(error, Exception):
-                raise failures.connection_failure(connections.address, error) from error
-            raise
-        connections.checked.add(connection, pool)
-
-    def _wait_for_durability(
-        self,
-        connections: ConnectionPool,
-        connection: Connection,
-        call: Call,
-        reply: Reply,
-        wanted: Durability,
-        until: float,
-    ) -> Reply:
-        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
-        assert call.durability is not None
-        seconds = min(self._attempt_timeout_s, until - time.monotonic())
-        exchange = wait_for_durability(wanted, patience_ms(seconds))
-        reached = run_exchange(exchange, lambda packed: self._exchange(connection, packed, until))
-        if not reached.covers(wanted):
-            raise durability_not_reached(connections.address, wanted, reached, undo=call.undo)
-        return call.durability.stamped(reply, reached)
-
-    def _release(self, connections: ConnectionPool, connection: Connection, error: BaseException) -> None:
-        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
-        if isinstance(error, ResponseError | AttemptFailure):
-            connections.release(connection)
-        else:
-            connections.discard(connection)
-
-    def _exchange(self, connection: Connection, packed: bytes, until: float, *, asking: bool = False) -> Any:
-        """Send one command and wait for its reply: for the attempt's time-out, or for what remains if that is less."""
-        if asking:
-            self._exchange(connection, ASKING, until)
-        connection.send_packed_command((packed,), False)
-        remaining = until - time.monotonic()
-        if remaining < self._attempt_timeout_s and not connection.can_read(max(remaining, settings.WAIT_MIN_S)):
-            raise TimeoutError
-        return connection.read_response()
+    # -- repeats -------------------------------------------------------------------------------------------------------
 
     def _call_with_retry(self, call: Call, retry_state: RetryState, undo_log: UndoLog | None) -> Reply:
         """Attempt what is not a whole story by itself until there is a reply, if any time is left for it."""
@@ -322,7 +222,7 @@ class Driver:
             raise deadline_exceeded()
         try:
             connections = self._router.route(call.pool, retry_state.until)
-            reply = self._attempt(connections, call, int(retry_state.ambiguous), retry_state.until, undo_log)
+            reply = self._invoker.attempt(connections, call, int(retry_state.ambiguous), retry_state.until, undo_log)
         except AttemptFailure as failure:
             return self._retry(call, retry_state, failure, undo_log)
         return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
@@ -338,7 +238,7 @@ class Driver:
             time.sleep(pause)
             try:
                 connections = elsewhere or self._router.route(call.pool, until)
-                reply = self._attempt(
+                reply = self._invoker.attempt(
                     connections, call, int(retry_state.ambiguous), until, undo_log, asking=elsewhere is not None
                 )
             except AttemptFailure as next_fault:
@@ -354,12 +254,12 @@ class Driver:
     def _undo_unheard(self, call: Call, until: float) -> None:
         """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
         try:
-            self._attempt(self._router.route(call.pool, until), call, 1, until, None)
+            self._invoker.attempt(self._router.route(call.pool, until), call, 1, until, None)
         except AttemptFailure as failure:
             elsewhere = self._router.on_failure(call.pool, failure)
             if elsewhere is None:
                 raise
-            self._attempt(elsewhere, call, 1, until, None, asking=True)
+            self._invoker.attempt(elsewhere, call, 1, until, None, asking=True)
 
     def _undo(self, call: Call) -> None:
         """Queue the withdrawal of what the items of a call may have done."""
@@ -374,7 +274,7 @@ class Driver:
             cursor, walked = "0", 0
             while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
                 packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
-                cursor, keys = self._command(connections, packed, until)
+                cursor, keys = self._invoker.command(connections, packed, until)
                 found.update(dict.fromkeys(keys))
                 walked += settings.SCAN_COUNT
                 if str(cursor) == "0":
@@ -386,32 +286,10 @@ class Driver:
 
     def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
         try:
-            return self._command(self._router.route(pool, until), packed, until)
+            return self._invoker.command(self._router.route(pool, until), packed, until)
         except AttemptFailure as failure:
             raise failure.error from failure.__cause__
         except AllocatorError as error:
             if isinstance(error.__cause__, ResponseError):
                 return CommandError(str(error.__cause__))
             raise
-
-    def _command(self, connections: ConnectionPool, packed: bytes, until: float) -> Any:
-        """Send a command that changes nothing, until it is answered."""
-        retry_state = RetryState(until, writes=False)
-        while True:
-            try:
-                connection = connections.acquire(until)
-                try:
-                    reply = self._exchange(connection, packed, until)
-                except BaseException as error:
-                    self._release(connections, connection, error)
-                    if isinstance(error, Exception):
-                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
-                    raise
-                connections.release(connection)
-            except AttemptFailure as failure:
-                pause = retry_state.next_delay(failure, time.monotonic())
-                if pause is None:
-                    raise failure.error from failure.__cause__
-                time.sleep(pause)
-            else:
-                return reply

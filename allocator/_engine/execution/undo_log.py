@@ -17,12 +17,12 @@ from allocator._engine.protocol.keys import PoolKeys
 
 __all__ = ["UndoLog", "items_to_undo", "needs_undo"]
 
-_DONE: Final = frozenset({"granted", "replayed"})
-"""Words of an item that has had its effect."""
+_DONE: Final = frozenset({"granted", "replayed", "existing"})
+"""Words of an item that has had its effect: what is there already may have been extended, or pinned, for it."""
 
 _REFUSED: Final = frozenset(
     {
-        "offline", "deleting", "unknown_pool", "other_epoch", "schema", "recovering",
+        "offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema", "recovering",
         "denied", "conflict", "ttl_too_long",
     }
 )  # fmt: skip

@@ -55,9 +55,20 @@ local function meet(call, item, record)
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
+  claims.add_holder(record)
   claims.tell_all(record)
   record.asserted_ms, record.touched = call.now, true
   return records.told(call, 'existing', record)
+end
+
+-- What was adopted a moment ago, in this call, and has ended by a later item: it is not written at all.
+local function forget_fresh(call, record)
+  for i = 1, #call.fresh do
+    if call.fresh[i] == record then
+      table.remove(call.fresh, i)
+      return
+    end
+  end
 end
 
 local function adopt(call, item, reason)
@@ -72,9 +83,15 @@ local function adopt(call, item, reason)
   recovery.believe(call, item.fence)
   local missing = accounts.not_counted(call.pool, item.list)
   if missing then return {'not_counted', missing} end
-  if record then removals.plan(call, record, 'reclaimed', 'a later grant is adopted') end
-  -- Above the capacity, too.
+  if record then
+    removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
+    if record.fresh then forget_fresh(call, record) end
+  end
+  -- Above the capacity, too; but not beyond what can be counted, or nobody could give anything back any more.
   accounts.add(call.pool, item.list, 1)
+  for i = 1, #item.list, 2 do
+    if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then arguments.refuse('amount') end
+  end
   pool.revision = math.max(pool.revision + 1, item.fence)
   -- A fence of another history may be anybody's here.
   if item.epoch ~= pool.epoch then item.fence = pool.revision end

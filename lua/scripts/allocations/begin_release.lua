@@ -46,6 +46,9 @@ local function decide(call, item)
     local max_ttl_ms = call.pool.max_ttl_ms
     if max_ttl_ms and item.grace_ms > max_ttl_ms then return {'ttl_too_long', max_ttl_ms} end
     begin(call, item, record)
+  elseif item.repeated and not completed_ms then
+    -- Somebody else's has begun: a copy of this one must not begin that of a later grant.
+    idempotency.complete(call, item.call)
   end
   return records.flat(call, record, {'releasing', 'epoch', call.pool.epoch})
 end

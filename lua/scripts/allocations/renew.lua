@@ -6,8 +6,8 @@ A lease past its deadline that nobody reclaimed yet is renewed: nobody had been 
 and leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy cannot
 shorten again.
 
-A lease that should be there and is not means that the store has lost data.  In a pool with a recovery grace that begins
-a recovery, and while there is one the holder is told to adopt.
+A lease that should be there and is not, or an earlier grant in its place, means that the store has lost data.  In a
+pool with a recovery grace that begins a recovery, and while there is one the holder is told to adopt.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, known_ms); fence 0: any; ttl_ms 0: the
@@ -67,6 +67,14 @@ local function extend(call, item, record)
   return was_ms or 0
 end
 
+-- What is there is an earlier grant than the holder's: the store has lost the later one, which takes its place again.
+local function answer_fenced(call, item, record)
+  local reply = item.fence > record.fence and recovery.answer_absent(call, item)
+  if not reply or reply[1] ~= 'missing' then return {'fenced', record.fence} end
+  if item.shorten and item.repeated then idempotency.complete_as(call, item.call, 'unknown') end
+  return reply
+end
+
 local function decide(call, item)
   if call.refused then return recovery.answer_absent(call, item) end
   local pool, fence, epoch, key = call.pool, item.fence, item.epoch, item.key
@@ -77,13 +85,22 @@ local function decide(call, item)
     if item.shorten and item.repeated then idempotency.complete_as(call, item.call, 'unknown') end
     return recovery.answer_absent(call, item)
   end
-  if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
-  if repeats then return {'renewed', record.fence, record.deadline_ms or 0, pool.durability} end
-  if record.releasing_ms then return {'releasing'} end
+  if fence ~= 0 and fence ~= record.fence then return answer_fenced(call, item, record) end
+  if repeats and not idempotency.was_told(call, item.call, {'releasing'}) then
+    return {'renewed', record.fence, record.deadline_ms or 0, pool.durability}
+  end
+  if repeats or record.releasing_ms then
+    -- A copy must not shorten a later grant.
+    if item.shorten and item.repeated and not repeats then
+      idempotency.complete_as(call, item.call, 'releasing')
+    end
+    return {'releasing'}
+  end
   if pool.max_ttl_ms and item.ttl_ms > math.max(pool.max_ttl_ms, record.ttl_ms or 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   records.edit(call, record)
+  if pool.recovering then claims.add_holder(record) end
   local deadline_ms = extend(call, item, record)
   return {'renewed', record.fence, deadline_ms, pool.durability}
 end

@@ -1,0 +1,320 @@
+"""What an `AsyncDriver` has of one event loop: connections, gathering queues, undos; they end with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import ResponseError
+
+from allocator import settings
+from allocator._engine.execution.batching import Batcher
+from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
+from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.retry import RetryState, final_error
+from allocator._engine.execution.undo_log import UndoLog, items_to_undo
+from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
+from allocator._engine.protocol.flows import (
+    Call,
+    Command,
+    CommandError,
+    Item,
+    Reply,
+    Scan,
+    Sleep,
+    TimeLeft,
+)
+from allocator._engine.protocol.keys import PoolKeys
+from allocator._engine.protocol.resp import ASKING, encode_call, pack_command
+from allocator._engine.protocol.scripts import NO_SCRIPT, Argument
+from allocator._engine.transport import failures
+from allocator._engine.transport.access_check import access_check
+from allocator._engine.transport.connections_async import AsyncConnection, AsyncConnectionPool
+from allocator._engine.transport.exchange import run_exchange_async
+from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.router_async import make_router_async
+from allocator._engine.transport.target import Target
+from allocator.durability import Durability
+from allocator.errors import AllocatorError
+
+__all__ = ["LoopState"]
+
+R = TypeVar("R")
+_log = logging.getLogger("allocator")
+
+
+class LoopState:
+    """What one driver has on one event loop."""
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
+        self._router = make_router_async(target)
+        self.watched = self._router.watched
+        self._attempt_timeout_s = target.attempt_timeout_s
+        self._watermarks = FenceWatermarks(clock)
+        self._batcher = Batcher(self, loop)
+        self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
+        self._loop = loop
+        self._watch: AsyncGenerator[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._ended = False
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def watch(self, ended: Callable[[], object]) -> None:
+        """Close this side when its loop ends."""
+        if self._watch is None:
+            self._watch = self._until_the_loop_ends(ended)
+            await anext(self._watch)
+
+    async def _until_the_loop_ends(self, ended: Callable[[], object]) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            ended()
+            if not self._ended:
+                await self._end()
+
+    async def close(self) -> None:
+        """End what is under way and close the connections.
+
+        That goes on where the caller does not wait for it, by a time-out of its own.  Where the loop ends before it is
+        done, the open watch does it again.
+        """
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end())
+        await asyncio.shield(self._ending)
+        if self._watch is not None:
+            await self._watch.aclose()
+
+    async def _end(self) -> None:
+        await self._batcher.close(settings.CLOSE_FLUSH_S)
+        await self._undo_worker.close(settings.CLOSE_FLUSH_S)
+        await self._router.close()
+        self._ended = True
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    async def perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
+        """Perform a step of a flow that is no script call."""
+        match step:
+            case Sleep(seconds):
+                return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
+            case TimeLeft():
+                return max(0.0, until - time.monotonic())
+            case Scan():
+                return await self._scan(step, until)
+            case Command(pool, words):
+                return await self._inquire(pool, pack_command(words), until)
+
+    async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
+        """Perform a script call, alone or as a step of a story."""
+        if call.batch and call.items:
+            return await self._batcher.call(call, until, undo_log)
+        ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
+        retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
+        elsewhere: AsyncConnectionPool | None = None
+        try:
+            while True:
+                try:
+                    words = encode_call(call, int(retry_state.ambiguous), self.envelope(call))
+                    reply = await self.send(call, words, until, elsewhere, (undo_log,))
+                except AttemptFailure as failure:
+                    elsewhere = await self.on_failure(call.pool, failure)
+                    pause = retry_state.next_delay(failure, time.monotonic())
+                    if pause is None:
+                        raise
+                    await asyncio.sleep(pause)
+                else:
+                    return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
+        except AttemptFailure as last:
+            if retry_state.ambiguous:
+                self.undo(call.pool, call.items)
+            raise final_error(call.items, last, ambiguous=retry_state.ambiguous) from last.__cause__
+        except BaseException:  # cancelled, perhaps after sending: nobody will hear of the outcome
+            if call.script.writes:
+                self.undo(call.pool, call.items)
+            raise
+
+    def _settled(self, call: Call, reply: Reply, undo_log: UndoLog | None) -> Reply:
+        """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
+        self.undo(call.pool, items_to_undo(call, reply, undo_log))
+        return reply
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    def envelope(self, call: Call) -> tuple[Argument, ...]:
+        """The arguments of a call that are the driver's: the instant and the mark."""
+        return self._watermarks.envelope(call.pool)
+
+    async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
+        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
+        return await self._router.on_failure(pool, failure)
+
+    async def send(
+        self,
+        call: Call,
+        words: list[Argument],
+        until: float,
+        elsewhere: AsyncConnectionPool | None = None,
+        undo_logs: Iterable[UndoLog | None] = (),
+    ) -> Reply:
+        """Attempt a call once, for items of these stories, where it belongs or `elsewhere`; raise what came of it."""
+        connections = elsewhere or await self._router.route(call.pool, until)
+        script = call.script
+        in_process = self._router.in_process
+        asking = elsewhere is not None
+        packed = pack_command((*script.by_sha(in_process=in_process), *words))
+        connection = await connections.acquire(until)
+        if not in_process and connections.checked.wants(connection, script, call.pool):
+            await self._check_access(connections, connection, call.pool, until, asking=asking)
+        sent = time.monotonic() if self.watched else 0.0
+        try:
+            async with asyncio.timeout(self._wait_s(until)):
+                reply: Reply
+                try:
+                    reply = await self._exchange(connection, packed, asking=asking)
+                except ResponseError as error:
+                    if not failures.is_unknown_script(error):
+                        raise
+                    packed = pack_command((*script.by_text(in_process=in_process), *words))
+                    reply = await self._exchange(connection, packed, asking=asking)
+                wanted = call.durability.missing(reply) if call.durability is not None else None
+                if wanted is not None:
+                    reply = await self._wait_for_durability(connections, connection, call, reply, wanted, until)
+        except BaseException as error:
+            await self._release(connections, connection, error)
+            if isinstance(error, Exception) and not isinstance(error, AttemptFailure):
+                raise failures.reply_failure(connections.address, error, script) from error
+            raise
+        await connections.release(connection)
+        if sent and script.writes:
+            for undo_log in filter(None, undo_logs):
+                undo_log.rely(connections.confirmed, sent)
+        self._watermarks.observe(script, call.pool, reply)
+        return reply
+
+    async def _check_access(
+        self,
+        connections: AsyncConnectionPool,
+        connection: AsyncConnection,
+        pool: PoolKeys,
+        until: float,
+        *,
+        asking: bool,
+    ) -> None:
+        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
+        exchange = access_check(connections.address, pool)
+        try:
+            async with asyncio.timeout(self._wait_s(until)):
+                await run_exchange_async(exchange, lambda packed: self._exchange(connection, packed, asking=asking))
+        except BaseException as error:
+            await self._release(connections, connection, error)
+            if isinstance(error, Exception):
+                raise failures.connection_failure(connections.address, error) from error
+            raise
+        connections.checked.add(connection, pool)
+
+    async def _wait_for_durability(
+        self,
+        connections: AsyncConnectionPool,
+        connection: AsyncConnection,
+        call: Call,
+        reply: Reply,
+        wanted: Durability,
+        until: float,
+    ) -> Reply:
+        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
+        assert call.durability is not None
+        reached = await run_exchange_async(
+            wait_for_durability(wanted, patience_ms(self._wait_s(until))), connection.exchange
+        )
+        if not reached.covers(wanted):
+            raise durability_not_reached(connections.address, wanted, reached, undo=call.undo)
+        return call.durability.stamped(reply, reached)
+
+    def _wait_s(self, until: float) -> float:
+        """Seconds that an attempt waits: its time-out, or what remains if that is less."""
+        return min(self._attempt_timeout_s, max(until - time.monotonic(), settings.WAIT_MIN_S))
+
+    async def _release(
+        self, connections: AsyncConnectionPool, connection: AsyncConnection, error: BaseException
+    ) -> None:
+        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
+        if isinstance(error, ResponseError | AttemptFailure):
+            await connections.release(connection)
+        else:
+            await connections.discard(connection)
+
+    async def _exchange(self, connection: AsyncConnection, packed: bytes, *, asking: bool) -> Any:
+        if asking:
+            await connection.exchange(ASKING)
+        return await connection.exchange(packed)
+
+    def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+        """Queue the withdrawal of these items."""
+        self._undo_worker.add(pool, items)
+
+    async def _undo_unheard(self, call: Call, until: float) -> None:
+        """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
+        words = encode_call(call, 1, self.envelope(call))
+        try:
+            await self.send(call, words, until)
+        except AttemptFailure as failure:
+            elsewhere = await self.on_failure(call.pool, failure)
+            if elsewhere is None:
+                raise
+            await self.send(call, words, until, elsewhere)
+
+    # -- scanning ------------------------------------------------------------------------------------------------------
+
+    async def _scan(self, scan: Scan, until: float) -> list[str]:
+        found: dict[str, None] = {}
+        for connections in await self._router.primaries(until):
+            cursor, walked = "0", 0
+            while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
+                packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
+                cursor, keys = await self._command(connections, packed, until)
+                found.update(dict.fromkeys(keys))
+                walked += settings.SCAN_COUNT
+                if str(cursor) == "0":
+                    break
+            else:
+                if len(found) < scan.limit:
+                    _log.warning("%s has more keys than one scan walks; the list is not complete", connections.address)
+        return list(found)[: scan.limit]
+
+    async def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
+        try:
+            return await self._command(await self._router.route(pool, until), packed, until)
+        except AttemptFailure as failure:
+            raise failure.error from failure.__cause__
+        except AllocatorError as error:
+            if isinstance(error.__cause__, ResponseError):
+                return CommandError(str(error.__cause__))
+            raise
+
+    async def _command(self, connections: AsyncConnectionPool, packed: bytes, until: float) -> Any:
+        """Send a command that changes nothing, until it is answered."""
+        retry_state = RetryState(until, writes=False)
+        while True:
+            try:
+                connection = await connections.acquire(until)
+                try:
+                    async with asyncio.timeout(self._wait_s(until)):
+                        reply = await connection.exchange(packed)
+                except BaseException as error:
+                    await self._release(connections, connection, error)
+                    if isinstance(error, Exception):
+                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
+                    raise
+                await connections.release(connection)
+            except AttemptFailure as failure:
+                pause = retry_state.next_delay(failure, time.monotonic())
+                if pause is None:
+                    raise failure.error from failure.__cause__
+                await asyncio.sleep(pause)
+            else:
+                return reply
