@@ -115,18 +115,18 @@ class CancellingSender:
         self.caller: asyncio.Task[Any] | None = None
         self.withdrawn: list[Item] = []
 
-    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any, stories: Any) -> list[Any]:
+    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any, undo_logs: Any) -> list[Any]:
         assert self.caller is not None
         asyncio.get_running_loop().call_soon(self.caller.cancel)
         return [["granted"]]
 
-    async def note(self, pool: PoolKeys, fault: Any) -> None:
+    async def on_failure(self, pool: PoolKeys, failure: Any) -> None:
         """Never asked."""
 
-    def withdraw(self, pool: PoolKeys, items: Sequence[Item]) -> None:
+    def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         self.withdrawn += items
 
-    def leading(self, call: Call) -> tuple[int, ...]:
+    def envelope(self, call: Call) -> tuple[int, ...]:
         return (0,)
 
 

@@ -101,7 +101,7 @@ def test_what_the_script_itself_says_ends_the_doubt(text: str, kind: type[Alloca
     assert fault.from_script
     assert not fault.transient
     assert fault.ambiguous is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is withdrawn
-    assert type(final_error([new_item()], fault, doubt=True)) is kind
+    assert type(final_error([new_item()], fault, ambiguous=True)) is kind
     assert message in str(fault.error)
 
 
@@ -146,7 +146,7 @@ def test_a_refusal_after_a_lost_reply_leaves_the_doubt() -> None:
     """That the second attempt was refused says nothing about the first one."""
     item = new_item()
     fault = failures.reply_failure("here", reply_error("READONLY You can't write against a read only replica."), COUNT)
-    error = final_error([item], fault, doubt=True)
+    error = final_error([item], fault, ambiguous=True)
     assert isinstance(error, OutcomeUnknown)
     assert error.id == item.id
     assert error.code == "readonly"
@@ -156,7 +156,7 @@ def test_a_refusal_after_a_lost_reply_leaves_the_doubt() -> None:
 def test_each_caller_is_told_by_an_error_of_its_own() -> None:
     """An exception that two tasks raise would carry both their tracebacks."""
     fault = failures.reply_failure("here", reply_error("OOM command not allowed"), COUNT)
-    first, second = [final_error([new_item()], fault, doubt=False) for _ in range(2)]
+    first, second = [final_error([new_item()], fault, ambiguous=False) for _ in range(2)]
     assert first is not second
     assert str(first) == str(second)
     assert first.code == second.code == "oom"

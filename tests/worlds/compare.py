@@ -12,8 +12,8 @@ Where the specification leaves something open, the comparison is tolerant; a rec
 adoptions.
 
 A word with a bar in it stands for two answers: `denied|reclaim_first` to a resize of what has lapsed itself, and where
-an item before this one had passed over what is not due any more, `wrong_epoch|unknown` to a release of another epoch whose
-record is not there, `absent|unknown_pool` to an undo, `kept|released` to a reconcile where `asserted` is open,
+an item before this one had passed over what is not due any more, `wrong_epoch|unknown` to a release of another epoch
+whose record is not there, `absent|unknown_pool` to an undo, `kept|released` to a reconcile where `asserted` is open,
 `existing|replayed` to a repeat of a caller that outlived the one that was granted.
 """
 
