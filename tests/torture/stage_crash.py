@@ -9,8 +9,9 @@ two seconds then, while the server goes on answering.  One whose file was cut ha
 
 What the workers may believe is judged by what they were told, and until when: they write it down.  With `always`, and
 with a recovery grace whatever was cut off, the sum is never more than there is, and nobody is told before a deadline
-that a lease is gone.  With `everysec` and no grace that is so but for words that no later one proves to be kept.  The
-control has its file cut and no grace, and must show that more was believed in than there is.
+that a lease is gone; but for what a holder grew by, which a file that was cut has forgotten.  With `everysec` and no
+grace that is so but for words that no later one proves to be kept.  The control has its file cut and no grace, and must
+show that more was believed in than there is.
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ class Round:
     def judge(self, path: Path) -> None:
         """What the workers may have believed, by their words alone."""
         capacity = self.client.pool(POOL).capacity
-        found = judge(read(words_of(path)), capacity, self.doubts)
+        found = judge(read(words_of(path)), capacity, self.doubts, keeps_growth=not self.plan.torn)
         self.found = found
         self.seen.update(
             {

@@ -25,8 +25,8 @@ def word(at: float, kind: str, fence: int, *rest: object, asked: float | None = 
     return (at, at - 1 if asked is None else asked, kind, fence, list(rest))
 
 
-def found(*words: Word, doubts: tuple[Doubt, ...] = ()) -> Judgement:
-    return judge(sorted(words, key=lambda one: one[0]), CAPACITY, doubts)
+def found(*words: Word, doubts: tuple[Doubt, ...] = (), keeps_growth: bool = True) -> Judgement:
+    return judge(sorted(words, key=lambda one: one[0]), CAPACITY, doubts, keeps_growth=keeps_growth)
 
 
 def test_what_two_believe_at_one_instant_is_added_up() -> None:
@@ -66,6 +66,13 @@ def test_a_growth_counts_from_when_it_was_told() -> None:
     asked = (told(10, 1, 2), told(11, 2, 2), word(12, "shrinks", 1, {"cpu": 3}))
     assert not found(*asked).excess
     assert found(*asked, word(13, "resized", 1, {"cpu": 3}, 1_000.0)).excess == {"cpu": 1}
+
+
+def test_a_growth_does_not_count_where_it_may_be_lost() -> None:
+    """A shrink does, at once; and what was granted."""
+    grown = (told(10, 1, 2), word(12, "resized", 1, {"cpu": 3}, 1_000.0), told(13, 2, 2))
+    assert not found(*grown, keeps_growth=False).excess
+    assert found(*grown, told(14, 3, 1), keeps_growth=False).excess == {"cpu": 1}
 
 
 def test_callers_of_one_id_share_its_grant() -> None:

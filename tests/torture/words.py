@@ -159,8 +159,9 @@ class Story:
     counts, and what one of them gives back none of them has any more.
     """
 
-    def __init__(self, doubts: Sequence[Doubt] = ()) -> None:
+    def __init__(self, doubts: Sequence[Doubt] = (), *, keeps_growth: bool = True) -> None:
         self._doubts = doubts
+        self._keeps_growth = keeps_growth
         self._grants: dict[int, _Grant] = {}
         self.all: Pieces = defaultdict(list)
         self.sure: Pieces = defaultdict(list)
@@ -195,7 +196,7 @@ class Story:
                 grant.came_back |= grant.over_at is not None
                 grant.over_at = grant.answered_at = None
                 amounts = told[0] if told else grant.all.amounts
-                if told and grant.callers > 1:
+                if told and (grant.callers > 1 or (kind == "resized" and not self._keeps_growth)):
                     amounts = grant.all.least(amounts)
                 self._turn(grant, fence, at, amounts, until, sure=sure)
             case _:
@@ -291,9 +292,15 @@ class Judgement:
         return [*found, f"{len(self.losses)} live leases were lost: {self.losses[:3]}"] if self.losses else found
 
 
-def judge(words: Iterable[Word], capacity: Mapping[str, int], doubts: Sequence[Doubt] = ()) -> Judgement:
-    """Hold the sum of what may have been believed at each instant against the capacity."""
-    story = Story(doubts)
+def judge(
+    words: Iterable[Word], capacity: Mapping[str, int], doubts: Sequence[Doubt] = (), *, keeps_growth: bool = True
+) -> Judgement:
+    """Hold the sum of what may have been believed at each instant against the capacity.
+
+    Without `keeps_growth` a growth is not counted: where a store goes back in time it is lost, and its holder is not
+    told (docs/guarantees.md).
+    """
+    story = Story(doubts, keeps_growth=keeps_growth)
     for word in words:
         story.take(word)
     story.end()
