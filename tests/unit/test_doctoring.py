@@ -165,7 +165,7 @@ def test_a_cluster_serves_all_slots_or_not(cluster: dict[str, str], verdict: str
 
 
 @pytest.mark.parametrize(
-    ("reclaim_first", "verdict", "words"), [(9000, "warn", "9.0 s behind"), (-4000, "ok", "ahead of")]
+    ("behind", "verdict", "words"), [(9000, "warn", "9.0 s behind"), (-4000, "ok", "ahead of")]
 )
 def test_a_clock_that_is_off_is_named(behind: int, verdict: str, words: str) -> None:
     """With its offset, and on which side."""
