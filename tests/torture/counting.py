@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 from unittest import mock
 
-from allocator._engine.execution import batching, driver, driver_async
+from allocator._engine.execution import batching, invocation, loop_state
 from allocator._engine.execution.undo_queue import UndoQueue
 from allocator._engine.operations import allocate, release, renew, resize
 
@@ -93,8 +93,8 @@ def sends() -> Iterator[None]:
         _wrapped(resize, "new_call", _draws),
         _wrapped(renew, "new_call", _draws),
         _wrapped(release, "new_call", _draws),
-        _wrapped(driver, "encode_call", _alone),
-        _wrapped(driver_async, "encode_call", _alone),
+        _wrapped(invocation, "encode_call", _alone),
+        _wrapped(loop_state, "encode_call", _alone),
         _wrapped(batching, "words_of", _gathered),
         _wrapped(UndoQueue, "_give_up", _giving_up),
     ):

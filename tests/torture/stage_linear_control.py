@@ -61,7 +61,7 @@ def unmarked(words: Sequence[Any], calls: set[str]) -> list[Any]:
 @contextlib.contextmanager
 def sending(rewrite: Rewrite) -> Iterator[None]:
     """Every script call is sent rewritten."""
-    from allocator._engine.execution import batch_queues, batching, driver, driver_async
+    from allocator._engine.execution import batch_queues, batching, invocation, loop_state
     from allocator._engine.protocol import resp
 
     def alone(plain: Any) -> Any:
@@ -73,8 +73,8 @@ def sending(rewrite: Rewrite) -> Iterator[None]:
         return lambda call, batch, leading: rewrite(plain(call, batch, leading), {entry.item.call for entry in batch})
 
     with (
-        mock.patch.object(driver, "encode_call", alone(resp.encode_call)),
-        mock.patch.object(driver_async, "encode_call", alone(resp.encode_call)),
+        mock.patch.object(invocation, "encode_call", alone(resp.encode_call)),
+        mock.patch.object(loop_state, "encode_call", alone(resp.encode_call)),
         mock.patch.object(batching, "words_of", gathered(batch_queues.words_of)),
     ):
         yield

@@ -164,9 +164,7 @@ def test_a_cluster_serves_all_slots_or_not(cluster: dict[str, str], verdict: str
     assert not [one for one in judge(facts({"cluster_enabled": "0"})) if one.name == "cluster"]
 
 
-@pytest.mark.parametrize(
-    ("behind", "verdict", "words"), [(9000, "warn", "9.0 s behind"), (-4000, "ok", "ahead of")]
-)
+@pytest.mark.parametrize(("behind", "verdict", "words"), [(9000, "warn", "9.0 s behind"), (-4000, "ok", "ahead of")])
 def test_a_clock_that_is_off_is_named(behind: int, verdict: str, words: str) -> None:
     """With its offset, and on which side."""
     found = of("clock", facts(clock_behind_ms=behind))

@@ -222,7 +222,7 @@ def _clock(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if facts.clock_behind_ms is None:
         return
     off = abs(facts.clock_behind_ms) > CLOCK_OFF_MS
-    side = "reclaim_first" if facts.clock_behind_ms > 0 else "ahead of"
+    side = "behind" if facts.clock_behind_ms > 0 else "ahead of"
     detail = f"{abs(facts.clock_behind_ms) / 1000:.1f} s {side} this machine's"
     yield DoctorCheck(
         "clock", "warn" if off else "ok", detail, "let both be kept by NTP, slewed and not stepped" if off else ""
