@@ -181,7 +181,6 @@ function claims.remove(call, record, id)
     return true
   end
   write(record, left)
-  if record.gap_ms then return true end
   local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms
   for i = 2, #left do
     ttl_ms, told_ms = math.max(ttl_ms, left[i].ttl_ms), longer(told_ms, left[i].told_ms)

@@ -190,3 +190,15 @@ def test_what_one_caller_changes_after_a_gap_takes_its_time_from_nobody_else(poo
     assert pool.index("deadlines") == {"x": T0 + 30 * MINUTE + HOUR}
     assert not _reclaim(pool)
     assert not _make_room(pool)
+
+
+def test_an_undone_call_leaves_the_others_what_they_were_told_and_the_gap(pool: Ledger) -> None:
+    """Not its own later deadline: nobody believes in that any more."""
+    pool.allocate(pool.want("x", {"cpu": 2}, ttl=20 * MINUTE))
+    longer = pool.want("x", {"cpu": 2}, ttl=30 * MINUTE)
+    pool.allocate(longer)
+    gap(pool)
+    assert not _reclaim(pool)
+    assert pool.index("deadlines") == {"x": T0 + 30 * MINUTE + HOUR}
+    assert pool.undo((longer.call, "x")) == [["left"]]
+    assert pool.index("deadlines") == {"x": T0 + 20 * MINUTE + HOUR}

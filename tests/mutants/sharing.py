@@ -69,11 +69,6 @@ SHARING: Final = (
         "a renewal gives less time than a caller asked for", "test_claims",
     ),
     Mutant(
-        "undo takes spared time", "modules/claims.lua",
-        "if record.gap_ms then return true end", "",
-        "a lease that was spared is taken at once", "test_gaps",
-    ),
-    Mutant(
         "lists of one", "modules/claims.lua",
         "record.ttls, record.told = nil, nil", "record.ttls = nil",
         "a record says what only an undone call was told", "test_claims",

@@ -175,7 +175,7 @@ class Holder(Base):
             self.end(item.id, record, "undone")
             self.disbelieve(record.fence)
             return ("undone",)
-        if not record.releasing and not record.gap:
+        if not record.releasing:
             was_pinned = record.pinned
             pinned = any(each.until == 0 for each in record.calls)
             record.deadline = 0 if pinned else max(each.until for each in record.calls)
@@ -185,9 +185,9 @@ class Holder(Base):
         if len(record.calls) == 1:
             # What it asked for is written nowhere else any more.
             record.calls[0].ttl = record.ttl
-        if record.releasing or record.gap or "told" in record.loose:
+        if record.releasing or "told" in record.loose:
             record.loosen("ttl")
-        if "told" in record.loose and not record.releasing and not record.gap:
+        if "told" in record.loose and not record.releasing:
             record.loosen("deadline")
         record.loosen("asserted")
         self.say("call_undone", item.id)
