@@ -79,7 +79,8 @@ FINDINGS: Final = (
     ),
     Mutant(
         "undo leaves all", "modules/claims.lua",
-        "if record.gap_ms then return true end", "if record then return true end",
+        "  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms",
+        "  if record then return true end\n  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms",
         "A18: what an undone call changed outlives it", "test_claims",
     ),
     Mutant(
