@@ -37,16 +37,16 @@ from allocator.quantity import Quantity
 from allocator.resources import Resources
 
 if TYPE_CHECKING:
+    from allocator._async.client import AsyncAllocator
     from allocator._engine.transport.urls import redact_url
-    from allocator.async_client import AsyncAllocator
-    from allocator.client import Allocator
+    from allocator._sync.client import Allocator
     from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import AsyncHold, Hold
 else:
     # What needs redis is imported on first use: `resource-allocator --help` takes 80 ms instead of 280.
     _LATER = {
-        "Allocator": "allocator.client",
-        "AsyncAllocator": "allocator.async_client",
+        "Allocator": "allocator._sync.client",
+        "AsyncAllocator": "allocator._async.client",
         "AsyncHold": "allocator.hold",
         "Hold": "allocator.hold",
         "ResourceAllocator": "allocator.compat.resource_allocator",

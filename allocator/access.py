@@ -32,7 +32,7 @@ _CONFIRMS_FROM_7_2: Final = ("waitaof",)
 _WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
-"""`pools()` and audits walk the keys; `doctor` reads settings, and does without where it may not."""
+"""`pools.list()` and audits walk the keys; `doctor` reads settings, and does without where it may not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,6 @@ class ContractError(AllocatorError):
 
 
 class InvariantError(AllocatorError):
-    """The stored data named in the message is broken.  `audit` says how, `audit(repair=True)` mends it."""
+    """The stored data named in the message is broken.  `audit` says how, `maintenance.audit(repair=True)` mends it."""
 
     default_code = "invariant"

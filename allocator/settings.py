@@ -52,7 +52,7 @@ TTL_MAX_S: Final = 30 * 86_400.0
 """Seconds: 30 days.  What should live longer is renewed, or pinned with `ttl=None`."""
 
 AGE_MAX_S: Final = 10 * 366 * 86_400.0
-"""Seconds: ten years, the largest age that `reclaim(older_than=)` and the filters take."""
+"""Seconds: ten years, the largest age that `maintenance.reclaim(older_than=)` and the filters take."""
 
 # -- script calls ------------------------------------------------------------------------------------------------------
 BATCH_ITEMS_MAX: Final = 100
@@ -121,7 +121,7 @@ FINDINGS_MAX: Final = 100
 """Findings that an audit lists one by one; it counts them all."""
 
 POOLS_MAX: Final = 10_000
-"""Pools that `pools()` lists."""
+"""Pools that `pools.list()` lists."""
 
 SCAN_COUNT: Final = 1_000
 """The COUNT hint of a SCAN."""

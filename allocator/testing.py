@@ -20,11 +20,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from allocator import settings
+from allocator._async.client import AsyncAllocator
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.servers.embedded import PrivateServer
 from allocator._engine.transport.urls import resolve_target
-from allocator.async_client import AsyncAllocator
-from allocator.client import Allocator
+from allocator._sync.client import Allocator
 from allocator.quantity import Quantity
 
 __all__ = ["Clock", "PrivateServer", "memory_allocator", "memory_async_allocator"]
@@ -71,9 +71,9 @@ def memory_allocator(
         store: The name of a store that other clients in this process share, as `memory://NAME`; None: one of its own.
         clock: Goes by this clock instead of the computer's.
     """
-    verbs = Defaults(pool, settings.PREFIX_DEFAULT, None)
-    allocator = Allocator._on(resolve_target(f"memory://{store or ''}"), verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    allocator.create_pool(pool, capacity)
+    defaults = Defaults(pool, settings.PREFIX_DEFAULT, None)
+    allocator = Allocator._on(resolve_target(f"memory://{store or ''}"), defaults, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    allocator.pools.create(pool, capacity)
     return allocator
 
 
@@ -82,5 +82,5 @@ def memory_async_allocator(
 ) -> AsyncAllocator:
     """The same for an event loop; both kinds of client may share a store by its name."""
     with memory_allocator(capacity, pool=pool, store=store, clock=clock) as made:
-        shared, verbs = made._target, made._verbs  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return AsyncAllocator._on(shared, verbs, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        shared, defaults = made._target, made._defaults  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return AsyncAllocator._on(shared, defaults, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -38,6 +38,7 @@ __all__ = [
     "allocation_id",
     "batch",
     "deadline_s",
+    "epoch_text",
     "fence",
     "grace_ms",
     "instant_ms",
@@ -56,6 +57,8 @@ _AMOUNT_FIELDS: Final = (".allocated", ".capacity")
 """Endings that mark a field of a record as an amount; a metadata field `meta.<key>` must not have one."""
 
 _DAY_S: Final = 86_400
+
+_EPOCH: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 
 
 def _rule(field: str, punctuation: str, length: int, *, first: str = "") -> Callable[[str], str]:
@@ -184,6 +187,13 @@ def reason_text(value: object, field: str) -> str:
     if not text.strip() or not text.isprintable():
         raise _wrong(field, value, "is no reason: write a line of text")
     return text
+
+
+def epoch_text(value: object) -> str:
+    """The epoch of a pool, as `Pool.epoch` has it; "" is any."""
+    if not isinstance(value, str) or not _EPOCH.fullmatch(value):
+        raise _wrong("epoch", value, "is no epoch: give Pool.epoch")
+    return value
 
 
 def deadline_s(value: object, field: str = "deadline") -> float:

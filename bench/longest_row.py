@@ -132,7 +132,7 @@ def _adopt(scene: Scene) -> Callable[[], object]:
 
 def _reclaim(scene: Scene) -> Callable[[], object]:
     scene.live(RECLAIMED, ended=True)
-    return lambda: scene.client.reclaim(limit=RECLAIMED).count == RECLAIMED
+    return lambda: scene.client.maintenance.reclaim(limit=RECLAIMED).count == RECLAIMED
 
 
 def _explain(scene: Scene) -> Callable[[], object]:
@@ -143,24 +143,24 @@ def _explain(scene: Scene) -> Callable[[], object]:
 
 def _delete(scene: Scene) -> Callable[[], object]:
     scene.live(10 * MANY)
-    return lambda: scene.client.delete_pool(POOL, force=True)
+    return lambda: scene.client.pools.delete(POOL, force=True)
 
 
 def _audit(scene: Scene) -> Callable[[], object]:
     _large(scene)
-    return scene.client.audit
+    return scene.client.maintenance.audit
 
 
 def _repair(scene: Scene) -> Callable[[], object]:
     _large(scene)
     for name in _NAMES:
         scene.stage.client().hincrby(KEYS["pool"], f"{name}.allocated", 1)
-    return lambda: scene.client.audit(repair=True).status == "repaired"
+    return lambda: scene.client.maintenance.audit(repair=True).status == "repaired"
 
 
 def _list(scene: Scene) -> Callable[[], object]:
     _large(scene)
-    return lambda: next(iter(scene.client.allocations()))
+    return lambda: next(iter(scene.client.list()))
 
 
 def _large(scene: Scene) -> None:
@@ -219,7 +219,7 @@ def longest(stage: Stage, sizes: Sizes) -> Result:
     found: dict[str, float] = {}
     with (
         _logging(stage),
-        Allocator.from_url(stage.url, pool=POOL, owner=OWNER, deadline=60, attempt_timeout=30) as client,
+        Allocator.from_url(stage.url, pool=POOL, owner=OWNER, timeout=60, attempt_timeout=30) as client,
     ):
         scene = Scene(stage, client, sizes)
         for name, kind in _KINDS.items():

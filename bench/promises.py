@@ -42,7 +42,7 @@ def measure(engine: Engine, fsync: str) -> dict[str, float]:
         wait_until(lambda: replica.info("replication").get("master_link_status") == "up", timeout_s=10)
         with Allocator.from_url(primary.url) as client:
             for name, promises in VARIANTS.items():
-                client.create_pool(_pool(name), {"cpu": 1_000_000}, **promises)
+                client.pools.create(_pool(name), {"cpu": 1_000_000}, **promises)
             for _ in range(ROUNDS):
                 for name in VARIANTS:
                     times[name].append(_round(client, _pool(name)))
@@ -58,7 +58,7 @@ def _round(client: Allocator, pool: str) -> float:
     ends = time.perf_counter() + ROUND_S
     while len(spent) < CALLS and (not spent or time.perf_counter() < ends):
         began = time.perf_counter()
-        one = client.allocate({"cpu": 1}, ttl=60, pool=pool)
+        one = client.options(pool=pool).allocate({"cpu": 1}, ttl=60)
         spent.append(time.perf_counter() - began)
         client.release(one)
     return 1e6 * statistics.median(spent)

@@ -86,7 +86,7 @@ class Stage:
         self._control[db].flushdb(asynchronous=False)
         own = self._client(db)
         with Allocator(own, allow_eviction=True) as allocator:
-            allocator.create_pool(POOL, capacity)
+            allocator.pools.create(POOL, capacity)
         own.close()
 
     def keep(self) -> None:

@@ -123,27 +123,27 @@ def main(url: str) -> None:
     }
     with tempfile.TemporaryDirectory() as temporary, Allocator.from_url(url, pool=POOL) as allocator:
         folder, objects = Path(temporary), Objects(Path(temporary))
-        allocator.delete_pool(POOL, force=True)  # what an earlier run left, had it been interrupted
-        allocator.create_pool(POOL, {"cpu": "4", "memory": "8Gi"})
+        allocator.pools.delete(POOL, force=True)  # what an earlier run left, had it been interrupted
+        allocator.pools.create(POOL, {"cpu": "4", "memory": "8Gi"})
         objects.write("lab", lab)
 
         assert run("A", url, folder, "lab", "crash") == -signal.SIGKILL
-        orphan = next(allocator.allocations())
+        orphan = next(allocator.list())
         assert "allocation" not in objects.read("lab")["status"]
 
         assert run("B", url, folder, "lab") == 0
         held = objects.read("lab")["status"]["allocation"]
         assert (held["id"], held["fence"]) == (orphan.id, orphan.fence), held
-        assert allocator.usage().allocations == 1
+        assert allocator.pools.usage().allocations == 1
 
         assert run("B", url, folder, "lab") == 0
         assert objects.read("lab")["status"]["allocation"]["deadline_ms"] > held["deadline_ms"]
 
         objects.write("lab", {**objects.read("lab"), "spec": {**lab["spec"], "done": True}})
         assert run("C", url, folder, "lab") == 0
-        assert allocator.usage().allocations == 0
-        assert allocator.audit()
-        allocator.delete_pool(POOL)
+        assert allocator.pools.usage().allocations == 0
+        assert allocator.maintenance.audit()
+        allocator.pools.delete(POOL)
     print("one grant, one fence, nothing leaked")
 
 

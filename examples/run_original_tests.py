@@ -152,7 +152,7 @@ def run(check: Check, url: str) -> bool:
     finally:
         if url != "memory://":
             with Allocator.from_url(url) as allocator:
-                allocator.delete_pool(pool, force=True)
+                allocator.pools.delete(pool, force=True)
     print(f"passed  {title}")
     return True
 

@@ -54,8 +54,8 @@ def audit_all(request: pytest.FixtureRequest) -> Callable[[str], None]:
         if request.node.get_closest_marker("breaks_data"):
             return
         with Allocator.from_url(url) as allocator:
-            for pool in allocator.pools():
-                report = allocator.audit(pool=pool)
+            for pool in allocator.pools.list():
+                report = allocator.options(pool=pool).maintenance.audit()
                 assert report, f"pool {pool}: {report}"
 
     return audit

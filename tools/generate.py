@@ -1,13 +1,14 @@
 """Write the files that are generated and committed: `python -m tools.generate`; with `--check`, only compare.
 
 `lua/modules/limits.lua`   the bounds that the scripts share, out of `allocator.settings`
+`allocator/_sync/`          the blocking surface, out of the awaited one (`tools/blocking.py`)
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import fakeredis
 from allocator._engine.protocol import linker, schema, scripts
 from tests.lua.ledger import Ledger
 from tests.lua.ordinary import OTHER_WAYS, WAYS, Way, prepare
+from tools.blocking import blocking
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -81,16 +83,18 @@ return names
     return "\n".join([*lines[:-2], trace])
 
 
-GENERATED: Final[dict[str, Callable[[], str]]] = {"lua/modules/limits.lua": limits, "lua/ordinary.txt": ordinary}
+def generated() -> dict[Path, str]:
+    """Each generated file, as its source says that it should be."""
+    modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
+    return {**modules, **blocking(ROOT)}
 
 
 def main() -> int:
     """Write, or compare and say what differs."""
     check, differ = "--check" in sys.argv[1:], []
-    for name, make in GENERATED.items():
-        path, text = ROOT / name, make()
+    for path, text in generated().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            differ.append(name)
+            differ.append(path.relative_to(ROOT).as_posix())
             if not check:
                 path.write_text(text, encoding="utf-8")
     for name in differ:

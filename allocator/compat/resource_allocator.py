@@ -24,16 +24,16 @@ from types import EllipsisType, TracebackType
 from typing import Final, Self
 
 from allocator import settings
+from allocator._async.client import AsyncAllocator
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.transport.urls import resolve_target
-from allocator.async_client import AsyncAllocator
-from allocator.client import Allocator
+from allocator._sync.client import Allocator
 from allocator.compat import conversions
 from allocator.errors import AllocationLost, Insufficient, InvalidRequest, UnknownAllocation, UnknownPool
 from allocator.models.allocations import RequestLike, Ttl
 from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
-from allocator.validation import deadline_s, ttl_ms
+from allocator.validation import ttl_ms
 
 __all__ = ["ResourceAllocator"]
 
@@ -67,7 +67,7 @@ class ResourceAllocator:
         recovery_grace: Ttl = None,
         owner: str | None = None,
         prefix: str = settings.PREFIX_DEFAULT,
-        deadline: float = settings.DEADLINE_S,
+        timeout: float = settings.DEADLINE_S,
         allow_eviction: bool = False,
         _clock: Callable[[], int] | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class ResourceAllocator:
                 store may have lost data; at least 5 s more than the `ttl`, which it wants.
             owner: Who holds the allocations, for people; the same on every replica.
             prefix: The prefix of all keys.
-            deadline: Seconds that one awaited call may take in all, retries included; at most 60.
+            timeout: Seconds that one awaited call may take in all, retries included; at most 60.
             allow_eviction: Use a store whose `maxmemory-policy` may evict our keys, at the reader's risk.
 
         Raises:
@@ -104,14 +104,14 @@ class ResourceAllocator:
         self._pool = pool
         self._lock = threading.Lock()
         self._epoch: str | None = None
-        verbs = Defaults(pool, prefix, owner)
-        within_s = deadline_s(deadline)
+        defaults = Defaults(pool, prefix, owner, timeout)
+        quick_defaults = defaults.replaced(None, None, None, min(defaults.timeout_s, _GETTER_DEADLINE_S), None)
         location = _chosen(url)
         target = quick = resolve_target(location, allow_eviction=allow_eviction)
         if location != _PRIVATE_URL:  # a private store is one object, which both sides must hold
             quick = resolve_target(location, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
-        self._async = AsyncAllocator._on(target, verbs, within_s, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._sync = Allocator._on(quick, verbs, min(within_s, _GETTER_DEADLINE_S), _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._async = AsyncAllocator._on(target, defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._sync = Allocator._on(quick, quick_defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     # -- the totals ----------------------------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class ResourceAllocator:
             await asyncio.sleep(2 * age.total_seconds())  # so that what was granted just now is that old, too
         count, more = 0, True
         while more:
-            reclaimed = await client.reclaim(older_than=age)
+            reclaimed = await client.maintenance.reclaim(older_than=age)
             count, more = count + reclaimed.count, reclaimed.more
         if count:
             log.info("cleaned up %d expired allocations of pool %s", count, self._pool)
@@ -266,11 +266,11 @@ class ResourceAllocator:
             `available_memory_mb` in MiB, ints where whole; `cpu_utilization`, `memory_utilization` in per cent;
             `active_allocations`.
         """
-        return self._read(self._plain_client().usage())
+        return self._read(self._plain_client().pools.usage())
 
     async def usage(self) -> dict[str, float]:
         """What `get_resource_usage` returns, awaited, with the object's own deadline."""
-        return self._read(await (await self._client()).usage())
+        return self._read(await (await self._client()).pools.usage())
 
     def get_active_allocations(self) -> dict[str, dict[str, str]]:
         """Every allocation in the pool by its id, each as the dict that `allocate_resources` returned.
@@ -278,11 +278,11 @@ class ResourceAllocator:
         Plain, like `get_resource_usage`; the awaited twin is `active_allocations()`.  Read in pages: what is held
         throughout is listed, what comes or goes meanwhile may be.
         """
-        return {each.id: conversions.allocation_dict(each) for each in self._plain_client().allocations()}
+        return {each.id: conversions.allocation_dict(each) for each in self._plain_client().list()}
 
     async def active_allocations(self) -> dict[str, dict[str, str]]:
         """What `get_active_allocations` returns, awaited, with the object's own deadline."""
-        return {each.id: conversions.allocation_dict(each) async for each in (await self._client()).allocations()}
+        return {each.id: conversions.allocation_dict(each) async for each in (await self._client()).list()}
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -330,13 +330,13 @@ class ResourceAllocator:
     async def _client(self) -> AsyncAllocator:
         """The awaited client, the pool being there and known."""
         if self._epoch is None:
-            self._saw(await self._async.create_pool(self._pool, self._totals, recovery_grace=self._grace))
+            self._saw(await self._async.pools.create(self._pool, self._totals, recovery_grace=self._grace))
         return self._async
 
     def _plain_client(self) -> Allocator:
         """The plain client of the getters, the pool being there and known."""
         if self._epoch is None:
-            self._saw(self._sync.create_pool(self._pool, self._totals, recovery_grace=self._grace))
+            self._saw(self._sync.pools.create(self._pool, self._totals, recovery_grace=self._grace))
         return self._sync
 
     def _saw(self, pool: Pool) -> None:
@@ -347,8 +347,8 @@ class ResourceAllocator:
                 if stored != self._totals:
                     self._warn_of_other_totals(stored)
                 self._totals = stored
-                self._async.expect_epoch(pool.epoch)
-                self._sync.expect_epoch(pool.epoch)
+                self._async = self._async.options(epoch=pool.epoch)
+                self._sync = self._sync.options(epoch=pool.epoch)
                 self._epoch = pool.epoch
             elif self._epoch != pool.epoch:
                 raise UnknownPool(f"pool {pool.name} was deleted and made anew", pool=pool.name, code="epoch")

@@ -12,8 +12,10 @@ import redis
 
 from allocator import Allocation, Allocator, BackendUnavailable, InvalidRequest, Request
 from allocator._engine.protocol import scripts
+from allocator._sync.events import Events
+from allocator._sync.maintenance import Maintenance
+from allocator._sync.pools import Pools
 from allocator.access import _WRITES, ROLES, user
-from allocator.pool_client import PoolClient
 from tests.contract.stores import cluster_url
 from tests.support.cluster import Cluster
 from tests.support.sentinel import Sentinels
@@ -38,43 +40,46 @@ def _held(client: Allocator) -> None:
 
 
 READS: Final[dict[str, Do]] = {
-    "usage": lambda one: one.usage(),
-    "pool": lambda one: one.pool(),
-    "pools": lambda one: one.pools(),
+    "pools.usage": lambda one: one.pools.usage(),
+    "pools.get": lambda one: one.pools.get(),
+    "pools.list": lambda one: one.pools.list(),
     "get": lambda one: one.get("a"),
-    "allocations": lambda one: list(one.allocations()),
-    "events": lambda one: one.events(),
+    "list": lambda one: list(one.list()),
+    "events.list": lambda one: one.events.list(),
     "check": lambda one: one.check({"cpu": 9}, explain=True),
-    "audit": lambda one: one.audit(),
+    "maintenance.audit": lambda one: one.maintenance.audit(),
 }
 CLEANS: Final[dict[str, Do]] = {
-    "reclaim": lambda one: one.reclaim(older_than=0),
-    "repair": lambda one: one.audit(repair=True),
+    "maintenance.reclaim": lambda one: one.maintenance.reclaim(older_than=0),
+    "repair": lambda one: one.maintenance.audit(repair=True),
     "release": lambda one: one.release("nobody"),
     "release_many": lambda one: one.release_many(["nobody"]),
-    "reconcile": lambda one: one.reconcile(["a"], one.usage().read_ms, owner="me", max_released=9),
-    "configure": lambda one: one.configure({"cpu": 10}),
-    "upgrade_pool": lambda one: one.upgrade_pool(),
+    "maintenance.reconcile": lambda one: one.maintenance.reconcile(
+        ["a"], one.pools.usage().read_ms, owner="me", max_released=9
+    ),
+    "pools.update": lambda one: one.pools.update(None, {"cpu": 10}),
+    "pools.upgrade": lambda one: one.pools.upgrade(),
 }
 TAKES: Final[dict[str, Do]] = {
     "allocate": lambda one: one.release(one.allocate({"cpu": 1}, ttl=60)),
     "try_allocate": lambda one: one.try_allocate({"cpu": 1}, ttl=60, id="t"),
     "allocate_many": lambda one: one.allocate_many([Request({"cpu": 1}, 60, id="m")], atomic=True),
-    "durable": lambda one: one.allocate({"cpu": 1}, ttl=60, id="d", durability="memory"),
+    "durable": lambda one: one.options(durability="memory").allocate({"cpu": 1}, ttl=60, id="d"),
     "hold": _held,
     "renew": lambda one: one.renew("a"),
     "renew_many": lambda one: one.renew_many(["a"]),
     "resize": lambda one: one.resize("a", {"cpu": 1}),
     "adopt": lambda one: one.adopt(_live(one), force="a test"),
     "begin_release": lambda one: one.begin_release("a", grace=1),
-    "create_pool": lambda one: one.create_pool("other", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True),
-    "recover_pool": lambda one: one.recover_pool(replace(one.pool("guarded"), name="lost")),
-    "end_recovery": lambda one: one.end_recovery(pool="guarded"),
-    "delete_pool": lambda one: one.delete_pool("other", force=True),
+    "pools.create": lambda one: one.pools.create("other", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True),
+    "pools.recover": lambda one: one.pools.recover(replace(one.pools.get("guarded"), name="lost")),
+    "pools.end_recovery": lambda one: one.pools.end_recovery("guarded"),
+    "pools.delete": lambda one: one.pools.delete("other", force=True),
 }
 """In an order in which each finds what it needs."""
 
-ASKS_NO_SERVER: Final = {"close", "expect_epoch", "from_url"}
+ASKS_NO_SERVER: Final = {"close", "pools", "events", "maintenance"}
+NAMESPACES: Final = {"pools.": Pools, "events.": Events, "maintenance.": Maintenance}
 
 
 @pytest.fixture
@@ -91,16 +96,16 @@ def login(server: Server, engine: Engine, admin: Any) -> Iterator[Callable[..., 
     """A client with a role's rights, on a pool that has `a`."""
     made: list[Allocator] = []
     with Allocator.from_url(server.url, pool="lab", owner="me") as everything:
-        everything.create_pool("lab", {"cpu": 10})
+        everything.pools.create("lab", {"cpu": 10})
         everything.allocate({"cpu": 2}, ttl=60, id="a")
         everything.allocate({"cpu": 1}, ttl=60, id="gone")
-        everything.create_pool("guarded", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True)
+        everything.pools.create("guarded", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True)
 
     def login(role: str, **options: Any) -> Allocator:
         wanted = user(role, password=PASSWORD, server=VERSIONS[engine], **options)
         assert admin.execute_command(*wanted.command()) in (True, "OK")
         url = server.url.replace("unix://", f"unix://{wanted.name}:{PASSWORD}@")
-        made.append(Allocator.from_url(url, pool="lab", owner="me", deadline=2.0))
+        made.append(Allocator.from_url(url, pool="lab", owner="me", timeout=2.0))
         return made[-1]
 
     yield login
@@ -142,10 +147,10 @@ def test_books_are_mended_by_who_may_write(login: Callable[..., Allocator], admi
     client = login(role)
     admin.hincrby("allocator:{lab}:pool", "cpu.allocated", 1000)
     if role != "inspector":
-        assert client.audit(repair=True).status == "repaired"
+        assert client.maintenance.audit(repair=True).status == "repaired"
         return
     with pytest.raises(BackendUnavailable) as refused:
-        client.audit(repair=True)
+        client.maintenance.audit(repair=True)
     assert refused.value.code == "no_permission"
     assert admin.hincrby("allocator:{lab}:pool", "cpu.allocated", -1000) == 3000
 
@@ -172,16 +177,18 @@ def test_no_user_has_more_rights_than_that(
 def test_a_user_of_one_pool_has_no_other(login: Callable[..., Allocator], server: Server) -> None:
     """The key pattern ends at the hash tag."""
     client = login("controller", pool="lab")
-    assert client.usage()
+    assert client.pools.usage()
     with pytest.raises(BackendUnavailable):
-        client.create_pool("other", {"cpu": 1})
+        client.pools.create("other", {"cpu": 1})
 
 
 def test_every_method_is_tried_with_every_user() -> None:
     """One that is added later must not be forgotten."""
     tried = set(READS | CLEANS | TAKES) - {"durable", "repair"}
-    sends = {name for name in vars(Allocator) | vars(PoolClient) if not name.startswith("_")} - ASKS_NO_SERVER
-    assert tried | {"doctor"} == sends
+    sends = {name for name in vars(Allocator) if not name.startswith("_")} - ASKS_NO_SERVER
+    for place, kind in NAMESPACES.items():
+        sends |= {place + name for name in vars(kind) if not name.startswith("_")}
+    assert tried | {"maintenance.doctor"} == sends
 
 
 def test_what_the_scripts_call_is_what_is_allowed() -> None:
@@ -237,10 +244,10 @@ def test_the_users_of_a_cluster_and_behind_sentinels_can_find_the_way() -> None:
 
 def _is_fit(url: str, check: str) -> None:
     with Allocator.from_url(url, pool="lab", owner="me") as client:
-        client.create_pool("lab", {"cpu": 10})
+        client.pools.create("lab", {"cpu": 10})
         for name, do in (READS | {"durable": TAKES["durable"]}).items():
             assert do(client) is not None or name == "get"
-        found = client.doctor()
+        found = client.maintenance.doctor()
         assert found
         assert not [one for one in found.checks if one.name == "rights" or one.verdict == "unknown"]
         assert check in [one.name for one in found.checks]

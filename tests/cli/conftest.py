@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from allocator import UnknownPool
 from allocator._engine.execution.driver import Driver
 from allocator._engine.transport.in_process import InProcessServer
+from allocator._sync.client import Allocator
 from allocator.apps.cli.root import root
-from allocator.client import Allocator
 from allocator.testing import Clock
 
 FENCE = "#" * 16
@@ -71,11 +71,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of every client that a command makes."""
     turned = Clock()
 
-    def on_clock(store: Any, *, deadline_s: float, clock: Callable[[], int] | None = None) -> Driver:
+    def on_clock(target: Any, *, clock: Callable[[], int] | None = None) -> Driver:
         assert clock is None
-        return Driver(store, deadline_s=deadline_s, clock=turned)
+        return Driver(target, clock=turned)
 
-    monkeypatch.setattr("allocator.client.Driver", on_clock)
+    monkeypatch.setattr("allocator._sync.client.Driver", on_clock)
     return turned
 
 
@@ -89,7 +89,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[CommandLine]:
     for pool in ("default", "gpu"):
         with Allocator.from_url(url, pool=pool) as client:
             try:
-                verdict = client.audit()
+                verdict = client.maintenance.audit()
             except UnknownPool:
                 continue
         assert verdict, verdict

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from allocator.client import Allocator
+from allocator._sync.client import Allocator
+from allocator._sync.pools import Pools
 from allocator.errors import BackendUnavailable
 from allocator.testing import Clock
 from tests.cli.conftest import FENCE, CommandLine, masked
@@ -207,7 +208,7 @@ def test_a_renewal_is_reported_though_the_clock_cannot_be_read(
     def fail(*_: object, **__: object) -> None:
         raise BackendUnavailable("gone")
 
-    monkeypatch.setattr(Allocator, "usage", fail)
+    monkeypatch.setattr(Pools, "usage", fail)
     assert pool.out("renew", "job-1", "--ttl", "10s") == "job-1 renewed until 2026-01-01T00:10:00.000Z\n"
     assert pool.json("renew", "job-1", "--ttl", "10s")["kept"] is None
 

@@ -10,8 +10,9 @@ import click
 import pytest
 
 from allocator import errors
+from allocator._sync.client import Allocator
+from allocator._sync.pools import Pools
 from allocator.apps.cli.failures import ExitCode, exit_code, hint
-from allocator.client import Allocator
 from allocator.denials import Denial, Shortage
 from tests.cli.conftest import CommandLine
 
@@ -50,7 +51,7 @@ def test_each_error_has_its_exit_code_one_line_and_no_traceback(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(Allocator, "usage", fail)
+    monkeypatch.setattr(Pools, "usage", fail)
     lines = pool.error("usage", code=code).splitlines()
     assert lines[0] == f"error: {error}"
     assert [line.partition(":")[0] for line in lines[1:]] in ([], ["hint"])
@@ -111,7 +112,7 @@ def test_a_bug_is_one_line_unless_the_traceback_is_asked_for(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(Allocator, "usage", fail)
+    monkeypatch.setattr(Pools, "usage", fail)
     assert pool.error("usage", code=1) == (
         "error: unexpected ZeroDivisionError: a b\nhint: --verbose shows the traceback; please report it\n"
     )
@@ -129,19 +130,19 @@ def test_ctrl_c_ends_with_130_and_without_a_word(
     def fail(*_: object, **__: object) -> None:
         raise interrupt
 
-    monkeypatch.setattr(Allocator, "usage", fail)
+    monkeypatch.setattr(Pools, "usage", fail)
     assert pool.error("usage", code=130).strip() == ""
 
 
 def test_warnings_of_the_library_are_lines_on_stderr(pool: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """And are gone with --quiet."""
-    real = Allocator.usage
+    real = Pools.usage
 
     def warn(client: Allocator) -> object:
         logging.getLogger("allocator.client").warning("take\ncare")
         return real(client)
 
-    monkeypatch.setattr(Allocator, "usage", warn)
+    monkeypatch.setattr(Pools, "usage", warn)
     assert pool("usage").stderr == "warning: take care\n"
     assert pool("usage", "-q").stderr == ""
 
@@ -216,5 +217,5 @@ def test_an_answer_that_cannot_be_written_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Allocator, "usage", fail)
+    monkeypatch.setattr(Pools, "usage", fail)
     assert pool.error("usage", code=1) == f"error: cannot write: {os.strerror(number)}\n"

@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 
 from allocator._engine.transport.in_process import InProcessServer
-from allocator.client import Allocator
+from allocator._sync.pools import Pools
 from allocator.errors import AllocatorError, ContractError, InvariantError
 from allocator.models.pools import Usage
 from allocator.testing import Clock
@@ -182,14 +182,14 @@ def test_a_broken_pool_does_not_hide_the_others(
 ) -> None:
     """Whoever looks for what is wrong needs the list most; the exit code says that it is not all well."""
     pool("pool", "create", "gpu", "nvidia.com/gpu=4")
-    real = Allocator.usage
+    real = Pools.usage
 
-    def usage(client: Allocator, *, pool: str | None = None) -> Usage:
-        if pool == "default":
+    def usage(pools: Pools, name: str | None = None) -> Usage:
+        if name == "default":
             raise error
-        return real(client, pool=pool)
+        return real(pools, name)
 
-    monkeypatch.setattr(Allocator, "usage", usage)
+    monkeypatch.setattr(Pools, "usage", usage)
     result = pool("pool", "list", code=1)
     assert result.stdout == (
         "NAME     STATE   NVIDIA.COM/GPU  ALLOCATIONS  AGE\n"

@@ -9,7 +9,8 @@ import fakeredis
 import pytest
 
 from allocator._engine.transport.in_process import InProcessServer
-from allocator.client import Allocator
+from allocator._sync.client import Allocator
+from allocator._sync.maintenance import Maintenance
 from allocator.models.allocations import Request
 from allocator.models.maintenance import Audit, Finding
 from allocator.testing import Clock
@@ -162,7 +163,7 @@ def test_verdicts_that_are_hard_to_provoke(
 ) -> None:
     """No verdict is no clean bill of health, and a long list says how long."""
     with monkeypatch.context() as patched:
-        patched.setattr(Allocator, "audit", lambda *_, **__: verdict)
+        patched.setattr(Maintenance, "audit", lambda *_, **__: verdict)
         assert pool("audit", code=code).stdout.splitlines()[-1] == last
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
+from allocator._sync.pools import Pools
 from allocator.apps.cli import usage as module
 from allocator.apps.cli import watch
 from allocator.apps.cli.context import App
-from allocator.client import Allocator
 from allocator.errors import BackendUnavailable
 from allocator.models.accounts import ResourceUsage
 from tests.cli.conftest import CommandLine
@@ -168,22 +168,22 @@ def test_watching_survives_a_server_that_goes_away(
     pool: CommandLine, rounds: Callable[[list[Callable[[], object]]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That is when one watches; it is said once, and a server that was never there is still exit code 5."""
-    real = Allocator.usage
+    real = Pools.usage
 
     def broken(*_: object, **__: object) -> object:
         raise BackendUnavailable("connection refused")
 
     rounds(
         [
-            lambda: monkeypatch.setattr(Allocator, "usage", broken),
+            lambda: monkeypatch.setattr(Pools, "usage", broken),
             lambda: None,
-            lambda: monkeypatch.setattr(Allocator, "usage", real),
+            lambda: monkeypatch.setattr(Pools, "usage", real),
         ]
     )
     result = pool("usage", "--watch", "-o", "json", code=130)
     assert len(result.stdout.splitlines()) == 2
     assert result.stderr.count("error: connection refused; waiting for it\n") == 1
-    monkeypatch.setattr(Allocator, "usage", broken)
+    monkeypatch.setattr(Pools, "usage", broken)
     assert pool.error("usage", "--watch", code=5).startswith("error: connection refused\n")
 
 

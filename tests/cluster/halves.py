@@ -36,8 +36,8 @@ class Halves:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.clock = Clock()
-        self.verbs = Defaults(POOL, "allocator", None)
-        self.client = Allocator._on(resolve_target(cluster_url(cluster)), self.verbs, clock=self.clock)
+        self.defaults = Defaults(POOL, "allocator", None)
+        self.client = Allocator._on(resolve_target(cluster_url(cluster)), self.defaults, clock=self.clock)
         self._raw: dict[Node, Any] = {node: redis.Redis(port=node.port) for node in cluster.masters}
         self._prepare()
         self.source = cluster.owner_of(SLOT)
@@ -50,7 +50,7 @@ class Halves:
             raw.close()
 
     def _prepare(self) -> None:
-        self.client.create_pool(POOL, {"cpu": 10})
+        self.client.pools.create(POOL, {"cpu": 10})
         for name in ("due-1", "due-2"):
             self.client.allocate(ONE, ttl=10, id=name)
         self.clock.advance(20)
@@ -63,40 +63,38 @@ class Halves:
 
     def calls(self) -> dict[str, Call]:
         """Each script, with what makes it look at other keys than those that its caller names."""
-        verbs, large = self.verbs, {"cpu": 7}
+        defaults, large = self.defaults, {"cpu": 7}
         a_call = str(self.client._driver.run(_field("a", "call")))
         flows: dict[str, Any] = {
-            "allocate": verbs.allocate(Request(large, 60, "new"), None),
-            "allocate what is due": verbs.allocate(Request(large, 60, "due-1"), None),
-            "allocate what is live": verbs.allocate(Request(ONE, 90, "a"), None),
-            "pin what is live": verbs.allocate(Request(ONE, None, "a"), None),
-            "allocate many": verbs.allocate_many(
-                [Request(ONE, 90, "a"), Request(large, 60, "due-1")], None, atomic=False
+            "allocate": defaults.allocate(Request(large, 60, "new")),
+            "allocate what is due": defaults.allocate(Request(large, 60, "due-1")),
+            "allocate what is live": defaults.allocate(Request(ONE, 90, "a")),
+            "pin what is live": defaults.allocate(Request(ONE, None, "a")),
+            "allocate many": defaults.allocate_many([Request(ONE, 90, "a"), Request(large, 60, "due-1")], atomic=False),
+            "allocate a gang": defaults.allocate_many(
+                [Request(ONE, 90, "a"), Request(large, 60, "due-1")], atomic=True
             ),
-            "allocate a gang": verbs.allocate_many(
-                [Request(ONE, 90, "a"), Request(large, 60, "due-1")], None, atomic=True
+            "refuse a gang": defaults.allocate_many(
+                [Request(ONE, 60, "due-2"), Request(large, 60, "due-1")], atomic=True
             ),
-            "refuse a gang": verbs.allocate_many(
-                [Request(ONE, 60, "due-2"), Request(large, 60, "due-1")], None, atomic=True
-            ),
-            "renew": verbs.renew_many(["a", "b"], 90, None),
-            "shorten": verbs.renew("a", 5, None, None, shorten=True),
-            "give a deadline": verbs.renew("p", 5, None, None, shorten=True),
-            "resize": verbs.resize("a", large, None, None),
-            "release": verbs.release_many(["a", "p"], None),
+            "renew": defaults.renew_many(["a", "b"], 90),
+            "shorten": defaults.renew("a", 5, None, shorten=True),
+            "give a deadline": defaults.renew("p", 5, None, shorten=True),
+            "resize": defaults.resize("a", large, None),
+            "release": defaults.release_many(["a", "p"]),
             "undo": undo.undo(KEYS, [(a_call, "a")]),
-            "reclaim": verbs.reclaim(None, None, None, include_live=False),
-            "reclaim by age": verbs.reclaim(0.001, None, None, include_live=False),
-            "configure": verbs.configure({"cpu": 3}, (), None, False, None, None),
-            "delete": verbs.delete_pool(POOL, force=True),
+            "reclaim": defaults.reclaim(None, None, include_live=False),
+            "reclaim by age": defaults.reclaim(0.001, None, include_live=False),
+            "configure": defaults.update_pool(None, {"cpu": 3}, (), None, False, None),
+            "delete": defaults.delete_pool(POOL, force=True),
             "repair": audit._mend(KEYS, "all", "0", ()),
             "audit": audit._read(KEYS, "all", "0"),
             "find orphans": audit._orphans(KEYS),
-            "check": verbs.check(large, None, explain=True),
-            "usage": verbs.usage(None),
-            "get": verbs.get("a", None),
-            "page": next(iter(verbs.allocations(None, None, None))),
-            "events": verbs.events(10, None),
+            "check": defaults.check(large, explain=True),
+            "usage": defaults.usage(None),
+            "get": defaults.get("a"),
+            "page": next(iter(defaults.allocations(None, None))),
+            "events": defaults.events(10),
         }
         return {name: _first_call(flow) for name, flow in flows.items()}
 
@@ -151,11 +149,11 @@ class Halves:
 
     def state(self) -> object:
         """What the pool has, and who holds it until when; None where there is none.  Audited, too."""
-        if POOL not in self.client.pools():
+        if POOL not in self.client.pools.list():
             return None
-        assert (report := self.client.audit()), report
-        pool = self.client.pool()
-        live = {one.id: (one.resources.text(), one.ttl_ms, one.deadline_ms) for one in self.client.allocations()}
+        assert (report := self.client.maintenance.audit()), report
+        pool = self.client.pools.get()
+        live = {one.id: (one.resources.text(), one.ttl_ms, one.deadline_ms) for one in self.client.list()}
         return pool.capacity.text(), pool.allocated.text(), live
 
 
@@ -170,7 +168,7 @@ def _first_call(flow: Any) -> Call:
 
 def _field(name: str, field: str) -> Flow[str]:
     """A field of a record, as the script `get` replies it."""
-    call = _first_call(Defaults(POOL, "allocator", None).get(name, None))
+    call = _first_call(Defaults(POOL, "allocator", None).get(name))
     reply = yield call
     fields = dict(zip(reply[1::2], reply[2::2], strict=True))
     return str(fields[field])

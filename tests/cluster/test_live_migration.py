@@ -25,11 +25,11 @@ def client(cluster: Cluster) -> Iterator[Allocator]:
     """A client that looks at the pools; they are clean and empty in the end."""
     with Allocator.from_url(cluster_url(cluster)) as client:
         for pool in POOLS:
-            client.create_pool(pool, {"cpu": 2 * WORKERS})
+            client.pools.create(pool, {"cpu": 2 * WORKERS})
         yield client
         for pool in POOLS:
-            assert client.audit(pool=pool)
-            assert client.usage(pool=pool).allocations == 0
+            assert client.options(pool=pool).maintenance.audit()
+            assert client.pools.usage(pool).allocations == 0
 
 
 def is_done(cycles: list[str], enough: int) -> bool:
@@ -76,7 +76,7 @@ async def test_tasks_ride_through_a_migration(cluster: Cluster, client: Allocato
 
     async def work(mine: AsyncAllocator, pool: str) -> None:
         while not over.is_set():
-            held = await mine.allocate({"cpu": 1}, ttl=60, pool=pool)
+            held = await mine.options(pool=pool).allocate({"cpu": 1}, ttl=60)
             assert await mine.renew(held)
             assert await mine.release(held)
             cycles.append(held.id)

@@ -90,7 +90,7 @@ async def connect(kind: str, url: str) -> AsyncIterator[Connect]:
 async def client(connect: Connect) -> AsyncAllocator:
     """A client whose pool `lab` has 4 CPUs, 8 GiB and 2 whole GPUs; it goes by the server's clock."""
     client = connect(owner="me")
-    await client.create_pool("lab", CAPACITY, whole_units=["nvidia.com/gpu"])
+    await client.pools.create("lab", CAPACITY, whole_units=["nvidia.com/gpu"])
     return client
 
 
@@ -98,7 +98,7 @@ async def client(connect: Connect) -> AsyncAllocator:
 async def timed(connect: Connect, clock: Clock) -> AsyncAllocator:
     """The same, but time passes when `clock` is turned."""
     client = connect(owner="me", clock=clock)
-    await client.create_pool("lab", CAPACITY, whole_units=["nvidia.com/gpu"])
+    await client.pools.create("lab", CAPACITY, whole_units=["nvidia.com/gpu"])
     return client
 
 

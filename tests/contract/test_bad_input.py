@@ -28,7 +28,7 @@ Attempt = Callable[[Any], Awaitable[object]]
 @pytest.fixture
 async def nowhere(kind: str) -> AsyncIterator[AsyncAllocator]:
     """A client of a server that is not there."""
-    client = clients.connect(kind, "unix:///nonexistent/server.sock", deadline=0.05)
+    client = clients.connect(kind, "unix:///nonexistent/server.sock", timeout=0.05)
     yield client
     await client.close()
 
@@ -52,8 +52,8 @@ async def test_quantities_that_are_none_are_refused_by_name(nowhere: AsyncAlloca
         lambda c: c.allocate_many([Request(GOOD, 60), Request({"cpu": quantity}, 60)]),
         lambda c: c.check({"cpu": quantity}),
         lambda c: c.resize("a", {"cpu": quantity}),
-        lambda c: c.create_pool("lab", {"cpu": quantity}),
-        lambda c: c.configure({"cpu": quantity}),
+        lambda c: c.pools.create("lab", {"cpu": quantity}),
+        lambda c: c.pools.update(None, {"cpu": quantity}),
     ):
         error = await refused(nowhere, attempt)
         assert isinstance(error, InvalidQuantity)
@@ -91,9 +91,9 @@ async def test_resources_with_impossible_names_are_refused(nowhere: AsyncAllocat
     """`field` is `resource`, and the message shows the name, cut."""
     for attempt in (
         lambda c: c.allocate({name: 1}, ttl=60),
-        lambda c: c.create_pool("lab", {name: 1}),
-        lambda c: c.create_pool("lab", GOOD, whole_units=[name]),
-        lambda c: c.configure(remove=[name]),
+        lambda c: c.pools.create("lab", {name: 1}),
+        lambda c: c.pools.create("lab", GOOD, whole_units=[name]),
+        lambda c: c.pools.update(remove=[name]),
         lambda c: c.resize("a", {name: 1}),
     ):
         assert (await refused(nowhere, attempt)).field == "resource"
@@ -105,18 +105,18 @@ async def test_resources_with_impossible_names_are_refused(nowhere: AsyncAllocat
 async def test_pools_with_impossible_names_are_refused(nowhere: AsyncAllocator, name: Any) -> None:
     """A brace would move its keys to another slot, a newline would slip into a log."""
     for attempt in (
-        lambda c: c.create_pool(name, GOOD),
-        lambda c: c.delete_pool(name),
-        lambda c: c.pool(name),
-        lambda c: c.upgrade_pool(name),
-        lambda c: c.allocate(GOOD, ttl=60, pool=name),
-        lambda c: c.allocate_many([Request(GOOD, 60)], pool=name),
-        lambda c: c.release("a", pool=name),
-        lambda c: c.renew_many(["a"], pool=name),
-        lambda c: c.usage(pool=name),
-        lambda c: c.reclaim(pool=name),
-        lambda c: c.audit(pool=name),
-        lambda c: c.events(pool=name),
+        lambda c: c.pools.create(name, GOOD),
+        lambda c: c.pools.delete(name),
+        lambda c: c.pools.get(name),
+        lambda c: c.pools.upgrade(name),
+        lambda c: c.options(pool=name).allocate(GOOD, ttl=60),
+        lambda c: c.options(pool=name).allocate_many([Request(GOOD, 60)]),
+        lambda c: c.options(pool=name).release("a"),
+        lambda c: c.options(pool=name).renew_many(["a"]),
+        lambda c: c.pools.usage(name),
+        lambda c: c.options(pool=name).maintenance.reclaim(),
+        lambda c: c.options(pool=name).maintenance.audit(),
+        lambda c: c.options(pool=name).events.list(),
     ):
         assert (await refused(nowhere, attempt)).field == "pool"
 
@@ -167,17 +167,17 @@ async def test_times_to_live_out_of_bounds_are_refused(nowhere: AsyncAllocator, 
         ("request", lambda c: c.resize("a", {})),
         ("request", lambda c: c.resize("a", {f"r{n}": 1 for n in range(33)})),
         ("request", lambda c: c.resize("a", "cpu=1")),
-        ("capacity", lambda c: c.create_pool("lab", {})),
-        ("capacity", lambda c: c.create_pool("lab", {f"r{n}": 1 for n in range(33)})),
-        ("capacity", lambda c: c.create_pool("lab", None)),
-        ("capacity", lambda c: c.configure({f"r{n}": 1 for n in range(33)})),
-        ("capacity", lambda c: c.configure()),
-        ("whole_units", lambda c: c.create_pool("lab", GOOD, whole_units=["memory"])),
-        ("whole_units", lambda c: c.create_pool("lab", GOOD, whole_units="cpu")),
-        ("remove", lambda c: c.configure(GOOD, remove=["cpu"])),
-        ("remove", lambda c: c.configure(remove="cpu")),
-        ("generation", lambda c: c.configure(GOOD, generation=0)),
-        ("generation", lambda c: c.configure(GOOD, generation="1")),
+        ("capacity", lambda c: c.pools.create("lab", {})),
+        ("capacity", lambda c: c.pools.create("lab", {f"r{n}": 1 for n in range(33)})),
+        ("capacity", lambda c: c.pools.create("lab", None)),
+        ("capacity", lambda c: c.pools.update(None, {f"r{n}": 1 for n in range(33)})),
+        ("capacity", lambda c: c.pools.update()),
+        ("whole_units", lambda c: c.pools.create("lab", GOOD, whole_units=["memory"])),
+        ("whole_units", lambda c: c.pools.create("lab", GOOD, whole_units="cpu")),
+        ("remove", lambda c: c.pools.update(None, GOOD, remove=["cpu"])),
+        ("remove", lambda c: c.pools.update(remove="cpu")),
+        ("generation", lambda c: c.pools.update(None, GOOD, generation=0)),
+        ("generation", lambda c: c.pools.update(None, GOOD, generation="1")),
         ("metadata", lambda c: c.allocate(GOOD, ttl=60, metadata={"text": "x" * 5120})),
         ("metadata", lambda c: c.allocate(GOOD, ttl=60, metadata={f"k{n}": "x" * 1024 for n in range(5)})),
         ("metadata", lambda c: c.allocate(GOOD, ttl=60, metadata={f"k{n}": "" for n in range(17)})),
@@ -193,14 +193,14 @@ async def test_times_to_live_out_of_bounds_are_refused(nowhere: AsyncAllocator, 
         ("fence", lambda c: c.release("a", fence=0)),
         ("fence", lambda c: c.renew("a", fence=-1)),
         ("fence", lambda c: c.resize("a", GOOD, fence=2**53)),
-        ("limit", lambda c: c.events(limit=0)),
-        ("limit", lambda c: c.events(limit=501)),
-        ("limit", lambda c: c.reclaim(limit=0)),
-        ("limit", lambda c: c.reclaim(limit=10_001)),
-        ("older_than", lambda c: c.reclaim(older_than=-1)),
-        ("older_than", lambda c: c.reclaim(older_than=math.nan)),
-        ("older_than", lambda c: c.reclaim(include_live=True)),
-        ("offline", lambda c: c.audit(offline=True)),
+        ("limit", lambda c: c.events.list(limit=0)),
+        ("limit", lambda c: c.events.list(limit=501)),
+        ("limit", lambda c: c.maintenance.reclaim(limit=0)),
+        ("limit", lambda c: c.maintenance.reclaim(limit=10_001)),
+        ("older_than", lambda c: c.maintenance.reclaim(older_than=-1)),
+        ("older_than", lambda c: c.maintenance.reclaim(older_than=math.nan)),
+        ("older_than", lambda c: c.maintenance.reclaim(include_live=True)),
+        ("offline", lambda c: c.maintenance.audit(offline=True)),
     ],
 )
 async def test_other_arguments_out_of_bounds_are_refused_by_field(
@@ -212,10 +212,41 @@ async def test_other_arguments_out_of_bounds_are_refused_by_field(
 
 async def test_filters_of_the_list_are_checked_when_it_is_asked_for(nowhere: AsyncAllocator) -> None:
     """Not when the first page is read."""
-    for field, filters in (("owner", {"owner": "a b"}), ("older_than", {"older_than": -1}), ("pool", {"pool": "{}"})):
+    for field, filters in (("owner", {"owner": "a b"}), ("older_than", {"older_than": -1})):
         with pytest.raises(InvalidRequest) as caught:
-            [one async for one in nowhere.allocations(**filters)]
+            [one async for one in nowhere.list(**filters)]
         assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pool", "{}"),
+        ("pool", 5),
+        ("owner", "a b"),
+        ("durability", "sure"),
+        ("timeout", 0),
+        ("timeout", 61),
+        ("epoch", "a b"),
+        ("epoch", 5),
+    ],
+)
+def test_options_are_checked_when_they_are_given(nowhere: AsyncAllocator, field: str, value: object) -> None:
+    """The client that they were asked of stays as it is."""
+    before = repr(nowhere)
+    with pytest.raises(InvalidRequest) as caught:
+        nowhere.options(**{field: value})  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert repr(nowhere) == before
+
+
+async def test_options_leave_what_is_not_named(nowhere: AsyncAllocator) -> None:
+    """One after the other, they add up; the connections are the same."""
+    other = nowhere.options(pool="gpu").options(owner="me", timeout=0.02)
+    assert "pool=gpu" in repr(other)
+    with pytest.raises(BackendUnavailable):
+        await other.allocate({"cpu": 1}, ttl=60)
+    assert "pool=gpu" not in repr(nowhere)
 
 
 async def test_a_vector_has_the_same_bounds_as_a_mapping(nowhere: AsyncAllocator) -> None:
@@ -239,9 +270,9 @@ async def test_a_vector_has_the_same_bounds_as_a_mapping(nowhere: AsyncAllocator
         ("prefix", {"prefix": "a{"}),
         ("prefix", {"prefix": "x" * 33}),
         ("prefix", {"prefix": ""}),
-        ("deadline", {"deadline": 0}),
-        ("deadline", {"deadline": 61}),
-        ("deadline", {"deadline": math.nan}),
+        ("timeout", {"timeout": 0}),
+        ("timeout", {"timeout": 61}),
+        ("timeout", {"timeout": math.nan}),
         ("attempt_timeout", {"attempt_timeout": 0}),
         ("attempt_timeout", {"attempt_timeout": -1}),
         ("attempt_timeout", {"attempt_timeout": math.nan}),

@@ -55,7 +55,7 @@ async def test_the_same_id_twice_in_a_batch_is_one_allocation(client: AsyncAlloc
     assert isinstance(second, Allocation)
     assert isinstance(third, AllocationConflict)
     assert (first.created, second.created, first.fence) == (True, False, second.fence)
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert (usage.allocations, usage.resources["cpu"].allocated) == (1, 1000)
     held = await client.get("a")
     assert held is not None
@@ -64,7 +64,7 @@ async def test_the_same_id_twice_in_a_batch_is_one_allocation(client: AsyncAlloc
 
 async def test_more_than_a_script_call_takes_are_sent_in_several(client: AsyncAllocator) -> None:
     """250 items, and the answers stay in order: the last fifty do not fit."""
-    await client.configure({"cpu": "200m"})
+    await client.pools.update(None, {"cpu": "200m"})
     outcomes = await client.allocate_many([Request({"cpu": "1m"}, 60, id=f"a{n}") for n in range(250)])
     assert granted(outcomes) == [True] * 200 + [False] * 50
     assert [one.id for one in outcomes[:200] if isinstance(one, Allocation)] == [f"a{n}" for n in range(200)]
@@ -74,7 +74,7 @@ async def test_more_than_a_script_call_takes_are_sent_in_several(client: AsyncAl
     assert {one.outcome for one in renewals[200:]} == {"unknown"}
     releases = await client.release_many([f"a{n}" for n in range(250)])
     assert [bool(one) for one in releases] == [True] * 200 + [False] * 50
-    assert (await client.usage()).allocations == 0
+    assert (await client.pools.usage()).allocations == 0
 
 
 async def test_large_metadata_is_cut_into_script_calls_by_bytes(client: AsyncAllocator) -> None:
@@ -95,9 +95,9 @@ async def test_nothing_at_all_is_answered_with_nothing(client: AsyncAllocator) -
 
 async def test_many_may_be_of_several_pools(client: AsyncAllocator) -> None:
     """Each allocation brings its own along; the answers stay in order."""
-    await client.create_pool("other", {"cpu": 1})
+    await client.pools.create("other", {"cpu": 1})
     one = await client.allocate({"cpu": 1}, ttl=60)
-    two = await client.allocate({"cpu": 1}, ttl=60, pool="other")
+    two = await client.options(pool="other").allocate({"cpu": 1}, ttl=60)
     renewals = await client.renew_many([two, one, "nothing"])
     assert [(r.id, r.outcome) for r in renewals] == [(two.id, "renewed"), (one.id, "renewed"), ("nothing", "unknown")]
     releases = await client.release_many([two, one, two, "nothing"])
@@ -143,7 +143,7 @@ async def test_a_gang_is_granted_whole(client: AsyncAllocator) -> None:
 
 async def test_a_gang_that_does_not_fit_leaves_nothing_behind(client: AsyncAllocator) -> None:
     """The denial names the item; nothing is charged, recorded or changed."""
-    before = (await client.pool()).revision
+    before = (await client.pools.get()).revision
     requests = [
         Request({"cpu": 2}, 60, id="g0"),
         Request({"cpu": 1}, 60, id="g1"),
@@ -152,7 +152,7 @@ async def test_a_gang_that_does_not_fit_leaves_nothing_behind(client: AsyncAlloc
     with pytest.raises(Insufficient) as refused:
         await client.allocate_many(requests, atomic=True)
     assert refused.value.denial.item == 2
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert (usage.allocations, usage.pool.revision) == (0, before)
 
 
@@ -182,7 +182,7 @@ async def test_a_gang_that_is_asked_for_again_is_replayed(client: AsyncAllocator
     assert isinstance(first[0], Allocation)
     assert (kept.created, kept.fence) == (False, first[0].fence)
     assert anew.created
-    assert (await client.usage()).resources["cpu"].allocated == 4000
+    assert (await client.pools.usage()).resources["cpu"].allocated == 4000
 
 
 async def test_a_gang_in_conflict_leaves_nothing_behind(client: AsyncAllocator) -> None:
@@ -208,7 +208,7 @@ async def test_a_refused_gang_still_takes_back_what_is_due(timed: AsyncAllocator
     with pytest.raises(Insufficient) as refused:
         await timed.allocate_many([Request({"cpu": 3}, 60, id="g0"), Request({"cpu": 1}, 60, id="g1")], atomic=True)
     assert refused.value.denial.item == 1
-    usage = await timed.usage()
+    usage = await timed.pools.usage()
     assert (usage.resources["cpu"].allocated, usage.allocations) == (1000, 1)
 
 
@@ -233,5 +233,5 @@ async def test_a_gang_is_not_larger_than_one_script_call_may_be(client: AsyncAll
     with pytest.raises(InvalidRequest, match=r"100 of together \d{6} bytes, .* 65536") as refused:
         await client.allocate_many(large, atomic=True)
     assert refused.value.field == "requests"
-    assert (await client.usage()).allocations == 0
+    assert (await client.pools.usage()).allocations == 0
     assert all(granted(await client.allocate_many(large[:50], atomic=True)))

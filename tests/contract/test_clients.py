@@ -24,11 +24,11 @@ CORES = {"cpu": 4}
 
 async def everything(client: AsyncAllocator) -> None:
     """A life of an allocation, so that connections were made and used."""
-    await client.create_pool("lab", CORES)
+    await client.pools.create("lab", CORES)
     held = await client.allocate({"cpu": 1}, ttl=60)
     await client.renew(held)
     await client.release(held)
-    assert await client.pools() == ["lab"]
+    assert await client.pools.list() == ["lab"]
 
 
 # -- ready clients -----------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ async def test_closing_may_be_repeated_and_ends_the_client(client: AsyncAllocato
     await client.allocate({"cpu": 1}, ttl=60)
     await client.close()
     await client.close()
-    for call in (client.allocate({"cpu": 1}, ttl=60), client.usage(), client.pools(), client.release("a")):
+    for call in (client.allocate({"cpu": 1}, ttl=60), client.pools.usage(), client.pools.list(), client.release("a")):
         with pytest.raises(BackendUnavailable) as closed:
             await call
         assert closed.value.code == "closed"
@@ -129,17 +129,17 @@ async def test_a_client_that_was_never_used_can_be_closed(connect: Connect) -> N
 def test_a_blocking_client_is_a_context_manager() -> None:
     """Closed at the end of the block."""
     with Allocator.from_url("memory://") as client:
-        assert client.pools() == []
+        assert client.pools.list() == []
     with pytest.raises(BackendUnavailable):
-        client.pools()
+        client.pools.list()
 
 
 async def test_an_awaited_client_is_a_context_manager() -> None:
     """Closed at the end of the block."""
     async with AsyncAllocator.from_url("memory://") as client:
-        assert await client.pools() == []
+        assert await client.pools.list() == []
     with pytest.raises(BackendUnavailable):
-        await client.pools()
+        await client.pools.list()
 
 
 # -- which store -------------------------------------------------------------------------------------------------------
@@ -149,10 +149,10 @@ async def test_a_private_memory_store_is_seen_by_its_client_only(kind: str) -> N
     """A named one is shared by all clients of the process, of both kinds."""
     private, also_private = clients.connect(kind, "memory://"), clients.connect(kind, "memory://")
     await everything(private)
-    assert await also_private.pools() == []
+    assert await also_private.pools.list() == []
     name = f"memory://shared-{kind}"
     shared = [clients.connect(each, name) for each in ("sync", "async", kind)]
-    await shared[0].create_pool("lab", CORES)
+    await shared[0].pools.create("lab", CORES)
     held = await shared[1].allocate({"cpu": 1}, ttl=60)
     assert await shared[2].get(held.id)
     await shared[0].close()
@@ -165,7 +165,7 @@ async def test_both_kinds_of_client_share_a_ledger(url: str, kind: str) -> None:
     """What one grants the other sees, renews and releases."""
     blocking, awaited = clients.connect("sync", url), clients.connect("async", url)
     one, other = (blocking, awaited) if kind == "sync" else (awaited, blocking)
-    await one.create_pool("lab", CORES)
+    await one.pools.create("lab", CORES)
     held = await one.allocate({"cpu": 4}, ttl=60)
     assert not await other.check({"cpu": 1})
     assert await other.renew(held)
@@ -193,9 +193,9 @@ def test_without_a_url_the_environment_names_the_store(
 async def test_no_password_is_shown_in_a_repr_or_an_error(kind: str) -> None:
     """Whatever the URL looks like."""
     url = "redis://someone:s3cr3t@127.0.0.1:1/0"
-    client = clients.connect(kind, url, deadline=0.05)
+    client = clients.connect(kind, url, timeout=0.05)
     with pytest.raises(BackendUnavailable) as down:
-        await client.usage()
+        await client.pools.usage()
     await client.close()
     for text in (repr(client), str(down.value), redact_url(url)):
         assert "s3cr3t" not in text
@@ -222,7 +222,7 @@ async def test_a_server_that_may_evict_any_key_is_refused_unless_allowed_by_name
     """Counters would stay while records go."""
     policy("allkeys-lru")
     refused = clients.connect(kind, one_server.url)
-    for call in (refused.create_pool("lab", CORES), refused.pools()):
+    for call in (refused.pools.create("lab", CORES), refused.pools.list()):
         with pytest.raises(BackendUnavailable, match="allkeys-lru") as error:
             await call
         assert error.value.code == "eviction"
@@ -241,10 +241,10 @@ async def test_a_server_that_may_evict_any_key_is_refused_unless_allowed_by_name
 async def test_many_callers_of_one_client_are_granted_exactly_what_there_is(connect: Connect, kind: str) -> None:
     """Threads of the blocking client, tasks of the awaited one: 60 ask for one of 40 CPUs each."""
     client = connect()
-    await client.create_pool("lab", {"cpu": 40})
+    await client.pools.create("lab", {"cpu": 40})
     outcomes: list[object]
     if kind == "sync":
-        blocking: Allocator = client.allocator  # type: ignore[attr-defined]
+        blocking: Allocator = client.surface  # type: ignore[attr-defined]
         with ThreadPoolExecutor(8) as threads:
             outcomes = list(threads.map(lambda _: blocking.try_allocate({"cpu": 1}, ttl=60), range(60)))
     else:
@@ -252,13 +252,13 @@ async def test_many_callers_of_one_client_are_granted_exactly_what_there_is(conn
     granted = [one for one in outcomes if isinstance(one, Allocation)]
     assert len(granted) == 40
     assert len({one.fence for one in granted}) == 40
-    assert (await client.usage()).resources["cpu"].available == 0
+    assert (await client.pools.usage()).resources["cpu"].available == 0
 
 
 async def test_an_awaited_client_serves_several_loops(url: str) -> None:
     """In threads at the same time, and one after another."""
     client = AsyncAllocator.from_url(url, pool="lab")
-    await client.create_pool("lab", {"cpu": 100})
+    await client.pools.create("lab", {"cpu": 100})
 
     def in_a_loop_of_its_own() -> int:
         async def work() -> int:
@@ -270,7 +270,7 @@ async def test_an_awaited_client_serves_several_loops(url: str) -> None:
     with ThreadPoolExecutor(3) as threads:
         counts = [thread.result() for thread in [threads.submit(in_a_loop_of_its_own) for _ in range(6)]]
     assert counts == [5] * 6
-    assert (await client.usage()).allocations == 30
+    assert (await client.pools.usage()).allocations == 30
     await client.close()
 
 

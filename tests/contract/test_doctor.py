@@ -38,7 +38,7 @@ async def examine(kind: str) -> Any:
     async def examine(url: str, **options: Any) -> DoctorReport:
         client = clients.connect(kind, url, allow_eviction=True, **options)
         try:
-            return await client.doctor()
+            return await client.maintenance.doctor()
         finally:
             await client.close()
 
@@ -50,18 +50,18 @@ Examine = Callable[..., Awaitable[DoctorReport]]
 
 async def test_every_script_works_and_nothing_stays(connect: Connect, client: AsyncAllocator) -> None:
     """The pool of the scratch is gone, and the client's own pool is as it was."""
-    before = await client.usage()
-    found = await client.doctor()
+    before = await client.pools.usage()
+    found = await client.maintenance.doctor()
     assert found
     assert verdicts(found)["scripts"] == "ok"
     assert f"all {len(scripts.names())} " in next(one.detail for one in found.checks if one.name == "scripts")
-    assert await client.pools() == ["lab"]
-    assert (await client.usage()).pool == before.pool
+    assert await client.pools.list() == ["lab"]
+    assert (await client.pools.usage()).pool == before.pool
 
 
 async def test_each_store_tells_what_it_can(connect: Connect, store: str) -> None:
     """The store in this process has no memory policy; a cluster has a state.  No pool need exist."""
-    found = await connect().doctor()
+    found = await connect().maintenance.doctor()
     told = verdicts(found)
     assert found
     assert ("server" in told) == (store == "memory")
@@ -87,8 +87,8 @@ async def test_the_scratch_pool_goes_also_after_a_fault_of_ours(
     monkeypatch.setattr(doctor, "_TRIES", (*doctor._TRIES[:2], ("renew", broken), *doctor._TRIES[3:]))
     client = connect()
     with pytest.raises(RuntimeError, match="a fault of ours"):
-        await client.doctor()
-    assert await client.pools() == []
+        await client.maintenance.doctor()
+    assert await client.pools.list() == []
 
 
 async def test_a_scratch_pool_that_may_not_be_deleted_is_named(
@@ -105,9 +105,9 @@ async def test_a_scratch_pool_that_may_not_be_deleted_is_named(
 
 async def test_a_server_that_cannot_be_reached_is_no_finding(kind: str) -> None:
     """There is nothing to say of it."""
-    client = clients.connect(kind, "redis://user:canary@127.0.0.1:1", deadline=0.5)
+    client = clients.connect(kind, "redis://user:canary@127.0.0.1:1", timeout=0.5)
     with pytest.raises(BackendUnavailable) as refused:
-        await client.doctor()
+        await client.maintenance.doctor()
     assert PASSWORD not in str(refused.value)
     await client.close()
 
@@ -140,7 +140,7 @@ async def test_a_primary_behind_sentinels_is_told_what_a_failover_costs(examine:
         assert told.verdict == "warn"
         assert "2 replicas" in told.detail
         assert "--recovery-grace" in told.advice
-        found = await examine(formed.replicas[0].url, deadline=1.0)
+        found = await examine(formed.replicas[0].url, timeout=1.0)
         assert verdicts(found)["replication"] == "bad"
 
 
@@ -148,8 +148,8 @@ async def test_a_pool_whose_promise_cannot_be_kept_is_bad(examine: Examine, conn
     """Each of its grants would be withdrawn, so it is better known before."""
     with Server() as server:
         client = clients.connect(kind, server.url)
-        await client.create_pool("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60, new=True)
-        found = await client.doctor()
+        await client.pools.create("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60, new=True)
+        found = await client.maintenance.doctor()
         assert not found
         bad = [one for one in found.checks if one.verdict == "bad"]
         assert ["durability replicated:1" in one.detail for one in bad] == [True]
@@ -213,7 +213,7 @@ async def test_a_command_that_is_missing_is_named_and_its_line_mends_it(
 
 async def _delete(url: str, name: str) -> None:
     client = clients.connect("sync", url)
-    await client.delete_pool(name, force=True)
+    await client.pools.delete(name, force=True)
     await client.close()
 
 
@@ -232,7 +232,7 @@ async def test_a_user_of_one_pool_is_not_called_broken(
 ) -> None:
     """It may use no scratch pool, which is as it should be."""
     client = clients.connect("sync", server.url)
-    await client.create_pool("lab", {"cpu": 1})
+    await client.pools.create("lab", {"cpu": 1})
     await client.close()
     found = await examine(login("controller", pool="lab"))
     assert found, text(found)

@@ -39,7 +39,7 @@ async def test_what_has_stopped_earlier_is_released(client: AsyncAllocator) -> N
     held = await client.allocate({"cpu": 4}, ttl=None)
     await client.begin_release(held, grace=60)
     assert await client.release(held)
-    assert (await client.usage()).allocations == 0
+    assert (await client.pools.usage()).allocations == 0
 
 
 async def test_a_release_is_begun_by_its_holder_only(client: AsyncAllocator) -> None:
@@ -66,8 +66,8 @@ async def crowd(client: AsyncAllocator) -> AsyncAllocator:
 
 async def _now_listed(client: AsyncAllocator) -> int:
     """An instant after every grant: what was granted in the very millisecond of a listing is kept."""
-    granted_ms = max([one.granted_ms async for one in client.allocations()])
-    while (read_ms := (await client.usage()).read_ms) <= granted_ms:
+    granted_ms = max([one.granted_ms async for one in client.list()])
+    while (read_ms := (await client.pools.usage()).read_ms) <= granted_ms:
         pass
     return read_ms
 
@@ -75,55 +75,55 @@ async def _now_listed(client: AsyncAllocator) -> int:
 async def test_a_reconcile_releases_what_its_owner_does_not_have(crowd: AsyncAllocator) -> None:
     """And says what the owner has that the ledger has not."""
     as_of = await _now_listed(crowd)
-    done = await crowd.reconcile(["a", "b", "z"], as_of, owner="me")
+    done = await crowd.maintenance.reconcile(["a", "b", "z"], as_of, owner="me")
     assert (done.released, done.kept, done.missing) == (("c", "d"), ("a", "b"), ("z",))
-    assert [one.id async for one in crowd.allocations(owner="me/other")] == ["e"]
-    assert (await crowd.events(limit=1))[0].fields["reason"] == "reconciled"
-    again = await crowd.reconcile(["a", "b", "z"], as_of, owner="me")
+    assert [one.id async for one in crowd.list(owner="me/other")] == ["e"]
+    assert (await crowd.events.list(limit=1))[0].fields["reason"] == "reconciled"
+    again = await crowd.maintenance.reconcile(["a", "b", "z"], as_of, owner="me")
     assert not again
 
 
 async def test_a_dry_run_releases_nothing(crowd: AsyncAllocator) -> None:
     """It says what would be."""
     as_of = await _now_listed(crowd)
-    would = await crowd.reconcile(["a", "b"], as_of, owner="me", dry_run=True)
+    would = await crowd.maintenance.reconcile(["a", "b"], as_of, owner="me", dry_run=True)
     assert (would.released, would.dry_run) == (("c", "d"), True)
-    assert (await crowd.usage()).allocations == 5
+    assert (await crowd.pools.usage()).allocations == 5
 
 
 async def test_an_incomplete_listing_is_refused_with_the_numbers(crowd: AsyncAllocator) -> None:
     """More than half of them: is the listing whole?"""
     as_of = await _now_listed(crowd)
     with pytest.raises(ReconcileRefused) as refused:
-        await crowd.reconcile([], as_of, owner="me")
+        await crowd.maintenance.reconcile([], as_of, owner="me")
     assert (refused.value.would_release, refused.value.owned, refused.value.max_released) == (4, 4, 2)
     with pytest.raises(ReconcileRefused):
-        await crowd.reconcile(["a", "b", "c"], as_of, owner="me", max_released=0)
-    assert (await crowd.usage()).allocations == 5
-    assert len((await crowd.reconcile([], as_of, owner="me", max_released=4)).released) == 4
+        await crowd.maintenance.reconcile(["a", "b", "c"], as_of, owner="me", max_released=0)
+    assert (await crowd.pools.usage()).allocations == 5
+    assert len((await crowd.maintenance.reconcile([], as_of, owner="me", max_released=4)).released) == 4
 
 
 async def test_owners_that_begin_alike_are_reconciled_together(crowd: AsyncAllocator) -> None:
     """The lone last one of an owner may be released, too."""
     as_of = datetime.fromtimestamp(await _now_listed(crowd) / 1000, UTC)
-    done = await crowd.reconcile(["a", "b", "c", "d"], as_of, owner="me/*")
+    done = await crowd.maintenance.reconcile(["a", "b", "c", "d"], as_of, owner="me/*")
     assert done.released == ("e",)
-    assert (await crowd.reconcile(["a", "b"], as_of, owner="me*")).released == ("c", "d")
+    assert (await crowd.maintenance.reconcile(["a", "b"], as_of, owner="me*")).released == ("c", "d")
 
 
 async def test_what_is_younger_than_the_listing_is_kept(timed: AsyncAllocator, clock: Clock) -> None:
     """It was granted while the owner listed."""
-    as_of = (await timed.usage()).read_ms
+    as_of = (await timed.pools.usage()).read_ms
     clock.advance(1)
     await timed.allocate({"cpu": 1}, ttl=60, id="a")
-    assert not await timed.reconcile([], as_of, owner="me", max_released=10)
+    assert not await timed.maintenance.reconcile([], as_of, owner="me", max_released=10)
 
 
 async def test_an_as_of_in_the_future_is_refused(crowd: AsyncAllocator) -> None:
     """Nothing changes, whatever is asked for."""
-    future = (await crowd.usage()).read_ms + 3_600_000
+    future = (await crowd.pools.usage()).read_ms + 3_600_000
     with pytest.raises(InvalidRequest) as wrong:
-        await crowd.reconcile([], future, owner="me", max_released=10)
+        await crowd.maintenance.reconcile([], future, owner="me", max_released=10)
     assert wrong.value.field == "as_of"
 
 
@@ -146,5 +146,5 @@ async def test_nonsense_is_refused_before_anything_is_sent(crowd: AsyncAllocator
     """The field is named."""
     given = {"live_ids": [], "as_of": 0, "owner": "me", **arguments}
     with pytest.raises(InvalidRequest) as wrong:
-        await crowd.reconcile(given.pop("live_ids"), given.pop("as_of"), **given)
+        await crowd.maintenance.reconcile(given.pop("live_ids"), given.pop("as_of"), **given)
     assert wrong.value.field == field

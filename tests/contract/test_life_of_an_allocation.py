@@ -46,7 +46,7 @@ async def test_a_grant_is_charged_and_recorded_as_it_was_asked_for(client: Async
     assert not read.created
     assert (read.resources, read.fence, read.deadline_ms) == (granted.resources, granted.fence, granted.deadline_ms)
     assert dict(read.metadata) == dict(granted.metadata) == {"note": "é\n{}"}
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert usage.resources["cpu"].allocated == 1500
     assert usage.resources["memory"].available == 6 * 2**30
     assert usage.resources["nvidia.com/gpu"].allocated == 0
@@ -58,7 +58,7 @@ async def test_a_grant_without_a_ttl_is_pinned(client: AsyncAllocator) -> None:
     granted = await client.allocate({"cpu": 1}, ttl=None)
     assert granted.pinned
     assert (granted.ttl_ms, granted.deadline) == (None, None)
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert (usage.allocations, usage.pinned) == (1, 1)
 
 
@@ -74,7 +74,7 @@ async def test_the_whole_capacity_can_be_granted_and_not_one_unit_more(client: A
     await client.allocate({"cpu": "3999m", "nvidia.com/gpu": 2}, ttl=60)
     assert isinstance(await client.try_allocate({"cpu": "2m"}, ttl=60), Denial)
     assert await client.try_allocate({"cpu": "1m"}, ttl=60)
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert usage.resources["cpu"].available == 0
     assert usage.resources["cpu"].utilization == 100.0
 
@@ -82,7 +82,7 @@ async def test_the_whole_capacity_can_be_granted_and_not_one_unit_more(client: A
 async def test_a_denial_says_in_numbers_what_was_short(client: AsyncAllocator) -> None:
     """Every resource that was short, and nothing was changed by asking."""
     await client.allocate({"cpu": 3, "memory": "7Gi"}, ttl=60)
-    before = await client.usage()
+    before = await client.pools.usage()
     with pytest.raises(Insufficient) as refused:
         await client.allocate({"cpu": "1500m", "memory": "2Gi", "nvidia.com/gpu": 1}, ttl=60)
     denial = refused.value.denial
@@ -95,7 +95,7 @@ async def test_a_denial_says_in_numbers_what_was_short(client: AsyncAllocator) -
         "cpu": (1500, 3000, 4000, 1000, 500),
         "memory": (2 * 2**30, 7 * 2**30, 8 * 2**30, 2**30, 2**30),
     }
-    assert (await client.usage()).pool.revision == before.pool.revision
+    assert (await client.pools.usage()).pool.revision == before.pool.revision
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_the_same_request_of_the_same_id_is_answered_with_the_record(timed
     assert second.deadline_ms == clock() + 60_000
     third = await timed.allocate({"cpu": 1}, ttl=5, id="lab-1")
     assert third.deadline_ms == second.deadline_ms
-    assert (await timed.usage()).resources["cpu"].allocated == 1000
+    assert (await timed.pools.usage()).resources["cpu"].allocated == 1000
 
 
 async def test_repeating_without_a_ttl_pins_what_was_leased(timed: AsyncAllocator, clock: Clock) -> None:
@@ -134,8 +134,8 @@ async def test_repeating_without_a_ttl_pins_what_was_leased(timed: AsyncAllocato
     assert (await timed.allocate({"cpu": 1}, ttl=None, id="lab-1")).pinned
     assert (await timed.allocate({"cpu": 1}, ttl=60, id="lab-1")).pinned
     clock.advance(3600)
-    assert not await timed.reclaim()
-    usage = await timed.usage()
+    assert not await timed.maintenance.reclaim()
+    usage = await timed.pools.usage()
     assert (usage.allocations, usage.pinned) == (1, 1)
 
 
@@ -167,7 +167,7 @@ async def test_an_id_past_its_deadline_is_granted_anew(timed: AsyncAllocator, cl
     with pytest.raises(AllocationLost):
         await timed.resize(old, {"cpu": 1})
     assert (await timed.release(old)).outcome == "fenced"
-    assert (await timed.usage()).resources["cpu"].allocated == 4000
+    assert (await timed.pools.usage()).resources["cpu"].allocated == 4000
 
 
 async def test_what_is_past_its_deadline_makes_room_for_a_request(timed: AsyncAllocator, clock: Clock) -> None:
@@ -175,7 +175,7 @@ async def test_what_is_past_its_deadline_makes_room_for_a_request(timed: AsyncAl
     first = await timed.allocate({"cpu": 2}, ttl=10)
     second = await timed.allocate({"cpu": 2}, ttl=20)
     clock.advance(30)
-    assert (await timed.usage()).due == 2
+    assert (await timed.pools.usage()).due == 2
     await timed.allocate({"cpu": 1}, ttl=60)
     assert await timed.get(first.id) is None
     assert await timed.get(second.id) is not None
@@ -184,7 +184,7 @@ async def test_what_is_past_its_deadline_makes_room_for_a_request(timed: AsyncAl
 async def test_fences_grow_with_every_grant(client: AsyncAllocator) -> None:
     """Whatever guards a resource by fence can tell an older grant from a newer one."""
     fences = [(await client.allocate({"cpu": "10m"}, ttl=60)).fence for _ in range(5)]
-    await client.release_many([one async for one in client.allocations()])
+    await client.release_many([one async for one in client.list()])
     fences += [(await client.allocate({"cpu": "10m"}, ttl=60, id="a")).fence]
     assert fences == sorted(set(fences))
 
@@ -210,7 +210,7 @@ async def test_renew_shortens_only_when_asked(timed: AsyncAllocator, clock: Cloc
     held = await timed.allocate({"cpu": 1}, ttl=60)
     assert (await timed.renew(held, ttl=5, shorten=True)).deadline_ms == clock() + 5_000
     clock.advance(5)
-    assert (await timed.reclaim()).ids == (held.id,)
+    assert (await timed.maintenance.reclaim()).ids == (held.id,)
 
 
 async def test_renewing_a_pinned_one_leaves_it_pinned_unless_it_is_to_be_shortened(
@@ -220,10 +220,10 @@ async def test_renewing_a_pinned_one_leaves_it_pinned_unless_it_is_to_be_shorten
     held = await timed.allocate({"cpu": 1}, ttl=None)
     assert (await timed.renew(held, ttl=60)).deadline_ms is None
     assert (await timed.renew(held, ttl=60, shorten=True)).deadline_ms == clock() + 60_000
-    usage = await timed.usage()
+    usage = await timed.pools.usage()
     assert (usage.allocations, usage.pinned) == (1, 0)
     clock.advance(60)
-    assert (await timed.reclaim()).count == 1
+    assert (await timed.maintenance.reclaim()).count == 1
 
 
 async def test_a_lease_past_its_deadline_can_be_renewed_until_its_room_is_given_away(
@@ -247,7 +247,7 @@ async def test_resize_changes_what_is_named_and_leaves_the_rest(client: AsyncAll
     assert resized.resources == {"cpu": 2500, "nvidia.com/gpu": 1000}
     assert (resized.id, resized.fence, resized.deadline_ms) == (held.id, held.fence, held.deadline_ms)
     assert await client.get(held.id) == Same(resized)
-    allocated = (await client.usage()).pool.allocated
+    allocated = (await client.pools.usage()).pool.allocated
     assert allocated == {"cpu": 2500, "memory": 0, "nvidia.com/gpu": 1000}
 
 
@@ -260,7 +260,7 @@ async def test_a_resize_that_does_not_fit_changes_nothing_and_says_how_much_it_g
     [short] = refused.value.denial.shortages
     assert (short.resource, short.requested, short.allocated, short.capacity) == ("cpu", 2000, 3000, 4000)
     assert await client.get(held.id) == Same(held)
-    assert (await client.usage()).pool.allocated["memory"] == 2 * 2**30
+    assert (await client.pools.usage()).pool.allocated["memory"] == 2 * 2**30
 
 
 async def test_a_growing_resize_takes_the_room_of_what_is_past_its_deadline(
@@ -284,7 +284,7 @@ async def test_release_gives_everything_back_once(client: AsyncAllocator) -> Non
     assert not again
     assert (again.outcome, again.ended_ms) == ("unknown", None)
     assert await client.get(held.id) is None
-    usage = await client.usage()
+    usage = await client.pools.usage()
     assert (usage.allocations, dict(usage.pool.allocated)) == (0, {"cpu": 0, "memory": 0, "nvidia.com/gpu": 0})
 
 
@@ -322,14 +322,14 @@ async def test_a_missing_pool_is_never_full_and_never_made_silently(connect: Con
         client.resize("a", {"cpu": 1}),
         client.release("a"),
         client.get("a"),
-        client.usage(),
-        client.pool(),
-        client.configure({"cpu": 1}),
-        client.upgrade_pool(),
-        client.reclaim(),
-        client.events(),
-        client.audit(),
-        client.audit(repair=True),
+        client.pools.usage(),
+        client.pools.get(),
+        client.pools.update(None, {"cpu": 1}),
+        client.pools.upgrade(),
+        client.maintenance.reclaim(),
+        client.events.list(),
+        client.maintenance.audit(),
+        client.maintenance.audit(repair=True),
         client.renew_many(["a"]),
         client.release_many(["a"]),
     ):
@@ -337,21 +337,21 @@ async def test_a_missing_pool_is_never_full_and_never_made_silently(connect: Con
             await call
         assert missing.value.pool == "absent"
     with pytest.raises(UnknownPool):
-        [one async for one in client.allocations()]
-    assert await client.pools() == []
+        [one async for one in client.list()]
+    assert await client.pools.list() == []
 
 
 async def test_an_allocation_brings_its_pool_along(client: AsyncAllocator) -> None:
     """It can be released, renewed and resized by a client of another pool."""
-    await client.create_pool("other", {"cpu": 1})
-    held = await client.allocate({"cpu": 1}, ttl=60, pool="other")
+    await client.pools.create("other", {"cpu": 1})
+    held = await client.options(pool="other").allocate({"cpu": 1}, ttl=60)
     assert held.pool == "other"
     assert await client.renew(held)
     assert (await client.resize(held, {"cpu": "500m"})).pool == "other"
     assert await client.get(held.id) is None
-    assert await client.get(held.id, pool="other")
+    assert await client.options(pool="other").get(held.id)
     assert await client.release(held)
-    assert (await client.usage(pool="other")).allocations == 0
+    assert (await client.pools.usage("other")).allocations == 0
 
 
 async def test_a_vector_of_resources_can_be_asked_for_again_as_it_is(client: AsyncAllocator) -> None:

@@ -17,12 +17,12 @@ def test_a_pool_that_is_made_again_finds_no_record_of_the_one_before(one_server:
         Allocator.from_url(one_server.url) as allocator,
         redis.Redis.from_url(one_server.url, decode_responses=True) as by_hand,
     ):
-        allocator.create_pool("default", {"cpu": 2})
+        allocator.pools.create("default", {"cpu": 2})
         allocator.allocate({"cpu": 1}, ttl=None, id="lost")
         by_hand.zrem(BASE + "pinned", "lost")
-        assert allocator.delete_pool("default", force=True)
+        assert allocator.pools.delete("default", force=True)
         assert by_hand.keys(BASE + "allocation:*") == []
-        allocator.create_pool("default", {"cpu": 2})
+        allocator.pools.create("default", {"cpu": 2})
         assert allocator.allocate({"cpu": 1}, ttl=None, id="lost").created
 
 
@@ -32,13 +32,13 @@ def test_a_repair_that_died_holds_back_grants_for_two_minutes_at_most(one_server
         Allocator.from_url(one_server.url) as allocator,
         redis.Redis.from_url(one_server.url, decode_responses=True) as by_hand,
     ):
-        allocator.create_pool("default", {"cpu": 2})
-        now_ms = allocator.usage().read_ms
+        allocator.pools.create("default", {"cpu": 2})
+        now_ms = allocator.pools.usage().read_ms
         by_hand.hset(BASE + "pool", mapping={"state": "offline", "offline_until_ms": now_ms + 120_000})
         with pytest.raises(Recovering):
             allocator.allocate({"cpu": 1}, ttl=60)
         by_hand.hset(BASE + "pool", "offline_until_ms", now_ms)
-        assert allocator.pool().state == "active"
+        assert allocator.pools.get().state == "active"
         assert allocator.allocate({"cpu": 1}, ttl=60)
 
 
@@ -48,8 +48,8 @@ def test_an_offline_repair_of_a_clean_pool_brings_it_back(one_server: Server) ->
         Allocator.from_url(one_server.url) as allocator,
         redis.Redis.from_url(one_server.url, decode_responses=True) as by_hand,
     ):
-        allocator.create_pool("default", {"cpu": 2})
+        allocator.pools.create("default", {"cpu": 2})
         by_hand.hset(BASE + "pool", "state", "offline")
-        assert allocator.audit(repair=True, offline=True).status == "clean"
-        assert allocator.pool().state == "active"
+        assert allocator.maintenance.audit(repair=True, offline=True).status == "clean"
+        assert allocator.pools.get().state == "active"
         assert allocator.allocate({"cpu": 1}, ttl=60)

@@ -12,17 +12,17 @@ async def test_all_allocations_are_listed_once_over_many_pages(client: AsyncAllo
     """Leases and pinned ones, more than one page of each."""
     wanted = [Request({"cpu": "1m"}, 60 if n % 2 else None, id=f"a{n}") for n in range(1300)]
     await client.allocate_many(wanted)
-    listed = [one async for one in client.allocations()]
+    listed = [one async for one in client.list()]
     assert sorted(one.id for one in listed) == sorted(f"a{n}" for n in range(1300))
     assert sum(one.pinned for one in listed) == 650
-    assert (await client.usage()).allocations == 1300
+    assert (await client.pools.usage()).allocations == 1300
 
 
 async def test_what_moves_between_the_indexes_during_the_walk_is_listed_once(client: AsyncAllocator) -> None:
     """A lease may be pinned, or a pinned one given a deadline, while somebody walks."""
     await client.allocate_many([Request({"cpu": "1m"}, 60 if n % 2 else None, id=f"a{n}") for n in range(1200)])
     seen: list[str] = []
-    async for one in client.allocations():
+    async for one in client.list():
         if not seen:
             await client.allocate_many([Request({"cpu": "1m"}, None, id=f"a{n}") for n in range(1, 200, 2)])
             for n in range(0, 100, 2):
@@ -40,7 +40,7 @@ async def test_the_list_can_be_filtered_by_owner_and_age(timed: AsyncAllocator, 
     await timed.allocate({"cpu": "1m"}, ttl=3600, id="new-mine")
 
     async def ids(**filters: object) -> list[str]:
-        return sorted([one.id async for one in timed.allocations(**filters)])  # type: ignore[arg-type]
+        return sorted([one.id async for one in timed.list(**filters)])  # type: ignore[arg-type]
 
     assert await ids(owner="me") == ["new-mine", "old-mine"]
     assert await ids(owner="nobody") == []
@@ -56,7 +56,7 @@ async def test_usage_counts_what_is_due(timed: AsyncAllocator, clock: Clock) -> 
     await timed.allocate({"cpu": 1}, ttl=20)
     await timed.allocate({"cpu": 1}, ttl=None)
     clock.advance(10)
-    usage = await timed.usage()
+    usage = await timed.pools.usage()
     assert (usage.allocations, usage.pinned, usage.due, usage.read_ms) == (3, 1, 1, clock())
     assert usage.resources["cpu"].allocated == 3000
     assert usage.resources["cpu"].utilization == 75.0
@@ -70,11 +70,11 @@ async def test_every_change_is_an_event_and_nothing_else_is(timed: AsyncAllocato
     await timed.renew(held)
     await timed.renew(held, ttl=5, shorten=True)
     await timed.resize(held, {"cpu": 2})
-    await timed.configure({"cpu": 5})
+    await timed.pools.update(None, {"cpu": 5})
     clock.advance(10)
-    await timed.reclaim()
+    await timed.maintenance.reclaim()
     await timed.release(await timed.allocate({"cpu": 1}, ttl=10, id="b", owner="them"))
-    events = await timed.events()
+    events = await timed.events.list()
     assert [one.kind for one in events] == [
         "released", "granted", "reclaimed", "configured", "resized", "renewed", "granted", "created",
     ]  # fmt: skip
@@ -84,20 +84,20 @@ async def test_every_change_is_an_event_and_nothing_else_is(timed: AsyncAllocato
     assert (reclaimed.fields["id"], reclaimed.fields["reason"]) == ("a", "deadline")
     assert reclaimed.fields["cpu.allocated"] == "2000"
     assert abs(released.at - datetime.now(UTC)) < timedelta(minutes=5)
-    assert [one.id for one in await timed.events(limit=3)] == [one.id for one in events[:3]]
+    assert [one.id for one in await timed.events.list(limit=3)] == [one.id for one in events[:3]]
 
 
 async def test_a_check_says_what_an_allocation_would(client: AsyncAllocator) -> None:
     """Decided by the same code; and it changes nothing."""
     await client.allocate({"cpu": 3}, ttl=None)
-    before = (await client.pool()).revision
+    before = (await client.pools.get()).revision
     assert await client.check({"cpu": 1})
     for request in ({"cpu": 2}, {"cpu": 5}, {"disk": 1}, {"nvidia.com/gpu": "100m"}):
         check = await client.check(request)
         assert not check
         assert check.denial == await client.try_allocate(request, ttl=60)
         assert check.fits_at is None
-    assert (await client.pool()).revision == before
+    assert (await client.pools.get()).revision == before
 
 
 async def test_an_explanation_says_when_it_fits_at_the_latest(timed: AsyncAllocator, clock: Clock) -> None:
@@ -121,5 +121,5 @@ async def test_a_check_counts_what_is_due_as_free_and_takes_nothing_back(timed: 
     await timed.allocate_many([Request({"cpu": "10m"}, 10) for _ in range(200)])
     clock.advance(11)
     assert await timed.check({"cpu": 4})
-    assert (await timed.usage()).due == 200
+    assert (await timed.pools.usage()).due == 200
     assert not await timed.check({"cpu": 5})

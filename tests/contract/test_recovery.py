@@ -31,7 +31,7 @@ KEYS = "allocator:{lab}:"
 async def guarded(connect: Connect, clock: Clock) -> AsyncAllocator:
     """A client whose pool `lab` has 4 CPUs and a recovery grace; time passes when `clock` is turned."""
     client = connect(owner="me", clock=clock)
-    await client.create_pool("lab", {"cpu": 4}, recovery_grace=GRACE, max_ttl=60, new=True)
+    await client.pools.create("lab", {"cpu": 4}, recovery_grace=GRACE, max_ttl=60, new=True)
     return client
 
 
@@ -70,7 +70,7 @@ async def test_a_renewal_of_what_was_lost_adopts_it(guarded: AsyncAllocator, los
     with pytest.raises(Recovering) as refused:
         await guarded.allocate({"cpu": 1}, ttl=60)
     assert refused.value.retry_after == GRACE
-    pool = await guarded.pool()
+    pool = await guarded.pools.get()
     assert (pool.state, pool.recovering_why) == ("recovering", "a lease that was live is missing")
 
 
@@ -111,7 +111,7 @@ async def test_a_hold_is_not_lost_with_the_store(
         clock.advance(10)
         wait_until(lambda: hold.deadline != before, message="a renewal")
         assert not hold.lost
-        assert (await guarded.usage()).resources["cpu"].allocated == 4000
+        assert (await guarded.pools.usage()).resources["cpu"].allocated == 4000
     assert await guarded.get("a") is None
 
 
@@ -121,14 +121,14 @@ async def test_a_block_that_ends_before_its_adoption_is_no_loss(
     """Nobody else was granted its room."""
     async with guarded.hold({"cpu": 4}, ttl=30, id="a"):
         lose("a")
-    assert (await guarded.pool()).state == "recovering"
+    assert (await guarded.pools.get()).state == "recovering"
 
 
 async def test_an_emptied_store_gets_its_pool_back_with_its_holders(
     guarded: AsyncAllocator, empty: Callable[[], None]
 ) -> None:
     """Same epoch, same settings, recovering; whoever was there adopts."""
-    pool = await guarded.pool()
+    pool = await guarded.pools.get()
     held = await guarded.allocate({"cpu": 2}, ttl=60, id="a")
     empty()
     with pytest.raises(UnknownPool) as gone:
@@ -136,41 +136,41 @@ async def test_an_emptied_store_gets_its_pool_back_with_its_holders(
     assert gone.value.code == "pool_lost"
     with pytest.raises(UnknownPool):
         await guarded.allocate({"cpu": 2}, ttl=60)
-    again = await guarded.recover_pool(pool)
+    again = await guarded.pools.recover(pool)
     assert (again.created, again.epoch, again.capacity, again.recovery_grace_ms) == (
         True, pool.epoch, pool.capacity, GRACE * 1000,
     )  # fmt: skip
-    assert not (await guarded.recover_pool(pool)).created
+    assert not (await guarded.pools.recover(pool)).created
     assert (await guarded.renew(held)).outcome == "adopted"
     with pytest.raises(Recovering):
         await guarded.allocate({"cpu": 1}, ttl=60)
-    await guarded.end_recovery()
+    await guarded.pools.end_recovery()
     assert (await guarded.allocate({"cpu": 1}, ttl=60)).fence > held.fence
 
 
 async def test_a_deleted_pool_is_not_brought_back(guarded: AsyncAllocator) -> None:
     """Somebody meant it; nor does a pool without a grace come back by itself, nor one that was made anew."""
-    pool = await guarded.pool()
+    pool = await guarded.pools.get()
     held = await guarded.allocate({"cpu": 2}, ttl=60)
-    await guarded.delete_pool("lab", force=True)
+    await guarded.pools.delete("lab", force=True)
     with pytest.raises(UnknownPool) as deleted:
-        await guarded.recover_pool(pool)
+        await guarded.pools.recover(pool)
     assert deleted.value.code == "deleted"
-    await guarded.create_pool("lab", {"cpu": 4})
+    await guarded.pools.create("lab", {"cpu": 4})
     with pytest.raises(UnknownPool) as other:
-        await guarded.recover_pool(pool)
+        await guarded.pools.recover(pool)
     assert other.value.code == "epoch"
     with pytest.raises(AllocationLost) as foreign:
         await guarded.renew(held)
     assert foreign.value.code == "epoch"
     with pytest.raises(InvalidRequest):
-        await guarded.recover_pool(await guarded.pool())
+        await guarded.pools.recover(await guarded.pools.get())
 
 
 async def test_what_may_not_be_adopted_is_refused_by_its_kind(guarded: AsyncAllocator) -> None:
     """Typed, and nothing changes."""
     held = await guarded.allocate({"cpu": 2}, ttl=60, id="a")
-    before = await guarded.usage()
+    before = await guarded.pools.usage()
     for wrong, code in (
         (replace(held, id="b"), "not_recovering"),
         (replace(held, epoch="0" * 16), "epoch"),
@@ -187,7 +187,7 @@ async def test_what_may_not_be_adopted_is_refused_by_its_kind(guarded: AsyncAllo
     with pytest.raises(InvalidRequest) as unreasoned:
         await guarded.adopt(held, force=" ")
     assert unreasoned.value.field == "force"
-    assert (await guarded.usage()).pool.revision == before.pool.revision
+    assert (await guarded.pools.usage()).pool.revision == before.pool.revision
     assert (await guarded.adopt(held)).fence == held.fence
 
 
@@ -196,8 +196,8 @@ async def test_an_operator_may_adopt_with_a_reason(guarded: AsyncAllocator) -> N
     held = await guarded.allocate({"cpu": 4}, ttl=60, id="a")
     forced = await guarded.adopt(replace(held, id="b", fence=held.fence + 1), force="ticket 12")
     assert forced.id == "b"
-    assert (await guarded.pool()).overcommitted == ("cpu",)
-    event = (await guarded.events(limit=1))[0]
+    assert (await guarded.pools.get()).overcommitted == ("cpu",)
+    event = (await guarded.events.list(limit=1))[0]
     assert (event.kind, event.fields["reason"]) == ("adopted", "ticket 12")
     await guarded.release(forced)
 
@@ -210,7 +210,7 @@ async def test_a_ttl_longer_than_the_pool_allows_is_refused(guarded: AsyncAlloca
         assert (too_long.value.field, too_long.value.code) == ("ttl", "ttl_too_long")
     with pytest.raises(InvalidRequest):
         await guarded.allocate_many([Request({"cpu": 1}, 60), Request({"cpu": 1}, 61)], atomic=True)
-    assert (await guarded.usage()).allocations == 0
+    assert (await guarded.pools.usage()).allocations == 0
     held = await guarded.allocate({"cpu": 1}, ttl=60)
     with pytest.raises(InvalidRequest):
         await guarded.renew(held, ttl=61)
@@ -220,16 +220,16 @@ async def test_a_grace_bounds_the_ttl_and_may_be_taken_away(client: AsyncAllocat
     """By default with some seconds between, for holders of a primary that was replaced; what is pinned goes first."""
     pinned = await client.allocate({"cpu": 1}, ttl=None)
     with pytest.raises(PoolConflict) as conflict:
-        await client.configure(recovery_grace=GRACE)
+        await client.pools.update(recovery_grace=GRACE)
     assert conflict.value.code == "pinned"
     await client.release(pinned)
-    pool = await client.configure(recovery_grace=GRACE, durability="memory")
+    pool = await client.pools.update(recovery_grace=GRACE, durability="memory")
     assert (pool.recovery_grace_ms, pool.max_ttl_ms, pool.durability) == (GRACE * 1000, (GRACE - 5) * 1000, "memory")
-    pool = await client.configure(recovery_grace=GRACE, max_ttl=GRACE)
+    pool = await client.pools.update(recovery_grace=GRACE, max_ttl=GRACE)
     assert pool.max_ttl_ms == GRACE * 1000, "whoever says so"
-    pool = await client.configure(recovery_grace=6)
+    pool = await client.pools.update(recovery_grace=6)
     assert pool.max_ttl_ms == 1000
-    pool = await client.configure(recovery_grace=0)
+    pool = await client.pools.update(recovery_grace=0)
     assert (pool.recovery_grace_ms, pool.max_ttl_ms) == (0, 0)
 
 
@@ -250,5 +250,5 @@ async def test_a_grace_bounds_the_ttl_and_may_be_taken_away(client: AsyncAllocat
 async def test_promises_that_are_none_are_refused(client: AsyncAllocator, options: Any, field: str) -> None:
     """Before anything is sent."""
     with pytest.raises(InvalidRequest) as wrong:
-        await client.configure(**options)
+        await client.pools.update(**options)
     assert wrong.value.field == field

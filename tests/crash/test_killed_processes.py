@@ -46,14 +46,14 @@ def test_workers_that_are_killed_neither_overdraw_nor_leak(server: Server) -> No
     """Four at a time, on each engine; what the dead had taken is used by the living."""
     chance = random.Random(2026)
     with Allocator.from_url(server.url, pool=POOL) as client:
-        client.create_pool(POOL, CAPACITY)
+        client.pools.create(POOL, CAPACITY)
         watcher = Watcher(client)
         with crew(server.url, POOL, WORKERS, chance) as workers:
             let_them_work(watcher, workers, chance, KILLS)
             assert workers.killed == KILLS
         assert watcher.over_allocations == []
         assert watcher.fullest > 90.0, "the pool was too large for the test to mean anything"
-        assert client.audit()
+        assert client.maintenance.audit()
     assert_nothing_leaked(server.url, POOL)
 
 
@@ -61,7 +61,7 @@ class Holder:
     """Takes one pinned allocation after another, and remembers which ones it was told of."""
 
     def __init__(self, url: str) -> None:
-        self._client = Allocator.from_url(url, pool="kept", deadline=20.0, attempt_timeout=1.0)
+        self._client = Allocator.from_url(url, pool="kept", timeout=20.0, attempt_timeout=1.0)
         self._over = threading.Event()
         self.told: list[str] = []
         self._thread = threading.Thread(target=self._work)
@@ -84,9 +84,9 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing_that_it_confirm
     """With an append-only file that is written before each reply; the clients ride through the restart."""
     chance = random.Random(2027)
     with Server(options={"appendonly": "yes", "appendfsync": "always"}) as server:
-        with Allocator.from_url(server.url, pool=POOL, deadline=30.0) as client:
-            client.create_pool(POOL, CAPACITY)
-            client.create_pool("kept", {"cpu": 1000})
+        with Allocator.from_url(server.url, pool=POOL, timeout=30.0) as client:
+            client.pools.create(POOL, CAPACITY)
+            client.pools.create("kept", {"cpu": 1000})
             watcher = Watcher(client)
             with crew(server.url, POOL, WORKERS, chance) as workers, Holder(server.url) as holder:
                 let_them_work(watcher, workers, chance, 2)
@@ -95,17 +95,17 @@ def test_a_server_that_is_killed_and_comes_back_has_lost_nothing_that_it_confirm
                 let_them_work(watcher, workers, chance, 2)
                 wait_until(lambda: len(holder.told) > before + 10, message="the holder has gone on")
             assert watcher.over_allocations == []
-            kept = {one.id for one in client.allocations(pool="kept")}
+            kept = {one.id for one in client.options(pool="kept").list()}
             assert kept == set(holder.told)
-            assert client.audit(pool="kept")
-            assert client.audit()
+            assert client.options(pool="kept").maintenance.audit()
+            assert client.maintenance.audit()
         assert_nothing_leaked(server.url, POOL)
 
 
 def test_a_client_whose_server_is_gone_for_good_says_so(one_server: Server) -> None:
     """Down is an error, and never *full*."""
-    with Allocator.from_url(one_server.url, pool=POOL, deadline=0.3) as client:
-        client.create_pool(POOL, CAPACITY)
+    with Allocator.from_url(one_server.url, pool=POOL, timeout=0.3) as client:
+        client.pools.create(POOL, CAPACITY)
         one_server.kill()
         with pytest.raises(BackendUnavailable):
             client.allocate({"cpu": 1}, ttl=60)

@@ -25,9 +25,9 @@ def test_a_killed_server_has_lost_the_writes_that_it_put_off_and_the_pool_notice
     """The end of the story, and no more of it than two seconds; what is left is whole, and holders come back."""
     with (
         Server(engine, options={"appendonly": "yes", "appendfsync": "everysec"}) as server,
-        Allocator.from_url(server.url, pool=POOL, deadline=20.0) as client,
+        Allocator.from_url(server.url, pool=POOL, timeout=20.0) as client,
     ):
-        client.create_pool(POOL, {"cpu": 10_000}, recovery_grace=60, new=True)
+        client.pools.create(POOL, {"cpu": 10_000}, recovery_grace=60, new=True)
         mend(server)
         try:
             tracer = hold_up_fsync(server)
@@ -49,12 +49,12 @@ def test_a_killed_server_has_lost_the_writes_that_it_put_off_and_the_pool_notice
         assert tracer.stdout is not None
         tracer.stdout.close()
         server.start()
-        kept = {one.id for one in client.allocations()}
+        kept = {one.id for one in client.list()}
         instants = {name: at for name, (at, _) in told.items()}
         assert judged(Plan(engine, "everysec"), instants, kept, frozenset(), killed_at) > 0
-        assert client.audit()
+        assert client.maintenance.audit()
         with pytest.raises(Recovering):
             client.allocate({"cpu": 1}, ttl=50)
         assert {client.renew(one).outcome for name, (_, one) in told.items() if name not in kept} == {"adopted"}
-        assert client.usage().allocations == len(told)
-        assert client.audit()
+        assert client.pools.usage().allocations == len(told)
+        assert client.maintenance.audit()

@@ -31,10 +31,10 @@ def test_a_file_that_is_cut_anywhere_in_a_script_holds_all_scripts_before_it(eng
     saved = tmp_path / "saved"
     with (
         Server(engine, options={"appendonly": "yes", "appendfsync": "always"}) as server,
-        Allocator.from_url(server.url, pool=POOL, deadline=20.0) as client,
+        Allocator.from_url(server.url, pool=POOL, timeout=20.0) as client,
     ):
         files = server.folder / "appendonlydir"
-        client.create_pool(POOL, {"cpu": 10, "memory": "10Gi"})
+        client.pools.create(POOL, {"cpu": 10, "memory": "10Gi"})
         client.allocate({"cpu": 1, "memory": "1Gi"}, ttl=None, id="first")
         whole = newest_file(files).stat().st_size
         client.allocate({"cpu": 2, "memory": "2Gi"}, ttl=None, id="last")
@@ -47,12 +47,12 @@ def test_a_file_that_is_cut_anywhere_in_a_script_holds_all_scripts_before_it(eng
             with newest_file(files).open("r+b") as file:
                 file.truncate(whole + length * number // CUTS)
             server.start()
-            assert {one.id for one in client.allocations()} == {"first"}
-            assert (report := client.audit()), report
+            assert {one.id for one in client.list()} == {"first"}
+            assert (report := client.maintenance.audit()), report
             mend(server)
             client.allocate({"cpu": 3}, ttl=None, id="later")
             server.restart()
-            assert {one.id for one in client.allocations()} == {"first", "later"}
-            assert (report := client.audit()), report
+            assert {one.id for one in client.list()} == {"first", "later"}
+            assert (report := client.maintenance.audit()), report
             server.kill()
         server.start()

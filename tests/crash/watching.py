@@ -21,7 +21,7 @@ class Watcher:
         self.over_allocations: list[Usage] = []
 
     def look(self) -> Usage:
-        usage = self._client.usage()
+        usage = self._client.pools.usage()
         self.readings += 1
         self.fullest = max(self.fullest, usage.resources["cpu"].utilization)
         if any(one.overcommitted for one in usage.resources.values()):
@@ -36,8 +36,8 @@ def assert_nothing_leaked(url: str, pool: str) -> None:
         store, Defaults(pool, "allocator", None), clock=lambda: int(time.time() * 1000) + 3_600_000
     )
     with an_hour_from_now:
-        an_hour_from_now.reclaim()
-        usage = an_hour_from_now.usage()
+        an_hour_from_now.maintenance.reclaim()
+        usage = an_hour_from_now.pools.usage()
         assert usage.allocations == 0
         assert not any(usage.pool.allocated.values()), usage.pool.allocated
-        assert an_hour_from_now.audit()
+        assert an_hour_from_now.maintenance.audit()

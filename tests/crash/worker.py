@@ -28,7 +28,7 @@ def work(url: str, pool: str, seed: int) -> None:
     """Do one thing after another; what was lost meanwhile, or refused, is nothing to worry about."""
     chance = random.Random(seed)
     held: list[Allocation] = []
-    with Allocator.from_url(url, pool=pool, deadline=5.0, attempt_timeout=1.0) as client:
+    with Allocator.from_url(url, pool=pool, timeout=5.0, attempt_timeout=1.0) as client:
         while True:
             with contextlib.suppress(*EXPECTED):
                 step(client, chance, held)

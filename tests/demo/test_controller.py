@@ -81,9 +81,9 @@ class World:
 
     def check(self) -> None:
         """Nothing is left, and the books are right."""
-        assert self.ledger.audit()
-        assert self.ledger.usage().allocations == 0
-        assert not any(self.ledger.usage().pool.allocated.values())
+        assert self.ledger.maintenance.audit()
+        assert self.ledger.pools.usage().allocations == 0
+        assert not any(self.ledger.pools.usage().pool.allocated.values())
 
 
 def lab(name: str, seconds: float = 1.0, **resources: str) -> LabRequest:
@@ -97,7 +97,7 @@ def test_a_lab_lives_through_all_phases_and_gives_back_what_it_had() -> None:
     seen: list[tuple[Phase, int]] = []
     while not world.over:
         world.go(STEP_S, replica)
-        state = (world.phases()[0], world.ledger.usage().allocations)
+        state = (world.phases()[0], world.ledger.pools.usage().allocations)
         if state not in seen:
             seen.append(state)
     assert seen == [(Phase.PROVISIONING, 1), (Phase.RUNNING, 1), (Phase.COMPLETED, 0)]
@@ -176,7 +176,7 @@ def test_a_replica_that_is_told_to_end_gives_everything_back() -> None:
     world = World({"cpu": "2"}, [lab("a", 60.0, cpu="2")])
     replica = world.replica(0, 1)
     world.go(0.5, replica)
-    assert world.ledger.usage().allocations == 1
+    assert world.ledger.pools.usage().allocations == 1
     replica.give_up()
     world.check()
 

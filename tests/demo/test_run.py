@@ -98,7 +98,7 @@ def test_it_runs_on_a_given_server_and_leaves_nothing_there(requests_file: Path)
         assert "none killed" in result.output
         assert re.search(r"verdict +every promise kept", result.output)
         with Allocator.from_url(server.url) as allocator:
-            assert allocator.pools() == []
+            assert allocator.pools.list() == []
 
 
 def test_ctrl_c_ends_all_that_was_started(started: tuple[subprocess.Popen[str], list[int]]) -> None:

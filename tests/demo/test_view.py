@@ -43,10 +43,10 @@ def frame_in_the_middle() -> Frame:
     seen = Seen()
     with memory_allocator({"cpu": "2", "memory": "4Gi"}) as allocator:
         allocator.allocate({"cpu": "1500m", "memory": "1Gi"}, ttl=60, id="lab/a", owner="replica-1")
-        seen.read(allocator.usage(), 1.0)
-        seen.last_events.extend(reversed(allocator.events()))
+        seen.read(allocator.pools.usage(), 1.0)
+        seen.last_events.extend(reversed(allocator.events.list()))
         allocator.release("lab/a")
-        assert allocator.audit()
+        assert allocator.maintenance.audit()
     replicas = [Process("replica-1", 11), Process("replica-2", 12, killed=True, code=-9)]
     return Frame(3.25, cluster, cast("list[Replica]", replicas), seen, to_come=2)
 

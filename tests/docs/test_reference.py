@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
+import typing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def store(one_server: Server) -> Iterator[Any]:
 def client(one_server: Server) -> Iterator[Allocator]:
     """A client, and a pool that counts two resources, one of them in whole units."""
     with Allocator.from_url(one_server.url) as made:
-        made.create_pool("default", {"cpu": 4, "nvidia.com/gpu": 2}, whole_units=["nvidia.com/gpu"])
+        made.pools.create("default", {"cpu": 4, "nvidia.com/gpu": 2}, whole_units=["nvidia.com/gpu"])
         yield made
 
 
@@ -83,7 +84,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
     held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
     fill_ended(store)
     client.release(held[0])
-    client.configure(recovery_grace=60, max_ttl=60)
+    client.pools.update(recovery_grace=60, max_ttl=60)
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
@@ -104,7 +105,7 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     client.allocate({"cpu": 1}, ttl=None, id="pinned")
     client.begin_release("lease", grace=60)
     skip_the_deadline(store, "lease")
-    client.reclaim()
+    client.maintenance.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
     lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>"}
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
@@ -124,7 +125,7 @@ def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Alloc
     assert shown == first_column(DOCS / "keyspace.md", "# What is stored", "key")
     assert {key for key in store.scan_iter() if store.ttl(key) != -1} == set()
 
-    client.delete_pool("default", force=True)
+    client.pools.delete("default", force=True)
     assert {key: store.ttl(key) for key in store.scan_iter()} == {
         "allocator:{default}:ended": pytest.approx(settings.ENDED_KEEP_MS / 1000, abs=2)
     }
@@ -142,24 +143,24 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     client.allocate({"cpu": 1}, ttl=None, id="shared")
     call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
     run(client, undo.undo(pool_keys("default", "allocator"), [(call, "shared")]))
-    client.reclaim(older_than=0)
-    client.configure({"cpu": 8})
+    client.maintenance.reclaim(older_than=0)
+    client.pools.update(None, {"cpu": 8})
     store.hincrby(POOL, "cpu.allocated", 1000)
-    client.audit(repair=True)
+    client.maintenance.audit(repair=True)
     store.zadd("allocator:{default}:deadlines", {"never-there": 1})
-    client.reclaim()
+    client.maintenance.reclaim()
     held = client.allocate({"cpu": 1}, ttl=60)
     fill_ended(store)
     client.release(held)
     store.hincrby(POOL, "revision", -1_000)
     lease = client.allocate({"cpu": 1}, ttl=60, id="b")
     skip_the_deadline(store, "b")
-    client.reclaim()
+    client.maintenance.reclaim()
     client.begin_release(lease, grace=60)
     client.adopt(replace(lease, id="c"), force="a reason")
     client.release_many(["b", "c"])
-    client.reclaim(older_than=0)
-    client.configure(recovery_grace=60, max_ttl=60)
+    client.maintenance.reclaim(older_than=0)
+    client.pools.update(recovery_grace=60, max_ttl=60)
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
@@ -179,8 +180,15 @@ def test_the_readme_names_every_method(client_class: type) -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| method | does | calls |\n")[2]
     rows = [row.split(" | ")[0] for row in table.partition("\n\n")[0].splitlines()[1:]]
     named = {name.partition("(")[0] for row in rows for name in _TICKED.findall(row)}
-    public = {name for name, _ in inspect.getmembers(client_class, callable) if not name.startswith("_")}
-    assert named == public - {"from_url"}
+    assert named == set(_methods(client_class)) - {"from_url"}
+
+
+def _methods(client_class: type) -> Iterator[str]:
+    """Of the client and of its namespaces."""
+    yield from (name for name, _ in inspect.getmembers(client_class, callable) if not name.startswith("_"))
+    for place, kind in typing.get_type_hints(client_class).items():
+        if not place.startswith("_"):
+            yield from (f"{place}.{name}" for name in vars(kind) if not name.startswith("_"))
 
 
 def test_the_changelog_names_every_reply() -> None:

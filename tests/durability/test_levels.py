@@ -68,32 +68,32 @@ async def connect(kind: str) -> AsyncIterator[Connect]:
 async def test_a_grant_says_how_many_replicas_have_it(connect: Connect, pair: tuple[Server, Server]) -> None:
     """Each of a batch, and a renewal as well."""
     client = connect(pair[0].url)
-    await client.create_pool("lab", POOL)
-    held = await client.allocate({"cpu": 1}, ttl=60, durability="replicated:1")
+    await client.pools.create("lab", POOL)
+    held = await client.options(durability="replicated:1").allocate({"cpu": 1}, ttl=60)
     assert held.durability == "replicated:1"
     assert pair[1].ask("EXISTS", f"allocator:{{lab}}:allocation:{held.id}") == "1"
-    many = await client.allocate_many([Request({"cpu": 1}, 60)] * 2, durability="replicated:1")
+    many = await client.options(durability="replicated:1").allocate_many([Request({"cpu": 1}, 60)] * 2)
     assert [getattr(one, "durability", None) for one in many] == ["replicated:1"] * 2
-    assert (await client.renew(held, durability="replicated:1")).durability == "replicated:1"
-    assert (await client.resize(held, {"cpu": "500m"}, durability="replicated:1")).durability == "replicated:1"
+    assert (await client.options(durability="replicated:1").renew(held)).durability == "replicated:1"
+    assert (await client.options(durability="replicated:1").resize(held, {"cpu": "500m"})).durability == "replicated:1"
     assert (await client.allocate({"cpu": "100m"}, ttl=60)).durability == "memory"
 
 
 async def test_a_denial_waits_for_nobody(connect: Connect, pair: tuple[Server, Server]) -> None:
     """It changed nothing."""
     client = connect(pair[0].url)
-    await client.create_pool("lab", POOL)
+    await client.pools.create("lab", POOL)
     pair[1].stop_process()
-    assert not await client.try_allocate({"cpu": 5}, ttl=60, durability="replicated:1")
+    assert not await client.options(durability="replicated:1").try_allocate({"cpu": 5}, ttl=60)
 
 
 async def test_what_no_replica_confirms_is_withdrawn(connect: Connect, pair: tuple[Server, Server]) -> None:
     """The caller is told that it was executed and is not as safe; its room comes back."""
     client = connect(pair[0].url, **HASTY)
-    await client.create_pool("lab", POOL)
+    await client.pools.create("lab", POOL)
     pair[1].stop_process()
     with pytest.raises(NotDurable) as told:
-        await client.allocate({"cpu": 4}, ttl=60, durability="replicated:1")
+        await client.options(durability="replicated:1").allocate({"cpu": 4}, ttl=60)
     assert (told.value.code, told.value.reached) == ("not_durable", "memory")
     await wait_until_async(lambda: pair[0].ask("HGET", "allocator:{lab}:pool", "cpu.allocated") == "0")
 
@@ -103,11 +103,11 @@ async def test_a_renewal_that_no_replica_confirms_stays_and_says_so(
 ) -> None:
     """Taking it back would end what is live."""
     client = connect(pair[0].url, **HASTY)
-    await client.create_pool("lab", POOL)
+    await client.pools.create("lab", POOL)
     held = await client.allocate({"cpu": 4}, ttl=60)
     pair[1].stop_process()
     with pytest.raises(NotDurable):
-        await client.renew(held, durability="replicated:1")
+        await client.options(durability="replicated:1").renew(held)
     assert await client.get(held.id) is not None
 
 
@@ -116,12 +116,12 @@ async def test_a_resize_that_no_replica_confirms_stays_and_says_so(
 ) -> None:
     """Nothing pretends that it was undone: neither the error's text nor a withdrawal that would end nothing."""
     client = connect(pair[0].url)
-    await client.create_pool("lab", POOL)
+    await client.pools.create("lab", POOL)
     held = await client.allocate({"cpu": 4}, ttl=60)
     ended = pair[0].ask("ZCARD", "allocator:{lab}:ended")
     pair[1].stop_process()
     with pytest.raises(NotDurable) as told:
-        await client.resize(held, {"cpu": 1}, durability="replicated:1")
+        await client.options(durability="replicated:1").resize(held, {"cpu": 1})
     assert "what it changed stays so" in str(told.value)
     assert "undone" not in str(told.value)
     await client.close()  # which sends what is queued
@@ -132,8 +132,8 @@ async def test_a_resize_that_no_replica_confirms_stays_and_says_so(
 async def test_a_pool_may_ask_for_it_whatever_the_call_says(connect: Connect, pair: tuple[Server, Server]) -> None:
     """Grants, renewals and holds of a pool that wants a replica."""
     client = connect(pair[0].url)
-    await client.create_pool("lab", POOL, durability="replicated:1")
-    assert (await client.pool()).durability == "replicated:1"
+    await client.pools.create("lab", POOL, durability="replicated:1")
+    assert (await client.pools.get()).durability == "replicated:1"
     held = await client.allocate({"cpu": 1}, ttl=60)
     assert (held.durability, (await client.renew(held)).durability) == ("replicated:1", "replicated:1")
     async with client.hold({"cpu": 1}, ttl=60) as hold:
@@ -151,15 +151,17 @@ async def test_a_repeat_is_confirmed_by_its_own_connection(connect: Connect, pai
     with FaultProxy(("127.0.0.1", pair[0].port)) as proxy:
         client_url = f"redis://127.0.0.1:{proxy.port}"
         client = connect(client_url)
-        await client.create_pool("lab", POOL)
+        await client.pools.create("lab", POOL)
         await client.allocate({"cpu": "100m"}, ttl=60)
         pair[1].stop_process()
         proxy.arm(Fault.RESET_AFTER, match=b"EVALSHA")
         with pytest.raises(NotDurable):
-            await connect(client_url, **HASTY).allocate({"cpu": 1}, ttl=60, durability="replicated:1")
+            await connect(client_url, **HASTY).options(durability="replicated:1").allocate({"cpu": 1}, ttl=60)
         pair[1].cont()
         proxy.arm(Fault.RESET_AFTER, match=b"EVALSHA")
-        assert (await client.allocate({"cpu": 1}, ttl=60, durability="replicated:1")).durability == "replicated:1"
+        assert (
+            await client.options(durability="replicated:1").allocate({"cpu": 1}, ttl=60)
+        ).durability == "replicated:1"
 
 
 @pytest.mark.parametrize(
@@ -175,11 +177,11 @@ async def test_on_disk_means_on_disk(connect: Connect, engine: Engine, options: 
     """By WAITAOF; before Redis 7.2 by the setting that writes each change before it is answered."""
     with Server(engine, options=options) as server:
         client = connect(server.url, attempt_timeout=2.0)
-        await client.create_pool("lab", POOL)
+        await client.pools.create("lab", POOL)
         if reached:
-            assert (await client.allocate({"cpu": 1}, ttl=60, durability="fsynced")).durability == reached
+            assert (await client.options(durability="fsynced").allocate({"cpu": 1}, ttl=60)).durability == reached
         else:
             with pytest.raises(NotDurable):
-                await client.allocate({"cpu": 1}, ttl=60, durability="fsynced")
+                await client.options(durability="fsynced").allocate({"cpu": 1}, ttl=60)
             await wait_until_async(lambda: server.ask("HGET", "allocator:{lab}:pool", "cpu.allocated") == "0")
-        assert await client.audit()
+        assert await client.maintenance.audit()

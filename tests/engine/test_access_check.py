@@ -21,11 +21,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def test_a_key_of_another_type_is_found_before_anything_is_written(kind: str, one_server: Server) -> None:
     """The script itself would fail once its event is written."""
     maker = clients.connect(kind, one_server.url)
-    await maker.create_pool("lab", {"cpu": 4})
+    await maker.pools.create("lab", {"cpu": 4})
     await maker.close()
     events = one_server.ask("XLEN", f"{BASE}events")
     one_server.ask("SET", f"{BASE}pinned", "mine")
-    client = clients.connect(kind, one_server.url, deadline=2.0)
+    client = clients.connect(kind, one_server.url, timeout=2.0)
     with pytest.raises(InvariantError):
         await client.allocate({"cpu": 1}, ttl=None)
     assert one_server.ask("XLEN", f"{BASE}events") == events
@@ -38,11 +38,11 @@ async def test_a_key_of_another_type_is_found_before_anything_is_written(kind: s
 async def test_a_command_that_may_not_be_run_is_found_before_anything_is_written(kind: str, one_server: Server) -> None:
     """A release would have ended half: UNLINK is its last but one."""
     maker = clients.connect(kind, one_server.url)
-    await maker.create_pool("lab", {"cpu": 4})
+    await maker.pools.create("lab", {"cpu": 4})
     held = await maker.allocate({"cpu": 1}, ttl=None)
     await maker.close()
     one_server.ask("ACL", "SETUSER", "poor", "reset", "on", ">x", "~*", "&*", "+@all", "-unlink")
-    client = clients.connect(kind, one_server.url.replace("unix://", "unix://poor:x@"), deadline=2.0)
+    client = clients.connect(kind, one_server.url.replace("unix://", "unix://poor:x@"), timeout=2.0)
     with pytest.raises(BackendError, match=r"(?i)unlink"):
         await client.release(held)
     assert one_server.ask("HGET", f"{BASE}pool", "cpu.allocated") == "1000"
@@ -53,7 +53,7 @@ async def test_a_command_that_may_not_be_run_is_found_before_anything_is_written
 async def test_a_connection_is_looked_at_once(kind: str, one_server: Server) -> None:
     """It costs a round trip, which not each call is to pay."""
     client = clients.connect(kind, one_server.url)
-    await client.create_pool("lab", {"cpu": 4})
+    await client.pools.create("lab", {"cpu": 4})
     one_server.ask("CONFIG", "RESETSTAT")
     for _ in range(5):
         await client.release(await client.allocate({"cpu": 1}, ttl=None))

@@ -86,10 +86,10 @@ async def a_pool(kind: str, world: World, **options: Any) -> AsyncAllocator:
     """A client of a pool that both servers have."""
     for server in (world.old, world.new):
         direct = clients.connect(kind, server.url)
-        await direct.create_pool("lab", {"cpu": CPUS})
+        await direct.pools.create("lab", {"cpu": CPUS})
         await direct.close()
     client = clients.connect(kind, world.url, attempt_timeout=5.0, **options)
-    await client.usage()
+    await client.pools.usage()
     return client
 
 
@@ -138,10 +138,10 @@ async def test_one_sentinel_that_answers_is_enough(kind: str, world: World) -> N
 async def test_a_call_that_knows_no_primary_waits_for_slow_sentinels(kind: str, world: World) -> None:
     """Within its time, however long a look again would wait."""
     world.hold_back()
-    client = clients.connect(kind, world.url, deadline=30.0)
+    client = clients.connect(kind, world.url, timeout=30.0)
     lets = threading.Timer(2 * settings.SENTINEL_TIMEOUT_S, lambda: [one.resume() for one in world.sentinels])
     lets.start()
-    await client.create_pool("lab", {"cpu": CPUS})
+    await client.pools.create("lab", {"cpu": CPUS})
     lets.join()
     await client.close()
 
@@ -228,7 +228,7 @@ async def test_a_hold_lasts_for_less_time_then_and_is_not_begun_where_nothing_is
 async def test_nobody_has_to_vouch_for_one_server(kind: str, world: World, later: Callable[[float], None]) -> None:
     """Without Sentinels nothing changes."""
     client = clients.connect(kind, world.old.url)
-    await client.create_pool("lab", {"cpu": CPUS})
+    await client.pools.create("lab", {"cpu": CPUS})
     later(1_000.0)
     one = await client.allocate({"cpu": 1}, ttl=60)
     assert one.deadline_ms == one.granted_ms + 60_000

@@ -54,8 +54,8 @@ def server_url(facade_servers: SessionServers) -> Iterator[str]:
 def audit(url: str) -> None:
     """Every pool of the store is clean."""
     with Allocator.from_url(url) as client:
-        for pool in client.pools():
-            verdict = client.audit(pool=pool)
+        for pool in client.pools.list():
+            verdict = client.options(pool=pool).maintenance.audit()
             assert verdict, verdict
 
 

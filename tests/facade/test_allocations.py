@@ -41,7 +41,7 @@ async def test_only_what_is_named_is_charged(make: Make) -> None:
 async def test_any_other_resource_is_charged_and_shown_under_its_name(make: Make, store: str) -> None:
     """GPUs are why people want this."""
     with Allocator.from_url(store) as client:
-        client.create_pool(POOL, {"cpu": 8, "memory": "16Gi", "nvidia.com/gpu": 2})
+        client.pools.create(POOL, {"cpu": 8, "memory": "16Gi", "nvidia.com/gpu": 2})
     allocator = make()
     allocation = await allocator.allocate_resources({"cpu": "1", "nvidia.com/gpu": "2"})
     assert allocation["nvidia.com/gpu"] == "2"
@@ -137,7 +137,7 @@ async def test_invalid_limits_are_a_value_error_that_shows_them_and_are_not_avai
 )
 async def test_a_wrong_argument_is_named_before_anything_is_sent(arguments: dict[str, object], field: str) -> None:
     """There is no server here: an attempt to reach it would be another error."""
-    async with ResourceAllocator(url="redis://127.0.0.1:1", deadline=0.1) as allocator:
+    async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
         with pytest.raises(InvalidRequest) as caught:
             await allocator.allocate_resources({"cpu": "1"}, **arguments)  # type: ignore[arg-type]
     assert caught.value.field == field

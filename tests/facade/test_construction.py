@@ -52,7 +52,7 @@ def test_the_explicit_url_comes_before_ours_and_ours_before_the_common_one(monke
         allocator.get_resource_usage()
     for name in ("common", "ours", "explicit"):
         with Allocator.from_url(f"memory://order-{name}") as client:
-            assert client.pools() == [name]
+            assert client.pools.list() == [name]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_total_that_is_none_is_refused_by_its_name(field: str, number: object)
         ("prefix", "", "prefix"),
         ("ttl", 0, "ttl"),
         ("ttl", timedelta(days=400), "ttl"),
-        ("deadline", 61, "deadline"),
+        ("timeout", 61, "timeout"),
         ("url", "http://localhost", "url"),
     ],
 )
@@ -93,9 +93,9 @@ async def test_the_first_use_creates_the_pool_with_the_constructors_totals(make:
     """A GB of the constructor is 1024 MiB; nothing is there before."""
     allocator = make(total_cpu=2.5, total_memory_gb=3)
     with Allocator.from_url(store) as client:
-        assert client.pools() == []
+        assert client.pools.list() == []
         assert await allocator.check_availability({"cpu": "2.5", "memory": "3Gi"})
-        assert client.pool(POOL).capacity == {"cpu": 2500, "memory": 3 * 2**30}
+        assert client.pools.get(POOL).capacity == {"cpu": 2500, "memory": 3 * 2**30}
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -120,7 +120,7 @@ async def test_the_attributes_follow_a_change_of_the_pool(make: Make, store: str
     allocator = make(8.0, 16)
     await allocator.usage()
     with Allocator.from_url(store) as client:
-        client.configure({"cpu": "12500m", "memory": "1073741824500m"})
+        client.pools.update(None, {"cpu": "12500m", "memory": "1073741824500m"})
     await allocator.usage()
     assert allocator.total_cpu == 12.5
     assert allocator.total_memory_mb == 1073741824 / 2**20
@@ -130,7 +130,7 @@ async def test_the_attributes_follow_a_change_of_the_pool(make: Make, store: str
 async def test_a_pool_without_cpu_or_memory_reads_as_none_of_it(make: Make, store: str) -> None:
     """A pool of GPUs that was made by hand."""
     with Allocator.from_url(store) as client:
-        client.create_pool(POOL, {"nvidia.com/gpu": 2})
+        client.pools.create(POOL, {"nvidia.com/gpu": 2})
     allocator = make()
     usage = await allocator.usage()
     assert (usage["total_cpu"], usage["total_memory_mb"], usage["cpu_utilization"]) == (0.0, 0, 0.0)

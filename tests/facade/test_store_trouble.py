@@ -33,7 +33,7 @@ PLAIN: dict[str, Callable[[ResourceAllocator], object]] = {
 @pytest.mark.parametrize("method", AWAITED)
 async def test_an_awaited_method_raises_where_nobody_listens(method: str) -> None:
     """On the first use of the object, when the pool is not known yet."""
-    async with ResourceAllocator(url="redis://127.0.0.1:1", deadline=0.1) as allocator:
+    async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
         with pytest.raises(BackendUnavailable) as caught:
             await AWAITED[method](allocator)
     assert not isinstance(caught.value, ValueError), "a controller that catches ValueError would take it for 'full'"
@@ -42,7 +42,7 @@ async def test_an_awaited_method_raises_where_nobody_listens(method: str) -> Non
 @pytest.mark.parametrize("method", PLAIN)
 async def test_a_getter_raises_within_about_a_second_where_nobody_listens(method: str) -> None:
     """It blocks the loop it is called in; the object's own deadline is not its business."""
-    async with ResourceAllocator(url="redis://127.0.0.1:1", deadline=30) as allocator:
+    async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=30) as allocator:
         began = time.monotonic()
         with pytest.raises(BackendUnavailable):
             PLAIN[method](allocator)
@@ -55,7 +55,7 @@ async def test_a_server_that_dies_is_reported_by_every_method_and_none_of_them_l
 ) -> None:
     """After the pool was seen; and once the server is back, what it kept is still held."""
     with Server(tcp=True, options={"appendonly": "yes", "appendfsync": "always"}) as server:
-        async with ResourceAllocator(4.0, 8, url=server.tcp_url, deadline=0.3) as allocator:
+        async with ResourceAllocator(4.0, 8, url=server.tcp_url, timeout=0.3) as allocator:
             held = await allocator.allocate_resources({"cpu": "1"}, allocation_id="labs/a/1")
             server.kill()
             with pytest.raises(BackendError):
@@ -73,7 +73,7 @@ async def test_a_server_that_dies_is_reported_by_every_method_and_none_of_them_l
 async def test_a_server_that_hangs_costs_a_getter_about_a_second() -> None:
     """A stopped process keeps its connections and answers nobody: the worst case for a blocking call."""
     with Server() as server:
-        async with ResourceAllocator(4.0, 8, url=server.url, deadline=30) as allocator:
+        async with ResourceAllocator(4.0, 8, url=server.url, timeout=30) as allocator:
             allocator.get_resource_usage()
             server.stop_process()
             began = time.monotonic()
@@ -86,7 +86,7 @@ async def test_a_server_that_hangs_costs_a_getter_about_a_second() -> None:
 
 async def test_rubbish_needs_no_store_to_be_refused() -> None:
     """Cleaning up a status without an allocation works while the store is away."""
-    async with ResourceAllocator(url="redis://127.0.0.1:1", deadline=0.1) as allocator:
+    async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
         await allocator.release_resources({})
         assert await allocator.renew_resources({}) is False
         assert await allocator.check_availability({"cpu": "nonsense"}) is False
@@ -101,15 +101,15 @@ async def test_a_pool_that_is_gone_is_unknown_and_never_made_silently(
     allocator = make()
     await allocator.allocate_resources({"cpu": "1"})
     with Allocator.from_url(store) as client:
-        assert client.delete_pool(POOL, force=True)
+        assert client.pools.delete(POOL, force=True)
         if made_anew:
-            client.create_pool(POOL, {"cpu": 8, "memory": "16Gi"})
+            client.pools.create(POOL, {"cpu": 8, "memory": "16Gi"})
         with pytest.raises(UnknownPool) as caught:
             if method in PLAIN:
                 PLAIN[method](allocator)
             else:
                 await AWAITED[method](allocator)
         assert caught.value.code == "epoch"
-        assert client.pools() == ([POOL] if made_anew else [])
+        assert client.pools.list() == ([POOL] if made_anew else [])
     fresh = make()
     assert (await fresh.usage())["active_allocations"] == 0

@@ -16,9 +16,9 @@ BY_OTHERS: Final = ("delete_pool", "reconcile", "undo")
 
 def believe(operation: Operation, scene: Scene, answer: Any) -> None:
     """No more than there is, and no longer than the pool keeps it."""
-    if operation.script in BY_OTHERS or not scene.direct.pools():
+    if operation.script in BY_OTHERS or not scene.direct.pools.list():
         return
-    beliefs = Beliefs(lambda: scene.direct.pool().capacity, scene.clock)
+    beliefs = Beliefs(lambda: scene.direct.pools.get().capacity, scene.clock)
     for one in scene.held:
         beliefs.told("holder", one)
     for told in answer if isinstance(answer, (list, tuple)) else (answer,):

@@ -53,7 +53,7 @@ class Operation:
 
 
 def _create(scene: Scene) -> None:
-    scene.direct.create_pool(scene.pool, CAPACITY, whole_units=["gpu"])
+    scene.direct.pools.create(scene.pool, CAPACITY, whole_units=["gpu"])
 
 
 def _hold(*ids: str, ttl: float | None = 60) -> Callable[[Scene], None]:
@@ -109,9 +109,9 @@ def _gang(*ids: str) -> list[Request]:
 
 
 OPERATIONS: Final = (
-    Operation("create_pool", "configure_pool", lambda c, s: c.create_pool(s.pool, CAPACITY, whole_units=["gpu"])),
-    Operation("create_pool_that_exists", "configure_pool", lambda c, s: c.create_pool(s.pool, {"cpu": 1}), _create),
-    Operation("configure", "configure_pool", lambda c, _: c.configure({"cpu": 5}, whole_units=[]), _hold("a")),
+    Operation("create_pool", "configure_pool", lambda c, s: c.pools.create(s.pool, CAPACITY, whole_units=["gpu"])),
+    Operation("create_pool_that_exists", "configure_pool", lambda c, s: c.pools.create(s.pool, {"cpu": 1}), _create),
+    Operation("configure", "configure_pool", lambda c, _: c.pools.update(None, {"cpu": 5}, whole_units=[]), _hold("a")),
     Operation("allocate", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _create, charges=1),
     Operation("allocate_pinned", "allocate", lambda c, _: c.allocate(REQUEST, ttl=None, id="a"), _create, charges=1),
     Operation("allocate_what_is_due", "allocate", lambda c, _: c.allocate(REQUEST, ttl=60, id="a"), _due, charges=1),
@@ -138,17 +138,17 @@ OPERATIONS: Final = (
     Operation("release", "release", lambda c, _: c.release("a"), _hold("a")),
     Operation("release_nothing", "release", lambda c, _: c.release("a"), _create, noted=False),
     Operation("release_many", "release", lambda c, _: c.release_many(["a", "b", "x"]), _hold("a", "b")),
-    Operation("reclaim", "reclaim", lambda c, _: c.reclaim(), _due, remembered=False),
-    Operation("delete_pool", "delete_pool", lambda c, s: c.delete_pool(s.pool), _create),
-    Operation("delete_pool_by_force", "delete_pool", lambda c, s: c.delete_pool(s.pool, force=True), _hold("a", "b")),
-    Operation("delete_no_pool", "delete_pool", lambda c, s: c.delete_pool(s.pool, force=True), noted=False),
-    Operation("repair", "repair", lambda c, _: c.audit(repair=True), _broken),
+    Operation("reclaim", "reclaim", lambda c, _: c.maintenance.reclaim(), _due, remembered=False),
+    Operation("delete_pool", "delete_pool", lambda c, s: c.pools.delete(s.pool), _create),
+    Operation("delete_pool_by_force", "delete_pool", lambda c, s: c.pools.delete(s.pool, force=True), _hold("a", "b")),
+    Operation("delete_no_pool", "delete_pool", lambda c, s: c.pools.delete(s.pool, force=True), noted=False),
+    Operation("repair", "repair", lambda c, _: c.maintenance.audit(repair=True), _broken),
     Operation("undo", "undo", _withdraw, _hold("a", "b")),
     Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),
     Operation(
         "reconcile",
         "reconcile",
-        lambda c, s: c.reconcile(["b"], s.clock(), owner=OWNER_DEFAULT, max_released=9),
+        lambda c, s: c.maintenance.reconcile(["b"], s.clock(), owner=OWNER_DEFAULT, max_released=9),
         _a_while_ago,
     ),
     Operation("adopt", "adopt", lambda c, s: c.adopt(s.held[0], force="a ticket"), _given_back),
@@ -158,14 +158,14 @@ OPERATIONS: Final = (
 def mend(scene: Scene, operation: Operation) -> None:
     """Repair the pool, if it was broken for the operation to repair."""
     if operation.script == "repair":
-        scene.direct.audit(repair=True)
+        scene.direct.maintenance.audit(repair=True)
 
 
 def afterwards(scene: Scene) -> None:
     """What goes on while a late copy travels: the pool is there, changed, and the ids are others' grants."""
     _create(scene)
-    scene.direct.configure({"cpu": 9}, whole_units=["cpu"])
-    scene.direct.release_many(list(scene.direct.allocations()))
+    scene.direct.pools.update(None, {"cpu": 9}, whole_units=["cpu"])
+    scene.direct.release_many(list(scene.direct.list()))
     scene.direct.allocate(REQUEST, ttl=45, id="a")
     scene.direct.allocate({"cpu": 2, "gpu": 1}, ttl=None, id="b")
 
@@ -173,12 +173,12 @@ def afterwards(scene: Scene) -> None:
 def state(scene: Scene) -> object:
     """What a pool has, and who holds it until when; without what differs from one pool to the next by nature."""
     try:
-        pool = scene.direct.pool()
+        pool = scene.direct.pools.get()
     except UnknownPool:
         return None
     live = {
         one.id: (one.owner, one.resources.text(), one.ttl_ms, one.deadline_ms and one.deadline_ms - scene.clock())
-        for one in scene.direct.allocations()
+        for one in scene.direct.list()
     }
     return pool.capacity.text(), pool.allocated.text(), pool.generation, pool.whole_units, live
 
@@ -189,7 +189,7 @@ def picture(scene: Scene) -> object:
         return None
     events = [
         (event.kind, {name: value for name, value in event.fields.items() if name != "fence"})
-        for event in scene.direct.events(limit=100)
+        for event in scene.direct.events.list(limit=100)
     ]
     return now, events
 

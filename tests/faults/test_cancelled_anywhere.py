@@ -61,4 +61,4 @@ async def test_a_call_that_is_cancelled_anywhere_has_its_effect_or_none(
 
 def nobody_is_charged(lab: Scene) -> bool:
     """What is left of others is past its deadline."""
-    return all(one.deadline_ms is not None and one.deadline_ms <= lab.clock() for one in lab.direct.allocations())
+    return all(one.deadline_ms is not None and one.deadline_ms <= lab.clock() for one in lab.direct.list())

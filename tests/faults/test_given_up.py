@@ -23,7 +23,7 @@ SHORT = {"deadline": 0.25}
 
 
 def is_charged(scene: Scene) -> bool:
-    usage = scene.direct.usage()
+    usage = scene.direct.pools.usage()
     return usage.allocations > 0 or any(usage.pool.allocated.values())
 
 
@@ -35,7 +35,7 @@ async def test_an_unknown_outcome_is_said_so_and_then_undone(
     """The error names the id; the withdrawal follows as soon as the store answers again, and late copies do nothing."""
     lab = scene("lab")
     operation.prepare(lab)
-    lab.direct.reclaim()
+    lab.direct.maintenance.reclaim()
     ended = ended_calls(lab)
     client = await connected(disturbed("lab", lab.clock, **SHORT))
     armed = proxy.arm(fault, match=attempt_at(operation), times=1000)
@@ -56,7 +56,7 @@ async def connected(client: AsyncAllocator) -> AsyncAllocator:
 
     async def reached() -> bool:
         try:
-            await client.pools()
+            await client.pools.list()
         except BackendUnavailable:
             return False
         return True
@@ -137,7 +137,7 @@ async def test_a_cancelled_call_leaves_nothing_charged(
 
 
 def live_calls(scene: Scene) -> list[str]:
-    return [one.id for one in scene.direct.allocations() if one.deadline_ms is None or one.deadline_ms > scene.clock()]
+    return [one.id for one in scene.direct.list() if one.deadline_ms is None or one.deadline_ms > scene.clock()]
 
 
 @pytest.mark.parametrize("kind", ["sync"])

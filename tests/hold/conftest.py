@@ -30,7 +30,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def onlooker(one_server: Server) -> Iterator[Allocator]:
     """Somebody else, undisturbed; pool `lab` has four CPUs."""
     with Allocator.from_url(one_server.url, pool="lab", owner="somebody") as onlooker:
-        onlooker.create_pool("lab", CAPACITY)
+        onlooker.pools.create("lab", CAPACITY)
         yield onlooker
 
 
@@ -67,7 +67,7 @@ async def holder(
 @pytest.fixture
 def disturbed(connect: Callable[..., AsyncAllocator], onlooker: Allocator, proxy: FaultProxy) -> AsyncAllocator:
     """A client behind the proxy, which tries for a second."""
-    return connect(proxy.url, deadline=1.0)
+    return connect(proxy.url, timeout=1.0)
 
 
 def in_care() -> int:
@@ -77,4 +77,4 @@ def in_care() -> int:
 
 def charged(onlooker: Allocator) -> str:
     """The CPUs that the ledger has charged."""
-    return str(onlooker.usage().resources["cpu"].allocated // 1000)
+    return str(onlooker.pools.usage().resources["cpu"].allocated // 1000)

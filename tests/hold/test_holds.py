@@ -95,7 +95,7 @@ async def test_a_hold_outlives_its_time_to_live_while_the_block_runs(
     """The block keeps this thread, and with it the event loop, all the while: the lease is renewed from elsewhere."""
     async with holder.hold({"cpu": 4}, ttl=1) as hold:
         granted_ms = hold.allocation.granted_ms
-        wait_until(lambda: onlooker.usage().read_ms > granted_ms + 2100)
+        wait_until(lambda: onlooker.pools.usage().read_ms > granted_ms + 2100)
         assert not onlooker.try_allocate({"cpu": 1}, ttl=1), "it was never free"
         hold.check()
         assert hold.allocation.deadline_ms is not None
@@ -181,12 +181,12 @@ async def test_a_pool_that_is_gone_is_a_loss(holder: AsyncAllocator, onlooker: A
     """What was held in it is held no more."""
     with pytest.raises(AllocationLost):
         async with holder.hold({"cpu": 1}, ttl=1) as hold:
-            onlooker.delete_pool("lab", force=True)
+            onlooker.pools.delete("lab", force=True)
             await wait_until_async(lambda: hold.lost)
     with pytest.raises(AllocationLost):
-        onlooker.create_pool("lab", {"cpu": 4})
+        onlooker.pools.create("lab", {"cpu": 4})
         async with holder.hold({"cpu": 1}, ttl=3600):
-            onlooker.delete_pool("lab", force=True)
+            onlooker.pools.delete("lab", force=True)
 
 
 async def test_a_function_that_fails_keeps_nobody_from_being_told(
@@ -222,7 +222,7 @@ async def test_a_slow_function_keeps_no_lease_from_being_renewed(one_server: Ser
         onlooker.release(lost.id)
         wait_until(lambda: lost.lost)
         granted_ms = kept.allocation.granted_ms
-        wait_until(lambda: onlooker.usage().read_ms > granted_ms + 2000)
+        wait_until(lambda: onlooker.pools.usage().read_ms > granted_ms + 2000)
         kept.check()
         end.set()
 

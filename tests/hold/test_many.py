@@ -28,7 +28,7 @@ CORE_SHARE: Final = 0.05
 def client(one_server: Server) -> Iterator[Allocator]:
     """A client of a pool with room for all of them."""
     with Allocator.from_url(one_server.url, pool="many") as client:
-        client.create_pool("many", {"cpu": LEASES_MAX})
+        client.pools.create("many", {"cpu": LEASES_MAX})
         yield client
 
 
@@ -92,4 +92,4 @@ def test_thousands_of_leases_are_renewed_by_a_fraction_of_a_core(
         assert calls <= len(watch.batches) + 1, "a batch is one script call"
         assert max(whole) <= 2 * mean
         assert share < CORE_SHARE
-    assert not client.usage().allocations
+    assert not client.pools.usage().allocations

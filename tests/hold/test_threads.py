@@ -114,13 +114,13 @@ async def test_a_hold_whose_beginning_is_cancelled_holds_nothing(awaited: AsyncA
 
 async def test_all_holds_of_a_pool_share_their_threads(one_server: Server, onlooker: Allocator) -> None:
     """Of clients of both kinds that were made alike; another pool has its own, so that it cannot hold them up."""
-    onlooker.create_pool("shop", {"cpu": 1})
-    onlooker.create_pool("library", {"cpu": 4})
+    onlooker.pools.create("shop", {"cpu": 1})
+    onlooker.pools.create("library", {"cpu": 4})
     one, two = Allocator.from_url(one_server.url, pool="library"), Allocator.from_url(one_server.url)
     async with AsyncAllocator.from_url(one_server.url, pool="library") as awaited, awaited.hold({"cpu": 1}, ttl=60):
-        with one, two, one.hold({"cpu": 1}, ttl=60), two.hold({"cpu": 1}, ttl=60, pool="library"):
+        with one, two, one.hold({"cpu": 1}, ttl=60), two.options(pool="library").hold({"cpu": 1}, ttl=60):
             assert len(threads("renew-library")) == 1
-            with two.hold({"cpu": 1}, ttl=60, pool="shop"):
+            with two.options(pool="shop").hold({"cpu": 1}, ttl=60):
                 assert len(threads("renew-shop")) == 1
 
 
@@ -128,7 +128,7 @@ def test_the_threads_end_soon_after_the_last_hold(monkeypatch: pytest.MonkeyPatc
     """And begin anew with the next."""
     monkeypatch.setattr(settings, "HOLD_IDLE_S", 0.02)
     with Allocator.from_url("memory://", pool="idle") as client:
-        client.create_pool("idle", {"cpu": 4})
+        client.pools.create("idle", {"cpu": 4})
         for _ in range(2):
             with client.hold({"cpu": 1}, ttl=60):
                 assert threads("renew-idle")
@@ -142,7 +142,7 @@ async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
 ) -> None:
     """Cleaning up does not need what has just failed; the next hold works, with one thread of each kind."""
     pool = f"bare-{kind}-{started}"
-    onlooker.create_pool(pool, {"cpu": 4})
+    onlooker.pools.create(pool, {"cpu": 4})
     left = [started]
 
     class Scarce(threading.Thread):
@@ -159,7 +159,7 @@ async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
         with pytest.raises(RuntimeError, match="can't start new thread"):
             async with client.hold({"cpu": 4}, ttl=3600):
                 pytest.fail("nobody keeps it")
-    assert onlooker.usage(pool=pool).allocations == 0
+    assert onlooker.pools.usage(pool).allocations == 0
     async with client.hold({"cpu": 4}, ttl=3600):
         assert (len(threads(f"losses-{pool}")), len(threads(f"renew-{pool}"))) == (1, 1)
     await client.close()

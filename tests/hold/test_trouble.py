@@ -40,7 +40,7 @@ def calls_of(name: str) -> bytes:
 
 def kinds_of(onlooker: Allocator, id: str) -> list[str]:
     """What happened to an allocation, oldest first."""
-    return [event.kind for event in reversed(onlooker.events()) if event.fields.get("id") == id]
+    return [event.kind for event in reversed(onlooker.events.list()) if event.fields.get("id") == id]
 
 
 # -- a store that does not answer --------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ async def test_a_renewal_whose_reply_is_lost_is_repeated(
         first = hold._held.confirmed_at
         wait_until(lambda: hold._held.confirmed_at > first)
         hold.check()
-    assert not onlooker.usage().resources["cpu"].allocated
+    assert not onlooker.pools.usage().resources["cpu"].allocated
 
 
 async def test_a_hold_ends_without_error_when_it_cannot_be_released(
@@ -133,7 +133,7 @@ async def test_what_is_granted_too_late_is_not_held(
     proxy.delay(match=calls_of("allocate"))
 
     def resume() -> None:
-        wait_until(lambda: onlooker.usage().due)
+        wait_until(lambda: onlooker.pools.usage().due)
         proxy.resume()
 
     with ThreadPoolExecutor(1) as pool:

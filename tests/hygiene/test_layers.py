@@ -14,8 +14,8 @@ from tests.hygiene.sources import ROOT, python_files
 REDIS: Final = (
     "allocator._engine.execution.",
     "allocator._engine.transport.",
-    "allocator.async_client",
-    "allocator.client",
+    "allocator._async.client",
+    "allocator._sync.client",
 )
 """The modules that name redis; the two clients for their signatures only."""
 

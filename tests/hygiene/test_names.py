@@ -12,6 +12,13 @@ import pytest
 
 import allocator
 from allocator import Allocator, AsyncAllocator
+from allocator._async.events import AsyncEvents
+from allocator._async.maintenance import AsyncMaintenance
+from allocator._async.pools import AsyncPools
+from allocator._base import MOVED, Client
+from allocator._sync.events import Events
+from allocator._sync.maintenance import Maintenance
+from allocator._sync.pools import Pools
 from tests.hygiene.sources import ROOT, relative
 
 ASYNC_ONLY: Final = {("hold", "cancel")}
@@ -40,19 +47,25 @@ def test_what_the_documents_import_is_public() -> None:
                 assert used <= set(allocator.__all__), f"{relative(path)}: {used - set(allocator.__all__)}"
 
 
+PAIRS: Final = {
+    Allocator: AsyncAllocator, Pools: AsyncPools, Events: AsyncEvents, Maintenance: AsyncMaintenance,
+}  # fmt: skip
+"""Each class of the blocking surface, and the awaited one's."""
+
+
 def _public(kind: type) -> dict[str, Any]:
     shown = set(DUNDERS) | set(DUNDERS.values()) | {"__init__"}
     return {name: one for name, one in vars(kind).items() if not name.startswith("_") or name in shown}
 
 
-def _both() -> list[str]:
-    return sorted(name for name in _public(Allocator) if name not in DUNDERS)
+def _both() -> list[tuple[type, str]]:
+    return [(kind, name) for kind in PAIRS for name in sorted(_public(kind)) if name not in DUNDERS]
 
 
-def test_both_clients_have_the_same_names() -> None:
+@pytest.mark.parametrize(("kind", "twin"), PAIRS.items())
+def test_both_clients_have_the_same_names(kind: type, twin: type) -> None:
     """What one can do the other can."""
-    renamed = {DUNDERS.get(name, name) for name in _public(Allocator)}
-    assert renamed == set(_public(AsyncAllocator))
+    assert {DUNDERS.get(name, name) for name in _public(kind)} == set(_public(twin))
 
 
 def _function(kind: type, name: str) -> Callable[..., Any]:
@@ -69,10 +82,10 @@ def _plain(annotation: object) -> str:
     return text.replace("redis.asyncio.", "redis.").replace("asyncio.", "")
 
 
-@pytest.mark.parametrize("name", _both())
-def test_a_method_has_the_same_signature_in_both(name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), _both())
+def test_a_method_has_the_same_signature_in_both(kind: type, name: str) -> None:
     """Parameters, kinds, defaults, annotations, result."""
-    blocking, awaited = (inspect.signature(_function(kind, name)) for kind in (Allocator, AsyncAllocator))
+    blocking, awaited = (inspect.signature(_function(one, name)) for one in (kind, PAIRS[kind]))
     shared = [other for other in awaited.parameters.values() if (name, other.name) not in ASYNC_ONLY]
     assert list(blocking.parameters) == [other.name for other in shared]
     for one, other in zip(blocking.parameters.values(), shared, strict=True):
@@ -80,20 +93,54 @@ def test_a_method_has_the_same_signature_in_both(name: str) -> None:
     assert _plain(blocking.return_annotation) == _plain(awaited.return_annotation)
 
 
-@pytest.mark.parametrize("name", _both())
-def test_a_method_has_the_same_docstring_in_both(name: str) -> None:
-    """What is said of one holds of the other."""
-    blocking, awaited = (inspect.getdoc(_function(kind, name)) or "" for kind in (Allocator, AsyncAllocator))
-    assert blocking == awaited.replace("redis.asyncio.", "redis.")
+@pytest.mark.parametrize(("kind", "name"), _both())
+def test_a_method_has_a_docstring(kind: type, name: str) -> None:
+    """Written once: the blocking one's is generated."""
     if not name.startswith("__"):
-        assert blocking, f"{name} has no docstring"
+        assert inspect.getdoc(_function(kind, name)), f"{kind.__name__}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("kind", [*PAIRS, *PAIRS.values(), Client])
+def test_a_method_names_each_argument(kind: type) -> None:
+    """`help()` and editors must show every name."""
+    for name, one in _public(kind).items():
+        function = getattr(one, "__func__", one)
+        if callable(function):
+            kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+            assert kinds.isdisjoint({inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}), name
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_method_of_an_earlier_version_is_refused_with_its_name_of_today(old: str, new: str) -> None:
+    """On the client that had it; a namespace has a method of that name, if there is one."""
+    client = Allocator.from_url("memory://")
+    with pytest.raises(AttributeError, match=re.escape(f"it is {new} now")):
+        getattr(client, old)
+
+
+async def test_an_argument_of_an_earlier_version_is_refused_with_what_takes_its_place() -> None:
+    """By both clients, before anything is sent."""
+    with Allocator.from_url("memory://") as client:
+        old: Any = client
+        with pytest.raises(TypeError, match=r"use options\(pool=\.\.\.\)"):
+            old.allocate({"cpu": 1}, ttl=5, pool="x")
+        with pytest.raises(TypeError, match=r"use options\(durability=\.\.\.\)"):
+            old.renew("a", durability="fsynced")
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            old.renew("a", nonsense=1)
+    with pytest.raises(TypeError, match="use timeout"):
+        AsyncAllocator.from_url("memory://", deadline=5)  # type: ignore[call-arg]
+    async with AsyncAllocator.from_url("memory://") as awaited:
+        old = awaited
+        with pytest.raises(TypeError, match=r"use options\(pool=\.\.\.\)"):
+            await old.get("a", pool="x")
 
 
 def _private(kind: type) -> set[str]:
     return {name for name in vars(kind) if name.startswith("_") and not name.endswith("__")}
 
 
-@pytest.mark.parametrize("kind", [Allocator, AsyncAllocator])
+@pytest.mark.parametrize("kind", [*PAIRS, *PAIRS.values()])
 def test_a_method_drives_one_operation_and_decides_nothing(kind: type) -> None:
     """What a verb does is told once, in the operations; a method may at most turn a denial into an error."""
     own = {"__init__", "from_url", "close", "__enter__", "__exit__", "__aenter__", "__aexit__", "__repr__"}
@@ -107,6 +154,6 @@ def test_a_method_drives_one_operation_and_decides_nothing(kind: type) -> None:
 
 def test_no_type_is_a_value_or_an_awaitable() -> None:
     """Two clients, so that a type checker knows which."""
-    for name in _both():
-        assert "Awaitable" not in str(inspect.signature(_function(Allocator, name)))
-        assert "Awaitable" not in str(inspect.signature(_function(AsyncAllocator, name)))
+    for kind, name in _both():
+        assert "Awaitable" not in str(inspect.signature(_function(kind, name)))
+        assert "Awaitable" not in str(inspect.signature(_function(PAIRS[kind], name)))

@@ -24,7 +24,7 @@ import json, sys
 import allocator
 from allocator._engine.protocol import scripts
 with allocator.Allocator.from_url(sys.argv[1]) as client:
-    client.create_pool("default", {"cpu": 4})
+    client.pools.create("default", {"cpu": 4})
     granted = client.allocate({"cpu": 1}, ttl=60)
     released = bool(client.release(granted))
 shas = {name: scripts.load(name).sha for name in scripts.names()}

@@ -14,7 +14,7 @@ Clock: TypeAlias = Callable[[], int]
 KINDS: Final = ("sync", "async")
 """The two clients."""
 
-_NOT_AWAITED: Final = frozenset({"expect_epoch"})
+_NAMESPACES: Final = frozenset({"pools", "events", "maintenance"})
 
 
 class AwaitedHold:
@@ -31,18 +31,22 @@ class AwaitedHold:
 
 
 class Awaited:
-    """An `Allocator` whose methods are awaited, so that a test of `AsyncAllocator` is one of it, too."""
+    """An `Allocator`, or a namespace of it, whose methods are awaited: a test of `AsyncAllocator` is one of it, too."""
 
-    def __init__(self, allocator: Allocator) -> None:
-        self.allocator = allocator
+    def __init__(self, surface: Any) -> None:
+        self.surface = surface
 
     def __repr__(self) -> str:
-        return repr(self.allocator)
+        return repr(self.surface)
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self.allocator, name)
-        if name in _NOT_AWAITED or not callable(method):
+        method = getattr(self.surface, name)
+        if name in _NAMESPACES:
+            return Awaited(method)
+        if not callable(method):
             return method
+        if name == "options":
+            return lambda **options: Awaited(method(**options))
         if name == "hold":
             return lambda *args, **options: AwaitedHold(method(*args, **options))
 
@@ -53,7 +57,7 @@ class Awaited:
             for one in method(*args, **options):
                 yield one
 
-        return walk if name == "allocations" else call
+        return walk if name == "list" and isinstance(self.surface, Allocator) else call
 
 
 def awaited(allocator: Allocator) -> AsyncAllocator:
@@ -68,7 +72,7 @@ def connect(
     pool: str = "lab",
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
-    deadline: float = settings.DEADLINE_S,
+    timeout: float = settings.DEADLINE_S,
     attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
     allow_eviction: bool = False,
     clock: Clock | None = None,
@@ -79,7 +83,7 @@ def connect(
         if isinstance(target, Target)
         else resolve_target(target, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
     )
-    verbs = Defaults(pool, prefix, owner)
+    defaults = Defaults(pool, prefix, owner, timeout)
     if kind == "sync":
-        return awaited(Allocator._on(store, verbs, deadline, clock))
-    return AsyncAllocator._on(store, verbs, deadline, clock)
+        return awaited(Allocator._on(store, defaults, clock))
+    return AsyncAllocator._on(store, defaults, clock)

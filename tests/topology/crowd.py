@@ -26,20 +26,20 @@ ALLOWED: Final = (BackendError, Recovering, AllocationLost)
 
 def connect(kind: str, url: str, pool: str) -> AsyncAllocator:
     """A client that gives up an attempt soon."""
-    return clients.connect(kind, url, pool=pool, attempt_timeout=0.5, deadline=4.0)
+    return clients.connect(kind, url, pool=pool, attempt_timeout=0.5, timeout=4.0)
 
 
 async def live_a_life(client: AsyncAllocator) -> None:
     """Everything that a holder does, and an audit."""
-    await client.create_pool("lab", {"cpu": 4})
+    await client.pools.create("lab", {"cpu": 4})
     one = await client.allocate({"cpu": 1}, ttl=60)
     assert await client.renew(one)
     assert (await client.resize(one, {"cpu": 2})).resources["cpu"] == 2000
     async with client.hold({"cpu": 1}, ttl=60) as hold:
         assert not hold.lost
-        assert (await client.usage()).resources["cpu"].available == 1000
+        assert (await client.pools.usage()).resources["cpu"].available == 1000
     assert await client.release(one)
-    assert await client.audit()
+    assert await client.maintenance.audit()
     await client.close()
 
 

@@ -44,7 +44,7 @@ def wait_for_promotion(replica: Node) -> None:
 async def a_pool(kind: str, cluster: Cluster, grace: float | None) -> AsyncAllocator:
     """A client of a new pool."""
     client = connect(kind, url_of(cluster), "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=grace, max_ttl=grace, new=True)
+    await client.pools.create("lab", {"cpu": CAPACITY}, recovery_grace=grace, max_ttl=grace, new=True)
     return client
 
 
@@ -56,8 +56,8 @@ async def test_a_pool_keeps_working_through_a_failover_that_an_operator_wants(ki
         replica.call("CLUSTER", "FAILOVER")
         wait_for_promotion(replica)
         assert crowd.wait_for_more() < 5
-    assert await client.audit()
-    assert (await client.usage()).allocations == 0
+    assert await client.maintenance.audit()
+    assert (await client.pools.usage()).allocations == 0
     await client.close()
 
 
@@ -70,7 +70,7 @@ async def test_a_pool_keeps_working_through_a_crash_of_its_master(kind: str, clu
         master.server.kill()
         wait_for_promotion(replica)
         crowd.wait_for_recovery()
-    assert await client.audit()
+    assert await client.maintenance.audit()
     await client.close()
 
 
@@ -84,7 +84,7 @@ async def test_a_hold_is_not_lost_by_a_failover_of_the_cluster(kind: str, cluste
         before = hold.allocation.deadline_ms
         wait_until(lambda: hold.allocation.deadline_ms != before, message="the hold is renewed on the new master")
         assert not hold.lost
-    assert await client.audit()
+    assert await client.maintenance.audit()
     await client.close()
 
 
@@ -98,5 +98,5 @@ async def test_a_pool_keeps_working_while_its_slot_moves(kind: str, cluster: Clu
             cluster.migrate(slot, master)
             crowd.wait_for_more()
         assert not crowd.told
-    assert await client.audit()
+    assert await client.maintenance.audit()
     await client.close()

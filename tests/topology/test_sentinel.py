@@ -39,7 +39,7 @@ async def within(seconds: float, act: Callable[[], Any]) -> Any:
 
 async def leave(client: AsyncAllocator) -> None:
     """What every test ends with: the ledger agrees with itself."""
-    assert await within(10, client.audit)
+    assert await within(10, client.maintenance.audit)
     await client.close()
 
 
@@ -49,7 +49,7 @@ async def leave(client: AsyncAllocator) -> None:
 async def test_a_pool_keeps_working_through_a_crash_of_its_primary(kind: str, sentinels: Sentinels) -> None:
     """Whatever the new primary lacks, no two holders have the same unit, and work goes on within seconds."""
     client = connect(kind, sentinels.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
+    await client.pools.create("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     before = sentinels.primary
     with Crowd(kind, sentinels.url, "lab") as crowd:
         sentinels.kill_primary()
@@ -61,7 +61,7 @@ async def test_a_pool_keeps_working_through_a_crash_of_its_primary(kind: str, se
 async def test_a_pool_keeps_working_through_a_failover_that_an_operator_wants(kind: str, watched: Sentinels) -> None:
     """The old primary takes writes for some time yet; what it grants in that time is not given out twice."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
+    await client.pools.create("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     with Crowd(kind, watched.url, "lab") as crowd:
         watched.fail_over()
         crowd.wait_for_recovery()
@@ -73,7 +73,7 @@ async def test_a_pool_keeps_working_while_its_primary_is_silent_and_when_it_is_b
 ) -> None:
     """It wakes up as a primary, and answers whoever had asked it: nobody goes back to it."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
+    await client.pools.create("lab", {"cpu": CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     with Crowd(kind, watched.url, "lab") as crowd:
         old = watched.stop_primary()
         watched.wait_for_another(old)
@@ -87,7 +87,7 @@ async def test_a_pool_keeps_working_while_its_primary_is_silent_and_when_it_is_b
 async def test_a_hold_is_not_lost_by_a_failover(kind: str, watched: Sentinels, how: str) -> None:
     """Its lease is longer than the failover; what the new primary does not know of it, it is told."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": 3}, recovery_grace=12, max_ttl=12, new=True)
+    await client.pools.create("lab", {"cpu": 3}, recovery_grace=12, max_ttl=12, new=True)
     before = watched.primary
     async with client.hold({"cpu": 2}, ttl=12) as hold:
         if how == "kill":
@@ -106,7 +106,7 @@ async def test_a_hold_is_not_lost_by_a_failover(kind: str, watched: Sentinels, h
 async def test_a_demoted_primary_is_left_within_seconds(kind: str, watched: Sentinels) -> None:
     """It would take writes that are lost, until the Sentinels make a replica of it."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": 3})
+    await client.pools.create("lab", {"cpu": 3})
     new = watched.fail_over()
     over = time.monotonic()
     while True:
@@ -120,15 +120,15 @@ async def test_a_demoted_primary_is_left_within_seconds(kind: str, watched: Sent
 async def test_a_primary_that_comes_back_empty_is_noticed(kind: str, watched: Sentinels) -> None:
     """Faster than the Sentinels look, so that nobody fails over, and the replicas lose all, too."""
     client = connect(kind, watched.url, "lab")
-    pool = await client.create_pool("lab", {"cpu": 3}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
+    pool = await client.pools.create("lab", {"cpu": 3}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
     held = await client.allocate({"cpu": 1}, ttl=TTL_S)
     watched.empty_primary()
     with pytest.raises(UnknownPool) as emptied:
         await within(5, lambda: client.renew(held))
     assert emptied.value.code == "pool_lost"
-    await within(5, lambda: client.recover_pool(pool))
+    await within(5, lambda: client.pools.recover(pool))
     assert (await within(5, lambda: client.renew(held))).outcome == "adopted"
-    await within(5, client.end_recovery)
+    await within(5, client.pools.end_recovery)
     assert await within(5, lambda: client.allocate({"cpu": 2}, ttl=TTL_S))
     await leave(client)
 
@@ -142,7 +142,7 @@ async def test_sentinels_that_are_away_do_not_stop_the_work(
 ) -> None:
     """The primary that was known goes on being used; a look at silent Sentinels costs a call half a second at most."""
     client = connect(kind, watched.url, "lab")
-    await client.create_pool("lab", {"cpu": 3})
+    await client.pools.create("lab", {"cpu": 3})
     watched.signal_sentinels(number, count)
     began, slowest = time.monotonic(), 0.0
     while time.monotonic() < began + 2.5:
@@ -157,19 +157,19 @@ async def test_sentinels_that_are_away_do_not_stop_the_work(
 async def test_sentinels_that_are_all_away_are_an_error_that_says_so(kind: str, watched: Sentinels) -> None:
     """Within the deadline."""
     watched.signal_sentinels(signal.SIGSTOP)
-    client = clients.connect(kind, watched.url, deadline=1.0, attempt_timeout=0.5)
+    client = clients.connect(kind, watched.url, timeout=1.0, attempt_timeout=0.5)
     began = time.monotonic()
     with pytest.raises(BackendUnavailable, match="Sentinel"):
-        await client.usage()
+        await client.pools.usage()
     assert time.monotonic() - began < 3.0
     await client.close()
 
 
 async def test_a_service_that_the_sentinels_do_not_know_is_an_error_that_says_so(kind: str, watched: Sentinels) -> None:
     """A misspelt name must not look as if the servers were down."""
-    client = clients.connect(kind, watched.url + "s", deadline=0.5)
+    client = clients.connect(kind, watched.url + "s", timeout=0.5)
     with pytest.raises(BackendUnavailable, match=rf"knows no '{SERVICE}s'") as unknown:
-        await client.usage()
+        await client.pools.usage()
     assert unknown.value.code == "no_primary"
     await client.close()
 
@@ -182,13 +182,13 @@ async def test_servers_and_sentinels_have_credentials_of_their_own(kind: str, wa
     place = watched.url.removeprefix("redis+sentinel://")
     right = f"redis+sentinel://app:s3rver@{place}?sentinel_username=watch&sentinel_password=s3nt%2Fnel"
     client = connect(kind, right, "lab")
-    await client.create_pool("lab", {"cpu": 3})
+    await client.pools.create("lab", {"cpu": 3})
     assert "user=app" in watched.primary.ask("CLIENT", "LIST")
     await client.close()
     for wrong in (right.replace("s3rver", "canary"), right.replace("s3nt%2Fnel", "canary")):
         client = connect(kind, wrong, "lab")
         with pytest.raises(BackendUnavailable) as refused:
-            await client.usage()
+            await client.pools.usage()
         assert refused.value.code == "auth"
         assert "canary" not in f"{refused.value!r} {client!r} {redact_url(wrong)}"
         await client.close()
@@ -197,7 +197,7 @@ async def test_servers_and_sentinels_have_credentials_of_their_own(kind: str, wa
 async def test_the_database_of_the_url_is_used(kind: str, watched: Sentinels) -> None:
     """As in a URL of one server."""
     client = connect(kind, f"{watched.url}/3?client_name=mine", "lab")
-    await client.create_pool("lab", {"cpu": 3})
+    await client.pools.create("lab", {"cpu": 3})
     told = watched.primary.ask("CLIENT", "LIST")
     assert any("name=mine " in line and " db=3 " in line for line in told.splitlines())
     await client.close()
@@ -210,7 +210,7 @@ async def test_a_client_that_redis_py_made_leaves_a_demoted_primary_too(kind: st
     else:
         theirs = redis.asyncio.sentinel.Sentinel(watched.places).master_for(SERVICE)
     client = clients.connect(kind, theirs, attempt_timeout=0.5)
-    await client.create_pool("lab", {"cpu": 3})
+    await client.pools.create("lab", {"cpu": 3})
     new = watched.fail_over()
     over = time.monotonic()
     while True:

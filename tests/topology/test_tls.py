@@ -46,9 +46,9 @@ def mutual(made: Certificates) -> Iterator[SecuredServer]:
 
 async def refusal(kind: str, url: str) -> BackendUnavailable:
     """What a client is told that gets nowhere."""
-    client = clients.connect(kind, url, deadline=1.0, attempt_timeout=0.5)
+    client = clients.connect(kind, url, timeout=1.0, attempt_timeout=0.5)
     with pytest.raises(BackendUnavailable) as refused:
-        await client.create_pool("lab", {"cpu": 4})
+        await client.pools.create("lab", {"cpu": 4})
     await client.close()
     return refused.value
 

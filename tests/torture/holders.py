@@ -2,7 +2,7 @@
 
 Each has threads that take a few units for a while with `hold`, which renews and adopts by itself; a holder that is
 told that its lease is lost stops at once.  A process that finds its pool emptied makes it again, as
-`Plan.when_emptied` says: with `recover_pool`, or (what a naive controller does) with `create_pool`, or not at all.
+`Plan.when_emptied` says: with `pools.recover`, or (what a naive controller does) with `pools.create`, or not at all.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Holders:
     def _first_look(self, client: Allocator) -> Pool | None:
         while not self._over.is_set():
             try:
-                return client.pool()
+                return client.pools.get()
             except (BackendError, UnknownPool):
                 self._over.wait(0.05)
         return None
@@ -242,10 +242,10 @@ class Holders:
             client.renew(held.allocation)
         except UnknownPool as error:
             if error.code == "pool_lost" and self._plan.when_emptied == "recover":
-                client.recover_pool(self._pool)
+                client.pools.recover(self._pool)
                 self._journal.saw("recovered")
             elif self._plan.when_emptied == "create":
-                client.create_pool(self._pool.name, self._pool.capacity)
+                client.pools.create(self._pool.name, self._pool.capacity)
                 self._journal.saw("created")
         except (BackendError, AllocationLost, LookupError):
             pass
@@ -253,7 +253,7 @@ class Holders:
 
 def _client(plan: Plan) -> Allocator:
     """The client of one process."""
-    return Allocator.from_url(plan.url, pool=plan.pool, deadline=plan.deadline, attempt_timeout=plan.attempt_timeout)
+    return Allocator.from_url(plan.url, pool=plan.pool, timeout=plan.deadline, attempt_timeout=plan.attempt_timeout)
 
 
 def _count_error_replies(journal: Journal) -> None:

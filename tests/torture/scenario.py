@@ -313,15 +313,15 @@ def play(proxy: FaultProxy, luck: Luck, replicas: list[Replica], count: int) -> 
 
     def blocking(replica: Replica) -> None:
         patience = PATIENCE_S[replica.number % len(PATIENCE_S)]
-        with Allocator.from_url(proxy.url, deadline=patience, attempt_timeout=ATTEMPT_S) as client:
+        with Allocator.from_url(proxy.url, timeout=patience, attempt_timeout=ATTEMPT_S) as client:
             work(replica, client, count)
             heal()
 
     async def awaited() -> None:
         options: dict[str, Any] = {"attempt_timeout": ATTEMPT_S}
         async with (
-            AsyncAllocator.from_url(proxy.url, deadline=PATIENCE_S[0], **options) as one,
-            AsyncAllocator.from_url(proxy.url, deadline=PATIENCE_S[1], **options) as other,
+            AsyncAllocator.from_url(proxy.url, timeout=PATIENCE_S[0], **options) as one,
+            AsyncAllocator.from_url(proxy.url, timeout=PATIENCE_S[1], **options) as other,
         ):
             shares = zip(replicas[THREADS:], (one, other, other), strict=True)
             await asyncio.gather(*(work_awaited(replica, client, count) for replica, client in shares))

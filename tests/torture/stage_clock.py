@@ -97,7 +97,7 @@ class Scene:
         self.offset_s = 0.0
         self.granted = 0.0
         self.beliefs: list[Belief] = []
-        client.create_pool(POOL, {"cpu": CAPACITY})
+        client.pools.create(POOL, {"cpu": CAPACITY})
 
     def abandon(self, ttl: float = TTL_S, factor: float = 1.0) -> float:
         """Take all that is free and never renew it; returns when.  It is believed in until its time is over.
@@ -120,7 +120,7 @@ class Scene:
             assert not self.client.try_allocate({"cpu": FREE + 1}, ttl=TTL_S), "granted what the living hold"
             found = self.client.try_allocate({"cpu": FREE}, ttl=TTL_S)
             self.granted = time.monotonic()
-            usage = self.client.usage().resources["cpu"]
+            usage = self.client.pools.usage().resources["cpu"]
             assert not usage.overcommitted, f"over-allocated: {usage}"
             self.seen["readings"] += 1
             return found if isinstance(found, Allocation) else None
@@ -159,12 +159,12 @@ class Scene:
         assert peak.amount <= CAPACITY, f"{peak.amount} of {CAPACITY} were believed in at {peak.at}"
         self.seen["beliefs"] += len(held) + len(self.beliefs)
         wait_until(self._is_empty, timeout_s=3 * TTL_S, message="everything has come back")
-        assert (report := self.client.audit()), report
+        assert (report := self.client.maintenance.audit()), report
         self.raw.close()
 
     def _is_empty(self) -> bool:
-        self.client.reclaim()
-        usage = self.client.usage()
+        self.client.maintenance.reclaim()
+        usage = self.client.pools.usage()
         return usage.allocations == 0 and not any(usage.pool.allocated.values())
 
 

@@ -155,9 +155,9 @@ def try_cluster(engine: Engine, acts: Sequence[str], seed: int, report: StageRep
         )
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         shards = Shards(cluster)
-        client = stack.enter_context(Allocator.from_url(shards.url, attempt_timeout=0.5, deadline=5.0))
+        client = stack.enter_context(Allocator.from_url(shards.url, attempt_timeout=0.5, timeout=5.0))
         for pool in shards.pools:
-            client.create_pool(pool, {UNIT: CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
+            client.pools.create(pool, {UNIT: CAPACITY}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True)
         watch = Watch(lambda: client, shards.pools)
         plans = [
             Plan(shards.url, f"{folder}/{pool}", seed + number, pool, ttl=TTL_S)

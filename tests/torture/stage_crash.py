@@ -107,7 +107,7 @@ class Keeper:
     def take(self) -> None:
         """One more."""
         asked = now_ms()
-        name = self._client.allocate({"cpu": "1m"}, ttl=None, pool=KEPT).id
+        name = self._client.options(pool=KEPT).allocate({"cpu": "1m"}, ttl=None).id
         self._told[name], self._asked[name] = now_ms() / 1000, asked
 
     def compare(self, plan: Plan, killed_at: float) -> tuple[int, int]:
@@ -116,13 +116,13 @@ class Keeper:
         Raises:
             AssertionError: More was lost than the plan allows, or there is what should not be.
         """
-        kept = {one.id for one in self._client.allocations(pool=KEPT)}
+        kept = {one.id for one in self._client.options(pool=KEPT).list()}
         lost = judged(plan, self._told, kept, self._given_back, killed_at)
         told = len(self._told)
         self.kept_ms = max([self.kept_ms, *(asked for name, asked in self._asked.items() if name in kept)])
         self._told, self._asked = {}, {}
         self._given_back |= kept
-        released = self._client.release_many(kept, pool=KEPT)
+        released = self._client.options(pool=KEPT).release_many(kept)
         assert all(released), "what was there could not be released"
         return told, lost
 
@@ -182,7 +182,7 @@ class Round:
 
     def look(self) -> None:
         """A reading is one instant of the pool."""
-        usage = self.client.usage(pool=POOL)
+        usage = self.client.pools.usage(POOL)
         self.seen["readings"] += 1
         if usage.pool.state == "recovering":
             self.recoveries.add(usage.pool.recovering_until_ms)
@@ -215,7 +215,7 @@ class Round:
     def audit(self) -> None:
         """What is charged is what the records say."""
         for pool in (POOL, KEPT):
-            report = self.client.audit(pool=pool)
+            report = self.client.options(pool=pool).maintenance.audit()
             assert report, str(report)
             self.seen["audits"] += 1
 
@@ -239,7 +239,7 @@ class Round:
 
     def judge(self, path: Path) -> None:
         """What the workers may have believed, by their words alone."""
-        capacity = self.client.pool(POOL).capacity
+        capacity = self.client.pools.get(POOL).capacity
         found = judge(read(words_of(path)), capacity, self.doubts, keeps_growth=not self.plan.torn)
         self.found = found
         self.seen.update(
@@ -255,8 +255,8 @@ class Round:
     def is_empty(self) -> bool:
         """Whether all that was taken has come back."""
         try:
-            self.client.reclaim(pool=POOL)
-            usage = self.client.usage(pool=POOL)
+            self.client.options(pool=POOL).maintenance.reclaim()
+            usage = self.client.pools.usage(POOL)
         except BackendError:
             return False
         return usage.allocations == 0 and not any(usage.pool.allocated.values())
@@ -290,17 +290,17 @@ def prepared(plan: Plan, chance: random.Random, rows: int) -> Iterator[tuple[Rou
     with (
         tempfile.TemporaryDirectory() as folder,
         Server(plan.engine, options=options) as server,
-        Allocator.from_url(server.url, pool=POOL, deadline=20.0, attempt_timeout=2.0) as client,
+        Allocator.from_url(server.url, pool=POOL, timeout=20.0, attempt_timeout=2.0) as client,
     ):
         path = Path(folder) / "counts"
-        client.create_pool(
+        client.pools.create(
             POOL,
             CAPACITY,
             recovery_grace=GRACE_S if plan.torn and plan.guarded else None,
             max_ttl=TTL_S if plan.torn and plan.guarded else None,
             new=True,
         )
-        client.create_pool(KEPT, {"cpu": 1000})
+        client.pools.create(KEPT, {"cpu": 1000})
         mend(server)  # or a kill that comes early might lose the pools
         with contextlib.closing(Counts(path, rows)) as counts:
             try:

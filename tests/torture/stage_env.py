@@ -35,9 +35,9 @@ class Scene:
         self.engine = engine
         self.server = server
         self.coverage = coverage
-        self.client = Allocator.from_url(server.url, pool=POOL, deadline=1.0, attempt_timeout=0.9)
+        self.client = Allocator.from_url(server.url, pool=POOL, timeout=1.0, attempt_timeout=0.9)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
-        self.client.create_pool(POOL, {"cpu": 10}, recovery_grace=TTL_S, max_ttl=TTL_S, new=True)
+        self.client.pools.create(POOL, {"cpu": 10}, recovery_grace=TTL_S, max_ttl=TTL_S, new=True)
         self.held = self.client.allocate({"cpu": 2}, ttl=TTL_S, id="held")
 
     def picture(self) -> object:
@@ -60,9 +60,9 @@ class Scene:
 
     def close(self) -> None:
         """Release, and look at what is left."""
-        self.client.release_many(list(self.client.allocations()))
-        assert self.client.usage().allocations == 0
-        assert self.client.audit()
+        self.client.release_many(list(self.client.list()))
+        assert self.client.pools.usage().allocations == 0
+        assert self.client.maintenance.audit()
         self.client.close()
         self.raw.close()
 
@@ -134,7 +134,7 @@ def a_user_may_not(at: Scene) -> None:
     """A command in the middle of the scripts."""
     at.raw.execute_command("ACL", "SETUSER", "weak", "on", ">pw", "~*", "+@all", "-hset")
     before = at.picture()
-    with Allocator.from_url(at.server.url.replace("unix://", "unix://weak:pw@"), pool=POOL, deadline=0.4) as weak:
+    with Allocator.from_url(at.server.url.replace("unix://", "unix://weak:pw@"), pool=POOL, timeout=0.4) as weak:
         try:
             weak.allocate({"cpu": 1}, ttl=TTL_S)
         except BackendUnavailable as error:
@@ -150,7 +150,7 @@ def it_may_evict(at: Scene) -> None:
     at.raw.config_set("maxmemory-policy", "allkeys-lru")
     with Allocator.from_url(at.server.url, pool=POOL) as fresh:
         try:
-            fresh.usage()
+            fresh.pools.usage()
         except BackendUnavailable as error:
             assert error.code == "eviction", error  # noqa: PT017 - no test: the stage goes on
         else:
@@ -179,7 +179,7 @@ def a_stale_holder_comes_back(at: Scene) -> None:
 
 def it_is_emptied(at: Scene) -> None:
     """The pool comes back with its epoch, recovering; holders adopt, and grants wait."""
-    pool = at.client.pool()
+    pool = at.client.pools.get()
     at.raw.flushall()
     try:
         at.client.renew(at.held)
@@ -187,11 +187,11 @@ def it_is_emptied(at: Scene) -> None:
         assert error.code == "pool_lost", error  # noqa: PT017 - no test: the stage goes on
     else:
         raise AssertionError("renewed in an emptied store")
-    at.client.recover_pool(pool)
-    at.client.configure({"cpu": 1})
+    at.client.pools.recover(pool)
+    at.client.pools.update(None, {"cpu": 1})
     assert at.client.renew(at.held).outcome == "adopted"
     at.coverage.saw("adopted")
-    assert at.client.pool().overcommitted == ("cpu",)
+    assert at.client.pools.get().overcommitted == ("cpu",)
     at.coverage.saw("overcommitted")
     try:
         at.client.allocate({"cpu": 1}, ttl=TTL_S)
@@ -199,8 +199,8 @@ def it_is_emptied(at: Scene) -> None:
         at.coverage.saw("recovering")
     else:
         raise AssertionError("granted while it recovers")
-    at.client.configure({"cpu": 10})
-    at.client.end_recovery()
+    at.client.pools.update(None, {"cpu": 10})
+    at.client.pools.end_recovery()
 
 
 ACTS: tuple[Callable[[Scene], None], ...] = (
@@ -213,9 +213,9 @@ def _move_a_slot(report: StageReport) -> None:
     """A cluster's slot moves: first some of its keys (ASK), then all and its owner (MOVED); holders notice nothing."""
     with (
         Cluster(masters=2) as cluster,
-        Allocator.from_url(f"redis+cluster://127.0.0.1:{cluster.masters[0].port}", pool=POOL, deadline=5.0) as client,
+        Allocator.from_url(f"redis+cluster://127.0.0.1:{cluster.masters[0].port}", pool=POOL, timeout=5.0) as client,
     ):
-        client.create_pool(POOL, {"cpu": 10})
+        client.pools.create(POOL, {"cpu": 10})
         # A key that does not exist lies on neither node: for a script of many keys that is TRYAGAIN while a slot moves.
         pinned = client.allocate({"cpu": 1}, ttl=None)
         client.release(client.allocate({"cpu": 1}, ttl=TTL_S))
@@ -228,7 +228,7 @@ def _move_a_slot(report: StageReport) -> None:
             cluster.finish_migration(slot)
             assert all(client.renew_many(held))
         assert sum(map(bool, client.release_many([*held, pinned]))) == 5
-        assert client.audit()
+        assert client.maintenance.audit()
     report.counts["slots_moved"] += 3
 
 

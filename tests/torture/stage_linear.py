@@ -100,10 +100,10 @@ class _Seed:
                 self.report.counts["violations"] += 1
                 self.problem(f"{pool}: a late copy changed what is live\n{self._changed(pool, listings[pool], ops)}")
             self._judge(pool, ops)
-            revision = self.admin.usage(pool=pool).pool.revision
+            revision = self.admin.pools.usage(pool).pool.revision
             listing = self.listing(pool)
             self.states[pool] = self.model.of(listing, revision, {one[0]: self.calls(pool, one[0]) for one in listing})
-            if not (report := self.admin.audit(pool=pool)):
+            if not (report := self.admin.options(pool=pool).maintenance.audit()):
                 self.problem(f"{pool}: {report}")
 
     def _changed(self, pool: str, before: Any, ops: list[Op]) -> str:
@@ -129,7 +129,7 @@ class _Seed:
 
     def listing(self, pool: str) -> tuple[tuple[str, str, Any, int], ...]:
         """All that is live."""
-        found = self.admin.allocations(pool=pool)
+        found = self.admin.options(pool=pool).list()
         return tuple(sorted((one.id, one.owner, amounts_of(one.resources.items()), one.fence) for one in found))
 
     def calls(self, pool: str, name: str) -> tuple[int, ...]:
@@ -139,7 +139,7 @@ class _Seed:
 
     def overcommitted(self, pool: str) -> None:
         """There is never more allocated than there is."""
-        for name, one in self.admin.usage(pool=pool).resources.items():
+        for name, one in self.admin.pools.usage(pool).resources.items():
             if one.overcommitted:
                 self.report.counts["over_allocations"] += 1
                 self.problem(f"{pool}: {one.allocated} of {one.capacity} {name} are allocated")
@@ -147,8 +147,8 @@ class _Seed:
     def finish(self) -> None:
         """Release what is live; nothing stays charged."""
         for pool in POOLS:
-            self.admin.release_many(list(self.admin.allocations(pool=pool)), pool=pool)
-            usage = self.admin.usage(pool=pool)
+            self.admin.options(pool=pool).release_many(list(self.admin.options(pool=pool).list()))
+            usage = self.admin.pools.usage(pool)
             left = usage.allocations + sum(one.allocated > 0 for one in usage.resources.values())
             self.report.counts["leaks"] += left
             if left:
@@ -169,7 +169,7 @@ def run_seed(seed: int, operations: int, engine: Engine, report: StageReport, *,
         redis.Redis.from_url(server.url, decode_responses=True) as raw,
     ):
         for pool in POOLS:
-            admin.create_pool(pool, texts(amounts_of(CAPACITY.items())))
+            admin.pools.create(pool, texts(amounts_of(CAPACITY.items())))
         played = _Seed(seed, proxy, admin, raw, report)
         rounds = max(1, round(operations / ROUND))
         for number in range(rounds):

@@ -82,7 +82,7 @@ class Site:
         """A client of the primary, which passes by the network."""
         server = wait_until(self.primary, timeout_s=DEADLINE_S, message="there is a primary")
         if server.url not in self._clients:
-            self._clients[server.url] = Allocator.from_url(server.url, pool=POOL, attempt_timeout=0.5, deadline=5.0)
+            self._clients[server.url] = Allocator.from_url(server.url, pool=POOL, attempt_timeout=0.5, timeout=5.0)
         return self._clients[server.url]
 
     def has_followers(self, count: int) -> bool:
@@ -100,7 +100,7 @@ def part(engine: Engine, way: str, seed: int, *, guarded: bool) -> tuple[Reality
     with ExitStack() as stack:
         site = Site(engine, stack, GUARDED if guarded else {})
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        site.client().create_pool(
+        site.client().pools.create(
             POOL,
             {UNIT: CAPACITY},
             recovery_grace=GRACE_S if guarded else None,

@@ -83,7 +83,7 @@ class Site:
     def client(self) -> Allocator:
         """Of whoever is the primary."""
         if self._client is None:
-            self._client = Allocator.from_url(self.url, pool=POOL, attempt_timeout=0.5, deadline=3.0)
+            self._client = Allocator.from_url(self.url, pool=POOL, attempt_timeout=0.5, timeout=3.0)
         return self._client
 
     def __enter__(self) -> Site:
@@ -132,7 +132,7 @@ def fail_over_once(
     with contextlib.ExitStack() as stack:
         site = stack.enter_context(Site(engine))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        site.client().create_pool(
+        site.client().pools.create(
             POOL,
             {UNIT: CAPACITY},
             recovery_grace=(SLOW_GRACE_S if how == "slow" else GRACE_S) if guarded else None,
@@ -169,7 +169,7 @@ def lag(site: Site) -> None:
         replica.ask("REPLICAOF", "127.0.0.1", "1")
     ends = time.monotonic() + TTL_S
     while time.monotonic() < ends:
-        site.client().usage()
+        site.client().pools.usage()
     primary = site.sentinels.primary
     for replica in site.sentinels.replicas:
         replica.ask("REPLICAOF", "127.0.0.1", str(primary.port))

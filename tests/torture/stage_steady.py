@@ -96,7 +96,7 @@ class Scene:
         self.blocking = Allocator._on(store, verbs, clock=self.clock)
         self.awaited = AsyncAllocator._on(resolve_target(server.url), verbs, clock=self.clock)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
-        capacity = self.blocking.create_pool(POOL, {"cpu": 100, "memory": "200Gi"}).capacity
+        capacity = self.blocking.pools.create(POOL, {"cpu": 100, "memory": "200Gi"}).capacity
         self.beliefs = Beliefs(lambda: capacity, self.clock, side_by_side=True)
         self.tasks = [Task(self.awaited, seed + number, self.beliefs) for number in range(TASKS)]
 
@@ -111,7 +111,7 @@ class Scene:
         self._cut()
         await asyncio.gather(*(task.give_back() for task in self.tasks))
         self.clock.advance(TICK_S)
-        while self.blocking.reclaim():
+        while self.blocking.maintenance.reclaim():
             count("reclaimed")
 
     def _block(self) -> str:
@@ -141,9 +141,9 @@ async def _work(scene: Scene, operations: int, report: StageReport) -> list[Size
         report.counts.update({name: words[name] for name in ("granted", "held")})
         report.counts["sums_of_beliefs"] = scene.beliefs.checked
         assert not (left := scene.beliefs.believed()), f"somebody still believes in {left}"
-        usage = scene.blocking.usage()
+        usage = scene.blocking.pools.usage()
         assert usage.allocations == 0, f"left over: {usage}"
-        assert (verdict := scene.blocking.audit()), verdict
+        assert (verdict := scene.blocking.maintenance.audit()), verdict
         sizes.append(_measure(scene.raw))
     await scene.close()
     return sizes

@@ -216,7 +216,7 @@ class Faithful(Telling):
 
 async def _toil(url: str, pool: str, counts: Counts, words: TextIO, seed: int) -> None:
     async with (
-        AsyncAllocator.from_url(url, pool=pool, deadline=5.0, attempt_timeout=1.0) as client,
+        AsyncAllocator.from_url(url, pool=pool, timeout=5.0, attempt_timeout=1.0) as client,
         asyncio.TaskGroup() as group,
     ):
         for number in range(TASKS):

@@ -40,11 +40,11 @@ class Watch:
                 self._usage.pop(pool, None)
 
     def _look_at(self, pool: str) -> None:
-        usage = self._client().usage(pool=pool)
+        usage = self._client().pools.usage(pool)
         self._usage[pool] = usage
         if usage.resources[UNIT].overcommitted:
             self.seen["overcommitted"] += 1
-        for event in self._client().events(limit=500, pool=pool):
+        for event in self._client().options(pool=pool).events.list(limit=500):
             if event.kind in SEEN_FROM_EVENTS and (pool, event.id) not in self._events:
                 self._events.add((pool, event.id))
                 self.seen[event.kind] += 1
@@ -94,7 +94,7 @@ class Watch:
                 wait_until(lambda: self._is_empty(pool), timeout_s=timeout_s, message=f"pool {pool} is empty")  # noqa: B023
             except AssertionError as error:
                 complaints.append(str(error))
-            audit = self._client().audit(pool=pool)
+            audit = self._client().options(pool=pool).maintenance.audit()
             if not audit:
                 complaints.append(str(audit))
         self.look()
@@ -102,8 +102,8 @@ class Watch:
 
     def _is_empty(self, pool: str) -> bool:
         try:
-            self._client().reclaim(pool=pool)
-            usage = self._client().usage(pool=pool)
+            self._client().options(pool=pool).maintenance.reclaim()
+            usage = self._client().pools.usage(pool)
         except AllocatorError:
             return False
         return usage.allocations == 0 and usage.resources[UNIT].allocated == 0

@@ -30,7 +30,7 @@ from allocator import (
 
 async def makes_clients(ready: redis.asyncio.Redis) -> None:
     assert_type(AsyncAllocator.from_url("redis://localhost"), AsyncAllocator)
-    assert_type(AsyncAllocator(ready, pool="lab", owner="me", deadline=5.0), AsyncAllocator)
+    assert_type(AsyncAllocator(ready, pool="lab", owner="me", timeout=5.0), AsyncAllocator)
     async with AsyncAllocator.from_url(pool="lab") as client:
         assert_type(client, AsyncAllocator)
     assert_type(await client.close(), None)
@@ -45,12 +45,12 @@ async def does_not_take_the_other_sides_client(blocking: redis.Redis, awaited: r
 
 
 async def has_the_same_verbs_awaited(client: AsyncAllocator, held: Allocation) -> None:
-    assert_type(await client.create_pool("lab", {"cpu": 4}, whole_units=("cpu",)), Pool)
-    assert_type(await client.pool("lab"), Pool)
-    assert_type(await client.pools(), list[str])
-    assert_type(await client.configure({"cpu": 5}), Pool)
-    assert_type(await client.upgrade_pool(), Pool)
-    assert_type(await client.delete_pool("lab"), bool)
+    assert_type(await client.pools.create("lab", {"cpu": 4}, whole_units=("cpu",)), Pool)
+    assert_type(await client.pools.get("lab"), Pool)
+    assert_type(await client.pools.list(), list[str])
+    assert_type(await client.pools.update(None, {"cpu": 5}), Pool)
+    assert_type(await client.pools.upgrade(), Pool)
+    assert_type(await client.pools.delete("lab"), bool)
     assert_type(await client.allocate({"cpu": 1}, ttl=60), Allocation)
     assert_type(await client.try_allocate({"cpu": 1}, ttl=None), Allocation | Denial)
     assert_type(await client.allocate_many([Request({"cpu": 1}, 60)]), list[Outcome])
@@ -61,18 +61,18 @@ async def has_the_same_verbs_awaited(client: AsyncAllocator, held: Allocation) -
     assert_type(await client.release(held), Release)
     assert_type(await client.release_many([held]), list[Release])
     assert_type(await client.get("a"), Allocation | None)
-    assert_type(await client.usage(), Usage)
-    assert_type(await client.events(), list[Event])
-    assert_type(await client.reclaim(), Reclaimed)
-    assert_type(await client.audit(), Audit)
-    assert_type(client.expect_epoch("e"), None)
+    assert_type(await client.pools.usage(), Usage)
+    assert_type(await client.events.list(), list[Event])
+    assert_type(await client.maintenance.reclaim(), Reclaimed)
+    assert_type(await client.maintenance.audit(), Audit)
+    assert_type(client.options(epoch="e"), AsyncAllocator)
 
 
 async def walks(client: AsyncAllocator) -> None:
-    assert_type(client.allocations(), AsyncIterator[Allocation])
-    async for one in client.allocations(owner="me"):
+    assert_type(client.list(), AsyncIterator[Allocation])
+    async for one in client.list(owner="me"):
         assert_type(one.granted_at, datetime)
-    for _ in client.allocations():  # type: ignore[attr-defined]
+    for _ in client.list():  # type: ignore[attr-defined]
         pass
 
 
@@ -91,4 +91,4 @@ async def cannot_forget_to_await(client: AsyncAllocator, held: Allocation) -> No
     taken: Allocation = client.allocate({"cpu": 1}, ttl=60)  # type: ignore[assignment]
     if client.release(taken):  # pyright: ignore[reportUnnecessaryComparison]
         pass
-    client.usage().resources  # type: ignore[attr-defined]  # noqa: B018
+    client.pools.usage().resources  # type: ignore[attr-defined]  # noqa: B018

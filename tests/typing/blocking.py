@@ -35,7 +35,7 @@ from allocator import (
 def makes_clients(ready: redis.Redis) -> None:
     assert_type(Allocator.from_url("redis://localhost"), Allocator)
     assert_type(Allocator.from_url(), Allocator)
-    assert_type(Allocator(ready, pool="lab", owner="me", deadline=5.0), Allocator)
+    assert_type(Allocator(ready, pool="lab", owner="me", timeout=5.0), Allocator)
     with Allocator.from_url(pool="lab", allow_eviction=True) as client:
         assert_type(client, Allocator)
     assert_type(client.close(), None)
@@ -53,17 +53,17 @@ def keeps_a_subclass(url: str) -> None:
 
 
 def shapes_pools(client: Allocator) -> None:
-    pool = client.create_pool("lab", {"cpu": 4, "memory": "8Gi", "gpu": Decimal(2)}, whole_units=["gpu"])
+    pool = client.pools.create("lab", {"cpu": 4, "memory": "8Gi", "gpu": Decimal(2)}, whole_units=["gpu"])
     assert_type(pool, Pool)
     assert_type(pool.capacity, Resources)
     assert_type(pool.overcommitted, tuple[str, ...])
-    assert_type(client.pool(), Pool)
-    assert_type(client.pools(), list[str])
-    assert_type(client.configure({"cpu": 1.5}, remove=("gpu",), strict=True, generation=1), Pool)
-    assert_type(client.upgrade_pool(), Pool)
-    assert_type(client.delete_pool("lab", force=True), bool)
-    client.delete_pool("lab", True)  # type: ignore[call-arg]
-    client.create_pool("lab", {"cpu": None})  # type: ignore[dict-item]
+    assert_type(client.pools.get(), Pool)
+    assert_type(client.pools.list(), list[str])
+    assert_type(client.pools.update(None, {"cpu": 1.5}, remove=("gpu",), strict=True, generation=1), Pool)
+    assert_type(client.pools.upgrade(), Pool)
+    assert_type(client.pools.delete("lab", force=True), bool)
+    client.pools.delete("lab", True)  # type: ignore[call-arg]
+    client.pools.create("lab", {"cpu": None})  # type: ignore[dict-item]
 
 
 def takes(client: Allocator) -> None:
@@ -107,7 +107,7 @@ def keeps_and_gives_back(client: Allocator, held: Allocation) -> None:
     assert_type(client.renew("a", ttl=60, fence=7, shorten=True).deadline, datetime | None)
     assert_type(client.renew_many([held, "a"]), list[Renewal])
     assert_type(client.resize(held, {"cpu": 0, "memory": "1Gi"}), Allocation)
-    assert_type(client.release("a", pool="lab"), Release)
+    assert_type(client.options(pool="lab").release("a"), Release)
     assert_type(client.release_many(iter([held])), list[Release])
     client.renew(None)  # type: ignore[arg-type]
 
@@ -130,19 +130,19 @@ def looks(client: Allocator) -> None:
     assert_type(check, Check)
     assert_type(check.denial, Denial | None)
     assert_type(client.get("a"), Allocation | None)
-    assert_type(client.allocations(owner="me", older_than=60), Iterator[Allocation])
-    usage = client.usage()
+    assert_type(client.list(owner="me", older_than=60), Iterator[Allocation])
+    usage = client.pools.usage()
     assert_type(usage, Usage)
     assert_type(usage.resources["cpu"].utilization, float)
-    events = client.events(limit=5)
+    events = client.events.list(limit=5)
     assert_type(events, list[Event])
     assert_type(events[0].at, datetime)
 
 
 def keeps_it_clean(client: Allocator) -> None:
-    assert_type(client.reclaim(older_than=timedelta(days=1), include_live=True, limit=5), Reclaimed)
-    assert_type(client.audit(repair=True), Audit)
-    assert_type(client.expect_epoch(None), None)
+    assert_type(client.maintenance.reclaim(older_than=timedelta(days=1), include_live=True, limit=5), Reclaimed)
+    assert_type(client.maintenance.audit(repair=True), Audit)
+    assert_type(client.options(pool="other", owner="me", durability="fsynced", timeout=1, epoch=""), Allocator)
 
 
 def reads_errors(client: Allocator) -> None:

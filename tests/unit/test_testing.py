@@ -17,7 +17,7 @@ def test_a_lease_lapses_when_the_clock_is_turned() -> None:
         clock.advance(31)
         assert allocator.try_allocate({"cpu": 1}, ttl=30)
         assert not allocator.release(held)
-        assert allocator.audit()
+        assert allocator.maintenance.audit()
 
 
 def test_a_clock_begins_where_it_is_set_and_goes_both_ways() -> None:
@@ -36,26 +36,26 @@ async def test_both_kinds_of_client_share_a_named_store_and_its_clock() -> None:
         with memory_allocator({"cpu": 99}, store="test-testing", clock=clock) as plain:
             held = await awaited.allocate({"cpu": 3}, ttl=10)
             assert held.granted_ms == clock()
-            assert plain.usage().resources["cpu"].capacity == 4000
-            assert plain.usage().resources["cpu"].allocated == 3000
+            assert plain.pools.usage().resources["cpu"].capacity == 4000
+            assert plain.pools.usage().resources["cpu"].allocated == 3000
             clock.advance(11)
-            assert plain.usage().due == 1
-            assert (await awaited.reclaim()).ids == (held.id,)
-            assert plain.audit()
+            assert plain.pools.usage().due == 1
+            assert (await awaited.maintenance.reclaim()).ids == (held.id,)
+            assert plain.maintenance.audit()
 
 
 def test_stores_without_a_name_are_apart() -> None:
     """Tests do not meet in one."""
     with memory_allocator({"cpu": 1}) as one, memory_allocator({"cpu": 1}) as other:
         one.allocate({"cpu": 1}, ttl=None)
-        assert other.usage().allocations == 0
-        assert one.audit()
-        assert other.audit()
+        assert other.pools.usage().allocations == 0
+        assert one.maintenance.audit()
+        assert other.maintenance.audit()
 
 
 def test_a_private_server_serves_while_it_is_open() -> None:
     """A real server, for tests with several processes."""
     with PrivateServer() as server, Allocator.from_url(server.url) as allocator:
-        allocator.create_pool("default", {"cpu": 1})
+        allocator.pools.create("default", {"cpu": 1})
         assert allocator.allocate({"cpu": 1}, ttl=5)
-        assert allocator.audit()
+        assert allocator.maintenance.audit()

@@ -5,6 +5,7 @@ All input is checked here, before anything is sent.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -43,6 +44,8 @@ from allocator.validation import (
     age_ms,
     allocation_id,
     batch,
+    deadline_s,
+    epoch_text,
     grace_ms,
     instant_ms,
     key_prefix,
@@ -60,38 +63,53 @@ AllocationOrId = Allocation | str
 
 
 class Defaults:
-    """The verbs of one client: its pool, prefix and owner stand in for what a call leaves out."""
+    """What stands in for what a call leaves out: pool, prefix, owner, durability, timeout; and the verbs over them."""
 
-    def __init__(self, pool: str, prefix: str, owner: str | None) -> None:
-        self.pool_name = pool_name(pool)
+    __slots__ = ("durability", "owner", "pool", "prefix", "timeout_s")
+
+    def __init__(
+        self, pool: str, prefix: str, owner: str | None, timeout: float = settings.DEADLINE_S, level: str | None = None
+    ) -> None:
         self.prefix = key_prefix(prefix)
+        self.pool = pool_keys(pool_name(pool), self.prefix)
         self.owner = settings.OWNER_DEFAULT if owner is None else owner_name(owner)
-        self._own = pool_keys(self.pool_name, self.prefix)
+        self.timeout_s = deadline_s(timeout, "timeout")
+        self.durability = durability(level)
 
-    def expect_epoch(self, epoch: str | None) -> None:
-        """Accept only this incarnation of the client's own pool from now on; None: any."""
-        self._own = pool_keys(self.pool_name, self.prefix, epoch or "")
+    def replaced(
+        self, pool: str | None, owner: str | None, level: str | None, timeout: float | None, epoch: str | None
+    ) -> Defaults:
+        """These, but for what is given."""
+        other = copy.copy(self)
+        if pool is not None and pool != self.pool.name:
+            other.pool = pool_keys(pool_name(pool), self.prefix)
+        if epoch is not None:
+            other.pool = pool_keys(other.pool.name, self.prefix, epoch_text(epoch))
+        if owner is not None:
+            other.owner = owner_name(owner)
+        if level is not None:
+            other.durability = durability(level)
+        if timeout is not None:
+            other.timeout_s = deadline_s(timeout, "timeout")
+        return other
 
     def keys(self, name: str | None) -> PoolKeys:
-        if name is None or name == self.pool_name:
-            return self._own
+        """Of the pool of that name; None: the default one."""
+        if name is None or name == self.pool.name:
+            return self.pool
         return pool_keys(pool_name(name), self.prefix)
 
-    def _identify(self, held: AllocationOrId, fence: int | None, pool: str | None) -> tuple[PoolKeys, FencedId]:
+    def _identify(self, held: AllocationOrId, fence: int | None) -> tuple[PoolKeys, FencedId]:
         if isinstance(held, Allocation):
-            if pool is not None and pool != held.pool:
-                raise InvalidRequest(f"allocation {held.id!r} is of pool {held.pool!r}, not {pool!r}", field="pool")
             return self.keys(held.pool), FencedId(held.id, held.fence if fence is None else valid_fence(fence), held)
-        return self.keys(pool), FencedId(allocation_id(held), valid_fence(fence))
+        return self.pool, FencedId(allocation_id(held), valid_fence(fence))
 
-    def _groups(
-        self, held: Iterable[AllocationOrId], pool: str | None
-    ) -> tuple[int, dict[PoolKeys, list[tuple[int, FencedId]]]]:
+    def _groups(self, held: Iterable[AllocationOrId]) -> tuple[int, dict[PoolKeys, list[tuple[int, FencedId]]]]:
         """The allocations by pool, each with its place in the answer."""
         groups: dict[PoolKeys, list[tuple[int, FencedId]]] = {}
         items = batch(held, "allocations")
         for at, one in enumerate(items):
-            keys, identity = self._identify(one, None, pool)
+            keys, identity = self._identify(one, None)
             groups.setdefault(keys, []).append((at, identity))
         return len(items), groups
 
@@ -102,12 +120,12 @@ class Defaults:
         name: str,
         capacity: Mapping[str, Quantity],
         whole_units: Iterable[str],
-        promises: PoolOptions = NO_OPTIONS,
+        options: PoolOptions = NO_OPTIONS,
         *,
         is_new: bool = False,
     ) -> Flow[Pool]:
         keys = pool_keys(pool_name(name), self.prefix)
-        return iter(pools.create(keys, capacity, whole_units, promises, is_new=is_new))
+        return iter(pools.create(keys, capacity, whole_units, options, is_new=is_new))
 
     def recover_pool(self, lost: Pool) -> Flow[Pool]:
         return iter(pools.recover(lost, pool_keys(pool_name(lost.name), self.prefix)))
@@ -115,24 +133,24 @@ class Defaults:
     def end_recovery(self, name: str | None) -> Flow[Pool]:
         return iter(pools.set_state(self.keys(name), "recovered"))
 
-    def pool(self, name: str | None) -> Flow[Pool]:
+    def get_pool(self, name: str | None) -> Flow[Pool]:
         found = yield from pools.usage(self.keys(name))
         return found.pool
 
-    def pools(self) -> Flow[list[str]]:
+    def list_pools(self) -> Flow[list[str]]:
         return pools.names(self.prefix)
 
-    def configure(
+    def update_pool(
         self,
+        name: str | None,
         capacity: Mapping[str, Quantity] | None,
         remove: Iterable[str],
         whole_units: Iterable[str] | None,
         strict: bool,
         generation: int | None,
-        pool: str | None,
-        promises: PoolOptions = NO_OPTIONS,
+        options: PoolOptions = NO_OPTIONS,
     ) -> Flow[Pool]:
-        return iter(pools.change(self.keys(pool), capacity, remove, whole_units, generation, promises, strict=strict))
+        return iter(pools.change(self.keys(name), capacity, remove, whole_units, generation, options, strict=strict))
 
     def upgrade_pool(self, name: str | None) -> Flow[Pool]:
         return iter(pools.set_state(self.keys(name), "upgrade"))
@@ -142,71 +160,61 @@ class Defaults:
 
     # -- allocations ---------------------------------------------------------------------------------------------------
 
-    def allocate(self, request: Request, pool: str | None, level: str | None = None) -> Flow[Allocation | Denial]:
-        return allocate.allocate(self.keys(pool), request, self.owner, durability(level))
+    def allocate(self, request: Request) -> Flow[Allocation | Denial]:
+        return allocate.allocate(self.pool, request, self.owner, self.durability)
 
-    def allocate_many(
-        self, requests: Sequence[Request], pool: str | None, level: str | None = None, *, atomic: bool
-    ) -> Flow[list[Outcome]]:
+    def allocate_many(self, requests: Sequence[Request], *, atomic: bool) -> Flow[list[Outcome]]:
         perform = allocate.allocate_all if atomic else allocate.allocate_many
-        return perform(self.keys(pool), requests, self.owner, durability(level))
+        return perform(self.pool, requests, self.owner, self.durability)
 
-    def check(self, request: RequestLike, pool: str | None, *, explain: bool) -> Flow[Check]:
-        return check.check(self.keys(pool), request, explain=explain)
+    def check(self, request: RequestLike, *, explain: bool) -> Flow[Check]:
+        return check.check(self.pool, request, explain=explain)
 
     def renew(
         self,
         held: AllocationOrId,
         ttl: Ttl,
         fence: int | None,
-        pool: str | None,
-        level: str | None = None,
         *,
         shorten: bool,
     ) -> Flow[Renewal]:
-        keys, identity = self._identify(held, fence, pool)
-        renewed = (yield from renew.renew(keys, (identity,), ttl_ms(ttl), durability(level), shorten=shorten))[0]
+        keys, identity = self._identify(held, fence)
+        renewed = (yield from renew.renew(keys, (identity,), ttl_ms(ttl), self.durability, shorten=shorten))[0]
         if not renewed:
             raise_lost(keys, identity.id, identity.fence, renewed.outcome, [renewed.outcome, renewed.fence])
         return renewed
 
-    def renew_many(
-        self, held: Iterable[AllocationOrId], ttl: Ttl, pool: str | None, level: str | None = None
-    ) -> Flow[list[Renewal]]:
-        count, groups = self._groups(held, pool)
+    def renew_many(self, held: Iterable[AllocationOrId], ttl: Ttl) -> Flow[list[Renewal]]:
+        count, groups = self._groups(held)
         answers: dict[int, Renewal] = {}
         for keys, group in groups.items():
-            renewed = yield from renew.renew(keys, [one for _, one in group], ttl_ms(ttl), durability(level))
+            renewed = yield from renew.renew(keys, [one for _, one in group], ttl_ms(ttl), self.durability)
             answers.update(zip((at for at, _ in group), renewed, strict=True))
         return [answers[at] for at in range(count)]
 
-    def resize(
-        self, held: AllocationOrId, request: RequestLike, fence: int | None, pool: str | None, level: str | None = None
-    ) -> Flow[Allocation]:
-        keys, identity = self._identify(held, fence, pool)
-        return resize.resize(keys, identity.id, identity.fence, request, durability(level))
+    def resize(self, held: AllocationOrId, request: RequestLike, fence: int | None) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence)
+        return resize.resize(keys, identity.id, identity.fence, request, self.durability)
 
-    def release(self, held: AllocationOrId, fence: int | None, pool: str | None) -> Flow[Release]:
-        keys, identity = self._identify(held, fence, pool)
+    def release(self, held: AllocationOrId, fence: int | None) -> Flow[Release]:
+        keys, identity = self._identify(held, fence)
         return (yield from release.release(keys, (identity,)))[0]
 
-    def release_many(self, held: Iterable[AllocationOrId], pool: str | None) -> Flow[list[Release]]:
-        count, groups = self._groups(held, pool)
+    def release_many(self, held: Iterable[AllocationOrId]) -> Flow[list[Release]]:
+        count, groups = self._groups(held)
         answers: dict[int, Release] = {}
         for keys, group in groups.items():
             released = yield from release.release(keys, [identity for _, identity in group])
             answers.update(zip((at for at, _ in group), released, strict=True))
         return [answers[at] for at in range(count)]
 
-    def begin_release(
-        self, held: AllocationOrId, grace: float | timedelta, fence: int | None, pool: str | None
-    ) -> Flow[Allocation]:
-        keys, identity = self._identify(held, fence, pool)
+    def begin_release(self, held: AllocationOrId, grace: float | timedelta, fence: int | None) -> Flow[Allocation]:
+        keys, identity = self._identify(held, fence)
         if grace == 0:
             raise InvalidRequest("grace: without one it is a release", field="grace")
         return iter(release.begin_release(keys, identity, grace_ms(grace, "grace")))
 
-    def adopt(self, held: Allocation, ttl: Ttl, force: str | None, level: str | None) -> Flow[Allocation]:
+    def adopt(self, held: Allocation, ttl: Ttl, force: str | None) -> Flow[Allocation]:
         if not isinstance(held, Allocation):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidRequest("allocation: what is adopted is an Allocation, not an id", field="allocation")
         identity = Allocation(
@@ -222,7 +230,7 @@ class Defaults:
             epoch=held.epoch,
         )
         reason = "" if force is None else reason_text(force, "force")
-        return adopt.adopt(self.keys(held.pool), identity, ttl_ms(ttl), reason, durability(level))
+        return adopt.adopt(self.keys(held.pool), identity, ttl_ms(ttl), reason, self.durability)
 
     def reconcile(
         self,
@@ -230,7 +238,6 @@ class Defaults:
         as_of: int | datetime,
         owner: str,
         max_released: int | None,
-        pool: str | None,
         *,
         dry_run: bool,
     ) -> Flow[Reconciled]:
@@ -239,39 +246,38 @@ class Defaults:
         if max_released is not None:
             most = 0 if max_released == 0 else _count(max_released, "max_released", settings.AMOUNT_MAX)
         return reconcile.reconcile(
-            self.keys(pool), ids, instant_ms(as_of, "as_of"), owner_pattern(owner), most, dry_run=dry_run
+            self.pool, ids, instant_ms(as_of, "as_of"), owner_pattern(owner), most, dry_run=dry_run
         )
 
     # -- reading and upkeep --------------------------------------------------------------------------------------------
 
-    def get(self, identity: str, pool: str | None) -> Flow[Allocation | None]:
-        return iter(lookup.get(self.keys(pool), allocation_id(identity)))
+    def get(self, identity: str) -> Flow[Allocation | None]:
+        return iter(lookup.get(self.pool, allocation_id(identity)))
 
-    def allocations(self, owner: str | None, older_than: Ttl, pool: str | None) -> lookup.AllocationScan:
+    def allocations(self, owner: str | None, older_than: Ttl) -> lookup.AllocationScan:
         age = None if older_than is None else age_ms(older_than, "older_than")
-        return lookup.AllocationScan(self.keys(pool), None if owner is None else owner_name(owner), age)
+        return lookup.AllocationScan(self.pool, None if owner is None else owner_name(owner), age)
 
-    def usage(self, pool: str | None) -> Flow[Usage]:
-        return iter(pools.usage(self.keys(pool)))
+    def usage(self, name: str | None) -> Flow[Usage]:
+        return iter(pools.usage(self.keys(name)))
 
-    def events(self, limit: int, pool: str | None) -> Flow[list[Event]]:
-        return iter(events.events(self.keys(pool), _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
+    def events(self, limit: int) -> Flow[list[Event]]:
+        return iter(events.events(self.pool, _count(limit, "limit", settings.PAGE_RECORDS_MAX)))
 
-    def reclaim(self, older_than: Ttl, limit: int | None, pool: str | None, *, include_live: bool) -> Flow[Reclaimed]:
+    def reclaim(self, older_than: Ttl, limit: int | None, *, include_live: bool) -> Flow[Reclaimed]:
         age = None if older_than is None else age_ms(older_than, "older_than")
         if include_live and age is None:
             raise InvalidRequest("include_live wants an age: older_than", field="older_than")
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
-        return reclaim.reclaim(self.keys(pool), most, age, include_live=include_live)
+        return reclaim.reclaim(self.pool, most, age, include_live=include_live)
 
     def doctor(self, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
-        return doctor.diagnose(self._own, client_ms)
+        return doctor.diagnose(self.pool, client_ms)
 
-    def audit(self, pool: str | None, *, repair: bool, offline: bool) -> Flow[Audit]:
+    def audit(self, *, repair: bool, offline: bool) -> Flow[Audit]:
         if offline and not repair:
             raise InvalidRequest("offline is a way to repair: give repair=True too", field="offline")
-        keys = self.keys(pool)
-        return audit.repair(keys, offline=offline) if repair else audit.audit(keys)
+        return audit.repair(self.pool, offline=offline) if repair else audit.audit(self.pool)
 
 
 def _count(value: int, field: str, most: int) -> int:

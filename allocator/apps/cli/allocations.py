@@ -65,13 +65,16 @@ def allocate(
             "give either --ttl DURATION (it ends by itself unless it is renewed) "
             "or --pin (it stays until it is released, even if its holder dies)"
         )
-    outcome = app.client().try_allocate(
-        assignments(resources),
-        ttl=None if pin or ttl == PINNED else ttl,
-        id=id_,
-        owner=owner,
-        metadata=assignments(meta) or None,
-        durability=durability,
+    outcome = (
+        app.client()
+        .options(durability=durability)
+        .try_allocate(
+            assignments(resources),
+            ttl=None if pin or ttl == PINNED else ttl,
+            id=id_,
+            owner=owner,
+            metadata=assignments(meta) or None,
+        )
     )
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)
@@ -146,7 +149,7 @@ def _kept(app: App, done: Sequence[Renewal], ttl: float) -> set[str] | None:
     if not deadlines:
         return set()
     try:
-        now_ms = app.client().usage().read_ms
+        now_ms = app.client().pools.usage().read_ms
     except AllocatorError:
         return None  # what was renewed is the answer, and is shown
     return {name for name, deadline_ms in deadlines.items() if deadline_ms > now_ms + (ttl + _KEPT_FROM_S) * 1000}

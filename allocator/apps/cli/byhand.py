@@ -88,7 +88,7 @@ def _example(app: App) -> str:
     """The id of some live allocation, or a word that says what to put there."""
     try:
         with app.connect(timeout=LOOK_TIMEOUT_S) as client:
-            found = next(iter(client.allocations()), None)
+            found = next(iter(client.list()), None)
     except AllocatorError as error:
         app.note(f"note: no example was found: {' '.join(str(error).split())}")
         found = None

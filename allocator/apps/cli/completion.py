@@ -48,12 +48,12 @@ def completion(context: click.Context, shell: str) -> None:
 
 def pool_names(context: click.Context, begun: str) -> list[str]:
     """The pools whose names begin so; none where the server does not answer at once."""
-    return _ask(context, begun, lambda client: client.pools())
+    return _ask(context, begun, lambda client: client.pools.list())
 
 
 def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """The live allocations, among the first so many, whose ids begin so."""
-    return _ask(context, begun, lambda client: (item.id for item in islice(client.allocations(), IDS_MAX)))
+    return _ask(context, begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))
 
 
 def _ask(context: click.Context, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:

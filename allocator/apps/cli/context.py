@@ -82,7 +82,7 @@ class App:
             self.address,
             pool=self.pool,
             prefix=self.prefix,
-            deadline=deadline,
+            timeout=deadline,
             attempt_timeout=min(settings.ATTEMPT_TIMEOUT_S, deadline),
             allow_eviction=allow_eviction,
         )

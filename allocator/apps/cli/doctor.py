@@ -23,7 +23,7 @@ def doctor(app: App) -> ExitCode:
     \b
     Exit codes: 0 fit for use (also with warnings), 3 something is bad, 5 the server cannot be reached.
     """
-    found = app.client(allow_eviction=True).doctor()  # a server that evicts is examined, too
+    found = app.client(allow_eviction=True).maintenance.doctor()  # a server that evicts is examined, too
     items = [
         {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice} for one in found.checks
     ]

@@ -128,7 +128,7 @@ def pool(item: Pool) -> dict[str, Any]:
 
 
 def pool_from(told: Mapping[str, Any]) -> Pool:
-    """The inverse, as far as `recover_pool` wants to know."""
+    """The inverse, as far as `pools.recover` wants to know."""
     return Pool(
         name=str(told["name"]),
         epoch=str(told["epoch"]),

@@ -41,9 +41,9 @@ def identify(app: App, text: str, *, verb: str = "") -> str:
     if not at_terminal():
         return text
     client = app.client()
-    if client.get(text) is not None or client.usage().allocations > SEARCH_MAX:
+    if client.get(text) is not None or client.pools.usage().allocations > SEARCH_MAX:
         return text
-    found = {item.id: item for item in client.allocations() if item.id.startswith(text)}
+    found = {item.id: item for item in client.list() if item.id.startswith(text)}
     if not found:
         return text
     if len(found) > 1:

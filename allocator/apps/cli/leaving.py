@@ -73,7 +73,7 @@ def reconcile(app: App, file: TextIO, owner: str, as_of: int, max_released: int 
     released.
     """
     ids = [line.strip() for line in file if line.strip()]
-    done = app.client().reconcile(ids, as_of, owner=owner, dry_run=dry_run, max_released=max_released)
+    done = app.client().maintenance.reconcile(ids, as_of, owner=owner, dry_run=dry_run, max_released=max_released)
     if done.more:
         raise Failure("the time was over before it was done: run it again", ExitCode.ERROR)
     line = document(

@@ -61,11 +61,11 @@ def list_(
     client = app.client()
 
     def read() -> View:
-        reading = client.usage()
+        reading = client.pools.usage()
         if sort_by not in SORT_KEYS and sort_by not in reading.resources:
             keys = ", ".join((*SORT_KEYS, *columns([reading.resources])))
             raise click.UsageError(f"--sort-by: {sort_by[:64]!a} is none of {keys}")
-        found = {item.id: item for item in client.allocations(owner=owner, older_than=older_than)}
+        found = {item.id: item for item in client.list(owner=owner, older_than=older_than)}
         items = sorted(found.values(), key=lambda item: _rank(item, sort_by), reverse=reverse)
         if not items and watch is None:
             app.note(f"no allocations found in pool {app.pool}")
@@ -88,8 +88,8 @@ def describe(app: App, id_: str) -> None:
     item = client.get(name)
     if item is None:
         raise not_found(name, app.pool)
-    now_ms = client.usage().read_ms
-    about = (event for event in client.events(limit=EVENTS_READ) if event.fields.get("id") == name)
+    now_ms = client.pools.usage().read_ms
+    about = (event for event in client.events.list(limit=EVENTS_READ) if event.fields.get("id") == name)
     events = list(islice(about, EVENTS_SHOWN))[::-1]
     whole = document(
         "Allocation",

@@ -55,7 +55,7 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
     if not capacity:
         raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
     given = promises.given(promised)
-    made = app.client().create_pool(name or app.pool, capacity, whole_units=whole_units, new=new, **given)
+    made = app.client().pools.create(name or app.pool, capacity, whole_units=whole_units, new=new, **given)
     if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
         whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
         raise Failure(f"pool {made.name} exists as {made.capacity}{whole}", hint=f"'pool set {made.name}' changes it")
@@ -67,7 +67,7 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
 @pass_app
 def show_(app: App, name: str | None) -> None:
     """Show one pool: its capacity, what is allocated of it, its generation."""
-    _show_pool(app, app.client().usage(pool=name))
+    _show_pool(app, app.client().pools.usage(name))
 
 
 @pool.command(name="set")
@@ -109,13 +109,13 @@ def set_(
         raise click.UsageError(
             "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
         )
-    changed = app.client().configure(
+    changed = app.client().pools.update(
+        name,
         capacity or None,
         remove=remove,
         whole_units=whole_units if whole_units or no_whole_units else None,
         strict=strict,
         generation=generation,
-        pool=name,
         **wanted,
     )
     _show_change(app, changed, "configured")
@@ -132,14 +132,14 @@ def list_(app: App) -> ExitCode:
     One that cannot be read has the state 'broken': stderr says why, and the exit code is 1.
     """
     client = app.client()
-    names = client.pools()
+    names = client.pools.list()
     if app.format == "name":
         show(app, View({}, lambda _: "", names))
         return ExitCode.OK
     readings: dict[str, Usage | AllocatorError] = {}
     for name in names:
         try:
-            readings[name] = client.usage(pool=name)
+            readings[name] = client.pools.usage(name)
         except UnknownPool:
             continue  # deleted since it was listed
         except (ContractError, InvariantError) as error:
@@ -174,7 +174,7 @@ def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
         if not confirmed(question):
             raise Failure("nothing was deleted")
     try:
-        deleted = app.client().delete_pool(name, force=force)
+        deleted = app.client().pools.delete(name, force=force)
     except PoolConflict as error:
         raise Failure(str(error), hint="--force deletes them with the pool") from error
     if not deleted:
@@ -191,7 +191,7 @@ def upgrade(app: App, name: str | None) -> None:
 
     Older clients are refused from then on, so upgrade every replica first.
     """
-    _show_change(app, app.client().upgrade_pool(name), "upgraded")
+    _show_change(app, app.client().pools.upgrade(name), "upgraded")
 
 
 @pool.command(name="end-recovery")
@@ -199,7 +199,7 @@ def upgrade(app: App, name: str | None) -> None:
 @pass_app
 def end_recovery(app: App, name: str | None) -> None:
     """Let a pool grant again at once: all holders are back, and have asserted what they have."""
-    _show_change(app, app.client().end_recovery(pool=name), "active")
+    _show_change(app, app.client().pools.end_recovery(name), "active")
 
 
 @pool.command()
@@ -218,7 +218,7 @@ def recover(app: App, file: TextIO) -> None:
         lost = documents.pool_from(json.load(file))
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{file.name} is not what 'pool show -o json' prints: {error}", ExitCode.USAGE) from error
-    made = app.client().recover_pool(lost)
+    made = app.client().pools.recover(lost)
     _show_change(app, made, "recovering" if made.created else "unchanged")
 
 

@@ -68,7 +68,7 @@ def cleanup(app: App, older_than: float | None, limit: int, dry_run: bool) -> No
         ids = list(islice(_due(client, older_than), limit + 1))
         count, more = min(len(ids), limit), len(ids) > limit
     else:
-        done = client.reclaim(older_than=older_than, limit=limit)
+        done = client.maintenance.reclaim(older_than=older_than, limit=limit)
         count, ids, more = done.count, list(done.ids), done.more
     line: dict[str, Any] = document(
         "Cleanup", pool=app.pool, dryRun=dry_run, count=count, more=more, ids=ids[: min(limit, IDS_SHOWN)]
@@ -90,7 +90,7 @@ def audit(app: App, repair: bool, offline: bool, dry_run: bool) -> ExitCode:
     """
     if dry_run and not repair:
         raise click.UsageError("--dry-run shows what --repair would do: give both")
-    verdict = app.client().audit(repair=repair and not dry_run, offline=offline and not dry_run)
+    verdict = app.client().maintenance.audit(repair=repair and not dry_run, offline=offline and not dry_run)
     text = _audit_text(app, verdict, would=dry_run)
     names = [finding.subject for finding in verdict.findings]
     show(app, View(document("Audit", dryRun=dry_run, **documents.audit(verdict)), lambda _: text, names))
@@ -102,9 +102,9 @@ def audit(app: App, repair: bool, offline: bool, dry_run: bool) -> ExitCode:
 
 def _due(client: Allocator, older_than: float | None) -> Iterator[str]:
     """What a cleanup would take now, by the server's clock."""
-    now_ms = client.usage().read_ms
+    now_ms = client.pools.usage().read_ms
     seen: set[str] = set()
-    for item in client.allocations():
+    for item in client.list():
         if item.deadline_ms is not None:
             due = item.deadline_ms <= now_ms
         else:

@@ -44,7 +44,7 @@ def usage(app: App, watch: float | None) -> None:
     client = app.client()
 
     def read() -> View:
-        reading = client.usage()
+        reading = client.pools.usage()
         return View(
             document("Usage", **documents.usage(reading)), lambda _: _usage_text(app, reading), [reading.pool.name]
         )
@@ -74,7 +74,7 @@ def events(app: App, limit: int, watch: float | None) -> None:
 
     def read() -> View:
         nonlocal headed
-        found = client.events(limit=limit)[::-1]
+        found = client.events.list(limit=limit)[::-1]
         fresh = [event for event in found if event.id not in seen] if append else found
         seen.clear()
         seen.update(event.id for event in found)

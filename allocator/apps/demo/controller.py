@@ -269,8 +269,8 @@ class Controller:
         believed = [change for change in self._view.values() if change.phase.held and change.index not in self._in_hand]
         if not believed:
             return
-        live = {allocation.id: allocation for allocation in self._allocator.allocations()}
-        now_ms = self._allocator.usage().read_ms
+        live = {allocation.id: allocation for allocation in self._allocator.list()}
+        now_ms = self._allocator.pools.usage().read_ms
         for change in believed:
             allocation = live.get(self._id(change.index))
             lapsed = allocation is None or (allocation.deadline_ms is not None and allocation.deadline_ms <= now_ms)

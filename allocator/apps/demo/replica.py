@@ -82,7 +82,7 @@ def main() -> int:
         replica = assignment["replica"]
         deadline_s = min(plan.ttl_s, DEADLINE_MAX_S)
         with Allocator.from_url(
-            assignment["url"], pool=assignment["pool"], owner=replica, deadline=deadline_s
+            assignment["url"], pool=assignment["pool"], owner=replica, timeout=deadline_s
         ) as allocator:
             controller = Controller(
                 plan,

@@ -140,7 +140,7 @@ def run(settings: Settings, view: View) -> Summary:
         fleet.cut() if problems else fleet.join()
         leaks = _leaks(allocator, settings.ttl_s)
         watcher.stop()
-        audit = allocator.audit()
+        audit = allocator.maintenance.audit()
     summary = Summary(labs=len(settings.labs), server=where, pool=name, seconds=round(seconds, 2), leaks=leaks)
     summary.audit = audit.status
     game.fill(summary)
@@ -151,12 +151,12 @@ def run(settings: Settings, view: View) -> Summary:
 @contextlib.contextmanager
 def _pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
     """A client and a pool of our own, which is deleted at the end whatever happens."""
-    with Allocator.from_url(url, pool=pool, owner="demo", deadline=CALL_S) as allocator:
-        allocator.create_pool(pool, capacity)
+    with Allocator.from_url(url, pool=pool, owner="demo", timeout=CALL_S) as allocator:
+        allocator.pools.create(pool, capacity)
         try:
             yield allocator
         finally:
-            allocator.delete_pool(pool, force=True)
+            allocator.pools.delete(pool, force=True)
 
 
 @dataclass(slots=True)
@@ -257,8 +257,8 @@ def _leaks(allocator: Allocator, ttl_s: float) -> int:
     """What is still charged once everything is over and every lease has had the time to lapse."""
     ends = time.monotonic() + ttl_s + 1.0
     while True:
-        allocator.reclaim()
-        usage = allocator.usage()
+        allocator.maintenance.reclaim()
+        usage = allocator.pools.usage()
         left = usage.allocations + sum(resource.allocated > 0 for resource in usage.resources.values())
         if not left or time.monotonic() >= ends:
             return left

@@ -107,7 +107,7 @@ class Watcher:
                 return
 
     def _read_usage(self) -> None:
-        usage = self._allocator.usage()
+        usage = self._allocator.pools.usage()
         now_s = self.seen.answered_s = time.monotonic()
         self.seen.read(usage, now_s - self._read_s)
         self._read_s = now_s
@@ -117,7 +117,7 @@ class Watcher:
         events: list[Event] = []
         known: int | None = None
         for limit in (EVENTS_FEW, EVENTS_MOST):
-            events = self._allocator.events(limit=limit)
+            events = self._allocator.events.list(limit=limit)
             known = next((i for i, event in enumerate(events) if event.id == self._newest), None)
             if known is not None or len(events) < limit:
                 break
@@ -131,7 +131,7 @@ class Watcher:
             self._newest = events[0].id
 
     def _audit(self) -> None:
-        audit = self._allocator.audit()
+        audit = self._allocator.maintenance.audit()
         self.seen.audits += audit.status != "inconclusive"
         if audit.status == "drift":
             self.seen.drift.extend(f"{finding.kind} {finding.subject} {finding.detail}" for finding in audit.findings)

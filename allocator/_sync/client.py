@@ -1,21 +1,26 @@
-"""`Allocator`: the blocking client.  `allocator.async_client` has its twin, with the same names, awaited."""
+"""`Allocator`: the client that blocks, GENERATED, never edited."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocator import settings
+from allocator._base import Client
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
+from allocator._engine.operations.lookup import AllocationScan
+from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
+from allocator._sync.events import Events
+from allocator._sync.maintenance import Maintenance
+from allocator._sync.pools import Pools
 from allocator.denials import Denial
 from allocator.errors import Insufficient
 from allocator.hold import Hold
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
-from allocator.pool_client import PoolClient
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -23,19 +28,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Allocator"]
 
+R = TypeVar("R")
 
-class Allocator(PoolClient):
-    """Shares pools of capacity with every other process that uses the same store; blocking.
 
-    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its
-    reply is lost, for at most `deadline` seconds in all, and has one effect however often it arrives.  Threads may
-    share a client. Nothing is connected before the first call.
+class Allocator(Client[Driver]):
+    """Shares pools of capacity with every other process that uses the same store.
+
+    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its reply
+    is lost, for at most `timeout` seconds in all, and has one effect however often it arrives.  Threads, tasks and
+    event loops may share a client.  Nothing is connected before the first call.
+
+    Calls go to the client's pool; `options(pool=...)` is the same client for another one.  Where a method takes an
+    allocation, an `Allocation` brings its pool and its fence along; a text is an id, with any fence unless one is
+    given.
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
-    repeated below.  `pool` names another pool than the client's.  Where a method takes an allocation, an `Allocation`
-    brings its pool and its fence along; a text is an id, with any fence unless one is given.
+    repeated below.
+
+    Attributes:
+        pools: Creates, changes, reads and deletes pools.
+        events: What changed in the pool.
+        maintenance: Reclaims, reconciles, audits, examines.
     """
+
+    pools: Pools
+    events: Events
+    maintenance: Maintenance
 
     def __init__(
         self,
@@ -44,7 +63,7 @@ class Allocator(PoolClient):
         pool: str = "default",
         owner: str | None = None,
         prefix: str = settings.PREFIX_DEFAULT,
-        deadline: float = settings.DEADLINE_S,
+        timeout: float = settings.DEADLINE_S,
         attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
         allow_eviction: bool = False,
     ) -> None:
@@ -59,15 +78,23 @@ class Allocator(PoolClient):
             owner: The owner of allocations that name none; who holds it, for people.  The same on all replicas that
                 may repeat each other's calls.
             prefix: Of all keys; 1 to 32 of `[A-Za-z0-9._:-]`.
-            deadline: Seconds that one call may take, repeats included; at most 60.
+            timeout: Seconds that one call may take, repeats included; at most 60.
             attempt_timeout: Seconds that one attempt waits for the server.
             allow_eviction: Use a server whose memory policy (`allkeys-*`) may silently evict records.
         """
         target = resolve_target(client, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
-        self._start(target, Defaults(pool, prefix, owner), deadline)
+        self._start(target, Defaults(pool, prefix, owner, timeout))
 
     def _drive(self) -> Driver:
-        return Driver(self._target, deadline_s=self._deadline_s, clock=self._clock)
+        return Driver(self._target, clock=self._clock)
+
+    def _attach(self) -> None:
+        self.pools = Pools(self._driver, self._defaults)
+        self.events = Events(self._driver, self._defaults)
+        self.maintenance = Maintenance(self._driver, self._defaults)
+
+    def _run(self, work: Operation[R] | Flow[R]) -> R:
+        return self._driver.run(work, deadline_s=self._defaults.timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +105,10 @@ class Allocator(PoolClient):
         self.close()
 
     def close(self) -> None:
-        """Undo what is still in doubt, for at most two seconds, and close the connections.  May be repeated."""
+        """Undo what is still in doubt, for at most two seconds, and close the connections.  May be repeated.
+
+        A client and what `options` made of it share their connections: closing one closes all.
+        """
         self._driver.close()
 
     def allocate(
@@ -89,8 +119,6 @@ class Allocator(PoolClient):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> Allocation:
         """Take all that is requested, or nothing.
 
@@ -104,9 +132,6 @@ class Allocator(PoolClient):
             id: 1 to 128 of `[A-Za-z0-9._/:-]`; None: a random one.
             owner: Who holds it; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
-            durability: How safe it is to be before it is answered: `memory`, `replicated:N`, `fsynced` or
-                `fsynced+replicated:N`; at least what the pool asks for.  One more round trip; the level that was
-                reached is the allocation's `durability`.
 
         Returns:
             The allocation; `created` is False where it was there before.  One round trip.
@@ -119,7 +144,7 @@ class Allocator(PoolClient):
             NotDurable: It was granted, and not as safe as asked for in time: it is undone.
             Recovering: The store has lost data, and holders are coming back.
         """
-        outcome = self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool, durability))
+        outcome = self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         return outcome
@@ -132,11 +157,9 @@ class Allocator(PoolClient):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> Allocation | Denial:
         """`allocate`, but a refusal is returned rather than raised; it is falsy."""
-        return self._driver.run(self._verbs.allocate(Request(request, ttl, id, owner, metadata), pool, durability))
+        return self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
 
     def hold(
         self,
@@ -146,8 +169,6 @@ class Allocator(PoolClient):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        durability: str | None = None,
-        pool: str | None = None,
         on_lost: Callable[[Hold], object] | None = None,
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
@@ -156,21 +177,21 @@ class Allocator(PoolClient):
         takes it back; a block that ends as if nothing had happened although it was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, durability: As for `allocate`.
+            request, id, owner, metadata: As for `allocate`.
             ttl: Seconds after which the others may have it back when this process has died, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
-            cancel: (The awaited client's.)  Cancel the block once it is lost; it ends with `AllocationLost`.
         """
-        spec = self._terms(Request(request, ttl, id, owner, metadata), durability, pool)
-        return Hold(self._driver, spec, on_lost)
+        return Hold(
+            self._driver,
+            self._hold_spec(Request(request, ttl, id, owner, metadata)),
+            on_lost,
+        )
 
     def allocate_many(
         self,
         requests: Sequence[Request],
         *,
         atomic: bool = False,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> list[Outcome]:
         """Decide many requests in order, each seeing those before it.
 
@@ -185,16 +206,16 @@ class Allocator(PoolClient):
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
         """
-        return self._driver.run(self._verbs.allocate_many(requests, pool, durability, atomic=atomic))
+        return self._run(self._defaults.allocate_many(requests, atomic=atomic))
 
-    def check(self, request: RequestLike, *, explain: bool = False, pool: str | None = None) -> Check:
+    def check(self, request: RequestLike, *, explain: bool = False) -> Check:
         """Would this be granted now?  Decided by the code that decides `allocate`; truthy if so.  Changes nothing.
 
         Args:
             request: As for `allocate`.
             explain: Also say when at the latest it fits, from the next 256 deadlines.
         """
-        return self._driver.run(self._verbs.check(request, pool, explain=explain))
+        return self._run(self._defaults.check(request, explain=explain))
 
     def renew(
         self,
@@ -203,8 +224,6 @@ class Allocator(PoolClient):
         ttl: Ttl = None,
         fence: int | None = None,
         shorten: bool = False,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> Renewal:
         """Extend a lease; never earlier than it ends already, unless `shorten`.  A pinned one stays pinned.
 
@@ -223,18 +242,16 @@ class Allocator(PoolClient):
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
-        return self._driver.run(self._verbs.renew(allocation, ttl, fence, pool, durability, shorten=shorten))
+        return self._run(self._defaults.renew(allocation, ttl, fence, shorten=shorten))
 
     def renew_many(
         self,
         allocations: Iterable[AllocationOrId],
         *,
         ttl: Ttl = None,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  What was lost is said in its `Renewal`, not raised."""
-        return self._driver.run(self._verbs.renew_many(allocations, ttl, pool, durability))
+        return self._run(self._defaults.renew_many(allocations, ttl))
 
     def resize(
         self,
@@ -242,8 +259,6 @@ class Allocator(PoolClient):
         request: RequestLike,
         *,
         fence: int | None = None,
-        durability: str | None = None,
-        pool: str | None = None,
     ) -> Allocation:
         """Change what an allocation has taken, all of it or nothing: named resources change, 0 gives one up.
 
@@ -256,10 +271,10 @@ class Allocator(PoolClient):
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
-        return self._driver.run(self._verbs.resize(allocation, request, fence, pool, durability))
+        return self._run(self._defaults.resize(allocation, request, fence))
 
     def begin_release(
-        self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None, pool: str | None = None
+        self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
     ) -> Allocation:
         """Begin to give an allocation back whose workload is still shutting down.
 
@@ -274,11 +289,9 @@ class Allocator(PoolClient):
             AllocationLost: The id is another grant's now.
             OutcomeUnknown: It may be on its way out, and stays so: nothing is undone.  One round trip.
         """
-        return self._driver.run(self._verbs.begin_release(allocation, grace, fence, pool))
+        return self._run(self._defaults.begin_release(allocation, grace, fence))
 
-    def adopt(
-        self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None, durability: str | None = None
-    ) -> Allocation:
+    def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert again what a holder has and the store has lost, above the capacity too: it is being used.
 
         Only while the pool recovers, and for the pool's epoch.  What is there already comes back, its deadline no
@@ -294,28 +307,30 @@ class Allocator(PoolClient):
                 one (`"epoch"`), or the id is another grant's now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
-        return self._driver.run(self._verbs.adopt(allocation, ttl, force, durability))
+        return self._run(self._defaults.adopt(allocation, ttl, force))
 
-    def release(self, allocation: AllocationOrId, *, fence: int | None = None, pool: str | None = None) -> Release:
+    def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
         """Give an allocation back.
 
         Returns:
             Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said
             so in `outcome`; neither is an error.  One round trip.
         """
-        return self._driver.run(self._verbs.release(allocation, fence, pool))
+        return self._run(self._defaults.release(allocation, fence))
 
-    def release_many(self, allocations: Iterable[AllocationOrId], *, pool: str | None = None) -> list[Release]:
+    def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
         """Give many allocations back, at most 10,000; 100 a round trip."""
-        return self._driver.run(self._verbs.release_many(allocations, pool))
+        return self._run(self._defaults.release_many(allocations))
 
-    def get(self, id: str, *, pool: str | None = None) -> Allocation | None:
+    def get(self, id: str) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
-        return self._driver.run(self._verbs.get(id, pool))
+        return self._run(self._defaults.get(id))
 
-    def allocations(
-        self, *, owner: str | None = None, older_than: Ttl = None, pool: str | None = None
-    ) -> Iterator[Allocation]:
+    def _walk(self, scan: AllocationScan) -> Iterator[Allocation]:
+        for call in scan:
+            yield from scan.new_in(self._run(call))
+
+    def list(self, *, owner: str | None = None, older_than: Ttl = None) -> Iterator[Allocation]:
         """All allocations, 500 a round trip, in no order.
 
         Each page is one reading; the walk is not: what is live throughout is listed exactly once, what comes or goes
@@ -325,5 +340,4 @@ class Allocator(PoolClient):
             owner: Only this owner's.
             older_than: Only those granted at least so many seconds ago.
         """
-        listing = self._verbs.allocations(owner, older_than, pool)
-        return (one for call in listing for one in listing.new_in(self._driver.run(call)))
+        return self._walk(self._defaults.allocations(owner, older_than))

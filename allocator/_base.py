@@ -1,0 +1,184 @@
+"""What both clients share: a target, the defaults of their calls, and the driver that performs them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+
+from allocator import settings
+from allocator._engine.leases.hold_base import HoldSpec
+from allocator._engine.leases.registry import LeaseLocation
+from allocator._engine.leases.renewer import Clock
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.urls import Target, resolve_target
+from allocator.models.allocations import Request
+
+__all__ = ["Client", "Surface", "local_ms"]
+
+D = TypeVar("D")
+
+MOVED: Final = {
+    "allocations": "list",
+    "audit": "maintenance.audit",
+    "configure": "pools.update",
+    "create_pool": "pools.create",
+    "delete_pool": "pools.delete",
+    "doctor": "maintenance.doctor",
+    "end_recovery": "pools.end_recovery",
+    "expect_epoch": "options(epoch=...)",
+    "pool": "pools.get",
+    "reclaim": "maintenance.reclaim",
+    "reconcile": "maintenance.reconcile",
+    "recover_pool": "pools.recover",
+    "upgrade_pool": "pools.upgrade",
+    "usage": "pools.usage",
+}
+"""Methods of earlier versions, and what they are called now."""
+
+MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durability=...)", "pool": "options(pool=...)"}
+"""Arguments of earlier versions, and what takes their place."""
+
+
+def local_ms() -> int:
+    """This machine's clock, in milliseconds: only to be compared with the server's."""
+    return time.time_ns() // 1_000_000
+
+
+def _naming_moved(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function; an argument that it has no more is refused with what takes its place."""
+    moved = MOVED_ARGUMENTS.keys() - inspect.signature(function).parameters.keys()
+
+    def refuse(given: dict[str, Any]) -> None:
+        for name in moved & given.keys():
+            raise TypeError(f"{function.__qualname__}() has no argument {name!r}: use {MOVED_ARGUMENTS[name]}")
+
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **given: Any) -> Any:
+            if not moved.isdisjoint(given):
+                refuse(given)
+            return await function(*args, **given)
+
+        return awaited
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        if not moved.isdisjoint(given):
+            refuse(given)
+        return function(*args, **given)
+
+    return call
+
+
+class Surface:
+    """A class of public methods: what an earlier version called otherwise is refused with the name of today."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, one in list(vars(cls).items()):
+            if inspect.isfunction(one) and (not name.startswith("_") or name == "__init__"):
+                setattr(cls, name, _naming_moved(one))
+            elif isinstance(one, classmethod) and not name.startswith("_"):
+                made = cast("classmethod[Any, ..., Any]", one).__func__
+                setattr(cls, name, classmethod(_naming_moved(made)))
+
+    if not TYPE_CHECKING:  # a type checker must see that there is no such name
+
+        def __getattr__(self, name: str) -> Any:
+            instead = MOVED.get(name)
+            more = f": it is {instead} now" if instead else ""
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}{more}", name=name, obj=self)
+
+
+class Client(Surface, ABC, Generic[D]):
+    """A target, defaults and a driver `D`; `Allocator` and `AsyncAllocator` add the methods."""
+
+    _target: Target
+    _defaults: Defaults
+    _driver: D
+    _clock: Clock | None
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str | None = None,
+        *,
+        pool: str = "default",
+        owner: str | None = None,
+        prefix: str = settings.PREFIX_DEFAULT,
+        timeout: float = settings.DEADLINE_S,
+        attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
+        allow_eviction: bool = False,
+    ) -> Self:
+        """Connect to a store by URL; the other arguments are the constructor's.
+
+        Args:
+            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+sentinel://host:port,.../service`,
+                `redis+cluster://host:port,...` (`rediss+sentinel://` and `rediss+cluster://`: by TLS), `embedded://`
+                (one server per user and machine, started on demand), `memory://` (in this process, this client's own),
+                `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else `embedded://`.
+        """
+        target = resolve_target(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
+        return cls._on(target, Defaults(pool, prefix, owner, timeout))
+
+    def options(
+        self,
+        *,
+        pool: str | None = None,
+        owner: str | None = None,
+        durability: str | None = None,
+        timeout: float | None = None,
+        epoch: str | None = None,
+    ) -> Self:
+        """The same client with other defaults, over the same connections; no round trip.
+
+        Args:
+            pool: The pool of its calls.
+            owner: The owner of allocations that name none.
+            durability: How safe a grant, a renewal or a resize is to be before it is answered: `memory`,
+                `replicated:N`, `fsynced` or `fsynced+replicated:N`; at least what the pool asks for.  One more round
+                trip; the level that was reached is the result's `durability`.
+            timeout: Seconds that one call may take, repeats included; at most 60.
+            epoch: The pool is this incarnation (`Pool.epoch`); another one, or none, is `UnknownPool`.  "": any.
+        """
+        clone = copy.copy(self)
+        clone._defaults = self._defaults.replaced(pool, owner, durability, timeout, epoch)  # noqa: SLF001
+        clone._attach()  # noqa: SLF001
+        return clone
+
+    @classmethod
+    def _on(cls, target: Target, defaults: Defaults, clock: Clock | None = None) -> Self:
+        """A client on a target that may have other clients too; `clock` turns time, for tests."""
+        self = cls.__new__(cls)
+        self._start(target, defaults, clock)
+        return self
+
+    def _start(self, target: Target, defaults: Defaults, clock: Clock | None = None) -> None:
+        self._target = target
+        self._defaults = defaults
+        self._clock = clock
+        self._driver = self._drive()
+        self._attach()
+
+    @abstractmethod
+    def _drive(self) -> D:
+        """The driver for this client's target and clock."""
+
+    @abstractmethod
+    def _attach(self) -> None:
+        """Make the namespaces, of this driver and these defaults."""
+
+    def _hold_spec(self, request: Request) -> HoldSpec:
+        """What a hold of this client holds, and where."""
+        defaults = self._defaults
+        location = LeaseLocation(self._target, defaults.pool, self._clock)
+        return HoldSpec(location, request, defaults.owner, defaults.timeout_s, defaults.durability)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._target.address} pool={self._defaults.pool.name}>"
