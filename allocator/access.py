@@ -99,7 +99,7 @@ def user(
         raise InvalidRequest(f"role: {role!r} is none of {', '.join(ROLES)}", field="role")
     known = ROLES[role]
     newer = server >= (7, 2)
-    commands = {found.lower() for one in known.scripts for found in _CALL.findall(scripts.load(one).text)}
+    commands = {found.lower() for one in known.scripts for found in _CALL.findall(scripts.load(one).texts.text)}
     if known.writes:
         commands |= {"evalsha", "eval"}
     else:

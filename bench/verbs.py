@@ -84,7 +84,7 @@ def _account_keys(call: Call) -> list[str]:
 
 def command(stage: Stage, call: Call, now_ms: int = 0) -> bytes:
     """The bytes of a call; the server knows its script from now on."""
-    stage.load(call.script.text)
+    stage.load(call.script.texts.text)
     return pack_command(tuple(words(call, now_ms)))
 
 

@@ -144,7 +144,7 @@ class Halves:
         words = encode_call(call, 0, (self.clock(), "", 0))
         with self._raw[node].pipeline(transaction=False) as pipe:
             pipe.execute_command("ASKING")
-            pipe.execute_command("EVAL", call.script.text, *words)
+            pipe.execute_command("EVAL", call.script.texts.text, *words)
             return pipe.execute(raise_on_error=False)[1]
 
     def state(self) -> object:

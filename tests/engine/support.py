@@ -13,7 +13,7 @@ from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Call, Flow, Item, Operation
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
-from allocator._engine.protocol.scripts import Script
+from allocator._engine.protocol.scripts import Script, Texts
 from allocator._engine.transport.urls import Target, resolve_target
 from allocator.errors import AllocatorError
 from tests.support.proxy import FaultProxy
@@ -31,18 +31,9 @@ _numbers = itertools.count(1)
 
 def script(text: str, *, writes: bool = True) -> Script:
     """A script that `scripts.load` did not load: one key, no fixed arguments."""
-    memory_text = text
-    return Script(
-        name="probe",
-        text=text,
-        memory_text=memory_text,
-        sha=_sha(text),
-        memory_sha=_sha(memory_text),
-        flags=frozenset() if writes else frozenset({"no-writes"}),
-        keys=("counts",),
-        args=(),
-        origins=tuple(("probe.lua", line) for line in range(1, text.count("\n") + 2)),
-    )
+    origins = tuple(("probe.lua", line) for line in range(1, text.count("\n") + 2))
+    texts = Texts(text, text, _sha(text), _sha(text), origins)
+    return Script("probe", frozenset() if writes else frozenset({"no-writes"}), ("counts",), (), lambda: texts)
 
 
 def _sha(text: str) -> str:

@@ -47,7 +47,7 @@ def loaded(one_server: Server) -> Server:
     """The server, with all scripts in its cache, so that an attempt is one request."""
     with redis.Redis.from_url(one_server.url) as client, client.pipeline(transaction=False) as pipe:
         for name in scripts.names():
-            pipe.script_load(scripts.load(name).text)
+            pipe.script_load(scripts.load(name).texts.text)
         pipe.execute()
     return one_server
 

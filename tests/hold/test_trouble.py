@@ -30,7 +30,7 @@ def _loaded(one_server: Server) -> None:
 
     with redis.Redis.from_url(one_server.url) as client:
         for name in scripts.names():
-            client.script_load(scripts.load(name).text)
+            client.script_load(scripts.load(name).texts.text)
 
 
 def calls_of(name: str) -> bytes:

@@ -150,7 +150,7 @@ def _rare(script: scripts.Script) -> list[str]:
     """The definitions that are made when they are called, by their numbers."""
     found: list[str] = []
     before = ""
-    for line, (file, _) in zip(script.text.splitlines(), script.origins, strict=True):
+    for line, (file, _) in zip(script.texts.text.splitlines(), script.texts.origins, strict=True):
         if before == "do return":
             assert "/" in file, line
             found.append(line)
@@ -162,7 +162,7 @@ def _rare(script: scripts.Script) -> list[str]:
 
 def _locals(script: scripts.Script) -> dict[str, str]:
     """The definitions that are made at once, by their names."""
-    lines = script.text.splitlines()
+    lines = script.texts.text.splitlines()
     starts = [at for at, line in enumerate(lines) if re.fullmatch(r"[a-z]+_\w+ =", line)]
     ends = [*starts[1:], lines.index(ALIAS)]
     return {lines[at][:-2]: "\n".join(lines[at + 1 : end]) for at, end in zip(starts, ends, strict=False)}
@@ -186,7 +186,7 @@ def test_a_text_holds_what_its_script_reaches_and_nothing_else(name: str) -> Non
     bodies, script = _bodies(name), scripts.load(name)
     assert _reached(bodies, " ".join(line for line, _, _ in _whole(name)[-2:])) == bodies.keys()
     rare, locals_ = dict(zip(map(str, itertools.count()), _rare(script), strict=False)), _locals(script)
-    lines = script.text.splitlines()
+    lines = script.texts.text.splitlines()
     main = "\n".join(lines[lines.index(ALIAS) + 1 :])
     assert main
     assert _reached({**rare, **locals_}, main) == {*rare, *locals_}
@@ -196,7 +196,7 @@ def test_a_text_holds_what_its_script_reaches_and_nothing_else(name: str) -> Non
 def test_names_of_a_text_are_defined_in_it_and_locals_are_declared(name: str) -> None:
     """What is rare is asked for by a number that there is, a local is declared, and nothing waits to be resolved."""
     script = scripts.load(name)
-    text, locals_, rare = script.text, _locals(script), _rare(script)
+    text, locals_, rare = script.texts.text, _locals(script), _rare(script)
     declared = re.findall(r"^local ([a-z]+_\w+(?:, [a-z]+_\w+)*)$", text, re.MULTILINE)
     assert (declared[0].split(", ") if declared else []) == list(locals_)
     assert {int(number) for number in re.findall(r"\brare\((\d+)\)", text)} == set(range(len(rare)))
@@ -213,7 +213,7 @@ def test_names_of_a_text_are_defined_in_it_and_locals_are_declared(name: str) ->
 def test_a_number_leads_to_the_function_that_the_line_names(name: str) -> None:
     """Lua says at which line each number's function begins; the line that asks for it names it in its file."""
     script = scripts.load(name)
-    lines, count = script.text.splitlines(), len(_rare(script))
+    lines, count = script.texts.text.splitlines(), len(_rare(script))
     starts = [at + 2 for at, line in enumerate(lines) if line == "do return"]
     assert len(starts) == count
     top = next(at for at, line in enumerate(lines) if line == ALIAS or re.match(r"local [a-z]+_\w+", line))
@@ -221,8 +221,8 @@ def test_a_number_leads_to_the_function_that_the_line_names(name: str) -> None:
     begins = lua51.LuaRuntime().execute("\n".join(["", *lines[1:top], ask]))
     # What is no function is a table of constants, and has no line.
     assert all(begins(n) in (False, start) for n, start in enumerate(starts))
-    names = [_name_at(*script.origins[start - 1]) for start in starts]
-    for line, (file, number) in zip(lines, script.origins, strict=True):
+    names = [_name_at(*script.texts.origins[start - 1]) for start in starts]
+    for line, (file, number) in zip(lines, script.texts.origins, strict=True):
         for asked in re.findall(r"\brare\((\d+)\)", line) if "/" in file else ():
             assert re.search(rf"\b{names[int(asked)]}\b", _source(file)[number - 1]), (line, file, number)
 
@@ -238,7 +238,7 @@ def _name_at(file: str, number: int) -> str:
 def test_no_text_names_a_global_that_there_is_not(tmp_path: Path) -> None:
     """A name that lost its `local` when it was put elsewhere would be one."""
     for name in NAMES:
-        (tmp_path / f"{name}.lua").write_text(scripts.load(name).text.partition("\n")[2], encoding="utf-8")
+        (tmp_path / f"{name}.lua").write_text(scripts.load(name).texts.text.partition("\n")[2], encoding="utf-8")
     known = ("--std", "lua51", "--read-globals", "redis", "KEYS", "ARGV", "--only", "1")
     command = ["luacheck", "--no-color", "-q", "--no-config", str(tmp_path), *known]
     assert subprocess.run(command, check=False, capture_output=True, text=True).stdout.startswith("Total: 0 warnings")
@@ -260,7 +260,7 @@ def test_both_texts_compile_as_lua_5_1(name: str) -> None:
     """As servers read it, and as the in-process store does.  (Not more than 200 locals, for one.)"""
     script = scripts.load(name)
     runtime = lua51.LuaRuntime()
-    for text in (script.text.removeprefix("#!lua").partition("\n")[2], script.memory_text):
+    for text in (script.texts.text.removeprefix("#!lua").partition("\n")[2], script.texts.memory_text):
         assert runtime.compile(text)
 
 
@@ -270,7 +270,7 @@ def test_a_text_is_no_longer_than_what_a_server_keeps_at_ease(name: str) -> None
 
     A function that stands in many places must not swell it: a quarter more than each once (at most 16 %, `resize`).
     """
-    text = scripts.load(name).text
+    text = scripts.load(name).texts.text
     assert len(text) < 75_000
     assert len(text) < 1.25 * sum(len(line) + 1 for line, _, _ in _whole(name))
 
@@ -313,10 +313,10 @@ def test_each_line_of_the_functions_knows_the_line_that_a_person_edits(name: str
 def test_each_line_of_a_text_knows_the_line_that_a_person_edits(name: str) -> None:
     """Its words are there, but for those that put a function in the place of its call."""
     script = scripts.load(name)
-    lines = script.text.splitlines()
-    assert len(lines) == len(script.origins)
+    lines = script.texts.text.splitlines()
+    assert len(lines) == len(script.texts.origins)
     checked = 0
-    for line, (file, number) in zip(lines, script.origins, strict=True):
+    for line, (file, number) in zip(lines, script.texts.origins, strict=True):
         if "/" in file:
             source = _source(file)[number - 1]
             words = set(WORD.findall(BOUND.sub(" ", line))) - PLACING - LITERALS
@@ -337,7 +337,7 @@ def test_an_error_is_mapped_back_to_the_file_that_a_person_edits(name: str) -> N
     """Line numbers of the linked text mean nothing to anybody; each error is found, wherever it was put."""
     script = scripts.load(name)
     found = 0
-    for line, text in enumerate(script.text.splitlines(), 1):
+    for line, text in enumerate(script.texts.text.splitlines(), 1):
         for said in re.findall(r"error\(\{err = ('[^']*')", text):
             located = script.locate(f"ERR user_script:{line}: oops, and user_script:99999: beyond")
             match = re.fullmatch(r"ERR ([\w/]+\.lua):(\d+): oops, and user_script:99999: beyond", located)

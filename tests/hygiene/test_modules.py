@@ -98,7 +98,7 @@ def test_every_right_is_looked_at_before_the_first_write() -> None:
     assert re.search(r"if rest then check_rest\(call\) end", transaction)
     assert transaction.index("check_rest(call) end") < transaction.index("write_events(call) end")
     for name in scripts.names():
-        assert set(COMMAND.findall(scripts.load(name).text)) & WRITES <= common | rare, name
+        assert set(COMMAND.findall(scripts.load(name).texts.text)) & WRITES <= common | rare, name
 
 
 @EITHER

@@ -108,7 +108,7 @@ class Ledger:
             words += (line.call, line.repeated, *line.words)
             if line.id:
                 own.append(self.keys.record(line.id))
-        text = script.memory_text if self.memory else script.text
+        text = script.texts.memory_text if self.memory else script.texts.text
         return self.send(text, [*fixed, *own, *accounts], words, client=client)
 
     def send(self, text: str, keys: Sequence[str], words: Sequence[str | int], *, client: Any = None) -> Any:

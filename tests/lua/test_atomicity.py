@@ -131,7 +131,11 @@ def _access(pool: Ledger) -> tuple[str, list[str], list[str | int]]:
     """What checks the caller's rights and the types of the pool's keys."""
     script = scripts.load("check_access")
     words: list[str | int] = [0, "", 0, ""]
-    return script.memory_text if pool.memory else script.text, [pool.keys[name] for name in script.keys], words
+    return (
+        script.texts.memory_text if pool.memory else script.texts.text,
+        [pool.keys[name] for name in script.keys],
+        words,
+    )
 
 
 def _perform(
@@ -192,7 +196,7 @@ def test_a_key_of_the_wrong_type_changes_nothing_where_it_is_an_error(pool: Ledg
 
 def _words(name: str) -> list[str]:
     """The commands in a script's text."""
-    return sorted(set(COMMAND.findall(scripts.load(name).text)))
+    return sorted(set(COMMAND.findall(scripts.load(name).texts.text)))
 
 
 def _user_without(pool: Ledger, command: str) -> None:

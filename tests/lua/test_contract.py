@@ -277,5 +277,5 @@ def test_the_records_of_a_look_are_bounded(pool: Ledger, name: str, bound: int) 
 def test_the_server_compiles_the_script_and_keeps_its_flags(real: Ledger, name: str) -> None:
     """`#!lua` with flags of ours; a reading may run on a replica, which is what `no-writes` is for."""
     script = scripts.load(name)
-    assert real.client.script_load(script.text) == script.sha
+    assert real.client.script_load(script.texts.text) == script.sha
     assert script.flags <= {"no-writes", "allow-oom"}

@@ -30,7 +30,7 @@ def _linked(root: Path, name: str) -> str:
 @cache
 def _files(name: str) -> frozenset[str]:
     """The files that a script's text is of."""
-    return frozenset(file for file, _ in scripts.load(name).origins)
+    return frozenset(file for file, _ in scripts.load(name).texts.origins)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
@@ -51,7 +51,7 @@ def test_a_planted_bug_compiles_and_changes_a_script(mutant: Mutant, tmp_path: P
     for name in scripts.names():
         if _files(name) & {mutant.file, f"scripts/{mutant.file}"}:
             text = _linked(tmp_path, name)
-            if text != scripts.load(name).text.partition("\n")[2].rstrip("\n"):
+            if text != scripts.load(name).texts.text.partition("\n")[2].rstrip("\n"):
                 lua51.LuaRuntime().compile(text)
                 return
     pytest.fail("no script has changed")

@@ -129,6 +129,6 @@ class Network:
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""
         words = encode_call(call, int(repeated), (self._clock(), "", 0))
-        text = call.script.memory_text if self._in_process else call.script.text
+        text = call.script.texts.memory_text if self._in_process else call.script.texts.text
         reply: Reply = self._client.execute_command("EVAL", text, *words)
         return reply

@@ -221,6 +221,6 @@ def _named(said: str) -> str:
     if _UNNAMED not in said or not place:
         return said
     script = next((one for one in map(load, names()) if one.sha == place[1]), None)
-    lines = script.text.splitlines()[int(place[2]) - 1 :] if script else []
+    lines = script.texts.text.splitlines()[int(place[2]) - 1 :] if script else []
     found = _CALLED.search("\n".join(lines[:2]))  # its name may stand in the next line
     return said.replace(_UNNAMED, f"run {found[1]}") if found else said

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -53,18 +53,43 @@ class SupportsName(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """One script, ready to be called by name: `keys` and `args` are those that have a name, the envelope's first."""
+class Texts:
+    """What is sent: to servers, and to the in-process store; and the file and line that each line comes from."""
 
-    name: str
     text: str
     memory_text: str
     sha: str
     memory_sha: str
+    origins: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """One script, ready to be called by name: `keys` and `args` are those that have a name, the envelope's first.
+
+    It is linked when it is first sent: a program uses few of them, and an import none.
+    """
+
+    name: str
     flags: frozenset[str]
     keys: tuple[str, ...]
     args: tuple[str, ...]
-    origins: tuple[tuple[str, int], ...]
+    link: Callable[[], Texts]
+
+    @cached_property
+    def texts(self) -> Texts:
+        """What is sent."""
+        return self.link()
+
+    @cached_property
+    def sha(self) -> str:
+        """Of the text for servers."""
+        return self.texts.sha
+
+    @cached_property
+    def memory_sha(self) -> str:
+        """Of the text for the in-process store."""
+        return self.texts.memory_sha
 
     @property
     def writes(self) -> bool:
@@ -84,8 +109,8 @@ class Script:
     def by_text(self, *, in_process: bool) -> tuple[str, str]:
         """The same for a server that does not have the text."""
         if in_process:
-            return "EVAL", self.memory_text
-        return ("EVAL" if self.writes else "EVAL_RO"), self.text
+            return "EVAL", self.texts.memory_text
+        return ("EVAL" if self.writes else "EVAL_RO"), self.texts.text
 
     def bind_keys(self, keys: SupportsName, *but: str) -> tuple[str, ...]:
         """The named keys in the header's order, except the last, which the caller adds.
@@ -105,18 +130,16 @@ class Script:
 
     def locate(self, message: str) -> str:
         """Replace the line numbers of a server's error text by the files and lines that a person edits."""
+        origins = self.texts.origins
 
         def place(match: re.Match[str]) -> str:
             line = int(match[1])
-            return "{}:{}".format(*self.origins[line - 1]) if 0 < line <= len(self.origins) else match[0]
+            return "{}:{}".format(*origins[line - 1]) if 0 < line <= len(origins) else match[0]
 
         return _ERROR_LINE.sub(place, message)
 
 
-NO_SCRIPT: Final = Script(
-    name="scan", text="", memory_text="", sha="", memory_sha="", flags=frozenset({"no-writes"}), keys=(), args=(),
-    origins=(),
-)  # fmt: skip
+NO_SCRIPT: Final = Script("scan", frozenset({"no-writes"}), (), (), lambda: Texts("", "", "", "", ()))
 """In the place of the script whose lines an error text names, where a plain command was sent."""
 
 
@@ -149,28 +172,29 @@ def ordinary() -> dict[str, frozenset[str]]:
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name; read, linked and hashed once a process."""
+    """The script of that name; its header is read once a process."""
     path = files()[name]
     source = path.read_text(encoding="utf-8").splitlines()
     first = source[0] if source[0].startswith("#!lua") else "#!lua"
-    usual = ordinary().get(name, ()), ordinary().get(f"{name}+", ())
-    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
     keys, args = _header(source)
-    lines = [line for line, _, _ in linked]
-    text = "\n".join(lines) + "\n"
-    memory_text = _for_memory(lines)
     variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
     return Script(
         name=name,
-        text=text,
-        memory_text=memory_text,
-        sha=_sha1(text),
-        memory_sha=_sha1(memory_text),
         flags=_flags(first),
         keys=(*ENVELOPE_KEYS, *[key for key, _ in (keys[:-1] if variadic_keys else keys)]),
         args=("epoch", *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
-        origins=tuple((file, number) for _, file, number in linked),
+        link=partial(_linked, path, first),
     )
+
+
+def _linked(path: Path, first: str) -> Texts:
+    """The text of a script and what it uses, once a process, for it takes tens of milliseconds."""
+    usual = ordinary().get(path.stem, ()), ordinary().get(f"{path.stem}+", ())
+    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
+    lines = [line for line, _, _ in linked]
+    text, memory_text = "\n".join(lines) + "\n", _for_memory(lines)
+    origins = tuple((file, number) for _, file, number in linked)
+    return Texts(text, memory_text, _sha1(text), _sha1(memory_text), origins)
 
 
 def _sha1(text: str) -> str:
