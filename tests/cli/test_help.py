@@ -173,7 +173,7 @@ def test_help_imports_no_command() -> None:
             "allocator.apps",
             *(
                 f"allocator.apps.cli{module}"
-                for module in ("", ".arguments", ".context", ".failures", ".main", ".root")
+                for module in ("", ".arguments", ".context", ".failures", ".main", ".program", ".root")
             ),
         ]
     )

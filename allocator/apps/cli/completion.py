@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from allocator.apps.cli.context import App, Command
-from allocator.apps.cli.main import PROGRAM
-from allocator.errors import AllocatorError
+from allocator.apps.cli.program import PROGRAM
 
-if TYPE_CHECKING:
-    from allocator import Allocator
-
-__all__ = ["completion", "ids", "pool_names"]
-
-TIMEOUT_S: Final = 1.0
-"""Seconds that a press of TAB may take."""
+__all__ = ["completion", "ids"]
 
 IDS_MAX: Final = 1_000
 """Live allocations that completion looks at."""
@@ -46,22 +38,7 @@ def completion(context: click.Context, shell: str) -> None:
     click.echo(kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source().rstrip("\n"))
 
 
-def pool_names(context: click.Context, begun: str) -> list[str]:
-    """The pools whose names begin so; none where the server does not answer at once."""
-    return _ask(context, begun, lambda client: client.pools.list())
-
-
 def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """The live allocations, among the first so many, whose ids begin so."""
-    return _ask(context, begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))
-
-
-def _ask(context: click.Context, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
     app = context.ensure_object(App)
-    if app.url is None:
-        return []  # the embedded server would have to be started for it
-    try:
-        with app.connect(timeout=TIMEOUT_S) as client:
-            return sorted({name for name in names(client) if name.startswith(begun)})
-    except AllocatorError:
-        return []
+    return app.complete(begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))

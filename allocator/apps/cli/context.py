@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from allocator import settings
 from allocator.apps.cli import arguments
+from allocator.errors import AllocatorError
 
 if TYPE_CHECKING:
     from allocator import Allocator
@@ -24,6 +26,9 @@ FORMATS: Final = ("table", "wide", "json", "yaml", "name")
 
 SENTENCE_MAX: Final = 100
 """Characters of the first sentence of a command's help."""
+
+COMPLETION_TIMEOUT_S: Final = 1.0
+"""Seconds that a press of TAB may take."""
 
 _EMBEDDED: Final = "embedded://"
 
@@ -87,6 +92,16 @@ class App:
             allow_eviction=allow_eviction,
         )
 
+    def complete(self, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
+        """The names that begin so; none where the server does not answer at once."""
+        if self.url is None:
+            return []  # the embedded server would have to be started for it
+        try:
+            with self.connect(timeout=COMPLETION_TIMEOUT_S) as client:
+                return sorted({name for name in names(client) if name.startswith(begun)})
+        except AllocatorError:
+            return []
+
     def note(self, message: str) -> None:
         """Say something that is not data, unless told to be quiet."""
         if not self.quiet:
@@ -145,9 +160,7 @@ def _shared(*, environment: bool) -> list[click.Parameter]:
         )
 
     def pools(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-        from allocator.apps.cli.completion import pool_names  # noqa: PLC0415 - at completion only
-
-        return pool_names(context, begun)
+        return context.ensure_object(App).complete(begun, lambda client: client.pools.list())
 
     variables = " or ".join(settings.URL_VARIABLES)
     return [

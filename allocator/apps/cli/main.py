@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Final, NoReturn
+from typing import NoReturn
 
-__all__ = ["PROGRAM", "main", "missing_extra"]
+from allocator.apps.cli.program import PROGRAM, missing_extra
 
-PROGRAM: Final = "resource-allocator"
-
-_OF_THE_EXTRA: Final = ("click", "rich", "yaml")
-
-
-def missing_extra(error: Exception) -> str:
-    """What to install, where the error is a missing package of the extra; otherwise ""."""
-    if not isinstance(error, ModuleNotFoundError) or error.name not in _OF_THE_EXTRA:
-        return ""
-    return f"{PROGRAM} needs the package {error.name}: pip install 'redis-resource-allocator[cli]'"
+__all__ = ["main"]
 
 
 def main() -> NoReturn:

@@ -16,7 +16,7 @@ import click
 
 from allocator.apps.cli.context import App, Group
 from allocator.apps.cli.failures import ExitCode, Failure, exit_code, hint
-from allocator.apps.cli.main import PROGRAM, missing_extra
+from allocator.apps.cli.program import PROGRAM, missing_extra
 from allocator.errors import AllocatorError
 
 __all__ = ["COMMANDS", "root"]
