@@ -3,6 +3,7 @@
 `lua/modules/limits.lua`   the bounds that the scripts share, out of `allocator.settings`
 `allocator/_sync/`          the blocking surface, out of the awaited one (`tools/blocking.py`)
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
+`docs/architecture.md`     the picture of the floors, out of the imports (`tools/floors.py`)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import fakeredis
 from allocator._engine.protocol import linker, schema, scripts
 from tests.lua.ledger import Ledger
 from tests.lua.ordinary import OTHER_WAYS, WAYS, Way, prepare
+from tools import floors
 from tools.blocking import blocking
 
 ROOT: Final = Path(__file__).parents[1]
@@ -86,7 +88,7 @@ return names
 def generated() -> dict[Path, str]:
     """Each generated file, as its source says that it should be."""
     modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
-    return {**modules, **blocking(ROOT)}
+    return {**modules, **blocking(ROOT), floors.DOCUMENT: floors.document()}
 
 
 def main() -> int:
