@@ -13,7 +13,7 @@ from allocator.apps.cli.program import PROGRAM
 __all__ = ["completion", "ids"]
 
 IDS_MAX: Final = 1_000
-"""Live allocations that completion looks at."""
+"""Live allocations that completion reads."""
 
 _VARIABLE: Final = f"_{PROGRAM.upper().replace('-', '_')}_COMPLETE"
 
@@ -39,6 +39,6 @@ def completion(context: click.Context, shell: str) -> None:
 
 
 def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """The live allocations, among the first so many, whose ids begin so."""
+    """The ids of live allocations that begin with this text, among the first `IDS_MAX`."""
     app = context.ensure_object(App)
     return app.complete(begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))

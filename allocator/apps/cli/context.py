@@ -93,7 +93,7 @@ class App:
         )
 
     def complete(self, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
-        """The names that begin so; none where the server does not answer at once."""
+        """The names that begin with this text; none if the server does not reply at once."""
         if self.url is None:
             return []  # the embedded server would have to be started for it
         try:

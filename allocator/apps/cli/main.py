@@ -1,4 +1,4 @@
-"""The entry point: it says what to install where the extra `cli` is missing, before anything of it is imported."""
+"""The entry point.  If the extra `cli` is missing it names the package to install, before it imports click."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """Run the command line on `sys.argv` and leave with an `ExitCode`: 1 where the extra is missing."""
+    """Run the command line on `sys.argv` and exit with an `ExitCode`; 1 if the extra is missing."""
     try:
         from allocator.apps.cli.root import root  # noqa: PLC0415 - it needs the extra
     except ModuleNotFoundError as error:

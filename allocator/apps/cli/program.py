@@ -1,4 +1,4 @@
-"""The program's name, and what to install where its extra is missing; nothing of the extra is imported here."""
+"""The program's name, and the message for a missing extra; nothing of the extra is imported here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OF_THE_EXTRA: Final = ("click", "rich", "yaml")
 
 
 def missing_extra(error: Exception) -> str:
-    """What to install, where the error is a missing package of the extra; otherwise ""."""
+    """A message that names the package to install, if the error is a missing package of the extra; else ""."""
     if not isinstance(error, ModuleNotFoundError) or error.name not in _OF_THE_EXTRA:
         return ""
     return f"{PROGRAM} needs the package {error.name}: pip install 'redis-resource-allocator[cli]'"
