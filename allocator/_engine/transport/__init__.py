@@ -1,1 +1,1 @@
-"""Connections to Redis and who is asked for a key."""
+"""Targets, connections to servers, routing of calls to connections, and the classification of failed attempts."""

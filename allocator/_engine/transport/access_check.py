@@ -1,8 +1,8 @@
-"""The first call on a connection, for each pool: whether the scripts may write here; no I/O.
+"""Access check: whether the scripts may write to a pool, before the first writing call on a connection; no I/O.
 
-Redis keeps what a script wrote before it failed.  What could fail in the midst of its writes, and would on each call,
-is looked at once, by the script `check_access`: a command that the user may not run, a key of the pool that holds
-another type.  One more round trip on each new connection; nothing is changed.
+Redis keeps what a script wrote before it failed.  The script `check_access` finds what would fail between the writes of
+every call: a command that the user may not run, or a key of the pool with another type.  It costs one round trip for
+each new connection and pool, and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _CHECK: Final = load("check_access")
 _ENVELOPE: Final = (0, "", 0, "")
 
 _POOLS_MAX: Final = 1_000
-"""Pools that are remembered of one connection; then all are looked at again."""
+"""Pools remembered for one connection; beyond that all are checked again."""
 
 
 class Checked:
-    """The connections of one server that were looked at, and for which pools."""
+    """The connections of one server that have passed the check, and the pools each passed it for."""
 
     __slots__ = ("_pools",)
 
@@ -34,7 +34,7 @@ class Checked:
         self._pools: dict[int, set[str]] = {}
 
     def wants(self, connection: object, script: Script, pool: PoolKeys) -> bool:
-        """Whether a call of this script is the first on the connection that may write to the pool."""
+        """Whether the check must precede a call of this script: it is the connection's first write to the pool."""
         return (
             script.writes
             and script.keys[:1] == ENVELOPE_KEYS[:1]
@@ -42,22 +42,22 @@ class Checked:
         )
 
     def add(self, connection: object, pool: PoolKeys) -> None:
-        """The pool was looked at on this connection."""
+        """Record that the check has passed for the pool on this connection."""
         pools = self._pools.setdefault(id(connection), set())
         if len(pools) >= _POOLS_MAX:
             pools.clear()
         pools.add(pool.base)
 
     def forget(self, connection: object) -> None:
-        """The connection is gone."""
+        """Drop a connection that is closed."""
         self._pools.pop(id(connection), None)
 
 
 def access_check(where: str, pool: PoolKeys) -> Exchange[None]:
-    """Ask the script `check_access`.
+    """Run the script `check_access`.
 
     Raises:
-        Fault: The call must not be sent.  Nothing of it was.
+        AttemptFailure: The call must not be sent; nothing was sent.
     """
     words: tuple[Argument, ...] = (len(_CHECK.keys), *_CHECK.bind_keys(pool), *_ENVELOPE)
     reply: Any = yield (*_CHECK.by_sha(in_process=False), *words)

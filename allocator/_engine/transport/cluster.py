@@ -1,4 +1,4 @@
-"""A cluster's nodes, blocking."""
+"""The router of a cluster, blocking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["ClusterRouter"]
 
 
 class ClusterRouter:
-    """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
+    """Routes each call to the cluster node that serves the pool's slot.
+
+    Each node has a connection pool, made at the first call to it.
+    """
 
     in_process = False
     watched = False
@@ -34,7 +37,7 @@ class ClusterRouter:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """In a forked child: a thread of the parent may have held the lock."""
+        """Replace the lock in a forked child: a thread of the parent may have held it."""
         self._changing = threading.RLock()
 
     def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
@@ -90,11 +93,11 @@ class ClusterRouter:
         )
 
     def _refresh(self, until: float) -> None:
-        """Ask one node after the other for the map, until one answers."""
+        """Read the slot map: ask one node after the other until one replies.  One round trip per node asked."""
         if not self._changing.acquire(timeout=max(until - time.monotonic(), 0.0)):
             raise AttemptFailure(BackendUnavailable(f"no node of {self._target.address} answers", code="timeout"))
         try:
-            if not self._topology.outdated:  # another thread was faster
+            if not self._topology.outdated:  # another thread has refreshed it
                 return
             last: AttemptFailure | None = None
             for address in self._topology.candidates(last=self._failed):

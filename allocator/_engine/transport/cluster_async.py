@@ -1,4 +1,4 @@
-"""A cluster's nodes, awaited: the twin of `cluster`, for one event loop."""
+"""The router of a cluster, asyncio: the counterpart of `cluster`, for one event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ __all__ = ["AsyncClusterRouter"]
 
 
 class AsyncClusterRouter:
-    """The nodes of one cluster, each with connections of its own, made when a call first goes there."""
+    """Routes each call to the cluster node that serves the pool's slot.
+
+    Each node has a connection pool, made at the first call to it.
+    """
 
     in_process = False
     watched = False
@@ -79,9 +82,9 @@ class AsyncClusterRouter:
         return self._routes[address]
 
     async def _refresh(self, until: float) -> None:
-        """Ask one node after the other for the map, until one answers."""
+        """Read the slot map: ask one node after the other until one replies.  One round trip per node asked."""
         async with self._changing:
-            if not self._topology.outdated:  # another task was faster
+            if not self._topology.outdated:  # another task has refreshed it
                 return
             last: AttemptFailure | None = None
             for address in self._topology.candidates(last=self._failed):

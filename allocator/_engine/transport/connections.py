@@ -1,10 +1,10 @@
-"""Connections of our own to one server, blocking: made when wanted, kept for the next call, never shared by two calls.
+"""Connection pool for one server, blocking: connections are made on demand, reused, and used by one call at a time.
 
-A pool of redis-py's would do, but it decides about retries, and its locks and metrics cost much of what a call costs.
-Here a loan is a `list.pop` and one look at the socket: a connection that the server has closed meanwhile is noticed
-before anything is sent, so that no needless doubt arises.
+redis-py's pool is not used: it retries by itself, and its locks and metrics cost a large part of a call.  Here a
+connection is acquired by a `list.pop` and one check of the socket.  The check finds a connection that the server has
+closed before anything is sent, so that this failure is not ambiguous.
 
-Threads may share it.  After a fork the child starts without connections.
+Threads may share a pool.  After a fork the child starts without connections.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Connection", "ConnectionPool", "send_once", "server_check", "superse
 
 
 class Connection(Protocol):
-    """What is used of a redis-py connection."""
+    """The methods of a redis-py connection that are used here."""
 
     def connect(self) -> None: ...
     def can_read(self, timeout: float = 0) -> bool: ...
@@ -42,7 +42,7 @@ class Connection(Protocol):
 
 
 class ConnectionPool:
-    """The connections to one server."""
+    """The connections to one server; each is used by one call at a time."""
 
     def __init__(
         self,
@@ -53,18 +53,18 @@ class ConnectionPool:
         check_server: Callable[[Connection], None] | None = None,
         on_connect: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Describe them; none is made yet.
+        """Prepare; no connection is made.
 
         Args:
             make: Makes a connection object, not yet connected.
-            where: The server, for messages; without a password.
-            most: Connections at a time.
-            admit: Looks at the first connection once, and raises if this server must not be used.
-            greet: Looks at each new connection, and raises if it leads to the wrong server.
+            address: The server, for messages; without a password.
+            max_connections: The maximum number of connections, in use and idle.
+            check_server: Checks the first connection once, and raises if this server must not be used.
+            on_connect: Checks each new connection, and raises if it leads to the wrong server.
         """
         self.address = address
         self.confirmed = math.inf
-        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
+        """The last instant of `time.monotonic` at which a Sentinel named this primary; infinity without Sentinels."""
         self._make = make
         self._max_connections = max_connections
         self._check_server = check_server
@@ -76,7 +76,7 @@ class ConnectionPool:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Forget all connections without touching them."""
+        """Drop all connections without closing them, as a forked child must."""
         self.checked = Checked()
         self._idle: list[Connection] = []
         self._made = 0
@@ -84,13 +84,13 @@ class ConnectionPool:
         self._vacancy = threading.Condition()
 
     def acquire(self, until: float) -> Connection:
-        """Borrow a connection that is connected and silent.
+        """Take a connection that is open and has no unread data.
 
         Args:
             until: Wait no longer than this instant of `time.monotonic` for one that is in use.
 
         Raises:
-            Fault: There is none to be had; nothing was sent.
+            AttemptFailure: No connection is available; nothing was sent.
         """
         try:
             connection: Connection | None = self._idle.pop()
@@ -99,18 +99,18 @@ class ConnectionPool:
         if connection is not None:
             try:
                 silent = _is_silent(connection)
-            except BaseException:  # interrupted: its place must not be lost
+            except BaseException:  # interrupted: its slot in the pool is freed
                 self.discard(connection)
                 raise
             if silent:
                 return connection
             self.discard(connection)
-            self.close_idle()  # what ended one connection has, as a rule, ended the others
+            self.close_idle()  # the cause has probably closed the other connections as well
             connection = self._claim(until)
         return connection or self._open()
 
     def release(self, connection: Connection) -> None:
-        """Return a connection whose last reply has been read whole."""
+        """Return a connection whose last reply has been read completely."""
         self._idle.append(connection)
         if self._waiting:
             with self._vacancy:
@@ -119,7 +119,7 @@ class ConnectionPool:
             self.close_idle()
 
     def discard(self, connection: Connection) -> None:
-        """Return a connection that is of no more use: a reply may still be under way on it."""
+        """Close a connection that cannot be reused because a reply may still arrive on it."""
         self.checked.forget(connection)
         self._unclaim()
         with contextlib.suppress(Exception):
@@ -135,12 +135,12 @@ class ConnectionPool:
             self.discard(connection)
 
     def close(self) -> None:
-        """Close the idle connections, and each one in use when it comes back."""
+        """Close the idle connections, and each one in use when it is returned."""
         self._closed = True
         self.close_idle()
 
     def supersede(self) -> None:
-        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        """Close the pool because another server is the primary; waiting calls fail and are routed there."""
         self._superseded = True
         self.close()
         with self._vacancy:
@@ -160,7 +160,7 @@ class ConnectionPool:
             if not self._server_checked and self._check_server is not None:
                 self._check_server(connection)
                 self._server_checked = True
-            self._check_superseded()  # connecting takes its time
+            self._check_superseded()  # it may have changed while connecting
         except BaseException as error:
             self.discard(connection)
             raise self._failure(error) from error
@@ -170,7 +170,7 @@ class ConnectionPool:
         return failures.connection_failure(self.address, error) if isinstance(error, Exception) else error
 
     def _claim(self, until: float) -> Connection | None:
-        """The right to make one more connection (None), or one that came back meanwhile."""
+        """None, which permits the caller to make one more connection, or a connection that was returned meanwhile."""
         with self._vacancy:
             self._waiting += 1
             try:
@@ -197,23 +197,23 @@ class ConnectionPool:
 
 
 def superseded(where: str) -> AttemptFailure:
-    """The fault of an attempt at a server that was given up meanwhile; nothing was sent."""
+    """The failure of an attempt at a server that is no longer the primary; nothing was sent."""
     return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
 
 
 def _is_silent(connection: Connection) -> bool:
-    """Whether an idle connection is still open and nothing waits to be read on it."""
+    """Whether an idle connection is open and has no unread data."""
     try:
         return not connection.can_read()
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
+    except Exception:  # noqa: BLE001 - the connection is replaced whatever the error
         return False
 
 
 def send_once(connections: ConnectionPool, words: tuple[Argument, ...], until: float) -> Any:
-    """Send one command that changes nothing, once, and return its reply.
+    """Send one read-only command once, and return its reply.
 
     Raises:
-        Fault: There was none; what it means is the same whether it was sent or not.
+        AttemptFailure: There was no reply.  It is never ambiguous, as the command changes nothing.
     """
     connection = connections.acquire(until)
     try:
@@ -232,7 +232,7 @@ def send_once(connections: ConnectionPool, words: tuple[Argument, ...], until: f
 
 
 def server_check(eviction_check: EvictionCheck, where: str) -> Callable[[Connection], None] | None:
-    """What looks at a server's first connection, if there is anything to look at."""
+    """The check of a server's first connection; None if there is nothing to check."""
 
     def check_server(connection: Connection) -> None:
         connection.send_packed_command((pack_command(eviction_check.COMMAND),), False)

@@ -1,6 +1,6 @@
-"""Connections of our own to one server, awaited: the twin of `connections`, for one event loop.
+"""Connection pool for one server, asyncio: the counterpart of `connections`, for one event loop.
 
-The connections have no time-outs of their own: whoever awaits something here sets one, for a whole exchange at once.
+The connections have no timeouts: the caller sets one for each whole exchange.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class AsyncConnection(Protocol):
-    """A connection."""
+    """A connection that sends one packed command at a time and returns its reply."""
 
     async def connect(self) -> None: ...
     async def exchange(self, packed: bytes) -> Any: ...
@@ -46,7 +46,7 @@ class AsyncConnection(Protocol):
 
 
 class RedisConnection:
-    """A connection of redis-py's asyncio side."""
+    """A connection that uses redis-py's asyncio connection."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -61,8 +61,8 @@ class RedisConnection:
         return await connection.read_response()
 
     async def is_silent(self) -> bool:
-        # Not all of it is known to the stream: a reset is no end of file there, and what came in since the loop last
-        # looked at its sockets has not been read.  redis-py has no method that tells.
+        # The stream's state is not enough: it does not report a reset as the end of file, and it has not read what
+        # arrived since the loop last polled its sockets.  redis-py has no method for either.
         writer = self._connection._writer  # noqa: SLF001
         if writer is None or writer.is_closing() or await self._can_read():
             return False
@@ -73,7 +73,7 @@ class RedisConnection:
 
 
 class InProcessConnection:
-    """A connection to the in-process store: nothing is awaited there, so the blocking one serves as it is."""
+    """A connection to the in-process server.  It uses the blocking connection, which never waits."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -105,19 +105,19 @@ class AsyncConnectionPool:
         check_server: Callable[[AsyncConnection], Awaitable[None]] | None = None,
         on_connect: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> None:
-        """Describe them; none is made yet.
+        """Prepare; no connection is made.
 
         Args:
             make: Makes a connection, not yet connected.
-            where: The server, for messages; without a password.
-            most: Connections at a time.
+            address: The server, for messages; without a password.
+            max_connections: The maximum number of connections, in use and idle.
             attempt_timeout_s: Seconds that connecting may take, the handshake included.
-            admit: Looks at the first connection once, and raises if this server must not be used.
-            greet: Looks at each new connection, and raises if it leads to the wrong server.
+            check_server: Checks the first connection once, and raises if this server must not be used.
+            on_connect: Checks each new connection, and raises if it leads to the wrong server.
         """
         self.address = address
         self.confirmed = math.inf
-        """The last instant of `time.monotonic` at which somebody said that this is the primary; nobody has to here."""
+        """The last instant of `time.monotonic` at which a Sentinel named this primary; infinity without Sentinels."""
         self._make = make
         self._max_connections = max_connections
         self._attempt_timeout_s = attempt_timeout_s
@@ -132,13 +132,13 @@ class AsyncConnectionPool:
         self._superseded = False
 
     async def acquire(self, until: float) -> AsyncConnection:
-        """Borrow a connection that is connected and silent.
+        """Take a connection that is open and has no unread data.
 
         Args:
             until: Wait no longer than this instant of `time.monotonic`.
 
         Raises:
-            Fault: There is none to be had; nothing was sent.
+            AttemptFailure: No connection is available; nothing was sent.
         """
         while True:
             self._check_superseded()
@@ -146,13 +146,13 @@ class AsyncConnectionPool:
                 connection = self._idle.pop()
                 try:
                     silent = await _is_silent(connection)
-                except BaseException:  # cancelled: its place must not be lost, and what was half read is of no use
+                except BaseException:  # cancelled: its slot is freed, and the connection may be half read
                     await self.discard(connection)
                     raise
                 if silent:
                     return connection
                 await self.discard(connection)
-                await self.close_idle()  # what ended one connection has, as a rule, ended the others
+                await self.close_idle()  # the cause has probably closed the other connections as well
             elif self._made < self._max_connections:
                 self._made += 1
                 return await self._open(until)
@@ -160,7 +160,7 @@ class AsyncConnectionPool:
                 await self._turn(until)
 
     async def release(self, connection: AsyncConnection) -> None:
-        """Return a connection whose last reply has been read whole."""
+        """Return a connection whose last reply has been read completely."""
         self._idle.append(connection)
         if self._waiting:
             self._wake()
@@ -168,7 +168,7 @@ class AsyncConnectionPool:
             await self.close_idle()
 
     async def discard(self, connection: AsyncConnection) -> None:
-        """Return a connection that is of no more use: a reply may still be under way on it."""
+        """Close a connection that cannot be reused because a reply may still arrive on it."""
         self.checked.forget(connection)
         self._made -= 1
         self._wake()
@@ -181,12 +181,12 @@ class AsyncConnectionPool:
             await self.discard(self._idle.pop())
 
     async def close(self) -> None:
-        """Close the idle connections, and each one in use when it comes back."""
+        """Close the idle connections, and each one in use when it is returned."""
         self._closed = True
         await self.close_idle()
 
     async def supersede(self) -> None:
-        """Another server has taken this one's place: close, and have whoever waits for a connection go there."""
+        """Close the pool because another server is the primary; waiting calls fail and are routed there."""
         self._superseded = True
         while self._waiting:
             self._wake()
@@ -207,7 +207,7 @@ class AsyncConnectionPool:
                 if not self._server_checked and self._check_server is not None:
                     await self._check_server(connection)
                     self._server_checked = True
-            self._check_superseded()  # connecting takes its time
+            self._check_superseded()  # it may have changed while connecting
         except BaseException as error:
             if connection is not None:
                 await self.discard(connection)
@@ -220,7 +220,7 @@ class AsyncConnectionPool:
         return connection
 
     async def _turn(self, until: float) -> None:
-        """Wait until a connection comes back."""
+        """Wait until a connection is returned or may be made."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -228,7 +228,7 @@ class AsyncConnectionPool:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._wake()  # it was this one's turn, which goes to the next
+                self._wake()  # this waiter was woken but does not use its turn: wake the next
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
@@ -245,7 +245,7 @@ class AsyncConnectionPool:
 
 
 def _has_news(socket: Any) -> bool:
-    """Whether the system has something for an idle socket: data, its end, or an error."""
+    """Whether the operating system reports data, the end of file or an error for an idle socket."""
     if socket is None or not hasattr(select, "poll"):
         return False
     poll = select.poll()
@@ -254,20 +254,20 @@ def _has_news(socket: Any) -> bool:
 
 
 async def _is_silent(connection: AsyncConnection) -> bool:
-    """Whether an idle connection is still open and nothing waits to be read on it."""
+    """Whether an idle connection is open and has no unread data."""
     try:
         return await connection.is_silent()
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, another will do
+    except Exception:  # noqa: BLE001 - the connection is replaced whatever the error
         return False
 
 
 async def send_once_async(
     connections: AsyncConnectionPool, words: tuple[Argument, ...], until: float, seconds: float
 ) -> Any:
-    """Send one command that changes nothing, once, and return its reply; wait no longer than so many seconds.
+    """Send one read-only command once, and return its reply; wait at most `seconds` for it.
 
     Raises:
-        Fault: There was none; what it means is the same whether it was sent or not.
+        AttemptFailure: There was no reply.  It is never ambiguous, as the command changes nothing.
     """
     connection = await connections.acquire(until)
     try:
@@ -288,7 +288,7 @@ async def send_once_async(
 def server_check_async(
     eviction_check: EvictionCheck, where: str
 ) -> Callable[[AsyncConnection], Awaitable[None]] | None:
-    """What looks at a server's first connection, if there is anything to look at."""
+    """The check of a server's first connection; None if there is nothing to check."""
 
     async def check_server(connection: AsyncConnection) -> None:
         reply: object

@@ -1,4 +1,4 @@
-"""Whether a server may be used at all: the first look at it, once for each client object and server."""
+"""Eviction check: whether a server's memory policy is safe, checked once for each client object and server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _log = logging.getLogger("allocator")
 
 
 class EvictionCheck:
-    """A server that may evict any key silently breaks the ledger: counters stay while records go.
+    """Refuses a server that may evict any key: evicted records would leave wrong counters without an error.
 
-    `volatile-*` policies are harmless, for no key of ours has a time to live in Redis.
+    `volatile-*` policies are accepted, as no key of the allocator has a time to live in Redis.
     """
 
     COMMAND = ("INFO", "memory")
@@ -26,15 +26,15 @@ class EvictionCheck:
 
     @property
     def needed(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether the policy must be checked."""
         return not self._allow_eviction
 
     def check(self, where: str, info: Any) -> None:
-        """Read the reply to `COMMAND`.
+        """Check the reply to `COMMAND`.
 
         Args:
             where: The server, for messages.
-            info: The text, or the error that came in its place.
+            info: The text, or the error reply in its place.
 
         Raises:
             BackendUnavailable: `code="eviction"`.

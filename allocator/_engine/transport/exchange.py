@@ -1,6 +1,7 @@
-"""Several commands on one connection, for both drivers: an *exchange* yields what is to be sent.
+"""Exchanges: several commands on one connection, written once for both drivers.
 
-It is a generator of commands, is answered with each reply, or the error reply in its place, and ends with a result.
+An exchange is a generator.  It yields commands, is sent each reply (or the error reply in its place), and returns a
+result.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Exchange: TypeAlias = Generator[tuple[Argument, ...], Any, R]
 
 
 def run_exchange(exchange: Exchange[R], send: Callable[[bytes], Any]) -> R:
-    """Send what it yields by `send`, and return its result."""
+    """Send each yielded command by `send`, and return the exchange's result.  One round trip per command."""
     try:
         words = next(exchange)
         while True:
@@ -36,7 +37,7 @@ def run_exchange(exchange: Exchange[R], send: Callable[[bytes], Any]) -> R:
 
 
 async def run_exchange_async(exchange: Exchange[R], send: Callable[[bytes], Awaitable[Any]]) -> R:
-    """The same, awaited."""
+    """The same for asyncio."""
     try:
         words = next(exchange)
         while True:

@@ -1,16 +1,15 @@
-"""What a failed attempt means: may it have been executed, is it worth repeating, and which error does the caller get.
+"""Failures of attempts: whether one is ambiguous, whether a retry may help, and which error the caller gets.
 
-A driver decides by the `AttemptFailure` that these functions make of an error, and by nothing else: the two tables
-below are the only places that know the server's error words.  Three questions are kept apart:
+A driver decides only by the `AttemptFailure` that these functions make of an error.  The tables below are the only
+places that interpret the server's error codes.  Three properties are kept apart:
 
 ambiguous
-    The attempt may have been executed: bytes were, or may have been, sent, and what came back is no reply.
+    The attempt may have been executed: bytes were, or may have been, sent, and no reply arrived.
 from_script
-    The reply is the script's own, so the outcome of this call is known, whatever happened to earlier attempts: a script
-    reads before it writes, and what an earlier attempt had done it would have seen.
+    The script produced the reply.  So the outcome of the call is known, including its earlier attempts: a script reads
+    before it writes, and sees what an earlier attempt did.
 transient
-    The server's state is of the kind that passes in milliseconds or seconds, so repeating within the deadline is worth
-    it.
+    The server's state usually passes within milliseconds or seconds, so a retry within the deadline may succeed.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = [
 
 
 class RedirectKind(enum.Enum):
-    """Where a cluster's node says that the slot is."""
+    """The kind of a cluster redirect: the slot has moved, or is being moved."""
 
     MOVED = "moved"
     ASK = "ask"
@@ -55,9 +54,7 @@ class Redirect:
 
 
 class AttemptFailure(Exception):
-    """One failed attempt.  It never leaves the engine: `error` is what the caller is told if this attempt was the
-    last.
-    """
+    """One failed attempt.  It never leaves the engine: the caller gets `error` if this attempt was the last."""
 
     __slots__ = ("ambiguous", "error", "from_script", "reconnect", "redirect", "transient")
 
@@ -71,14 +68,14 @@ class AttemptFailure(Exception):
         stale: bool = False,
         redirect: Redirect | None = None,
     ) -> None:
-        """Describe it.
+        """Set its properties.
 
         Args:
-            error: For the caller; a `BackendUnavailable` becomes an `OutcomeUnknown` if any attempt is in doubt.
-            doubt: The attempt may have been executed.
-            own: The script itself replied.
-            passes: Worth repeating within the deadline.
-            stale: The other connections to this server are likely to be of no more use.
+            error: For the caller; a `BackendUnavailable` becomes an `OutcomeUnknown` if any attempt is ambiguous.
+            ambiguous: The attempt may have been executed.
+            own: The script produced the reply: `from_script`.
+            passes: A retry within the deadline may succeed: `transient`.
+            stale: The other connections to this server are probably unusable: `reconnect`.
             redirect: Another node serves the slot.
         """
         super().__init__(str(error))
@@ -92,7 +89,7 @@ class AttemptFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A state in which a server refuses a call before it executes anything of it."""
+    """A state in which a server refuses a call before it executes any part of it."""
 
     code: str
     says: str
@@ -119,8 +116,7 @@ STATES: Final[dict[str, _State]] = {
     "CROSSSLOT": _State("cross_slot", "is a cluster: use a redis+cluster:// URL"),
     "CLIENTS": _State("too_many_clients", "takes no more connections", transient=True),
 }
-"""By the first word of the reply; the word of a reply whose class redis-py knows, and has taken it from, is in
-`_CLASSES`."""
+"""States by the error code of the reply.  Where redis-py raises a class and drops the code, `_CLASSES` has it."""
 
 _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (raised.NoScriptError, "NOSCRIPT"),
@@ -144,14 +140,14 @@ _WORDLESS: Final[tuple[tuple[str, str], ...]] = (
     ("ACL failure in script", "NOPERM"),
     ("The user executing the script can't", "NOPERM"),
     ("max number of clients reached", "CLIENTS"),
-    # A slot is on its way to another node, and a record that a script found by itself is there already.  Scripts look
-    # at a record before they write anything, so nothing was executed.
+    # A slot is migrating, and a record whose key the script computed is already on the other node.  Scripts read the
+    # records before they write anything, so nothing was executed.
     ("ttempted to access a non local key", "TRYAGAIN"),
 )
-"""Replies that servers send with no code of their own, by a part of their text."""
+"""Error replies without a code, by a part of their text."""
 
 _BROKEN_DATA: Final = ("WRONGTYPE", "hash value is not", "value is not a", "increment or decrement would overflow")
-"""What the server says, in the middle of a script, of stored data that no script of ours would have written."""
+"""Parts of errors that a server raises inside a script for stored data that no script of the allocator writes."""
 
 _WORD: Final = re.compile(r"[A-Z]{2,}(?= |$)")
 _PLACE: Final = re.compile(r"(?:,? script: [0-9a-f]{40}, on @[^ ]*?:\d+\.?)$")
@@ -171,38 +167,38 @@ def error_code(error: BaseException) -> str:
 
 
 def is_unknown_script(error: BaseException) -> bool:
-    """Whether the server does not have the script's text (it restarted, or another took its place)."""
+    """Whether the server lacks the script's text, as after a restart or a failover."""
     return error_code(error) == "NOSCRIPT"
 
 
 def connection_failure(where: str, error: Exception) -> AttemptFailure:
-    """The fault of an attempt that got no connection, so that nothing of it was sent.
+    """The failure of an attempt that got no connection, so that nothing was sent.
 
-    Refused connections, names that do not resolve and time-outs pass or do not: they are worth repeating within the
-    deadline.  Credentials that the server does not accept, and a certificate that we do not, are not.
+    Refused connections, names that do not resolve and timeouts are transient.  Credentials that the server rejects, and
+    a certificate that the client rejects, are not.
     """
     if isinstance(error, AttemptFailure):
         return error
     if isinstance(error, AllocatorError):
         return AttemptFailure(error)
     if isinstance(error, raised.ConnectionError) and isinstance(error.__cause__, raised.RedisError):
-        error = error.__cause__  # redis-py's asyncio side wraps what a handshake was answered with
+        error = error.__cause__  # redis-py's asyncio connection wraps the error reply to a handshake
     code = error_code(error)
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
     if _is_of_certificate(error):
         return AttemptFailure(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
-    lasts = isinstance(error, raised.ResponseError)  # it is there, and does not want us
+    lasts = isinstance(error, raised.ResponseError)  # the server is up and rejects the connection
     return AttemptFailure(
         BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts
     )
 
 
 def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailure:
-    """The fault of an attempt that was sent, from the error that was raised while its reply was read."""
+    """The failure of an attempt that was sent, from the error that was raised while its reply was read."""
     if isinstance(error, raised.ConnectionError) and isinstance(error.__context__, raised.ReadOnlyError):
-        error = error.__context__  # a Sentinel-managed connection says it in this way
+        error = error.__context__  # a Sentinel-managed connection raises READONLY in this form
     code = error_code(error)
     if state := STATES.get(code):
         return _refused(where, state, error)
@@ -218,7 +214,7 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
         return AttemptFailure(ContractError(_message(text)), own=True)
     if code == "INVARIANT":
         return AttemptFailure(InvariantError(_message(text)), own=True)
-    # What stopped a script in its middle may have left something behind: whatever the caller is told, it is withdrawn.
+    # An error inside a script may leave some of its writes: the call is undone, whichever error the caller gets.
     if any(part in text for part in _BROKEN_DATA):
         return AttemptFailure(InvariantError(f"{script.name}: {text}"), own=True, ambiguous=True)
     return AttemptFailure(ContractError(f"{script.name}: {text}"), own=True, ambiguous=True)
@@ -232,18 +228,18 @@ def _refused(where: str, state: _State, error: Exception) -> AttemptFailure:
 
 
 def _redirect(error: raised.AskError) -> Redirect:
-    told: Any = error  # redis-py does not say what its attributes are
+    told: Any = error  # redis-py does not annotate its attributes
     way = RedirectKind.MOVED if isinstance(error, raised.MovedError) else RedirectKind.ASK
     return Redirect(way, told.slot_id, told.host, told.port)
 
 
 def _message(text: str) -> str:
-    """A reply of ours without its code and without the server's note of the place."""
+    """The text of a script's error reply, without its code and the position that the server appends."""
     return _PLACE.sub("", text.partition(" ")[2])
 
 
 def _is_of_certificate(error: BaseException | None) -> bool:
-    """Whether a certificate was the cause, which no repeating makes valid."""
+    """Whether the cause is an invalid certificate, for which a retry is no use."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
@@ -252,5 +248,5 @@ def _is_of_certificate(error: BaseException | None) -> bool:
 
 
 def _brief(error: BaseException) -> str:
-    """An error's text, or its kind where it has none."""
+    """An error's text, or its class name where it has none."""
     return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

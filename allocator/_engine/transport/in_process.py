@@ -1,7 +1,8 @@
-"""The in-process store: fakeredis with Lua, for tests and for programs that want no server.
+"""The in-process server: fakeredis with Lua, for tests and for programs without a Redis server.
 
-It knows no `#!lua` line (so the drivers send it a text of its own), no failover and no memory limit, and it vouches for
-nothing: the same contract tests run on real servers.  Calls are executed by the thread that makes them, one at a time.
+It does not accept the `#!lua` line, so the drivers send it a separate text of each script.  It has no failover and no
+memory limit.  It is no evidence for real servers: the same contract tests run on those.  The calling thread executes
+each call, one at a time.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from allocator.errors import BackendUnavailable
 __all__ = ["InProcessServer"]
 
 _OPTIONS = ("server", "host", "port", "path", "db", "version", "server_type", "lua_modules", "username", "password")
-"""What says which in-process server, and which of its databases, a fakeredis client means."""
+"""The options of a fakeredis client that identify the in-process server and its database."""
 
 
 class InProcessServer:
-    """One in-process server; any number of connections, from any thread and any event loop."""
+    """One in-process server.  It takes any number of connections, from any thread and any event loop."""
 
     _by_name: ClassVar[dict[str, InProcessServer]] = {}
     _naming: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        """Make a new server, or find the one that a fakeredis client's options mean."""
+        """Make a new server, or use the one that a fakeredis client's options identify."""
         try:
             import fakeredis  # noqa: PLC0415 - an extra
             import lupa  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - runs the scripts
@@ -43,12 +44,12 @@ class InProcessServer:
 
     @classmethod
     def private(cls) -> InProcessServer:
-        """A store that only its holder sees."""
+        """A new server that nothing else can reach."""
         return cls()
 
     @classmethod
     def named(cls, name: str) -> InProcessServer:
-        """The store of that name in this process, made when first wanted and kept for as long as the process."""
+        """The server of that name in this process, made at the first use and kept until the process ends."""
         with cls._naming:
             if name not in cls._by_name:
                 cls._by_name[name] = cls()
@@ -56,7 +57,7 @@ class InProcessServer:
 
     @classmethod
     def from_client(cls, options: Mapping[str, Any]) -> InProcessServer:
-        """The store that a fakeredis client, of either side, speaks to."""
+        """The server that a fakeredis client, blocking or asyncio, is connected to."""
         return cls({name: value for name, value in options.items() if name in _OPTIONS})
 
     def _connect(self, timeout_s: float = 0.0, **location: Any) -> Connection:

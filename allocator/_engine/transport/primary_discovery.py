@@ -1,8 +1,9 @@
-"""Which primary to go to by what the Sentinels say, and when to ask them; no I/O.
+"""Primary discovery: which primary to use by the Sentinels' replies, and when to ask them; no I/O.
 
-`sentinel` and `async_sentinel` do the asking: all Sentinels at once, and an answer counts whenever it comes.  Sentinels
-may disagree for a while: after a failover some have not heard of it yet, and one that is cut off goes on naming the old
-primary.  So whoever *changes* its answer has news, and the latest news wins; where there are none, most votes do.
+`sentinel` and `sentinel_async` ask all Sentinels at once, and a reply counts whenever it arrives.  Sentinels may
+disagree for a while: after a failover some still name the old primary, and a partitioned one does so until it is
+reconnected.  So the primary of the Sentinel that *changed* its reply last is chosen.  Where none changed, the most
+votes decide.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _PRIMARY: Final = "master"
 
 @dataclass(slots=True)
 class _Vote:
-    """What a Sentinel last said: whom it names, when it was asked, and since when it names that one instead of another.
+    """The last reply of a Sentinel: the primary it named, when it was asked, and when its reply changed to this one.
 
-    Instants are `time.monotonic`; `changed` is minus infinity where it has always named that one.
+    Instants are `time.monotonic`; `changed` is minus infinity where it never named another.
     """
 
     named: Address
@@ -39,20 +40,20 @@ class _Vote:
 
 
 class PrimaryDiscovery:
-    """What is known of one service."""
+    """The votes of the Sentinels for one service, and the primary that they give."""
 
     def __init__(self, sentinels: Sequence[Address], service: str) -> None:
-        """Know nothing yet.
+        """Start without votes.
 
         Args:
-            sentinels: Whom to ask.
-            service: The name by which they know the primary.
+            sentinels: The addresses of the Sentinels.
+            service: The service name of the primary, as configured on the Sentinels.
         """
         self.command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         self.sentinels = tuple(dict.fromkeys(sentinels))
         self.primary: Address | None = None
         self.confirmed = -math.inf
-        """The last instant at which a Sentinel was asked that named this primary."""
+        """The last instant at which a Sentinel was asked whose reply named this primary."""
         self._service = service
         self._votes: dict[Address, _Vote] = {}
         self._invalid: float | None = None
@@ -60,7 +61,7 @@ class PrimaryDiscovery:
 
     @property
     def is_invalid(self) -> bool:
-        """Whether calls have to wait for an answer."""
+        """Whether calls must wait for a reply of a Sentinel."""
         return self._invalid is not None
 
     def is_due(self, now: float) -> bool:
@@ -68,9 +69,9 @@ class PrimaryDiscovery:
         return self._invalid is not None or now >= self._next
 
     def invalidate(self, now: float) -> None:
-        """Something has failed as it does when the primary is no longer the one that was known.
+        """Invalidate the primary after a failure that may mean a failover.
 
-        Only what is said of it from now on counts: who named it before may be behind.
+        Earlier votes for it no longer count, as those Sentinels may be behind.
         """
         if self._invalid is None:
             self._invalid = now
@@ -79,27 +80,27 @@ class PrimaryDiscovery:
                     vote.asked = vote.changed = -math.inf
 
     def defer(self, began: float) -> None:
-        """None has answered a look that began then, and the primary that was known still works."""
+        """Put the next refresh off by `SENTINEL_REFRESH_S`: no Sentinel replied to the one that began then."""
         self._next = max(self._next, began + settings.SENTINEL_REFRESH_S)
 
     def ends(self, began: float, until: float) -> float:
-        """Until when a look that began then may keep a call waiting.
+        """The instant until which a refresh that began then may delay a call.
 
-        Who knows no primary, or doubts it, waits for as long as the call has; who only looks again does not let calls
-        wait for silent Sentinels.
+        Without a valid primary it is the call's deadline.  A periodic refresh delays a call by at most
+        `SENTINEL_TIMEOUT_S`.
         """
         if self.primary is None or self.is_invalid:
             return until
         return min(until, began + settings.SENTINEL_TIMEOUT_S)
 
     def read_reply(self, sentinel: Address, asked: float, reply: Any) -> Address:
-        """Take note of a Sentinel's answer to a question that was asked then.
+        """Record the reply of a Sentinel that was asked at `asked`.
 
         Returns:
-            The primary, by all that has been said.
+            The primary, by all votes.
 
         Raises:
-            Fault: This one does not know the service (yet).
+            AttemptFailure: This Sentinel does not know the service (yet).
         """
         if not reply:
             text = f"the Sentinel {sentinel[0]}:{sentinel[1]} knows no {self._service!r}"
@@ -121,7 +122,10 @@ class PrimaryDiscovery:
         return chosen
 
     def _choose(self, asked: float) -> Address:
-        """Of those named of late the one of the latest news, or of most votes; the present one where that is even."""
+        """The primary of the latest changed vote, else of the most votes, else the present one.
+
+        Only votes of the last `SENTINEL_BELIEF_S` count.
+        """
         fresh = [vote for vote in self._votes.values() if vote.asked >= asked - settings.SENTINEL_BELIEF_S]
 
         def rank(named: Address) -> tuple[float, int, bool]:
@@ -132,9 +136,9 @@ class PrimaryDiscovery:
 
 
 def check_role(where: str, reply: Any) -> None:
-    """Refuse a server that is no primary: the Sentinels, or this client, are behind.
+    """Refuse a server that is not a primary, as the Sentinels or this client may be behind.
 
-    A user who may not ask is let through: a replica refuses what would change it anyway.
+    Without the permission for ROLE the check passes: a replica refuses writes anyway.
     """
     if isinstance(reply, NoPermissionError):
         return

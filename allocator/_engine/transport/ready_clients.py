@@ -1,8 +1,7 @@
-"""Stores made of clients that the caller has made.
+"""Targets from clients that the caller has made.
 
-A given client is never used, changed or closed: its settings make connections of our own, which attempt everything
-once. So it does not matter here how it was made, although redis-py's clients retry or do not retry depending on exactly
-that.
+A given client is never used, changed or closed.  Its settings are used to make other connections, which attempt
+everything once.  So the client's retry settings have no effect here.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ _MANAGED: Final[Mapping[Any, Any]] = {
     redis.asyncio.sentinel.SentinelManagedConnection: redis.asyncio.connection.Connection,
     redis.asyncio.sentinel.SentinelManagedSSLConnection: redis.asyncio.connection.SSLConnection,
 }
-"""What a connection is that looks for the primary by itself, without that."""
+"""The plain connection class for each redis-py connection class that looks up the primary through Sentinels."""
 
 
 def target_of_client(client: object, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
-    """Describe the store that a client speaks to.
+    """The target that a client is connected to.
 
     Raises:
         InvalidRequest: `field="client"`: it is no client of redis-py or fakeredis.
@@ -81,7 +80,7 @@ def _server(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck
 
 
 def _is_of_sentinels(pool: Any, kind: Any) -> bool:
-    """Whether a client is one that redis-py's `Sentinel.master_for` makes, with nothing of the caller's in between."""
+    """Whether a client was made by redis-py's `Sentinel.master_for` without classes or overrides of the caller."""
     manager: Any = getattr(pool, "sentinel_manager", None)
     return (
         type(manager) in (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
@@ -93,7 +92,7 @@ def _is_of_sentinels(pool: Any, kind: Any) -> bool:
 
 
 def _primary(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
-    """The primary that the client's Sentinels name; they are asked over connections of our own, too."""
+    """The target for the primary that the client's Sentinels name; the allocator makes its own connections to them."""
     pool = client.connection_pool
     name, most = pool.service_name, _most(pool)
     theirs = [sentinel.connection_pool for sentinel in pool.sentinel_manager.sentinels]
@@ -124,9 +123,9 @@ def _primary(client: Any, attempt_timeout_s: float, eviction_check: EvictionChec
 
 
 def _discovery(pool: Any, kind: Any) -> Any:
-    """What a Sentinel-managed connection asks for the primary's address: a pool of our own, which holds no connection.
+    """A redis-py pool that a Sentinel-managed connection asks for the primary's address; it holds no connection.
 
-    The caller's would close the caller's idle connections when it hears of a new primary.
+    The caller's pool is not used for this: it closes its idle connections when the primary changes.
     """
     return type(pool)(
         pool.service_name,
@@ -176,7 +175,7 @@ def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _most(pool: Any) -> int:
-    """Connections that the caller allows: the pool's bound where it is tighter than ours."""
+    """The maximum number of connections: the client's limit or `CONNECTIONS_MAX`, whichever is lower."""
     return max(1, min(int(getattr(pool, "max_connections", settings.CONNECTIONS_MAX)), settings.CONNECTIONS_MAX))
 
 

@@ -1,4 +1,4 @@
-"""Which connections a call goes out on, blocking: one server's, or those of the cluster's node that serves the pool."""
+"""Routers, blocking: which connections a call uses, of one server or of the cluster node that serves the pool."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["Router", "make_router"]
 
 
 class Router(Protocol):
-    """The servers of one store."""
+    """Routes calls to the servers of one target."""
 
     in_process: bool
     watched: bool
-    """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
+    """Whether Sentinels name the primary; then `validity` limits how long a deadline from it may be relied on."""
 
     def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
         """The connections to the server that has this pool; raises `AttemptFailure` if it cannot be found."""
         ...
 
     def primaries(self, until: float) -> Sequence[ConnectionPool]:
-        """The connections to each server that has keys."""
+        """The connections to each primary that may hold keys."""
         ...
 
     def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
-        """Learn from a failed attempt at a call to this pool.
+        """Update the routing after a failed attempt at a call to this pool.
 
         Returns:
-            The connections of another server to which the next attempt must go this once, after ASKING; or None.
+            The connections that the next attempt must use, once and after ASKING; None: those that `route` returns.
         """
         ...
 
@@ -45,7 +45,7 @@ class Router(Protocol):
 
 
 class ServerRouter:
-    """A store of one server."""
+    """Routes all calls to one server."""
 
     watched = False
 
@@ -80,7 +80,7 @@ class ServerRouter:
 
 
 def make_router(target: Target) -> Router:
-    """The servers of a store; nothing is connected."""
+    """The router of a target; nothing is connected."""
     make = target.connector.make
     if make is None:
         raise InvalidRequest("this client is for asyncio: use AsyncAllocator", field="client")

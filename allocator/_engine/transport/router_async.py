@@ -1,4 +1,4 @@
-"""Which connections a call goes out on, awaited: the twin of `router`, for one event loop."""
+"""Routers, asyncio: the counterpart of `router`, for one event loop."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = ["AsyncRouter", "check_async", "make_router_async"]
 
 
 class AsyncRouter(Protocol):
-    """The servers of one store."""
+    """Routes calls to the servers of one target."""
 
     in_process: bool
     watched: bool
-    """Whether somebody says from time to time which server is the primary, which bounds what may be believed."""
+    """Whether Sentinels name the primary; then `validity` limits how long a deadline from it may be relied on."""
 
     async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
         """The connections to the server that has this pool; raises `AttemptFailure` if it cannot be found."""
         ...
 
     async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:
-        """The connections to each server that has keys."""
+        """The connections to each primary that may hold keys."""
         ...
 
     async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
-        """Learn from a failed attempt at a call to this pool.
+        """Update the routing after a failed attempt at a call to this pool.
 
         Returns:
-            The connections of another server to which the next attempt must go this once, after ASKING; or None.
+            The connections that the next attempt must use, once and after ASKING; None: those that `route` returns.
         """
         ...
 
@@ -52,7 +52,7 @@ class AsyncRouter(Protocol):
 
 
 class AsyncServerRouter:
-    """A store of one server."""
+    """Routes all calls to one server."""
 
     watched = False
 
@@ -88,13 +88,13 @@ class AsyncServerRouter:
 
 
 def check_async(target: Target) -> None:
-    """Refuse a store that was made of a blocking client."""
+    """Refuse a target that was resolved from a blocking client."""
     if target.connector.make_async is None:
         raise InvalidRequest("this client is blocking: use Allocator, or give a redis.asyncio client", field="client")
 
 
 def make_router_async(target: Target) -> AsyncRouter:
-    """The servers of a store, for the running loop; nothing is connected."""
+    """The router of a target, for the running loop; nothing is connected."""
     make = target.connector.make_async
     assert make is not None, "check_async was not asked"
     if isinstance(target, ServerTarget):

@@ -1,14 +1,13 @@
-"""The primary that Sentinels name, blocking.
+"""The router to the primary that Sentinels name, blocking.
 
-redis-py would find it too, but its clients stay on a demoted primary for as long as their connections live: until the
-Sentinels have made a replica of it, which may take ten seconds in which it takes writes that will be lost.  Here the
-Sentinels are asked again once a second while calls are made (`SENTINEL_REFRESH_S`), and after each failure that may
-mean a failover.  A new connection looks at the server's role before it is used.
+redis-py's Sentinel client stays on a demoted primary until its connections close.  That may take ten seconds, and the
+writes of that time are lost.  Here the Sentinels are asked once a second while calls are made (`SENTINEL_REFRESH_S`),
+and after each failure that may mean a failover.  The role of the server is checked on each new connection.
 
-All of them are asked at once, each from a thread of its own, at most one per Sentinel.  The call that looks goes on
-with the first answer, or without one after `SENTINEL_TIMEOUT_S`; what a Sentinel says later counts when it comes, so
-that a client whose Sentinels are slow leaves a primary that was replaced, too.  When one of them last named the primary
-is kept with its connections (`ConnectionPool.confirmed`), for it bounds what a holder believes (`validity`).
+All Sentinels are asked at once, each from one thread, at most one thread per Sentinel.  The call that asks continues
+with the first reply, or without one after `SENTINEL_TIMEOUT_S`.  A later reply counts when it arrives, so a client with
+slow Sentinels also leaves a replaced primary.  `ConnectionPool.confirmed` is the instant at which a Sentinel last named
+the primary: it limits how long a deadline from it may be relied on (`validity`).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ __all__ = ["SentinelRouter"]
 
 
 class SentinelRouter:
-    """The primary of one service, as its Sentinels name it."""
+    """Routes all calls to the primary of one service, as its Sentinels name it."""
 
     in_process = False
     watched = True
@@ -53,7 +52,7 @@ class SentinelRouter:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """In a forked child: the threads that ask are the parent's, and one may have held the lock."""
+        """Replace the lock in a forked child: the asking threads exist only in the parent, and one may have held it."""
         self._changed = threading.Condition()
         self._asking: set[Address] = set()
         self._looking = 0
@@ -85,10 +84,10 @@ class SentinelRouter:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def _look(self, until: float) -> ConnectionPool:
-        """Ask all Sentinels, and wait for the first answer; the connections to the primary.
+        """Ask all Sentinels, wait for the first reply, and return the connections to the primary.
 
-        While none answers, the primary that was known goes on being used: Sentinels that are down are no reason not to
-        work.  Other calls do not wait for a look that only looks again.
+        While no Sentinel replies, the known primary stays in use unless a failure has invalidated it.  Other calls do
+        not wait for a periodic refresh.
         """
         began, discovery = time.monotonic(), self._discovery
         with self._changed:
@@ -111,7 +110,7 @@ class SentinelRouter:
             return self._primary
 
     def _ask_all(self, began: float, ends: float) -> ConnectionPool | None:
-        """The connections to whom the first answer leads; None where there was none in time.  Called with the lock."""
+        """The connections to the primary after the first reply; None if none came in time.  The caller has the lock."""
         unasked, now = list(self._discovery.sentinels), began
         self._failure = None
         while True:
@@ -130,11 +129,11 @@ class SentinelRouter:
         work = partial(self._hear, address, time.monotonic())
         try:
             threading.Thread(target=work, name="allocator-sentinel", daemon=True).start()
-        except RuntimeError:  # the system has no more threads: one after the other, then
+        except RuntimeError:  # no thread can be started: ask in this thread, one Sentinel after the other
             work()
 
     def _hear(self, address: Address, asked: float) -> None:
-        """Ask one Sentinel, and take note of what it says, however late."""
+        """Ask one Sentinel and record its reply, however late."""
         reply: Any = None
         failure: AttemptFailure | None = None
         try:
@@ -152,7 +151,7 @@ class SentinelRouter:
             self._changed.notify_all()
 
     def _lead(self, address: Address) -> None:
-        """That one is the primary; whoever was takes writes that will be lost."""
+        """Make this address the primary, and close the connections to the former one, whose new writes are lost."""
         if self._closed:
             return
         if self._primary is None or self._address != address:
@@ -188,7 +187,7 @@ class SentinelRouter:
 
 
 def _reply(connection: Connection) -> Any:
-    """A reply, or the error that came in its place."""
+    """A reply, or the error reply in its place."""
     try:
         return connection.read_response()
     except ResponseError as error:

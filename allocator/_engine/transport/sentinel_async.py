@@ -1,4 +1,4 @@
-"""The primary that Sentinels name, awaited: the twin of `sentinel`, for one event loop."""
+"""The router to the primary that Sentinels name, asyncio: the counterpart of `sentinel`, for one event loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["AsyncSentinelRouter"]
 
 
 class AsyncSentinelRouter:
-    """The primary of one service, as its Sentinels name it.  Each Sentinel is asked by a task of its own."""
+    """Routes all calls to the primary of one service, as its Sentinels name it.  One task asks each Sentinel."""
 
     in_process = False
     watched = True
@@ -73,7 +73,7 @@ class AsyncSentinelRouter:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     async def _look(self, until: float) -> AsyncConnectionPool:
-        """Ask all Sentinels, and wait for the first answer; the connections to the primary."""
+        """Ask all Sentinels, wait for the first reply, and return the connections to the primary."""
         began, discovery = time.monotonic(), self._discovery
         if self._primary is not None and (not discovery.is_due(began) or (self._looking and not discovery.is_invalid)):
             return self._primary
@@ -91,7 +91,7 @@ class AsyncSentinelRouter:
         return self._primary
 
     async def _ask_all(self, began: float, ends: float) -> AsyncConnectionPool | None:
-        """The connections to whom the first answer leads; None where there was none in time."""
+        """The connections to the primary after the first reply; None if none came in time."""
         unasked, now = list(self._discovery.sentinels), began
         self._failure = None
         while True:
@@ -106,7 +106,7 @@ class AsyncSentinelRouter:
             now = time.monotonic()
 
     async def _hear(self, address: Address, asked: float) -> None:
-        """Ask one Sentinel, and take note of what it says, however late."""
+        """Ask one Sentinel and record its reply, however late."""
         seconds = settings.SENTINEL_PATIENCE_S
         try:
             reply = await send_once_async(self._sentinels[address], self._discovery.command, asked + seconds, seconds)
@@ -117,7 +117,7 @@ class AsyncSentinelRouter:
             del self._asking[address]
 
     async def _lead(self, address: Address) -> None:
-        """That one is the primary; whoever was takes writes that will be lost."""
+        """Make this address the primary, and close the connections to the former one, whose new writes are lost."""
         if self._closed:
             return
         old = self._primary

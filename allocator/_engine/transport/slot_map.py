@@ -1,7 +1,7 @@
-"""Which node of a cluster serves which slot; no I/O.
+"""Slot map: which node of a cluster serves which slot; no I/O.
 
-redis-py's cluster client would know it too, but it repeats calls on its own account.  Three things teach it: CLUSTER
-SLOTS on any node, a MOVED reply (one slot), and, where a node does not answer, CLUSTER SLOTS on another.
+redis-py's cluster client is not used because it retries by itself.  The map is updated by CLUSTER SLOTS from any node,
+and by a MOVED reply for one slot.  Where a node does not reply, CLUSTER SLOTS is sent to another.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _SLOTS: Final = 16_384
 
 
 def slot_of(pool: PoolKeys) -> int:
-    """The slot of all keys of a pool: that of its name, which is their hash tag."""
+    """The slot of all keys of a pool: their hash tag is the pool's name."""
     return key_slot(pool.name.encode())
 
 
 class SlotMap:
-    """The map of one cluster.  Threads may share it: a reader sees the old map or the new one."""
+    """The slot map of one cluster.  Threads may share it: a reader sees the old map or the new one."""
 
     def __init__(self, seeds: Sequence[Address], remap: Callable[[Address], Address] | None = None) -> None:
-        """Know nothing but some nodes.
+        """Start with an empty map.
 
         Args:
-            seeds: Where to ask first.
-            remap: Turns an address that a node tells into one to be used here.
+            seeds: The nodes to ask first.
+            remap: Maps an address that a node reports to the one to connect to.
         """
         self._seeds = tuple(seeds)
         self._remap = remap
         self._owners: list[Address | None] = []
         self.outdated = True
-        """Whether the map is to be read anew before the next call."""
+        """Whether the map must be read before the next call."""
 
     def owner(self, slot: int) -> Address | None:
-        """The primary that serves the slot, as far as is known."""
+        """The primary that serves the slot; None if unknown."""
         return self._owners[slot] if self._owners else None
 
     def primaries(self) -> list[Address]:
@@ -52,8 +52,9 @@ class SlotMap:
         return list(dict.fromkeys(owner for owner in self._owners if owner is not None))
 
     def candidates(self, *, last: Address | None = None) -> list[Address]:
-        """Whom to ask for the map: known primaries in any order, then the seeds; `last`, who just failed, at the
-        end.
+        """The nodes to ask for the map, in order: known primaries shuffled, then the seeds, then `last`.
+
+        `last` is the node that has just failed.
         """
         known = self.primaries()
         random.shuffle(known)
@@ -64,7 +65,7 @@ class SlotMap:
         return order
 
     def update(self, reply: Iterable[Any], told_by: Address) -> None:
-        """Take over the reply to `SLOTS_COMMAND`."""
+        """Replace the map by the reply to `SLOTS_COMMAND` from the node `told_by`."""
         owners: list[Address | None] = [None] * _SLOTS
         for first, last, primary, *_ in reply:
             owner = self.address(str(primary[0] or ""), int(primary[1]), told_by)
@@ -73,11 +74,11 @@ class SlotMap:
         self.outdated = False
 
     def set_owner(self, slot: int, owner: Address) -> None:
-        """One slot has another owner."""
+        """Set the owner of one slot, as a MOVED reply names it."""
         if self._owners:
             self._owners[slot] = owner
 
     def address(self, host: str, port: int, told_by: Address) -> Address:
-        """An address as a node tells it: an empty or unknown host means the node's own."""
+        """The address to connect to for one that a node reports; an empty or unknown host means that node's host."""
         address = (told_by[0] if host in ("", "?") else host, port)
         return self._remap(address) if self._remap is not None else address

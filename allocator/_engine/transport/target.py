@@ -1,4 +1,4 @@
-"""What a store is, before anything is connected: where the data are, and how to make a connection there."""
+"""Targets: where the data are and how to make a connection there.  A target holds no connection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 CLIENT_NAME: Final = "allocator"
-"""How our connections are named in CLIENT LIST, unless the URL or the client names them."""
+"""The name of the allocator's connections in CLIENT LIST, unless the URL or the client sets another."""
 
 Address = tuple[str, int]
 """Host and port."""
@@ -45,7 +45,7 @@ _OURS: Final = (
     "encoding_errors",
     "decode_responses",
 )
-"""Options that a URL or a client may carry and that are decided here."""
+"""Options of a URL or a client that are replaced by the allocator's."""
 
 _THEIRS: Final = (
     "cache",
@@ -61,24 +61,24 @@ _THEIRS: Final = (
     "orig_socket_timeout",
     "orig_socket_connect_timeout",
 )
-"""Options by which a client's pool ties its connections to itself."""
+"""Options that tie a connection to the connection pool of the caller's client; they are left out."""
 
 
 class ConnectionFactory(Protocol):
-    """Makes a connection that is not connected yet; `location` goes over the options (`host`, `port`, `path`)."""
+    """Makes a connection that is not connected yet; `location` (`host`, `port`, `path`) overrides the options."""
 
     def __call__(self, timeout_s: float, **location: Any) -> Connection: ...
 
 
 class AsyncConnectionFactory(Protocol):
-    """The same for asyncio; without time-outs, which are set there for whole exchanges."""
+    """The same for asyncio.  The connection has no timeouts: the caller sets one for each exchange."""
 
     def __call__(self, **location: Any) -> Awaitable[AsyncConnection]: ...
 
 
 @dataclass(frozen=True, repr=False)
 class Connector:
-    """How to make connections, for either side; None where the caller's client is of the other."""
+    """How to make connections, blocking and asyncio; None where the caller's client is of the other kind."""
 
     make: ConnectionFactory | None
     make_async: AsyncConnectionFactory | None
@@ -87,10 +87,10 @@ class Connector:
 
 @dataclass(frozen=True, repr=False)
 class Target:
-    """Where the data are, and how to get there.  It holds no connection.
+    """Where the data are, and how to connect there.  It holds no connection.
 
-    `share_key` is equal in targets that were resolved alike by URL, so that their clients may share what a process
-    needs once; None in a target that is like no other.
+    `share_key` is equal in targets that were resolved from the same URL and options.  Clients of such targets share
+    what a process needs once, as the lease renewer.  It is None in a target that nothing shares.
     """
 
     address: str
@@ -107,7 +107,8 @@ class Target:
 class ServerTarget(Target):
     """One server.
 
-    `locate`, where there is one, says before each connection where the server is at present, and may take its time.
+    `locate`, where there is one, is called before each connection and returns the server's present location.  It may
+    block.
     """
 
     in_process: bool = False
@@ -116,7 +117,7 @@ class ServerTarget(Target):
 
 @dataclass(frozen=True, repr=False)
 class ClusterTarget(Target):
-    """A cluster, known by some of its nodes; `remap` turns an address that a node tells into one to be used here."""
+    """A cluster, given by some of its nodes.  `remap` maps an address that a node reports to the one to connect to."""
 
     seeds: tuple[Address, ...] = ()
     remap: Callable[[Address], Address] | None = None
@@ -124,7 +125,7 @@ class ClusterTarget(Target):
 
 @dataclass(frozen=True, repr=False)
 class SentinelTarget(Target):
-    """The primary of a service, known by its Sentinels, which have a door of their own."""
+    """The primary of a service, given by its Sentinels.  `sentinel_connector` makes the connections to them."""
 
     seeds: tuple[Address, ...] = ()
     service: str = ""
@@ -138,14 +139,14 @@ def redis_connector(
     async_options: Mapping[str, Any],
     most: int = settings.CONNECTIONS_MAX,
 ) -> Connector:
-    """A door made of redis-py's connection classes, with each connection attempting everything once.
+    """A connector that uses redis-py's connection classes.  Its connections attempt everything once.
 
     Args:
         kind: The blocking class, or None.
         async_kind: The asyncio class, or None.
-        options: What the URL or the client says of the blocking one; what is ours to decide is left out.
-        async_options: The same of the other.
-        most: Connections at a time to one server.
+        options: The options of the URL or the client for the blocking class; `_OURS` and `_THEIRS` are left out.
+        async_options: The same for the asyncio class.
+        most: The maximum number of connections to one server.
     """
     return Connector(
         make=_maker(kind, _normal(options)) if kind else None,
@@ -176,7 +177,7 @@ def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> AsyncC
 
 
 def _normal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection's options with our own in place of those that are not the caller's to decide."""
+    """The options of a connection, without those that the allocator decides and with its values for them."""
     kept = {name: value for name, value in options.items() if name not in _OURS and name not in _THEIRS}
     if not kept.get("client_name"):
         kept["client_name"] = CLIENT_NAME

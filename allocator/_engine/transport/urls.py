@@ -1,10 +1,10 @@
-"""From a URL, or from a client that the caller has made, to a store that the drivers can use.
+"""Resolve a URL, or a client that the caller has made, to a target that the drivers can use.
 
-None is connected before the first call.  Whatever the caller's client or URL says about retries, ours are made without:
-redis-py repeats a call whose reply was lost under the caller's back, up to eleven times, and only the drivers know
-which ids a repeat must carry.  A URL's own time-outs are replaced by `attempt_timeout_s`.
+Nothing is connected before the first call.  The retry options of the URL or the client are ignored: redis-py repeats a
+call whose reply was lost up to eleven times, and only the drivers know which ids a retry must carry.  Timeouts in a URL
+are replaced by `attempt_timeout_s`.
 
-No message, log record or repr of ours contains a password: `redact_url` is what they show.
+No message, log record or repr contains a password: they show the URL as `redact_url` returns it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from allocator.validation import deadline_s
 __all__ = ["EMBEDDED_URL", "Target", "redact_url", "resolve_target"]
 
 EMBEDDED_URL: Final = "embedded://"
-"""The store of a program that was told of none."""
+"""The target where neither the program nor the environment names one."""
 
 PRIVATE_URL: Final = "memory://"
-"""Another store each time."""
+"""A new in-process server at each resolution."""
 
 _SERVER_SCHEMES: Final = ("redis", "rediss", "unix")
 _CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
@@ -51,17 +51,17 @@ _PORT: Final = 6379
 _HIDDEN: Final = "***"
 
 _OF_SENTINELS: Final = "sentinel_"
-"""What the options begin with that are for the Sentinels."""
+"""The prefix of the options for connections to the Sentinels."""
 
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-"""The name of a service, as Sentinels take it."""
+"""The name of a service, as Sentinels accept it."""
 
 _SECRET: Final = re.compile(r"(?<=[?&])([^=&]*(?:pass|user|secret|token|cred|auth)[^=&]*)=[^&]*", re.IGNORECASE)
-"""A parameter of a URL that is nobody's business."""
+"""A parameter of a URL that may hold a credential."""
 
 
 def redact_url(url: str) -> str:
-    """The URL without its credentials, for messages; of a malformed one rather too much is left out than too little."""
+    """The URL without its credentials, for messages.  A malformed URL may lose more than its credentials."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _HIDDEN if "@" in url or ":" in url else url[:64]
@@ -75,16 +75,16 @@ def resolve_target(
     attempt_timeout_s: float = settings.ATTEMPT_TIMEOUT_S,
     allow_eviction: bool = False,
 ) -> Target:
-    """Describe a store.  Nothing is connected.
+    """The target that a URL or a client stands for.  Nothing is connected.
 
     Args:
         target: A URL, a ready client of redis-py or fakeredis, or None: the environment's URL, else `embedded://`.
         attempt_timeout_s: Seconds that connecting, and each wait for a reply, may take.
-        allow_eviction: Also use a server whose memory policy may evict any key.
+        allow_eviction: Also accept a server whose memory policy may evict any key.
 
     Raises:
         InvalidRequest: `field` is "url", "client" or "attempt_timeout"; the message shows the URL without credentials.
-        BackendUnavailable: `code="no_extra"`: the URL wants an extra that is not installed.
+        BackendUnavailable: `code="no_extra"`: the URL needs an extra that is not installed.
     """
     attempt_timeout_s = deadline_s(attempt_timeout_s, "attempt_timeout")
     if target is None:
@@ -136,8 +136,8 @@ def _cluster(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) 
 def _sentinel(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> SentinelTarget:
     """`redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db][?option=value...]`.
 
-    The credentials are the servers'; `sentinel_username` and `sentinel_password` among the options are the Sentinels'.
-    Options of TLS are for both.
+    The credentials are for the data servers; the options `sentinel_username` and `sentinel_password` are for the
+    Sentinels.  TLS options apply to both.
     """
     scheme, credentials, hosts, rest = _pieces(url)
     seeds = tuple([_seed(url, host, SENTINEL_PORT) for host in hosts.split(",")])
@@ -170,7 +170,7 @@ def _sentinel(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck)
 
 
 def _pieces(url: str) -> tuple[str, str, str, str]:
-    """Of a URL with several hosts: the scheme, the credentials with their `@`, the hosts, and the rest."""
+    """The parts of a URL with several hosts: the scheme, the credentials with their `@`, the hosts, and the rest."""
     scheme, _, rest = url.partition("://")
     end = re.search(r"[/?#]|$", rest)
     assert end is not None
@@ -190,7 +190,10 @@ def _seed(url: str, text: str, default: int) -> Address:
 
 
 def _connector(url: str, attempt_timeout_s: float, shown: str = "") -> tuple[Connector, dict[str, Any]]:
-    """What redis-py makes of a URL, checked before anything is connected.  Its complaints may quote the password."""
+    """The connector and options of a URL, checked before anything is connected.
+
+    The text of redis-py's errors may contain the password, so it is never shown.
+    """
     shown = shown or url
     try:
         parts = urlsplit(url)
@@ -223,7 +226,7 @@ def _parse(side: Any, url: str) -> Any:
 
 
 def _location(url: str) -> str:
-    """A URL's scheme and place, for messages."""
+    """A URL's scheme and location, for messages."""
     return redact_url(re.sub(r"\?[^@]*$", "", url))
 
 
