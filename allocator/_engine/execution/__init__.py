@@ -1,1 +1,1 @@
-"""Perform operations: drivers, retries, batches, undoing what nobody heard of."""
+"""Perform operations: drivers, retries, batching, and the undo of calls whose outcome no caller receives."""

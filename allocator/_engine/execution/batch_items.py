@@ -1,4 +1,4 @@
-"""The items that wait to be gathered, each with its own caller, doubt and time."""
+"""Items that wait to be batched, each with its caller, its deadline and its ambiguity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["GroupReplies", "GroupedItem", "PendingItem"]
 
 
 class PendingItem:
-    """One item of one caller."""
+    """One item of one caller.  Its future gets the reply or the error."""
 
     __slots__ = ("alone", "ambiguous", "count", "failure", "future", "item", "log", "sent", "until")
 
@@ -31,26 +31,26 @@ class PendingItem:
 
     @property
     def settled(self) -> bool:
-        """Whether nobody waits for this item any more."""
+        """Whether no caller waits for this item any more."""
         return self.future.done()
 
     def settle(self, reply: Any) -> None:
-        """The item's reply is there."""
+        """Give the reply to the caller."""
         if not self.future.done():
             self.future.set_result([reply])
 
     def fail(self, error: AllocatorError) -> None:
-        """The item has failed for good."""
+        """Give the final error to the caller."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 _OPEN: Final = object()
-"""In the place of a reply that is not there yet."""
+"""Placeholder for a reply that has not arrived."""
 
 
 class GroupReplies:
-    """What a caller with several items has been answered so far."""
+    """The replies so far to the items of one caller."""
 
     __slots__ = ("open", "pending_items")
 
@@ -60,7 +60,7 @@ class GroupReplies:
 
 
 class GroupedItem(PendingItem):
-    """One item of a caller with several: an error takes its place in the reply."""
+    """One item of a caller with several.  Its error takes its place in the caller's list of replies."""
 
     __slots__ = ("_index", "_replies")
 

@@ -1,4 +1,4 @@
-"""The queues of a gatherer: the waiting items of one script, with one set of keys and arguments; no I/O."""
+"""The queues of a batcher: the waiting items of one script with the same keys and arguments; no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, tuple[str, ...], tuple[Argument, ...], DurabilityRequirement | 
 
 @dataclass(slots=True)
 class Queue:
-    """The waiting items of one script, with one set of keys and arguments."""
+    """The waiting items of one script with the same keys and arguments."""
 
     key: Key
     call: Call
@@ -38,7 +38,7 @@ class Queue:
 
 @dataclass(eq=False, slots=True)
 class Pause:
-    """Items that wait before they are sent again."""
+    """Items that wait for their next retry."""
 
     queue: Queue
     pending_items: list[PendingItem]
@@ -46,9 +46,9 @@ class Pause:
 
 
 def followers(queue: Queue, failed: Iterable[PendingItem]) -> list[PendingItem]:
-    """Take the later items of callers out of their queue of whom an earlier item is to be sent again.
+    """Take from the queue the later items of those callers whose earlier item is retried.
 
-    They wait with it: the items of one caller are decided in order.
+    They wait with it, so that the items of one caller are decided in order.
     """
     callers = {pending.future for pending in failed if isinstance(pending, GroupedItem)}
     if not callers:
@@ -60,7 +60,7 @@ def followers(queue: Queue, failed: Iterable[PendingItem]) -> list[PendingItem]:
 
 
 def words_of(call: Call, batch: Sequence[PendingItem], leading: Sequence[Argument]) -> list[Argument]:
-    """The words of a script call with the items of several callers (`resp.encode_call` has those of one)."""
+    """The arguments of a script call with the items of several callers (`resp.encode_call` has those of one)."""
     keys = [*call.keys, *[pending.item.key for pending in batch if pending.item.key]]
     words: list[Argument] = [len(keys), *keys, *leading, *call.args]
     for pending in batch:
@@ -72,5 +72,5 @@ def words_of(call: Call, batch: Sequence[PendingItem], leading: Sequence[Argumen
 
 
 def size_of(words: Sequence[Argument]) -> int:
-    """About the bytes of the words: exact for ASCII, and too little by half at the most for what people write."""
+    """The approximate size of the words in bytes: exact for ASCII, and at least half for other common text."""
     return len("".join(map(str, words))) + 8 * len(words)

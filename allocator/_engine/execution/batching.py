@@ -1,16 +1,16 @@
-"""Gather the calls of one turn of an event loop into script calls of many items.
+"""Batch the calls of one turn of an event loop into script calls of many items.
 
-Calls whose items stand for themselves, and that have the same script, keys and arguments, wait in one queue.  Two
-script calls of a queue are under way at a time, so that the server works on the one while the loop works on the other;
-whatever arrives meanwhile goes together in the next.  So a lone call waits for nothing, and fifty concurrent ones cost
-the server and the network hardly more than two.  While a caller with several items is served, one call at a time is
-under way: its items are decided in order, each seeing those before it.
+Calls with independent items and the same script, keys and arguments wait in one queue.  At most two script calls of a
+queue are in flight, so that the server works on one while the loop works on the other.  What arrives meanwhile goes
+together in the next.  So a single call is sent at once, and fifty concurrent ones cost the server and the network
+hardly more than two.  While a caller with several items is served, one call at a time is in flight: its items are
+decided in order, each after those before it.
 
-Each item keeps its own story: its own doubt, its own time, its own caller.  A lost reply sends each item of the batch
-back to the queue, to be sent again with its own ids; a caller who has been cancelled meanwhile is left out, and its
-call is withdrawn; an error of the batch that is not the server's state makes its items go one by one, so that it
-reaches only its owner.  A batch under way is never cancelled because one of its callers was, or because the time of one
-is over: that one is told, and the others go on.  For that there is one timer, set for whoever's time is over first.
+Each item keeps its own ambiguity, deadline and caller.  After a lost reply each item of the batch returns to the queue
+and is sent again with the same ids.  The item of a caller that was cancelled meanwhile is left out, and its call is
+undone.  After an error that is not the server's state the items are sent one by one, so that only the caller of the
+faulty item gets it.  A batch in flight is never cancelled because one of its callers was, or because one deadline has
+passed: that caller gets an error, and the others continue.  One timer is set for the earliest deadline.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Batcher", "Sender"]
 
 
 class Sender(Protocol):
-    """What the gatherer asks of its driver."""
+    """The methods of the driver that a batcher uses."""
 
     async def send(
         self,
@@ -48,24 +48,24 @@ class Sender(Protocol):
         elsewhere: AsyncConnectionPool | None,
         undo_logs: Iterable[UndoLog | None],
     ) -> Reply:
-        """Attempt a call once, where it belongs or `elsewhere`; raise what came of it as an `AttemptFailure`."""
+        """Attempt a call once, on the routed connections or on `elsewhere`; raises `AttemptFailure`."""
         ...
 
     async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
-        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
+        """Update the routing after a failed attempt; returns the connections of a one-time redirect, or None."""
         ...
 
     def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
-        """Queue the withdrawal of these items."""
+        """Put these items into the undo queue."""
         ...
 
     def envelope(self, call: Call) -> tuple[Argument, ...]:
-        """The arguments of a call that are the driver's: the instant, and the mark where the script takes it."""
+        """The envelope of a call: the arguments that the driver adds, which are the instant and the fence watermark."""
         ...
 
 
 class Batcher:
-    """The queues of one event loop."""
+    """The batching queues of one event loop."""
 
     def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
         self._sender = sender
@@ -78,10 +78,10 @@ class Batcher:
         self._closing = False
 
     async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
-        """Perform a call together with others like it.
+        """Perform a call in a batch with others of the same script, keys and arguments.
 
         Returns:
-            A list with each item's entry; where a call has several items, an error stands in its item's place.
+            A list with one entry per item.  Where a call has several items, an error takes its item's place.
 
         Raises:
             AllocatorError: The only item failed.
@@ -118,9 +118,9 @@ class Batcher:
             raise
 
     async def close(self, seconds: float) -> None:
-        """Wait for what is under way, and after so many seconds end it: its callers are told.
+        """Wait for the calls in flight, and fail those that last longer than so many seconds.
 
-        What waits to be sent again is ended at once.
+        Items that wait for a retry fail at once.
         """
         ends = time.monotonic() + seconds
         while self._pumps and (left := ends - time.monotonic()) > 0:
@@ -144,13 +144,13 @@ class Batcher:
     # -- one queue -----------------------------------------------------------------------------------------------------
 
     def _schedule_send(self, queue: Queue) -> None:
-        """Start sending at the end of this turn of the loop, when all its calls have arrived, if there is room."""
+        """Start sending at the end of this turn of the loop, when all its calls have arrived, if `room` permits."""
         if not queue.send_due and queue.room > 0:
             queue.send_due = True
             self._loop.call_soon(self._start, queue)
 
     def _unorder(self, queue: Queue) -> None:
-        """A caller with several items has been served."""
+        """Record that a caller with several items has been served."""
         queue.ordered -= 1
         if queue.waiting:
             self._schedule_send(queue)
@@ -172,7 +172,7 @@ class Batcher:
                 if batch:
                     await self._send(queue, batch)
         except BaseException as error:
-            # The loop is ending, or there is a mistake here: nobody shall wait for ever.
+            # The loop is ending, or this code has a bug: fail the items, so that no caller waits for ever.
             for pending in batch:
                 pending.ambiguous = pending.ambiguous or (pending.sent and queue.call.script.writes)
             self._give_up([*batch, *queue.waiting], queue, error)
@@ -184,7 +184,7 @@ class Batcher:
                 self._queues.pop(queue.key, None)
 
     def _next(self, queue: Queue) -> list[PendingItem]:
-        """Take the items of the next script call: those that somebody still waits for, and that have time left."""
+        """Take the items of the next script call: those with a waiting caller and time left."""
         batch: list[PendingItem] = []
         now = time.monotonic()
         waiting = queue.waiting
@@ -227,7 +227,7 @@ class Batcher:
         finally:
             queue.under_way.remove(batch)
         if type(reply) is not list or len(reply) != len(batch):
-            text = f"{call.script.name} was asked about {len(batch)} items and answered otherwise"
+            text = f"{call.script.name} was sent {len(batch)} items and did not reply with one entry for each"
             return self._failed(queue, batch, AttemptFailure(ContractError(text), own=True))
         for pending, answer in zip(batch, reply, strict=True):
             if pending.settled:
@@ -238,7 +238,7 @@ class Batcher:
         return None
 
     async def _attempt(self, call: Call, batch: Sequence[PendingItem], words: list[Argument], until: float) -> Reply:
-        """Send a script call once, or as often as a cluster says where else."""
+        """Send a script call once, and once more for each redirect of a cluster."""
         redirects = 0
         elsewhere: AsyncConnectionPool | None = None
         while True:
@@ -251,7 +251,7 @@ class Batcher:
                     raise
 
     def _failed(self, queue: Queue, batch: list[PendingItem], failure: AttemptFailure) -> None:
-        """Decide for each item of a batch: again, alone, or not at all."""
+        """Decide for each item of a failed batch: retry, send alone, or fail."""
         ambiguous = failure.ambiguous and queue.call.script.writes
         for pending in batch:
             pending.count += 1
@@ -296,7 +296,7 @@ class Batcher:
         self._timer = self._loop.call_later(max(late, 0.0), self._end_late)
 
     def _end_late(self) -> None:
-        """Tell whose time is over, wherever their items are; set the timer for the next."""
+        """Fail the items whose deadline has passed, queued or in flight; set the timer for the next deadline."""
         self._timer, self._wakes = None, math.inf
         now, soonest = time.monotonic(), math.inf
         places: list[tuple[Queue, bool, Iterable[PendingItem]]] = [
@@ -321,21 +321,21 @@ class Batcher:
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     def _end(self, queue: Queue, pending: PendingItem, failure: AttemptFailure) -> None:
-        """Tell a caller that its item has failed for good; what an attempt in doubt may have done is undone."""
+        """Fail an item for good; an ambiguous attempt is undone."""
         if pending.ambiguous:
             self._sender.undo(queue.call.pool, (pending.item,))
         pending.fail(final_error((pending.item,), failure, ambiguous=pending.ambiguous))
 
     def _abandon(self, call: Call, pending_items: Sequence[PendingItem], future: asyncio.Future[Any]) -> None:
-        """A caller went away: what was handed to a script call is withdrawn, the rest is never sent."""
+        """End the items of a cancelled caller: those in a script call are undone, the others are never sent."""
         if future.done() and not future.cancelled():
-            future.exception()  # looked at, so that the loop does not report it as never retrieved
+            future.exception()  # retrieved, so that the loop does not log it as never retrieved
         future.cancel()
         if call.script.writes:
             self._sender.undo(call.pool, [pending.item for pending in pending_items if pending.sent])
 
     def _give_up(self, pending_items: Iterable[PendingItem], queue: Queue, error: BaseException | None = None) -> None:
-        """Nothing more will come of these."""
+        """Fail these items: nothing more is sent for them."""
         for pending in pending_items:
             if pending.settled:
                 continue

@@ -1,11 +1,11 @@
-"""Perform operations and flows, blocking.
+"""Driver: performs operations and flows, blocking.
 
-One `Driver` serves any number of threads.  It makes no connection before the first run, and none of redis-py's retries
-are in play: `retry` is the whole policy, and `failures` says what each failure means.
+One `Driver` serves any number of threads.  It makes no connection before the first run.  redis-py's retries are off:
+`retry` is the whole policy, and `failures` classifies each failure.
 
-How long a run may take: no attempt and no pause begins after the deadline, and the wait for the last attempt's reply is
-cut to what remains.  Only opening a new connection has time-outs of its own (`attempt_timeout_s` for each step of the
-handshake), so a run ends within its deadline and, at worst, one attempt.
+No attempt and no pause begins after the deadline of a run, and the wait for the last attempt's reply is cut to the time
+that remains.  Only opening a new connection has separate timeouts (`attempt_timeout_s` for each step of the handshake).
+So a run exceeds its deadline by at most one attempt.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _log = logging.getLogger("allocator")
 
 
 class Driver:
-    """Performs the steps of operations and flows on one store."""
+    """Performs the steps of operations and flows on one target."""
 
     def __init__(
         self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
@@ -61,11 +61,11 @@ class Driver:
 
         Args:
             target: From `resolve_target`.
-            deadline_s: Seconds that one run may take in all, unless it is told otherwise.
-            clock: Gives the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
+            deadline_s: Seconds that one run may take in all, unless `run` sets another.
+            clock: Returns the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
 
         Raises:
-            InvalidRequest: The store was made of an asyncio client.
+            InvalidRequest: The target was resolved from an asyncio client.
         """
         self._router = make_router(target)
         self._deadline_s = deadline_s
@@ -79,15 +79,15 @@ class Driver:
         """Perform an operation or a flow and return its result.
 
         Args:
-            work: What to do.  A flow is closed in any case, so its `finally` runs.
+            work: The operation or flow.  A flow is closed in any case, so its `finally` runs.
             deadline_s: Seconds that this run may take, in place of the driver's.
-            story: A new one, of which the caller wants to know `overdue_s`.  The deadlines in the result have it taken
-                off already.
+            undo_log: A new one, where the caller reads `overdue_s` from it.  The deadlines in the result are earlier by
+                that already.
 
         Raises:
             BackendUnavailable: Nothing was executed.
-            OutcomeUnknown: A call may have been executed; its withdrawal is queued.
-            AllocatorError: Whatever the operation's `decode` or the flow raises.
+            OutcomeUnknown: A call may have been executed; its undo is queued.
+            AllocatorError: The operation's `decode` or the flow raised it.
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
@@ -99,7 +99,7 @@ class Driver:
         return self._flow(work, until, undo_log or UndoLog())
 
     def close(self) -> None:
-        """Send the withdrawals still queued, for at most `CLOSE_FLUSH_S`, and close the connections."""
+        """Send the queued undos, for at most `CLOSE_FLUSH_S`, and close the connections."""
         if not self._closed:
             self._closed = True
             self._undo_worker.close()
@@ -158,15 +158,15 @@ class Driver:
                 return self._retry(call, retry_state, failure, undo_log)
         except AttemptFailure as last:
             raise self._final_error(call, retry_state, last) from last.__cause__
-        except BaseException:  # interrupted, perhaps after sending: nobody will hear of the outcome
+        except BaseException:  # interrupted, perhaps after sending: no caller receives the outcome
             self._undo(call)
             raise
 
     def _final_error(self, call: Call, retry_state: RetryState | None, last: AttemptFailure) -> AllocatorError:
-        """What to raise for a call that failed for good.
+        """The error to raise for a call that failed for good.
 
-        Where an attempt is in doubt the call is withdrawn, also when the script itself refused at last: the caller is
-        told of a failure, so nothing of it must stay.
+        Where an attempt is ambiguous the call is undone, also when the script refused the last one: the caller gets an
+        error, so no effect must remain.
         """
         ambiguous = retry_state is not None and retry_state.ambiguous
         if ambiguous:
@@ -174,23 +174,23 @@ class Driver:
         return final_error(call.items, last, ambiguous=ambiguous)
 
     def _batches(self, call: Call, until: float, undo_log: UndoLog | None) -> Reply:
-        """A call of any number of items that stand for themselves."""
+        """Perform a call of any number of independent items, in one script call per batch."""
         replies: Reply = []
         handed: list[Item] = []
         try:
             for part in split_batches(call):
                 handed += part.items
                 replies += self._batch(part, until, undo_log)
-        except BaseException:  # interrupted: nobody will hear of what was granted so far, either
+        except BaseException:  # interrupted: no caller receives what was granted so far, either
             self._undo(replace(call, items=tuple(handed)))
             raise
         return replies
 
     def _batch(self, call: Call, until: float, undo_log: UndoLog | None) -> Reply:
-        """One script call whose items stand for themselves: an error takes its item's place in the reply.
+        """Perform one script call of independent items: an error takes its item's place in the reply.
 
-        Where the script itself refused the whole call, the items are repeated one by one, so that the error reaches
-        only its owner.
+        Where the script refused the whole call, the items are sent again one by one, so that only the faulty item gets
+        the error.
         """
         ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
         retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
@@ -207,7 +207,7 @@ class Driver:
             return [final_error((item,), last, ambiguous=retry_state.ambiguous) for item in call.items]
 
     def _send_alone(self, call: Call, ambiguous: bool, until: float, undo_log: UndoLog | None) -> Any:
-        """The entry of an item whose batch was refused, or the error that is the item's own."""
+        """The reply entry of one item whose batch was refused, or the error of this item alone."""
         retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
         try:
             return self._call_with_retry(call, retry_state, undo_log)[0]
@@ -217,7 +217,7 @@ class Driver:
     # -- repeats -------------------------------------------------------------------------------------------------------
 
     def _call_with_retry(self, call: Call, retry_state: RetryState, undo_log: UndoLog | None) -> Reply:
-        """Attempt what is not a whole story by itself until there is a reply, if any time is left for it."""
+        """Attempt a call until there is a reply, with the given retry state; fails if no time is left."""
         if time.monotonic() >= retry_state.until:
             raise deadline_exceeded()
         try:
@@ -228,7 +228,7 @@ class Driver:
         return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
 
     def _retry(self, call: Call, retry_state: RetryState, failure: AttemptFailure, undo_log: UndoLog | None) -> Reply:
-        """Attempt a call again until there is a reply; the `AttemptFailure` that it raises was the last."""
+        """Retry a call until there is a reply; raises the last `AttemptFailure`."""
         until = retry_state.until
         while True:
             elsewhere = self._router.on_failure(call.pool, failure)
@@ -247,12 +247,12 @@ class Driver:
                 return self._settled(call, reply, undo_log) if retry_state.ambiguous else reply
 
     def _settled(self, call: Call, reply: Reply, undo_log: UndoLog | None) -> Reply:
-        """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
+        """The reply to a retried call; items that it leaves ambiguous are undone."""
         self._undo_worker.add(call.pool, items_to_undo(call, reply, undo_log))
         return reply
 
     def _undo_unheard(self, call: Call, until: float) -> None:
-        """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
+        """Send the `undo` script call once; raises `AttemptFailure`.  It needs no undo itself."""
         try:
             self._invoker.attempt(self._router.route(call.pool, until), call, 1, until, None)
         except AttemptFailure as failure:
@@ -262,7 +262,7 @@ class Driver:
             self._invoker.attempt(elsewhere, call, 1, until, None, asking=True)
 
     def _undo(self, call: Call) -> None:
-        """Queue the withdrawal of what the items of a call may have done."""
+        """Put the items of a call into the undo queue."""
         if call.script.writes:
             self._undo_worker.add(call.pool, call.items)
 

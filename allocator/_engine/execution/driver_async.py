@@ -1,9 +1,9 @@
-"""Perform operations and flows, awaited: the twin of `driver`.
+"""Driver: performs operations and flows, asyncio; the counterpart of `driver`.
 
-One `AsyncDriver` serves any number of event loops, one after another or at once in several threads; each has its own
-connections, its own gathering queues and its own withdrawals.  They end with the loop: an asynchronous generator that
-is left open is closed by whatever ends the loop properly (`asyncio.run` does), and closes them.  Calls that may be
-gathered go through `batching`; the others go out at once, each on a connection of its own.
+One `AsyncDriver` serves any number of event loops, one after another or at once in several threads.  Each loop has its
+own connections, batching queues and undo queue.  They end with the loop: an asynchronous generator that is left open is
+closed when the loop shuts down properly (as `asyncio.run` does), and closes them.  Calls that may be batched go through
+`batching`; the others are sent at once, each on a separate connection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("allocator")
 
 
 class AsyncDriver:
-    """Performs the steps of operations and flows on one store."""
+    """Performs the steps of operations and flows on one target."""
 
     def __init__(
         self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
@@ -44,11 +44,11 @@ class AsyncDriver:
 
         Args:
             target: From `resolve_target`.
-            deadline_s: Seconds that one run may take in all, unless it is told otherwise.
-            clock: Gives the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
+            deadline_s: Seconds that one run may take in all, unless `run` sets another.
+            clock: Returns the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
 
         Raises:
-            InvalidRequest: The store was made of a blocking client.
+            InvalidRequest: The target was resolved from a blocking client.
         """
         check_async(target)
         self._target = target
@@ -64,15 +64,15 @@ class AsyncDriver:
         """Perform an operation or a flow and return its result.
 
         Args:
-            work: What to do.  A flow is closed in any case, so its `finally` runs.
+            work: The operation or flow.  A flow is closed in any case, so its `finally` runs.
             deadline_s: Seconds that this run may take, in place of the driver's.
-            story: A new one, of which the caller wants to know `overdue_s`.  The deadlines in the result have it taken
-                off already.
+            undo_log: A new one, where the caller reads `overdue_s` from it.  The deadlines in the result are earlier by
+                that already.
 
         Raises:
             BackendUnavailable: Nothing was executed.
-            OutcomeUnknown: A call may have been executed; its withdrawal is queued.
-            AllocatorError: Whatever the operation's `decode` or the flow raises.
+            OutcomeUnknown: A call may have been executed; its undo is queued.
+            AllocatorError: The operation's `decode` or the flow raised it.
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
@@ -85,8 +85,9 @@ class AsyncDriver:
         return await self._flow(side, work, until, undo_log or UndoLog())
 
     async def close(self) -> None:
-        """Send the withdrawals that the running loop still has queued, for at most `CLOSE_FLUSH_S`, and close its
-        connections.  Those of other loops end with their loops.
+        """Send the undos that the running loop has queued, for at most `CLOSE_FLUSH_S`, and close its connections.
+
+        Those of other loops end with their loops.
         """
         self._closed = True
         side = self._loop_states.get(asyncio.get_running_loop())

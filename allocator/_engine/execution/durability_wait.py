@@ -1,8 +1,8 @@
-"""Wait until a change is as safe as was asked for, on the connection that made it; no I/O.
+"""Durability wait: wait until a change has the requested durability, on the connection that made it; no I/O.
 
-WAIT and WAITAOF speak of the writes of their own connection, so the driver that has just read a script's reply asks
-before it lets go of the connection.  The conversation is told here once: a generator yields commands and is sent what
-came back, a reply or the server's error.
+WAIT and WAITAOF refer to the writes of their connection, so the driver sends them before it releases the connection of
+the call.  The exchange is written once for both drivers: a generator yields commands and is sent each reply or error
+reply.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from allocator.errors import NotDurable
 __all__ = ["durability_not_reached", "patience_ms", "wait_for_durability"]
 
 _SHARE = 0.75
-"""Of the time that is left: the server answers before the caller stops listening."""
+"""The share of the remaining time that the server may wait, so that its reply arrives before the deadline."""
 
 
 def patience_ms(seconds: float) -> int:
-    """Milliseconds that the server may wait, of the seconds that are left."""
+    """Milliseconds that the server may wait, given the seconds that remain."""
     return max(1, int(seconds * _SHARE * 1000))
 
 
 def wait_for_durability(wanted: Durability, wait_ms: int) -> Exchange[Durability]:
-    """Ask until it is known what has been reached."""
+    """The durability that the connection's writes have reached.
+
+    One round trip; up to three on servers without WAITAOF.
+    """
     if not wanted.fsynced:
         return Durability(_count((yield ("WAIT", wanted.replicas, wait_ms))), fsynced=False)
     reply = yield ("WAITAOF", 1, wanted.replicas, wait_ms)
     if isinstance(reply, list):
         return Durability(_count(reply[1]), fsynced=_count(reply[0]) > 0)
-    # Before Redis 7.2 there is no WAITAOF; where every write is on disk before it is answered, there is nothing to ask.
+    # Redis before 7.2 has no WAITAOF.  With `appendfsync always` every write is on disk before its reply.
     settings = yield ("CONFIG", "GET", "append*")
     always = {"appendonly": "yes", "appendfsync": "always"}.items() <= _pairs(settings).items()
     replicas = _count((yield ("WAIT", wanted.replicas, wait_ms))) if wanted.replicas else 0
@@ -40,10 +43,10 @@ def wait_for_durability(wanted: Durability, wait_ms: int) -> Exchange[Durability
 
 
 def durability_not_reached(where: str, wanted: Durability, reached: Durability, *, undo: bool) -> AttemptFailure:
-    """The fault of an attempt that was executed and not confirmed.
+    """The failure of an attempt that was executed without the requested durability.
 
-    With `undo` it is withdrawn: what it was granted comes back.  What any other call has changed stays, for taking that
-    back would end, or change, what is live; there is nothing to queue.
+    With `undo` the call is undone: what it was granted is released.  The change of any other call stays, as an undo
+    would end or change a live allocation; nothing is queued.
     """
     after = "what it was granted is given back" if undo else "what it changed stays so"
     text = f"{where} has executed it, and it was not {wanted} in time but {reached}; {after}"

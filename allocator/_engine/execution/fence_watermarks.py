@@ -1,8 +1,8 @@
-"""The highest fence that a driver has seen of each pool: its high-water mark; no I/O.
+"""Fence watermarks: the highest fence that a driver has seen of each pool; no I/O.
 
-A pool's fences only grow.  So a store that does not know a fence which it has given has lost data: it was rolled back
-to a backup, or a replica was promoted that lacked the last writes.  The mark goes along with each call, and the
-script compares (`lua/modules/recovery.lua`).  It is tied to the pool's epoch: a pool that is made again counts anew.
+A pool's fences only grow.  So a server whose pool is behind a fence that it has given has lost data: it was restored
+from a backup, or a replica was promoted that lacked the last writes.  Each call carries the watermark, and the script
+compares it (`lua/modules/recovery.lua`).  It belongs to the pool's epoch: a pool that is created again starts anew.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _NONE: Final = ("", 0)
 
 
 class FenceWatermarks:
-    """The marks of one driver, by pool.  Threads may share it: each step is one of a dictionary's own."""
+    """The watermarks of one driver, by pool.  Threads may share it: each step is an atomic dictionary operation."""
 
     __slots__ = ("_clock", "_seen")
 
     def __init__(self, clock: Callable[[], int] | None) -> None:
-        """Know of no fence.
+        """Start without watermarks.
 
         Args:
-            clock: Gives the instant that the scripts take for now; None: they ask the server.
+            clock: Returns the instant that the scripts take for now, in milliseconds; None: they use the server's.
         """
         self._clock = clock
         self._seen: dict[str, tuple[str, int]] = {}
 
     def envelope(self, pool: PoolKeys) -> tuple[Argument, ...]:
-        """The arguments of a call that come before its own: the instant and the mark."""
+        """The first arguments of each call: the instant, and the epoch and fence of the watermark."""
         return (self._clock() if self._clock else 0, *self._seen.get(pool.base, _NONE))
 
     def observe(self, script: Script, pool: PoolKeys, reply: Any) -> None:
-        """Learn from a reply.  Fences grow from item to item, so the last grant has the largest."""
+        """Raise the watermark to a reply's highest fence.  Fences grow from item to item, so the last grant has it."""
         if script.name != _GRANTING:
             return
         for pending in reversed(reply):

@@ -1,4 +1,4 @@
-"""One attempt at a call, on one connection, blocking: send, wait for the reply, give the connection back."""
+"""One attempt at a call, on one connection, blocking: send, wait for the reply, release the connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Invoker"]
 
 
 class Invoker:
-    """Attempts calls on connections of a router's."""
+    """Attempts calls on the connections of a router."""
 
     def __init__(self, router: Router, watermarks: FenceWatermarks, attempt_timeout_s: float) -> None:
         self._router = router
@@ -48,7 +48,7 @@ class Invoker:
         *,
         asking: bool = False,
     ) -> Reply:
-        """Send a call once and return its reply, or raise what came of it as an `AttemptFailure`."""
+        """Send a call once and return its reply; raises `AttemptFailure`."""
         script = call.script
         in_process = self._router.in_process
         words = encode_call(call, repeated, self._watermarks.envelope(call.pool))
@@ -83,7 +83,7 @@ class Invoker:
     def _check_access(
         self, connections: ConnectionPool, connection: Connection, pool: PoolKeys, until: float, *, asking: bool
     ) -> None:
-        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
+        """Return if the scripts may write to the pool; else release the connection and raise `AttemptFailure`."""
         try:
             run_exchange(
                 access_check(connections.address, pool),
@@ -105,7 +105,7 @@ class Invoker:
         wanted: Durability,
         until: float,
     ) -> Reply:
-        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
+        """Wait until the call's change has the requested durability; raises `AttemptFailure` if not in time."""
         assert call.durability is not None
         seconds = min(self._attempt_timeout_s, until - time.monotonic())
         exchange = wait_for_durability(wanted, patience_ms(seconds))
@@ -115,14 +115,14 @@ class Invoker:
         return call.durability.stamped(reply, reached)
 
     def _release(self, connections: ConnectionPool, connection: Connection, error: BaseException) -> None:
-        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
+        """Release a connection after an error that was a completely read reply; discard it after any other."""
         if isinstance(error, ResponseError | AttemptFailure):
             connections.release(connection)
         else:
             connections.discard(connection)
 
     def _exchange(self, connection: Connection, packed: bytes, until: float, *, asking: bool = False) -> Any:
-        """Send one command and wait for its reply: for the attempt's time-out, or for what remains if that is less."""
+        """Send one command and wait for its reply: for the attempt's timeout, or the remaining time if that is less."""
         if asking:
             self._exchange(connection, ASKING, until)
         connection.send_packed_command((packed,), False)
@@ -132,7 +132,7 @@ class Invoker:
         return connection.read_response()
 
     def command(self, connections: ConnectionPool, packed: bytes, until: float) -> Any:
-        """Send a command that changes nothing, until it is answered."""
+        """Send a read-only command, with retries until there is a reply."""
         retry_state = RetryState(until, writes=False)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What an `AsyncDriver` has of one event loop: connections, gathering queues, undos; they end with the loop."""
+"""The state of an `AsyncDriver` on one event loop: connections, batching queues, undo queue; they end with the loop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _log = logging.getLogger("allocator")
 
 
 class LoopState:
-    """What one driver has on one event loop."""
+    """The state of one driver on one event loop."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
         self._router = make_router_async(target)
@@ -64,7 +64,7 @@ class LoopState:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def watch(self, ended: Callable[[], object]) -> None:
-        """Close this side when its loop ends."""
+        """Close this state when its loop ends."""
         if self._watch is None:
             self._watch = self._until_the_loop_ends(ended)
             await anext(self._watch)
@@ -78,10 +78,10 @@ class LoopState:
                 await self._end()
 
     async def close(self) -> None:
-        """End what is under way and close the connections.
+        """End the calls in flight and close the connections.
 
-        That goes on where the caller does not wait for it, by a time-out of its own.  Where the loop ends before it is
-        done, the open watch does it again.
+        It continues in the background if the caller stops waiting.  If the loop ends before it is done, the watch does
+        it again.
         """
         if self._ending is None:
             self._ending = self._loop.create_task(self._end())
@@ -98,7 +98,7 @@ class LoopState:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     async def perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
-        """Perform a step of a flow that is no script call."""
+        """Perform a step of a flow that is not a script call."""
         match step:
             case Sleep(seconds):
                 return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
@@ -110,7 +110,7 @@ class LoopState:
                 return await self._inquire(pool, pack_command(words), until)
 
     async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
-        """Perform a script call, alone or as a step of a story."""
+        """Perform a script call, alone or as a step of a flow with an undo log."""
         if call.batch and call.items:
             return await self._batcher.call(call, until, undo_log)
         ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
@@ -133,24 +133,24 @@ class LoopState:
             if retry_state.ambiguous:
                 self.undo(call.pool, call.items)
             raise final_error(call.items, last, ambiguous=retry_state.ambiguous) from last.__cause__
-        except BaseException:  # cancelled, perhaps after sending: nobody will hear of the outcome
+        except BaseException:  # cancelled, perhaps after sending: no caller receives the outcome
             if call.script.writes:
                 self.undo(call.pool, call.items)
             raise
 
     def _settled(self, call: Call, reply: Reply, undo_log: UndoLog | None) -> Reply:
-        """The reply to a repeated call; items whose doubt it does not end are withdrawn."""
+        """The reply to a retried call; items that it leaves ambiguous are undone."""
         self.undo(call.pool, items_to_undo(call, reply, undo_log))
         return reply
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
     def envelope(self, call: Call) -> tuple[Argument, ...]:
-        """The arguments of a call that are the driver's: the instant and the mark."""
+        """The envelope of a call: the arguments that the driver adds, which are the instant and the fence watermark."""
         return self._watermarks.envelope(call.pool)
 
     async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
-        """Learn from a failed attempt; where the next must go this once, if not where the pool belongs."""
+        """Update the routing after a failed attempt; returns the connections of a one-time redirect, or None."""
         return await self._router.on_failure(pool, failure)
 
     async def send(
@@ -161,7 +161,10 @@ class LoopState:
         elsewhere: AsyncConnectionPool | None = None,
         undo_logs: Iterable[UndoLog | None] = (),
     ) -> Reply:
-        """Attempt a call once, for items of these stories, where it belongs or `elsewhere`; raise what came of it."""
+        """Attempt a call once, on the routed connections or on `elsewhere`; raises `AttemptFailure`.
+
+        `undo_logs` are those of the items' callers.
+        """
         connections = elsewhere or await self._router.route(call.pool, until)
         script = call.script
         in_process = self._router.in_process
@@ -205,7 +208,7 @@ class LoopState:
         *,
         asking: bool,
     ) -> None:
-        """Return if the scripts may write to the pool; else return the connection and raise `AttemptFailure`."""
+        """Return if the scripts may write to the pool; else release the connection and raise `AttemptFailure`."""
         exchange = access_check(connections.address, pool)
         try:
             async with asyncio.timeout(self._wait_s(until)):
@@ -226,7 +229,7 @@ class LoopState:
         wanted: Durability,
         until: float,
     ) -> Reply:
-        """Wait until what the call did is as safe as is wanted; raise the `AttemptFailure` where it is not in time."""
+        """Wait until the call's change has the requested durability; raises `AttemptFailure` if not in time."""
         assert call.durability is not None
         reached = await run_exchange_async(
             wait_for_durability(wanted, patience_ms(self._wait_s(until))), connection.exchange
@@ -236,13 +239,13 @@ class LoopState:
         return call.durability.stamped(reply, reached)
 
     def _wait_s(self, until: float) -> float:
-        """Seconds that an attempt waits: its time-out, or what remains if that is less."""
+        """Seconds that an attempt waits: its timeout, or the remaining time if that is less."""
         return min(self._attempt_timeout_s, max(until - time.monotonic(), settings.WAIT_MIN_S))
 
     async def _release(
         self, connections: AsyncConnectionPool, connection: AsyncConnection, error: BaseException
     ) -> None:
-        """Return a connection after an error: to be used again only where the error was a reply, read whole."""
+        """Release a connection after an error that was a completely read reply; discard it after any other."""
         if isinstance(error, ResponseError | AttemptFailure):
             await connections.release(connection)
         else:
@@ -254,11 +257,11 @@ class LoopState:
         return await connection.exchange(packed)
 
     def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
-        """Queue the withdrawal of these items."""
+        """Put these items into the undo queue."""
         self._undo_worker.add(pool, items)
 
     async def _undo_unheard(self, call: Call, until: float) -> None:
-        """Perform a call that needs no withdrawal, once; raise the `AttemptFailure` that came of it."""
+        """Send the `undo` script call once; raises `AttemptFailure`.  It needs no undo itself."""
         words = encode_call(call, 1, self.envelope(call))
         try:
             await self.send(call, words, until)
@@ -297,7 +300,7 @@ class LoopState:
             raise
 
     async def _command(self, connections: AsyncConnectionPool, packed: bytes, until: float) -> Any:
-        """Send a command that changes nothing, until it is answered."""
+        """Send a read-only command, with retries until there is a reply."""
         retry_state = RetryState(until, writes=False)
         while True:
             try:

@@ -1,8 +1,8 @@
-"""The policy of repeating, shared by both drivers; no I/O.
+"""The retry policy of both drivers; no I/O.
 
-A call is attempted until it is answered, until its total deadline passes, or until an error says that repeating is no
-use. Once an attempt may have been executed, only a reply of the script itself ends the doubt: a refusal of a later
-attempt says nothing about the earlier one.
+A call is attempted until there is a reply, until its total deadline passes, or until a failure is not transient.  Once
+an attempt is ambiguous, only a reply of the script ends the ambiguity: a later attempt that the server refused does not
+show whether the earlier one was executed.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from allocator.errors import AllocatorError, BackendUnavailable, NotDurable, Out
 __all__ = ["RetryState", "backoff", "deadline_exceeded", "final_error"]
 
 _SHOWN_IDS: Final = 3
-"""Ids that a message about several items names."""
+"""The maximum number of ids in a message about several items."""
 
 
 def backoff(count: int) -> float:
     """Seconds before the next attempt after `count` failed ones.
 
-    Doubled up to a cap, and spread, so that callers who failed together do not come back together.
+    It doubles up to a cap and is randomised, so that callers that failed together do not retry together.
     """
     longest = min(settings.BACKOFF_BASE_S * 2.0 ** min(count - 1, 16), settings.BACKOFF_CAP_S)
     return longest * random.uniform(0.5, 1.0)
 
 
 class RetryState:
-    """What is known of the attempts at one call: how many failed, and whether one may have been executed."""
+    """The attempts at one call: how many failed, and whether one is ambiguous."""
 
     __slots__ = ("_redirects", "_writes", "ambiguous", "count", "until")
 
     def __init__(self, until: float, *, writes: bool, ambiguous: bool = False) -> None:
-        """Begin.
+        """Start without attempts.
 
         Args:
             until: No attempt begins after this instant of `time.monotonic`.
-            writes: Whether the call may change anything; if not, there is never a doubt.
-            doubt: Whether an attempt made elsewhere (with other items) may have been executed.
+            writes: Whether the call may change anything; if not, no attempt is ambiguous.
+            ambiguous: Whether an earlier attempt, perhaps in another batch, may have been executed.
         """
         self.until = until
         self.count = 0
@@ -52,10 +52,10 @@ class RetryState:
         self._redirects = 0
 
     def next_delay(self, failure: AttemptFailure, now: float) -> float | None:
-        """Take note of a failed attempt.
+        """Record a failed attempt.
 
         Returns:
-            Seconds to wait before the next, or None: there is to be no next one.
+            Seconds to wait before the next attempt; None: no further attempt.
         """
         self.count += 1
         self.ambiguous = self.ambiguous or (failure.ambiguous and self._writes)
@@ -69,8 +69,8 @@ class RetryState:
 
 
 def final_error(items: Sequence[Item], failure: AttemptFailure, *, ambiguous: bool) -> AllocatorError:
-    """What the caller of these items is told when `failure` was the last."""
-    # A copy, for several callers may be told the same, and each raises it for itself.
+    """The error to raise for these items after their last attempt failed."""
+    # A copy, as several callers may raise the same error.
     known = failure.from_script or isinstance(failure.error, NotDurable)
     told = _unknown(items, failure.error) if ambiguous and not known else copy.copy(failure.error)
     told.__cause__ = failure.__cause__
@@ -78,7 +78,7 @@ def final_error(items: Sequence[Item], failure: AttemptFailure, *, ambiguous: bo
 
 
 def deadline_exceeded() -> AttemptFailure:
-    """The fault of an attempt that was never begun."""
+    """The failure of an attempt that did not begin because the deadline had passed."""
     return AttemptFailure(BackendUnavailable("no time was left to ask the store", code="timeout"))
 
 

@@ -1,9 +1,11 @@
-"""What the calls of one flow may have done, as long as its caller does not know; no I/O.
+"""Undo log of one flow: the calls to undo if the flow does not return; no I/O.
 
-Three things must not be forgotten between the steps of a flow.  What was granted, should the flow not return: nobody
-would hear of it.  And a doubt that a reply did not end: a call that was repeated and then refused for the pool's state
-left no mark, so a late copy of an earlier attempt would be executed once the state has passed.  And for how long the
-Sentinels had been silent about a primary that answered, for what it said is believed for less time by that.
+It keeps three facts between the steps of a flow:
+
+- What was granted.  If the flow does not return, no caller receives it, and it is undone.
+- Which items are still ambiguous after a reply.  A retry that is refused for the pool's state records no completed
+  call, so a late copy of an earlier attempt would be executed once that state has passed.
+- For how long no Sentinel had named the primary that replied.  Deadlines in its replies are reduced by that.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from allocator._engine.protocol.keys import PoolKeys
 __all__ = ["UndoLog", "items_to_undo", "needs_undo"]
 
 _DONE: Final = frozenset({"granted", "replayed", "existing"})
-"""Words of an item that has had its effect: what is there already may have been extended, or pinned, for it."""
+"""Reply words of an item that took effect; an existing allocation may have been extended or pinned by it."""
 
 _REFUSED: Final = frozenset(
     {
@@ -26,14 +28,14 @@ _REFUSED: Final = frozenset(
         "denied", "conflict", "ttl_too_long",
     }
 )  # fmt: skip
-"""Words of an item that was refused, without a mark in the store."""
+"""Reply words of an item that was refused, without a record of the completed call."""
 
 _UNDECIDED: Final = frozenset({"reclaim_first", "aborted"})
-"""Words of an item that is asked for again, unless its flow gives up."""
+"""Reply words of an item that its flow sends again, unless the flow gives up."""
 
 
 class UndoLog:
-    """What is known of one flow's calls."""
+    """The replies and ambiguous items of one flow."""
 
     __slots__ = ("_ambiguous", "_answered", "overdue_s")
 
@@ -41,33 +43,33 @@ class UndoLog:
         self._answered: list[tuple[Call, Reply]] = []
         self._ambiguous: dict[str, tuple[PoolKeys, Item]] = {}
         self.overdue_s = 0.0
-        """Seconds beyond `SENTINEL_BELIEF_S` that went by before something was sent; 0.0 where nobody has to vouch."""
+        """Seconds beyond `SENTINEL_BELIEF_S` by which the primary was unconfirmed at a send; 0.0 without Sentinels."""
 
     def record_reply(self, call: Call, reply: Reply) -> None:
-        """Remember a call whose effect must not outlive the flow."""
+        """Record a call that must be undone if the flow does not return."""
         self._answered.append((call, reply))
 
     def rely(self, confirmed: float, sent: float) -> None:
-        """A primary has changed something that was sent then, and a Sentinel named it last at `confirmed`."""
+        """Record a write that was sent at `sent` to a primary that a Sentinel last named at `confirmed`."""
         self.overdue_s = max(self.overdue_s, sent - confirmed - settings.SENTINEL_BELIEF_S)
 
     def set_ambiguous(self, pool: PoolKeys, item: Item, *, lasts: bool) -> None:
-        """Note whether a doubt about an item lasts after its latest reply."""
+        """Record whether an item is still ambiguous after its latest reply."""
         if lasts:
             self._ambiguous[item.call] = (pool, item)
         else:
             self._ambiguous.pop(item.call, None)
 
     def is_ambiguous(self, item: Item) -> bool:
-        """Whether an attempt of an earlier step may still be executed."""
+        """Whether an attempt of an earlier step may have been, or may still be, executed."""
         return item.call in self._ambiguous
 
     def any_ambiguous(self, items: Iterable[Item]) -> bool:
-        """Whether one of these is in doubt."""
+        """Whether one of these items is ambiguous."""
         return bool(self._ambiguous) and any(item.call in self._ambiguous for item in items)
 
     def pending(self, *, returned: bool) -> list[tuple[PoolKeys, Sequence[Item]]]:
-        """What is to be withdrawn at the flow's end: doubts, and where it did not return what it was granted."""
+        """The items to undo at the flow's end: the ambiguous ones and, if it did not return, the granted ones."""
         ends: list[tuple[PoolKeys, Sequence[Item]]] = [(pool, (item,)) for pool, item in self._ambiguous.values()]
         if not returned:
             for call, reply in self._answered:
@@ -77,9 +79,9 @@ class UndoLog:
 
 
 def needs_undo(pool: PoolKeys, item: Item, pending: Any, undo_log: UndoLog | None) -> bool:
-    """Whether an item must be withdrawn now: an attempt is in doubt, and this reply to a later one does not end that.
+    """Whether an item must be undone now: an attempt is ambiguous, and the reply to a later one does not end that.
 
-    An item that a flow will ask for again is left to its story.
+    An item that its flow will send again stays in the flow's undo log.
     """
     word = _word(pending)
     undecided = word in _UNDECIDED
@@ -90,7 +92,7 @@ def needs_undo(pool: PoolKeys, item: Item, pending: Any, undo_log: UndoLog | Non
 
 
 def items_to_undo(call: Call, reply: Reply, undo_log: UndoLog | None) -> list[Item]:
-    """The items of a repeated call that must be withdrawn now."""
+    """The items of a retried call that must be undone now."""
     if not call.items:
         return []
     pending_items = zip(call.items, reply, strict=False)
@@ -98,6 +100,6 @@ def items_to_undo(call: Call, reply: Reply, undo_log: UndoLog | None) -> list[It
 
 
 def _word(pending: Any) -> str:
-    """An entry's first word; "" where an error stands in its place."""
+    """The reply word of an entry; "" for an error in its place."""
     words = cast("list[object]", pending) if isinstance(pending, list) else []
     return str(words[0]) if words else ""

@@ -1,8 +1,8 @@
-"""Calls whose outcome nobody will hear of, waiting to be undone; no I/O.
+"""Undo queue: calls whose outcome no caller receives, waiting to be undone; no I/O.
 
-A call that ended in doubt, or whose caller was cancelled or interrupted, may have been granted what nobody will give
-back. Its call id waits here until the script `undo` has ended it: that releases only a record which carries this
-very call id, and makes a copy of the call that is still travelling come to nothing.
+A call that ended ambiguous, or whose caller was cancelled or interrupted, may have been granted something that no
+caller would release.  Its call id stays here until the script `undo` has ended it.  That script releases only a record
+with this call id, and completes the call, so that a late copy of it has no effect.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ __all__ = ["CLOSED", "Undo", "UndoQueue", "undo_call"]
 _log = logging.getLogger("allocator")
 
 CLOSED: Final = "the client was closed"
-"""Why what is left when a client ends is not withdrawn."""
+"""The reason logged for calls that are not undone because the client was closed."""
 
 _SHOWN: Final = 20
-"""Ids that a log line names."""
+"""The maximum number of ids in a log record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """One call to be withdrawn, and until when to try."""
+    """One call to undo, and the instant until which to try."""
 
     pool: PoolKeys
     call: str
@@ -42,7 +42,7 @@ class Undo:
 
 
 class UndoQueue:
-    """The withdrawals of one driver, oldest first.  Threads may share it: each step is one of the deque's own."""
+    """The calls of one driver to undo, oldest first.  Threads may share it: each step is an atomic deque operation."""
 
     def __init__(self) -> None:
         self._waiting: deque[Undo] = deque()
@@ -51,7 +51,7 @@ class UndoQueue:
         return len(self._waiting)
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> bool:
-        """Queue the items that have a call id; say whether there were any."""
+        """Queue the items that have a call id; returns whether there were any."""
         until = time.monotonic() + settings.UNDO_FOR_S
         added = [Undo(pool, item.call, item.id, until) for item in items if item.call]
         self._waiting.extend(added)
@@ -60,13 +60,13 @@ class UndoQueue:
         return bool(added)
 
     def next_batch(self) -> list[Undo]:
-        """The oldest ones that one script call can take: of one pool, at most a batch; [] when none are left."""
+        """Take the oldest ones for one script call: of one pool, at most a batch; [] when none are left."""
         now = time.monotonic()
         group: list[Undo] = []
         for _ in range(len(self._waiting)):
             oldest = self._waiting.popleft()
             if oldest.until < now:
-                self._give_up([oldest], "the store was out of reach, or refused, for too long")
+                self._give_up([oldest], "the server was out of reach, or refused, for too long")
             elif group and (oldest.pool != group[0].pool or len(group) >= settings.BATCH_ITEMS_MAX):
                 self._waiting.appendleft(oldest)
                 break
@@ -75,15 +75,15 @@ class UndoQueue:
         return group
 
     def put_back(self, group: list[Undo]) -> None:
-        """Return what could not be sent, in its place."""
+        """Return a group that could not be sent to the head of the queue."""
         self._waiting.extendleft(reversed(group))
 
     def discard(self, group: list[Undo], reason: str) -> None:
-        """Note that these cannot be withdrawn."""
+        """Log that these are not undone."""
         self._give_up(group, reason)
 
     def abandon(self, reason: str) -> None:
-        """Note that all that are left will not be withdrawn."""
+        """Empty the queue and log that the calls in it are not undone."""
         left = list(self._waiting)
         self._waiting.clear()
         if left:
@@ -92,9 +92,9 @@ class UndoQueue:
     def _give_up(self, group: list[Undo], reason: str) -> None:
         shown = ", ".join(f"{one.pool.name}/{one.id or one.call}" for one in itertools.islice(group, _SHOWN))
         more = f" and {len(group) - _SHOWN} more" if len(group) > _SHOWN else ""
-        _log.warning("not withdrawn (%s): %s%s; what was granted stays until its deadline", reason, shown, more)
+        _log.warning("not undone (%s): %s%s; what was granted stays until its deadline", reason, shown, more)
 
 
 def undo_call(group: list[Undo]) -> Call:
-    """The script call that withdraws a group."""
+    """The script call that undoes a group; one round trip."""
     return undo.undo(group[0].pool, [(one.call, one.id) for one in group]).call

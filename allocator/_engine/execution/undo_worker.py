@@ -1,4 +1,4 @@
-"""Withdraw queued calls from a thread that lives for as long as there are any."""
+"""Undo worker, blocking: undoes queued calls in a thread that runs while the undo queue is not empty."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["UndoWorker"]
 
 
 class UndoWorker:
-    """The withdrawals of one blocking driver."""
+    """Undoes the queued calls of one blocking driver."""
 
     def __init__(self, perform: Callable[[Call, float], object]) -> None:
         """Prepare; no thread is started.
 
         Args:
-            perform: Sends a call once, until the given instant, and raises the `AttemptFailure` that came of it.
+            perform: Sends a call once, until the given instant, and raises `AttemptFailure`.
         """
         self.queue = UndoQueue()
         self._perform = perform
@@ -35,15 +35,15 @@ class UndoWorker:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """In a forked child: the queue stays (withdrawing twice is harmless), the thread is the parent's."""
+        """Start anew in a forked child: the queue stays, as a second undo is harmless; the thread is the parent's."""
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
-        """Queue the withdrawal of these items.
+        """Put these items into the undo queue.
 
-        Also after `close`, for a call that another thread had under way: as long as `close` would give it, and what
-        cannot be done by then is logged.
+        This also works after `close`, for a call that another thread had in flight.  It gets the time that `close`
+        would give it; what is not undone by then is logged.
         """
         with self._changing:
             if not self.queue.add(pool, items):
@@ -54,12 +54,12 @@ class UndoWorker:
                 self._thread = threading.Thread(target=self._work, name="allocator-withdraw", daemon=True)
                 try:
                     self._thread.start()
-                except RuntimeError as error:  # the interpreter is ending, or the system has no more threads
+                except RuntimeError as error:  # the interpreter is ending, or no thread can be started
                     self._thread = None
                     self.queue.abandon(str(error))
 
     def close(self) -> None:
-        """Give the thread a last while to finish, and log what it could not do."""
+        """Wait up to `CLOSE_FLUSH_S` for the thread to finish, and log what it did not undo."""
         with self._changing:
             self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
             self._closing.set()
@@ -76,7 +76,7 @@ class UndoWorker:
         while group := self._next():
             left = self._settle(group)
             with self._changing:
-                if self._under_way:  # otherwise `close` has given them up
+                if self._under_way:  # otherwise `close` has logged them
                     self.queue.put_back(left)
                 self._under_way = []
             failed = failed + 1 if left else 0
@@ -84,7 +84,7 @@ class UndoWorker:
                 return
 
     def _next(self) -> list[Undo]:
-        """The next group; [] if there is none, and then this thread is no longer the one that works."""
+        """Take the next group; [] if there is none, and then this thread ends."""
         with self._changing:
             group = self.queue.next_batch()
             self._under_way = group
@@ -93,16 +93,16 @@ class UndoWorker:
             return group
 
     def _settle(self, group: list[Undo]) -> list[Undo]:
-        """Withdraw a group; return those that the store did not take."""
+        """Undo a group; returns those to try again."""
         try:
             self._perform(undo_call(group), self._attempt_ends())
         except AttemptFailure as failure:
-            if not failure.from_script:  # also where it does not pass soon, as a full disk: `UNDO_FOR_S` is the bound
+            if not failure.from_script:  # also where it is not transient, as a full disk: `UNDO_FOR_S` is the limit
                 return group
-            if len(group) > 1:  # one of them is the cause, and the others shall not suffer
+            if len(group) > 1:  # one of them is the cause: send each alone
                 return [left for one in group for left in self._settle([one])]
             self.queue.discard(group, str(failure))
-        except Exception as error:  # noqa: BLE001 - nobody is there to hear of it
+        except Exception as error:  # noqa: BLE001 - no caller could catch it
             self.queue.discard(group, f"{type(error).__name__}: {error}")
         return []
 
@@ -111,7 +111,7 @@ class UndoWorker:
         return ends if self._ends is None else min(ends, self._ends)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; say whether there is time for another attempt.  If not, what is left is logged."""
+        """Wait; returns whether there is time for another attempt.  If not, the rest is logged."""
         if self._ends is None:
             self._closing.wait(seconds)
             return True

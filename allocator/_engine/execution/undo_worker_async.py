@@ -1,4 +1,4 @@
-"""Withdraw queued calls from a task that lives for as long as there are any: the twin of `withdrawer`."""
+"""Undo worker, asyncio: undoes queued calls in a task that runs while the undo queue is not empty."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["AsyncUndoWorker"]
 
 
 class AsyncUndoWorker:
-    """The withdrawals of one event loop."""
+    """Undoes the queued calls of one event loop."""
 
     def __init__(self, perform: Callable[[Call, float], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
         """Prepare; no task is started.
 
         Args:
-            perform: Sends a call once, until the given instant, and raises the `AttemptFailure` that came of it.
-            loop: Where the task runs.
+            perform: Sends a call once, until the given instant, and raises `AttemptFailure`.
+            loop: The event loop of the task.
         """
         self.queue = UndoQueue()
         self._perform = perform
@@ -33,7 +33,7 @@ class AsyncUndoWorker:
         self._closed = False
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
-        """Queue the withdrawal of these items; once closed, there is nobody left to send it, and it is logged."""
+        """Put these items into the undo queue; after `close` they are not undone, which is logged."""
         if not self.queue.add(pool, items):
             return
         if self._closed or self._loop.is_closed():
@@ -42,7 +42,7 @@ class AsyncUndoWorker:
             self._work()
 
     async def close(self, seconds: float) -> None:
-        """Give the task a last while to finish, and log what it could not do."""
+        """Wait up to so many seconds for the task to finish, and log what it did not undo."""
         ends = time.monotonic() + seconds
         while len(self.queue) or self._task is not None:
             task = self._work()
@@ -55,7 +55,7 @@ class AsyncUndoWorker:
         self.queue.abandon(CLOSED)
 
     def _work(self) -> asyncio.Task[None]:
-        """The task, started if there is none."""
+        """The task; started if there is none."""
         if self._task is None:
             self._task = self._loop.create_task(self._settle_all())
             self._task.add_done_callback(self._ended)
@@ -76,14 +76,14 @@ class AsyncUndoWorker:
                 await asyncio.sleep(backoff(failed))
 
     async def _settle(self, group: list[Undo]) -> bool:
-        """Withdraw a group; say whether the store took it."""
+        """Undo a group; returns False if it is back in the queue."""
         try:
             await self._perform(undo_call(group), time.monotonic() + settings.ATTEMPT_TIMEOUT_S)
         except AttemptFailure as failure:
-            if not failure.from_script:  # also where it does not pass soon, as a full disk: `UNDO_FOR_S` is the bound
+            if not failure.from_script:  # also where it is not transient, as a full disk: `UNDO_FOR_S` is the limit
                 self.queue.put_back(group)
                 return False
-            if len(group) > 1:  # one of them is the cause, and the others shall not suffer
+            if len(group) > 1:  # one of them is the cause: send each alone
                 for one in group:
                     await self._settle([one])
             else:

@@ -1,9 +1,8 @@
-"""What a holder may believe of an answer of a primary that may have been replaced; no I/O.
+"""Validity: how long a holder may rely on a reply of a primary that may have been replaced; no I/O.
 
-Behind Sentinels, what went to a primary is good until `min(sent, confirmed + SENTINEL_BELIEF_S) + ttl`, where
-`confirmed` is the last instant at which a Sentinel was asked that named this primary.  So by the end of a recovery
-grace that is longer than the ttl by `RECOVERY_MARGIN_S`, nobody believes any more in what only a replaced primary
-knows.
+Behind Sentinels, a grant of a primary is valid until `min(sent, confirmed + SENTINEL_BELIEF_S) + ttl`, where
+`confirmed` is the last instant at which a Sentinel was asked that named this primary.  So a grant that only a replaced
+primary has is no longer relied on by the end of a recovery grace that is longer than the ttl by `RECOVERY_MARGIN_S`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ R = TypeVar("R")
 
 
 def believed(result: R, overdue_s: float) -> R:
-    """A result with its deadlines so many seconds earlier; what has none is as it was."""
+    """A result with its deadlines earlier by `overdue_s`; one without deadlines is unchanged."""
     found: Any = result
     if isinstance(found, list):
         return cast("R", [believed(one, overdue_s) for one in cast("list[object]", found)])
