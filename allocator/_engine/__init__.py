@@ -1,1 +1,1 @@
-"""redis-resource-allocator."""
+"""The engine: protocol, transport, operations, execution, leases and server processes.  Not public."""

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent: sockets, and locks that a thread of the parent held."""
+"""Fork safety: a forked child replaces sockets, and locks that a thread of the parent may have held."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Resettable", "reset_after_fork"]
 
 
 class Resettable(Protocol):
-    """Something that can begin anew."""
+    """An object that can be reset in a forked child."""
 
     def reset(self) -> None:
-        """Forget connections, threads and locks without touching them."""
+        """Drop connections, threads and locks without closing or releasing them."""
         ...
 
 
@@ -21,7 +21,7 @@ _all: Final[weakref.WeakSet[Resettable]] = weakref.WeakSet()
 
 
 def reset_after_fork(thing: Resettable) -> None:
-    """Let it start anew in every child that this process forks from now on, for as long as it lives."""
+    """Call its `reset` in every child that this process forks from now on, as long as the object exists."""
     _all.add(thing)
 
 

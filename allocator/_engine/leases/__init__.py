@@ -1,1 +1,1 @@
-"""Keep the leases of this process: schedule, renewer."""
+"""Renew the leases that this process holds: lease, schedule, renewer and their registry."""

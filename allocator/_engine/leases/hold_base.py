@@ -1,6 +1,6 @@
-"""What both kinds of hold share: what a holder can ask, and how it is decided whether the allocation is still good.
+"""The base of the blocking and the asyncio hold: its properties, and whether the allocation is still held.
 
-`lease` says what a holder knows, `schedule` when it is renewed, `renewer` by whom.
+`lease` is the state of one hold, `schedule` decides when it is renewed, and `renewer` makes the calls.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("allocator")
 
 @dataclass(frozen=True, slots=True)
 class HoldSpec:
-    """What is to be held, where, and how long a call for it may take."""
+    """What to hold, in which pool, and how long a call may take."""
 
     location: LeaseLocation
     request: Request
@@ -53,25 +53,25 @@ class HoldSpec:
 
     @property
     def allocate_s(self) -> float:
-        """Seconds for the first call: a reply that comes later finds too little left of the lease."""
+        """Seconds for the first call: after a later reply too little of the lease would be left."""
         return min(self.deadline_s, self.ttl_ms / 2000)
 
     def allocate(self) -> Flow[Allocation | Denial]:
-        """Ask for it."""
+        """The flow that allocates it."""
         return allocate.allocate(self.location.pool, self.request, self.owner, self.level)
 
     def release(self, allocation: Allocation) -> Operation[list[Release]]:
-        """Give it back, if it is still this grant."""
+        """The operation that releases it if it is still this grant."""
         return release.release(self.location.pool, (requests.FencedId(allocation.id, allocation.fence, allocation),))
 
 
 class BaseHold:
     """An allocation that is renewed for as long as a block lasts, and released at its end.
 
-    It is renewed at a third of its time to live, from a thread of the process.  It is good until `lost` says otherwise;
-    that is judged by this machine's own clock, which also runs while the machine sleeps, from the instant before the
-    last successful request was sent, and a tenth of the time to live before the ledger would take it back.  So when
-    renewals fail for long enough it is lost, whatever the server may think.  Once it is lost it stays so.
+    A background thread renews it after a third of its time to live.  It is held until `lost` is true.  That is decided
+    by this machine's clock, which also runs while the machine sleeps: it counts from the instant before the last
+    successful request was sent, and ends a tenth of the time to live before the server's deadline.  So an allocation
+    that could not be renewed in time is lost, whatever the server's state.  Once lost, it stays lost.
     """
 
     def __init__(self, spec: HoldSpec) -> None:
@@ -86,11 +86,11 @@ class BaseHold:
         what = "not begun" if self._lease is None else self._lease.allocation.id
         return f"<{type(self).__name__} {what}{' lost' if self._lease is not None and self.lost else ''}>"
 
-    # -- what a holder can ask -----------------------------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------------------------------------
 
     @property
     def allocation(self) -> Allocation:
-        """The allocation as granted, with its latest deadline: what the client's methods take."""
+        """The allocation as granted, with its latest deadline; an argument for the client's methods."""
         lease = self._held
         return replace(lease.allocation, deadline_ms=lease.deadline_ms)
 
@@ -101,7 +101,7 @@ class BaseHold:
 
     @property
     def fence(self) -> int:
-        """The grant's number: hand it to whatever the allocation protects."""
+        """The grant's fence: pass it to the systems that the allocation protects."""
         return self._held.allocation.fence
 
     @property
@@ -111,25 +111,25 @@ class BaseHold:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the ledger takes it back unless it is renewed, by the server's clock."""
+        """When the server reclaims it unless it is renewed, by the server's clock."""
         return self.allocation.deadline
 
     @property
     def remaining(self) -> float:
-        """Seconds for which it is good even if no renewal succeeds from now on; 0.0 once it is lost."""
+        """Seconds for which it stays held even if no renewal succeeds from now on; 0.0 once it is lost."""
         return 0.0 if self.lost else max(0.0, self._held.good_until - self._spec.location.now())
 
     @property
     def lost(self) -> bool:
-        """Whether it is this holder's no more.  Costs a look at the clock."""
+        """Whether this holder no longer has the allocation.  It reads the local clock and makes no call."""
         return self.loss is not None
 
     @property
     def loss(self) -> AllocationLost | None:
         """Why it was lost, or None.
 
-        Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed by somebody), `fenced` (another
-        grant has its id), `releasing` (somebody has begun its release) or `forked` (the parent process holds it).
+        Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed), `fenced` (another grant has its
+        id), `releasing` (its release has begun) or `forked` (the parent process holds it).
         """
         lease = self._held
         if not self._is_ours:
@@ -138,15 +138,15 @@ class BaseHold:
         return lease.loss if self._renewer is None else self._renewer.lapse_if_due(lease)
 
     def check(self) -> None:
-        """Return if it is still this holder's.
+        """Return if this holder still has the allocation.
 
         Raises:
-            AllocationLost: It is not.  Stop what needs it.
+            AllocationLost: It does not: stop the work that needs it.
         """
         if (loss := self.loss) is not None:
             raise copy.copy(loss)
 
-    # -- how it begins and ends ----------------------------------------------------------------------------------------
+    # -- begin and end -------------------------------------------------------------------------------------------------
 
     @property
     def _held(self) -> Lease:
@@ -155,7 +155,7 @@ class BaseHold:
         return self._lease
 
     def _prepare(self) -> float:
-        """Before the first byte is sent; returns the instant."""
+        """Check that the hold is new; returns the instant before the first byte is sent."""
         if self._lease is not None:
             raise RuntimeError("a hold is good for one block: make another")
         self._generation = RENEWERS.generation
@@ -164,7 +164,7 @@ class BaseHold:
     def _begin(
         self, outcome: Allocation | Denial, sent: float, on_lost: Callable[[], object], overdue_s: float
     ) -> None:
-        """Take what was granted into care; where that raises, it is to be given back."""
+        """Register the grant with the renewer; where this raises, the caller must release it."""
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         location = self._spec.location
@@ -182,10 +182,9 @@ class BaseHold:
         self._inside = True
 
     def _release_later(self) -> bool:
-        """Have it released in the background; say whether there is somebody to do it.
+        """Have the renewer release it in the background; returns False if no thread could be started for that.
 
-        Where there is not, the system had no thread for who keeps leases: what has just failed is not needed to clean
-        up after it, for the holder can still make a call.
+        Then the caller releases it by a call, which needs no thread.
         """
         try:
             RENEWERS.release_later(self._spec.location, self._held)
@@ -198,17 +197,17 @@ class BaseHold:
         _log.warning("allocation %r stays until its deadline: %s", self._held.allocation.id, error)
 
     def _ended(self, outcome: Release | BaseException) -> AllocationLost | None:
-        """The release was answered, or it was not: then it is repeated in the background.
+        """Handle the outcome of the release; a failed one is retried in the background.
 
         Returns:
-            The loss that came to light.
+            The loss that the outcome shows, or None.
         """
         allocation = self._held.allocation
         if isinstance(outcome, Release | UnknownPool):
             if isinstance(outcome, Release) and (outcome or outcome.outcome == "missing"):
                 return None
             if isinstance(outcome, UnknownPool) and outcome.code == "pool_lost":
-                return None  # the store has lost the pool: nobody was granted anything meanwhile
+                return None  # the server has lost the pool: nothing was granted meanwhile
             why = "the pool is gone" if isinstance(outcome, UnknownPool) else outcome.outcome
             return AllocationLost(
                 f"allocation {allocation.id!r} was lost before its release ({why})",
@@ -223,5 +222,5 @@ class BaseHold:
 
     @property
     def _is_ours(self) -> bool:
-        """Whether it is this process's to release: a forked child's it is not."""
+        """Whether this process may release it; a forked child may not."""
         return self._generation == RENEWERS.generation

@@ -1,9 +1,9 @@
-"""What a holder knows of its allocation.  No clock, no thread, no I/O.
+"""Leases: the state of one held allocation.  No clock, no thread, no I/O.
 
-Whether a lease is still good is judged by the holder's own clock, never by the server's.  It counts from the instant
-before its last successful request was sent: however long the reply took, the ledger's deadline is later.  From that the
-margin is taken (`HOLD_MARGIN`, and the round trip), and behind Sentinels how long it was overdue by then that one of
-them names the primary (`validity`).
+The holder's clock decides whether a lease is good, never the server's.  It counts from the instant before the last
+successful request was sent: however long the reply took, the server's deadline is later.  A margin is subtracted
+(`HOLD_MARGIN`, and the round trip).  Behind Sentinels, so is the time by which the primary was unconfirmed when the
+request was sent (`validity`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from allocator.models.allocations import Allocation, Release, Renewal
 __all__ = ["Answer", "Batch", "Lease"]
 
 Answer = Renewal | Release | Exception
-"""What became of one lease of a batch: the ledger's word, or why there is none."""
+"""The outcome for one lease of a batch: the server's reply, or the error in its place."""
 
 
 class Lease:
-    """What a holder knows of its allocation.  Instants are seconds of the holder's clock."""
+    """The state of one held allocation.  Instants are seconds of the holder's clock."""
 
     __slots__ = (
         "allocation",
@@ -50,15 +50,15 @@ class Lease:
         on_lost: Callable[[], object],
         overdue_s: float = 0.0,
     ) -> None:
-        """Begin.
+        """Start with a grant.
 
         Args:
             allocation: As granted.
-            ttl_ms: What each renewal asks for, whatever the record says.
-            sent: Before the request for it was first sent.
-            now: When the reply was there.
-            tell: Called once if it is lost.
-            overdue_s: Seconds by which the primary that granted it may be relied on for less time.
+            ttl_ms: The time to live of each renewal, whatever the record has.
+            sent: The instant before the request was first sent.
+            now: The instant of the reply.
+            on_lost: Called once if it is lost.
+            overdue_s: Seconds by which the primary that granted it was unconfirmed.
         """
         self.allocation = allocation
         self.ttl_ms = ttl_ms
@@ -80,8 +80,9 @@ class Lease:
         return self.ttl_s * settings.HOLD_INTERVAL
 
     def extend(self, sent: float, now: float, overdue_s: float) -> None:
-        """A request that was sent then has been answered now: it is good for its time to live, less the margin, and
-        less what it was overdue that a Sentinel names the primary.
+        """Extend `good_until` after a request that was sent at `sent` has succeeded.
+
+        The lease is good for its time to live from `sent`, less the margin and less `overdue_s`.
         """
         margin = settings.HOLD_MARGIN * self.ttl_s
         self.confirmed_at = sent
@@ -90,13 +91,13 @@ class Lease:
 
     @property
     def give_up_at(self) -> float:
-        """Until when to try to release it: far beyond the deadline that the last renewal asked for."""
+        """The instant until which its release is retried: the last requested deadline, or `UNDO_FOR_S` if later."""
         return self.asked + max(self.ttl_s, settings.UNDO_FOR_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Leases of one script call, all to be renewed or all to be released; `sent` is the instant before it."""
+    """The leases of one script call, all to renew or all to release; `sent` is the instant before it."""
 
     leases: tuple[Lease, ...]
     release: bool
@@ -104,7 +105,7 @@ class Batch:
 
     @property
     def time_s(self) -> float:
-        """Seconds that the call may take, so that a dead connection leaves time for another attempt."""
+        """Seconds that the call may take, so that after a dead connection there is time for another attempt."""
         return min(settings.HOLD_RENEW_S, min(lease.interval_s for lease in self.leases) / 2)
 
 

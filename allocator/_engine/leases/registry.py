@@ -1,4 +1,4 @@
-"""The renewers of this process, by what they renew; a driver of their own for each."""
+"""The registry of this process's lease renewers, one for each lease location."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from allocator._engine.transport.target import Target
 __all__ = ["RENEWERS", "LeaseLocation", "RenewerRegistry"]
 
 _TURNED_LOOK_S: Final = 0.01
-"""Seconds between two looks at a clock that somebody turns."""
+"""Seconds between two polls of a clock that a test sets."""
 
 
 class BlockingAsyncDriver:
-    """The part of a blocking driver, played by an awaited one on an event loop of the calling thread's.
+    """The interface of a blocking driver, provided by an `AsyncDriver` on an event loop of the calling thread.
 
-    For a store that was made of a ready asyncio client, from which no blocking connection can be made.
+    It is for a target that was resolved from an asyncio client, from which no blocking connection can be made.
     """
 
     def __init__(self, target: Target, clock: Clock | None) -> None:
@@ -42,14 +42,14 @@ class BlockingAsyncDriver:
         return self._runner.run(self._driver.run(work, deadline_s=deadline_s, undo_log=undo_log))
 
     def close(self) -> None:
-        """End the loop as well."""
+        """Close the driver and the loop."""
         with self._runner:
             self._runner.run(self._driver.close())
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseLocation:
-    """Where leases are held: a pool of a store, as seen with this clock (None: the server's)."""
+    """Where leases are held: a pool of a target, with a clock (None: the server's)."""
 
     target: Target
     pool: PoolKeys
@@ -57,27 +57,27 @@ class LeaseLocation:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal in places whose leases can be kept together."""
+        """Equal in locations whose leases share a renewer."""
         return (self.target.share_key or id(self.target), self.pool, self.clock)
 
     def connect(self) -> Runs:
-        """A driver of the keeper's own."""
+        """A driver that only the renewer uses."""
         if self.target.connector.make is None:
             return BlockingAsyncDriver(self.target, self.clock)
         return Driver(self.target, clock=self.clock)
 
     def renewer(self, retire: Callable[[LeaseRenewer], bool]) -> LeaseRenewer:
-        """A keeper for this place.  Where a test turns the ledger's clock, holders go by it as well."""
+        """A renewer for this location.  Where a test sets the scripts' clock, holders use it as well."""
         look_s = settings.HOLD_POLL_S if self.clock is None else _TURNED_LOOK_S
         return LeaseRenewer(self.pool, self.connect, retire, now=self.now, look_s=look_s)
 
     def now(self) -> float:
-        """The holder's clock there, in seconds."""
+        """The holder's clock for this location, in seconds."""
         return local_now() if self.clock is None else self.clock() / 1000
 
 
 class RenewerRegistry:
-    """The keepers of this process, by place; there is one `RENEWERS`."""
+    """The renewers of this process, by location.  `RENEWERS` is the only instance."""
 
     def __init__(self) -> None:
         self.generation = 0
@@ -85,20 +85,20 @@ class RenewerRegistry:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """In a forked child: what the parent holds is the parent's."""
+        """Start empty in a forked child: the parent's leases stay with the parent."""
         self.generation += 1
         self._lock = threading.Lock()
         self._renewers: dict[tuple[object, ...], LeaseRenewer] = {}
 
     def add(self, location: LeaseLocation, lease: Lease) -> LeaseRenewer:
-        """Take a lease into care; say whose care."""
+        """Have a lease renewed; returns its renewer."""
         with self._lock:
             renewer = self._at(location)
             renewer.add(lease)
             return renewer
 
     def release_later(self, location: LeaseLocation, lease: Lease) -> None:
-        """Release in the background what its holder could not."""
+        """Release in the background a lease that its holder could not release."""
         with self._lock:
             self._at(location).release_later(lease)
 

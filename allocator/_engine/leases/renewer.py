@@ -1,15 +1,14 @@
-"""Keep the leases that this process holds, from threads: a blocked event loop, or a busy main thread, loses none.
+"""Lease renewer: renews leases from threads, so that a blocked event loop or a busy main thread loses none.
 
-There is one `LeaseRenewer` for all holds of one pool of one server, of all clients and both kinds, for as long as there
-are any. It has two threads, which share a `Schedule`:
+There is one `LeaseRenewer` for all holds of one pool of one target, blocking and asyncio, for as long as there are any.
+It has two threads, which share a `Schedule`:
 
-- one makes the calls, up to a hundred renewals each, over connections of its own.  It never waits for anything else;
-- one tells holders of losses, on time: while the other waits for a dead connection, and however long a holder's own
-  function takes to hear of it.
+- one makes the calls, up to a hundred renewals each, over separate connections.  It never waits for anything else;
+- one calls `on_lost` for lost leases, on time: also while the other waits for a dead connection, and after an
+  `on_lost` that takes long or fails.
 
-Should either die, leases lapse and `Hold.lost` says so: that is decided by the clock, in the thread that asks.
-
-After a fork the child has no keepers, and what its parent holds is lost for it.
+If either thread dies, leases lapse and `Hold.lost` is true: the thread that reads it decides by the clock.
+After a fork the child has no renewers, and the parent's holds are lost in the child.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ _log = logging.getLogger("allocator")
 
 
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None) or (time.CLOCK_MONOTONIC if sys.platform == "darwin" else None)
-"""The clock that goes on while the machine sleeps, where it is not `time.monotonic`."""
+"""The clock that runs while the machine sleeps, where `time.monotonic` does not."""
 
 
 def local_now() -> float:
-    """The holder's clock in seconds: nobody sets it, and it runs while the machine sleeps."""
+    """The holder's clock in seconds: it is never set, and it runs while the machine sleeps."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 Clock = Callable[[], int]
-"""Gives the instant that the scripts take for now, in milliseconds."""
+"""Returns the instant that the scripts take for now, in milliseconds."""
 
 
 class Runs(Protocol):
-    """What is used of a driver."""
+    """The methods of a driver that a renewer uses."""
 
     def run(
         self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
@@ -63,14 +62,14 @@ class Runs(Protocol):
 
 
 class _Wakeup:
-    """Wakes one thread, at an instant that other threads may move closer.  Its methods are called with the lock."""
+    """Wakes one thread at an instant that other threads may move earlier.  Its methods are called with the lock."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._changed = threading.Condition(lock)
         self._wakes = -math.inf
 
     def wait(self, now: float, at: float | None, most: float | None) -> bool:
-        """Wait until the instant, or for at most so many seconds; say whether it was woken earlier."""
+        """Wait until the instant `at`, for at most `most` seconds; returns whether it was woken earlier."""
         seconds = most if at is None else max(0.0, min(at - now, math.inf if most is None else most))
         self._wakes = math.inf if seconds is None else now + seconds
         woken = self._changed.wait(seconds)
@@ -78,17 +77,17 @@ class _Wakeup:
         return woken
 
     def set(self, at: float | None) -> None:
-        """There is something to do then."""
+        """Wake the thread at this instant, if it would wake later."""
         if at is not None and at < self._wakes:
             self.ring()
 
     def ring(self) -> None:
-        """Wake it."""
+        """Wake the thread now."""
         self._changed.notify()
 
 
 class LeaseRenewer:
-    """The leases of one pool, and the threads that keep them."""
+    """The leases of one pool, and the threads that renew them."""
 
     def __init__(
         self,
@@ -102,11 +101,11 @@ class LeaseRenewer:
         """Prepare; no thread is started.
 
         Args:
-            pool: Of the leases.
+            pool: The pool of the leases.
             connect: Makes the driver, in the thread that uses it.
-            retire: Asked when there has been nothing to do for a while; says whether the threads may end.
-            now: The holders' clock.
-            look_s: Seconds after which the clock is looked at again.
+            retire: Called after a while without leases; returns whether the threads may end.
+            now: The holders' clock, in seconds.
+            look_s: Seconds between two polls of the clock.
         """
         self.lock = threading.Lock()
         self.now = now
@@ -124,18 +123,18 @@ class LeaseRenewer:
     # -- holders -------------------------------------------------------------------------------------------------------
 
     def add(self, lease: Lease) -> None:
-        """Take a lease into care, or raise `RuntimeError` where the system has no more threads."""
+        """Renew this lease from now on; raises `RuntimeError` if no thread can be started."""
         with self.lock:
             self._start()
             self._schedule.add(lease)
             self._set_wakeups()
 
     def remove(self, lease: Lease, on_settled: Callable[[], object]) -> bool:
-        """Its holder ends it: nothing is sent for it from now on.
+        """Stop renewing a lease whose holder ends it: nothing is sent for it from now on.
 
         Returns:
-            Whether a renewal is under way.  `on_settled` is called, from another thread, when it is over; it changes
-            nothing any more.
+            Whether a renewal is in flight.  `on_settled` is called from another thread when that has ended; its reply
+            is ignored.
         """
         with self.lock:
             self._schedule.remove(lease)
@@ -143,14 +142,14 @@ class LeaseRenewer:
             return lease.under_way
 
     def release_later(self, lease: Lease) -> None:
-        """Its holder has ended and it was not released: do that, again and again until it is done or of no use."""
+        """Release a lease whose holder could not; retried until it succeeds, is pointless, or `give_up_at` passes."""
         with self.lock:
             self._start()
             self._schedule.release_later(lease, self.now())
             self._set_wakeups()
 
     def lapse_if_due(self, lease: Lease) -> AllocationLost | None:
-        """Why it is lost, or None.  Once it was said to be lost it stays so."""
+        """Why it is lost, or None.  A lost lease stays lost."""
         if lease.loss is None and self.now() >= lease.good_until:
             with self.lock:
                 self._schedule.lapse_if_due(lease, self.now())
@@ -161,9 +160,7 @@ class LeaseRenewer:
 
     def _start(self) -> None:
         works = ((self._report_losses, "losses"), (self._make_calls, "renew"))
-        for work, name in works[
-            len(self.threads) :
-        ]:  # one may have been started when there was none left for the other
+        for work, name in works[len(self.threads) :]:  # one may run already, if starting the other failed before
             thread = threading.Thread(target=work, name=f"allocator-{name}-{self._pool.name}", daemon=True)
             thread.start()
             self.threads = (*self.threads, thread)
@@ -173,7 +170,7 @@ class LeaseRenewer:
         self._losses.set(self._schedule.next_loss())
 
     def retire(self) -> bool:
-        """End the threads, unless there is something left to do."""
+        """End the threads if there are no leases; returns whether they end."""
         with self.lock:
             self._retired = not self._schedule
             self._losses.ring()
@@ -187,7 +184,7 @@ class LeaseRenewer:
             try:
                 driver = driver or self._connect()
                 answers = self._call(driver, batch, undo_log)
-            except Exception as error:  # noqa: BLE001 - whatever it is, there is time left to try again
+            except Exception as error:  # noqa: BLE001 - any error is retried until the leases lapse
                 answers = [error] * len(batch.leases)
             self._log_failures(batch, answers)
             with self.lock:
@@ -224,7 +221,7 @@ class LeaseRenewer:
         """Log when renewals begin to fail and when they work again, once for all leases."""
         failed = next((answer for answer in answers if isinstance(answer, Exception)), None)
         if failed is not None and not self._failing:
-            _log.warning("pool %s: leases cannot be renewed, which is repeated: %s", self._pool.name, failed)
+            _log.warning("pool %s: leases cannot be renewed, and renewals are retried: %s", self._pool.name, failed)
         elif failed is None and self._failing:
             _log.warning("pool %s: leases are renewed again", self._pool.name)
         self._failing = failed is not None
@@ -245,5 +242,5 @@ class LeaseRenewer:
                 _log.warning("%s", lease.loss)
                 try:
                     lease.on_lost()
-                except Exception:  # noqa: BLE001 - it is logged, and the others are to be told as well
+                except Exception:  # noqa: BLE001 - it is logged; the other losses are still reported
                     _log.exception("on_lost failed for allocation %r", lease.allocation.id)

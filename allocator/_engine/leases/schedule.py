@@ -1,17 +1,18 @@
-"""When each lease that this process holds is renewed, and when it is lost.  No clock, no thread, no I/O.
+"""Lease schedule: when each lease is renewed, and when it is lost.  No clock, no thread, no I/O.
 
-A `Schedule` has all leases of one pool.  A lease in its care is
+A `Schedule` has all leases of one pool.  Each of them is
 
-- *held*: renewed at a third of its time to live.  A failure is repeated until the lease lapses, whatever it was;
-- *lapsed*: its time is over by the holder's clock, and the holder is told once.  It is not renewed any more but
-  released: at the ledger's deadline, for an earlier renewal that nobody answered may have been executed; and at once
-  where a renewal turns out to have been executed after all;
-- *ending*: its holder has ended, and could not release it itself.
+- *held*: renewed after a third of its time to live.  A failed renewal is retried until the lease lapses;
+- *lapsed*: its time is over by the holder's clock, and `on_lost` is called once.  It is no longer renewed but released:
+  at the server's deadline, as an earlier renewal without a reply may have been executed; and at once if a late reply
+  shows that one was;
+- *ending*: its holder has ended and could not release it.
 
-It leaves the care when its holder releases it, when the ledger says that it is gone, and when it was released here.
+A lease leaves the schedule when its holder releases it, when the server replies that it is gone, and when the renewer
+has released it.
 
-The first renewal falls anywhere in the interval, and so does the one after a failure: leases that were granted, or
-could be renewed again, in the same second do not stay together.
+The first renewal is at a random point of the interval, and so is the one after a failure.  This spreads leases that
+were granted, or could be renewed again, in the same second.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["Schedule"]
 
 
 class _TimerQueue:
-    """Leases by instant, each at most once; a heap in which what was moved or removed is skipped when it is met."""
+    """Leases by instant, each at most once.  A heap: entries that were moved or removed are skipped when popped."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Lease]] = []
@@ -39,7 +40,7 @@ class _TimerQueue:
         self._numbers = itertools.count()
 
     def put(self, lease: Lease, at: float) -> None:
-        """Enter it, or move it."""
+        """Add a lease, or move it to another instant."""
         number = self._current[lease] = next(self._numbers)
         heapq.heappush(self._heap, (at, number, lease))
         if len(self._heap) > 2 * len(self._current) + settings.BATCH_ITEMS_MAX:
@@ -47,11 +48,11 @@ class _TimerQueue:
             heapq.heapify(self._heap)
 
     def remove(self, lease: Lease) -> None:
-        """Strike it out, if it is there."""
+        """Remove a lease, if it is present."""
         self._current.pop(lease, None)
 
     def first(self) -> tuple[float, Lease] | None:
-        """The earliest, which stays."""
+        """The earliest lease and its instant; it stays in the queue."""
         while self._heap:
             at, number, lease = self._heap[0]
             if self._current.get(lease) == number:
@@ -61,13 +62,13 @@ class _TimerQueue:
 
 
 class Schedule:
-    """The leases of one pool that this process takes care of."""
+    """The leases of one pool that this process renews or releases."""
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        """Begin with none.
+        """Start without leases.
 
         Args:
-            chance: Draws from 0 to 1.
+            chance: Returns a random number from 0 to 1.
         """
         self._chance = chance
         self._care: set[Lease] = set()
@@ -81,19 +82,19 @@ class Schedule:
     # -- holders -------------------------------------------------------------------------------------------------------
 
     def add(self, lease: Lease) -> None:
-        """Take a lease into care."""
+        """Renew this lease from now on."""
         self._care.add(lease)
         self._ends.put(lease, lease.good_until)
         self._calls.put(lease, lease.confirmed_at + lease.interval_s * self._chance())
 
     def remove(self, lease: Lease) -> None:
-        """Its holder ends it: no renewal begins from now on, and the reply to one under way changes nothing."""
+        """Stop renewing a lease: no renewal begins from now on, and the reply to one in flight is ignored."""
         self._care.discard(lease)
         self._calls.remove(lease)
         self._ends.remove(lease)
 
     def release_later(self, lease: Lease, now: float) -> None:
-        """Its holder has ended and it was not released: do that, unless it is known to be gone."""
+        """Release a lease whose holder could not, unless it is known to be gone."""
         if lease.loss is not None and lease not in self._care:
             return
         lease.ending = True
@@ -102,19 +103,19 @@ class Schedule:
         self._calls.put(lease, now)
 
     def lapse_if_due(self, lease: Lease, now: float) -> None:
-        """Let a lease lapse whose time is over."""
+        """Mark a lease as lapsed if its time is over."""
         if lease in self._care and not lease.ending and now >= lease.good_until:
             self._lapse(lease)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def next_call(self) -> float | None:
-        """When there is something to send; None: nothing is planned."""
+        """The instant of the next call; None if none is planned."""
         first = self._calls.first()
         return None if first is None else first[0]
 
     def next_batch(self, now: float) -> Batch | None:
-        """What to send now, at most a script call's worth.  Each lease of it waits for `record`."""
+        """The leases to send now, at most one script call's.  Each is in flight until `record`."""
         taken: list[Lease] = []
         while len(taken) < settings.BATCH_ITEMS_MAX and (first := self._calls.first()):
             at, lease = first
@@ -134,10 +135,10 @@ class Schedule:
     def record(
         self, batch: Batch, answers: Sequence[Answer], now: float, overdue_s: float = 0.0
     ) -> list[Callable[[], object]]:
-        """Take note of what became of a batch, whose answers may be relied on for so much less time.
+        """Record the outcomes of a batch; `overdue_s` are the seconds by which its primary was unconfirmed.
 
         Returns:
-            What to call because somebody waits for a call under way to end.
+            The `on_settled` functions to call now, for holders that wait for the batch to end.
         """
         on_settled: list[Callable[[], object]] = []
         for lease, answer in zip(batch.leases, answers, strict=True):
@@ -164,7 +165,7 @@ class Schedule:
             return
         self.lapse_if_due(lease, now)
         if lease.ending:
-            if isinstance(answer, Renewal):  # executed after all: its holder was told otherwise, or has ended
+            if isinstance(answer, Renewal):  # it was executed, although the lease is lost or its holder has ended
                 self._calls.put(lease, now)
             return
         assert isinstance(answer, Renewal)
@@ -187,14 +188,14 @@ class Schedule:
     # -- losses --------------------------------------------------------------------------------------------------------
 
     def next_loss(self) -> float | None:
-        """When a lease lapses unless it is renewed; an instant that is past where somebody is still to be told."""
+        """When the next lease lapses unless it is renewed; a past instant if a loss is still to be reported."""
         if self._unreported:
             return 0.0
         first = self._ends.first()
         return None if first is None else first[0]
 
     def take_lost(self, now: float) -> list[Lease]:
-        """The leases lost by now whose holders have not been told, each once."""
+        """The leases lost by now whose loss is not yet reported, each once."""
         while (first := self._ends.first()) and first[0] <= now:
             self._lapse(first[1])
         told, self._unreported = self._unreported, []
@@ -216,7 +217,7 @@ class Schedule:
 
 
 def _is_deleted(answer: Answer) -> bool:
-    """Whether the pool is no more.  One that the store has lost may come back, and nobody is granted anything until."""
+    """Whether the pool was deleted.  A pool that the server has lost may be restored, and grants nothing until then."""
     return isinstance(answer, UnknownPool) and answer.code != "pool_lost"
 
 
