@@ -1,1 +1,1 @@
-"""One module per family of verbs: arguments in, a reply read out, no I/O."""
+"""Operations: one module per verb or family of verbs; they encode arguments and decode replies.  No I/O."""

@@ -1,4 +1,4 @@
-"""adopt: after a loss of data, holders say what they have."""
+"""adopt: holders assert their allocations again after the server has lost data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADOPT: Final = load("adopt")
 
 
 def adopt(pool: PoolKeys, held: Allocation, ttl_ms: int, reason: str, level: Durability) -> Flow[Allocation]:
-    """Assert one again.
+    """Assert one allocation again.  One round trip.
 
     Raises:
         AllocationLost, AllocationConflict, UnknownPool
@@ -34,7 +34,7 @@ def adopt(pool: PoolKeys, held: Allocation, ttl_ms: int, reason: str, level: Dur
 def adopt_each(
     pool: PoolKeys, held: Sequence[tuple[Allocation, int]], level: Durability, reason: str = ""
 ) -> Flow[list[Allocation | AllocatorError]]:
-    """Assert allocations again, each with its new ttl_ms (0: its own); an error takes its item's place."""
+    """Assert allocations again, each with a new ttl_ms (0: its present one); an error takes its item's place."""
     items = [_item(pool, one, ttl_ms) for one, ttl_ms in held]
     call: Call = make_call(
         _ADOPT, pool, items, batch=True, durability=requirement(level), epoch=pool.epoch, reason=reason

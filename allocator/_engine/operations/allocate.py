@@ -1,4 +1,4 @@
-"""allocate: grant requests, one, each that fits, or all."""
+"""allocate: grant one request, each request that fits, or all requests or none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ALLOCATE: Final = load("allocate")
 
 
 class _ReclaimFirst:
-    """The answer that is none: reclaim first, then ask again."""
+    """The reply to an undecided request: reclaim expired allocations, then send it again."""
 
 
 RECLAIM_FIRST: Final = _ReclaimFirst()
@@ -46,7 +46,7 @@ _Answer: TypeAlias = Allocation | Denial | AllocatorError | _ReclaimFirst
 
 
 class ValidRequest(NamedTuple):
-    """A validated request, with its ids: the same through all retries."""
+    """A validated request with its ids, which are the same in all retries."""
 
     resources: Resources
     ttl_ms: int
@@ -57,7 +57,7 @@ class ValidRequest(NamedTuple):
 
     @classmethod
     def validate(cls, request: Request, owner: str) -> ValidRequest:
-        """Check everything that a caller may get wrong; `owner` is the client's, for a request that names none."""
+        """Validate all input of the caller; `owner` is the client's, for a request that names none."""
         return cls(
             resources=Resources.request(request.resources),
             ttl_ms=ttl_ms(request.ttl),
@@ -77,7 +77,7 @@ class ValidRequest(NamedTuple):
 
 
 def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = PLAIN) -> Flow[Allocation | Denial]:
-    """Grant one request, or say why not.
+    """Grant one request; a denial is returned, not raised.  One round trip.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
@@ -97,10 +97,10 @@ def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = P
 def allocate_many(
     pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
 ) -> Flow[list[Outcome]]:
-    """Grant each request that fits, in order, each seeing those before it.
+    """Grant each request that fits, in order, each after those before it.
 
-    A fault of the store is raised once all items have been asked for; the driver then withdraws what was granted, for
-    nobody would know of it.
+    A failure is raised after all items were sent.  The driver then undoes what was granted, as the caller does not
+    receive it.
     """
     wanted = [ValidRequest.validate(request, owner) for request in batch(requests, "requests")]
     answers: dict[int, _Answer] = {}
@@ -119,12 +119,12 @@ def allocate_many(
 def allocate_all(
     pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
 ) -> Flow[list[Outcome]]:
-    """Grant all requests or none: a gang.  Live ones with the same request are replayed.
+    """Grant all requests or none: an atomic batch.  Live allocations with the same request are replayed.
 
     Raises:
-        InvalidRequest: `field="requests"`: More than a hundred, or than 64 KiB in all; nothing was sent.
+        InvalidRequest: `field="requests"`: more than a hundred, or than 64 KiB in all; nothing was sent.
         Insufficient: `denial.item` is the index of the request that stopped it.
-        AllocationConflict, AllocationLost: That of the item that stopped it.
+        AllocationConflict, AllocationLost: The error of the item that stopped it.
     """
     wanted = [
         ValidRequest.validate(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)
@@ -151,7 +151,7 @@ def allocate_all(
         errors = [answer for answer in answers if isinstance(answer, AllocatorError)]
         for error in errors:
             if isinstance(error, AllocationLost):
-                # An earlier attempt was granted and one of its allocations has ended since: give back the rest of it.
+                # An earlier attempt was granted, and one of its allocations has ended since: undo the others.
                 yield from undo.undo(pool, [(one.call, one.id) for one in wanted])
             if not isinstance(error, _Aborted):
                 raise error
@@ -159,7 +159,7 @@ def allocate_all(
 
 
 class _Aborted(AllocatorError):
-    """The item was not decided: another one stopped the gang."""
+    """The item was not decided, as another one stopped the atomic batch."""
 
 
 def _call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
@@ -170,7 +170,7 @@ def _call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, 
 
 @lru_cache(maxsize=1024)
 def _fixed(pool: PoolKeys, atomic: bool) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
-    """What all calls to a pool have in common, the keys and the arguments; kept, for binding them takes its time."""
+    """The keys and arguments that all calls to a pool share; cached, as binding them is slow."""
     return _ALLOCATE.bind_keys(pool), _ALLOCATE.bind(epoch=pool.epoch, atomic=int(atomic))
 
 
@@ -181,7 +181,7 @@ def _outcome(answer: _Answer) -> Outcome:
 
 
 def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0) -> _Answer:
-    """One item's reply."""
+    """Decode the reply of one item."""
     word = reply[0]
     if word == "granted":
         _, fence, granted_ms, deadline_ms, epoch, *_ = reply
@@ -229,7 +229,7 @@ def _ended(_pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) -> 
     lost = AllocationLost(
         f"allocation {wanted.id!r} was granted to this call and has ended since, before its reply arrived", id=wanted.id
     )
-    lost.retryable = True  # a new call gets what stands
+    lost.retryable = True  # a new call is decided afresh
     return lost
 
 

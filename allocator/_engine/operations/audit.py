@@ -1,4 +1,4 @@
-"""audit and repair: whole in one script up to a bound, in pages guarded by the pool's revision above it."""
+"""audit and repair: in one script call up to a limit; above it in pages, valid if the pool's revision is unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INDEXES: Final = ("deadlines", "pinned")
 
 @dataclass(slots=True)
 class _Survey:
-    """What was read: sums and findings, of one script or of pages that add up."""
+    """Sums and findings, of one script call or added up over pages."""
 
     revision: int = 0
     records: int = 0
@@ -38,7 +38,7 @@ class _Survey:
     steady: bool = True
 
     def add(self, reply: Reply) -> str:
-        """Take one reply in.  Returns the cursor."""
+        """Add one reply.  Returns the cursor."""
         cursor: str
         _, revision, cursor, records, total, sums, account, ids, findings = reply
         if (self.account and revision != self.revision) or not self.ids.isdisjoint(ids):
@@ -62,23 +62,23 @@ def findings_of(flat: Sequence[Any]) -> list[Finding]:
 
 
 def audit(pool: PoolKeys) -> Flow[Audit]:
-    """Check every invariant of the pool; changes nothing."""
+    """Check every invariant of the pool.  It changes nothing."""
     survey = yield from _survey(pool)
     orphans = yield from _orphans(pool)
     return _verdict(pool, survey, orphans)
 
 
 def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
-    """Mend what an audit finds.  More records than one script takes want `offline`: no grants meanwhile.
+    """Repair what an audit finds.  More records than one script takes need `offline`: no grants meanwhile.
 
     Returns:
-        `clean` where nothing was wrong; `repaired` with what was mended, where nothing is wrong any more; else what the
-        audit still finds, such as a capacity that is no amount, which only its owner knows.
+        `clean` if nothing was wrong; `repaired`, with what was repaired, if nothing is wrong any more; else what the
+        audit still finds, such as a capacity that is not an amount, which only the pool's owner can set.
     """
     before = yield from audit(pool)
     if before.status == "clean":
         if offline:
-            # An earlier repair may have been killed while it held back the grants.
+            # An earlier repair may have been killed while the pool was offline.
             yield from pools.set_state(pool, "online")
         return before
     mended = yield from _repair_whole(pool, before)
@@ -97,7 +97,7 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
 
 
 def _repair_whole(pool: PoolKeys, before: Audit) -> Flow[Audit | None]:
-    """In one script; None where there are too many records."""
+    """Repair in one script call; None if there are too many records."""
     if before.records > settings.AUDIT_RECORDS_MAX:
         return None
     orphans = [finding.subject for finding in before.findings if finding.kind == "orphan_record"]
@@ -150,7 +150,7 @@ def _repair_in_pages(pool: PoolKeys, before: Audit) -> Flow[Audit]:
 
 
 def adopt_orphans(pool: PoolKeys) -> Flow[None]:
-    """Index again the records that no index knows, and remove those that cannot be read."""
+    """Add records without an index entry to their index, and remove those that cannot be read."""
     orphans = yield from _orphans(pool)
     for at in range(0, len(orphans), settings.FINDINGS_MAX):
         yield from _mend(pool, "pinned", "0", orphans[at : at + settings.FINDINGS_MAX])
@@ -168,7 +168,7 @@ def _mend(pool: PoolKeys, mode: str, cursor: str, orphans: Sequence[str], survey
 
 
 def _survey(pool: PoolKeys) -> Flow[_Survey]:
-    """Whole in one script, or in pages until the pool stood still through all of them."""
+    """Read the pool in one script call, or in pages until its revision is the same through all of them."""
     survey = _Survey()
     reply: Reply = yield from _read(pool, "all", "0")
     if reply[0] == "audit":
@@ -194,7 +194,7 @@ def _read(pool: PoolKeys, index: str, cursor: str) -> Flow[Reply]:
 
 
 def _orphans(pool: PoolKeys) -> Flow[list[str]]:
-    """Records that no index knows: found by SCAN, which is no snapshot, and confirmed in scripts, which are."""
+    """Records without an index entry: found by SCAN, which is not a snapshot, and confirmed by atomic scripts."""
     keys: list[str] = yield Scan(pool.records_pattern, settings.SCAN_KEYS_MAX)
     found: list[str] = []
     for at in range(0, len(keys), settings.PAGE_RECORDS_MAX):

@@ -1,4 +1,4 @@
-"""The verdict on what an audit read: counters against sums.  Pure functions."""
+"""The findings of an audit: counters compared with sums over records.  Pure functions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _AMOUNT: Final = re.compile(r"\b[0-9]+\b", re.ASCII)
 
 
 def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapping[str, int]) -> list[Finding]:
-    """Where a counter is not the sum over the records, or is no amount at all.
+    """Findings for counters that are not the sum over the records, or not an amount.
 
     Args:
         counters: Resource -> the account's `allocated`, as stored.
         capacities: Resource -> the account's `capacity`, as stored.
-        sums: Resource -> what the records say was taken.
+        sums: Resource -> the sum over the records.
     """
     findings: list[Finding] = []
     for name in sorted({*counters, *capacities, *sums}):
@@ -33,7 +33,7 @@ def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapp
 
 
 def broken_fields(account: Mapping[str, str]) -> list[Finding]:
-    """Where a number of the account's own is none."""
+    """Findings for numeric fields of the account that hold no number."""
     return [
         Finding("broken_field", field, f"{account.get(field)!r} is no number")
         for field in ("created_ms", "generation", "revision", "schema")
@@ -42,7 +42,7 @@ def broken_fields(account: Mapping[str, str]) -> list[Finding]:
 
 
 def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) -> tuple[str, ...]:
-    """The resources whose capacity was lowered below what is allocated: reported, no violation."""
+    """The resources whose capacity was lowered below what is allocated: reported, but not a violation."""
     return tuple(
         name
         for name in sorted(capacities)
@@ -53,14 +53,14 @@ def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) ->
 
 
 def readable(kind: str, subject: str, detail: str) -> Finding:
-    """A finding of the scripts, which know amounts only, with the amounts of drift as quantities."""
+    """A finding of the scripts with its amounts formatted as quantities."""
     if kind == "drift":
         detail = _AMOUNT.sub(lambda match: format_amount(subject, int(match[0])), detail)
     return Finding(kind, subject, detail)
 
 
 def amount(text: str | None) -> int | None:
-    """A stored amount, or None where it is none."""
+    """A stored amount, or None if the text is not an amount."""
     if text is None or not (text.isascii() and text.isdigit()):
         return None
     return number if (number := int(text)) <= AMOUNT_MAX else None

@@ -19,7 +19,7 @@ _CHECK: Final = load("check")
 
 
 def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
-    """Whether the request would be granted now."""
+    """Whether the request would be granted now; changes nothing.  One round trip."""
     resources = Resources.request(request)
     call = Call(
         _CHECK,

@@ -1,6 +1,6 @@
-"""Every verb of the clients, from what a caller writes to an operation or flow; both clients drive the same ones.
+"""Every verb of the clients: from the caller's arguments to an operation or flow, which both clients run.
 
-All input is checked here, before anything is sent.
+All input is validated here, before anything is sent.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ from allocator.validation import (
 from allocator.validation import fence as valid_fence
 
 AllocationOrId = Allocation | str
-"""An allocation, which brings its pool and fence along, or an id in the client's pool."""
+"""An allocation, which includes its pool and fence, or an id in the client's pool."""
 
 
 class Defaults:
-    """What stands in for what a call leaves out: pool, prefix, owner, durability, timeout; and the verbs over them."""
+    """The defaults of a client (pool, prefix, owner, durability, timeout), and the verbs that use them."""
 
     __slots__ = ("durability", "owner", "pool", "prefix", "timeout_s")
 
@@ -79,7 +79,7 @@ class Defaults:
     def replaced(
         self, pool: str | None, owner: str | None, level: str | None, timeout: float | None, epoch: str | None
     ) -> Defaults:
-        """These, but for what is given."""
+        """A copy with the given values replaced."""
         other = copy.copy(self)
         if pool is not None and pool != self.pool.name:
             other.pool = pool_keys(pool_name(pool), self.prefix)
@@ -94,7 +94,7 @@ class Defaults:
         return other
 
     def keys(self, name: str | None) -> PoolKeys:
-        """Of the pool of that name; None: the default one."""
+        """The keys of the pool of that name; None: the default pool."""
         if name is None or name == self.pool.name:
             return self.pool
         return pool_keys(pool_name(name), self.prefix)
@@ -105,7 +105,7 @@ class Defaults:
         return self.pool, FencedId(allocation_id(held), valid_fence(fence))
 
     def _groups(self, held: Iterable[AllocationOrId]) -> tuple[int, dict[PoolKeys, list[tuple[int, FencedId]]]]:
-        """The allocations by pool, each with its place in the answer."""
+        """The allocations by pool, each with its index in the reply."""
         groups: dict[PoolKeys, list[tuple[int, FencedId]]] = {}
         items = batch(held, "allocations")
         for at, one in enumerate(items):
@@ -249,7 +249,7 @@ class Defaults:
             self.pool, ids, instant_ms(as_of, "as_of"), owner_pattern(owner), most, dry_run=dry_run
         )
 
-    # -- reading and upkeep --------------------------------------------------------------------------------------------
+    # -- reading and maintenance ---------------------------------------------------------------------------------------
 
     def get(self, identity: str) -> Flow[Allocation | None]:
         return iter(lookup.get(self.pool, allocation_id(identity)))

@@ -1,4 +1,4 @@
-"""doctor: read what a server says of itself, and try every script on a scratch pool with the caller's own rights."""
+"""doctor: read a server's state and settings, and try every script on a scratch pool with the caller's rights."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
 
 
 def diagnose(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
-    """All findings, of the server first.
+    """All findings, those about the server first.
 
     Args:
-        pool: The client's own, which need not exist.
+        pool: The client's pool, which need not exist.
         client_ms: This machine's clock, in milliseconds.
     """
     facts = ServerFacts(pool=pool.name, prefix=pool.prefix)
@@ -78,7 +78,7 @@ def diagnose(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[DoctorReport]
 
 
 def _server(pool: PoolKeys, facts: ServerFacts) -> Flow[None]:
-    """What it says of itself, as far as this user is told."""
+    """Read the server's INFO, settings and user, as far as this user may."""
     for section in SECTIONS:
         reply = yield Command(pool, ("INFO", section))
         if not isinstance(reply, CommandError):
@@ -113,7 +113,7 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 
 class _Scratch:
-    """A pool of nobody's, in which each script is called once."""
+    """A scratch pool in which each script is called once."""
 
     def __init__(self, pool: PoolKeys) -> None:
         self.keys = pool_keys(_SCRATCH + token_hex(6), pool.prefix)
@@ -122,7 +122,7 @@ class _Scratch:
 
     @property
     def one(self) -> requests.FencedId:
-        """What was allocated, or a name of nothing."""
+        """The allocation that was made, or an id that does not exist."""
         return requests.FencedId("one", self.held.fence if self.held else 0)
 
 
@@ -185,11 +185,11 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("repair", _repair),
     ("delete_pool", lambda at: pool_deletion.delete(at.keys, force=True)),
 )
-"""By the script that each is about, in an order in which each finds what it needs."""
+"""One attempt for each script, by its name, in an order in which each finds what it needs."""
 
 
 def _try_all(pool: PoolKeys, facts: ServerFacts) -> Flow[None]:
-    """Each once; what was made is deleted in any case, and by the last of them if nothing goes wrong."""
+    """Try each script once.  The scratch pool is deleted in any case; without errors the last attempt does it."""
     scratch = _Scratch(pool)
     try:
         for name, attempt in _TRIES:
@@ -216,11 +216,11 @@ def _try(name: str, attempt: Try, scratch: _Scratch, facts: ServerFacts) -> Flow
 
 
 def _named(said: str) -> str:
-    """The refusal, with the command that Redis 7.0 does not name: its line of the script has it."""
+    """The refusal, with the command that Redis 7.0 does not name, read from the script's line."""
     place = _PLACE.search(said)
     if _UNNAMED not in said or not place:
         return said
     script = next((one for one in map(load, names()) if one.sha == place[1]), None)
     lines = script.texts.text.splitlines()[int(place[2]) - 1 :] if script else []
-    found = _CALLED.search("\n".join(lines[:2]))  # its name may stand in the next line
+    found = _CALLED.search("\n".join(lines[:2]))  # the command may be in the next line
     return said.replace(_UNNAMED, f"run {found[1]}") if found else said

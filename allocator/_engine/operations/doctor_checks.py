@@ -1,4 +1,4 @@
-"""The verdict on what a server says of itself: facts in, findings out.  Pure functions."""
+"""The checks of doctor: facts about a server in, findings out.  Pure functions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from allocator.settings import RECOVERY_MARGIN_S, TTL_MIN_S
 __all__ = ["ServerFacts", "judge"]
 
 BYTES_AN_ALLOCATION: Final = 450
-"""About what a live allocation takes, with its index entry (docs/performance.md)."""
+"""The approximate bytes of a live allocation with its index entry (docs/performance.md)."""
 
 HEADROOM: Final = 0.2
-"""Of maxmemory, that should be free."""
+"""The share of maxmemory that should be free."""
 
 CLOCK_OFF_MS: Final = 5_000
-"""Milliseconds by which the server's clock may differ from the client's before it is worth a word."""
+"""Milliseconds by which the server's clock may differ from the client's without a warning."""
 
 SLOW_MS: Final = 50.0
 """Milliseconds of a round trip above which every call is slow."""
 
 LAG_S: Final = 10
-"""Seconds that a replica may be behind before it is worth a word."""
+"""Seconds that a replica may be behind without a warning."""
 
 OLDEST: Final = {"redis": (7, 0), "valkey": (7, 2)}
 
@@ -42,10 +42,10 @@ _KEYS: Final = re.compile(r"(?i)permissions? to access|can't access at least one
 
 @dataclass
 class ServerFacts:
-    """What was found out; what is empty could not be.
+    """What doctor has read; an empty field could not be read.
 
-    `tried` has what each script was refused with, "" where it works; `skipped` those for which there was no scratch
-    pool; `left` a scratch pool that could not be deleted; `no_info` says that the store has no INFO at all.
+    `tried` has the error with which each script was refused, "" if it works.  `skipped` are the scripts for which there
+    was no scratch pool.  `left` is a scratch pool that could not be deleted.  `no_info`: the server has no INFO.
     """
 
     pool: str = ""
@@ -64,17 +64,17 @@ class ServerFacts:
     clock_behind_ms: int | None = None
 
     def number(self, name: str) -> int | None:
-        """A number that INFO tells."""
+        """A numeric field of INFO; None if absent."""
         text = self.info.get(name, "")
         return int(text) if text.isdecimal() else None
 
     def grants(self, rule: str) -> str:
-        """The line that gives the user a right."""
+        """The command that grants the user a right."""
         return f"ACL SETUSER {self.user or '<user>'} {rule}"
 
 
 def judge(facts: ServerFacts) -> Iterator[DoctorCheck]:
-    """Each check's finding, in an order from the ground up."""
+    """The findings of all checks, from the server up to the pool."""
     for check in _CHECKS:
         yield from check(facts)
 
@@ -188,7 +188,7 @@ def _replication(facts: ServerFacts) -> Iterator[DoctorCheck]:
 
 
 def _replicas(facts: ServerFacts) -> tuple[str, list[str]]:
-    """How far the slowest is behind, and those with which something is wrong."""
+    """How far the slowest replica is behind, and the replicas with a problem."""
     told = [
         dict(part.split("=", 1) for part in line.split(",") if "=" in part)
         for name, line in facts.info.items()
@@ -276,7 +276,7 @@ def _denied(facts: ServerFacts, command: str, of: list[str]) -> DoctorCheck:
         return DoctorCheck(
             "scripts", "bad", f"{who} may not {command.upper()}, for {', '.join(of)}", facts.grants(rules)
         )
-    if facts.account is not None:  # it is a user of one pool, and that one it can read
+    if facts.account is not None:  # the user has rights for one pool, and can read it
         detail = "could not be tried: this user may use no scratch pool"
         return DoctorCheck(
             "scripts", "unknown", detail, "ask as a user of all pools: 'resource-allocator acl controller'"
@@ -317,10 +317,10 @@ def _pool(facts: ServerFacts) -> Iterator[DoctorCheck]:
 
 
 def _grace(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
-    """Whether every holder is past its deadline, or has renewed, when the grace is over.
+    """Whether every holder is past its deadline, or has renewed, when the recovery grace is over.
 
-    A server without replicas is replaced by nobody, so what it granted is known to be over a ttl later.  Where another
-    may take its place, a holder believes for up to two seconds longer, and it takes time until all Sentinels know.
+    A server without replicas is not replaced, so its grants are over after one ttl.  Where another server may replace
+    it, a holder relies on its deadline for up to two seconds longer, and Sentinels take time to agree.
     """
     if not account.recovery_grace_ms:
         return
@@ -344,7 +344,7 @@ def _grace(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
 
 
 def _promise(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
-    """Whether what the pool asks of each grant can be reached here."""
+    """Whether the pool's durability can be reached on this server."""
     wanted = Durability.read(account.durability)
     replicas = facts.number("connected_slaves")
     if not wanted or replicas is None:

@@ -1,4 +1,4 @@
-"""What a reply says of the safety that its pool asks for, and where the level that was reached is written."""
+"""Durability levels in replies: the level that the pool requires, and where the reached level is recorded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from allocator.durability import MEMORY, Durability
 __all__ = ["PLAIN", "reached", "requirement"]
 
 _PLAIN: Final = {"granted": 5, "renewed": 3}
-"""Entries of fixed places, and the place of the level."""
+"""Entries with fixed positions, and the position of the level."""
 
 _RECORDS: Final = frozenset({"replayed", "existing", "adopted", "resized"})
-"""Entries of fields and values."""
+"""Entries that are fields and values."""
 
 PLAIN: Final = Durability()
-"""As the pool asks for."""
+"""No level of the call: the pool's applies."""
 
 
 def _requested(entry: Any) -> Durability | None:
@@ -44,11 +44,11 @@ def _record(entry: Any, level: str) -> None:
 
 @lru_cache(maxsize=64)
 def requirement(level: Durability) -> DurabilityRequirement:
-    """For a call of this level."""
+    """The requirement of a call with this level."""
     return DurabilityRequirement(level, _requested, _record)
 
 
 def reached(entry: list[Any]) -> str:
-    """The level that the driver has reached for an entry of fixed places."""
+    """The level that the driver has recorded in an entry with fixed positions."""
     place = _PLAIN[entry[0]]
     return entry[place] if len(entry) > place else MEMORY

@@ -15,7 +15,7 @@ _EVENTS: Final = load("read_events")
 
 
 def events(pool: PoolKeys, limit: int) -> Operation[list[Event]]:
-    """The latest events, newest first."""
+    """The latest events, newest first.  One round trip."""
     keys = _EVENTS.bind_keys(pool)
 
     def decode(reply: Reply) -> list[Event]:

@@ -21,11 +21,11 @@ _PAGE: Final = load("list_allocations")
 
 
 _PHASES: Final = ("pinned", "deadlines", "pinned")
-"""Indexes in the order in which a listing walks them: whatever moves from one to the other meanwhile is met in one."""
+"""The order in which a scan walks the indexes: an allocation that moves between them meanwhile is still found."""
 
 
 def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
-    """One record as it stands."""
+    """One record; None if there is none.  One round trip."""
     keys = (*_GET.bind_keys(pool, "record"), pool.record(identity))
 
     def decode(reply: Reply) -> Allocation | None:
@@ -40,7 +40,7 @@ def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records, when they were read, and where to go on; "0" is the end."""
+    """Some records, the instant of reading, and the next cursor; "0" is the end."""
 
     allocations: list[Allocation]
     read_ms: int
@@ -63,9 +63,9 @@ def page(pool: PoolKeys, index: str, cursor: str) -> Operation[Page]:
 
 
 class AllocationScan:
-    """A walk over all allocations, page by page, for whoever performs the calls.
+    """A scan of all allocations, page by page; the client performs the calls.
 
-    `for call in listing: page = run(call); yield from listing.take(page)`.  Duplicates are removed by id.
+    `for call in scan: page = run(call); yield from scan.new_in(page)`.  Duplicates are removed by id.
     """
 
     def __init__(self, pool: PoolKeys, owner: str | None, age_ms: int | None) -> None:
@@ -83,7 +83,7 @@ class AllocationScan:
                 yield page(self._pool, index, self._cursor)
 
     def new_in(self, found: Page) -> list[Allocation]:
-        """What of a page is new and asked for."""
+        """The allocations of a page that match the filters and were not in an earlier page."""
         self._cursor = found.cursor
         taken: list[Allocation] = []
         for one in found.allocations:

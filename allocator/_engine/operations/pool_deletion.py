@@ -1,4 +1,4 @@
-"""delete: the verb that ends a pool."""
+"""delete: end a pool."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DELETE: Final = load("delete_pool")
 
 
 def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
-    """End the pool; with `force`, everything in it first, batch by batch.
+    """End the pool; with `force`, end its allocations first, batch by batch.
 
-    Records that no index knows are indexed again before: a pool that is made again under this name must find none.
+    Records without an index entry are indexed before that, so that a pool created again under this name finds none.
     """
     try:
         yield from audit.adopt_orphans(pool)

@@ -1,4 +1,4 @@
-"""create, configure, upgrade, list: the verbs that shape pools."""
+"""create, recover, update, upgrade, list, usage: the verbs of pools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNCHANGED: Final = "-"
 
 
 def names_of(names: Iterable[str], field: str) -> list[str]:
-    """Resource names, each once, sorted.  A single text is most likely a mistake, and is refused."""
+    """Resource names, each once, sorted.  A single text is refused, as it is probably a mistake."""
     if isinstance(names, str):
         raise InvalidRequest(f"{field} is a list of resource names, not one text: {names!r}", field=field)
     found = sorted({resource_name(name) for name in names})
@@ -40,10 +40,10 @@ def names_of(names: Iterable[str], field: str) -> list[str]:
 
 
 class PoolOptions(NamedTuple):
-    """What a pool is given beyond its resources; None is left as it is, 0 and `memory` take it away.
+    """The options of a pool beyond its resources; None leaves one unchanged, 0 or `memory` removes it.
 
-    A recovery grace bounds the time to live, unless a bound is given: within the grace, every holder has renewed or is
-    past its deadline, also one that went on for a while with a primary that had been replaced (`RECOVERY_MARGIN_S`).
+    A recovery grace limits the time to live, unless a limit is given.  Within the grace every holder has renewed or is
+    past its deadline, also one that still used a replaced primary for a while (`RECOVERY_MARGIN_S`).
     """
 
     recovery_grace: float | timedelta | None = None
@@ -51,7 +51,7 @@ class PoolOptions(NamedTuple):
     durability: str | None = None
 
     def words(self) -> str:
-        """The names and values that change, as the script takes them."""
+        """The names and values that change, in the script's format."""
         options: dict[str, str] = {}
         if self.durability is not None:
             level = durability(self.durability)
@@ -67,7 +67,7 @@ class PoolOptions(NamedTuple):
 
 
 def _longest_ttl(grace: int) -> int:
-    """The longest ttl of a pool with this grace, in milliseconds, where none is said; 0 (any) without a grace."""
+    """The default longest ttl of a pool with this grace, in milliseconds; 0 (any) without a grace."""
     least, margin = settings.TTL_MIN_S * 1000, settings.RECOVERY_MARGIN_S * 1000
     if 0 < grace < least + margin:
         raise InvalidRequest(
@@ -90,9 +90,9 @@ def create(
     *,
     is_new: bool = False,
 ) -> Operation[Pool]:
-    """Create the pool if there is none; an existing one comes back unchanged.
+    """Create the pool if there is none; an existing one is returned unchanged.  One round trip.
 
-    With a recovery grace it begins recovering, unless the caller says that it `is_new`.
+    With a recovery grace it begins recovering, unless `is_new`: the caller asserts that no pool was lost.
     """
     counted = Resources.capacity(capacity)
     if not counted:
@@ -113,10 +113,10 @@ def create(
 
 
 def recover(lost: Pool, pool: PoolKeys) -> Operation[Pool]:
-    """Make a pool again that the store has lost; it begins recovering.
+    """Create a pool again that the server has lost; it begins recovering.
 
     Raises:
-        UnknownPool: Another one of that name is there, or this one was deleted on purpose.
+        UnknownPool: Another pool of that name exists, or this one was deleted on purpose.
     """
     if not lost.recovery_grace_ms:
         raise InvalidRequest(f"pool {lost.name!r} has no recovery_grace: create it anew", field="pool")
@@ -145,7 +145,7 @@ def change(
     *,
     strict: bool,
 ) -> Operation[Pool]:
-    """Merge the resources named into the pool."""
+    """Merge the given resources and options into the pool."""
     counted = Resources.capacity(capacity) if capacity else Resources()
     removed = names_of(remove, "remove")
     for name in removed:
@@ -170,7 +170,7 @@ def change(
 
 
 def set_state(pool: PoolKeys, mode: str) -> Operation[Pool]:
-    """`upgrade`, `offline`, `online` or `recovered`."""
+    """Set the pool's state by a mode of `configure_pool`: `upgrade`, `offline`, `online` or `recovered`."""
     return _configure(pool, mode)
 
 
@@ -198,7 +198,7 @@ def _configure(
         match reply[0]:
             case "created" | "exists" | "configured" as word:
                 fields = decode_fields(reply[1:])
-                # As of its last change: what it was just made is what it is.
+                # The reply has the pool as of this change.
                 read_ms = int(fields.get("clock_ms") or fields.get("created_ms") or 0)
                 return decode_pool(pool.name, fields, created=word == "created", read_ms=read_ms)
             case "generation":
@@ -229,7 +229,7 @@ def _configure(
 
 
 def names(prefix: str) -> Flow[list[str]]:
-    """The names of all pools under the prefix, sorted."""
+    """The names of all pools under the prefix, sorted.  SCAN on every primary."""
     keys: list[str] = yield Scan(pools_pattern(prefix), settings.POOLS_MAX)
     found = (parse(key, prefix) for key in keys)
     return sorted({place[0] for place in found if place is not None and place[1] == "pool"})
@@ -239,7 +239,7 @@ _USAGE: Final = load("read_pool")
 
 
 def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
-    """A pool's account as a model; a repair that died holds back nothing after its time."""
+    """A pool's account as a model.  An offline state whose time is over, as of a killed repair, counts as online."""
     where = f"pool {name!r}"
     state = fields.get("state", "active")
     if (
@@ -274,7 +274,7 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
 
 
 def usage(pool: PoolKeys) -> Operation[Usage]:
-    """One atomic reading of a pool."""
+    """The usage of a pool, read atomically.  One round trip."""
 
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":

@@ -1,4 +1,4 @@
-"""reclaim: take back what is past its deadline, or older than an age."""
+"""reclaim: end allocations past their deadline, or older than an age."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECLAIM: Final = load("reclaim")
 
 
 def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
-    """One batch of a reclaim; an age of None leaves pinned allocations alone."""
+    """One batch of a reclaim; an age of None leaves pinned allocations unchanged."""
 
     def decode(reply: Reply) -> Reclaimed:
         if reply[0] != "reclaimed":
@@ -34,11 +34,11 @@ def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Re
 
 
 def reclaim_due(pool: PoolKeys) -> Flow[None]:
-    """Take back what is due before asking again: a denial must never be the artefact of a bound.
+    """Reclaim all expired allocations before a request is sent again, so that no denial is caused by a batch limit.
 
     Raises:
-        BackendUnavailable: `code="reclaim_behind"`: the call's time is over and there is still more due.  Or the store
-            did not answer; nothing of the caller's is in doubt then, for a reclaim undoes only what is due anyway.
+        BackendUnavailable: `code="reclaim_behind"`: the call's deadline has passed and more have expired.  Or the
+            server did not reply; the request is not ambiguous then, as a reclaim ends only expired allocations.
     """
     left: float = yield TimeLeft()
     if left <= 0:
@@ -55,7 +55,7 @@ def reclaim_due(pool: PoolKeys) -> Flow[None]:
 
 
 def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:
-    """Take back what is past its deadline and what is older than the age, until `limit` or the call's time."""
+    """Reclaim expired allocations and those older than the age, up to `limit` or until the call's deadline."""
     most = settings.MANY_ITEMS_MAX if limit is None else limit
     ids: list[str] = []
     more = True
@@ -72,7 +72,7 @@ def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_li
 
 
 def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flow[bool]:
-    """Also leases that are renewed, by age; each is released by its fence, so that a newer grant of the id stays."""
+    """Reclaim also renewed leases by age; each is released by its fence, so that a newer grant of the id stays."""
     cursor = "0"
     while True:
         found = yield from page(pool, "deadlines", cursor)

@@ -1,4 +1,4 @@
-"""reconcile: release what an owner has on the ledger and does not have in truth."""
+"""reconcile: release allocations of an owner that are not among its live ids."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from allocator.models.maintenance import Reconciled
 _RECONCILE: Final = load("reconcile")
 
 ANY_BELOW: Final = "*"
-"""At the end of an owner: whoever's name begins so."""
+"""At the end of an owner: all owners whose name begins with the part before it."""
 
 
 def reconcile(
     pool: PoolKeys, live_ids: Collection[str], as_of_ms: int, owner: str, max_released: int | None, *, dry_run: bool
 ) -> Flow[Reconciled]:
-    """Find what is this owner's, older than `as_of_ms`, and not among `live_ids`; release it unless that is too much.
+    """Release the owner's allocations that are older than `as_of_ms` and not in `live_ids`, unless they are too many.
 
-    What was granted in that very millisecond, or what somebody was told is there since (`allocate` of its id, a
-    renewal), is kept.
+    Kept are those granted in that very millisecond, and those that a caller has confirmed since, by a renewal or an
+    `allocate` of the id.
 
     Raises:
         InvalidRequest: `as_of` is in the future.
-        ReconcileRefused: It would release more than `max_released`, by default half of what the owner has.
+        ReconcileRefused: It would release more than `max_released`, by default half of the owner's allocations.
     """
     listed = yield from _owned(pool, as_of_ms, owner)
     owned = [one for one in listed if one.granted_ms < as_of_ms]

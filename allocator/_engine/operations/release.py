@@ -1,4 +1,4 @@
-"""release, begin_release: give back."""
+"""release, begin_release: end allocations now, or by a fixed deadline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RELEASE: Final = load("release")
 
 
 def release(pool: PoolKeys, identities: Sequence[FencedId], reason: str = "released") -> Operation[list[Release]]:
-    """Give back, item by item."""
+    """Release allocations, item by item.  One round trip per batch."""
     items = [Item(new_call(), (one.fence, *known(one)), pool.record(one.id), one.id) for one in identities]
 
     def decode(replies: Reply) -> list[Release]:
@@ -44,7 +44,7 @@ def _release(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
 
 
 def begin_release(pool: PoolKeys, one: FencedId, grace_ms: int) -> Operation[Allocation]:
-    """Let an allocation end by a deadline that nobody can move.
+    """Let an allocation end at a deadline that no call can move.
 
     Raises:
         UnknownAllocation, AllocationLost

@@ -1,4 +1,4 @@
-"""renew: extend leases; one that the store has lost is adopted."""
+"""renew: extend leases; one that the server has lost is adopted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _RENEW: Final = load("renew")
 def renew(
     pool: PoolKeys, identities: Sequence[FencedId], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
 ) -> Flow[list[Renewal]]:
-    """Extend leases, item by item; one that the store has lost is adopted, where its holder knows what it was."""
+    """Extend leases, item by item.  One that the server has lost is adopted if the caller gave the allocation.
+
+    One round trip per batch, and one more for adoptions.
+    """
     items = [_renew_item(pool, one, new_call(), ttl_ms, shorten=shorten) for one in identities]
     replies: Reply = yield _renew_call(pool, items, level)
     answers = yield from _settled(pool, [(one, ttl_ms) for one in identities], replies, level)
@@ -33,9 +36,9 @@ def renew(
 
 
 def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow[list[Renewal | AllocatorError]]:
-    """Extend leases whose holders stand for themselves, each with its ttl_ms; an error takes its item's place.
+    """Extend leases of independent holders, each with its ttl_ms; an error takes its item's place.
 
-    Without call ids, for there is nothing to withdraw: what extends a lease may be repeated.
+    The items have no call ids: a renewal may be repeated, so there is nothing to undo.
     """
     wanted = [(FencedId(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
     items = [_renew_item(pool, one, "", ttl_ms) for one, ttl_ms in wanted]
@@ -54,7 +57,7 @@ def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Cal
 def _settled(
     pool: PoolKeys, wanted: Sequence[tuple[FencedId, int]], replies: Reply, level: Durability
 ) -> Flow[list[Renewal | AllocatorError]]:
-    """What became of each renewal, those that are missing having been adopted."""
+    """The outcome of each renewal; missing allocations are adopted."""
     answers: list[Renewal | AllocatorError] = []
     missing: list[int] = []
     for at, ((one, _), reply) in enumerate(zip(wanted, replies, strict=True)):

@@ -1,4 +1,4 @@
-"""What the replies of the scripts become: models, or errors."""
+"""Decode the replies of the scripts into models and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
-    """Raise what a whole call was refused with."""
+    """Raise the error for a reply that refuses a whole call."""
     name = pool.name
     match word:
         case "unknown_pool":
@@ -51,7 +51,7 @@ def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
 
 
 def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Reply) -> NoReturn:
-    """Raise for an allocation that is not there, or not the caller's."""
+    """Raise the error for an allocation that does not exist or is not the caller's."""
     if word == "unknown":
         raise UnknownAllocation(f"pool {pool.name!r} has no allocation {identity!r}", id=identity)
     if word == "wrong_epoch":
@@ -70,7 +70,7 @@ def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Repl
 
 
 def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
-    """What a caller is told who wants something new of a pool that recovers."""
+    """The error for a request that a recovering pool refuses."""
     _, remaining_ms, why = reply
     return Recovering(
         f"pool {pool.name!r} recovers, for {why}; it grants nothing new for {remaining_ms / 1000:.1f} s",
@@ -79,13 +79,13 @@ def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
 
 
 def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
-    """What a caller is told whose time to live is longer than the pool allows, or none."""
+    """The error for a time to live that is longer than the pool's limit, or for none."""
     text = f"ttl: pool {pool.name!r} grants {reply[1] / 1000:g} s at the longest, and pins nothing"
     return InvalidRequest(text, field="ttl", code="ttl_too_long")
 
 
 def decode_fields(flat: Sequence[Any]) -> dict[str, Any]:
-    """field, value, field, value, ... as a dict."""
+    """A flat list field, value, field, value, ... as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -93,7 +93,7 @@ def parse_amount(fields: Mapping[str, Any], field: str, where: str) -> int:
     """A field's exact integer.
 
     Raises:
-        InvariantError: The stored data say something else; never a bare `ValueError`, which would read as *full*.
+        InvariantError: The stored text is no exact integer.  A `ValueError` is never raised, as it would mean *full*.
     """
     text = fields.get(field)
     try:
@@ -106,7 +106,7 @@ def parse_amount(fields: Mapping[str, Any], field: str, where: str) -> int:
 
 
 def decode_amounts(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
-    """The fields that end in `suffix`, as a vector."""
+    """The fields that end in `suffix`, as `Resources`."""
     cut = -len(suffix)
     return Resources.of({field[:cut]: parse_amount(fields, field, where) for field in fields if field.endswith(suffix)})
 
@@ -138,5 +138,5 @@ def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *
 
 
 def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
-    """(resource, requested, allocated, capacity)* as models."""
+    """A flat list of (resource, requested, allocated, capacity)* as models."""
     return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))

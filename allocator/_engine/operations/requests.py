@@ -1,4 +1,4 @@
-"""What operations are made of: ids, items, a call of a script; what a caller wrote becomes arguments."""
+"""The parts of operations: ids, items and script calls; they encode the caller's values as arguments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def new_call() -> str:
-    """A call id: 96 random bits in 16 characters.  Drawn once for an item, shared by its retries."""
+    """A call id: 96 random bits in 16 characters, drawn once for an item and shared by its retries."""
     return b2a_base64(urandom(12), newline=False).translate(_URL_SAFE).decode()
 
 
 def new_allocation_id() -> str:
-    """An allocation id where the caller gave none: 16 characters, short enough for a person to read out."""
+    """An allocation id where the caller gave none: 16 characters, short enough to be read out."""
     return urandom(8).hex()
 
 
@@ -34,12 +34,12 @@ def make_call(
     durability: DurabilityRequirement | None = None,
     **args: Argument,
 ) -> Call:
-    """A call of a script whose keys are all the pool's own."""
+    """A call of a script whose keys all belong to the pool."""
     return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), batch, durability=durability)
 
 
 def encode_amounts(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:
-    """R, (resource, amount)*R; with the suffix of the fields that they become."""
+    """R, (resource, amount)*R; `suffix` is appended to the resources, as in the record's field names."""
     words: list[Argument] = [len(resources)]
     for name, amount in resources.items():
         words.append(name + suffix)
@@ -48,7 +48,7 @@ def encode_amounts(resources: Mapping[str, int], suffix: str = "") -> list[Argum
 
 
 class FencedId(NamedTuple):
-    """An allocation's id, the fence that it must have (0 is any), and what its holder knows of it, if anything."""
+    """An allocation's id, the fence that it must have (0: any), and the allocation, if the caller gave it."""
 
     id: str
     fence: int
@@ -56,5 +56,5 @@ class FencedId(NamedTuple):
 
 
 def known(one: FencedId) -> tuple[str, int]:
-    """What its holder knows of an allocation: the epoch that granted it, and its deadline."""
+    """The epoch that granted an allocation and its deadline, as its holder has them; ("", 0) if unknown."""
     return ("", 0) if one.held is None else (one.held.epoch, one.held.deadline_ms or 0)

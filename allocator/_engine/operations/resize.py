@@ -1,4 +1,4 @@
-"""resize: change what an allocation has taken."""
+"""resize: change the amounts of an allocation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RESIZE: Final = load("resize")
 
 
 def changes(request: RequestLike) -> dict[str, int]:
-    """A resize's request: as `Resources.request`, but a zero is kept, for it gives a resource up."""
+    """The request of a resize: as `Resources.request`, but a zero is kept, as it gives up a resource."""
     if not isinstance(request, Mapping) or not 0 < len(request) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"a resize names 1 to {settings.RESOURCES_MAX} resources", field="request")
     if isinstance(request, Resources):
@@ -37,7 +37,7 @@ def changes(request: RequestLike) -> dict[str, int]:
 def resize(
     pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
 ) -> Flow[Allocation]:
-    """Change what an allocation has taken.
+    """Change the amounts of an allocation.  One round trip.
 
     Raises:
         Insufficient, UnknownAllocation, AllocationLost

@@ -1,4 +1,4 @@
-"""undo: end calls whose outcome nobody heard."""
+"""undo: end calls whose outcome no caller received."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _UNDO: Final = load("undo")
 
 
 NO_RECORD: Final = "-"
-"""Stands for the id of a call that names no allocation; no id begins so."""
+"""In place of the allocation id of a call that names none; no id begins with this character."""
 
 
 def undo(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[None]:
-    """Undo calls whose outcome nobody heard: (call id, allocation id or "") each, at most a batch of them.
+    """Undo calls whose outcome no caller received: (call id, allocation id or "") each, at most one batch.
 
-    Idempotent.  Ends an allocation that no other call was told of, and keeps copies of the call from doing anything.
+    It is idempotent.  It ends an allocation that no other call has returned, and completes the call, so that a late
+    copy has no effect.
     """
     items = [Item(call, (), pool.record(identity or NO_RECORD), identity) for call, identity in calls]
 
