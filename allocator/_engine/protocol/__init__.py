@@ -1,1 +1,1 @@
-"""What is said to Redis: keys, fields, scripts, flows, bytes; no I/O."""
+"""The protocol with Redis: keys, field names, scripts, flows and the wire format; no I/O."""

@@ -1,8 +1,8 @@
-"""What a flow may ask of the outside world, and what it is made of; no I/O here.
+"""Operations, flows and their steps; no I/O.
 
-An *operation* is a value: one `Call` and how to read its reply.  A *flow* is a generator of steps that ends with a
-result: a story of several calls, told once for both clients.  `yield from operation` inside a flow is typed with the
-operation's result. A *driver* performs the steps, blocking (`driver`) or awaited (`driver_async`).
+An *operation* is a value: one `Call` and the decoding of its reply.  A *flow* is a generator of steps that returns a
+result: several calls, written once for both clients.  `yield from operation` inside a flow is typed with the
+operation's result.  A *driver* performs the steps, blocking (`driver`) or awaited (`driver_async`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from allocator.durability import Durability
 
 R = TypeVar("R")
 Reply: TypeAlias = list[Any]
-"""A script's reply: nested lists of str and int, whatever the protocol."""
+"""A script's reply: nested lists of str and int, with RESP2 and RESP3 alike."""
 
 
-# Items and calls are values like the rest, but not frozen: every call makes one of either, and freezing trebles their
-# cost.
+# Items and calls are never changed, but not frozen: every call makes one of each, and freezing triples their cost.
 @dataclass(slots=True, unsafe_hash=True)
 class Item:
     """One item of a call that changes something.
 
-    `call` is its call id: drawn once, sent with every retry of this item, and by nothing else.  On the wire an item is
-    `call, repeated, *args`, where `repeated` is 1 once an earlier attempt may have been executed.
+    `call` is its call id: drawn once, and sent with every retry of this item and with nothing else.  On the wire an
+    item is `call, repeated, *args`, where `repeated` is 1 once an earlier attempt may have been executed.
     """
 
     call: str
@@ -38,12 +37,11 @@ class Item:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Call:
-    """One script call, ready to send: `keys`, each item's key; `now_ms`, `args`, each item.
+    """One script call, ready to send: `keys`, each item's key; the envelope, `args`, each item.
 
-    A call with items is answered item by item.  `batch` says that its items stand for themselves, so that they may
-    share a script call with items of other calls that have the same script, keys and arguments.  `undo` says that its
-    effect must not outlive a flow that does not return: its items are undone then.  `durability` says how safe its
-    effect must be before it is answered.
+    The reply to a call with items has one entry per item.  `batch`: the items are independent, so they may share a
+    script call with items of other calls that have the same script, keys and arguments.  `undo`: the items are undone
+    if their flow does not return.  `durability`: the durability to wait for before the reply is returned.
     """
 
     script: Script
@@ -58,9 +56,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class DurabilityRequirement:
-    """How safe what a call does is to be: the call's level, and what its reply says that the pool asks for.
+    """The durability that a call requires: the call's level, and the pool's level as the reply has it.
 
-    `requested` finds the pool's level in an entry of the reply: None where the entry has had no effect.
+    `requested` finds the pool's level in an entry of the reply; None if the entry had no effect.
     `record` writes the level that was reached into an entry.
     """
 
@@ -69,7 +67,7 @@ class DurabilityRequirement:
     record: Callable[[Any, str], None]
 
     def missing(self, reply: Reply) -> Durability | None:
-        """What is to be reached before the reply is handed on; None: nothing more."""
+        """The durability to reach before the reply is returned; None: nothing to wait for."""
         for entry in reply:
             found = self.requested(entry)
             if found is not None:
@@ -77,7 +75,7 @@ class DurabilityRequirement:
         return None
 
     def stamped(self, reply: Reply, reached: Durability) -> Reply:
-        """The reply with the level that was reached."""
+        """The reply with the reached level recorded in it."""
         for entry in reply:
             if self.requested(entry) is not None:
                 self.record(entry, str(reached))
@@ -93,7 +91,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """List at most `limit` keys that match a pattern, on every primary, each once.  Answered with list[str]."""
+    """List at most `limit` keys that match a pattern, on every primary, each once.  The result is list[str]."""
 
     pattern: str
     limit: int
@@ -101,8 +99,9 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Send one command that changes nothing to the server that has the pool.  Answered with its reply, or with the
-    `CommandError` that came in its place.
+    """Send one read-only command to the server that has the pool.
+
+    The result is its reply, or a `CommandError` for an error reply.
     """
 
     pool: PoolKeys
@@ -118,7 +117,7 @@ class CommandError:
 
 @dataclass(frozen=True, slots=True)
 class TimeLeft:
-    """Ask how many seconds of the call's total deadline are left.  Answered with a float, never below 0."""
+    """Return how many seconds of the call's total deadline are left: a float, never below 0."""
 
 
 Step: TypeAlias = Call | Command | Sleep | Scan | TimeLeft
@@ -127,7 +126,7 @@ Flow: TypeAlias = Generator[Step, Any, R]
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[R]):
-    """One call and the reading of its reply."""
+    """One call and the decoding of its reply.  One round trip."""
 
     call: Call
     decode: Callable[[Reply], R]

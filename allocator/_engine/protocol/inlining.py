@@ -1,13 +1,13 @@
-"""Put the functions of a linked script where they are called: a call costs a closure, its upvalues and a frame.
+"""Inline the functions of a linked script, as each function call costs a closure, its upvalues and a frame.
 
-Modules are many small functions, for people; Redis makes each of them anew on every call of the script.  A call that is
-a statement of its own, such as `local item = read(call)`, becomes the function's body::
+Modules consist of many small functions for readability, and Redis creates each of them on every call of the script.
+A call that is a whole statement, such as `local item = read(call)`, becomes the function's body::
 
     local result do repeat <the body, `return x` as `result = x break`> until true end local item = result
 
-Only these forms are: `f(...)`, `return f(...)`, `local a, b = f(...)`, `a.b[c] = f(...)`.  A function stays one if it
-makes functions or returns out of a loop.  Names of definitions are marked, `@module.name@`; all other names of a body
-are its own, so that nothing can be mistaken for a name of the caller's.
+Only these forms are inlined: `f(...)`, `return f(...)`, `local a, b = f(...)`, `a.b[c] = f(...)`.  A function that
+creates functions or returns out of a loop is not inlined.  Names of definitions are marked, `@module.name@`.  All other
+names of a body are renamed, so that they cannot clash with names of the caller.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TARGET: Final = re.compile(r"\w+|'[^']*'|[].[+\-,]")
 
 
 class Token(NamedTuple):
-    """A word of the text, the space before it, and the file and line that it came from."""
+    """A token of the text, the space before it, and its source file and line."""
 
     space: str
     text: str
@@ -47,26 +47,26 @@ class Function:
     params: tuple[str, ...]
     body: tuple[Token, ...]
     values: int
-    """How many values it returns at most; -1: it cannot be put elsewhere."""
+    """The maximum number of values it returns; -1: it cannot be inlined."""
     is_straight: bool
-    """It returns at its end, or not at all."""
+    """Whether it returns only at its end, or not at all."""
     hands_on: tuple[str, ...]
-    """The functions whose values it returns as they are."""
+    """The functions whose values it returns unchanged."""
 
 
 def tokens_of(text: str, file: str, line: int) -> list[Token]:
-    """The words of one line."""
+    """The tokens of one line."""
     return [Token(space, word, file, line) for space, word in _TOKEN.findall(text)]
 
 
 def lines_of(tokens: Iterable[Token]) -> Iterator[tuple[str, str, int]]:
-    """Words as lines again, each with its origin."""
+    """The tokens joined to lines, each with its source file and line."""
     for (file, line), words in groupby(tokens, key=lambda token: (token.file, token.line)):
         yield "".join(token.space + token.text for token in words), file, line
 
 
 def function_of(tokens: Sequence[Token]) -> Function | None:
-    """Of `function(a, b) ... end`; None for any other value."""
+    """The function that `function(a, b) ... end` defines; None for any other value."""
     if tokens[0].text != "function":
         return None
     closed = next(at for at, token in enumerate(tokens) if token.text == ")")
@@ -87,7 +87,7 @@ def function_of(tokens: Sequence[Token]) -> Function | None:
 
 
 def _returns(body: Sequence[Token]) -> tuple[list[tuple[int, int]], bool]:
-    """Where the returns begin and end, and whether none is in a loop or an inner function."""
+    """The positions of the returns, and whether none is in a loop or an inner function."""
     found: list[tuple[int, int]] = []
     is_simple, stack = True, list[str]()
     for at, (_, word, _, _) in enumerate(body):
@@ -106,7 +106,7 @@ def _returns(body: Sequence[Token]) -> tuple[list[tuple[int, int]], bool]:
 
 
 def _opens_loop(body: Sequence[Token], at: int) -> bool:
-    """Whether this `do` is that of a `for` or `while`."""
+    """Whether this `do` belongs to a `for` or `while`."""
     for token in reversed(body[:at]):
         if token.text in ("for", "while"):
             return True
@@ -116,7 +116,7 @@ def _opens_loop(body: Sequence[Token], at: int) -> bool:
 
 
 def _split(tokens: Sequence[Token]) -> list[list[Token]]:
-    """At the commas outside brackets."""
+    """Split at the commas outside brackets."""
     parts: list[list[Token]] = [[]] if tokens else []
     depth = 0
     for token in tokens:
@@ -129,14 +129,14 @@ def _split(tokens: Sequence[Token]) -> list[list[Token]]:
 
 
 class Inliner:
-    """Expands calls.  `find` gives the function of a marked name, None where its calls stay."""
+    """Expands calls.  `find` returns the function of a marked name, or None if its calls are not inlined."""
 
     def __init__(self, find: Callable[[str], Function | None]) -> None:
         self._find = find
         self._made = 0
 
     def expand(self, tokens: Sequence[Token]) -> list[Token]:
-        """The tokens, with bodies in place of calls."""
+        """The tokens with function bodies in place of calls."""
         out: list[Token] = []
         start, at = 0, 0
         while at < len(tokens):
@@ -164,7 +164,7 @@ class Inliner:
         return function if function and function.values >= 0 else None
 
     def _body(self, function: Function, head: list[Token], args: list[list[Token]], at: Token) -> list[Token]:
-        """One call: its values are named, the parameters bound, the body run."""
+        """Expand one call: name its values, bind the parameters, insert the body."""
 
         def words(text: str) -> list[Token]:
             return tokens_of(" " + text, at.file, at.line)
@@ -189,8 +189,8 @@ class Inliner:
 def _bind(function: Function, args: list[list[Token]]) -> tuple[list[str], list[Token], Sequence[Token]]:
     """The parameters that must be bound, their values, and the body.
 
-    A value that has the parameter's name already needs no binding, unless the body assigns to it; a function that is
-    passed is named in the body.
+    A value that already has the parameter's name needs no binding, unless the body assigns to it.  A function that is
+    passed as a value is named in the body.
     """
     names: list[str] = []
     values: list[Token] = []
@@ -211,7 +211,7 @@ def _bind(function: Function, args: list[list[Token]]) -> tuple[list[str], list[
 
 
 def _is_target(body: Sequence[Token], at: int) -> bool:
-    """Whether the name here is assigned to: from the start of its line to a `=` there are only names and commas."""
+    """Whether the name here is assigned to: only names and commas stand between its line's start and a `=`."""
     first = last = at
     while first and body[first - 1].line == body[at].line and body[first - 1].text not in _STARTS:
         first -= 1
@@ -225,20 +225,20 @@ def _is_target(body: Sequence[Token], at: int) -> bool:
 def _end_returns(
     body: Sequence[Token], results: list[str], is_straight: bool, words: Callable[[str], list[Token]]
 ) -> list[Token]:
-    """The body with `return x` as `result = x break`."""
+    """The body with each `return x` as `result = x break`."""
     out: list[Token] = []
     done = 0
     for at, end in _returns(body)[0]:
         out += body[done:at]
         value = body[at + 1 : end]
         if value and results:
-            # The first word of the line is the start of a statement, also for a call that comes to stand here.
+            # The first token of the line starts a statement, also for a call that is moved here.
             first = body[at]
             out += [first._replace(text=results[0])]
             out += [Token("", f", {name}", *first[2:]) for name in results[1:]]
             out += [Token(" ", "=", *first[2:]), *value]
         elif value and any(token.text == "(" for token in value):
-            # Nobody wants the value, but it may be a call that does something.
+            # The value is not used, but a call may have side effects.
             is_call = value[0].text.startswith("@") and _closing(value, 1) == len(value) - 1
             first = body[at]
             out += [] if is_call else [first._replace(text=word, space=" ") for word in ("local", "_", "=")]
@@ -259,7 +259,7 @@ def _closing(tokens: Sequence[Token], at: int) -> int:
 
 
 def _is_statement(head: Sequence[Token]) -> bool:
-    """Whether a call after these words is all of a statement: nothing, `return`, or one assignment."""
+    """Whether a call after these tokens is a whole statement: nothing, `return`, or one assignment."""
     texts = [token.text for token in head]
     if not texts or texts == ["return"]:
         return True
@@ -271,7 +271,7 @@ def _is_statement(head: Sequence[Token]) -> bool:
 
 
 def _is_over(tokens: Sequence[Token], at: int) -> bool:
-    """Whether the statement ends before this word."""
+    """Whether the statement ends before this token."""
     return at >= len(tokens) or (
         tokens[at].text not in _GOES_ON and bool(_NAME.fullmatch(tokens[at].text) or tokens[at].text.startswith("@"))
     )

@@ -1,8 +1,8 @@
-"""Every key of ours, declared once; `parse` is the inverse.
+"""The names of all Redis keys; `parse` is the inverse.
 
-A pool's keys share one hash tag, so that on Redis Cluster they live in one slot and a script may touch them all:
+A pool's keys share one hash tag, so that on Redis Cluster they are in one slot and a script may access them all:
 `<prefix>:{<pool>}:<what>`, or `<prefix>:{<pool>}:allocation:<id>` for a record.  Names cannot contain braces
-(`allocator.validation`), so the tag is always the pool's name and a key reads back unambiguously.
+(`allocator.validation`), so the tag is always the pool's name and a key can be parsed unambiguously.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from functools import cached_property, lru_cache
 from allocator import settings
 
 FIXED = ("pool", "deadlines", "pinned", "ended", "events")
-"""The keys that a pool has exactly once, by the name that the script headers use."""
+"""The keys that each pool has once, by their name in the script headers."""
 
 RECORD = "allocation"
 
 
 @dataclass(frozen=True)
 class PoolKeys:
-    """The keys of one pool.  `epoch` is the only incarnation of the pool that the caller accepts; "" is any."""
+    """The keys of one pool.  `epoch` is the only epoch of the pool that the caller accepts; "" is any."""
 
     name: str
     prefix: str = settings.PREFIX_DEFAULT
@@ -43,13 +43,13 @@ class PoolKeys:
 
     @property
     def records_pattern(self) -> str:
-        """A SCAN pattern that matches the pool's records.  No name of ours has a glob character."""
+        """A SCAN pattern that matches the pool's records.  Valid names have no glob characters."""
         return f"{self.base}{RECORD}:*"
 
 
 @lru_cache(maxsize=1024)
 def pool_keys(name: str, prefix: str, epoch: str = "") -> PoolKeys:
-    """The keys of a pool whose names were validated; cached, for every call needs them."""
+    """The keys of a pool whose names were validated; cached, as every call needs them."""
     return PoolKeys(name, prefix, epoch)
 
 
@@ -59,10 +59,10 @@ def pools_pattern(prefix: str) -> str:
 
 
 def parse(key: str, prefix: str) -> tuple[str, str, str] | None:
-    """Read a key back.
+    """Parse a key.
 
     Returns:
-        (pool, what, allocation id or ""), or None where the key is not one of ours under this prefix.
+        (pool, what, allocation id or ""), or None if the key does not belong to this library under this prefix.
     """
     head, tail = f"{prefix}:{{", key[len(prefix) + 2 :]
     if not key.startswith(head):

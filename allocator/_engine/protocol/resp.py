@@ -1,10 +1,10 @@
-"""What goes over the wire: the words of a script call, and their bytes.
+"""The wire format of script calls: their arguments, and the packed bytes.
 
     EVALSHA sha numkeys <key>... <each item's key> now_ms seen_epoch seen_fence epoch <argument>...
         [ <call id> <repeated 0|1> <item's argument>... ]...
 
-The bytes are packed here, by hiredis where it is installed, because redis-py's asyncio side packs word by word in
-Python even then, which for a batch of a hundred items costs more than all the rest.
+Commands are packed here, by hiredis where it is installed.  redis-py's asyncio connection packs word by word in Python
+even then, which for a batch of a hundred items costs more than all other work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ASKING", "encode_call", "pack_command", "split_batches", "weight"]
 
 
 def _pack(words: tuple[Argument, ...]) -> bytes:
-    """A command in RESP."""
+    """Encode a command in RESP."""
     parts = [f"*{len(words)}\r\n"]
     for word in words:
         text = str(word)
@@ -44,9 +44,9 @@ ASKING: Final = pack_command(("ASKING",))
 
 
 def encode_call(call: Call, repeated: int, leading: Sequence[Argument]) -> list[Argument]:
-    """All that follows the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
+    """The words after the script in EVALSHA or EVAL: the number of keys, the keys, the arguments.
 
-    `envelope` are those of the driver's own: the instant and the mark (`fence_watermarks`).
+    `leading` is the driver's envelope: the instant and the watermark (`fence_watermarks`).
     """
     items = call.items
     if not items:
@@ -64,7 +64,7 @@ def encode_call(call: Call, repeated: int, leading: Sequence[Argument]) -> list[
 
 
 def split_batches(call: Call) -> Iterator[Call]:
-    """Calls of a size that a server takes at once, in order, of a call whose items stand for themselves."""
+    """Split a call of independent items into calls of at most one batch each, in order."""
     part: list[Item] = []
     size = 0
     for item in call.items:
@@ -79,12 +79,12 @@ def split_batches(call: Call) -> Iterator[Call]:
 
 
 def weight(call: Call) -> int:
-    """About the bytes of a call's items, by which `split_batches` goes."""
+    """The approximate bytes of a call's items, as `split_batches` counts them."""
     return sum(map(_weight, call.items))
 
 
 def _weight(item: Item) -> int:
-    """About the bytes that an item adds to a script call."""
+    """The approximate bytes that an item adds to a script call."""
     texts = [part for part in item.args if isinstance(part, str)]
     size = sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
     return size + len(item.key) + len(item.call) + 8 * (len(item.args) + 3)

@@ -1,4 +1,4 @@
-"""Field names and shared bounds, once: the loader puts the bounds into the scripts as literals, `limits.NAME` by name.
+"""Field names, and the limits that scripts share: the linker inserts them as literals for `limits.NAME`.
 
 Fields of an account or record that end in `.capacity` or `.allocated` are amounts, and no others do, so a resource
 may have any name.
@@ -11,7 +11,7 @@ from typing import Final
 from allocator import settings
 
 VERSION: Final = 1
-"""The schema that this version writes.  A pool's `schema` field is the least version that may write to it."""
+"""The schema version that this library writes.  A pool's `schema` field is the lowest that may write to it."""
 
 CAPACITY: Final = ".capacity"
 ALLOCATED: Final = ".allocated"
@@ -32,4 +32,4 @@ LIMITS: Final[dict[str, int | str]] = {
         )
     },
 }  # fmt: skip
-"""The bounds that the scripts share, `limits.NAME` there: `lua/modules/limits.lua` is generated from this."""
+"""The limits of the scripts, `limits.NAME` there: `lua/modules/limits.lua` is generated from this."""

@@ -1,4 +1,4 @@
-"""Load a script: link its modules, read its header, bind names, map error lines back to files.
+"""Scripts: link the modules, parse the header, bind keys and arguments by name, map error lines to files.
 
 A script's header is its contract (`lua/README.md`)::
 
@@ -11,9 +11,9 @@ A script's header is its contract (`lua/README.md`)::
     Reply   ...
     ]]
 
-The *envelope* comes before: `ENVELOPE_KEYS` and `ENVELOPE_ARGUMENTS`, which every script takes.  Python binds by these
-names; nothing else knows an order.  Two texts come of one script: the one for servers, and one for the in-process
-store, which knows no `#!lua` line and loses the text of an error that is not returned.
+The *envelope* comes first: `ENVELOPE_KEYS` and `ENVELOPE_ARGUMENTS`, which every script takes.  Python binds by these
+names and relies on no order elsewhere.  Each script has two texts: one for servers, and one for the in-process server,
+which does not accept the `#!lua` line and drops the text of an error that is raised.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ENVELOPE_KEYS: Final = ("pool", "deadlines", "pinned", "ended", "events")
 """The keys that every script takes first (`lua/modules/context.lua`)."""
 
 ENVELOPE: Final = ("now_ms", "seen_epoch", "seen_fence")
-"""The arguments of the envelope that drivers fill in; `epoch` follows."""
+"""The arguments of the envelope that drivers supply; `epoch` follows."""
 
 ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, "epoch")
 
@@ -47,14 +47,14 @@ _ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
 
 
 class SupportsName(Protocol):
-    """Whatever gives a key for the name that a header uses."""
+    """A mapping from a key's name in the headers to the key."""
 
     def __getitem__(self, name: str, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What is sent: to servers, and to the in-process store; and the file and line that each line comes from."""
+    """The texts for servers and for the in-process server, and the source file and line of each line."""
 
     text: str
     memory_text: str
@@ -65,9 +65,9 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Script:
-    """One script, ready to be called by name: `keys` and `args` are those that have a name, the envelope's first.
+    """One script, called by the names of its keys and arguments: `keys` and `args`, the envelope's first.
 
-    It is linked when it is first sent: a program uses few of them, and an import none.
+    It is linked when it is first sent, as a program uses few scripts.
     """
 
     name: str
@@ -78,42 +78,42 @@ class Script:
 
     @cached_property
     def texts(self) -> Texts:
-        """What is sent."""
+        """The linked texts."""
         return self.link()
 
     @cached_property
     def sha(self) -> str:
-        """Of the text for servers."""
+        """The SHA-1 of the text for servers."""
         return self.texts.sha
 
     @cached_property
     def memory_sha(self) -> str:
-        """Of the text for the in-process store."""
+        """The SHA-1 of the text for the in-process server."""
         return self.texts.memory_sha
 
     @property
     def writes(self) -> bool:
-        """Whether a call may change anything, so that a lost reply leaves a doubt."""
+        """Whether a call may change anything, so that a lost reply makes it ambiguous."""
         return "no-writes" not in self.flags
 
     def by_sha(self, *, in_process: bool) -> tuple[str, str]:
-        """The command that calls it, and what stands for its text.
+        """The command that calls it by SHA-1, and the SHA-1.
 
-        What changes nothing is sent so that a user who may only read the keys may send it; the in-process store knows
-        neither users nor those commands.
+        A read-only script is sent by the `_RO` command, which a user with read permission may run.  The in-process
+        server has neither users nor those commands.
         """
         if in_process:
             return "EVALSHA", self.memory_sha
         return ("EVALSHA" if self.writes else "EVALSHA_RO"), self.sha
 
     def by_text(self, *, in_process: bool) -> tuple[str, str]:
-        """The same for a server that does not have the text."""
+        """The command that calls it by its text, and the text, for a server that does not have it."""
         if in_process:
             return "EVAL", self.texts.memory_text
         return ("EVAL" if self.writes else "EVAL_RO"), self.texts.text
 
     def bind_keys(self, keys: SupportsName, *but: str) -> tuple[str, ...]:
-        """The named keys in the header's order, except the last, which the caller adds.
+        """The named keys in the header's order, except those in `but`, which the caller adds.
 
         A missing name is a `TypeError` before anything is sent.
         """
@@ -129,7 +129,7 @@ class Script:
         return tuple([args[name] for name in self.args])
 
     def locate(self, message: str) -> str:
-        """Replace the line numbers of a server's error text by the files and lines that a person edits."""
+        """Replace line numbers of the linked text in a server's error by source files and lines."""
         origins = self.texts.origins
 
         def place(match: re.Match[str]) -> str:
@@ -140,11 +140,11 @@ class Script:
 
 
 NO_SCRIPT: Final = Script("scan", frozenset({"no-writes"}), (), (), lambda: Texts("", "", "", "", ()))
-"""In the place of the script whose lines an error text names, where a plain command was sent."""
+"""In place of the script whose lines an error text refers to, for a plain command."""
 
 
 def folder() -> Path:
-    """Where the scripts are: in the wheel beside this package, in a checkout beside it."""
+    """The folder of the scripts: inside this package in a wheel, beside it in a checkout."""
     for candidate in (_PACKAGED, _CHECKOUT):
         if (candidate / "modules").is_dir():
             return candidate
@@ -164,7 +164,7 @@ def names() -> list[str]:
 
 @cache
 def ordinary() -> dict[str, frozenset[str]]:
-    """For each script the functions on its ordinary way (`lua/ordinary.txt`), and as `NAME+` those on others."""
+    """For each script the functions on its ordinary path (`lua/ordinary.txt`); `NAME+`: on other usual paths."""
     lines = (folder() / "ordinary.txt").read_text(encoding="utf-8").splitlines()
     entries = [line.partition(":") for line in lines if not line.startswith("#")]
     return {name: frozenset(functions.split()) for name, _, functions in entries}
@@ -172,7 +172,7 @@ def ordinary() -> dict[str, frozenset[str]]:
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name; its header is read once a process."""
+    """The script of that name; its header is read once per process."""
     path = files()[name]
     source = path.read_text(encoding="utf-8").splitlines()
     first = source[0] if source[0].startswith("#!lua") else "#!lua"
@@ -188,7 +188,7 @@ def load(name: str) -> Script:
 
 
 def _linked(path: Path, first: str) -> Texts:
-    """The text of a script and what it uses, once a process, for it takes tens of milliseconds."""
+    """The linked text of a script; linked once per process, as that takes tens of milliseconds."""
     usual = ordinary().get(path.stem, ()), ordinary().get(f"{path.stem}+", ())
     linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
     lines = [line for line, _, _ in linked]
@@ -222,7 +222,7 @@ def _header(lines: Iterable[str]) -> tuple[list[tuple[str, str]], list[tuple[str
 
 
 def _for_memory(lines: list[str]) -> str:
-    """The text for the in-process store: one `pcall` that hands an error's text back, and no `#!lua` line."""
+    """The text for the in-process server: one `pcall` that returns an error's text, and no `#!lua` line."""
     return "\n".join(
         [
             "local ok, reply = pcall(function()",
