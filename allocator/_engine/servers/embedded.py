@@ -1,16 +1,15 @@
 """`embedded://`: one real server per user and machine, started on demand, shared by all of the user's processes.
 
-How there comes to be exactly one.  Each engine and major version has a folder, with the data, the socket and a lock
-file.  Whoever finds nobody at the socket tries the lock, without waiting.  Who gets it starts the server and hands it
-the locked file: from then on the *server* holds the lock, until the kernel takes it back at its end, whatever that end
-is.  Who does not get it looks at the socket again.  So no interleaving of starters makes a second server write to the
-same data; a socket that a killed server left behind means nothing; and the end of a server is known by its lock, not by
-a process id that may already be another's.
+How exactly one server runs: each engine and major version has a folder with the data, the socket and a lock file.  A
+process that finds no server at the socket tries the lock without waiting.  If it gets the lock, it starts the server,
+which inherits the locked file: from then on the *server* holds the lock, until the kernel releases it when the server
+ends for any reason.  If not, it checks the socket again.  So no two servers ever write to the same data.  The socket
+of a killed server has no effect.  The lock shows the end of a server, not a process id that may be reused.
 
-The data lie in an append-only file, so they survive the server, but for the last two seconds beside a
-slow disk.  The unix socket can be opened by its user only.
+The data are in an append-only file, so they survive the server, except for the last two seconds on a slow disk.  Only
+the user can open the unix socket.
 
-`PrivateServer`, of the module `private_server`, is the other kind: it belongs to one process and ends with it.
+`PrivateServer`, of the module `private`, is the other kind: it belongs to one process and ends with it.
 """
 
 from __future__ import annotations
@@ -48,23 +47,23 @@ __all__ = ["EmbeddedStatus", "PrivateServer", "ServerBinary", "ensure_running", 
 logger = logging.getLogger(__name__)
 
 SWITCH_VARIABLE: Final = "ALLOCATOR_EMBEDDED"
-"""`0` forbids starting or joining the embedded server: for machines where a forgotten URL must be an error."""
+"""`0` forbids starting or using the embedded server, for machines where a missing URL must be an error."""
 
 FOLDER_VARIABLE: Final = "ALLOCATOR_EMBEDDED_DIR"
-"""The folder of the embedded servers, where it is not to be the user's state folder."""
+"""The folder of the embedded servers, in place of the user's state folder."""
 
 FOLDER_NAME: Final = "redis-resource-allocator"
 
 LOAD_DEADLINE_S: Final = 60.0
-"""Seconds more that it may take to load its data: several gigabytes."""
+"""Further seconds that it may take to load its data: several gigabytes."""
 
 STOP_DEADLINE_S: Final = 10.0
-"""Seconds that it may take to end: it has to write out what the disk does not have yet."""
+"""Seconds that it may take to end, as it writes pending data to the disk."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmbeddedStatus:
-    """The embedded server as it is now; what only a running one can tell is None otherwise."""
+    """The present state of the embedded server; fields that need a running server are None otherwise."""
 
     running: bool
     engine: EngineName
@@ -77,7 +76,7 @@ class EmbeddedStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the things of one server lie."""
+    """The folder and socket of one server."""
 
     folder: Path
     socket: str
@@ -95,13 +94,13 @@ class _Place:
 
 
 def home() -> Path:
-    """The folder of the user's embedded servers, made on the first use and closed to everybody else.
+    """The folder of the user's embedded servers, created at the first use, accessible to the user only.
 
     It is `$ALLOCATOR_EMBEDDED_DIR`, else `redis-resource-allocator` in `$XDG_STATE_HOME` or `~/.local/state`.
 
     Raises:
-        BackendUnavailable: It cannot be made (`code="no_folder"`), or others could change what lies in it
-            (`"unsafe_folder"`): who can plant a socket there can answer in the server's place.
+        BackendUnavailable: It cannot be created (`code="no_folder"`), or other users could change its content
+            (`"unsafe_folder"`): they could place a socket there and impersonate the server.
     """
     named = os.environ.get(FOLDER_VARIABLE, "").strip()
     state = os.environ.get("XDG_STATE_HOME", "").strip()
@@ -120,7 +119,7 @@ def home() -> Path:
 
 
 def _own_folder(path: Path, *, private: bool = False) -> Path:
-    """Make the folder, or check that it is ours; a `private` one is closed to others if it was not."""
+    """Create the folder, or check that the user owns it; a `private` one is made inaccessible to others."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
@@ -145,7 +144,7 @@ def _own_folder(path: Path, *, private: bool = False) -> Path:
 
 
 def _place(folder: Path) -> _Place:
-    """Where the server of this folder listens: in the folder, unless the path would be too long for a socket."""
+    """The socket of this folder's server: in the folder, unless the path would be too long for a socket."""
     path = str(_own_folder(folder, private=True) / "server.sock")
     if len(os.fsencode(path)) > SOCKET_PATH_MAX:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
@@ -164,12 +163,12 @@ def _place_of(server: ServerBinary) -> _Place:
 def ensure_running() -> str:
     """Start the user's server if it is not running, and return the path of its socket.
 
-    Costs one PING (well under a millisecond) when it is running.  Any number of processes and threads may call this at
-    once: one server is started, and all return when it answers and has loaded its data.
+    It costs one PING (well under a millisecond) if the server is running.  Any number of processes and threads may call
+    this at once: one server is started, and all return when it replies and has loaded its data.
 
     Raises:
         BackendUnavailable: It is switched off (`code="embedded_off"`), there is no program (`"no_server"`), the folder
-            is unfit, or it does not start or answer in time (`"no_start"`).
+            is unfit, or it does not start or reply in time (`"no_start"`).
     """
     if os.environ.get(SWITCH_VARIABLE, "").strip() == "0":
         raise BackendUnavailable(
@@ -183,7 +182,7 @@ def ensure_running() -> str:
 
 
 class _Starter:
-    """Brings one server up, together with whoever else is trying to."""
+    """Starts one server; any number of processes may run this at once."""
 
     def __init__(self, server: ServerBinary, place: _Place) -> None:
         self._server = server
@@ -192,7 +191,7 @@ class _Starter:
         self._launched = False
 
     def run(self) -> None:
-        """Return once the server answers, whoever started it."""
+        """Return once the server replies, whichever process started it."""
         if poll(self._step, deadline_s=START_DEADLINE_S):
             return
         if self._health is Health.LOADING and poll(self._step, deadline_s=LOAD_DEADLINE_S):
@@ -204,7 +203,7 @@ class _Starter:
         )
 
     def _step(self) -> bool:
-        """Look whether it answers; launch it when nobody holds the lock."""
+        """Check whether it replies; launch it if no process holds the lock."""
         self._health = probe(self._place.socket)
         if self._health is Health.READY:
             return True
@@ -218,7 +217,7 @@ class _Starter:
         return False
 
     def _launch(self, lock: int) -> None:
-        """Start it; from here on it holds the lock."""
+        """Start the server; from here on it holds the lock."""
         logger.info("starting the embedded server %s %s", self._server.engine, self._server.version)
         settings = {
             "port": "0",
@@ -226,7 +225,7 @@ class _Starter:
             "unixsocketperm": "600",
             "dir": str(self._place.folder),
             "logfile": str(self._place.log),
-            "loglevel": "warning",  # the log then has nothing that grows with use
+            "loglevel": "warning",  # so that the log does not grow with use
             "appendonly": "yes",
             "save": "",
             "maxmemory-policy": "noeviction",
@@ -241,9 +240,10 @@ class _Starter:
 
 @contextlib.contextmanager
 def _try_lock(path: Path) -> Generator[int | None]:
-    """Lock the file for the block and give its descriptor, or None if another process, such as the server, holds it.
+    """Lock the file for the block and yield its descriptor, or None if another process, such as the server, holds it.
 
-    The lock belongs to the open file, not to us: a process that has inherited the descriptor keeps it after the block.
+    The lock belongs to the open file, not to this process: a process that inherited the descriptor keeps it after the
+    block.
     """
     descriptor = -1
     try:
@@ -263,9 +263,9 @@ def _try_lock(path: Path) -> Generator[int | None]:
 
 
 def _running_place(server: ServerBinary) -> _Place:
-    """Where the user's server is: this engine's, or that of another engine or major version which runs already.
+    """The location of the user's server: this engine's, or another engine's or major version's that already runs.
 
-    A process that finds another binary on its path must not get a ledger of its own.
+    So a process that finds another binary on its path uses the same data.
     """
     place = _place_of(server)
     if probe(place.socket) is not Health.ABSENT:
@@ -281,7 +281,7 @@ def _running_place(server: ServerBinary) -> _Place:
 
 
 def status() -> EmbeddedStatus:
-    """Say how the user's server is; nothing is started.
+    """The status of the user's server; nothing is started.
 
     Raises:
         BackendUnavailable: There is no program, or the folder is unfit.
@@ -306,10 +306,10 @@ def status() -> EmbeddedStatus:
 
 
 def stop() -> bool:
-    """Stop the user's server and return once it is gone; its data are there again at the next start.
+    """Stop the user's server and return once it has ended; its data are kept for the next start.
 
     Returns:
-        Whether there was one to stop.
+        Whether a server was running.
 
     Raises:
         BackendUnavailable: It did not end in time (`code="no_stop"`), there is no program, or the folder is unfit.

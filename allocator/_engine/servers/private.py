@@ -26,13 +26,13 @@ __all__ = ["PrivateServer"]
 
 
 class PrivateServer:
-    """A server for one process: in a temporary folder, with nothing kept, gone when the process is, even if killed.
+    """A server for one process, in a temporary folder, without persistence; it ends with the process, even if killed.
 
-    It is a context manager; child processes may use its `url` for as long as it is open.
+    It is a context manager; child processes may use its `url` as long as it is open.
     """
 
     def __init__(self, server: ServerBinary | None = None) -> None:
-        """Choose the program, which is the one that `find_server` finds unless another is named; nothing is started."""
+        """Choose the program: the given one, or the one that `find_server` finds; nothing is started."""
         self._server = server or find_server()
         self._process: GuardedProcess | None = None
         self.socket = ""
@@ -44,11 +44,11 @@ class PrivateServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id, or 0 when it is not started."""
+        """The server's process id, or 0 if it is not started."""
         return self._process.pid if self._process else 0
 
     def start(self) -> Self:
-        """Start it and return when it answers.
+        """Start it and return when it replies.
 
         Raises:
             BackendUnavailable: It does not (`code="no_start"`).
@@ -83,7 +83,7 @@ class PrivateServer:
         if self._process is not None:
             self._process.kill()
             self._process = None
-            shutil.rmtree(Path(self.socket).parent, ignore_errors=True)  # the guard has, unless the server had ended
+            shutil.rmtree(Path(self.socket).parent, ignore_errors=True)  # needed if the server had ended by itself
 
     def __enter__(self) -> Self:
         return self.start()
