@@ -1,4 +1,4 @@
-"""Several controller replicas share one pool of CPU, memory, GPUs and whatever else is counted.
+"""Shared pools of CPU, memory, GPUs and other counted resources for several controller replicas.
 
 Every allocation is one script in Redis: check each limit, charge each counter, record the allocation with its deadline,
 or change nothing.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import AsyncHold, Hold
 else:
-    # What needs redis is imported on first use: `resource-allocator --help` takes 80 ms instead of 280.
+    # Names that need redis are imported at their first use: `resource-allocator --help` takes 80 ms instead of 280.
     _LATER = {
         "Allocator": "allocator._sync.client",
         "AsyncAllocator": "allocator._async.client",

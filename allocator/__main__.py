@@ -1,4 +1,4 @@
-"""`python -m allocator` is `resource-allocator`."""
+"""`python -m allocator`: the command `resource-allocator`."""
 
 from __future__ import annotations
 

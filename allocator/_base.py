@@ -1,4 +1,4 @@
-"""What both clients share: a target, the defaults of their calls, and the driver that performs them."""
+"""The base of both clients: a target, the defaults of their calls, and the driver that performs them."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ MOVED: Final = {
     "upgrade_pool": "pools.upgrade",
     "usage": "pools.usage",
 }
-"""Methods of earlier versions, and what they are called now."""
+"""Methods of earlier versions, and their present names."""
 
 MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durability=...)", "pool": "options(pool=...)"}
-"""Arguments of earlier versions, and what takes their place."""
+"""Arguments of earlier versions, and their replacements."""
 
 
 def local_ms() -> int:
-    """This machine's clock, in milliseconds: only to be compared with the server's."""
+    """This machine's clock, in milliseconds; used only for a comparison with the server's."""
     return time.time_ns() // 1_000_000
 
 
 def _naming_moved(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function; an argument that it has no more is refused with what takes its place."""
+    """Wrap a function: an argument of an earlier version raises an error that names its replacement."""
     moved = MOVED_ARGUMENTS.keys() - inspect.signature(function).parameters.keys()
 
     def refuse(given: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def _naming_moved(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Surface:
-    """A class of public methods: what an earlier version called otherwise is refused with the name of today."""
+    """A class of public methods: a name of an earlier version is refused with a message that gives the present name."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -88,7 +88,7 @@ class Surface:
                 made = cast("classmethod[Any, ..., Any]", one).__func__
                 setattr(cls, name, classmethod(_naming_moved(made)))
 
-    if not TYPE_CHECKING:  # a type checker must see that there is no such name
+    if not TYPE_CHECKING:  # so that a type checker reports an unknown name
 
         def __getattr__(self, name: str) -> Any:
             instead = MOVED.get(name)
@@ -116,13 +116,14 @@ class Client(Surface, ABC, Generic[D]):
         attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
         allow_eviction: bool = False,
     ) -> Self:
-        """Connect to a store by URL; the other arguments are the constructor's.
+        """Use the server of a URL; the other arguments are the constructor's.  Nothing is connected.
 
         Args:
             url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+sentinel://host:port,.../service`,
                 `redis+cluster://host:port,...` (`rediss+sentinel://` and `rediss+cluster://`: by TLS), `embedded://`
-                (one server per user and machine, started on demand), `memory://` (in this process, this client's own),
-                `memory://NAME` (shared in it).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else `embedded://`.
+                (one server per user and machine, started on demand), `memory://` (in this process, private to this
+                client), `memory://NAME` (shared in this process).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
+                `embedded://`.
         """
         target = resolve_target(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
         return cls._on(target, Defaults(pool, prefix, owner, timeout))
@@ -140,12 +141,12 @@ class Client(Surface, ABC, Generic[D]):
 
         Args:
             pool: The pool of its calls.
-            owner: The owner of allocations that name none.
-            durability: How safe a grant, a renewal or a resize is to be before it is answered: `memory`,
-                `replicated:N`, `fsynced` or `fsynced+replicated:N`; at least what the pool asks for.  One more round
-                trip; the level that was reached is the result's `durability`.
-            timeout: Seconds that one call may take, repeats included; at most 60.
-            epoch: The pool is this incarnation (`Pool.epoch`); another one, or none, is `UnknownPool`.  "": any.
+            owner: The owner of allocations whose call names none.
+            durability: The durability to wait for after a grant, a renewal or a resize: `memory`, `replicated:N`,
+                `fsynced` or `fsynced+replicated:N`; the pool's durability is the minimum.  One more round trip; the
+                level that was reached is the result's `durability`.
+            timeout: Seconds that one call may take, retries included; at most 60.
+            epoch: The pool must have this epoch (`Pool.epoch`), else the call raises `UnknownPool`.  "": any.
         """
         clone = copy.copy(self)
         clone._defaults = self._defaults.replaced(pool, owner, durability, timeout, epoch)  # noqa: SLF001
@@ -154,7 +155,7 @@ class Client(Surface, ABC, Generic[D]):
 
     @classmethod
     def _on(cls, target: Target, defaults: Defaults, clock: Clock | None = None) -> Self:
-        """A client on a target that may have other clients too; `clock` turns time, for tests."""
+        """A client of a target that other clients may share; `clock` replaces the server's clock, for tests."""
         self = cls.__new__(cls)
         self._start(target, defaults, clock)
         return self
@@ -172,10 +173,10 @@ class Client(Surface, ABC, Generic[D]):
 
     @abstractmethod
     def _attach(self) -> None:
-        """Make the namespaces, of this driver and these defaults."""
+        """Make the namespaces for this driver and these defaults."""
 
     def _hold_spec(self, request: Request) -> HoldSpec:
-        """What a hold of this client holds, and where."""
+        """The specification of a hold by this client."""
         defaults = self._defaults
         location = LeaseLocation(self._target, defaults.pool, self._clock)
         return HoldSpec(location, request, defaults.owner, defaults.timeout_s, defaults.durability)

@@ -1,7 +1,7 @@
-"""Least-privilege users of the server, for the three kinds of clients: what `resource-allocator acl` prints.
+"""Least-privilege users of the server, for three kinds of clients, as `resource-allocator acl` prints them.
 
-The commands are read out of the scripts themselves, so they cannot fall behind; what the drivers send beside the
-scripts is listed here, each with its reason.  (Method: the Redis documentation on ACL; tested on servers.)
+The commands are read from the scripts, so they are always complete.  The commands that the drivers send beside the
+scripts are listed here, each with its reason.  (Method: the Redis documentation on ACL; tested on servers.)
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ __all__ = ["ROLES", "User", "user"]
 _CALL: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 
 _CONNECTS: Final = ("hello", "ping", "client|setname", "select", "info", "role", "cluster|slots", "asking")
-"""What any client sends: to introduce itself, to look at the memory policy, to find the primary or the shard."""
+"""Commands of every client: for the handshake, the eviction check, and to find the primary or the shard."""
 
 _SETINFO: Final = "client|setinfo"
-"""redis-py says which library it is; without the right it goes on.  Redis 7.0 does not know the command."""
+"""redis-py sends the library's name by it, and ignores a refusal.  Redis 7.0 does not have the command."""
 
 _CONFIRMS: Final = ("wait",)
 _CONFIRMS_FROM_7_2: Final = ("waitaof",)
-"""Where a call or its pool asks for durability."""
+"""Needed if a call or its pool requires durability."""
 
 _WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
-"""`pools.list()` and audits walk the keys; `doctor` reads settings, and does without where it may not."""
+"""`pools.list()` and audits scan the keys.  `doctor` reads settings, and skips those that it may not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One kind of client: what it is for, which scripts it sends, and what it may do with keys."""
+    """One kind of client: its purpose, its scripts, and its rights on keys."""
 
     purpose: str
     scripts: tuple[str, ...]
@@ -57,22 +57,22 @@ ROLES: Final = {
         writes=True,
     ),
 }
-"""By name."""
+"""The roles, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user: its name and the rules, in the order in which they are applied."""
+    """One user: its name, and its rules in the order in which they apply."""
 
     name: str
     rules: tuple[str, ...]
 
     def command(self) -> tuple[str, ...]:
-        """The words of an ACL SETUSER."""
+        """The words of an ACL SETUSER command."""
         return ("ACL", "SETUSER", self.name, *self.rules)
 
     def line(self) -> str:
-        """A line of a users.acl file, in which `reset` has no place."""
+        """A line of a users.acl file, which does not allow `reset`."""
         return " ".join(("user", self.name, *(rule for rule in self.rules if rule != "reset")))
 
 
@@ -90,10 +90,10 @@ def user(
     Args:
         role: `controller`, `inspector` or `cron`.
         name: Its name; None: the role's.
-        password: For the rule; a placeholder unless told otherwise.
-        prefix: Of the keys.
-        pool: Only this pool's keys; None: those of all.
-        server: The oldest version it is for; some commands and rules are younger than Redis 7.0.
+        password: The password in the rule; the default is a placeholder.
+        prefix: The prefix of the keys.
+        pool: Only this pool's keys; None: those of all pools.
+        server: The oldest server version it is for; some commands and rules are newer than Redis 7.0.
     """
     if role not in ROLES:
         raise InvalidRequest(f"role: {role!r} is none of {', '.join(ROLES)}", field="role")
@@ -103,7 +103,7 @@ def user(
     if known.writes:
         commands |= {"evalsha", "eval"}
     else:
-        commands -= _WRITES  # they stand in what readings share with the others, and are never reached
+        commands -= _WRITES  # they are in shared modules and are never reached by a read-only script
     commands |= {"evalsha_ro", "eval_ro", *_CONNECTS, *_EXAMINES}
     commands |= {_SETINFO} if newer else set()
     if known.writes:

@@ -1,4 +1,4 @@
-"""A refusal in exact numbers: which resource of which account was short, and by how much."""
+"""Denials: which resource of which account was short, and by how much, in exact numbers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A request refused, with the reason in numbers.  Nothing was changed.  Falsy, so that `if outcome:` reads well.
+    """A refused request, with the reason in numbers.  Nothing was changed.  It is falsy, for `if outcome:`.
 
     `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
     `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`.
@@ -53,7 +53,7 @@ class Denial:
 
     @property
     def never(self) -> bool:
-        """True where waiting cannot help: the pool would have to be configured differently."""
+        """True where waiting cannot help, as only a different configuration of the pool would."""
         return self.code != "capacity_exceeded"
 
     def __bool__(self) -> bool:

@@ -1,8 +1,8 @@
-"""How safe a change is to be before its caller hears of it: `memory`, `replicated:N`, `fsynced`, or both.
+"""Durability: the level that a change must reach before its call returns: `memory`, `replicated:N`, `fsynced`, or both.
 
 `memory`: the primary has executed it.  `replicated:N`: at least N replicas have it too (WAIT).  `fsynced`: it is on the
-primary's disk (WAITAOF, or `appendfsync always` where the server has no WAITAOF).  None of them makes a failover
-lossless by itself: `docs/reliability.md` says what each costs and buys.
+primary's disk (WAITAOF, or `appendfsync always` where the server has no WAITAOF).  No level makes a failover lossless
+by itself: `docs/reliability.md` has the cost and guarantee of each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FORM: Final = re.compile(r"memory|(fsynced)?(?(1)(?:\+replicated:([0-9]{1,2}))?
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """A level: so many replicas, and whether on disk."""
+    """A level: the number of replicas, and whether on disk."""
 
     replicas: int = 0
     fsynced: bool = False
@@ -40,16 +40,16 @@ class Durability:
         return "+".join(parts) or MEMORY
 
     def __or__(self, other: Durability) -> Durability:
-        """What satisfies both."""
+        """The lowest level that satisfies both."""
         return Durability(max(self.replicas, other.replicas), self.fsynced or other.fsynced)
 
     def covers(self, wanted: Durability) -> bool:
-        """Whether this, having been reached, is what was wanted."""
+        """Whether this level, once reached, satisfies the wanted one."""
         return self.replicas >= wanted.replicas and self.fsynced >= wanted.fsynced
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """A level from its text, as our own scripts give it."""
+        """Decode a level from its text in a script's reply."""
         fsynced, _, rest = text.rpartition("replicated:") if "replicated:" in text else (text, "", "")
         return cls(int(rest) if rest.isdecimal() else 0, fsynced.startswith("fsynced"))
 
@@ -67,7 +67,7 @@ def _durability(text: str) -> Durability:
 
 
 def durability(value: object) -> Durability:
-    """A level as a caller writes it; None is what the pool asks for."""
+    """Validate a level as a caller writes it; None: the pool's level."""
     if value is None:
         return Durability()
     if not isinstance(value, str) or len(value) > 64:

@@ -1,29 +1,29 @@
-"""The exceptions that leave this library; nothing of Redis is imported here.
+"""The exceptions that this library raises; nothing of Redis is imported here.
 
 ::
 
     AllocatorError
-    |-- InvalidRequest (ValueError)        the call is wrong as it stands; nothing was sent or changed
+    |-- InvalidRequest (ValueError)        an argument is wrong; nothing was sent or changed
     |   `-- InvalidQuantity                a text or number is not a quantity
     |-- Insufficient (ValueError)          full: a `Denial` says by how much
     |   `-- QuotaExceeded                  ... and the level that was short is a quota
     |-- UnknownPool (LookupError)          no such pool, or another one of that name
     |-- UnknownAllocation (LookupError)    no live allocation of that id
-    |-- AllocationConflict                 the id is live and is another owner's or another request's
-    |-- AllocationLost                     it was the caller's and is so no longer
-    |-- PoolConflict                       the pool is in use, or was changed by somebody else meanwhile
-    |-- WaitTimeout (TimeoutError)         it did not fit in time
-    |-- Recovering                         the store lost data; nothing new is granted for now
-    |-- BackendError                       the store did not answer as it should
+    |-- AllocationConflict                 the id is live with another owner or another request
+    |-- AllocationLost                     the caller no longer holds the allocation
+    |-- PoolConflict                       the pool is in use, or was changed meanwhile by another call
+    |-- WaitTimeout (TimeoutError)         the request did not fit in time
+    |-- Recovering                         the server lost data; nothing new is granted for now
+    |-- BackendError                       the server did not reply as it should
     |   |-- BackendUnavailable             ... and nothing was executed
-    |   |-- NotDurable                     ... it was executed, and is not as safe as was asked for
+    |   |-- NotDurable                     ... the call was executed without the requested durability
     |   `-- OutcomeUnknown                 ... and the call may have been executed
-    |-- ReconcileRefused                   it would release more than the caller allowed for
+    |-- ReconcileRefused                   it would release more than the caller allowed
     |-- ContractError                      library and script (or schema) disagree: a bug or a version
     `-- InvariantError                     stored data is broken: run an audit
 
 *Full* is never reported as *down*, nor the other way round.  Each class has a stable `code` (an instance may carry a
-more precise one), `retryable` and, where the library knows it, `retry_after` in seconds.
+more precise one), `retryable` and, where known, `retry_after` in seconds.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ __all__ = [
 
 
 class AllocatorError(Exception):
-    """The root.  `code` is stable and meant for programs; the message is for people."""
+    """The base class.  `code` is stable and meant for programs; the message is for people."""
 
     default_code: ClassVar[str] = "allocator_error"
     retryable: bool = False
-    """Whether the same call, made anew, may succeed."""
+    """Whether a new call with the same arguments may succeed."""
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class AllocatorError(Exception):
 
 
 class InvalidRequest(AllocatorError, ValueError):
-    """The call is wrong as it stands: nothing was sent and nothing changed.  `field` names what is wrong."""
+    """An argument is wrong: nothing was sent and nothing changed.  `field` names it."""
 
     default_code = "invalid_request"
 
@@ -79,13 +79,13 @@ class InvalidRequest(AllocatorError, ValueError):
 
 
 class InvalidQuantity(InvalidRequest):
-    """A quantity that is not one, or lies outside of what can be counted exactly."""
+    """A value that is not a quantity, or is outside the range that can be counted exactly."""
 
     default_code = "invalid_quantity"
 
 
 class Insufficient(AllocatorError, ValueError):
-    """The request does not fit; `denial` has the numbers, and `denial.never` says whether it ever could."""
+    """The request does not fit; `denial` has the numbers, and `denial.never` is true if it never could."""
 
     default_code = "capacity_exceeded"
     retryable = True
@@ -105,7 +105,7 @@ class QuotaExceeded(Insufficient):
 
 
 class UnknownPool(AllocatorError, LookupError):
-    """There is no such pool, or the one of this name is not the one that the caller knew (another epoch)."""
+    """There is no such pool, or the pool of this name has another epoch than the caller's."""
 
     default_code = "unknown_pool"
 
@@ -135,10 +135,10 @@ class AllocationConflict(_OfAllocation):
 
 
 class AllocationLost(_OfAllocation):
-    """What the caller held, or had just been granted, is not the caller's any more.  Do not go on using it.
+    """The caller no longer holds the allocation: stop using it.
 
-    Out of `allocate` the call was executed, and what it granted had ended before a repeat of it arrived: a new call
-    with the same id gets what stands, or is granted anew.  Then it is `retryable`.
+    Raised by `allocate`, the call was executed, and the allocation had ended before a retry of the call arrived.  A new
+    call with the same id returns the live allocation, or is granted anew.  Then it is `retryable`.
     """
 
     default_code = "allocation_lost"
@@ -155,28 +155,28 @@ class PoolConflict(AllocatorError):
 
 
 class WaitTimeout(AllocatorError, TimeoutError):
-    """The request did not fit within the time that the caller was willing to wait."""
+    """The request did not fit within the caller's wait time."""
 
     default_code = "wait_timeout"
     retryable = True
 
 
 class Recovering(AllocatorError):
-    """The store lost data and holders are re-asserting theirs; nothing new is granted for `retry_after` seconds."""
+    """The server lost data and holders adopt their allocations; nothing new is granted for `retry_after` seconds."""
 
     default_code = "recovering"
     retryable = True
 
 
 class BackendError(AllocatorError):
-    """The store did not answer as it should.  Never means *full*."""
+    """The server did not reply as it should.  It never means *full*."""
 
     default_code = "backend_error"
     retryable = True
 
 
 class BackendUnavailable(BackendError):
-    """The store cannot be used now, and this call was not executed."""
+    """The server cannot be used now, and this call was not executed."""
 
     default_code = "unavailable"
 
@@ -184,9 +184,9 @@ class BackendUnavailable(BackendError):
 class OutcomeUnknown(BackendError):
     """The call may have been executed, and its reply was lost.
 
-    An undo of the call is queued.  What an `allocate` may have been granted comes back by it, unless the caller
+    An undo of the call is queued.  It releases what an `allocate` may have been granted, unless the caller
     repeats the call with the same allocation `id` and succeeds.  Nothing else is undone: a resize, a renewal or a
-    release that was executed stays, and one that was not is not executed any more.
+    release that was executed stays, and one that was not executed cannot be executed later.
     """
 
     default_code = "outcome_unknown"
@@ -197,10 +197,10 @@ class OutcomeUnknown(BackendError):
 
 
 class NotDurable(BackendError):
-    """It was executed, and did not become as safe as was asked for in time.  `reached` is how safe it is.
+    """The call was executed, but did not reach the requested durability in time.  `reached` is the level it has.
 
     What an `allocate` was granted is undone.  A resize or a renewal stays, and its holder must not rely on it: a
-    failover may take it back.
+    failover may revert it.
     """
 
     default_code = "not_durable"
@@ -211,7 +211,7 @@ class NotDurable(BackendError):
 
 
 class ReconcileRefused(AllocatorError):
-    """A reconcile would release more than `max_released`: is the listing whole?  Nothing was released."""
+    """A reconcile would release more than `max_released`; the listing may be incomplete.  Nothing was released."""
 
     default_code = "too_many"
 
@@ -223,12 +223,12 @@ class ReconcileRefused(AllocatorError):
 
 
 class ContractError(AllocatorError):
-    """Library and script disagree, or the pool is of a newer schema than this version may write."""
+    """Library and script disagree, or the pool has a newer schema than this version may write."""
 
     default_code = "contract"
 
 
 class InvariantError(AllocatorError):
-    """The stored data named in the message is broken.  `audit` says how, `maintenance.audit(repair=True)` mends it."""
+    """The stored data named in the message is broken: `audit` lists it, `maintenance.audit(repair=True)` repairs it."""
 
     default_code = "invariant"

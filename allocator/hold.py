@@ -1,6 +1,6 @@
-"""`Hold` and `AsyncHold`: an allocation for the length of a block, renewed by a thread of the process.
+"""`Hold` and `AsyncHold`: an allocation for the length of a block, renewed by a background thread.
 
-What both share is in `allocator._engine.leases.hold_base`.
+Their base is `allocator._engine.leases.hold_base`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["AsyncHold", "Hold"]
 
 
 class Hold(BaseHold):
-    """An allocation held for a `with` block, made by `Allocator.hold`; what it is, and when it is lost: `BaseHold`.
+    """An allocation held for a `with` block, made by `Allocator.hold`.  `BaseHold` says when it is lost.
 
-    Nobody can stop a thread from outside: the block asks (`lost`, `check`), or `on_lost` tells it.
+    A thread cannot be stopped from outside: the block must read `lost` or call `check`, or `on_lost` must signal it.
     """
 
     def __init__(self, driver: Driver, spec: HoldSpec, on_lost: Callable[[Hold], object] | None) -> None:
@@ -57,10 +57,10 @@ class Hold(BaseHold):
     ) -> None:
         """Release, also when the block raised.
 
-        A release that fails is repeated in the background, and no error: the work was done under the lease.
+        A failed release is retried in the background and raises no error, as the block ran while the lease was held.
 
         Raises:
-            AllocationLost: The block ended as if nothing had happened, and the allocation was lost meanwhile.
+            AllocationLost: The block ended without an exception, and the allocation was lost meanwhile.
         """
         self._inside = False
         loss = self.loss
@@ -72,7 +72,7 @@ class Hold(BaseHold):
             raise copy.copy(loss)
 
     def _give_back(self) -> None:
-        """Release what is not held, or not any more, and may be charged."""
+        """Release an allocation that was never or is no longer held, but may still be charged."""
         if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
@@ -92,15 +92,15 @@ class Hold(BaseHold):
             if self._renewer.remove(lease, landed.set):
                 landed.wait(settings.HOLD_RENEW_S)
             return self._ended(self._driver.run(self._spec.release(self.allocation))[0])
-        except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
+        except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
 
 
 class AsyncHold(BaseHold):
-    """An allocation held for an `async with` block, made by `AsyncAllocator.hold`; when it is lost: `BaseHold`.
+    """An allocation held for an `async with` block, made by `AsyncAllocator.hold`.  `BaseHold` says when it is lost.
 
-    It is renewed by a thread, so a blocked event loop does not lose it.  With `cancel` the task is cancelled when it is
-    lost, as `asyncio.timeout` does it, and the block ends with `AllocationLost`.
+    A thread renews it, so a blocked event loop does not lose it.  With `cancel` the block's task is cancelled when it
+    is lost, as `asyncio.timeout` does, and the block ends with `AllocationLost`.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class AsyncHold(BaseHold):
     ) -> None:
         """Release, also when the block raised.
 
-        A release that fails is repeated in the background, and no error: the work was done under the lease.
+        A failed release is retried in the background and raises no error, as the block ran while the lease was held.
 
         Raises:
-            AllocationLost: The block was cancelled because the allocation was lost, or it ended as if nothing had
-                happened.
+            AllocationLost: The block was cancelled because the allocation was lost, or it ended without an exception
+                although it was lost.
         """
         self._inside = False
         ours = self._uncancel() and exc_type is asyncio.CancelledError
@@ -159,7 +159,7 @@ class AsyncHold(BaseHold):
             raise copy.copy(loss) from exc
 
     async def _give_back(self) -> None:
-        """Release what is not held, or not any more, and may be charged."""
+        """Release an allocation that was never or is no longer held, but may still be charged."""
         if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
@@ -168,14 +168,14 @@ class AsyncHold(BaseHold):
             self._log_unreleased(error)
 
     def _uncancel(self) -> bool:
-        """Take our cancellation of the block back; say whether it was the only one, as `asyncio.timeout` does."""
+        """Revoke this hold's cancellation of the task; returns whether it was the only one, like `asyncio.timeout`."""
         if not self._cancelled or self._task is None:
             return False
         self._cancelled = False
         return self._task.uncancel() <= self._cancelling
 
     def _tell(self) -> None:
-        """Called from the keeper's thread, also while the loop is blocked."""
+        """Report the loss to the loop; called from the renewer's thread, also while the loop is blocked."""
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._hear, context=self._context)
@@ -194,11 +194,11 @@ class AsyncHold(BaseHold):
         try:
             await self._leave()
             return self._ended((await self._driver.run(self._spec.release(self.allocation)))[0])
-        except BaseException as error:  # noqa: BLE001 - handed on unless it is the store's
+        except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
 
     async def _leave(self) -> None:
-        """Have no more renewals sent, and wait for one that is under way."""
+        """Stop the renewals, and wait for one in flight."""
         assert self._renewer is not None
         loop = asyncio.get_running_loop()
         landed = asyncio.Event()

@@ -1,6 +1,6 @@
-"""Text <-> exact integer: the only place where a quantity is read or written.
+"""Parse quantities: from text to an exact integer.
 
-The grammar is that of Kubernetes, to the letter (case matters, ASCII only, no blanks)::
+The grammar is exactly that of Kubernetes (case matters, ASCII only, no blanks)::
 
     <quantity> ::= <sign>? <number> <suffix>?
     <sign>     ::= "+" | "-"
@@ -14,14 +14,13 @@ The grammar is that of Kubernetes, to the letter (case matters, ASCII only, no b
 
 so `12E` is twelve exa and `12E3` twelve thousand; `2G` is 2,000,000,000 bytes and `2Gi` is 2,147,483,648.
 
-Stricter than Kubernetes where that is unsafe: anything negative is refused, and so is what Kubernetes silently reads as
-zero (`-`, `.`, `Gi`), caps (`9Ei`) or wraps around (`9223372036854775808`).  The length is checked first and the
-exponent is bounded before any arithmetic, so that no text takes long: `1e200000` costs microseconds.
+It is stricter than Kubernetes where that is unsafe.  It refuses negative quantities, and those that Kubernetes silently
+reads as zero (`-`, `.`, `Gi`), caps (`9Ei`) or wraps around (`9223372036854775808`).  The length is checked first and
+the exponent is bounded before any arithmetic, so that no text takes long: `1e200000` costs microseconds.
 
-An amount counts whole units, and the unit follows from the resource's name alone (`Unit`), so that two replicas never
-disagree about it.  What a request asks for is rounded up to the unit and what a capacity offers is rounded down:
-rounding never hands out what is not there.  All arithmetic is on integers; a float is read by its shortest text
-(`repr`), never computed with.
+An amount counts whole units, and the unit depends only on the resource's name (`Unit`), so that all replicas use the
+same.  A request is rounded up to the unit and a capacity is rounded down, so that rounding never grants more than
+there is.  All arithmetic is on integers; a float is read by its shortest text (`repr`), never computed with.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from allocator.units import FACTORS, Unit, scale_of, unit_of
 __all__ = ["Quantity", "parse_capacity", "parse_request", "shown"]
 
 Quantity: TypeAlias = str | int | float | Decimal
-"""What a caller may write for a quantity.  A number is read as its text."""
+"""The types of a quantity.  A number is read as its text."""
 
 
 _EXAMPLES: Final = {
@@ -56,20 +55,20 @@ _QUANTITY: Final = re.compile(
 
 
 _EXPONENT_MAX: Final = 2 * QUANTITY_LENGTH_MAX
-"""Beyond it a number of so few digits is zero, over the ceiling or under one unit: the answer is the same as at it."""
+"""The largest exponent: beyond it a number of so few digits gives the same result, zero, too large or under a unit."""
 
 
 _SHOWN_LENGTH: Final = 40
 
 
 def shown(value: object) -> str:
-    """The offending value as an error message shows it: ASCII, quoted, cut to about 40 characters.
+    """A refused value as an error message shows it: ASCII, quoted, cut to about 40 characters.
 
-    Never raises and never takes long, whatever the value: it is called on what has just been refused.
+    It never raises and never takes long, whatever the value.
     """
     try:
         text = repr(value[: _SHOWN_LENGTH + 1]) if isinstance(value, str) else reprlib.repr(value)
-    except Exception:  # noqa: BLE001 - a foreign __repr__ raises what it likes; an int's, above 4,300 digits
+    except Exception:  # noqa: BLE001 - a foreign __repr__ may raise anything; an int's raises above 4,300 digits
         text = f"<{type(value).__name__}>"
     text = text.encode("ascii", "backslashreplace").decode()
     return text if len(text) <= _SHOWN_LENGTH + 2 else f"{text[:_SHOWN_LENGTH]}..."
@@ -78,18 +77,19 @@ def shown(value: object) -> str:
 def parse_request(resource: str, quantity: object) -> int:
     """The amount that a request for `quantity` charges: exact, rounded up to the unit.
 
-    Zero is an answer: "do not charge this resource".  A memory request without a unit is bytes, as in Kubernetes, and
-    below 1 MiB is refused: it is nearly always a forgotten suffix.
+    Zero is valid: it charges nothing of this resource.  A memory request without a unit is in bytes, as in Kubernetes,
+    and
+    below 1 MiB is refused, as it is nearly always a forgotten suffix.
 
     Args:
         resource: the resource's name, which decides the unit; not checked here.
-        quantity: a `Quantity`; anything else is refused like a wrong text.
+        quantity: a `Quantity`; any other type is refused like a wrong text.
 
     Returns:
         Units (millicores, bytes or thousandths), 0 to `AMOUNT_MAX`.
 
     Raises:
-        InvalidQuantity: `field` is the resource's name, the message shows what was given.
+        InvalidQuantity: `field` is the resource's name, the message shows the given value.
     """
     text = _text(resource, quantity)
     amount, bare = _parse(resource, text, True)
@@ -102,13 +102,13 @@ def parse_request(resource: str, quantity: object) -> int:
 def parse_capacity(resource: str, quantity: object) -> int:
     """The amount that a capacity of `quantity` offers: exact, rounded down to the unit.
 
-    Args, Returns, Raises: as `parse_request`; any number of bytes is taken, for nothing can be overcharged by it.
+    Args, Returns, Raises: as `parse_request`; any number of bytes is valid, as a capacity charges nothing.
     """
     return _parse(resource, _text(resource, quantity), False)[0]
 
 
 def _text(resource: str, quantity: object) -> str:
-    """The text that a quantity is read as, of bounded length; what has no such text is refused."""
+    """The text as which a quantity is read, of bounded length; a value without such a text is refused."""
     if isinstance(quantity, str):
         text = quantity
     elif isinstance(quantity, bool):
@@ -130,7 +130,7 @@ def _text(resource: str, quantity: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse(resource: str, text: str, up: bool) -> tuple[int, bool]:
-    """The amount, and whether the text is bare: without a unit (an exponent is none).  Failures are not remembered."""
+    """The amount, and whether the text has no unit (an exponent is none).  Failures are not cached."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise _refused(resource, text, f"is not a quantity: write for instance {_EXAMPLES[unit_of(resource)]}")

@@ -1,7 +1,7 @@
 """`Resources`: an immutable vector resource name -> amount, and the rule for names.
 
-Amounts are whole units (`allocator.quantity`); texts become amounts in `Resources.request` and `Resources.capacity` and
-nowhere else.
+Amounts are whole units (`allocator.quantity`).  Texts are converted to amounts only in `Resources.request` and
+`Resources.capacity`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RESOURCE: Final = re.compile(
 
 
 def resource_name(name: object) -> str:
-    """The name, if it is one as Kubernetes writes it: `cpu`, `hugepages-2Mi`, `nvidia.com/gpu`.
+    """Validate a resource name of Kubernetes: `cpu`, `hugepages-2Mi`, `nvidia.com/gpu`.
 
     An optional lower-case DNS name and a slash, then up to 63 ASCII letters, digits, `-`, `_` and `.` of which the
     first and the last are letters or digits; 128 characters in all.
@@ -55,26 +55,26 @@ class Resources(Mapping[str, int]):
 
     @classmethod
     def of(cls, amounts: Mapping[str, int]) -> Resources:
-        """The vector of these amounts, which are trusted to be valid: for replies of our own scripts, not for input."""
+        """The vector of these amounts, which are not validated: for replies of the scripts, not for input."""
         self = cls.__new__(cls)
         object.__setattr__(self, "_amounts", dict(sorted(amounts.items())))
         return self
 
     @classmethod
     def request(cls, quantities: Mapping[str, Quantity]) -> Resources:
-        """What a caller asks for: each quantity rounded up to its unit, zeros dropped ("do not charge").
+        """The amounts of a request: each quantity rounded up to its unit, zeros dropped ("do not charge").
 
         Args:
-            quantities: resource name -> quantity; or a `Resources`, whose amounts are taken as they are.
+            quantities: resource name -> quantity; or a `Resources`, whose amounts are used unchanged.
 
         Raises:
-            InvalidRequest: not a mapping, a name that is none, nothing above zero, or more than 32 resources.
+            InvalidRequest: not a mapping, an invalid name, nothing above zero, or more than 32 resources.
             InvalidQuantity: `field` is the resource's name.
         """
         written = _written(quantities)
         try:
             return _requests[written]
-        except (KeyError, TypeError):  # a TypeError: something in it has no hash, and is refused below
+        except (KeyError, TypeError):  # a TypeError: an unhashable value, which is refused below
             pass
         amounts = _amounts(quantities, "request", parse_request)
         charged = {name: amount for name, amount in amounts.items() if amount}
@@ -92,13 +92,13 @@ class Resources(Mapping[str, int]):
 
     @classmethod
     def capacity(cls, quantities: Mapping[str, Quantity]) -> Resources:
-        """What a pool, quota or node offers: each quantity rounded down to its unit, zeros kept ("none of it").
+        """The amounts of a capacity: each quantity rounded down to its unit, zeros kept ("none of it").
 
         Args:
-            quantities: resource name -> quantity; or a `Resources`, whose amounts are taken as they are.
+            quantities: resource name -> quantity; or a `Resources`, whose amounts are used unchanged.
 
         Raises:
-            InvalidRequest: not a mapping, a name that is none, or more than 32 resources.
+            InvalidRequest: not a mapping, an invalid name, or more than 32 resources.
             InvalidQuantity: `field` is the resource's name.
         """
         return cls.of(_amounts(quantities, "capacity", parse_capacity))
@@ -131,10 +131,10 @@ class Resources(Mapping[str, int]):
         return Resources.of({name: self.get(name, 0) + other.get(name, 0) for name in {*self, *other}})
 
     def __sub__(self, other: Resources) -> Resources:
-        """What is left.
+        """The difference.
 
         Raises:
-            ValueError: more is taken than there is; the message names each resource that is short.
+            ValueError: an amount would be negative; the message names each such resource.
         """
         if not isinstance(other, Resources):  # pyright: ignore[reportUnnecessaryIsInstance]
             return NotImplemented
@@ -150,7 +150,7 @@ class Resources(Mapping[str, int]):
         return all(amount <= other.get(name, 0) for name, amount in self._amounts.items())
 
     def shortfall(self, available: Mapping[str, int]) -> Resources:
-        """What is missing of this where `available` is at hand; empty when it fits.
+        """The amounts by which this exceeds `available`; empty if it fits.
 
         Args:
             available: name -> units; may be negative, where an account is overcommitted.
@@ -179,7 +179,7 @@ class Resources(Mapping[str, int]):
 
 
 def _amounts(given: object, field: str, parse: Callable[[str, object], int]) -> dict[str, int]:
-    """Name -> amount of what a caller wrote; every way in which that can be wrong is an InvalidRequest."""
+    """Name -> amount from a caller's mapping; every error in it raises InvalidRequest."""
     if not isinstance(given, Mapping):
         raise InvalidRequest(f"{field}: {shown(given)} is not a mapping of resource names to quantities", field=field)
     quantities = cast("Mapping[Any, object]", given)
@@ -211,12 +211,12 @@ def _not_a_name(name: object) -> InvalidRequest:
 
 
 def _written(quantities: object) -> tuple[tuple[object, object], ...]:
-    """A request as it was written, to be found again; nothing where it is no plain dict."""
+    """A cache key of a request as written; empty if it is not a plain dict."""
     return tuple(cast("dict[object, object]", quantities).items()) if type(quantities) is dict else ()
 
 
 _REQUESTS_MAX: Final = 1024
-"""Requests that are remembered: a controller asks for the same few again and again."""
+"""The maximum number of cached requests; a controller repeats a few."""
 
 _requests: Final[dict[tuple[tuple[object, object], ...], Resources]] = {}
-"""What was read of requests that were written in texts only: 1, 1.0 and True are equal, but not the same request."""
+"""Cached results for requests of texts only: 1, 1.0 and True are equal keys, but not the same request."""

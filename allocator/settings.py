@@ -1,6 +1,6 @@
-"""Every bound, default and environment variable, with its unit and its reason.
+"""All limits, defaults and environment variables, each with its unit and its reason.
 
-Those that the scripts share are named in `allocator._engine.protocol.schema`.
+Those that the scripts share are listed in `allocator._engine.protocol.schema`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from typing import Final
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 AMOUNT_MAX: Final = 2**53 - 1
-"""Largest exact integer of a Lua number (a double): the ceiling of every counter; 8 PiB where the unit is the byte."""
+"""The largest exact integer of a Lua number (a double): the maximum of every counter; 8 PiB for bytes."""
 
 QUANTITY_LENGTH_MAX: Final = 32
-"""Characters of a quantity's text.  Longer ones are refused before any arithmetic: `1e200000` must not cost a
-second."""
+"""Characters of a quantity's text.  Longer ones are refused before any arithmetic, so that `1e200000` costs no time."""
 
 MEMORY_MIN: Final = 2**20
 """Bytes.  A smaller memory request is nearly always a forgotten suffix (`512` for `512Mi`)."""
@@ -30,12 +29,12 @@ PREFIX_LENGTH_MAX: Final = 32
 """Characters of the key prefix, which every key repeats."""
 
 REASON_LENGTH_MAX: Final = 200
-"""Characters of the reason that somebody gives, which goes to the events."""
+"""Characters of a reason that a caller gives, which is written to the events."""
 
 PREFIX_DEFAULT: Final = "allocator"
 
 OWNER_DEFAULT: Final = "anonymous"
-"""The owner of a call that names none.  The same on every replica, so that any of them may repeat the call."""
+"""The owner of a call that names none.  It is the same on every replica, so that any of them may repeat the call."""
 
 # -- requests ----------------------------------------------------------------------------------------------------------
 RESOURCES_MAX: Final = 32
@@ -43,16 +42,16 @@ RESOURCES_MAX: Final = 32
 
 METADATA_ENTRIES_MAX: Final = 16
 METADATA_BYTES_MAX: Final = 4096
-"""Of all keys and values together, in UTF-8.  Redis stalls on megabytes; people read kilobytes."""
+"""Bytes of all keys and values together, in UTF-8.  Redis stalls on megabytes; people read kilobytes."""
 
 TTL_MIN_S: Final = 1.0
 """Seconds.  Shorter leases cannot be renewed reliably over a network."""
 
 TTL_MAX_S: Final = 30 * 86_400.0
-"""Seconds: 30 days.  What should live longer is renewed, or pinned with `ttl=None`."""
+"""Seconds: 30 days.  A longer allocation is renewed, or pinned with `ttl=None`."""
 
 AGE_MAX_S: Final = 10 * 366 * 86_400.0
-"""Seconds: ten years, the largest age that `maintenance.reclaim(older_than=)` and the filters take."""
+"""Seconds: ten years, the largest age that `maintenance.reclaim(older_than=)` and the filters accept."""
 
 # -- script calls ------------------------------------------------------------------------------------------------------
 BATCH_ITEMS_MAX: Final = 100
@@ -62,63 +61,67 @@ BATCH_BYTES_MAX: Final = 65_536
 """Bytes of arguments of one script call."""
 
 MANY_ITEMS_MAX: Final = 10_000
-"""Items of one call of `*_many`; it is sent in as many batches as it takes."""
+"""Items of one call of `*_many`, which is sent in several batches."""
 
 BATCH_IN_FLIGHT: Final = 2
-"""Script calls of one queue under way at a time: one that the server works on, one that the event loop works on."""
+"""Script calls of one queue in flight at a time: one that the server works on, one that the event loop works on."""
 
 BATCH_SPLIT_FROM: Final = 16
-"""Waiting items from which they are shared among the calls that may be under way; fewer are not worth a second one."""
+"""From this many waiting items on they are split among the calls that may be in flight; fewer go in one."""
 
 OPTIONS_MAX: Final = 16
 """Options of one request beyond its resources and metadata."""
 
 FIELDS_MAX: Final = 7_000
-"""Fields of a pool that one script call reads: a Lua call takes 8,000 values."""
+"""Fields of a pool that one script call reads: a Lua call takes at most 8,000 values."""
 
 BATCH_LATE_S: Final = 0.05
-"""Seconds after its deadline that a caller is answered whose items share a script call with more patient ones: an
-attempt that ends at that very instant knows more, also on a loop that is busy."""
+"""Seconds after its deadline at which a caller fails whose items share a script call with later deadlines.
+
+An attempt that ends at that very instant has a more precise error, also on a busy loop.
+"""
 
 RECLAIM_INLINE_MAX: Final = 64
-"""Due records that one `allocate` or growing `resize` takes back itself (about 1.5 us each)."""
+"""Expired records that one `allocate` or growing `resize` reclaims (about 1.5 us each)."""
 
 RECLAIM_BATCH_MAX: Final = 200
-"""Records that one `reclaim` takes back: under a millisecond of the server's time."""
+"""Records that one script call of `reclaim` ends: under a millisecond of the server's time."""
 
 CHECK_DUE_MAX: Final = 256
-"""Due records that `check` counts as free before it says `more`."""
+"""Expired records that `check` counts as free before it replies `more`."""
 
 EXPLAIN_DEADLINES_MAX: Final = 256
-"""Deadlines ahead that `check(explain=True)` looks at."""
+"""Future deadlines that `check(explain=True)` reads."""
 
 PAGE_RECORDS_MAX: Final = 500
 """Records of one page: about 11 ms of the server's time."""
 
 AUDIT_RECORDS_MAX: Final = 10_000
-"""Records that one script audits whole at the most, whatever they have; more are read in pages."""
+"""Records that one script call audits at most, of any size; more are read in pages."""
 
 AUDIT_FIELDS_MAX: Final = 16_000
-"""Fields that one script audits whole, `RECORD_FIELDS` and its resources of each record: under 25 ms of the server's
-time.  That is 1,600 records of two resources; more are read in pages."""
+"""Fields that one script call audits: `RECORD_FIELDS` and the resources of each record.  Under 25 ms on the server.
+
+That is 1,600 records of two resources; more are read in pages.
+"""
 
 RECORD_FIELDS: Final = 8
-"""Fields of a record beside its resources, about."""
+"""The approximate number of fields of a record beside its resources."""
 
 MENDS_MAX: Final = 1_000
-"""Mends of one `repair` call; what is left is mended by the next."""
+"""Corrections of one `repair` call; the next call makes the rest."""
 
 REPAIR_CALLS_MAX: Final = 20
-"""Calls of a repair that mends a pool whole: more than its records can want."""
+"""Calls of a repair in one script: more than its records can need."""
 
 AUDIT_ATTEMPTS_MAX: Final = 5
-"""Times a paged audit starts anew because the pool moved, before it reports itself inconclusive."""
+"""Attempts of a paged audit, which starts again when the pool's revision changes, before it is inconclusive."""
 
 OFFLINE_MS: Final = 120_000
-"""Milliseconds that a repair may hold back new grants: twice the longest call, so that one that died frees the pool."""
+"""Milliseconds that a repair may refuse new grants: twice the longest call, so that a killed one does not block."""
 
 FINDINGS_MAX: Final = 100
-"""Findings that an audit lists one by one; it counts them all."""
+"""Findings that an audit lists; it counts all."""
 
 POOLS_MAX: Final = 10_000
 """Pools that `pools.list()` lists."""
@@ -127,138 +130,160 @@ SCAN_COUNT: Final = 1_000
 """The COUNT hint of a SCAN."""
 
 SCAN_KEYS_MAX: Final = 10_000_000
-"""Keys that one SCAN walks at most, on a server that is shared with other data."""
+"""Keys that one SCAN visits at most, on a server that is shared with other data."""
 
 EVENTS_MAX: Final = 10_000
-"""Entries that a pool's stream of events keeps, about."""
+"""The approximate number of entries that a pool's event stream keeps."""
 
-# -- repeating ---------------------------------------------------------------------------------------------------------
+# -- retries -----------------------------------------------------------------------------------------------------------
 DEADLINE_S: Final = 10.0
-"""Seconds that one call may take in all, retries included, unless the client is told otherwise."""
+"""Seconds that one call may take in all, retries included, unless the client sets another `timeout`."""
 
 DEADLINE_MAX_S: Final = 60.0
-"""Seconds: the longest total deadline.  `ENDED_KEEP_MS` is twice that, so no copy of a call outlives its tombstone."""
+"""Seconds: the longest total deadline.  `ENDED_KEEP_MS` is twice that, so no copy of a call outlives its completion."""
 
 ATTEMPT_TIMEOUT_S: Final = 2.0
 """Seconds that one attempt may wait for the server."""
 
 WAIT_MIN_S: Final = 0.001
-"""Seconds that an attempt waits for its reply at least, having been sent."""
+"""The least seconds that a sent attempt waits for its reply."""
 
 REDIRECTS_MAX: Final = 5
-"""Redirections of a cluster that one call follows at once; further ones wait like any other failure."""
+"""Cluster redirects that one call follows at once; further ones wait like any other failure."""
 
 SENTINEL_REFRESH_S: Final = 1.0
-"""Seconds after which the Sentinels are asked again who the primary is, while calls are made: one more round trip."""
+"""Seconds after which the Sentinels are asked again for the primary, while calls are made: one more round trip."""
 
 SENTINEL_BELIEF_S: Final = 2.0
-"""Seconds for which a primary may be relied on after a Sentinel last named it.  What is granted or renewed by it later
-is believed for a shorter time by just that: by then the Sentinels may have named another, which goes by its own grace.
-Twice `SENTINEL_REFRESH_S`, so that a Sentinel has a second to answer before anybody believes less."""
+"""Seconds for which a primary may be relied on after a Sentinel last named it.
+
+The deadline of a later grant or renewal is reduced by the excess: by then the Sentinels may have named another primary,
+whose recovery grace counts.  Twice `SENTINEL_REFRESH_S`, so that a Sentinel has a second to reply before deadlines
+are reduced.
+"""
 
 SENTINEL_TIMEOUT_S: Final = 0.5
-"""Seconds that a call which only looks again waits for a Sentinel's answer; what comes later counts when it comes."""
+"""Seconds that a periodic refresh delays a call; a later reply of a Sentinel counts when it arrives."""
 
 SENTINEL_PATIENCE_S: Final = 2.0
-"""Seconds after which a Sentinel's answer is waited for no longer, by nobody, and the Sentinel may be asked anew: what
-it could still say is as old as `SENTINEL_BELIEF_S`."""
+"""Seconds after which a Sentinel's reply is no longer awaited, and the Sentinel may be asked again.
+
+A later reply would be as old as `SENTINEL_BELIEF_S`.
+"""
 
 CONNECTIONS_MAX: Final = 100
-"""Connections that one client object opens to one server; a call beyond them waits for one, within its deadline."""
+"""Connections that one client object opens to one server; a further call waits for one, within its deadline."""
 
 BACKOFF_BASE_S: Final = 0.02
 BACKOFF_CAP_S: Final = 1.0
-"""Seconds between attempts: doubled from the base up to the cap, each with full jitter between a half and the whole."""
+"""Seconds between attempts: doubled from the base up to the cap, each multiplied by a random factor of 0.5 to 1."""
 
 ENDED_KEEP_MS: Final = int(2 * DEADLINE_MAX_S * 1000)
-"""Milliseconds that the id of an ended call is remembered."""
+"""Milliseconds that the id of a completed call is kept."""
 
 ENDED_MAX: Final = 200_000
-"""Ended calls remembered per pool; about 25 MB."""
+"""Completed calls kept per pool; about 25 MB."""
 
 TRIM_EVERY: Final = 32
-"""Revisions of a pool after which old ended calls are looked for: looking on every change would cost two commands."""
+"""Revisions of a pool after which old completed calls are trimmed: on every change it would cost two commands."""
 
 ENDED_TRIM: Final = 8
-"""Old ended calls that are forgotten for each of those revisions, and for each that the script adds: more than one
-change can add."""
+"""Old completed calls that are trimmed for each of those revisions, and for each that the script adds.
+
+It is more than one change can add.
+"""
 
 ENDED_TRIM_MAX: Final = 2_000
-"""Old ended calls that one script forgets: under a millisecond, and more than a batch of 100 can add."""
+"""Old completed calls that one script trims: under a millisecond, and more than a batch of 100 can add."""
 
 CALLS_MAX: Final = 3
-"""Call ids that a record keeps, one of each caller that was told of it: 64 bytes of ids keep it compact."""
+"""Call ids that a record keeps, one of each call that returned it: 64 bytes of ids keep it compact."""
 
 UNDO_QUEUE_MAX: Final = 10_000
-"""Calls whose withdrawal waits for the store to come back; the oldest is dropped first, with a log line."""
+"""Calls that wait to be undone until the server is reachable; the oldest is dropped first, which is logged."""
 
 UNDO_FOR_S: Final = 300.0
-"""Seconds that a withdrawal is tried for."""
+"""Seconds for which an undo is retried."""
 
 CLOSE_FLUSH_S: Final = 2.0
-"""Seconds that `close()` spends on withdrawals still queued."""
+"""Seconds that `close()` spends on queued undos."""
 
 # -- recovery and the clock --------------------------------------------------------------------------------------------
 RECOVERY_FENCES: Final = 1_000_000
-"""How far the fences of a pool jump when its store has lost data: further than grants can have been lost."""
+"""How far the fences of a pool jump after a loss of data: more than the number of grants that can be lost."""
 
 FENCE_AHEAD_MAX: Final = 2**40
-"""How far a fence that a caller brings may be ahead of the pool's revision, or of its clock in microseconds: no store
-can have lost 10^12 changes, and a larger fence would use up the numbers that fences are made of."""
+"""How far a fence of a caller may be ahead of the pool's revision, or of its clock in microseconds.
+
+No server can have lost 10^12 changes, and a larger fence would exhaust the range of fences.
+"""
 
 RECOVERY_GRACE_MAX_S: Final = 3_600.0
-"""Seconds: the longest recovery grace.  Nothing is granted for so long after each restart and failover."""
+"""Seconds: the longest recovery grace.  Nothing is granted for that time after each restart and failover."""
 
 RECOVERY_MARGIN_S: Final = 5.0
-"""Seconds by which the longest ttl of a pool with a recovery grace is shorter than it, unless the pool is told
-otherwise: what a holder may believe beyond the replacement of its primary, `SENTINEL_BELIEF_S`; the two seconds in
-which a Sentinel that has not heard of it yet may go on naming the old one; and one for clocks that differ."""
+"""Seconds by which the longest ttl of a pool is shorter than its recovery grace, unless `max_ttl` is set.
+
+It is the time for which a holder may rely on a replaced primary: `SENTINEL_BELIEF_S`; two seconds in which a Sentinel
+may still name the old one; and one for clocks that differ.
+"""
 
 CLOCK_STEP_MS: Final = 1_000
-"""Milliseconds by which the server's clock may go back before the pool's time parts with it; it stands still for less.
-Also how close to its deadline a lease must have been for nobody to wonder that it is gone."""
+"""Milliseconds by which the server's clock may go back before the pool's time gets an offset; below, it stands still.
+
+A lease that is missing within this time of its deadline counts as expired, not as lost data.
+"""
 
 CLOCK_JUMP_MS: Final = 60_000
-"""Milliseconds without a sign of the pool after which the clock may have been set forward in between."""
+"""Milliseconds without a write to the pool after which the clock may have been set forward meanwhile."""
 
 CLOCK_SEEN_MS: Final = 1_000
-"""Milliseconds after which a renewal notes the time in the pool, though it changes nothing else there."""
+"""Milliseconds after which a renewal writes the time to the pool, though it changes nothing else there."""
 
 RECONCILE_IDS_MAX: Final = 100_000
-"""Ids that one `reconcile` takes: it holds them, and what the ledger has, in memory."""
+"""Ids that one `reconcile` accepts: it holds them, and the owner's allocations, in memory."""
 
 DURABLE_REPLICAS_MAX: Final = 16
 """Replicas that a call may wait for."""
 
-# -- holding -----------------------------------------------------------------------------------------------------------
+# -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3
-"""Of the time to live: how long a lease that is held goes without a renewal.  Two may fail before it lapses."""
+"""The interval of renewals as a share of the time to live.  Two may fail before the lease lapses."""
 
 HOLD_JITTER: Final = 0.1
-"""Of the interval: how much earlier a renewal may come, by chance, so that holders who began together drift apart."""
+"""How much earlier a renewal may randomly be, as a share of the interval, so that holders spread out."""
 
 HOLD_MARGIN: Final = 0.1
-"""Of the time to live: how much earlier than the ledger a holder gives up, for clocks that do not run alike and for the
-time that it takes to stop.  The time of a round trip, at most as much again, is added."""
+"""How much earlier than the server's deadline a lease lapses for its holder, as a share of the time to live.
+
+It allows for clocks of different speed and for the time to stop.  The time of a round trip, at most as much again, is
+added.
+"""
 
 HOLD_GATHER_S: Final = 0.2
-"""Seconds, at most a tenth of its interval, that a renewal may come early to share a script call with others: at 500
-leases a second, that fills one of `BATCH_ITEMS_MAX` items."""
+"""Seconds, at most a tenth of its interval, that a renewal may be early to share a script call with others.
+
+At 500 leases a second, that fills one of `BATCH_ITEMS_MAX` items.
+"""
 
 HOLD_POLL_S: Final = 1.0
-"""Seconds after which the threads that keep leases look at the clock again.  Waiting stands still while the machine
-sleeps, the leases go on."""
+"""Seconds after which the renewer's threads read the clock again.
+
+A wait is suspended while the machine sleeps, but leases expire.
+"""
 
 HOLD_IDLE_S: Final = 5.0
-"""Seconds that those threads outlive the last hold, for a program that holds again and again."""
+"""Seconds that those threads outlive the last hold, for a program that makes holds repeatedly."""
 
 HOLD_RENEW_S: Final = 2.0
-"""Seconds, at most half an interval, that one call of renewals may take, its repeats included; then it is planned anew.
-A hold that ends waits as long for a renewal under way."""
+"""Seconds, at most half an interval, that one call of renewals may take, its retries included.
+
+Then it is planned again.  A hold that ends waits as long for a renewal in flight.
+"""
 
 # -- environment -------------------------------------------------------------------------------------------------------
 URL_VARIABLES: Final = ("ALLOCATOR_REDIS_URL", "REDIS_URL")
-"""Where the URL comes from when none is given, in this order."""
+"""The variables that give the URL if the program gives none, in this order."""
 
 REQUIRE_URL_VARIABLE: Final = "ALLOCATOR_REQUIRE_URL"
 """`1` makes a missing URL an error, where `ResourceAllocator()` would otherwise fall back to `memory://`."""
@@ -273,5 +298,5 @@ def url_from_environment() -> str | None:
 
 
 def url_is_required() -> bool:
-    """Whether the environment forbids the fallback to a store that other processes do not see."""
+    """Whether the environment forbids the fallback to an in-process server, which other processes cannot reach."""
     return os.environ.get(REQUIRE_URL_VARIABLE, "") not in ("", "0")

@@ -1,7 +1,7 @@
-"""What programs need to test the controllers that use this library.
+"""Test tools for programs that use this library.
 
-- `memory_allocator`, `memory_async_allocator`: a ledger in this process, with a pool, in one line and without a server.
-- `Clock`: time that stands still until it is turned, so that leases lapse without waiting.
+- `memory_allocator`, `memory_async_allocator`: an in-process server with a pool, in one line and without a process.
+- `Clock`: a clock that advances only on request, so that leases lapse without waiting.
 - `PrivateServer`: a real server that ends with the program, for tests with several processes.
 
 ::
@@ -9,7 +9,7 @@
     clock = Clock()
     allocator = memory_allocator({"cpu": 4, "memory": "8Gi"}, clock=clock)
     held = allocator.allocate({"cpu": 4}, ttl=30)
-    clock.advance(31)                                # its holder has died, so to speak
+    clock.advance(31)                                # as if its holder had died
     assert allocator.try_allocate({"cpu": 1}, ttl=30)
 """
 
@@ -33,13 +33,13 @@ _BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """Time for the ledger that passes only when it is told to.
+    """A clock for the scripts that advances only by `advance`.
 
-    Give the same clock to all clients of a store: without one, a client goes by the server's clock.
+    Give the same clock to all clients of a server: a client without one uses the server's clock.
     """
 
     def __init__(self, begins: datetime = _BEGINNING) -> None:
-        """Set it.
+        """Set the clock.
 
         Args:
             begins: An aware datetime after 1970.
@@ -51,10 +51,10 @@ class Clock:
         return self._now_ms
 
     def advance(self, by: float | timedelta) -> None:
-        """Turn it.
+        """Advance the clock.
 
         Args:
-            by: Seconds, or a timedelta.  Negative: the server's clock was set back.
+            by: Seconds, or a timedelta.  Negative: as if the server's clock was set back.
         """
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         self._now_ms += round(seconds * 1000)
@@ -63,13 +63,13 @@ class Clock:
 def memory_allocator(
     capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
 ) -> Allocator:
-    """A client of an in-process ledger in which `pool` exists.  Needs the extra `embedded`.
+    """A client of an in-process server in which `pool` exists.  It needs the extra `embedded`.
 
     Args:
-        capacity: What the pool has, unless it exists in that store.
+        capacity: The capacity of the pool, unless it exists already.
         pool: The client's pool.
-        store: The name of a store that other clients in this process share, as `memory://NAME`; None: one of its own.
-        clock: Goes by this clock instead of the computer's.
+        store: The name of an in-process server that other clients share, as `memory://NAME`; None: a private one.
+        clock: Replaces the computer's clock.
     """
     defaults = Defaults(pool, settings.PREFIX_DEFAULT, None)
     allocator = Allocator._on(resolve_target(f"memory://{store or ''}"), defaults, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -80,7 +80,7 @@ def memory_allocator(
 def memory_async_allocator(
     capacity: Mapping[str, Quantity], *, pool: str = "test", store: str | None = None, clock: Clock | None = None
 ) -> AsyncAllocator:
-    """The same for an event loop; both kinds of client may share a store by its name."""
+    """The same for an event loop; both kinds of client may share an in-process server by its name."""
     with memory_allocator(capacity, pool=pool, store=store, clock=clock) as made:
         shared, defaults = made._target, made._defaults  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return AsyncAllocator._on(shared, defaults, clock=clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

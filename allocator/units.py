@@ -1,4 +1,4 @@
-"""Exact integer -> text, and the unit in which a resource is counted."""
+"""Units of resources, and formatting: from an exact integer to text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Unit", "format_amount", "format_cores", "format_mebibytes", "scale_o
 
 
 class Unit(enum.Enum):
-    """What one of a resource's amount stands for."""
+    """The unit of a resource's amounts."""
 
     MILLICORES = "millicores"
     BYTES = "bytes"
@@ -58,7 +58,7 @@ _MEBIBYTE: Final = 2**20
 
 
 def unit_of(resource: str) -> Unit:
-    """The unit in which a resource of this name is counted, for ever."""
+    """The unit in which a resource of this name is counted; it never changes."""
     unit = _UNITS.get(resource)
     if unit is not None:
         return unit
@@ -66,7 +66,7 @@ def unit_of(resource: str) -> Unit:
 
 
 def scale_of(resource: str) -> int:
-    """How many units make one: 1000 where thousandths are counted (`cpu` among them), 1 where bytes are."""
+    """How many units make one: 1000 for thousandths (as of `cpu`), 1 for bytes."""
     return 1 if unit_of(resource) is Unit.BYTES else 1000
 
 
@@ -74,8 +74,8 @@ def format_amount(resource: str, amount: int) -> str:
     """The canonical Kubernetes text of an amount: the largest suffix that leaves a whole number.
 
     `1500` of `cpu` is `1500m`, `2000` is `2`; 1,610,612,736 bytes are `1536Mi`, 2,000,000,000 bytes `2G`.
-    `parse_capacity` reads back the same amount, and so does `parse_request`, but for memory under 1 MiB that no suffix
-    divides.
+    `parse_capacity` reads back the same amount, and so does `parse_request`, except for memory under 1 MiB that no
+    suffix divides.
 
     Args:
         resource: the resource's name, which decides the unit.
@@ -99,7 +99,7 @@ def format_cores(millicores: int) -> str:
 
 
 def format_mebibytes(amount: int) -> str:
-    """Bytes as whole mebibytes (`4096Mi`), or the exact canonical text where they are not whole."""
+    """Bytes as whole mebibytes (`4096Mi`), or the exact canonical text if they are not whole."""
     whole, rest = divmod(amount, _MEBIBYTE)
     return format_amount("memory", amount) if rest else f"{whole}Mi"
 

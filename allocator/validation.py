@@ -1,10 +1,10 @@
-"""Everything else that a caller can get wrong: each function returns the canonical value or raises `InvalidRequest`.
+"""Validation of arguments: each function returns the canonical value or raises `InvalidRequest`.
 
-These run before anything is sent, on every call.  What they let pass is safe to write into a key, a field or a message:
-names are ASCII and match whole (a newline at the end does not slip through), numbers are finite and within their
-bounds.  The error's `field` names the argument and its message shows what was given, cut.
+These run before anything is sent, on every call.  A value that passes is safe in a key, a field or a message: names
+are ASCII and match whole (a newline at the end is refused), and numbers are finite and within their limits.  The
+error's `field` names the argument, and its message shows the given value, cut.
 
-Arguments are typed `object` on purpose: the public methods carry the types, and here what arrived is looked at.
+Arguments are typed `object` on purpose: the public methods carry the types, and these functions check the values.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _EPOCH: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 
 
 def _rule(field: str, punctuation: str, length: int, *, first: str = "") -> Callable[[str], str]:
-    """A check of one kind of name: a letter, a digit or one of `first`, then also `punctuation`, `length` in all."""
+    """A check for one kind of name: a letter, a digit or one of `first`, then also `punctuation`, `length` in all."""
     pattern = re.compile(rf"[A-Za-z0-9{first}][A-Za-z0-9{punctuation}]{{0,{length - 1}}}", re.ASCII)
     start = f"letters, digits and any of {first}" if first else f"a letter or digit, then also any of {punctuation}"
 
@@ -103,11 +103,11 @@ def key_prefix(value: object) -> str:
 
 
 def metadata(value: object) -> tuple[tuple[str, str], ...]:
-    """Metadata as pairs sorted by key, so that the same entries always make the same call; None is no metadata.
+    """Metadata as pairs sorted by key, so that the same entries always encode the same; None is no metadata.
 
     Args:
         value: a mapping of str to str: at most 16 entries and 4096 bytes in UTF-8, keys and values together.  Values
-            are free text.  A key must not be or end in what marks an amount (`allocated`, `x.capacity`): its field in
+            are free text.  A key must not be or end in a suffix of an amount (`allocated`, `x.capacity`): its field in
             the record, `meta.<key>`, would be read as one.
 
     Raises:
@@ -130,7 +130,7 @@ def metadata(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def ttl_ms(ttl: object) -> int:
-    """The time to live in milliseconds; 0 where it is None, which pins the allocation.
+    """The time to live in milliseconds; 0 for None, which pins the allocation.
 
     Args:
         ttl: seconds (int or float) or a timedelta, 1 s to 30 days; or None.
@@ -150,7 +150,7 @@ def age_ms(age: object, field: str) -> int:
 
     Args:
         age: seconds (int or float) or a timedelta, 0 to ten years.
-        field: the argument that it is, for the error.
+        field: the argument's name, for the error.
     """
     seconds = _seconds(field, age)
     if not 0 <= seconds <= AGE_MAX_S:
@@ -159,7 +159,7 @@ def age_ms(age: object, field: str) -> int:
 
 
 def grace_ms(value: object, field: str, most_s: float = TTL_MAX_S) -> int:
-    """A bounded time in milliseconds: 1 s to `most_s`; 0 takes it away."""
+    """A bounded time in milliseconds: 1 s to `most_s`; 0 removes it."""
     seconds = _seconds(field, value)
     if seconds != 0 and not TTL_MIN_S <= seconds <= most_s:
         raise _wrong(field, value, f"is not within {TTL_MIN_S:.0f} s and {most_s:.0f} s")
@@ -176,13 +176,13 @@ def instant_ms(value: object, field: str) -> int:
 
 
 def owner_pattern(value: object) -> str:
-    """An owner, or what owners begin with and a `*`."""
+    """An owner, or a prefix of owners followed by `*`."""
     text = _bounded("owner", value, ID_LENGTH_MAX + 1)
     return owner_name(text[:-1]) + "*" if text.endswith("*") else owner_name(text)
 
 
 def reason_text(value: object, field: str) -> str:
-    """Why somebody does something out of the ordinary: a text that is not empty, one line."""
+    """The reason for an exceptional action: one non-empty line of text."""
     text = _bounded(field, value, REASON_LENGTH_MAX)
     if not text.strip() or not text.isprintable():
         raise _wrong(field, value, "is no reason: write a line of text")
@@ -199,7 +199,7 @@ def epoch_text(value: object) -> str:
 def deadline_s(value: object, field: str = "deadline") -> float:
     """The total time of a call in seconds (int, float or timedelta), or that of an attempt: above 0 and at most 60.
 
-    A call with a longer one could send a copy after the store has forgotten that its story was over.
+    With a longer one, a late copy of a call could arrive after the server has trimmed the record of its completion.
     """
     seconds = _seconds(field, value)
     if not 0 < seconds <= DEADLINE_MAX_S:
@@ -208,7 +208,7 @@ def deadline_s(value: object, field: str = "deadline") -> float:
 
 
 def fence(value: object) -> int:
-    """A fence as the scripts take it: 0, "any", where it is None."""
+    """A fence in the scripts' format: 0, "any", for None."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= AMOUNT_MAX:
@@ -217,9 +217,9 @@ def fence(value: object) -> int:
 
 
 def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T]:
-    """The items as a list, no more of them read than it takes to see that there are too many.
+    """The items as a list; at most `limit` + 1 of them are read.
 
-    A text or a mapping is refused, though Python could iterate over it: it is one item that was meant to be in a list.
+    A text or a mapping is refused, though Python could iterate over it, as it is probably one item outside a list.
     """
     given: Any = items
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
@@ -231,7 +231,7 @@ def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T
 
 
 def _bounded(field: str, value: object, length: int) -> str:
-    """The value, if it is a text of a length that is worth looking at (and remembering)."""
+    """The value, if it is a text of at most `length` characters."""
     if not isinstance(value, str):
         raise _wrong(field, value, f"is not a text but a {type(value).__name__}")
     if len(value) > length:
@@ -260,7 +260,7 @@ def _value(key: object, value: object) -> str:
 
 
 def _seconds(field: str, value: object) -> int | float:
-    """Seconds, not yet within bounds; NaN passes here and fails every comparison after."""
+    """Seconds, not yet checked for their range; NaN passes here and fails every later comparison."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
