@@ -1,4 +1,4 @@
-"""`AsyncEvents`: what changed in a pool."""
+"""`AsyncEvents`: the changes of a pool."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class AsyncEvents(AsyncNamespace):
     """Reads the changes of the client's pool; in Python `allocator.events`."""
 
     async def list(self, *, limit: int = 50) -> list[Event]:
-        """The latest changes, newest first; at most 500 of about 10,000 that are kept.  One round trip."""
+        """The latest changes, newest first; at most 500 of about 10,000 stored.  One round trip."""
         return await self._run(self._defaults.events(limit))

@@ -32,14 +32,14 @@ R = TypeVar("R")
 
 
 class Allocator(Client[Driver]):
-    """Shares pools of capacity with every other process that uses the same store.
+    """Shares pools of capacity with every other process that uses the same server.
 
-    Each call is one script in Redis, decided and recorded as a whole.  It is repeated with the same ids when its reply
-    is lost, for at most `timeout` seconds in all, and has one effect however often it arrives.  Threads, tasks and
-    event loops may share a client.  Nothing is connected before the first call.
+    Each call is one script in Redis, executed atomically.  It is retried with the same ids if its reply is lost, for at
+    most `timeout` seconds in all, and takes effect once however often it arrives.  Threads, tasks and event loops may
+    share a client.  Nothing is connected before the first call.
 
-    Calls go to the client's pool; `options(pool=...)` is the same client for another one.  Where a method takes an
-    allocation, an `Allocation` brings its pool and its fence along; a text is an id, with any fence unless one is
+    Calls use the client's pool; `options(pool=...)` is the same client for another one.  Where a method takes an
+    allocation, an `Allocation` includes its pool and its fence; a text is an id, with any fence unless `fence` is
     given.
 
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
@@ -48,7 +48,7 @@ class Allocator(Client[Driver]):
 
     Attributes:
         pools: Creates, changes, reads and deletes pools.
-        events: What changed in the pool.
+        events: Reads the changes of the pool.
         maintenance: Reclaims, reconciles, audits, examines.
     """
 
@@ -69,16 +69,16 @@ class Allocator(Client[Driver]):
     ) -> None:
         """Use the settings of a redis-py client.
 
-        The client itself is neither used nor changed: connections of our own are made with its settings, without its
-        retries, and only those are closed.
+        The client is neither used nor changed: other connections are made with its settings, without its retries, and
+        only those are closed.
 
         Args:
             client: A `redis.Redis` or `redis.cluster.RedisCluster`.
             pool: The pool of calls that name none.
-            owner: The owner of allocations that name none; who holds it, for people.  The same on all replicas that
-                may repeat each other's calls.
-            prefix: Of all keys; 1 to 32 of `[A-Za-z0-9._:-]`.
-            timeout: Seconds that one call may take, repeats included; at most 60.
+            owner: The owner of allocations whose call names none.  It must be the same on all replicas that may repeat
+                each other's calls.
+            prefix: The prefix of all keys; 1 to 32 of `[A-Za-z0-9._:-]`.
+            timeout: Seconds that one call may take, retries included; at most 60.
             attempt_timeout: Seconds that one attempt waits for the server.
             allow_eviction: Use a server whose memory policy (`allkeys-*`) may silently evict records.
         """
@@ -105,9 +105,9 @@ class Allocator(Client[Driver]):
         self.close()
 
     def close(self) -> None:
-        """Undo what is still in doubt, for at most two seconds, and close the connections.  May be repeated.
+        """Send the queued undos, for at most two seconds, and close the connections.  It may be called again.
 
-        A client and what `options` made of it share their connections: closing one closes all.
+        A client and its `options` copies share their connections: closing one closes all.
         """
         self._driver.close()
 
@@ -120,29 +120,30 @@ class Allocator(Client[Driver]):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Allocation:
-        """Take all that is requested, or nothing.
+        """Allocate all requested resources, or nothing.
 
-        With an id of the caller's (`namespace/name/uid`) the call may be repeated by anyone, also after a crash: the
-        live allocation of the same owner and amounts comes back with the same fence, its deadline no earlier than now
-        + ttl.
+        With an `id` of the caller (`namespace/name/uid`) the call may be repeated by any process, also after a crash:
+        the live allocation of the same owner and amounts is returned with the same fence, and its deadline is at least
+        now + ttl.
 
         Args:
-            request: Resource -> Kubernetes quantity, rounded up to the resource's unit; only what is named is charged.
+            request: Resource -> Kubernetes quantity, rounded up to the resource's unit; only named resources are
+                charged.
             ttl: Seconds until it ends unless renewed, 1 to 30 days; None pins it: it ends by release, or by age.
             id: 1 to 128 of `[A-Za-z0-9._/:-]`; None: a random one.
-            owner: Who holds it; None: the client's.
+            owner: The holder's name; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
 
         Returns:
-            The allocation; `created` is False where it was there before.  One round trip.
+            The allocation; `created` is False if it existed before.  One round trip.
 
         Raises:
-            Insufficient: It does not fit; `denial` says why in numbers.
+            Insufficient: It does not fit; `denial` has the numbers.
             AllocationConflict: The id is live with another owner or other amounts.
-            AllocationLost: It was granted, and had ended by the time that a repeat of this call arrived.  A new call
-                gets what stands, or is granted anew.
-            NotDurable: It was granted, and not as safe as asked for in time: it is undone.
-            Recovering: The store has lost data, and holders are coming back.
+            AllocationLost: It was granted, and had ended by the time a retry of this call arrived.  A new call returns
+                the live allocation, or is granted anew.
+            NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
+            Recovering: The server has lost data, and holders adopt their allocations.
         """
         outcome = self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
         if isinstance(outcome, Denial):
@@ -158,7 +159,7 @@ class Allocator(Client[Driver]):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Allocation | Denial:
-        """`allocate`, but a refusal is returned rather than raised; it is falsy."""
+        """`allocate`, but a denial is returned rather than raised; it is falsy."""
         return self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
 
     def hold(
@@ -173,12 +174,12 @@ class Allocator(Client[Driver]):
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
 
-        The hold knows whether it is still good (`lost`, `check()`), by this machine's own clock and before the ledger
-        takes it back; a block that ends as if nothing had happened although it was lost raises `AllocationLost`.
+        `lost` and `check()` of the hold use this machine's clock, and report a loss before the server reclaims the
+        allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
             request, id, owner, metadata: As for `allocate`.
-            ttl: Seconds after which the others may have it back when this process has died, 1 to 30 days.
+            ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
         return Hold(
@@ -193,14 +194,15 @@ class Allocator(Client[Driver]):
         *,
         atomic: bool = False,
     ) -> list[Outcome]:
-        """Decide many requests in order, each seeing those before it.
+        """Decide many requests in order, each after those before it.
 
         Args:
             requests: At most 10,000; with `atomic` at most 100, and 64 KiB of names and metadata in all.
-            atomic: Grant all of them or none (a gang); live ones with the same request are replayed.
+            atomic: Grant all of them or none; live allocations with the same request are replayed.
 
         Returns:
-            What became of each, conflicts and losses too; a fault is raised, and what was granted withdrawn.
+            The outcome of each, conflicts and losses too.  A failure of the server is raised, and what was granted is
+            undone.
 
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
@@ -209,11 +211,11 @@ class Allocator(Client[Driver]):
         return self._run(self._defaults.allocate_many(requests, atomic=atomic))
 
     def check(self, request: RequestLike, *, explain: bool = False) -> Check:
-        """Would this be granted now?  Decided by the code that decides `allocate`; truthy if so.  Changes nothing.
+        """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
 
         Args:
             request: As for `allocate`.
-            explain: Also say when at the latest it fits, from the next 256 deadlines.
+            explain: Also return when at the latest it fits, by the next 256 deadlines.
         """
         return self._run(self._defaults.check(request, explain=explain))
 
@@ -225,20 +227,20 @@ class Allocator(Client[Driver]):
         fence: int | None = None,
         shorten: bool = False,
     ) -> Renewal:
-        """Extend a lease; never earlier than it ends already, unless `shorten`.  A pinned one stays pinned.
+        """Extend a lease; its deadline never becomes earlier, unless `shorten`.  A pinned one stays pinned.
 
-        One that is past its deadline and not yet reclaimed is renewed: nobody had been given its room.  Given an
-        `Allocation`, one that the store has lost is adopted while the pool recovers (`outcome="adopted"`; one more
+        A lease past its deadline that is not yet reclaimed is renewed, as nothing was granted in its place.  Given an
+        `Allocation`, one that the server has lost is adopted while the pool recovers (`outcome="adopted"`; one more
         round trip).
 
         Args:
             ttl: Seconds from now; None: the ttl that it was allocated with.
             fence: Only if it has this fence.
-            shorten: Let it end earlier than it would; gives a pinned one a deadline.
+            shorten: Allow an earlier deadline; gives a pinned one a deadline.
 
         Raises:
-            UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.
+            UnknownAllocation: It was released or reclaimed, or never existed.
+            AllocationLost: The id belongs to another grant now.
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
@@ -250,7 +252,7 @@ class Allocator(Client[Driver]):
         *,
         ttl: Ttl = None,
     ) -> list[Renewal]:
-        """Extend many leases, at most 10,000; 100 a round trip.  What was lost is said in its `Renewal`, not raised."""
+        """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
         return self._run(self._defaults.renew_many(allocations, ttl))
 
     def resize(
@@ -260,14 +262,14 @@ class Allocator(Client[Driver]):
         *,
         fence: int | None = None,
     ) -> Allocation:
-        """Change what an allocation has taken, all of it or nothing: named resources change, 0 gives one up.
+        """Change the amounts of an allocation, all or nothing: named resources change, 0 gives one up.
 
-        Shrinking always passes, also where the pool is overcommitted.
+        Shrinking always succeeds, also if the pool is overcommitted.
 
         Raises:
             Insufficient: It does not fit; the denial's `requested` is the growth.
-            UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.
+            UnknownAllocation: It was released or reclaimed, or never existed.
+            AllocationLost: The id belongs to another grant now.
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
@@ -276,50 +278,50 @@ class Allocator(Client[Driver]):
     def begin_release(
         self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
     ) -> Allocation:
-        """Begin to give an allocation back whose workload is still shutting down.
+        """Begin the release of an allocation whose workload is still shutting down.
 
-        What it took stays charged until `release`, or until the grace has passed.  It cannot be renewed meanwhile, and
-        its id is not granted again.  Repeating it moves nothing.
+        Its amounts stay charged until `release`, or until the grace has passed.  It cannot be renewed meanwhile, and
+        its id is not granted again.  A repeated call does not move the deadline.
 
         Args:
             grace: Seconds from now, 1 to 30 days.
 
         Raises:
-            UnknownAllocation: It was released or reclaimed, or never was.
-            AllocationLost: The id is another grant's now.
-            OutcomeUnknown: It may be on its way out, and stays so: nothing is undone.  One round trip.
+            UnknownAllocation: It was released or reclaimed, or never existed.
+            AllocationLost: The id belongs to another grant now.
+            OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
         return self._run(self._defaults.begin_release(allocation, grace, fence))
 
     def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
-        """Assert again what a holder has and the store has lost, above the capacity too: it is being used.
+        """Assert an allocation again that the server has lost, also above the capacity, as it is in use.
 
-        Only while the pool recovers, and for the pool's epoch.  What is there already comes back, its deadline no
-        earlier than now + ttl.
+        Only while the pool recovers, and for the pool's epoch.  A live allocation is returned, and its deadline is at
+        least now + ttl.
 
         Args:
-            allocation: As it was granted: from memory, or read from where it was written down.
-            ttl: Seconds from now; None: its own.
-            force: Why an operator does it all the same; the reason goes to the events.
+            allocation: As it was granted: from memory, or read from where it was stored.
+            ttl: Seconds from now; None: its present ttl.
+            force: The reason why an operator adopts it although the pool is not recovering; written to the events.
 
         Raises:
-            AllocationLost: It has ended (`code="ended"`), the pool is not recovering (`"not_recovering"`) or is another
-                one (`"epoch"`), or the id is another grant's now (`"fenced"`).
+            AllocationLost: It has ended (`code="ended"`), the pool is not recovering (`"not_recovering"`) or has
+                another epoch (`"epoch"`), or the id belongs to another grant now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
         return self._run(self._defaults.adopt(allocation, ttl, force))
 
     def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
-        """Give an allocation back.
+        """Release an allocation.
 
         Returns:
-            Truthy when this call gave it back.  An unknown one, or another grant's (fence), is left alone, and said
-            so in `outcome`; neither is an error.  One round trip.
+            Truthy if this call released it.  An unknown one, or another grant's (fence), is left unchanged, as
+            `outcome` says; neither is an error.  One round trip.
         """
         return self._run(self._defaults.release(allocation, fence))
 
     def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
-        """Give many allocations back, at most 10,000; 100 a round trip."""
+        """Release many allocations, at most 10,000; 100 a round trip."""
         return self._run(self._defaults.release_many(allocations))
 
     def get(self, id: str) -> Allocation | None:
@@ -333,8 +335,8 @@ class Allocator(Client[Driver]):
     def list(self, *, owner: str | None = None, older_than: Ttl = None) -> Iterator[Allocation]:
         """All allocations, 500 a round trip, in no order.
 
-        Each page is one reading; the walk is not: what is live throughout is listed exactly once, what comes or goes
-        meanwhile may be listed.
+        Each page is read atomically, the whole list is not: an allocation that is live throughout is listed exactly
+        once, one that begins or ends meanwhile may be listed.
 
         Args:
             owner: Only this owner's.

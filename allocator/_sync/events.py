@@ -1,4 +1,4 @@
-"""`Events`: what changed in a pool."""
+"""`Events`: the changes of a pool."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class Events(Namespace):
     """Reads the changes of the client's pool; in Python `allocator.events`."""
 
     def list(self, *, limit: int = 50) -> list[Event]:
-        """The latest changes, newest first; at most 500 of about 10,000 that are kept.  One round trip."""
+        """The latest changes, newest first; at most 500 of about 10,000 stored.  One round trip."""
         return self._run(self._defaults.events(limit))

@@ -1,4 +1,4 @@
-"""`Maintenance`: what keeps a pool clean."""
+"""`Maintenance`: reclaim, reconcile, audit and doctor."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Maintenance(Namespace):
         include_live: bool = False,
         limit: int | None = None,
     ) -> Reclaimed:
-        """Take back what is past its deadline; 200 a round trip, until done, `limit` or the client's deadline.
+        """End allocations past their deadline; 200 a round trip, until done, `limit` or the client's timeout.
 
         Args:
             older_than: Also pinned allocations granted at least so many seconds ago.
-            include_live: Also leases of that age, although their holders keep renewing them.
+            include_live: Also leases of that age, although their holders renew them.
             limit: At most so many; None: 10,000.
         """
         return self._run(self._defaults.reclaim(older_than, limit, include_live=include_live))
@@ -41,17 +41,17 @@ class Maintenance(Namespace):
         dry_run: bool = False,
         max_released: int | None = None,
     ) -> Reconciled:
-        """Release what the ledger has of an owner and the owner does not have in truth.
+        """Release an owner's allocations that the owner no longer uses.
 
-        What is exactly this owner's, older than `as_of` and not among `live_ids` is released, 100 a round trip; owner,
-        fence and age are checked again in the script that releases.
+        Those that belong to exactly this owner, are older than `as_of` and not among `live_ids` are released, 100 a
+        round trip; owner, fence and age are checked again in the script that releases.
 
         Args:
-            live_ids: The allocation ids that the owner sees, at most 100,000.
+            live_ids: The allocation ids that the owner uses, at most 100,000.
             as_of: `pools.usage().read_ms`, read before they were listed; or that instant as an aware datetime.
-            owner: The owner, or what owners begin with and a `*`: `team-a/*`.
-            dry_run: Only say what would be released.
-            max_released: Refuse to release more; None: half of what the owner has.
+            owner: The owner, or a prefix of owners followed by `*`: `team-a/*`.
+            dry_run: Only return what would be released.
+            max_released: Refuse to release more; None: half of the owner's allocations.
 
         Raises:
             ReconcileRefused: It would release more.  Nothing was released.
@@ -63,11 +63,11 @@ class Maintenance(Namespace):
     def audit(self, *, repair: bool = False, offline: bool = False) -> Audit:
         """Check every invariant of a pool; truthy when clean.
 
-        One script up to 1,600 allocations of two resources (16,000 fields); above, pages guarded by the pool's
-        revision, and `inconclusive` where it would not stand still.
+        One script call up to 1,600 allocations of two resources (16,000 fields); above, pages guarded by the pool's
+        revision, and `inconclusive` if it changes all the time.
 
         Args:
-            repair: Mend what is found; records count, counters follow.
+            repair: Repair what is found: the records are authoritative, counters are corrected.
             offline: Grant nothing meanwhile; needed to repair more than one script may read.
         """
         return self._run(self._defaults.audit(repair=repair, offline=offline))
@@ -78,6 +78,6 @@ class Maintenance(Namespace):
         About thirty round trips.
 
         Returns:
-            Findings with what to change; truthy when nothing is bad.
+            Findings with advice; truthy if none is bad.
         """
         return self._run(self._defaults.doctor(local_ms))

@@ -1,4 +1,4 @@
-"""What the namespaces of a client share: its driver and its defaults."""
+"""The base of a client's namespaces: its driver and its defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class Namespace(Surface):
-    """Verbs of one noun, over a client's connections."""
+    """The verbs of one noun, over a client's connections."""
 
     def __init__(self, driver: Driver, defaults: Defaults) -> None:
         self._driver = driver

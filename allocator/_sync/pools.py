@@ -1,4 +1,4 @@
-"""`Pools`: pools as a whole."""
+"""`Pools`: create, change, read and delete pools."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class Pools(Namespace):
         durability: str | None = None,
         new: bool = False,
     ) -> Pool:
-        """Create a pool if there is none of that name; an existing one comes back unchanged (`created=False`).
+        """Create a pool if there is none of that name; an existing one is returned unchanged (`created=False`).
 
         Args:
             name: 1 to 64 of `[A-Za-z0-9._-]`.
             capacity: Resource -> Kubernetes quantity, rounded down to the resource's unit; 1 to 32 of them.
             whole_units: Resources of which only whole ones are granted, such as `nvidia.com/gpu`.
-            recovery_grace: Seconds, up to an hour, for which the pool grants nothing new once its store may have lost
-                data (another server, fences or leases that it does not know); None: it goes on at once.  Safe where
-                it is 5 s longer than the longest ttl; docs/reliability.md has what it costs.
-            max_ttl: The longest ttl granted, in seconds; pinned allocations are not, then.  None: 5 s less than
-                `recovery_grace`, which is at least 6 s then, where there is one.
-            durability: How safe each grant is made: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
-            new: There has never been a pool of this name whose holders may still go on.  Without it a pool that is
-                created with a recovery grace begins recovering, for the store may just have lost it.
+            recovery_grace: Seconds, up to an hour, for which the pool grants nothing new once its server may have lost
+                data (another server, or unknown fences or leases); None: it continues at once.  Safe if it is 5 s
+                longer than the longest ttl; docs/reliability.md has its cost.
+            max_ttl: The longest ttl granted, in seconds; with one, nothing is pinned.  None: 5 s less than
+                `recovery_grace`, where there is one, which is at least 6 s then.
+            durability: The durability of each grant: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
+            new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
+                created with a recovery grace begins recovering, as the server may just have lost it.
 
         Returns:
-            The pool as it is.  One round trip.
+            The pool.  One round trip.
         """
         options = PoolOptions(recovery_grace, max_ttl, durability)
         return self._run(self._defaults.create_pool(name, capacity, whole_units, options, is_new=new))
@@ -65,19 +65,19 @@ class Pools(Namespace):
         max_ttl: float | timedelta | None = None,
         durability: str | None = None,
     ) -> Pool:
-        """Change a pool: the resources named are merged into it.
+        """Change a pool: the named resources are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: nothing is taken
-        away, and requests for it are refused until enough was given back.
+        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: no allocation ends,
+        and requests for it are refused until enough is released.
 
         Args:
             name: Its name; None: the client's pool.
             capacity: Resource -> quantity, rounded down.
-            remove: Resources to count no more; refused while in use.
-            whole_units: All that are granted in whole units only; None: as they are.
+            remove: Resources that are no longer counted; refused while in use.
+            whole_units: All resources that are granted in whole units only; None: unchanged.
             strict: Refuse to lower below what is allocated.
             generation: Change only if this is the pool's generation.
-            recovery_grace, max_ttl, durability: As for `create`; 0, or `memory`, takes one away.
+            recovery_grace, max_ttl, durability: As for `create`; 0, or `memory`, removes one.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
@@ -87,14 +87,14 @@ class Pools(Namespace):
         return self._run(work)
 
     def delete(self, name: str, *, force: bool = False) -> bool:
-        """End a pool.
+        """Delete a pool.
 
         Args:
             name: Its name.
             force: End its live allocations first, 200 a round trip; it grants nothing from then on.
 
         Returns:
-            False where there was none.
+            False if there was none.
 
         Raises:
             PoolConflict: It has live allocations, and `force` was not given.
@@ -102,29 +102,29 @@ class Pools(Namespace):
         return self._run(self._defaults.delete_pool(name, force=force))
 
     def usage(self, name: str | None = None) -> Usage:
-        """One atomic reading of a pool's counters.  One round trip, whatever is allocated."""
+        """A pool's counters, read atomically.  One round trip, for any number of allocations."""
         return self._run(self._defaults.usage(name))
 
     def upgrade(self, name: str | None = None) -> Pool:
-        """Let only versions with this one's schema, or newer ones, write to the pool: after a rolling upgrade."""
+        """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""
         return self._run(self._defaults.upgrade_pool(name))
 
     def recover(self, lost: Pool) -> Pool:
-        """Make a pool again that an emptied store has lost, with its epoch and settings; it begins recovering.
+        """Create a pool again that the server has lost, with its epoch and settings; it begins recovering.
 
-        Any number of replicas may do so at once.  Holders then adopt what they have: every `hold` by itself.
+        Any number of replicas may do so at once.  Holders then adopt their allocations; each `hold` does so by itself.
 
         Args:
             lost: The pool as `create` or `get` returned it before; it has a `recovery_grace`.
 
         Raises:
-            UnknownPool: Another pool of that name is there (`code="epoch"`), or somebody deleted this one in the last
-                two minutes (`"deleted"`).  One round trip.
+            UnknownPool: Another pool of that name exists (`code="epoch"`), or this one was deleted in the last two
+                minutes (`"deleted"`).  One round trip.
         """
         return self._run(self._defaults.recover_pool(lost))
 
     def end_recovery(self, name: str | None = None) -> Pool:
-        """Grant again at once: somebody has made sure that all holders are back.  One round trip."""
+        """Grant again at once; the caller must be sure that all holders have adopted theirs.  One round trip."""
         return self._run(self._defaults.end_recovery(name))
 
     def list(self) -> list[str]:
