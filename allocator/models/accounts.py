@@ -1,4 +1,4 @@
-"""Accounts: what an account counts of a resource."""
+"""Accounts: capacity and allocated amount of each resource."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ResourceUsage:
 
     @property
     def available(self) -> int:
-        """What is left; 0 where overcommitted."""
+        """The free amount; 0 where overcommitted."""
         return max(0, self.capacity - self.allocated)
 
     @property

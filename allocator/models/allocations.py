@@ -1,4 +1,4 @@
-"""Requests, allocations, and what became of them."""
+"""Requests, allocations, and the outcomes of calls on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator.quantity import Quantity
 from allocator.resources import Resources
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
-"""What is asked for: resource names with Kubernetes quantities, or a `Resources` vector."""
+"""A request: resource names with Kubernetes quantities, or a `Resources` vector."""
 
 
 Ttl: TypeAlias = float | timedelta | None
@@ -54,14 +54,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Allocation:
-    """A granted, recorded request, as the ledger had it when the reply was written.
+    """A granted, recorded request, as of the server's reply.
 
-    `fence` is unique in its pool and grows with each grant: hand it to whatever the allocation protects.
-    `created` is False where the call met a live allocation of the same id, owner and amounts (or merely read it).
-    `deadline_ms` is until when it may be relied on: earlier than the ledger's where no Sentinel has named the primary
-    of late (docs/topologies.md).  `epoch` is that of the pool which granted it, `releasing_ms` since when it is on its
-    way out (`begin_release`), and `durability` how safe the grant was when it was answered: `memory`, or what was
-    waited for.
+    `fence` is unique in its pool and grows with each grant: pass it to the systems that the allocation protects.
+    `created` is False where the call found a live allocation of the same id, owner and amounts, or only read it.
+    `deadline_ms` is until when it may be relied on: earlier than the server's if no Sentinel has named the primary
+    lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
+    began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
+    level that was waited for.
     """
 
     id: str
@@ -126,10 +126,10 @@ class Allocation:
 
 
 def _slots_of(kind: type[Any]) -> tuple[Callable[[Any, object], None], ...]:
-    """What fills each slot of a frozen dataclass, in the order of its fields.
+    """The setters of the slots of a frozen dataclass, in the order of its fields.
 
-    A constructor of our own, which fills them, takes half the time of the generated one, which sets each attribute
-    through `object.__setattr__`: for the two classes of which every `allocate` makes one.
+    A constructor that uses them takes half the time of the generated one, which sets each attribute through
+    `object.__setattr__`.  It is used for the two classes of which every `allocate` makes one.
     """
     return tuple([getattr(kind, slot.name).__set__ for slot in fields(kind)])
 
@@ -141,15 +141,15 @@ _ALLOCATION_SLOTS = _slots_of(Allocation)
 
 
 Outcome: TypeAlias = Allocation | Denial | AllocationConflict | AllocationLost
-"""What becomes of one item of `allocate_many(atomic=False)`; the errors are returned, not raised."""
+"""The outcome of one item of `allocate_many(atomic=False)`; errors are returned, not raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Whether a request would be granted now; truthy when so.
+    """Whether a request would be granted now; truthy if so.
 
-    `fits_ms` is filled by `check(explain=True)`: the instant at which known deadlines make the request fit at the
-    latest; None where they do not (pinned allocations in the way, more than 256 deadlines ahead, or it never fits).
+    `fits_ms` is set by `check(explain=True)`: the instant at which known deadlines make the request fit at the
+    latest; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).
     """
 
     fits: bool
@@ -167,11 +167,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What became of one renewal; truthy when the allocation lives on.
+    """The outcome of one renewal; truthy if the allocation is live.
 
-    `outcome` is `renewed`, `adopted` (the store had lost it, and has it again), `unknown` (released, or reclaimed after
-    its deadline), `fenced` (the id is another grant's now), `wrong_epoch` (of a pool that was made again since) or
-    `releasing` (it is on its way out).  `deadline_ms` is an `Allocation`'s, `durability` how safe it is.
+    `outcome` is `renewed`, `adopted` (the server had lost it, and has it again), `unknown` (released, or reclaimed
+    after its deadline), `fenced` (the id belongs to another grant now), `wrong_epoch` (of a pool that was created again
+    since) or `releasing` (its release has begun).  `deadline_ms` is as in `Allocation`, `durability` the level it has
+    reached.
     """
 
     id: str
@@ -191,10 +192,10 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What became of one release; truthy when this call gave the capacity back.
+    """The outcome of one release; truthy if this call released the capacity.
 
-    `outcome` is `released`, `unknown` (there was nothing of that id), `fenced` (the id is another grant's; it stays) or
-    `missing` (the store had lost it, and the pool recovers: nobody else was granted its room).
+    `outcome` is `released`, `unknown` (no allocation had that id), `fenced` (the id belongs to another grant, which
+    stays) or `missing` (the server had lost it, and the pool recovers: nothing was granted in its place).
     """
 
     id: str

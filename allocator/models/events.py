@@ -1,4 +1,4 @@
-"""Events: what changed in a pool."""
+"""Events: the recorded changes of a pool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from allocator.models.instants import instant
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a pool's stream of changes: `kind` is a past participle, such as `granted` or `reclaimed`."""
+    """One entry of a pool's event stream; `kind` is a past participle, such as `granted` or `reclaimed`."""
 
     id: str
     kind: str

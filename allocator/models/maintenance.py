@@ -1,4 +1,4 @@
-"""What reclaim, reconcile, audit and doctor found or did."""
+"""The results of reclaim, reconcile, audit and doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed:
-    """What one `reclaim` took back.  `more` says that it stopped at its limit with work left."""
+    """The result of one `reclaim`.  `more`: it stopped at its limit with expired allocations left."""
 
     count: int
     ids: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class Reclaimed:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One violation of an invariant: what kind, of which allocation or resource, and the numbers."""
+    """One violation of an invariant: its kind, the allocation or resource, and the numbers."""
 
     kind: str
     subject: str
@@ -28,10 +28,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The verdict on a pool; truthy when clean.
+    """The result of an audit; truthy when clean.
 
-    `status` is `clean`, `drift`, `repaired` or `inconclusive` (the pool would not stand still long enough to be read in
-    pages; nothing is claimed).  `findings` lists at most 100 of `total` violations; `overcommitted` is no violation.
+    `status` is `clean`, `drift`, `repaired` or `inconclusive` (the pool changed each time it was read in pages, so
+    there is no result).  `findings` lists at most 100 of `total` violations; `overcommitted` is not a violation.
     """
 
     pool: str
@@ -48,11 +48,11 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a `reconcile` did: ids each.
+    """The result of a `reconcile`, as ids.
 
-    `released` was given back (or would be, with `dry_run`); `kept` was found and is live by the caller's word;
-    `missing` is live by the caller's word and not on the ledger: allocate it, or adopt it while the pool
-    recovers.  `more` says that the call's time was over before it was done.
+    `released` were released (or would be, with `dry_run`).  `kept` were found and are among the live ids.  `missing`
+    are live ids without an allocation: allocate them, or adopt them while the pool recovers.  `more`: the call's time
+    was over before it was done.
     """
 
     released: tuple[str, ...]
@@ -67,7 +67,7 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One finding of a `doctor`: `verdict` is `ok`, `warn`, `bad` or `unknown`; `advice` says what to change."""
+    """One finding of `doctor`: `verdict` is `ok`, `warn`, `bad` or `unknown`; `advice` is what to change."""
 
     name: str
     verdict: str
@@ -77,7 +77,7 @@ class DoctorCheck:
 
 @dataclass(frozen=True, slots=True)
 class DoctorReport:
-    """What a `doctor` found; truthy when nothing is bad."""
+    """The findings of `doctor`; truthy if none is bad."""
 
     checks: tuple[DoctorCheck, ...]
 

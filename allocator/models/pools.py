@@ -14,11 +14,11 @@ from allocator.resources import Resources
 class Pool:
     """A pool as configured.  `generation` grows with each configuration, `revision` with each change of any kind.
 
-    `epoch` is drawn when the pool is created: a pool that was deleted and made again has another one.
-    `state` is `active`, `offline` (a repair holds back new grants), `recovering` (the store has lost data: nothing
-    new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is how long a recovery takes,
-    0 where the pool has none; `max_ttl_ms` the longest time to live, 0 where any is granted; `durability` how safe a
-    grant is made.  `clock_offset_ms` says how far the pool's time is ahead of the server's, whose clock was set back.
+    `epoch` is drawn when the pool is created: a pool that was deleted and created again has another one.
+    `state` is `active`, `offline` (a repair refuses new grants), `recovering` (the server has lost data: nothing
+    new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is the length of a recovery,
+    0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted.  `durability` is the level
+    of each grant.  `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One atomic reading of a pool: its counters and how many allocations stand behind them.
+    """A pool's counters and numbers of allocations, read atomically.
 
-    `allocations` counts all that are recorded, `pinned` those without a deadline, `due` those past theirs and not yet
+    `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
     reclaimed.  `read_ms` is the server's time of the reading.
     """
 
