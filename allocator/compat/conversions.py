@@ -1,4 +1,4 @@
-"""The shapes of the original API: its limits and totals read, its dicts and messages written.  No I/O."""
+"""Conversions for the original API: parse its limits and totals, format its dicts and messages.  No I/O."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 AGE_MIN: Final = timedelta(milliseconds=1)
-"""The ledger counts in milliseconds, and takes no age for "none of the pinned"."""
+"""The scripts count in milliseconds, and an age of 0 means "no pinned allocation" to them."""
 
 _MEBIBYTE: Final = 2**20
 
 _KEYS: Final = ("allocation_id", "allocated_at", "fence", "pool")
-"""Keys of an allocation's dict that are no resources.  A resource of such a name is refused: it would hide one."""
+"""Keys of an allocation's dict that are not resources.  A resource of such a name is refused, as it would hide one."""
 
 _REASONS: Final = {
     "never_fits": " (more than the whole capacity: it will never fit)",
@@ -47,7 +47,7 @@ _REASONS: Final = {
 }
 
 _NOTHING: Final = ResourceUsage(capacity=0, allocated=0)
-"""What a pool has of a resource that it does not count."""
+"""The usage of a resource that the pool does not count."""
 
 
 def parse_total(field: str, resource: str, number: object, what: str, *, suffix: str = "") -> int:
@@ -55,13 +55,13 @@ def parse_total(field: str, resource: str, number: object, what: str, *, suffix:
 
     Args:
         field: The constructor's argument, for the error.
-        resource: What it is a total of.
+        resource: The resource's name.
         number: An int or float, at least 0.
-        what: What it counts, for the error.
-        suffix: The quantity suffix that it is counted in.
+        what: The name of its unit, for the error.
+        suffix: The quantity suffix of that unit.
     """
     if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= AMOUNT_MAX:  # NaN is not
-        plain = float(number) if isinstance(number, float) else int(number)  # a subclass may write itself otherwise
+        plain = float(number) if isinstance(number, float) else int(number)  # a subclass may have another text
         try:
             return parse_capacity(resource, f"{plain}{suffix}")
         except InvalidQuantity:
@@ -70,7 +70,7 @@ def parse_total(field: str, resource: str, number: object, what: str, *, suffix:
 
 
 def parse_limits(limits: RequestLike) -> Resources:
-    """The amounts of a request; what is not named is not charged."""
+    """The amounts of a request; only named resources are charged."""
     request = Resources.request(limits)
     for name in _KEYS:
         if name in request:
@@ -79,7 +79,7 @@ def parse_limits(limits: RequestLike) -> Resources:
 
 
 def check_identity(id: object, owner: object, ttl: object) -> None:
-    """Refuse what the client would refuse, before the first use of an object sends anything (it creates the pool)."""
+    """Validate the arguments as the client does, before the first use of an object creates the pool."""
     if id is not None:
         allocation_id(id)
     if owner is not None:
@@ -88,10 +88,10 @@ def check_identity(id: object, owner: object, ttl: object) -> None:
 
 
 def parse_handle(data: object, pool: str) -> tuple[str, int | None]:
-    """The id and the fence that an allocation's dict names; a dict without a fence matches any.
+    """The id and the fence in an allocation's dict; a dict without a fence matches any.
 
     Raises:
-        InvalidRequest: It is no such dict, or one of another pool.
+        InvalidRequest: It is not such a dict, or it is of another pool.
     """
     text = shown(data)
     if not isinstance(data, Mapping):
@@ -105,14 +105,14 @@ def parse_handle(data: object, pool: str) -> tuple[str, int | None]:
 
 
 def _integer(value: object) -> object:
-    """The integer that a text of digits writes; anything else as it is, for the check that follows."""
+    """The integer of a text of digits; any other value unchanged, for the check that follows."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(AMOUNT_MAX)):
         return int(value)
     return value
 
 
 def parse_age(max_age_hours: object) -> timedelta:
-    """The age that `cleanup_expired_allocations` is given, in hours; at least what the ledger can count."""
+    """The age for `cleanup_expired_allocations`, given in hours; at least a millisecond, the scripts' unit."""
     most = AGE_MAX_S / 3600
     if isinstance(max_age_hours, (int, float)) and not isinstance(max_age_hours, bool) and 0 <= max_age_hours <= most:
         return max(AGE_MIN, timedelta(hours=max_age_hours))
@@ -122,7 +122,7 @@ def parse_age(max_age_hours: object) -> timedelta:
 
 
 def refusal(request: Resources, denial: Denial) -> str:
-    """The original's message: what was requested, and what is available of each resource that was short."""
+    """The original's message: the request, and the available amount of each resource that was short."""
     requested = ", ".join(f"{name}={_text(name, amount)}" for name, amount in request.items())
     available = ", ".join(
         f"{short.resource}={_text(short.resource, short.available)} of {_text(short.resource, short.capacity)}"
@@ -135,8 +135,8 @@ def refusal(request: Resources, denial: Denial) -> str:
 def allocation_dict(allocation: Allocation) -> dict[str, str]:
     """An allocation as the original's dict, with `fence` and `pool` added.
 
-    `cpu` and `memory` are there in any case, because the original's callers print them.  The keys that are no
-    resources come last, so that no resource of an allocation that was made otherwise can pose as one.
+    `cpu` and `memory` are always present, as the original's callers print them.  The keys that are not resources come
+    last, so that no resource of an allocation that was made otherwise can replace one.
     """
     held = {"cpu": 0, "memory": 0, **allocation.resources}
     return {
@@ -149,7 +149,7 @@ def allocation_dict(allocation: Allocation) -> dict[str, str]:
 
 
 def usage_dict(usage: Usage) -> dict[str, float]:
-    """A reading of the pool as the original's dict."""
+    """The pool's usage as the original's dict."""
     cpu = usage.resources.get("cpu", _NOTHING)
     memory = usage.resources.get("memory", _NOTHING)
     return {
@@ -166,7 +166,7 @@ def usage_dict(usage: Usage) -> dict[str, float]:
 
 
 def totals_of(pool: Pool) -> Resources:
-    """What the pool has of the two resources that the constructor names."""
+    """The pool's capacity of the two resources that the constructor names."""
     return Resources.of({name: pool.capacity.get(name, 0) for name in ("cpu", "memory")})
 
 
@@ -182,7 +182,7 @@ def mebibytes(amount: int) -> float:
 
 
 def _text(resource: str, amount: int) -> str:
-    """An amount as the original wrote it: cores, mebibytes; canonical for everything else."""
+    """An amount in the original's format: cores, mebibytes; canonical for other resources."""
     if resource == "cpu":
         return format_cores(amount)
     return format_mebibytes(amount) if resource == "memory" else format_amount(resource, amount)

@@ -1,17 +1,17 @@
-"""`ResourceAllocator`: the original in-memory API, kept by a store that all replicas of a controller share.
+"""`ResourceAllocator`: the original in-memory API, on a server that all replicas of a controller share.
 
-Every method, signature, dict key and example of the original document works as written.  What differs, because several
-processes now share the numbers:
+Every method, signature, dict key and example of the original document works as written.  The differences, because
+several processes now share the numbers:
 
-- Quantities are Kubernetes's: `2G` is 2,000,000,000 bytes (the sample read 2 GiB), a bare memory number is bytes (it
-  read MiB) and below 1 MiB is refused, `100m` and `1.5Gi` are taken.  `total_memory_gb` stays 1024 MiB each.
-- Only what is named is charged (the sample charged one CPU and 1 GiB where nothing was said), `{}` is refused, and any
+- Quantities are Kubernetes's: `2G` is 2,000,000,000 bytes (the sample read 2 GiB), a memory number without a unit is in
+  bytes (it read MiB) and below 1 MiB is refused, `100m` and `1.5Gi` are valid.  `total_memory_gb` stays 1024 MiB each.
+- Only named resources are charged (the sample charged one CPU and 1 GiB by default), `{}` is refused, and any
   other resource, such as `nvidia.com/gpu`, is charged like the two.
-- The totals belong to the pool in the store.  The first object to use a pool creates it with its own totals; for all
+- The totals belong to the pool on the server.  The first object to use a pool creates it with its totals; for all
   others the stored ones count.
-- A store that does not answer raises `BackendError`.  It is never reported as full, as empty or as released.
-- The dicts have two more keys, `fence` and `pool`.  With them a dict can lie in a resource's status as JSON, and
-  whichever replica reads it can renew or release that allocation, and no later one of the same id.
+- A server that does not reply raises `BackendError`.  It is never reported as full, as empty or as released.
+- The dicts have two more keys, `fence` and `pool`.  With them a dict can be stored in a resource's status as JSON, and
+  any replica that reads it can renew or release that allocation, and no later one of the same id.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ __all__ = ["ResourceAllocator"]
 log = logging.getLogger("allocator")
 
 _PRIVATE_URL: Final = "memory://"
-"""The store of an object that was told of none, as the original was."""
+"""The URL of an object where neither the program nor the environment gives one."""
 
 _GETTER_DEADLINE_S: Final = 1.0
 """Seconds that a plain getter's script call may take: it blocks the event loop that it is called in."""
 
 
 class ResourceAllocator:
-    """CPU, memory and whatever else is counted, for lab instances: check, allocate, release, across processes.
+    """CPU, memory and other resources for lab instances: check, allocate, release, across processes.
 
     An object may be used from several threads and event loops at once.  Nothing is sent before its first use, which
-    creates the pool if there is none.  Every call that needs the store raises `BackendError` where it does not answer,
-    and `UnknownPool` where the pool that this object has seen is gone or was made anew.
+    creates the pool if there is none.  Every call raises `BackendError` if the server does not reply, and `UnknownPool`
+    if the pool that this object has used was deleted or created again.
 
-    Between `check_availability` and `allocate_resources` another replica may take what was there.
+    Between `check_availability` and `allocate_resources` another replica may allocate the same capacity.
     """
 
     def __init__(
@@ -71,23 +71,24 @@ class ResourceAllocator:
         allow_eviction: bool = False,
         _clock: Callable[[], int] | None = None,
     ) -> None:
-        """Describe it; no connection is made yet.
+        """Prepare; nothing is connected.
 
         Args:
-            total_cpu: CPU cores of the pool, if this object is the one that creates it.
+            total_cpu: CPU cores of the pool, if this object creates it.
             total_memory_gb: Its memory in units of 1024 MiB.
-            url: Where the store is: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`,
-                `embedded://`, `memory://NAME` (shared within the process) or `memory://` (this object's own).  None:
-                `ALLOCATOR_REDIS_URL`, then `REDIS_URL`, then `memory://` with a warning, or an error where
+            url: The server: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`,
+                `embedded://`, `memory://NAME` (shared within the process) or `memory://` (private to this object).
+                None: `ALLOCATOR_REDIS_URL`, then `REDIS_URL`, then `memory://` with a warning, or an error with
                 `ALLOCATOR_REQUIRE_URL=1`.
             pool: The name of the pool.
             ttl: Seconds (or a timedelta) that allocations live unless renewed.  None pins them, as the original did.
             recovery_grace: Seconds for which the pool grants nothing when this object has created it, and when its
-                store may have lost data; at least 5 s more than the `ttl`, which it wants.
-            owner: Who holds the allocations, for people; the same on every replica.
+                server may have lost data; at least 5 s more than the `ttl`, which it requires.
+            owner: The holder's name; the same on every replica.
             prefix: The prefix of all keys.
             timeout: Seconds that one awaited call may take in all, retries included; at most 60.
-            allow_eviction: Use a store whose `maxmemory-policy` may evict our keys, at the reader's risk.
+            allow_eviction: Accept a server whose `maxmemory-policy` may evict the allocator's keys, at the caller's
+                risk.
 
         Raises:
             InvalidRequest: `field` names the argument that is wrong.
@@ -108,7 +109,7 @@ class ResourceAllocator:
         quick_defaults = defaults.replaced(None, None, None, min(defaults.timeout_s, _GETTER_DEADLINE_S), None)
         location = _chosen(url)
         target = quick = resolve_target(location, allow_eviction=allow_eviction)
-        if location != _PRIVATE_URL:  # a private store is one object, which both sides must hold
+        if location != _PRIVATE_URL:  # a private in-process server is one object, which both clients must share
             quick = resolve_target(location, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
         self._async = AsyncAllocator._on(target, defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._sync = Allocator._on(quick, quick_defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -117,7 +118,7 @@ class ResourceAllocator:
 
     @property
     def total_cpu(self) -> float:
-        """CPU cores of the pool as last read from the store; before the first use, what the constructor was given."""
+        """CPU cores of the pool as last read from the server; before the first use, the constructor's."""
         return conversions.cores(self._totals["cpu"])
 
     @property
@@ -154,21 +155,21 @@ class ResourceAllocator:
         owner: str | None = None,
         ttl: Ttl | EllipsisType = ...,
     ) -> dict[str, str]:
-        """Reserve all that is named, or nothing.
+        """Allocate all named resources, or nothing.
 
-        Give the id (`namespace/name/uid`) and a reconcile loop is crash-safe: whoever repeats the call, after whatever
-        crash, gets the same allocation with the same fence, and nothing is charged twice.
+        With an id (`namespace/name/uid`) a reconcile loop is crash-safe: a repeated call, by any replica and after any
+        crash, returns the same allocation with the same fence, and nothing is charged twice.
 
         Args:
             resource_limits: Resource names and quantities, such as `{"cpu": "2", "memory": "4Gi"}`.
             allocation_id: The id; None draws one.
-            owner: Who holds it; None is the object's owner.
+            owner: The holder's name; None is the object's owner.
             ttl: Seconds (or a timedelta) to live unless renewed; None pins; `...` is the object's.
 
         Returns:
             A dict of strings that can be stored as JSON and released by any replica: `allocation_id`, `cpu` in cores
             (`"0.5"`), `memory` (`"4096Mi"` where whole), each other resource under its name, `allocated_at` (RFC 3339,
-            the store's clock), `fence`, `pool`.  `cpu` and `memory` are there even where nothing of them is held
+            the server's clock), `fence`, `pool`.  `cpu` and `memory` are present even if nothing of them is allocated
             (`"0"`, `"0Mi"`).
 
         Raises:
@@ -183,20 +184,20 @@ class ResourceAllocator:
         try:
             allocation = await client.allocate(request, ttl=lifetime, id=allocation_id, owner=owner)
         except Insufficient as error:
-            error.args = (conversions.refusal(request, error.denial),)  # the same refusal in the words of the original
+            error.args = (conversions.refusal(request, error.denial),)  # the same denial as the original's message
             log.info("allocate_resources: %s", error)
             raise
         log.info("allocated %s to %s", allocation.resources, allocation.id)
         return conversions.allocation_dict(allocation)
 
     async def release_resources(self, allocation_data: Mapping[str, str]) -> None:
-        """Give back what `allocate_resources` returned.
+        """Release what `allocate_resources` returned.
 
-        Quiet, with a line in the log, where there is nothing to do: released before, reclaimed, granted to somebody
-        else since (another fence), of another pool, or no allocation at all.
+        It raises nothing, and logs a line, if there is nothing to do: released before, reclaimed, granted anew since
+        (another fence), of another pool, or not an allocation.
 
         Args:
-            allocation_data: The dict, or what JSON made of it.
+            allocation_data: The dict, or the dict restored from JSON.
         """
         handle = self._handle(allocation_data, "release_resources")
         if handle is None:
@@ -211,11 +212,11 @@ class ResourceAllocator:
             log.warning("release_resources: %s is not held: released before, or past its deadline", held)
 
     async def renew_resources(self, allocation_data: Mapping[str, str]) -> bool:
-        """Keep an allocation with a time to live alive for another one: call it from the reconcile loop.
+        """Renew an allocation for another time to live: call it from the reconcile loop.
 
         Returns:
-            True while it is held (a pinned one is, too); False, with the reason in the log, where it is lost or the
-            dict is none of this pool's: whatever runs on it should stop.
+            True while it is held (as a pinned one is); False, with the reason in the log, if it is lost or the
+            dict is not of this pool: then stop the workload that uses it.
         """
         handle = self._handle(allocation_data, "renew_resources")
         if handle is None:
@@ -228,23 +229,23 @@ class ResourceAllocator:
             return False
 
     async def cleanup_expired_allocations(self, max_age_hours: float = 24) -> int:
-        """Take back what is past its deadline, and what has none and is older than the age.
+        """Reclaim allocations past their deadline, and pinned ones that are older than the age.
 
-        What a living holder keeps renewing is never taken, however old it is.
+        A lease that its holder renews is never reclaimed, however old it is.
 
         Args:
-            max_age_hours: The age in hours for pinned allocations; 0 takes all of them.
+            max_age_hours: The age in hours for pinned allocations; 0 reclaims all of them.
 
         Returns:
-            How many allocations were taken back.
+            The number of reclaimed allocations.
 
         Raises:
-            InvalidRequest: `max_age_hours` is no number of hours.
+            InvalidRequest: `max_age_hours` is not a number of hours.
         """
         age = conversions.parse_age(max_age_hours)
         client = await self._client()
         if age == conversions.AGE_MIN:
-            await asyncio.sleep(2 * age.total_seconds())  # so that what was granted just now is that old, too
+            await asyncio.sleep(2 * age.total_seconds())  # so that an allocation granted just now has this age, too
         count, more = 0, True
         while more:
             reclaimed = await client.maintenance.reclaim(older_than=age)
@@ -256,10 +257,10 @@ class ResourceAllocator:
     # -- the getters, plain and awaited --------------------------------------------------------------------------------
 
     def get_resource_usage(self) -> dict[str, float]:
-        """The pool's numbers in one atomic reading; the awaited twin is `usage()`.
+        """The pool's numbers, read atomically; the awaited version is `usage()`.
 
-        Plain, and callable inside a running event loop, which it blocks: each of its script calls has one second in
-        all, whatever the object's deadline.  In a coroutine prefer `usage()`.
+        It is blocking, and may be called inside a running event loop, which it blocks: each of its script calls has one
+        second in all, whatever the object's timeout.  In a coroutine prefer `usage()`.
 
         Returns:
             `total_cpu`, `allocated_cpu`, `available_cpu` in cores; `total_memory_mb`, `allocated_memory_mb`,
@@ -269,25 +270,25 @@ class ResourceAllocator:
         return self._read(self._plain_client().pools.usage())
 
     async def usage(self) -> dict[str, float]:
-        """What `get_resource_usage` returns, awaited, with the object's own deadline."""
+        """The awaited version of `get_resource_usage`, with the object's timeout."""
         return self._read(await (await self._client()).pools.usage())
 
     def get_active_allocations(self) -> dict[str, dict[str, str]]:
         """Every allocation in the pool by its id, each as the dict that `allocate_resources` returned.
 
-        Plain, like `get_resource_usage`; the awaited twin is `active_allocations()`.  Read in pages: what is held
-        throughout is listed, what comes or goes meanwhile may be.
+        Blocking, like `get_resource_usage`; the awaited version is `active_allocations()`.  It is read in pages: an
+        allocation that is held throughout is listed, one that begins or ends meanwhile may be.
         """
         return {each.id: conversions.allocation_dict(each) for each in self._plain_client().list()}
 
     async def active_allocations(self) -> dict[str, dict[str, str]]:
-        """What `get_active_allocations` returns, awaited, with the object's own deadline."""
+        """The awaited version of `get_active_allocations`, with the object's timeout."""
         return {each.id: conversions.allocation_dict(each) async for each in (await self._client()).list()}
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the connections, outside of an event loop.  What is allocated stays allocated.  Repeating is harmless.
+        """Close the connections, outside of an event loop.  Allocations stay.  It may be called again.
 
         Raises:
             RuntimeError: An event loop is running: `await aclose()` there.
@@ -300,7 +301,7 @@ class ResourceAllocator:
             raise RuntimeError("close() was called inside of an event loop: use `await aclose()` there")
 
     async def aclose(self) -> None:
-        """Close the connections.  What is allocated stays allocated.  Repeating is harmless."""
+        """Close the connections.  Allocations stay.  It may be called again."""
         try:
             await self._async.close()
         finally:
@@ -328,19 +329,19 @@ class ResourceAllocator:
     # -- the pool ------------------------------------------------------------------------------------------------------
 
     async def _client(self) -> AsyncAllocator:
-        """The awaited client, the pool being there and known."""
+        """The asyncio client, after the pool was created or read."""
         if self._epoch is None:
             self._saw(await self._async.pools.create(self._pool, self._totals, recovery_grace=self._grace))
         return self._async
 
     def _plain_client(self) -> Allocator:
-        """The plain client of the getters, the pool being there and known."""
+        """The blocking client of the getters, after the pool was created or read."""
         if self._epoch is None:
             self._saw(self._sync.pools.create(self._pool, self._totals, recovery_grace=self._grace))
         return self._sync
 
     def _saw(self, pool: Pool) -> None:
-        """Remember which pool it is; the first reading wins, and from then on both clients accept no other."""
+        """Record the pool's epoch at the first reading; from then on both clients accept no other."""
         with self._lock:
             if self._epoch is None:
                 stored = conversions.totals_of(pool)
@@ -369,7 +370,7 @@ class ResourceAllocator:
         return conversions.usage_dict(usage)
 
     def _handle(self, data: object, method: str) -> tuple[str, int | None] | None:
-        """Id and fence of a dict; None, with the reason in the log, where it is no allocation of this pool's."""
+        """Id and fence of a dict; None, with the reason in the log, if it is not an allocation of this pool."""
         try:
             return conversions.parse_handle(data, self._pool)
         except InvalidRequest as error:
@@ -378,7 +379,7 @@ class ResourceAllocator:
 
 
 def _chosen(url: str | None) -> str:
-    """The URL given, or of the environment, or the store of this process alone."""
+    """The given URL, the environment's, or the private in-process server's."""
     if url is None:
         url = settings.url_from_environment()
     if url is not None:
