@@ -1,17 +1,17 @@
--- accounts: rows of counters.  An account is a hash with `<resource>.capacity` and `<resource>.allocated`; the pool is
--- one, a quota scope and a node are others.  A request is charged to a list of accounts, all or none.
--- {key, name, capacity, allocated, whole, changed}: `name` is the key's after the pool's base, '' for the pool.  A
--- counter is called by the field that a record has for it: `account.allocated['cpu.allocated']`.  What is charged is a
--- list of such fields and amounts, in turns.
--- The pool must count each resource that is asked for.  Any other account counts what is charged to it, and limits what
--- it has a capacity for; one that does not exist (no `generation`) is neither charged nor named in the record.
+-- accounts: counters of resources.  An account is a hash with `<resource>.capacity` and `<resource>.allocated`; the
+-- pool is one, a quota scope and a node are others.  A request is charged to a list of accounts, all or none.
+-- {key, name, capacity, allocated, whole, changed}: `name` is the key without the pool's base, '' for the pool.  A
+-- counter is indexed by its field in a record: `account.allocated['cpu.allocated']`.  A charge is a list of such fields
+-- and amounts, alternating.
+-- The pool must count each requested resource.  Any other account counts each resource that is charged to it, and
+-- limits those with a capacity.  One that does not exist (no `generation`) is neither charged nor named in the record.
 local limits = require('limits')
 local numbers = require('numbers')
 
 local accounts = {}
 
--- Adds a counter and its capacity to the fields to be read.  Returns their new number.  `counted`: those that are there
--- already; nil where none can be.
+-- Adds a counter and its capacity to the fields to read.  Returns their new number.  `counted`: the set of counters
+-- among the fields already; nil if there are none.
 function accounts.want(fields, count, counted, field)
   if counted then
     if counted[field] then return count end
@@ -25,14 +25,14 @@ function accounts.want(fields, count, counted, field)
   return count + 2
 end
 
--- The counters that are among the fields from place `first` on.
+-- The set of counters among the fields from index `first` on.
 function accounts.counted(fields, first, count)
   local counted = {}
   for i = first, count, 2 do counted[fields[i]] = true end
   return counted
 end
 
--- A pair of the pool's that is not plain: two exact amounts, or nothing where it does not count the resource.
+-- A pair of the pool that is not plain digits: two exact amounts, or absent if the pool does not count the resource.
 local function exact_pair(call, field, allocated, capacity)
   local used, most = numbers.exact(allocated), numbers.exact(capacity)
   if used and most then return used, most end
@@ -42,15 +42,15 @@ local function exact_pair(call, field, allocated, capacity)
   return nil, nil
 end
 
--- The pool's own counters, from what `pools.open` has read.
+-- The pool's counters, from the values that `pools.open` has read.
 function accounts.of_pool(call, fields, values, count)
-  -- Made large enough for two: a table that grows costs three times as much.
+  -- Preallocated for two counters: a table that grows costs three times as much.
   local one, other = fields[9], fields[11] or ''
   local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}
   allocated[''], capacity[''] = nil, nil
   for i = 9, count, 2 do
     local field, used, most = fields[i], values[i], values[i + 1]
-    -- Plain digits are told faster by a pattern than by `tonumber`.
+    -- A pattern recognises plain digits faster than `tonumber`.
     local plain = used and most and (used .. ' ' .. most):find('^%d+ %d+$')
     if plain then used, most = used + 0, most + 0 end
     if not plain or used > limits.AMOUNT_MAX or most > limits.AMOUNT_MAX then
@@ -62,13 +62,13 @@ function accounts.of_pool(call, fields, values, count)
   pool.allocated, pool.capacity = allocated, capacity
 end
 
--- Whole units only, of the resources that are named.
+-- Marks the named resources as granted in whole units only.
 function accounts.constrain(account, names)
   account.whole = {}
   for name in string.gmatch(names, '%S+') do account.whole[name .. '.allocated'] = true end
 end
 
--- Takes in the pairs (allocated, capacity) from place `first` on.  False where one is no exact amount.
+-- Adds the pairs (allocated, capacity) from index `first` on.  False if one is not an exact amount.
 local function take_in(account, fields, values, first, count)
   for i = first, count, 2 do
     local counter, limit, field = values[i], values[i + 1], fields[i]
@@ -86,7 +86,7 @@ local function take_in(account, fields, values, first, count)
   return true
 end
 
--- Counters that the call did not ask for itself.  False where they are broken.
+-- Reads the counters of a list that are not read yet.  False if one is not an exact amount.
 function accounts.read(account, list)
   local missing, capacity = nil, account.capacity
   for i = 1, #list, 2 do
@@ -100,8 +100,8 @@ function accounts.read(account, list)
   return take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, #missing)
 end
 
--- The account of that name beyond the pool, with the counters of a list; false where there is none.  Second, whether
--- these counters are exact amounts.
+-- The account of that name beyond the pool, with the counters of a list; false if it does not exist.  Second result:
+-- whether these counters are exact amounts.
 function accounts.named(call, name, list)
   call.accounts = call.accounts or {}
   local account = call.accounts[name]
@@ -116,7 +116,7 @@ function accounts.named(call, name, list)
   return account, not account or take_in(account, wanted, values, 2, n)
 end
 
--- The accounts that a list is charged to: those named that exist, and last the pool.
+-- The accounts that a list is charged to: the named ones that exist, and last the pool.
 function accounts.charged(call, names, list)
   local charged = {}
   for i = 1, names and #names or 0 do
@@ -128,7 +128,7 @@ function accounts.charged(call, names, list)
   return charged
 end
 
--- Takes back what the accounts before place `at` were charged, and of the account there the first `last` entries.
+-- Reverts the charge of the accounts before index `at`, and of the first `last` entries of the account there.
 local function give_back(charged, at, list, held, last)
   for n = 1, at do
     local allocated = charged[n].allocated
@@ -139,8 +139,8 @@ local function give_back(charged, at, list, held, last)
   end
 end
 
--- Charges all of these accounts, or none.  `held` is what the allocation has already: a counter in which it does not
--- grow passes.  Returns the account that is short, nil where all had room.
+-- Charges all of these accounts, or none.  `held` are the allocation's present amounts: a counter that it does not
+-- increase is not checked.  Returns the account that is short; nil if all had room.
 function accounts.take(charged, list, held)
   local short = nil
   for n = 1, #charged do
@@ -173,8 +173,8 @@ function accounts.add(account, list, sign)
   account.changed = true
 end
 
--- Takes what a record says it took from an account that must hold at least that; false where one of the two is broken,
--- and then nothing is taken.
+-- Subtracts the amounts of a record from an account that has at least these; false if one of the two is broken, and
+-- then nothing is subtracted.
 function accounts.covers(account, list)
   local allocated, covers = account.allocated, true
   for i = 1, #list, 2 do

@@ -1,4 +1,4 @@
--- arguments: what the caller sent, read left to right.  What breaks the contract is an error before anything is
+-- arguments: reads the call's arguments from left to right.  A breach of the contract is an error before anything is
 -- written.
 local context = require('context')
 local limits = require('limits')
@@ -24,7 +24,7 @@ function arguments.integer(call, name, max)
   call.at = at
   if text == '0' then return 0 end
   if not text or not text:find('^%d+$') then arguments.refuse(name) end
-  -- Arithmetic reads a text at half the price of `tonumber`.
+  -- Arithmetic converts a text at half the cost of `tonumber`.
   local number = text + 0
   if number > (max or limits.AMOUNT_MAX) then arguments.refuse(name) end
   return number
@@ -35,7 +35,7 @@ function arguments.flag(call, name)
   return text == '1'
 end
 
--- `count` fields and amounts in turns, each from `least` on.
+-- `count` pairs of a field and an amount, each at least `least`.
 function arguments.list(call, count, least)
   local list, named = {}, {}
   for i = 1, 2 * count, 2 do
@@ -48,7 +48,7 @@ function arguments.list(call, count, least)
   return list
 end
 
--- How many keys follow the envelope's.
+-- The number of keys after the envelope's.
 function arguments.records(call)
   return #call.keys - context.KEYS
 end
@@ -57,8 +57,8 @@ function arguments.record(call, i)
   return call.keys[context.KEYS + i]
 end
 
--- All items, up to the end: `read` makes a table of what follows the call id and the mark of a repeat, with room for
--- these and for the key.
+-- All items, up to the last argument.  `read` makes a table of the arguments after the call id and `repeated`, with
+-- room for these two and for the key.
 function arguments.items(call, read)
   local count = #call.keys - context.KEYS
   local items = count > 0 and {false} or {}
@@ -74,7 +74,7 @@ function arguments.items(call, read)
   return items
 end
 
--- After the last one: neither a key nor an argument may be left over.
+-- Called after the last argument: an unread key or argument is an error.
 function arguments.finish(call, records)
   if #call.keys ~= context.KEYS + records then error({err = 'CONTRACT keys do not match the items'}) end
   if call.at ~= #call.argv then error({err = 'CONTRACT arguments are left over'}) end

@@ -1,5 +1,5 @@
--- audits: reads records against their indexes, sums what they took, and notes what contradicts.
--- A finding may come with the change that mends it; `audit` only reports, `repair` plans them.
+-- audits: compares records with their indexes, sums their amounts, and collects findings.
+-- A finding may include the change that corrects it; `audit` only reports, `repair` plans these changes.
 -- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids}; `sums` by account name, then
 -- by field.
 local limits = require('limits')
@@ -45,7 +45,7 @@ local function count(call, record)
   end
 end
 
--- What the mends change.  Each takes {id, key, index, ...} as `target`.
+-- The corrections.  Each takes {id, key, index, ...} as `target`.
 local function remove_entry(call, target)
   transaction.plan(call, target.index == call.deadlines and 'old_deadlines' or 'old_pinned', target.id)
 end
@@ -86,7 +86,7 @@ local function inspect_record(call, record, target)
   call.audit.fences[fence] = true
 end
 
--- One entry of an index.
+-- Inspects one entry of an index.
 function audits.inspect(call, index, id, score)
   local key = records.at_id(call, id)
   local record = records.found(call, id)
@@ -115,7 +115,7 @@ function audits.inspect(call, index, id, score)
   count(call, record)
 end
 
--- All entries of one reading of an index: (id, score)*.  With `bounded`, true where the records have more fields than
+-- Inspects the entries of an index: (id, score)*.  With `bounded`, returns true if the records have more fields than
 -- one call may read.
 function audits.walk(call, index, entries, bounded)
   for i = 1, #entries, 2 do
@@ -125,7 +125,7 @@ function audits.walk(call, index, entries, bounded)
   return false
 end
 
--- Every record, where that is not too many: else how many there are.
+-- Inspects all records; returns their number instead if they are too many.
 function audits.walk_all(call)
   local found = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
   if found > limits.AUDIT_RECORDS_MAX
@@ -136,7 +136,7 @@ function audits.walk_all(call)
   return nil
 end
 
--- A record that no index knows.  A whole one is somebody's: it is indexed again.
+-- A record without an index entry.  A complete one has a holder, so it is indexed again.
 function audits.orphan(call, key, counted)
   local id, record = records.id(call, key), records.read(call, key)
   if not record or redis.call('ZSCORE', call.deadlines, id) or redis.call('ZSCORE', call.pinned, id) then return end
@@ -148,7 +148,7 @@ function audits.orphan(call, key, counted)
   if whole then count(call, record) end
 end
 
--- What the records took from the pool, as a reply: {resource, sum, ...}.
+-- The sums that the records charge to the pool, as a reply: {resource, sum, ...}.
 function audits.sums(call)
   local flat, n = {}, 0
   for field, sum in pairs(call.audit.sums[''] or {}) do
@@ -169,7 +169,7 @@ local function set_counter(call, target)
   transaction.plan(call, 'counters', target)
 end
 
--- The pool's counters, against what the records say.  `counted`: the fields of what it counts.
+-- Compares the pool's counters with the sums over the records.  `counted`: the fields of its resources.
 function audits.recount(call, counted, allocated, sums)
   for field in pairs(counted) do
     local sum = sums[field] or 0
@@ -181,7 +181,7 @@ function audits.recount(call, counted, allocated, sums)
   end
 end
 
--- An account beyond the pool: what it counts, and what records took from it.
+-- Compares the counters of an account beyond the pool with the sums that records charge to it.
 local function recount_account(call, name, sums)
   local key = string.sub(call.key, 1, -5) .. name
   local flat, stored = redis.call('HGETALL', key), {}
@@ -199,7 +199,7 @@ local function recount_account(call, name, sums)
   end
 end
 
--- The counters of the accounts beyond the pool that records name.
+-- Compares the counters of all accounts beyond the pool that records name.
 function audits.recount_accounts(call)
   for name, sums in pairs(call.audit.sums) do
     if name ~= '' then recount_account(call, name, sums) end

@@ -1,7 +1,7 @@
--- claims: the calls that were told of an allocation: `call`, at most three ids, oldest first.  `*` in the first place
--- stands for all others: older callers, and whoever adopted it.  Where there are several, `ttls` and `told` have what
--- each asked for and the deadline that it was told, 0 where it is pinned, so that what an undone call changed does not
--- outlive it.
+-- claims: the calls that have returned an allocation: `call`, at most three ids, oldest first.  `*` at the first
+-- position stands for all others: older calls, and adoptions.  With several ids, `ttls` and `told` have each call's
+-- requested time to live and the deadline that its reply had, 0 if pinned.  So the changes of a call can be undone
+-- without ending the allocation for the others.
 local limits = require('limits')
 local numbers = require('numbers')
 local records = require('records')
@@ -14,7 +14,7 @@ local function split(text)
   return parts
 end
 
--- {id, ttl_ms, told_ms} each.  A single one asked for what the record has.
+-- The claims, {id, ttl_ms, told_ms} each.  A single one has the record's ttl and deadline.
 local function read(record)
   local ids, ttls, told = split(record.call), split(record.ttls or ''), split(record.told or '')
   local list = {}
@@ -40,7 +40,7 @@ local function write(record, list)
   end
 end
 
--- 0 is for ever: the longer of two.
+-- The longer of two times, where 0 means without end.
 local function longer(one, other)
   if one == 0 or other == 0 then return 0 end
   return math.max(one, other)
@@ -50,22 +50,22 @@ function claims.ids(record)
   return split(record.call)
 end
 
--- Whether this call was told of it.
+-- Whether this call has returned the allocation.
 function claims.has(record, id)
   if record.call == id then return true end
   return string.find(' ' .. record.call .. ' ', ' ' .. id .. ' ', 1, true) ~= nil
 end
 
--- Whether this call made the allocation: the oldest that is known.
+-- Whether this call made the allocation: it is the first id.
 function claims.is_first(record, id)
   return string.sub(record.call .. ' ', 1, #id + 1) == id .. ' '
 end
 
--- Another call is about to be told: its place in the list.  Those who were there keep what they were told so far.
--- Returns the call that is forgotten for it, or nil: that one is complete from now on.
+-- Adds a call that is about to return the allocation.  The present calls keep their deadlines.
+-- Returns the call id that is dropped for it, or nil; the caller completes that call.
 function claims.add(record, id, ttl_ms)
   local first = record.call
-  -- The usual: there was one.
+  -- The ordinary case: one present call.
   if not record.ttls and first ~= '*' and not first:find(' ', 1, true) then
     local own = numbers.text(record.ttl_ms or 0)
     local told = numbers.text(record.deadline_ms or 0)
@@ -89,8 +89,8 @@ function claims.add(record, id, ttl_ms)
   return forgotten
 end
 
--- Somebody has it whose call may be unknown here, for the store has lost data: `*` stands for that one, so that the
--- undo of another call does not end it.
+-- Adds a holder whose call id may be lost with data: `*` stands for it, so that the undo of another call does not end
+-- the allocation.
 function claims.add_holder(record)
   if string.sub(record.call, 1, 1) == '*' then return end
   if record.releasing_ms then
@@ -102,11 +102,11 @@ function claims.add_holder(record)
   write(record, list)
 end
 
--- What this call is told now: the record as it stands.
+-- Records that the reply to this call has the record's present ttl and deadline.
 function claims.tell(record, id)
   if not record.ttls then return end
   local told = record.told
-  -- The usual: it was added a moment ago.
+  -- The ordinary case: it was added in this call.
   if told:sub(-2) == ' 0' and record.call:sub(-#id - 1) == ' ' .. id then
     record.told = told:sub(1, -2) .. numbers.text(record.deadline_ms or 0)
     return
@@ -118,7 +118,7 @@ function claims.tell(record, id)
   write(record, list)
 end
 
--- Somebody was told the record as it stands, and nobody knows which of them it is.
+-- Records the present ttl and deadline for all calls, as a reply without a call id had them.
 function claims.tell_all(record)
   if not record.ttls then return end
   local list = read(record)
@@ -126,7 +126,7 @@ function claims.tell_all(record)
   write(record, list)
 end
 
--- Leases that were told a deadline before these gaps of the clock were over are given their time, each.
+-- Extends, by the time of these gaps of the clock, each deadline that a reply gave before the gap was over.
 function claims.defer(record, gaps, asserted_ms)
   if not record.ttls then return end
   local list = read(record)
@@ -140,8 +140,8 @@ function claims.defer(record, gaps, asserted_ms)
   write(record, list)
 end
 
--- A renewal: nobody knows which of them it is, so each that has a lease is told this deadline, if it is later.  With
--- `shorten` all are.  Returns the latest deadline of a lease, 0 where nobody has one.
+-- A renewal has no call id, so each call with a lease gets this deadline if it is later.  With `shorten` all get it.
+-- Returns the latest deadline of a lease; 0 if there is none.
 function claims.renew(record, deadline_ms, shorten)
   if not record.ttls then return record.deadline_ms or 0 end
   local list, latest = read(record), 0
@@ -157,7 +157,7 @@ function claims.renew(record, deadline_ms, shorten)
   return latest
 end
 
--- The longest time to live that those with a lease asked for, nil where nobody has one.
+-- The longest requested time to live of a lease; nil if there is none.
 function claims.lease_ttl(record)
   local longest = nil
   for _, one in ipairs(record.ttls and read(record) or {}) do
@@ -166,7 +166,7 @@ function claims.lease_ttl(record)
   return longest
 end
 
--- Takes a call out.  False where none is left; else the record is as those that are left were told.
+-- Removes a call.  False if none is left; else the record gets the ttl and deadline of the remaining calls.
 function claims.remove(call, record, id)
   local list, left = read(record), {}
   for i = 1, #list do
@@ -175,7 +175,7 @@ function claims.remove(call, record, id)
   if #left == 0 then return false end
   records.edit(call, record)
   if not record.ttls then
-    -- On its way out: nobody's terms count any more.
+    -- Its release has begun: the deadlines of the calls no longer count.
     for i = 1, #left do left[i] = left[i].id end
     record.call = table.concat(left, ' ')
     return true

@@ -1,7 +1,7 @@
 -- clock: the pool's time, which never steps back, and the gaps in it.
--- A server's clock that was set back: the pool's time goes on from where it was (`clock_offset_ms`).  One that was set
--- forward looks like a pool that nobody used: that is a gap (`gap_from_ms`, `gap_to_ms`), and leases are given its time
--- (`expiry`).  A caller who says what time it is, is believed.
+-- If the server's clock was set back, the pool's time continues from where it was (`clock_offset_ms`).  If it was set
+-- forward, the pool looks unused for that time: this is a gap (`gap_from_ms`, `gap_to_ms`), by which leases are
+-- extended (`expiry`).  An instant in `now_ms` is used unchecked.
 local limits = require('limits')
 local numbers = require('numbers')
 
@@ -25,7 +25,7 @@ function clock.start(call)
   call.now, call.now_text, call.by_server = text + 0, text, true
 end
 
--- The longest gap before this one that leases may still live on, or nil.
+-- The longest earlier gap by which live leases may still be extended, or nil.
 local function gap_before(call)
   local before = nil
   local gaps = redis.call('HMGET', call.key, 'gap_from_ms', 'gap_to_ms', 'gap_before_from_ms', 'gap_before_to_ms')
@@ -38,8 +38,8 @@ local function gap_before(call)
   return before
 end
 
--- From the server's time to the pool's.  `seen_ms`: when the pool last wrote; `offset_ms`: how far it is ahead of the
--- server.  `call.clock_due`: there is news of the clock, or the last is old.
+-- Converts the server's time to the pool's.  `seen_ms`: the pool's time of its last write; `offset_ms`: how far it is
+-- ahead of the server.  `call.clock_due`: the clock's fields have changed, or `seen_ms` is old.
 function clock.adjust(call, seen_ms, offset_ms)
   local seen, offset, now = tonumber(seen_ms), tonumber(offset_ms), call.now
   if offset then now = now + offset end
@@ -57,7 +57,7 @@ function clock.adjust(call, seen_ms, offset_ms)
   if seen and now > seen + limits.CLOCK_JUMP_MS then call.gap, call.gap_before = {seen, now}, gap_before(call) end
 end
 
--- The gaps known, the earlier first, as {from_ms, to_ms} each.
+-- The recorded gaps, the earlier first, as {from_ms, to_ms} each.
 function clock.gaps(call)
   if call.gap then return {call.gap_before or call.gap, call.gap_before and call.gap or nil} end
   local found = {}
@@ -69,7 +69,7 @@ function clock.gaps(call)
   return found
 end
 
--- Adds to the fields of the pool that are written what is new of the clock; returns their new number.
+-- Adds the changed fields of the clock to the pool's fields to write; returns their new number.
 function clock.note(call, sets, n)
   if call.new_offset_ms then
     sets[n + 1], sets[n + 2] = 'clock_offset_ms', call.new_offset_ms

@@ -1,11 +1,11 @@
--- context: what one call shares.  Every script takes this envelope first: the keys pool, deadlines, pinned, ended,
--- events; the arguments now_ms, seen_epoch, seen_fence, epoch.  What a script takes beyond stands in its header.
+-- context: the state of one call.  Every script takes this envelope first: the keys pool, deadlines, pinned, ended,
+-- events; the arguments now_ms, seen_epoch, seen_fence, epoch.  A script's header lists its other keys and arguments.
 --   call.key, call.deadlines, call.pinned, call.ended, call.events   the pool's keys
 --   call.now                      the pool's time in ms (`clock`); call.now_text: the same as text
---   call.pool, call.refused       its state and its counters, and the word that ends the call (`pools`)
+--   call.pool, call.refused       its state and its counters, and the reply word that refuses the call (`pools`)
 --   call.accounts                 the counters of other accounts, by name (`accounts`)
---   call.records                  what is live, by key: a record, false where there is none (`records`)
--- Modules note what is to be written; `transaction.commit` writes it.
+--   call.records                  live records by key; false if there is none (`records`)
+-- Modules plan the writes in it; `transaction.commit` executes them.
 local limits = require('limits')
 
 local context = {}
@@ -15,7 +15,7 @@ context.ARGUMENTS = 4
 
 function context.open(keys, argv)
   if #keys < context.KEYS or #argv < context.ARGUMENTS then error({err = 'CONTRACT the envelope is incomplete'}) end
-  -- What an ordinary call plans is named here, too: a table that grows later costs more than one made large enough,
+  -- The fields that an ordinary call sets later are listed, too: a table that grows costs more than one preallocated,
   -- and this one has room for 32.
   return {
     keys = keys, argv = argv, at = context.ARGUMENTS, key = keys[1], deadlines = keys[2], pinned = keys[3],
@@ -24,7 +24,7 @@ function context.open(keys, argv)
   }
 end
 
--- The largest fence that the caller knows, and of the pool of which epoch.
+-- The caller's fence watermark, and the epoch that it belongs to.
 function context.seen(call)
   local text = call.argv[3]
   local fence = tonumber(text)

@@ -1,12 +1,12 @@
--- denials: why a request does not fit: the first check that fails, in the documented order, and every resource that
--- fails it, in numbers: {'denied', code, account, (resource, requested, allocated, capacity)*}; account '': the pool.
+-- denials: the reply to a request that does not fit: the first check that fails, in the documented order, and every
+-- resource that fails it: {'denied', code, account, (resource, requested, allocated, capacity)*}; account '': the pool.
 local denials = {}
 
 local CODES = {'unknown_resource', 'constraint_violation', 'never_fits', 'capacity_exceeded', 'capacity_exceeded'}
 local FITS = 5
 
--- Which of these checks a resource fails.  Only the pool knows of resources that it has not, and of whole units.
--- `asked`: what is asked for together.
+-- The check that a resource fails.  Only the pool refuses resources that it does not count, and parts of whole units.
+-- `asked`: the total amount of an atomic batch.
 local function check(account, field, amount, growth, asked)
   local capacity, whole = account.capacity[field], account.whole
   if not capacity then return 1 end
@@ -16,8 +16,8 @@ local function check(account, field, amount, growth, asked)
   return FITS
 end
 
--- `held`: what the allocation has already.  `asked`: what a gang asks for together, by account.  `stands`: it was
--- refused before, and stays so where it would fit now.
+-- `held`: the allocation's present amounts.  `asked`: the totals of an atomic batch, by account.  `stands`: it was
+-- refused before, and stays refused even if it fits now.
 function denials.reply(charged, list, held, asked, stands)
   local reply, n, first, at = {'denied', false, '', nil, nil, nil, nil}, 3, stands and FITS or FITS - 1, nil
   for c = 1, #charged do
@@ -28,8 +28,8 @@ function denials.reply(charged, list, held, asked, stands)
       local growth = amount - (held and held[field] or 0)
       if growth > 0 then
         local failed = check(account, field, amount, growth, sum and sum[field] or amount)
-        -- An earlier check, or the first account that fails this one: what stood there goes.  What fits is told of the
-        -- pool, the last.
+        -- An earlier check, or the first account that fails this one, replaces the entries so far.  If all fit, the
+        -- entries are the pool's, which is the last account.
         if failed < first or failed == first and (not at or first == FITS) and at ~= account then
           first, at, n = failed, account, 3
         end

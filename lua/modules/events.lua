@@ -1,12 +1,12 @@
--- events: what happened and why, to the pool's stream; changes only.  A grant is told by `transaction`, from its
--- arguments.
+-- events: adds changes and their reasons to the pool's event stream.  The event of a grant is written by `transaction`,
+-- from its arguments.
 local events = {}
 
--- `record`: whose owner, fence and amounts it names, or nil.
+-- `record`: the record whose owner, fence and amounts the event has, or nil.
 function events.add(call, kind, id, record, reason)
   local entry
   if record and record.fence then
-    -- The amounts last: then the table is made in one piece.
+    -- The amounts are last, so that the table is built in one step.
     local fence = record.fence_text or record.fence
     if reason then
       entry = {

@@ -1,6 +1,6 @@
--- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that a gap in the pool's time
--- would end is given that time again, once until its next renewal: the server's clock may have been set forward, or
--- nobody came; that cannot be told apart.
+-- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that expired because of a gap in
+-- the pool's time is extended by the gap, once until its next renewal.  The server's clock may have been set forward,
+-- or the pool was unused: the two cannot be distinguished.
 local accounts = require('accounts')
 local claims = require('claims')
 local clock = require('clock')
@@ -15,21 +15,21 @@ function expiry.is_lapsed(call, record)
   return record.deadline_ms and record.deadline_ms <= call.now
 end
 
--- Whether this lease is spared now; then its deadline is the new one.
+-- Whether this lease is extended by a gap instead of reclaimed; then its deadline is the new one.
 function expiry.spares(call, record)
   if record.gap_ms or record.broken or record.fresh or not record.deadline_ms then return false end
   call.gaps = call.gaps or clock.gaps(call)
   local deadline_ms, asserted_ms, gap_ms = record.deadline_ms, records.last_asserted(record), nil
   for i = 1, #call.gaps do
     local from_ms, to_ms = call.gaps[i][1], call.gaps[i][2]
-    -- Begun before it was over: a renewal just before it may be later than when the pool was last seen.
+    -- Asserted before the gap was over: a renewal just before it may be later than the pool's last write.
     if deadline_ms > from_ms and asserted_ms < to_ms then
       deadline_ms, gap_ms = deadline_ms + to_ms - from_ms, from_ms
     end
   end
   if not gap_ms or deadline_ms <= call.now then return false end
   records.edit(call, record)
-  -- Each of its callers: what one of them changes may be undone.
+  -- Each of its calls is extended, as the change of one of them may be undone.
   claims.defer(record, call.gaps, asserted_ms)
   record.deadline_ms, record.gap_ms = deadline_ms, gap_ms
   pools.next_revision(call)
@@ -37,7 +37,7 @@ function expiry.spares(call, record)
   return true
 end
 
--- One id of the index of deadlines.  True where it was reclaimed.
+-- Reclaims one id of the index of deadlines.  True if it was reclaimed.
 function expiry.take(call, id, reason)
   local key = records.at_id(call, id)
   local record = records.found(call, id)
@@ -48,15 +48,15 @@ function expiry.take(call, id, reason)
   return removals.plan_expired(call, id, key, record, reason)
 end
 
--- Of the expired ones, at most `most` are looked at in this call.
+-- Reads the expired ids; at most `most` are handled in this call.
 local function open(call, most)
   local ids = redis.call('ZRANGEBYSCORE', call.deadlines, '-inf', call.now_text, 'LIMIT', '0', most + 1)
   call.expired, call.expired_at = ids, 0
   call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
 end
 
--- Returns nil once the list fits, and then it is charged; else the account that is short.  `call.more_expired`: there
--- was more to reclaim than one call may, or than it could touch.
+-- Reclaims until the list fits.  Returns nil if it is charged; else the account that is short.  `call.more_expired`:
+-- there are more expired allocations than one call may reclaim, or than this call can.
 function expiry.make_room(call, most, charged, list, held)
   if not call.expired then open(call, most) end
   local short = true
@@ -69,8 +69,8 @@ function expiry.make_room(call, most, charged, list, held)
       short = accounts.take(charged, list, held)
       if not short then return nil end
     elseif touched and touched ~= call.resized and expiry.is_lapsed(call, touched) then
-      -- Answered to its own caller in this call; the next may take it.  (Not what is being resized: reclaiming that
-      -- would end it.)
+      -- An item of this call returned it; the next call may reclaim it.  (Except the allocation that is resized, which
+      -- must not end.)
       call.more_expired = true
     end
   end

@@ -1,10 +1,10 @@
--- gangs: batches of which all items are granted, or none.
+-- gangs: atomic batches, of which all items are granted, or none.
 local accounts = require('accounts')
 local idempotency = require('idempotency')
 
 local gangs = {}
 
--- The replies that stop a gang.
+-- Whether this reply word stops an atomic batch.
 function gangs.stops(word)
   return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'reclaim_first' or word == 'recovering'
     or word == 'ttl_too_long'
@@ -16,8 +16,8 @@ local function add_up(sums, name, list)
   sums[name] = sum
 end
 
--- What a gang asks for together, up to and with this item, by the name of each account; the same id twice is one
--- allocation.
+-- The totals of an atomic batch up to and including this item, by the name of each account.  The same id twice counts
+-- as one allocation.
 function gangs.asked(items, last)
   local sums, seen = {}, {}
   for i = 1, last do
@@ -31,7 +31,8 @@ function gangs.asked(items, last)
   return sums
 end
 
--- Nothing of it is granted or extended; its other items are told which one stopped it.  What was reclaimed stays so.
+-- Stops the batch: nothing of it is granted or extended, and the replies of its other items name the one that stopped
+-- it.  Reclaimed allocations stay reclaimed.
 function gangs.stop(call, items, replies, stopped)
   local fresh = call.fresh or {}
   for i = 1, #fresh do

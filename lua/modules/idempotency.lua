@@ -1,12 +1,12 @@
--- idempotency: the ids of completed calls, so that a copy still travelling can change nothing.
--- Kept for ENDED_KEEP_MS; at most about ENDED_MAX; every TRIM_EVERY revisions, so many old ones are forgotten.
+-- idempotency: the ids of completed calls, so that a late copy of one has no effect.
+-- They are kept for ENDED_KEEP_MS, at most about ENDED_MAX of them; every TRIM_EVERY revisions old ones are trimmed.
 local events = require('events')
 local limits = require('limits')
 local pools = require('pools')
 
 local idempotency = {}
 
--- `call.completed`: an instant and an id in turns, as they are written.  Their index, from the ninth on.
+-- Whether an id is in `call.completed` (instants and ids, alternating, as written); a set of them from the ninth on.
 local function is_among(call, completed, id)
   local ids, n = call.completed_ids, #completed
   if n > 16 and not ids then
@@ -21,7 +21,7 @@ local function is_among(call, completed, id)
   return false
 end
 
--- When the call was completed, or nil.  It may have been a moment ago, in this very call.
+-- The instant at which the call was completed, or nil.  It may have been completed in this script call.
 function idempotency.completed_at(call, id)
   local completed = call.completed
   if completed and is_among(call, completed, id) then return call.now end
@@ -29,7 +29,7 @@ function idempotency.completed_at(call, id)
   return completed_ms and tonumber(completed_ms) or nil
 end
 
--- Another one.
+-- Adds a second or later id to `call.completed`.
 local function complete_next(call, completed, id)
   if is_among(call, completed, id) then return end
   local n = #completed
@@ -40,11 +40,11 @@ end
 function idempotency.complete(call, id)
   if id == '' or id == '*' then return end
   local completed = call.completed
-  -- A release has two: room for both.
+  -- A release completes two calls: preallocated for both.
   if completed then complete_next(call, completed, id) else call.completed = {call.now_text, id, nil, nil} end
 end
 
--- These, which were completed in this call, are not after all.
+-- Reverts the completion of these ids, which were completed in this script call.
 function idempotency.keep(call, ids)
   local completed, kept = call.completed, {}
   for i = 2, #completed, 2 do
@@ -53,13 +53,13 @@ function idempotency.keep(call, ids)
   call.completed, call.completed_ids = kept[1] and kept or nil, nil
 end
 
--- The call has changed nothing, and its repeats are to hear so again: for what an undo could not take back.
+-- Completes a call that changed nothing, with its reply word, which its retries get again.
 function idempotency.complete_as(call, id, word)
   idempotency.complete(call, id)
   idempotency.complete(call, id .. ':' .. word)
 end
 
--- The first of these words that the completed call was told, or nil.
+-- The first of these words with which the call was completed, or nil.
 function idempotency.was_told(call, id, words)
   for i = 1, #words do
     if idempotency.completed_at(call, id .. ':' .. words[i]) then return words[i] end
@@ -67,12 +67,12 @@ function idempotency.was_told(call, id, words)
   return nil
 end
 
--- The mark of a grant that has ended, kept where a missing lease means lost data.
+-- The entry of a grant that has ended, kept in pools where a missing lease means lost data.
 function idempotency.fence_mark(fence)
   return string.format('fence:%.0f', fence)
 end
 
--- The last reading before the writes: which ones are to be forgotten, and whether for want of room rather than of age.
+-- The last read before the writes: which ids to trim, and whether because of their number rather than their age.
 function idempotency.trim(call)
   local adding = call.completed and #call.completed / 2 or 0
   local oldest = redis.call('ZRANGE', call.ended, 0, 0, 'WITHSCORES')

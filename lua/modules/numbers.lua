@@ -3,18 +3,18 @@ local limits = require('limits')
 
 local numbers = {}
 
--- The integer that a stored text says, or nil.  NaN, infinity and fractions fail one of the comparisons.
+-- The integer of a stored text, or nil.  NaN, infinity and fractions fail one of the comparisons.
 function numbers.exact(text)
-  -- Plain digits are told faster by a pattern than by `tonumber`, which reads them twice.
+  -- A pattern recognises plain digits faster than `tonumber`, which reads them twice.
   local plain = text and text:find('^%d+$')
   local number = plain and text + 0 or tonumber(text)
   if number and number >= 0 and number <= limits.AMOUNT_MAX and number % 1 == 0 then return number end
   return nil
 end
 
--- In full digits: `tostring` writes 1e+15, and '%d' is a C long, which may have 32 bits.
+-- The number in full digits: `tostring` writes 1e+15, and '%d' is a C long, which may have 32 bits.
 function numbers.text(number)
-  -- Up to fourteen digits Lua writes all of them itself, at half the price.
+  -- Up to fourteen digits a Lua concatenation writes all of them, at half the cost.
   if number < 1e14 then return number .. '' end
   return string.format('%.0f', number)
 end

@@ -1,7 +1,8 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
--- call.pool = {epoch, state, revision, read_revision, what an account has (`accounts`), and of the options max_ttl_ms,
--- durability, grace_ms, recovering, run_id}
--- `revision` grows with every change; a grant takes its fence from it.  `recovering`: until when nothing is granted.
+-- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
+-- max_ttl_ms, durability, grace_ms, recovering, run_id}
+-- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
+-- granted.
 local accounts = require('accounts')
 local clock = require('clock')
 local limits = require('limits')
@@ -9,10 +10,10 @@ local numbers = require('numbers')
 
 local pools = {}
 
--- How many fields of the state every call reads; the counters that it needs follow, in pairs (`accounts.want`).
+-- The number of state fields that every call reads; the counters that it needs follow, in pairs (`accounts.want`).
 pools.FIELDS = 8
 
--- To be filled by `accounts.want`, before `open`.
+-- The fields to read; `accounts.want` adds counters, before `open`.
 function pools.fields()
   return {
     'revision', 'schema', 'state', 'whole_units', 'epoch', 'clock_ms', 'clock_offset_ms', 'options',
@@ -20,7 +21,7 @@ function pools.fields()
   }
 end
 
--- What the pool was given beyond its resources.
+-- Parses the pool's options beyond its resources.
 local function read_options(call, pool, options)
   pool.options = options
   pool.max_ttl_ms = tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
@@ -32,7 +33,7 @@ local function read_options(call, pool, options)
   pool.recovering, pool.run_id = until_ms and call.now < until_ms and until_ms, guarded[2] or ''
 end
 
--- A repair that died must not hold the pool back for ever.
+-- The state; `offline` ends after OFFLINE_MS, so that a killed repair does not block the pool for ever.
 local function read_state(call, state)
   if state ~= 'offline' then return state end
   local until_ms = tonumber(redis.call('HGET', call.key, 'offline_until_ms'))
@@ -48,8 +49,8 @@ local function broken_revision(call)
   error({err = 'INVARIANT ' .. call.key .. ' has no exact amount in revision'})
 end
 
--- Reads the state, and the counters of `fields`, in one command.  `call.refused`: why the call ends here, or false; a
--- newer schema refuses only what writes (`reads` says that this call does not).
+-- Reads the state, and the counters of `fields`, in one command.  `call.refused`: the reply word that refuses the call,
+-- or false.  A newer schema refuses only calls that write; `reads`: this call does not.
 function pools.open(call, fields, count, reads)
   local values = redis.call('HMGET', call.key, unpack(fields, 1, count))
   if call.by_server then
@@ -87,20 +88,20 @@ function pools.open(call, fields, count, reads)
   if values[8] then read_options(call, pool, values[8]) end
 end
 
--- The pool's state without counters.
+-- Reads the pool's state without counters.
 function pools.open_state(call, reads)
   local fields = pools.fields()
   pools.open(call, fields, pools.FIELDS, reads)
 end
 
--- For readings that need only know that it is the pool meant: its epoch, or nil and a word.
+-- For read-only scripts that need only the pool's identity: its epoch, or nil and a reply word.
 function pools.identify(call, epoch)
   if not epoch then return nil, 'unknown_pool' end
   if call.epoch ~= '' and call.epoch ~= epoch then return nil, 'other_epoch' end
   return epoch, nil
 end
 
--- A field of the pool that is written with this call's changes.
+-- Sets a field of the pool; it is written with this call's changes.
 function pools.set(call, field, value)
   local sets = call.pool_sets or {}
   sets[#sets + 1], sets[#sets + 2] = field, value
@@ -113,7 +114,7 @@ function pools.drop(call, field)
   call.pool_drops = drops
 end
 
--- Every change takes the next revision.
+-- The next revision, which every change takes.
 function pools.next_revision(call)
   local revision = call.pool.revision + 1
   call.pool.revision = revision

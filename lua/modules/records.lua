@@ -1,15 +1,14 @@
--- records: an allocation's hash, to and from a table
+-- records: converts an allocation's hash to and from a table
 -- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, asserted_ms, releasing_ms, gap_ms, ttls, told,
---  list, meta, accounts}: `list` is what it took, its fields and amounts in turns; `accounts` the accounts beyond the
---  pool.
--- What is pinned has neither ttl_ms nor deadline_ms.  A record is opened once, changed in memory, and its difference is
--- written by `transaction.commit`.
+--  list, meta, accounts}: `list` has its fields and amounts, alternating; `accounts` the accounts beyond the pool.
+-- A pinned allocation has neither ttl_ms nor deadline_ms.  A record is read once, changed in memory, and
+-- `transaction.commit` writes the difference.
 local accounts = require('accounts')
 local numbers = require('numbers')
 
 local records = {}
 
--- Every record of a pool is `<base>allocation:<id>` where the pool is `<base>pool`: the one derivation of a key.
+-- The key of a record: `<base>allocation:<id>` where the pool is `<base>pool`.  The only computed key.
 function records.at_id(call, id)
   return string.sub(call.key, 1, -5) .. 'allocation:' .. id
 end
@@ -18,7 +17,7 @@ function records.id(call, key)
   return string.sub(key, #call.key + 8)
 end
 
--- A field that not every record has.
+-- Adds an optional field.
 local function take_other(record, field, value)
   if string.sub(field, 1, 5) == 'meta.' then
     local meta = record.meta or {}
@@ -33,7 +32,7 @@ local function take_other(record, field, value)
   end
 end
 
--- All of those.
+-- Adds all optional fields.
 local function take_others(record, flat)
   for i = 1, #flat, 2 do
     local field = flat[i]
@@ -44,7 +43,7 @@ local function take_others(record, flat)
   end
 end
 
--- A record in which something is no number, as far as it can be read, and what is wrong with it.
+-- Finds the field of a broken record that is not a number; returns the readable part, and the error.
 local function find_fault(record, amounts)
   for _, field in ipairs({'fence', 'granted_ms', 'ttl_ms', 'deadline_ms'}) do
     record[field] = tonumber(record[field])
@@ -65,7 +64,7 @@ local function parse(call, key, flat)
   local list, n, digits, others = {nil, nil, nil, nil}, 0, '', nil
   local owner, fence, ids, granted_ms, ttl_ms, deadline_ms = '', nil, '*', nil, nil, nil
   local first = 1
-  -- As a lease is written: then these need not be looked for.
+  -- The ordinary order of a lease's fields, which need no search.
   if flat[1] == 'owner' and flat[3] == 'fence' and flat[5] == 'call' and flat[7] == 'granted_ms'
     and flat[9] == 'ttl_ms' and flat[11] == 'deadline_ms' and flat[6] ~= '' then
     owner, fence, ids, granted_ms, ttl_ms, deadline_ms = flat[2], flat[4], flat[6], flat[8], flat[10], flat[12]
@@ -99,7 +98,7 @@ local function parse(call, key, flat)
     unlinks = nil, stored = nil,
   }
   if others then take_others(record, flat) end
-  -- All numbers are looked at together; what is not plain digits is told apart, and judged, elsewhere.
+  -- All numbers are checked together; other text than plain digits is handled by `find_fault`.
   if fence and granted_ms and (deadline_ms and ttl_ms or not deadline_ms and not ttl_ms)
     and (digits .. fence .. granted_ms .. (ttl_ms or '') .. (deadline_ms or '')):find('^%d+$')
     and fence ~= '' and granted_ms ~= '' and ttl_ms ~= '' and deadline_ms ~= '' then
@@ -112,21 +111,21 @@ local function parse(call, key, flat)
 end
 
 local function of_error(call, key, flat)
-  -- tostring: in the in-process store the text of an error is no string.
+  -- tostring: in the in-process server the text of an error is not a string.
   if string.sub(tostring(flat.err), 1, 9) ~= 'WRONGTYPE' then error(flat) end
   return {id = records.id(call, key), key = key, broken = 'is no hash', list = {}, call = '*'}
 end
 
--- nil where there is none.  `broken` says what is wrong with one that cannot be read; a key that is being migrated to
--- another node is no such thing, and its error goes to the caller before anything was written.
+-- Reads a record; nil if there is none.  `broken` is the error of one that cannot be decoded.  The error for a key that
+-- is migrating to another cluster node is raised to the caller, before anything is written.
 function records.read(call, key)
   local flat = redis.pcall('HGETALL', key)
   if flat.err then return of_error(call, key, flat) end
   return flat[1] and parse(call, key, flat) or nil
 end
 
--- The record of an id that the script found itself.  To the node that its slot is being moved to, a key that has not
--- arrived yet looks as if there were none; asked for two keys at once it says TRYAGAIN.
+-- The record of an id that the script read from an index.  On the node to which its slot is migrating, a key that has
+-- not arrived looks absent; a command with two keys raises TRYAGAIN there.
 function records.found(call, id)
   local key = records.at_id(call, id)
   local record = records.read(call, key)
@@ -138,8 +137,7 @@ local function refuse_broken(record)
   error({err = 'INVARIANT ' .. record.key .. ' ' .. record.broken})
 end
 
--- The record of an item that the caller named, opened once a call; false where there is none.  Broken data there is the
--- caller's to hear of.
+-- The record of an item of this call, read once; false if there is none.  Broken data raises an error to the caller.
 function records.of_item(call, key)
   local record = call.records[key]
   if record == nil then
@@ -155,9 +153,9 @@ function records.of_item(call, key)
   return record
 end
 
--- Those of all items, and what they took as counters to be read with the pool's state.
+-- Reads the records of all items, and adds their counters to the pool's fields to read.
 function records.load(call, items, fields, count)
-  -- One item names nothing twice.
+  -- A single item has no duplicates.
   local counted = items[2] and {} or nil
   for i = 1, #items do
     local record = records.of_item(call, items[i].key)
@@ -172,7 +170,7 @@ function records.load(call, items, fields, count)
   return count
 end
 
--- To be called before a record is changed: what it was is kept for the comparison.
+-- Called before a record is changed: keeps its stored fields for the comparison.
 function records.edit(call, record)
   if record.fresh or record.stored then return end
   record.stored = {
@@ -183,10 +181,10 @@ function records.edit(call, record)
   changed[#changed + 1], call.changed = record, changed
 end
 
--- The fields that not every record has, and may change, in the order of the reply.
+-- The optional fields that may change, in the order of the reply.
 records.OPTIONAL = {'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told'}
 
--- The amounts and what not every record has, after the first `n` entries of `into`.
+-- Adds the amounts and the optional fields, after the first `n` entries of `into`.
 local function add_rest(call, record, into, n)
   local list, optional = record.list, records.OPTIONAL
   for i = 1, #list do into[n + i] = list[i] end
@@ -214,7 +212,7 @@ local function add_rest(call, record, into, n)
   for i = 1, meta and #meta or 0 do into[n + i] = meta[i] end
 end
 
--- The fields as they are stored and replied, after what is in `into`.
+-- Adds the fields as stored and replied, after the entries of `into`.
 function records.flat(call, record, into)
   local n = #into
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
@@ -223,10 +221,10 @@ function records.flat(call, record, into)
   return into
 end
 
--- The record as it is answered, with what the pool adds to it.
+-- The reply for a record, with the fields that the pool adds.
 function records.told(call, word, record)
   local pool = call.pool
-  -- With room for the usual rest: an answer that grows costs more.
+  -- Preallocated for the ordinary fields: a table that grows costs more.
   local reply = {
     word, 'epoch', pool.epoch, 'durability', pool.durability or '', 'owner', record.owner, 'fence', record.fence,
     'call', record.call, 'granted_ms', record.granted_ms, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
@@ -236,13 +234,13 @@ function records.told(call, word, record)
   return reply
 end
 
--- When somebody was last told that it is there: a grant, a renewal, an answer to a repeat.
+-- When the allocation was last returned: by a grant, a renewal, or a reply to a repeated call.
 function records.last_asserted(record)
   if record.asserted_ms then return record.asserted_ms end
   return record.ttl_ms and record.deadline_ms - record.ttl_ms or record.granted_ms
 end
 
--- The sorted set that it stands in, and its score there.
+-- The sorted set that indexes it, and its score there.
 function records.place(call, record)
   if record.deadline_ms then return call.deadlines, record.deadline_ms end
   return call.pinned, record.granted_ms

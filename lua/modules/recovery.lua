@@ -1,4 +1,4 @@
--- recovery: the time after a loss of data in which holders assert again what they have and nothing new is granted.
+-- recovery: detects a loss of data, after which holders adopt their allocations and nothing new is granted.
 local context = require('context')
 local events = require('events')
 local idempotency = require('idempotency')
@@ -7,14 +7,14 @@ local pools = require('pools')
 
 local recovery = {}
 
--- A fence that no pool can have come to must not become the revision: beyond 2^53 nothing counts any more.
+-- Raises an error for a fence that no pool can have reached: as revision, it would pass 2^53, the limit of integers.
 function recovery.believe(call, fence)
   if fence > math.max(call.pool.revision, call.now * 1000) + limits.FENCE_AHEAD_MAX then
     error({err = 'CONTRACT fence is further ahead of the pool and its clock than any grant can be'})
   end
 end
 
--- Fences jump ahead, past any that was lost.  Without a grace that is all.
+-- Fences jump past any that was lost.  In a pool without a recovery grace nothing else changes.
 function recovery.begin(call, why, seen_fence, run_id)
   recovery.believe(call, seen_fence)
   local pool = call.pool
@@ -32,20 +32,20 @@ function recovery.begin(call, why, seen_fence, run_id)
   events.add(call, pool.grace_ms and 'recovering' or 'rolled_back', nil, nil, why)
 end
 
--- Which server this is, false where it does not tell.
+-- The server's run id; false if it is not available.
 function recovery.run_id(call)
   if call.run_id ~= nil then return call.run_id end
   if redis.acl_check_cmd and not redis.acl_check_cmd('INFO') then
     error({err = 'NOPERM the scripts need the command INFO'})
   end
-  -- The in-process store has no INFO, and never fails over.
+  -- The in-process server has no INFO, and no failover.
   local info = redis.pcall('INFO', 'server')
   call.run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or false
   return call.run_id
 end
 
--- Whether the store has lost data, by a fence that the caller knows of the pool of an epoch, and by which server it is:
--- false, or why, and the server's run id.
+-- Whether the server has lost data, by a fence that the caller has of this epoch, and by the server's run id: false, or
+-- the reason; second result: the run id.
 function recovery.alarm(call, epoch, fence)
   local pool = call.pool
   local why, run_id = false, false
@@ -57,16 +57,16 @@ function recovery.alarm(call, epoch, fence)
   return why, run_id
 end
 
--- Begins a recovery where the store has lost data, in a pool without a grace, too: there fences jump.
+-- Begins a recovery if the server has lost data; in a pool without a grace only the fences jump.
 function recovery.check_grant(call)
   local epoch, fence = context.seen(call)
   local why, run_id = recovery.alarm(call, epoch, fence)
   if why then recovery.begin(call, why, fence, run_id) end
 end
 
--- Begins a recovery where the pool has a grace and the store has lost data: before anything is decided that a loss
--- would make wrong; anew where a recovery is under way and more was lost.
--- By the fence that a holder knows, or else the largest that the caller does.
+-- Begins a recovery if the pool has a grace and the server has lost data, before any decision that the loss would make
+-- wrong; begins again if more was lost during a recovery.
+-- Compares the fence of a holder, else the caller's watermark.
 function recovery.check(call, epoch, fence)
   local pool = call.pool
   if not fence then epoch, fence = context.seen(call) end
@@ -75,14 +75,14 @@ function recovery.check(call, epoch, fence)
   if why then recovery.begin(call, why, fence, run_id) end
 end
 
--- The refusal of a request for something new.
+-- The reply that refuses a new grant during a recovery.
 function recovery.refusal(call)
   local pool = call.pool
   local why = pool.recovery_begun or redis.call('HGET', call.key, 'recovering_why') or ''
   return {'recovering', pool.recovering - call.now, why}
 end
 
--- Whether it should be there: live by what its holder was told, and not known to have ended.
+-- Whether the allocation should exist: live by its holder's deadline, and not recorded as ended.
 local function is_missed(call, item)
   if item.known_ms - limits.CLOCK_STEP_MS <= call.now or item.known_ms > call.now + limits.ENDED_KEEP_MS then
     return false
@@ -91,8 +91,8 @@ local function is_missed(call, item)
   return cut_ms <= call.now - limits.ENDED_KEEP_MS
 end
 
--- What a holder is told whose allocation, or whose pool, is not there: it has ended, or the store has lost it.  Of an
--- item its `fence`, `epoch` ('' where the caller knows of none) and `known_ms`, the deadline that its holder knows.
+-- The reply for an item whose allocation, or whose pool, does not exist: it has ended, or the server has lost it.  It
+-- uses the item's `fence`, `epoch` ('' if the caller has none) and `known_ms`, the holder's deadline.
 function recovery.answer_absent(call, item)
   if call.refused then
     local lost = call.refused == 'unknown_pool' and item.epoch ~= '' and not redis.call('ZSCORE', call.ended, 'deleted')

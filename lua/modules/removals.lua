@@ -1,5 +1,5 @@
--- removals: allocations that end in this call, for whatever reason.  What a record says it took is what comes back, to
--- the accounts that it names.
+-- removals: plans the end of allocations, for any reason.  The amounts of a record are uncharged from the accounts that
+-- it names.
 local accounts = require('accounts')
 local claims = require('claims')
 local events = require('events')
@@ -15,7 +15,7 @@ local function queue(call, record, unlinks)
   call.records[record.key] = false
 end
 
--- Of the accounts beyond the pool.
+-- Uncharges the accounts beyond the pool.
 local function uncharge_named(call, record)
   for i = 1, #record.accounts do
     local account = accounts.named(call, record.accounts[i], record.list)
@@ -32,7 +32,7 @@ local function complete_all(call, record)
   for _, id in ipairs(claims.ids(record)) do idempotency.complete(call, id) end
 end
 
--- False where record and counters contradict each other; nothing is planned then.
+-- False if record and counters contradict each other; nothing is planned then.
 function removals.try(call, record, kind, reason)
   local pool, list = call.pool, record.list
   local covers = not record.broken
@@ -42,21 +42,21 @@ function removals.try(call, record, kind, reason)
   if not covers or record.accounts and not uncharge_named(call, record) then return false end
   accounts.add(pool, list, -1)
   pool.revision = pool.revision + 1
-  -- More than one call, whose terms a release that has begun has dropped.
+  -- Several calls, or a begun release, which has dropped their ttls and deadlines.
   if record.ttls or record.releasing_ms then
     complete_all(call, record)
   else
     local id = record.call
     idempotency.complete(call, id)
   end
-  -- Where a lease that has gone missing means lost data, it must be known which ones ended.
+  -- In a pool where a missing lease means lost data, the ended ones are recorded.
   if pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
   events.add(call, kind, record.id, record, reason)
   queue(call, record, true)
   return true
 end
 
--- For a record that the caller named: it hears of the contradiction.
+-- For a record of an item: a contradiction is an error to the caller.
 function removals.plan(call, record, kind, reason)
   local done = removals.try(call, record, kind, reason)
   if not done then
@@ -64,7 +64,7 @@ function removals.plan(call, record, kind, reason)
   end
 end
 
--- For a bystander: broken data never fails the caller.  It leaves the index, its charge stays for the audit.
+-- For another record: broken data is no error.  It is removed from the index, and its charge stays for an audit.
 function removals.plan_expired(call, id, key, record, reason)
   if record and removals.try(call, record, 'reclaimed', reason) then return true end
   local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
@@ -72,14 +72,14 @@ function removals.plan_expired(call, id, key, record, reason)
   events.add(call, 'broken', id, nil, what)
   queue(call, {id = id, key = key, call = '*', list = {}}, false)
   if record then
-    -- An item of this call that names it hears of it, like any other.
+    -- An item of this call with the same id gets the error.
     record.broken = what
     call.records[key] = record
   end
   return false
 end
 
--- Whatever there is of an allocation that cannot be read.
+-- Removes a record that cannot be decoded, and its index entries.
 function removals.discard(call, id, key)
   queue(call, {id = id, key = key, call = '*', list = {}}, true)
 end

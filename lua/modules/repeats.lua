@@ -9,7 +9,7 @@ local requests = require('requests')
 
 local repeats = {}
 
--- The deadline becomes no earlier than now + ttl; 0 pins.
+-- Sets the deadline to at least now + ttl; 0 pins.
 local function extend(call, record, ask_ms)
   if not record.deadline_ms then return end
   if ask_ms == 0 then
@@ -21,7 +21,7 @@ local function extend(call, record, ask_ms)
   end
 end
 
--- In a gang that may still be stopped: what the record was.
+-- Keeps the record's state in an atomic batch that may still be stopped.
 local function remember(call, record)
   if not call.atomic then return end
   local shared = call.shared or {}
@@ -31,14 +31,14 @@ local function remember(call, record)
   }, shared
 end
 
--- Whoever is told that an allocation is there asserts it.
+-- A reply that returns a live allocation counts as an assertion of it.
 local function assert_live(call, record)
   if record.granted_ms ~= call.now then record.asserted_ms = call.now end
 end
 
 local function replay(call, request, record)
   local renews = expiry.is_lapsed(call, record) and not record.releasing_ms
-  -- The others that were told of it are still owed the time of a gap.
+  -- The other calls that returned it are still to be extended by a gap.
   if renews and record.ttls then expiry.spares(call, record) end
   records.edit(call, record)
   remember(call, record)
@@ -49,8 +49,8 @@ local function replay(call, request, record)
   return records.told(call, claims.is_first(record, request.call) and 'replayed' or 'existing', record)
 end
 
--- A call that was told of a live allocation and is forgotten for a younger one is complete: a late copy of it must not
--- be granted once the allocation has ended.
+-- Completes a call whose id is dropped from a record for a newer one: a late copy of it must not be granted once the
+-- allocation has ended.
 local function forget(call, id)
   idempotency.complete(call, id)
   if not call.atomic then return end
@@ -58,7 +58,7 @@ local function forget(call, id)
   calls[id], call.forgotten_calls = true, calls
 end
 
--- Another caller of a live id.
+-- Adds another call to a live allocation.
 local function share(call, request, record)
   records.edit(call, record)
   remember(call, record)
@@ -70,7 +70,7 @@ local function share(call, request, record)
   return records.told(call, 'existing', record)
 end
 
--- The id is live.  nil where the request is to be decided as if it were absent.
+-- The reply for a live id.  nil if the request must be decided as if the id were absent.
 function repeats.answer(call, request, record)
   local id, pool = request.call, call.pool
   local is_repeat = claims.has(record, id)

@@ -1,7 +1,7 @@
--- requests: one item of an allocate.  It stays where it lies in the arguments: what is granted is written from there.
+-- requests: one item of an allocate.  Its arguments are not copied: a grant is written from them.
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list`
--- its fields and amounts in turns; `accounts` the names of those beyond the pool, or nil.  Once granted it is a record
--- like any other (`records`), and has `fresh`.
+-- has its fields and amounts, alternating; `accounts` the names of those beyond the pool, or nil.  Once granted it is a
+-- record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
@@ -14,12 +14,12 @@ local function refuse(i, what)
   error({err = 'CONTRACT item ' .. i .. ': ' .. what})
 end
 
--- An amount, or a duration, in plain digits: what is not is told apart without a conversion.
+-- Whether a text is an amount or a duration in plain digits; without a conversion.
 local function is_whole(text)
   return text:find('^[1-9]%d*$') and (#text < 16 or #text == 16 and text <= '9007199254740991')
 end
 
--- The options, as (name, value) pairs.  Only `account` is known: an account that is charged too, innermost first.
+-- Reads the options, (name, value) pairs.  The only one is `account`: an account to charge too, innermost first.
 local function read_options(call, request, first, options)
   local argv, names = call.argv, {}
   for at = first, first + 2 * options - 2, 2 do
@@ -35,7 +35,7 @@ local function read_options(call, request, first, options)
   request.accounts = names
 end
 
--- What is wrong with an item, by the name of its argument.
+-- Raises the error for an invalid item, with the name of its argument.
 local function refuse_item(argv, at, i)
   local ttl = argv[at + 3]
   if not ttl or ttl ~= '0' and not is_whole(ttl) then refuse(i, 'ttl_ms is no integer in its bounds') end
@@ -77,7 +77,7 @@ local function read_one(call, i, argc)
     local whole = is_whole(ttl)
     if not whole then refuse_item(argv, at, i) end
   end
-  -- The usual counts need no conversion.
+  -- The ordinary counts need no conversion.
   resources = resources == '2' and 2 or tonumber(resources)
   metadata = metadata == '0' and 0 or tonumber(metadata)
   options = options == '0' and 0 or tonumber(options)
@@ -103,7 +103,7 @@ local function refuse_keys()
   error({err = 'CONTRACT keys do not match the items'})
 end
 
--- The keys after those of the items are the accounts', each once.
+-- Checks the keys after those of the items: the accounts', each once.
 local function check_keys(call, items)
   local left = #call.keys - context.KEYS - items
   for _ in pairs(call.declared or {}) do left = left - 1 end
@@ -114,7 +114,7 @@ local function check_keys(call, items)
   if left ~= 0 then refuse_keys() end
 end
 
--- All items, up to the end of the arguments, and the pool with the counters that they ask for.
+-- Reads all items, up to the last argument, and the pool with the counters that they request.
 function requests.load(call)
   local fields = pools.fields()
   local items, count, counted = {false}, pools.FIELDS, nil
@@ -124,7 +124,7 @@ function requests.load(call)
     if i > limits.BATCH_ITEMS_MAX then error({err = 'CONTRACT too many items'}) end
     local request = read_one(call, i, argc)
     local list = request.list
-    -- One item names nothing twice.
+    -- A single item has no duplicates.
     if i == 2 then counted = accounts.counted(fields, pools.FIELDS + 1, count) end
     for n = 1, #list, 2 do
       local field = list[n]
@@ -139,7 +139,7 @@ function requests.load(call)
   return items
 end
 
--- Whether a record is what the request asks for, word for word: the usual, told faster.
+-- Whether a record equals the request text for text: the ordinary case, which is faster.
 function requests.is_same(request, record)
   local list, has, same = request.list, record.list, record.owner == request.owner and not record.accounts
   if #list ~= #has then same = false end
@@ -149,13 +149,13 @@ function requests.is_same(request, record)
   return same
 end
 
--- Whether a record is what the request asks for: the same owner, the same amounts, no account that it does not name.
+-- Whether a record matches the request: the same owner and amounts, and no account that the record does not name.
 function requests.matches(request, record)
   local list, held = request.list, {}
   if record.owner ~= request.owner or #record.list ~= #list then return false end
   for i = 1, #list, 2 do held[record.list[i]] = record.list[i + 1] end
   for i = 1, #list, 2 do
-    -- As numbers: a list may have either, as it was sent or as it was changed.
+    -- Compared as numbers: a list may have texts, as sent, or numbers, as changed.
     if (held[list[i]] or 0) - list[i + 1] ~= 0 then return false end
   end
   for i = 1, record.accounts and #record.accounts or 0 do
@@ -173,12 +173,12 @@ local function charged_names(charged)
   return names
 end
 
--- The request is granted: from here on it is a record.
+-- Grants the request: it becomes a record.
 function requests.grant(call, request, charged)
   local pool, key, now = call.pool, request.key, call.now
   local revision, ask_ms, deadline_ms = pool.revision + 1, request.ask_ms, nil
   pool.revision = revision
-  -- What is written more than once becomes text once.
+  -- A value that is written more than once is converted to text once.
   local fence = numbers.text(revision)
   request.fence, request.granted_as, request.granted_ms, request.fresh = fence, revision, now, true
   request.id = key:sub(#call.key + 8)
@@ -194,7 +194,7 @@ function requests.grant(call, request, charged)
   return {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
 end
 
--- The time to live is longer than the pool allows, or none.
+-- Whether the time to live is longer than the pool's limit, or none.
 function requests.is_too_long(call, ttl_ms)
   local max_ttl_ms = call.pool.max_ttl_ms
   return max_ttl_ms and (ttl_ms == 0 or ttl_ms > max_ttl_ms)

@@ -1,8 +1,8 @@
 -- transaction: the only module that writes.
--- Redis keeps what a script wrote before it failed, and a slot may be moving to another node.  So everything is read
--- and decided before `commit`, nothing in `commit` depends on a reply, and it writes in one order: what is new, what
--- changes, what vanishes.  No key of a call vanishes and comes back.  The types of the pool's keys and the caller's
--- rights are checked by the client, at its first call on a connection (`check_access`).
+-- Redis keeps what a script wrote before it failed, and a slot may be migrating to another node.  So everything is read
+-- and decided before `commit`, nothing in `commit` depends on a reply, and it writes in one order: new data, changed
+-- data, removals.  No key of a call is removed and created again.  The client checks the types of the pool's keys and
+-- its rights before its first call on a connection (`check_access`).
 local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
@@ -11,7 +11,7 @@ local records = require('records')
 
 local transaction = {}
 
--- A change to an index or a key that is no part of a record's life: what `repair` mends.
+-- Plans a change to an index or a key beside those of records: the corrections of `repair`.
 function transaction.plan(call, list, value, extra)
   local planned = call[list]
   if planned then
@@ -29,7 +29,7 @@ local function write_events(call)
   end
 end
 
--- The place of a record in an index, gathered: one command for each index.
+-- Collects the index entry of a record: one command for each index.
 local function place(call, record)
   local leased = record.deadline_ms
   transaction.plan(call, leased and 'new_deadlines' or 'new_pinned', leased or record.granted_ms, record.id)
@@ -40,13 +40,13 @@ local function write_places(call)
   if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
 end
 
--- A grant with more than the usual: an adopted one, one that was shared in this call, one with accounts.
+-- Writes a grant that is not ordinary: adopted, returned to several items of this call, or with accounts.
 local function write_whole(call, record)
   redis.call('HSET', record.key, unpack(records.flat(call, record, {})))
   place(call, record)
 end
 
--- Grants, each straight from the arguments.
+-- Writes ordinary grants, each from the arguments.
 local function write_fresh(call)
   local fresh, argv, now_text = call.fresh, call.argv, call.now_text
   for i = 1, #fresh do
@@ -72,7 +72,7 @@ local function write_fresh(call)
   end
 end
 
--- The amounts that differ: to be written, and to go.
+-- Adds the amounts that differ: those to write, and those to remove.
 local function compare_amounts(record, sets, drops)
   local was, list = {}, record.list
   for i = 1, #record.stored_list, 2 do was[record.stored_list[i]] = record.stored_list[i + 1] end
@@ -84,7 +84,7 @@ local function compare_amounts(record, sets, drops)
   for field in pairs(was) do drops[#drops + 1] = field end
 end
 
--- What of a record differs from what is stored.
+-- The fields of a record that differ from the stored ones.
 local function compare(record)
   local stored, sets, drops = record.stored, {false, false, false, false}, nil
   local n = 0
@@ -140,14 +140,14 @@ local function write_accounts(call)
   end
 end
 
--- The pool's fields beside its counters that change.
+-- Adds the pool's changed fields beside its counters.
 local function note_pool(call, sets, n)
   n = clock.note(call, sets, n)
   for i = 1, call.pool_sets and #call.pool_sets or 0 do sets[n + i] = call.pool_sets[i] end
   return n + (call.pool_sets and #call.pool_sets or 0)
 end
 
--- The counters, the revision, what time it was.  Whoever changes a counter takes a revision.
+-- Writes the counters, the revision and the clock.  A changed counter always comes with a new revision.
 local function write_pool(call)
   local pool, fresh = call.pool, call.fresh
   local revision, n = pool.revision, 2
@@ -166,7 +166,7 @@ local function write_pool(call)
   if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
 end
 
--- What the record of an earlier grant has and the one in its place has not.
+-- Removes the fields of an earlier grant's record that the record in its place does not have.
 local function drop_stale_fields(call, gone, survivor)
   local kept, stale = {}, {}
   local flat = records.flat(call, survivor, {})
@@ -177,7 +177,7 @@ local function drop_stale_fields(call, gone, survivor)
   if #stale > 0 then redis.call('HDEL', gone.key, unpack(stale)) end
 end
 
--- Of a record that was changed: fields, and the place in the other index.
+-- Removes stale fields of changed records, and their entry in the other index.
 local function drop_changed(call)
   for i = 1, #call.changed do
     local record = call.changed[i]
@@ -188,7 +188,7 @@ local function drop_changed(call)
   end
 end
 
--- Of a record that has ended, whose id is granted anew in this call: its key stays, and its place if it is the same.
+-- For an ended record whose id is granted anew in this call: its key stays, and its index entry if it is the same.
 local function replace(call, gone, survivor)
   local was = gone.stored or gone
   if gone.flat then drop_stale_fields(call, gone, survivor) end
@@ -196,7 +196,7 @@ local function replace(call, gone, survivor)
   if not survivor.deadline_ms and was.deadline_ms then transaction.plan(call, 'old_deadlines', gone.id) end
 end
 
--- The usual: one allocation has ended.
+-- The ordinary case: one allocation has ended.
 local function drop_one(call, gone)
   local leased = gone.deadline_ms
   redis.call('UNLINK', gone.key)
@@ -218,7 +218,7 @@ local function drop_several(call)
   end
 end
 
--- What `repair` sets right, and what becomes of the marks of a pool that is made or ends.
+-- Writes the corrections of `repair`, and the expiry of the completed calls when a pool is created or deleted.
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
@@ -227,22 +227,22 @@ local function write_rest(call)
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')
   end
-  -- The only key with a time to live: of a pool that is gone.
+  -- The only key with a time to live: of a deleted pool.
   if call.ended_expires then redis.call('PEXPIRE', call.ended, limits.ENDED_KEEP_MS) end
 end
 
--- Old marks are looked for each TRIM_EVERY revisions, and where nothing else is written.
+-- Whether to trim old completed calls: every TRIM_EVERY revisions, and if nothing else is written.
 local function is_trim_due(call, revision, read_revision)
   if revision == read_revision then return call.completed or call.trims end
   return revision - revision % limits.TRIM_EVERY > read_revision or call.trims
 end
 
--- Rights that only these want are looked at here: nothing may fail once something is written.
+-- Checks the rights that only these writes need: nothing may fail once something is written.
 local function check_rest(call)
   local commands = {
     (call.persists or call.ended_stays) and 'PERSIST' or 'HSET', call.ended_expires and 'PEXPIRE' or 'HSET', 'HGETALL',
   }
-  -- The in-process store knows no users.
+  -- The in-process server has no users.
   for i = 1, redis.acl_check_cmd and #commands or 0 do
     if not redis.acl_check_cmd(commands[i]) then
       error({err = 'NOPERM the scripts need the command ' .. commands[i]})
@@ -250,7 +250,7 @@ local function check_rest(call)
   end
 end
 
--- What vanishes.
+-- Executes the removals.
 local function drop(call)
   local removed = call.removed
   if call.changed then drop_changed(call) end
@@ -281,7 +281,7 @@ function transaction.commit(call)
   if call.fresh then write_fresh(call) end
   if call.changed then write_changed(call) end
   if call.planned then write_places(call) end
-  -- Whoever changes a counter takes a revision.
+  -- A changed counter always comes with a new revision.
   if call.accounts and revision ~= read_revision then write_accounts(call) end
   if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops
     or call.clock_due and call.changed) then
