@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 --[[
-adopt -- Record again what a holder has and the store has lost, above capacity too: it is being used.
+adopt -- Record allocations again that the server has lost, also above the capacity, as they are in use.
 
-Only while the pool recovers and for its epoch, so that a stale holder cannot take what was given to others; an operator
-may force it with a reason.  What is there already is answered, its deadline no earlier than now + ttl.
+Only while the pool recovers and for its epoch, so that a stale holder cannot take what was granted to others.  An
+operator may force it with a reason.  A live allocation is returned, with a deadline of at least now + ttl.
 
 KEYS    records      keys    one for each item
-ARGV    reason       text    of an operator who forces it, '' otherwise
+ARGV    reason       text    the reason of an operator who forces it, else ''
         items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, R, M, (field, amount)*R,
                              (field, value)*M): epoch, owner, fence and granted_ms as granted; ttl_ms 0 pins
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
@@ -46,7 +46,7 @@ local function read_item(call)
   return item
 end
 
--- The very grant is there: it lives on.
+-- The same grant is live: extends it.
 local function meet(call, item, record)
   item.accounts = record.accounts
   if not requests.matches(item, record) then return records.told(call, 'conflict', record) end
@@ -61,7 +61,7 @@ local function meet(call, item, record)
   return records.told(call, 'existing', record)
 end
 
--- What was adopted a moment ago, in this call, and has ended by a later item: it is not written at all.
+-- Drops an allocation that was adopted in this call and ended by a later item: it is not written.
 local function forget_fresh(call, record)
   for i = 1, #call.fresh do
     if call.fresh[i] == record then
@@ -87,13 +87,13 @@ local function adopt(call, item, reason)
     removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
     if record.fresh then forget_fresh(call, record) end
   end
-  -- Above the capacity, too; but not beyond what can be counted, or nobody could give anything back any more.
+  -- Also above the capacity; but not beyond exact integers, or no release could be counted.
   accounts.add(call.pool, item.list, 1)
   for i = 1, #item.list, 2 do
     if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then arguments.refuse('amount') end
   end
   pool.revision = math.max(pool.revision + 1, item.fence)
-  -- A fence of another history may be anybody's here.
+  -- A fence of another epoch may belong to another grant here.
   if item.epoch ~= pool.epoch then item.fence = pool.revision end
   if item.ask_ms > 0 then item.ttl_ms, item.deadline_ms = item.ask_ms, call.now + item.ask_ms end
   idempotency.complete(call, item.call)

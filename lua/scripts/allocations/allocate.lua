@@ -1,24 +1,24 @@
 #!lua
 --[[
-allocate -- Grant requests, each whole or not at all, or say in numbers why not.
+allocate -- Grant requests, each completely or not at all; a denial has the numbers.
 
-Items are decided in order against running totals, each seeing those before it.  A live allocation of the same id is
-answered, not granted again.  Where room is short, at most RECLAIM_INLINE_MAX expired allocations are reclaimed, oldest
-first.  With `atomic` all items are granted or none.  Where the store turns out to have lost data, a pool with a
-recovery grace grants nothing new for so long; fences jump ahead in any case.
+Items are decided in order against running totals, each after those before it.  A live allocation of the same id is
+returned, not granted again.  If capacity is short, at most RECLAIM_INLINE_MAX expired allocations are reclaimed, oldest
+first.  With `atomic` all items are granted or none.  If the server has lost data, a pool with a recovery grace grants
+nothing new for that time; fences jump ahead in any case.
 
 KEYS    records      keys    one for each item; then each account that an item names, once
 ARGV    atomic       int     1: all or none
         items        list    of (call, repeated, owner, ttl_ms, R, M, O, (field, amount)*R, (field, value)*M,
                              (option, value)*O): R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins;
-                             option `account`: the name of an account that is charged too, innermost first
+                             option `account`: the name of an account to charge too, innermost first
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
           left out)
-        | {"replayed", field, value, ...} (this very call's; with the fields epoch and durability)
+        | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
         | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*} (account '': the pool)
-        | {"reclaim_first"} (more is due than this reclaims) | {"aborted", item} (the 1-based item that stopped a gang)
+        | {"reclaim_first"} (more have expired than this reclaims) | {"aborted", item} (1-based; it stopped the batch)
         | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
@@ -38,14 +38,14 @@ local repeats = require('repeats')
 local requests = require('requests')
 local transaction = require('transaction')
 
--- It does not fit as things are: reclaims what is due, and charges it then, or says why not.
+-- For a request that does not fit: reclaims expired allocations and charges it, or returns the denial.
 local function refuse(call, items, request, charged)
   local list = request.list
   local reply = denials.reply(charged, list, nil, call.atomic and gangs.asked(items, request.i))
   if reply[2] ~= 'capacity_exceeded' then return reply end
   local short = expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list)
   if not short then return nil end
-  -- Nothing was due.
+  -- Nothing has expired.
   if call.expired_most == 0 then return reply end
   return call.more_expired and {'reclaim_first'} or denials.reply(charged, list)
 end

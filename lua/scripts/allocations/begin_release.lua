@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-begin_release -- Let allocations end by a deadline that nobody can move: what they took is still being used.
+begin_release -- Let allocations end at a deadline that no call can move, as they are still in use.
 
 For a workload that is shutting down.  The charge stays until `release`, or until the grace has passed.  A renewal is
 refused meanwhile, and the id is not granted again.
@@ -47,7 +47,7 @@ local function decide(call, item)
     if max_ttl_ms and item.grace_ms > max_ttl_ms then return {'ttl_too_long', max_ttl_ms} end
     begin(call, item, record)
   elseif item.repeated and not completed_ms then
-    -- Somebody else's has begun: a copy of this one must not begin that of a later grant.
+    -- Another call has begun the release: a late copy of this one must not begin that of a later grant.
     idempotency.complete(call, item.call)
   end
   return records.flat(call, record, {'releasing', 'epoch', call.pool.epoch})

@@ -1,16 +1,16 @@
 #!lua flags=no-writes
 --[[
-check -- Would this request be granted now?  And if not, when at the latest?
+check -- Whether a request would be granted now, and if not, when at the latest.
 
-The same code as in `allocate` decides; expired allocations count as free, at most CHECK_DUE_MAX of them.  With
-`explain`, the next EXPLAIN_DEADLINES_MAX deadlines are followed until the request fits.
+It uses the same code as `allocate`; expired allocations count as free, at most CHECK_DUE_MAX of them.  With `explain`,
+up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
 
-ARGV    explain      int     1: follow the deadlines ahead
+ARGV    explain      int     1: add up the future deadlines
         resources    int     R
         request      list    (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*}; fits_ms 0: not
           foreseeable
-        | {"reclaim_first"} (more is due than this looks at) | {"recovering", remaining_ms, why}
+        | {"reclaim_first"} (more have expired than this counts) | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
 Cost    O(R + 256 * R), with explain O(512 * R)
@@ -27,7 +27,7 @@ local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
 
--- The deadline by which enough will have come back, if nobody renews and nobody else comes.
+-- The deadline by which enough will be free, without renewals and other requests.
 local function foresee(call, charged, list)
   local ahead = redis.call(
     'ZRANGEBYSCORE', call.deadlines, '(' .. numbers.text(call.now), '+inf', 'WITHSCORES', 'LIMIT', 0,

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 --[[
-get_allocation -- One record as it stands.
+get_allocation -- Read one record.
 
-KEYS    record       hash    the allocation's
+KEYS    record       hash    the allocation's record
 Reply   {"record", field, value, ...} (with the pool's epoch) | {"unknown"} | {"unknown_pool"} | {"other_epoch"}
 Writes  nothing
 Cost    O(R)

@@ -1,14 +1,14 @@
 #!lua flags=no-writes
 --[[
-list_allocations -- Some of a pool's records, and where to go on.
+list_allocations -- Read one page of a pool's records, and the next cursor.
 
-Walks an index by ZSCAN: what is in it from the first page to the last is listed at least once, however often its
-deadline moves meanwhile.  What appears or ends meanwhile may or may not be listed.
+It scans an index by ZSCAN: an allocation that is in it from the first page to the last is listed at least once, however
+often its deadline moves meanwhile.  One that begins or ends meanwhile may or may not be listed.
 
 ARGV    index        text    deadlines or pinned
-        cursor       text    '0' to begin with
-        count        int     about how many, 1 to PAGE_RECORDS_MAX
-Reply   {"page", cursor, read_ms, epoch, (id, {field, value, ...})*}; cursor "0": that was all
+        cursor       text    '0' for the first page
+        count        int     the approximate number, 1 to PAGE_RECORDS_MAX
+Reply   {"page", cursor, read_ms, epoch, (id, {field, value, ...})*}; cursor "0": the last page
         | {"unknown_pool"} | {"other_epoch"}
 Writes  nothing
 Cost    O(count * R)
@@ -34,7 +34,7 @@ return function(call)
   for i = 1, #scan[2], 2 do
     local id = scan[2][i]
     local record = records.found(call, id)
-    -- Broken records are for the audit, not for a listing.
+    -- Broken records are reported by an audit, not by a listing.
     if record and not record.broken then
       reply[#reply + 1] = id
       reply[#reply + 1] = records.flat(call, record, {})

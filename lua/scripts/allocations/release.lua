@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 --[[
-release -- Give back what allocations took, once.
+release -- End allocations and uncharge their amounts, once.
 
-The amounts come from the record, never from the caller.  A repeated call gets the first answer again.  The calls that
-were told of the allocation are completed too, so that a late copy of one grants nothing.  What should be there and is
-not begins a recovery, as in `renew`, and is not adopted any more.
+The amounts come from the record, never from the caller.  A repeated call gets the first reply again.  The calls that
+returned the allocation are completed too, so that a late copy of one grants nothing.  A missing allocation that should
+be live begins a recovery, as in `renew`, and is not adopted any more.
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    for the event
         items        list    of (call, repeated, fence, epoch, known_ms); fence 0: any; epoch: the pool's that granted
-                             it, '' any; known_ms: the deadline that its holder knows, 0 none
+                             it, '' any; known_ms: its holder's deadline, 0 none
 Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"wrong_epoch"}
         | {"missing", remaining_ms} (of the recovery) | {"pool_lost"} (no pool, and nobody deleted it)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
@@ -32,7 +32,7 @@ local function read_item(call)
   return {fence = fence, epoch = epoch, known_ms = known_ms, call = nil, repeated = nil, key = nil}
 end
 
--- What the item is told that this very call has already been.
+-- The reply that this call has got before, or nil.
 local function repeated(call, item)
   local completed_ms = idempotency.completed_at(call, item.call)
   if not completed_ms then return nil end
@@ -53,7 +53,7 @@ local function decide(call, item, reason)
   if call.refused then return recovery.answer_absent(call, item) end
   local fence, epoch, key, id = item.fence, item.epoch, item.key, item.call
   local record = records.of_item(call, key)
-  -- A late copy with a fence cannot meet a newer grant, so the ordinary release need not look for its call.
+  -- A late copy with a fence cannot release a newer grant, so the ordinary release does not look up its call.
   local reply = (not record or fence == 0) and repeated(call, item)
   if reply then return reply end
   local is_other = epoch ~= '' and epoch ~= call.pool.epoch

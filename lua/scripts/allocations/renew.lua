@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 --[[
-renew -- Extend leases; never shorten one unless asked.
+renew -- Extend leases; shorten one only on request.
 
-A lease past its deadline that nobody reclaimed yet is renewed: nobody had been given its room.  Renewals are no events
-and leave the pool's revision alone, unless they shorten: then the call is remembered, so that a late copy cannot
-shorten again.
+A lease past its deadline that is not reclaimed yet is renewed, as nothing was granted in its place.  A renewal writes
+no event and does not change the pool's revision, unless it shortens: then the call is completed, so that a late copy
+cannot shorten again.
 
-A lease that should be there and is not, or an earlier grant in its place, means that the store has lost data.  In a
-pool with a recovery grace that begins a recovery, and while there is one the holder is told to adopt.
+A missing lease that should be live, or an earlier grant in its place, means that the server has lost data.  In a pool
+with a recovery grace that begins a recovery, and during one the reply asks the holder to adopt.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, known_ms); fence 0: any; ttl_ms 0: the
-                             record's; epoch: the pool's that granted it, '' any; known_ms: the deadline that its holder
-                             knows, 0 none
+                             record's; epoch: the pool's that granted it, '' any; known_ms: its holder's deadline, 0
+                             none
 Reply   per item {"renewed", fence, deadline_ms, durability} (0: pinned; durability: the pool's, or left out)
         | {"fenced", fence} | {"unknown"} | {"missing", remaining_ms} (of the recovery: adopt it)
         | {"wrong_epoch"} | {"releasing"} | {"ttl_too_long", max_ttl_ms}
@@ -52,7 +52,7 @@ local function shorten(call, item, record, deadline_ms)
   return true
 end
 
--- The deadline that the holder is told: 0, where it is pinned.
+-- Extends the lease; returns the deadline for the reply, 0 if it is pinned.
 local function extend(call, item, record)
   local now, ttl_ms, was_ms = call.now, item.ttl_ms, record.deadline_ms
   if ttl_ms == 0 then ttl_ms = record.ttl_ms or claims.lease_ttl(record) end
@@ -61,13 +61,13 @@ local function extend(call, item, record)
   if not shortened and was_ms and deadline_ms > was_ms then record.deadline_ms = deadline_ms end
   record.gap_ms = nil
   was_ms = record.deadline_ms
-  -- When it was renewed can be seen from its deadline, or is said.
+  -- The instant of the renewal follows from the deadline, or is stored.
   if record.asserted_ms or not was_ms or was_ms - record.ttl_ms ~= now then record.asserted_ms = now end
   if record.ttls and deadline_ms then return claims.renew(record, was_ms or deadline_ms, shortened) end
   return was_ms or 0
 end
 
--- What is there is an earlier grant than the holder's: the store has lost the later one, which takes its place again.
+-- For a record with another fence: if it is an earlier grant than the holder's, the server has lost the later one.
 local function answer_fenced(call, item, record)
   local reply = item.fence > record.fence and recovery.answer_absent(call, item)
   if not reply or reply[1] ~= 'missing' then return {'fenced', record.fence} end
@@ -90,7 +90,7 @@ local function decide(call, item)
     return {'renewed', record.fence, record.deadline_ms or 0, pool.durability}
   end
   if repeats or record.releasing_ms then
-    -- A copy must not shorten a later grant.
+    -- A late copy must not shorten a later grant.
     if item.shorten and item.repeated and not repeats then
       idempotency.complete_as(call, item.call, 'releasing')
     end

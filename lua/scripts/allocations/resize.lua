@@ -1,20 +1,20 @@
 #!lua flags=allow-oom
 --[[
-resize -- Change what one live allocation has taken: all of it, or nothing.
+resize -- Change the amounts of one live allocation, all or nothing.
 
-The resources named change to these amounts, 0 gives one up, the others stay.  In a resource that does not grow the
-request passes even where an account is overcommitted.  Runs on a full server too: whoever wants to shrink must be able
-to, and growing writes a few bytes.
+The named resources change to these amounts, 0 gives one up, the others stay.  A resource that does not grow is not
+checked, also if an account is overcommitted.  It runs on a full server too, as shrinking must be possible there, and
+growing writes only a few bytes.
 
-KEYS    records      keys    of the one item
+KEYS    records      keys    the key of the one item
 ARGV    items        list    of one (call, repeated, fence, R, (field, amount)*R): R fields `<resource>.allocated`;
                              fence 0: any
 Reply   per item {"resized", field, value, ...} (with the fields epoch and durability) | {"unknown"}
         | {"fenced", fence} | {"empty"} (nothing would be left) | {"too_many"} (resources)
         | {"denied", code, account, (resource, growth, allocated, capacity)*} (account '': the pool) | {"reclaim_first"}
-        | {"recovering", remaining_ms, why} (and it would grow)
+        | {"recovering", remaining_ms, why} (if it would grow)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
-Writes  pool, accounts, records, ended, events; what is reclaimed also deadlines, pinned
+Writes  pool, accounts, records, ended, events; if it reclaims also deadlines, pinned
 Cost    O(A * R + 64 * R)
 ]]
 local accounts = require('accounts')
@@ -30,7 +30,7 @@ local records = require('records')
 local recovery = require('recovery')
 local transaction = require('transaction')
 
--- What a repeated call that changed nothing is told again: an undo could not take a change back.
+-- The reply words that a retry gets again after a call that changed nothing, as an undo could not revert a change.
 local REFUSED = {'unknown', 'denied', 'empty', 'too_many'}
 
 local function read_item(call)
@@ -40,7 +40,7 @@ local function read_item(call)
   return {fence = fence, list = list, call = nil, repeated = nil, key = nil}
 end
 
--- The list as it would be: what the record has in its order, then what is new; and what it gives up.
+-- The list after the resize: the record's resources in their order, then new ones; second result: those given up.
 local function wanted(record, item)
   local change, held, list, gone = {}, {}, {nil, nil, nil, nil}, {}
   local asked, had, grows, n = item.list, record.list, false, 0
@@ -67,7 +67,7 @@ local function wanted(record, item)
   return {list = list, gone = gone, held = held, grows = grows}
 end
 
--- Charges the growth, or says why not.
+-- Charges the growth, or returns the denial.
 local function refuse(call, charged, after)
   if after.grows and call.pool.grace_ms then recovery.check(call) end
   if after.grows and call.pool.recovering then return recovery.refusal(call) end
@@ -80,7 +80,7 @@ local function refuse(call, charged, after)
   return call.more_expired and {'reclaim_first'} or denials.reply(charged, list, held)
 end
 
--- Every account that it is charged to holds what the record says, and counts what is wanted in exact amounts.
+-- Checks that every charged account has the record's amounts, and exact counters for the new ones.
 local function check_charge(charged, record, list)
   for i = 1, #charged do
     local account = charged[i]
@@ -117,7 +117,7 @@ local function decide(call, item)
   if word and word ~= 'denied' then return {word} end
   if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
   if completed_ms and not word then
-    -- Written again, so that the caller can wait for replicas to have it.
+    -- Written again, so that the caller can wait for replicas to receive it.
     records.edit(call, record)
     record.touched = true
     return records.told(call, 'resized', record)

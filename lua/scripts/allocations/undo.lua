@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 --[[
-undo -- End calls whose outcome nobody will hear of, and keep their copies from doing anything.
+undo -- Undo calls whose outcome no caller receives, so that late copies of them have no effect.
 
-The call is taken out of the record that has it.  Where it was the only one, the allocation ends; else it lives on as
-the others were told: what an undone call changed does not outlive it.  The call is completed in any case, also where
-the pool is gone: a copy may arrive after it was made again.
+The call id is removed from the record that has it.  If it was the only one, the allocation ends; else it gets the ttl
+and deadline that the other calls returned, so that no change of an undone call remains.  The call is completed in any
+case, also if the pool does not exist: a copy may arrive after the pool is created again.
 
 KEYS    records      keys    one for each item
-ARGV    items        list    of (call, repeated): the call to be undone
-Reply   per item {"undone"} (the allocation has ended) | {"left"} (others have it) | {"absent"} | {"schema"}
+ARGV    items        list    of (call, repeated): the call to undo
+Reply   per item {"undone"} (the allocation has ended) | {"left"} (other calls have it) | {"absent"} | {"schema"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
 Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live
 ]]
@@ -26,7 +26,7 @@ local function read_item()
   return {}
 end
 
--- A record that cannot be read is no reason to let the copy act.
+-- A record that cannot be decoded counts as absent, so that the call is completed nevertheless.
 local function of_item(call, item)
   local record = call.records[item.key]
   if record == nil then
@@ -54,7 +54,7 @@ local function decide(call, item)
   end
   if leave(call, item, record) then return {'left'} end
   if removals.try(call, record, 'undone', 'outcome unknown') then return {'undone'} end
-  -- Record and counters contradict each other: that is the audit's.
+  -- Record and counters contradict each other, which an audit reports.
   idempotency.complete(call, item.call)
   return {'absent'}
 end
@@ -68,7 +68,7 @@ return function(call)
   -- Decide
   local replies = {}
   for i = 1, #items do replies[i] = decide(call, items[i]) end
-  -- Marks of a pool that is gone go with time, unless it is made again.
+  -- The completed calls of a missing pool expire, unless it is created again.
   call.ended_expires = call.refused == 'unknown_pool' and call.completed ~= nil
   call.upkeep = call.ended_expires
   -- Write

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-read_events -- The latest entries of the pool's stream, newest first.
+read_events -- Read the latest entries of the pool's event stream, newest first.
 
 ARGV    count        int     1 to PAGE_RECORDS_MAX
 Reply   {"events", (entry id, {field, value, ...})*} | {"unknown_pool"} | {"other_epoch"}

@@ -1,14 +1,14 @@
 #!lua flags=no-writes
 --[[
-audit -- Read records against their indexes and sum what they took.
+audit -- Compare records with their indexes and sum their amounts.
 
-With `all`, every record in this one call, up to AUDIT_RECORDS_MAX of them; else one page of one index, which the caller
-adds up as long as `revision` stands still.  The counters come along, to be compared with the sums; those of accounts
-beyond the pool are compared here, with `all`.
+With `all`, every record in this one call, up to AUDIT_RECORDS_MAX of them; else one page of one index.  The caller adds
+up the pages as long as `revision` does not change.  The reply has the pool's counters, which the caller compares with
+the sums; those of other accounts are compared here, with `all`.
 
 ARGV    index        text    all, deadlines or pinned
-        cursor       text    '0' to begin with
-        count        int     about how many of a page, 1 to PAGE_RECORDS_MAX
+        cursor       text    '0' for the first page
+        count        int     the approximate number of a page, 1 to PAGE_RECORDS_MAX
 Reply   {"audit", revision, cursor, records, total, {resource, sum, ...}, {field, value, ...} of the pool,
          {id, ...}, {kind, subject, detail, ...}}
         | {"large", records} | {"unknown_pool"} | {"other_epoch"}

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 --[[
-find_orphans -- Which of these records does no index know?
+find_orphans -- Confirm which of these records have no index entry.
 
-The driver finds candidates by SCAN, which is no snapshot; this confirms them in one.
+The driver finds candidates by SCAN, which is not a snapshot; this script confirms them atomically.
 
 KEYS    records      keys    the candidates, at most PAGE_RECORDS_MAX
 Reply   {"orphans", id, ...} | {"unknown_pool"} | {"other_epoch"}

@@ -1,13 +1,12 @@
 #!lua flags=allow-oom
 --[[
-reclaim -- Take back allocations past their deadline, and pinned ones by age.
+reclaim -- End allocations past their deadline, and pinned ones by age.
 
-Decided on what the indexes say now, in the script that acts: a lease renewed a moment ago is not taken.  Also forgets
-completed calls that are old enough.  While a pool recovers nothing is past its deadline: its renewal may be what was
-lost.
+It decides by the indexes in the same script that ends them, so a lease that has just been renewed is not reclaimed.  It
+also trims old completed calls.  While a pool recovers no lease is reclaimed, as its renewal may be among the lost data.
 
 ARGV    limit        int     1 to RECLAIM_BATCH_MAX
-        age_ms       text    pinned ones granted at least so long ago go too; '-': none of them
+        age_ms       text    also pinned ones granted at least so long ago; '-': none of them
 Reply   {"reclaimed", more, id, ...}; more 1: the limit was reached
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
@@ -32,7 +31,7 @@ local function read_age(call)
 end
 
 local function take(call, index, id)
-  -- An id that stands in both indexes was taken a moment ago.
+  -- An id that is in both indexes has been reclaimed in this call already.
   if call.records[records.at_id(call, id)] ~= nil then return false end
   if index == call.deadlines then return expiry.take(call, id, 'deadline') end
   return removals.plan_expired(call, id, records.at_id(call, id), records.found(call, id), 'age')

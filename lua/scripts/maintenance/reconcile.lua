@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 --[[
-reconcile -- Release what an owner says that it does not have, having looked again.
+reconcile -- Release allocations that their owner does not use, after checking them again.
 
-The caller has compared a listing with what is really there.  Meanwhile an id may have been granted anew, or somebody
-was told that it is there: owner, fence and age are checked here, in the script that acts.
+The caller has compared a listing with the owner's live ids.  Meanwhile an id may have been granted anew, or returned to
+a caller as live.  So owner, fence and age are checked here, in the script that releases.
 
 KEYS    records      keys    one for each item
-ARGV    owner        text    exactly, or what it begins with and a '*'
-        as_of_ms     int     granted or asserted then or later: kept
+ARGV    owner        text    the exact owner, or a prefix followed by '*'
+        as_of_ms     int     allocations granted or asserted then or later are kept
         items        list    of (call, repeated, fence)
-Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"kept"} (another owner's, or younger)
+Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"kept"} (another owner's, or newer)
         | {"future"} (as_of_ms is) | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
 Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 --[[
-repair -- Mend what an audit found: indexes and records, then the counters.
+repair -- Correct what an audit found: indexes and records, then the counters.
 
-Everything is looked at again here, in the script that writes.  `all` mends and counts anew in one call, up to
-AUDIT_RECORDS_MAX records; above, `deadlines` and `pinned` mend one page each, and `totals` sets the counters to sums
+Everything is checked again here, in the script that writes.  `all` corrects and counts in one call, up to
+AUDIT_RECORDS_MAX records; above, `deadlines` and `pinned` correct one page each, and `totals` sets the counters to sums
 that the caller took at `revision`, if nothing has changed since.
 
-KEYS    records      keys    records that no index knows, at most FINDINGS_MAX
+KEYS    records      keys    records without an index entry, at most FINDINGS_MAX
 ARGV    items        list    of one (call, repeated, mode, cursor, revision, R, (resource, sum)*R)
 Reply   per item {"repaired", cursor, total, kind, subject, detail, ...} | {"moved"} (the revision) | {"large", records}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
@@ -22,7 +22,7 @@ local limits = require('limits')
 local pools = require('pools')
 local transaction = require('transaction')
 
--- What the pool counts, and its counters: two tables by field.
+-- The pool's resources, and its counters: two tables by field.
 local function read_counters(call)
   local stored, counted, allocated = redis.call('HGETALL', call.key), {}, {}
   for i = 1, #stored, 2 do
@@ -53,7 +53,7 @@ local function page(call, index, cursor, counted)
   return scan[1]
 end
 
--- The mends as changes, and an event for each that is reported.
+-- Plans the corrections, and an event for each that is reported.
 local function plan(call, id)
   idempotency.complete(call, id)
   pools.next_revision(call)

@@ -1,21 +1,21 @@
 #!lua
 --[[
-configure_pool -- Create a pool where there is none, or change the one that is there.
+configure_pool -- Create a pool if there is none, or change an existing one.
 
-`create` never changes an existing pool.  A pool that is created with a recovery grace begins recovering, unless the
-caller says that it is new: the store may have lost one of that name, whose holders go on.  `change` merges the
-resources named; one that is in use cannot be removed; lowering below what is allocated marks it overcommitted, unless
-`strict`.  `upgrade` raises `schema` to what this version writes.  `offline` holds back new grants for a repair, at most
-OFFLINE_MS; `online` lets them through again.  `recover` makes a pool again that the store has lost, with its epoch, and
+`create` never changes an existing pool.  A pool that is created with a recovery grace begins recovering, unless
+`is_new`: the server may have lost a pool of that name whose holders are still active.  `change` merges the named
+resources; one that is in use cannot be removed; lowering below what is allocated marks it overcommitted, or is refused
+if `strict`.  `upgrade` raises `schema` to this version's.  `offline` refuses new grants during a repair, for at most
+OFFLINE_MS; `online` permits them again.  `recover` creates a pool again that the server has lost, with its epoch, and
 begins a recovery; `recovered` ends one.
 
 ARGV    items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units, options, floor,
                              is_new, R, (resource, capacity)*R, M, resource*M); the last M are removed;
-                             generation 0: any; whole_units '-': as they are; options: name=value, those named
-                             change, one without a value goes; floor: of a recovered pool's fences
+                             generation 0: any; whole_units '-': unchanged; options: name=value, the named ones
+                             change, one without a value is removed; floor: the least fence of a recovered pool
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
         | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
-        | {"not_counted", resource} (removed or whole, and not there) | {"pinned", live} (and a longest ttl is wanted)
+        | {"not_counted", resource} (to remove or whole) | {"pinned", live} (refuses a longest ttl)
         | {"deleted"} (on purpose: not recovered)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"deleting"}
 Writes  pool, ended, events
@@ -77,7 +77,7 @@ local function remove(call, item, counted, dropped)
   return nil
 end
 
--- The resources that the pool will count, or nil and a refusal.
+-- The resources that the pool will count, or nil and a reply that refuses the change.
 local function merge(call, item, stored)
   local counted, dropped, n = read_counted(stored), {}, 0
   local refusal = remove(call, item, counted, dropped)
@@ -97,7 +97,7 @@ local function merge(call, item, stored)
   return counted, nil
 end
 
--- Whole units are named among the resources that are counted.
+-- Checks that the resources of whole units are counted by the pool.
 local function constrain(call, item, counted)
   local whole_units = item.whole_units
   if whole_units == '-' then
@@ -118,7 +118,7 @@ local function constrain(call, item, counted)
   return nil
 end
 
--- The names that change, merged into the options that the pool has: the text, and the values by name.
+-- Merges the changed options into the pool's: returns the text, and the values by name.
 local function merge_options(call, changes)
   local values, names, merged = {}, {}, {}
   for _, text in ipairs({call.pool.options or '', changes}) do
@@ -133,8 +133,8 @@ local function merge_options(call, changes)
   return table.concat(merged, ' '), values
 end
 
--- From here on another server than this one means that data may be lost; whoever changes something else later must not
--- make this the known one.  What ended before, in a pool that was there, has left no mark.
+-- Stores the server's run id when a pool gets a recovery grace.  From then on another server may mean lost data, so
+-- later changes do not store it.  Grants of an existing pool that ended before are not among the completed calls.
 local function guard_pool(call)
   local run_id = recovery.run_id(call)
   call.pool.run_id = run_id or ''
@@ -142,7 +142,7 @@ local function guard_pool(call)
   if not call.refused then pools.set(call, 'ended_cut_ms', call.now_text) end
 end
 
--- What the pool is given beyond its resources.
+-- Sets the pool's options beyond its resources.
 local function choose(call, changes)
   if changes == '' then return nil end
   local text, values = merge_options(call, changes)
@@ -175,7 +175,7 @@ local function create(call, item)
   pools.set(call, 'generation', math.max(item.generation, 1))
   pools.set(call, 'schema', limits.SCHEMA)
   pools.set(call, 'created_ms', call.now_text)
-  -- Microseconds of the server's clock: a pool that is made again repeats no fence.
+  -- Microseconds of the server's clock, so that a pool that is created again repeats no fence.
   pool.revision = time[1] * 1000000 + time[2]
   recovery.believe(call, item.floor)
   pool.revision = math.max(pool.revision, item.floor)
@@ -214,7 +214,7 @@ end
 local function settle_missing(call, item)
   if item.mode == 'recover' and redis.call('ZSCORE', call.ended, 'deleted') then return {'deleted'} end
   if item.mode ~= 'create' and item.mode ~= 'recover' then return {'unknown_pool'} end
-  -- A copy of a call that made a pool which was deleted since must not make another.
+  -- A late copy of a call that created a pool which was deleted since must not create another.
   return idempotency.completed_at(call, item.call) and {'unknown_pool'} or create(call, item)
 end
 
@@ -230,13 +230,13 @@ local function settle(call, item)
   if mode == 'recovered' and not call.pool.recovering then return pool_as(call, 'configured') end
   if not idempotency.completed_at(call, item.call) then return change(call, item) end
   if not idempotency.was_told(call, item.call, {'refused'}) then return pool_as(call, 'configured') end
-  -- It was refused before and stays so, whatever has changed since.
+  -- It was refused before and stays refused, whatever has changed since.
   local again = change(call, item)
   if again[1] ~= 'configured' then return again end
   return {'generation', tonumber(redis.call('HGET', call.key, 'generation'))}
 end
 
--- A refused change leaves nothing of what it planned.
+-- Drops the plans of a refused change.
 local function discard(call)
   call.pool_sets, call.pool_drops, call.planned_events = nil, nil, nil
   call.pool.revision = call.pool.read_revision
@@ -262,7 +262,7 @@ return function(call)
     events.add(call, word == 'created' and 'created' or 'configured', nil, nil, item.mode)
     call.ended_stays = true
   end
-  -- Marks of a pool that is not there go with time, unless it is made.
+  -- The completed calls of a missing pool expire, unless it is created.
   call.ended_expires = missing and not changed and call.completed ~= nil
   call.upkeep = changed or call.ended_expires
   -- Write

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[[
-delete_pool -- End a pool: refused while anything is live, unless forced.
+delete_pool -- Delete a pool; refused while it has live allocations, unless forced.
 
-A forced deletion ends at most RECLAIM_BATCH_MAX allocations a call; from the first on the pool grants nothing more, so
-it gets done.  The marks of completed calls stay for as long as a copy of one may travel.
+A forced deletion ends at most RECLAIM_BATCH_MAX allocations a call.  From the first call on the pool grants nothing, so
+that the deletion completes.  The ids of completed calls stay as long as a late copy of one may arrive.
 
 ARGV    items        list    of one (call, repeated, force)
 Reply   per item {"deleted"} | {"deleting", left} | {"in_use", live} | {"absent"} | {"other_epoch"} | {"schema"}
@@ -19,7 +19,7 @@ local records = require('records')
 local removals = require('removals')
 local transaction = require('transaction')
 
--- The answer, where it ends here.
+-- The reply word, if nothing more is to do.
 local function settle(call, id, force, live)
   if idempotency.completed_at(call, id) then
     local word = idempotency.was_told(call, id, {'absent', 'in_use', 'deleting'})
@@ -30,7 +30,7 @@ local function settle(call, id, force, live)
   return live > 0 and not force and call.pool.state ~= 'deleting' and 'in_use'
 end
 
--- Ends what there is, up to the bound.  Broken ones go as well: nothing will be left for them to contradict.
+-- Ends allocations, up to the limit.  Broken records are removed as well, as the counters are deleted with the pool.
 local function empty(call)
   local room = limits.RECLAIM_BATCH_MAX
   for _, index in ipairs({call.deadlines, call.pinned}) do
@@ -53,7 +53,7 @@ local function delete(call, id, live)
     return {'deleting', left}
   end
   idempotency.complete(call, id)
-  -- Nobody is to take the pool for one that the store has lost.
+  -- Marks the pool as deleted on purpose, so that it is not recovered as lost.
   idempotency.complete(call, 'deleted')
   call.ended_expires, call.deletes_pool, call.upkeep = true, true, true
   return {'deleted'}
@@ -70,7 +70,7 @@ return function(call)
   -- Decide
   local word = settle(call, id, force, live)
   local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, live)
-  -- A copy of a call that changed nothing may still travel: it must not end what is made, or emptied, later.
+  -- A late copy of a call that changed nothing must not delete a pool that is created, or emptied, later.
   if repeated and (word == 'absent' or word == 'in_use') then
     idempotency.complete_as(call, id, word)
     call.ended_expires = call.refused == 'unknown_pool'

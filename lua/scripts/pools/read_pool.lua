@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 --[[
-read_pool -- One atomic reading of a pool: its account and how many allocations stand behind it.
+read_pool -- Read a pool atomically: its account and its numbers of allocations.
 
 Reply   {"usage", read_ms, leased, pinned, due, field, value, ...} | {"unknown_pool"} | {"other_epoch"}
 Writes  nothing
