@@ -1,1 +1,1 @@
-"""Programs made of the library: they use its public names only."""
+"""Programs that use the library: its public names only."""

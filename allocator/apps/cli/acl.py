@@ -1,4 +1,4 @@
-"""`acl`: least-privilege users of the server, to be pasted."""
+"""`acl`: print least-privilege users of the server."""
 
 from __future__ import annotations
 

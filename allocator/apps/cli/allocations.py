@@ -22,7 +22,7 @@ __all__ = ["allocate", "check", "release", "renew", "resize"]
 _FENCE = whole_number(1)
 _REQUEST = "RESOURCE=QUANTITY..."
 _KEPT_FROM_S: Final = 1.0
-"""Seconds by which a deadline must be later than was asked for to be called kept."""
+"""Seconds by which a deadline must be later than the requested one to count as kept."""
 
 
 @click.command(cls=Command)
@@ -141,9 +141,9 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
 
 
 def _kept(app: App, done: Sequence[Renewal], ttl: float) -> set[str] | None:
-    """The renewed whose deadline is further away than was asked for, because a renewal does not shorten; None: unknown.
+    """The renewed ids whose deadline is later than requested, because a renewal does not shorten; None: unknown.
 
-    The server's clock is read after the renewals, so that none is said to be kept that was moved.
+    The server's clock is read after the renewals, so that a moved deadline is never reported as kept.
     """
     deadlines = {item.id: item.deadline_ms for item in done if item.deadline_ms is not None}
     if not deadlines:
@@ -151,7 +151,7 @@ def _kept(app: App, done: Sequence[Renewal], ttl: float) -> set[str] | None:
     try:
         now_ms = app.client().pools.usage().read_ms
     except AllocatorError:
-        return None  # what was renewed is the answer, and is shown
+        return None  # the renewals are shown nevertheless
     return {name for name, deadline_ms in deadlines.items() if deadline_ms > now_ms + (ttl + _KEPT_FROM_S) * 1000}
 
 
@@ -212,13 +212,13 @@ def _one_fence(ids: Sequence[str], fence: int | None) -> None:
 
 
 def _complain(code: ExitCode, failure: Failure) -> ExitCode:
-    """Report one of several items; the code of the first that failed is the command's."""
+    """Report the failure of one of several items; the exit code is that of the first failure."""
     click.echo(f"error: {failure.message}", err=True)
     return code or failure.code
 
 
 def _refuse(app: App, denial: Denial) -> ExitCode:
-    """Report a refusal: the numbers on stderr, and on stdout for programs that asked for a format of theirs."""
+    """Report a denial: the numbers on stderr, and on stdout in a format for programs."""
     click.echo(f"error: {denial}", err=True)
     app.note(f"hint: {denied(denial)}")
     show(app, View(document("Denial", **documents.denial(denial)), lambda _: ""))
@@ -241,7 +241,7 @@ def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
 
 
 def _show_each(app: App, kind: str, rows: Sequence[tuple[dict[str, Any], str, str]]) -> None:
-    """Show what became of each id: (document, name or "", line or ""); one alone is no list."""
+    """Show the outcome of each id: (document, name or "", line or ""); a single one is not shown as a list."""
     whole = document(kind, **rows[0][0]) if len(rows) == 1 else listing(kind, [row[0] for row in rows])
     text = "\n".join(line for _, _, line in rows if line)
     show(app, View(whole, lambda _: text, [name for _, name, _ in rows if name]))

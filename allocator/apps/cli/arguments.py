@@ -1,4 +1,4 @@
-"""Arguments that are more than a word: durations, RESOURCE=QUANTITY, KEY=VALUE."""
+"""Parsers of arguments: durations, RESOURCE=QUANTITY, KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 PINNED: Final = math.inf
-"""What `--ttl none` reads as."""
+"""The value of `--ttl none`."""
 
 _DURATION: Final = re.compile(r"(?=.)(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?", re.ASCII)
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 _LENGTH_MAX: Final = 32
-"""Characters.  A longer text is no duration that a person wrote."""
+"""Characters of a duration; a longer text is refused."""
 
 
 def duration(text: str) -> float:
-    """`90s`, `10m`, `3h12m`, `1d`: seconds.  A bare number is refused, for nobody can tell its unit."""
+    """Parse `90s`, `10m`, `3h12m`, `1d` to seconds.  A number without a unit is refused as ambiguous."""
     match = _DURATION.fullmatch(text) if len(text) <= _LENGTH_MAX else None
     if match is None:
         raise click.BadParameter(f"{text[:_LENGTH_MAX]!a} is not a duration: write for instance 90s, 10m, 3h12m or 1d")
@@ -45,22 +45,22 @@ def duration(text: str) -> float:
 
 
 def time_to_live(text: str) -> float:
-    """A duration that an allocation may live, or `none`, which is `PINNED`."""
+    """Parse a time to live, or `none`, which is `PINNED`."""
     return PINNED if text == "none" else _within(text, TTL_MIN_S, TTL_MAX_S, "; --pin is for what has no deadline")
 
 
 def new_time_to_live(text: str) -> float:
-    """A duration that an allocation may live: a renewal pins nothing."""
+    """Parse the time to live of a renewal, which cannot pin."""
     return _within(text, TTL_MIN_S, TTL_MAX_S)
 
 
 def age(text: str) -> float:
-    """A duration that something may be old."""
+    """Parse an age."""
     return _within(text, 0, AGE_MAX_S)
 
 
 def _within(text: str, least: float, most: float, advice: str = "") -> float:
-    """A duration of so many seconds; the library's own message would show a number that nobody typed."""
+    """Parse a duration within bounds; the library's message would show a number that the user did not type."""
     seconds = duration(text)
     if not least <= seconds <= most:
         raise click.BadParameter(f"{text!a} is not within {least:.0f}s and {most / _SECONDS[0]:.0f}d{advice}")
@@ -68,7 +68,7 @@ def _within(text: str, least: float, most: float, advice: str = "") -> float:
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A reader of integers within bounds; click's own message says "is not a valid integer range"."""
+    """A parser of integers within bounds; click's message would be "is not a valid integer range"."""
     bounds = f"of {least} or more" if most is None else f"from {least} to {most}"
 
     def read(text: str) -> int:
@@ -84,7 +84,7 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def timeout(text: str) -> float:
-    """Seconds for one call in all, within the library's bounds."""
+    """Parse the seconds for one call in all, within the library's bounds."""
     try:
         return deadline_s(float(text))
     except (InvalidRequest, ValueError):
@@ -95,12 +95,12 @@ def timeout(text: str) -> float:
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """`RESOURCE=QUANTITY`, split at the first `=`."""
+    """Parse `RESOURCE=QUANTITY`, split at the first `=`."""
     return _split(text, "RESOURCE=QUANTITY, such as cpu=2 or memory=4Gi")
 
 
 def metadatum(text: str) -> tuple[str, str]:
-    """`KEY=VALUE`, split at the first `=`."""
+    """Parse `KEY=VALUE`, split at the first `=`."""
     return _split(text, "KEY=VALUE, such as course=os-101")
 
 
@@ -112,7 +112,7 @@ def _split(text: str, form: str) -> tuple[str, str]:
 
 
 def assignments(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The pairs as a mapping; a key that is given twice is refused, for one of the two would be lost."""
+    """The pairs as a mapping; a key that is given twice is refused, as one of the two would be lost."""
     mapping: dict[str, str] = {}
     for key, value in pairs:
         if key in mapping:
@@ -122,7 +122,7 @@ def assignments(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def named_capacity(words: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
-    """Read `[NAME] RESOURCE=QUANTITY...`: a first word without `=` is the pool's name."""
+    """Parse `[NAME] RESOURCE=QUANTITY...`: a first word without `=` is the pool's name."""
     name = None
     if words and "=" not in words[0]:
         name, words = words[0], words[1:]

@@ -1,4 +1,4 @@
-"""`redis-cli`: the commands with which a person reads a pool without us."""
+"""`redis-cli`: print commands that read a pool without this library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from allocator.errors import AllocatorError
 __all__ = ["redis_cli"]
 
 LOOK_TIMEOUT_S: Final = 1.0
-"""Seconds to find an allocation for the example: the commands matter most when the server does not answer."""
+"""Seconds to find an allocation for the example; the commands are printed also if the server does not reply."""
 
 _PORT: Final = 6379
 _PASSWORD: Final = "PASSWORD"  # noqa: S105 - a placeholder
@@ -56,7 +56,7 @@ def redis_cli(app: App, id_: str | None) -> None:
 
 
 def _program(url: str) -> tuple[bool, Sequence[str]]:
-    """Whether a password is needed, and redis-cli with the options that lead to the server of this URL."""
+    """Whether a password is needed, and redis-cli with the options for the server of this URL."""
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     user = unquote(parts.username or "") or options.get("username", "")
@@ -85,7 +85,7 @@ def _program(url: str) -> tuple[bool, Sequence[str]]:
 
 
 def _example(app: App) -> str:
-    """The id of some live allocation, or a word that says what to put there."""
+    """The id of some live allocation, or a placeholder."""
     try:
         with app.connect(timeout=LOOK_TIMEOUT_S) as client:
             found = next(iter(client.list()), None)

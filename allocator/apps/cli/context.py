@@ -1,7 +1,7 @@
-"""What all commands share: the common options, the client, and the two streams.
+"""The context of all commands: the common options, the client, and the two streams.
 
-The common options may stand before or after the command (`--pool gpu list` and `list --pool gpu`); the last one given
-counts, and one that is given counts more than the environment.
+The common options may stand before or after the command (`--pool gpu list` and `list --pool gpu`).  The last one given
+counts, and it overrides the environment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EMBEDDED: Final = "embedded://"
 
 
 class App:
-    """One run of the command line: the common options as they stand, and the client that they lead to."""
+    """One run of the command line: the common options, and the client that they configure."""
 
     def __init__(self) -> None:
         self.url: str | None = None
@@ -49,23 +49,23 @@ class App:
 
     @property
     def address(self) -> str:
-        """The URL in use, with its password: for connecting, never for showing."""
+        """The URL in use, with its password: for connecting, never for output."""
         return _EMBEDDED if self.url is None else self.url
 
     @property
     def shown_address(self) -> str:
-        """The URL in use as it may be shown."""
+        """The URL in use, without its credentials."""
         from allocator import redact_url  # noqa: PLC0415 - `--help` does without the clients
 
         return redact_url(self.address)
 
     @property
     def format(self) -> str:
-        """How to print: `--quiet` is `-o name`, unless a format for programs is asked for."""
+        """The output format: `--quiet` is `-o name`, unless a format for programs is given."""
         return "name" if self.quiet and self.output in ("table", "wide") else self.output
 
     def client(self, *, allow_eviction: bool = False) -> Allocator:
-        """The client, made on first use and closed with the command.  Nothing is connected before its first call."""
+        """The client, made at the first use, closed with the command.  Nothing is connected before its first call."""
         if self._client is None:
             if self.url is None:
                 self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
@@ -74,11 +74,11 @@ class App:
         return self._client
 
     def connect(self, *, timeout: float | None = None, allow_eviction: bool = False) -> Allocator:
-        """A client of the caller's own, which closes it.
+        """A new client, which the caller closes.
 
         Args:
-            timeout: seconds for each call in all; `--timeout` where None.
-            allow_eviction: also where records may be evicted: to look, not to allocate.
+            timeout: seconds for each call in all; None: `--timeout`.
+            allow_eviction: also on a server that may evict records: to read, not to allocate.
         """
         from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
 
@@ -103,7 +103,7 @@ class App:
             return []
 
     def note(self, message: str) -> None:
-        """Say something that is not data, unless told to be quiet."""
+        """Write a message that is not data to stderr, unless `--quiet`."""
         if not self.quiet:
             click.echo(message, err=True)
 
@@ -112,18 +112,18 @@ pass_app = click.make_pass_decorator(App, ensure=True)
 
 
 def at_terminal() -> bool:
-    """Whether somebody is there to be asked."""
+    """Whether the command runs at a terminal, so that it can ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirmed(question: str) -> bool:
-    """Ask on stderr, for stdout is for data; anything but yes is no."""
+    """Ask on stderr, as stdout is for data; any answer but yes is no."""
     click.echo(f"{question} [y/N]: ", err=True, nl=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def colored() -> bool:
-    """Whether to colour stdout: a terminal that can, and nobody who asked not to (https://no-color.org)."""
+    """Whether to colour stdout: at a capable terminal without NO_COLOR (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -134,9 +134,9 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> An
 
 
 def _remember_url(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """An empty URL is a variable that was not set, as in `--url "$NOT_SET"`, and no wish for another server.
+    """Store the URL; an empty one is refused, as it is probably an unset variable: `--url "$NOT_SET"`.
 
-    An empty variable of ours never gets here: it counts as unset.
+    An empty environment variable does not reach this function: it counts as unset.
     """
     if value == "" and not context.resilient_parsing:
         raise click.BadParameter("it is empty; leave it out, or name the server")
@@ -197,7 +197,7 @@ SHARED: Final = ("url", "pool", "prefix", "timeout", "output", "no_headers", "qu
 
 
 def _format_options(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
-    """A command's own options, then the common ones."""
+    """Write the options of a command, then the common ones."""
     own: list[tuple[str, str]] = []
     common: list[tuple[str, str]] = []
     for option in command.get_params(context):
@@ -211,11 +211,11 @@ def _format_options(command: click.Command, context: click.Context, formatter: c
 
 
 class Command(click.Command):
-    """A command that takes the common options, too."""
+    """A command that also has the common options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Click's mark for a paragraph that is not to be filled; the docstrings are raw, where it is two characters.
+        # Click's mark for a paragraph that is not wrapped; in the raw docstrings it is two characters.
         self.help = self.help and self.help.replace("\\b\n", "\b\n")
         self.params.extend(_shared(environment=False))
 
@@ -225,7 +225,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands; its own options are the common ones."""
+    """A group of such commands; its options are the common ones."""
 
     command_class = Command
     reads_environment = False
@@ -235,15 +235,15 @@ class Group(click.Group):
         self.params.extend(_shared(environment=self.reads_environment))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The order of their definition: from the common to the rare."""
+        """The commands in the order of their definition: from common to rare."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first sentence of each command, whole."""
+        """Write the whole first sentence of each command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.get_short_help_str(SENTENCE_MAX)) for name, one in self.commands.items()])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands first: they are what one looks for."""
+        """Write the commands before the options."""
         self.format_commands(ctx, formatter)
         _format_options(self, ctx, formatter)

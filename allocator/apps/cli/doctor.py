@@ -1,4 +1,4 @@
-"""`doctor`: is this server fit for use, and what is to be changed?"""
+"""`doctor`: check whether a server is fit for use, and print advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def doctor(app: App) -> ExitCode:
     \b
     Exit codes: 0 fit for use (also with warnings), 3 something is bad, 5 the server cannot be reached.
     """
-    found = app.client(allow_eviction=True).maintenance.doctor()  # a server that evicts is examined, too
+    found = app.client(allow_eviction=True).maintenance.doctor()  # to examine a server that evicts, too
     items = [
         {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice} for one in found.checks
     ]

@@ -33,7 +33,7 @@ _AMOUNT = ".allocated"
 
 
 def status(item: Allocation, now_ms: int) -> str:
-    """`Pinned`, `Live`, `Releasing` (not to be undone), or `Due`: past its deadline and not yet taken back."""
+    """`Pinned`, `Live`, `Releasing` (its release has begun), or `Due`: past its deadline and not yet reclaimed."""
     if item.deadline_ms is None:
         return "Pinned"
     if item.deadline_ms <= now_ms:
@@ -42,7 +42,7 @@ def status(item: Allocation, now_ms: int) -> str:
 
 
 def allocation(item: Allocation, now_ms: int) -> dict[str, Any]:
-    """An allocation as it stands at `now_ms`."""
+    """An allocation, with its status at `now_ms`."""
     return {
         "id": item.id,
         "pool": item.pool,
@@ -61,7 +61,7 @@ def allocation(item: Allocation, now_ms: int) -> dict[str, Any]:
 
 
 def denial(item: Denial) -> dict[str, Any]:
-    """A refusal in numbers."""
+    """A denial with its numbers."""
     return {
         "code": item.code,
         "never": item.never,
@@ -88,7 +88,7 @@ def denial(item: Denial) -> dict[str, Any]:
 
 
 def check(item: Check) -> dict[str, Any]:
-    """The answer of a check."""
+    """The result of a check."""
     return {
         "fits": item.fits,
         "denial": None if item.denial is None else denial(item.denial),
@@ -97,12 +97,12 @@ def check(item: Check) -> dict[str, Any]:
 
 
 def renewal(item: Renewal) -> dict[str, Any]:
-    """What became of one renewal."""
+    """The outcome of one renewal."""
     return {"id": item.id, "outcome": item.outcome, "fence": item.fence, "deadline": rfc3339(item.deadline_ms)}
 
 
 def release(item: Release) -> dict[str, Any]:
-    """What became of one release."""
+    """The outcome of one release."""
     return {"id": item.id, "outcome": item.outcome, "endedAt": rfc3339(item.ended_ms)}
 
 
@@ -128,7 +128,7 @@ def pool(item: Pool) -> dict[str, Any]:
 
 
 def pool_from(told: Mapping[str, Any]) -> Pool:
-    """The inverse, as far as `pools.recover` wants to know."""
+    """The inverse of `pool`, with the fields that `pools.recover` needs."""
     return Pool(
         name=str(told["name"]),
         epoch=str(told["epoch"]),
@@ -147,7 +147,7 @@ def pool_from(told: Mapping[str, Any]) -> Pool:
 
 
 def usage(item: Usage) -> dict[str, Any]:
-    """One reading of a pool."""
+    """The usage of a pool."""
     return {
         "pool": item.pool.name,
         "readAt": rfc3339(item.read_ms),
@@ -180,7 +180,7 @@ def event_amounts(fields: Mapping[str, str]) -> dict[str, int]:
 
 
 def event(item: Event) -> dict[str, Any]:
-    """One entry of the stream of changes; what it says besides who and how much stands in `details`."""
+    """One entry of the event stream; fields other than the owner and the amounts are in `details`."""
     known = {"id", "owner", "fence", "reason"}
     return {
         "event": item.id,
@@ -198,7 +198,7 @@ def event(item: Event) -> dict[str, Any]:
 
 
 def audit(item: Audit) -> dict[str, Any]:
-    """The verdict on a pool."""
+    """The result of an audit."""
     return {
         "pool": item.pool,
         "status": item.status,

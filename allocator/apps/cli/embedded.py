@@ -69,7 +69,7 @@ def stop(app: App) -> None:
 
 
 def socket_path() -> str:
-    """Where the embedded server listens, or would."""
+    """The path of the embedded server's socket, also if it does not run."""
     return _status().socket
 
 

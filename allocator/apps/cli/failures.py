@@ -1,4 +1,4 @@
-"""From an exception to an exit code, a line and a hint.  Scripts branch on the code, so it is stable."""
+"""Convert an exception to an exit code, a message and a hint.  Exit codes are stable, as scripts depend on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["ExitCode", "Failure", "denied", "exit_code", "hint"]
 
 
 class ExitCode(enum.IntEnum):
-    """What the process ends with."""
+    """The exit codes of the process."""
 
     OK = 0
     ERROR = 1
@@ -55,7 +55,7 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
     (BackendError, ExitCode.UNREACHABLE),
     (Recovering, ExitCode.UNREACHABLE),
 )
-"""The first that matches; anything else of ours is 1."""
+"""The exit code of the first matching class; other errors of the library have 1."""
 
 _MISSING_EXTRA: Final = "no_extra"
 
@@ -69,11 +69,11 @@ _WAYS_OUT: Final = {
 _ANOTHER: Final = "the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
 
 _SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop")
-"""Codes of a `BackendError` whose message names the way out, or where another URL is not it."""
+"""Codes of a `BackendError` whose message contains the advice, or for which another URL is no remedy."""
 
 
 class Failure(click.ClickException):
-    """An end that is not one of the library's errors: a line, an exit code, a hint."""
+    """A failure that is not an error of the library: a message, an exit code, a hint."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.ERROR, *, hint: str = "") -> None:
         super().__init__(message)
@@ -82,17 +82,17 @@ class Failure(click.ClickException):
 
 
 def exit_code(error: AllocatorError) -> ExitCode:
-    """The code of a library error.  A missing package is no unreachable server, though the store is unavailable."""
+    """The exit code of a library error.  A missing package does not count as an unreachable server."""
     if error.code == _MISSING_EXTRA:
         return ExitCode.ERROR
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.ERROR)
 
 
 def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table that needs isinstance
-    """What to try next; "" where there is nothing to say.
+    """Advice for an error; "" if there is none.
 
     Args:
-        error: what ended the command.
+        error: the error that ended the command.
         url: the server's, without its password.
     """
     if isinstance(error, UnknownPool):
@@ -103,7 +103,7 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
         known = f"'describe {error.id}' shows whether it was; " if error.id else ""
         return f"the server may have executed it: {known}the same command with the same id may be repeated"
     if isinstance(error, NotDurable):
-        return "what was granted is withdrawn, other changes stay; 'doctor' shows the server's replicas and persistence"
+        return "what was granted is undone, other changes stay; 'doctor' shows the server's replicas and persistence"
     if isinstance(error, ReconcileRefused):
         return "--dry-run shows what it would release; --max-released allows for it"
     if isinstance(error, Recovering) and error.code == "recovering":
@@ -122,7 +122,7 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
 
 
 def denied(denial: Denial) -> str:
-    """What to try after a refusal."""
+    """Advice for a denial."""
     if denial.code == "unknown_resource":
         return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
     if denial.code == "constraint_violation":

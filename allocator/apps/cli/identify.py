@@ -1,7 +1,8 @@
-"""From what a person typed to an allocation's id.
+"""Resolve the text that a user typed to an allocation's id.
 
-At a terminal a unique beginning of an id will do, as long as nothing bears exactly that id.  A script must give whole
-ids: `release job-1`, sent again after job-1 ended, would otherwise take job-10.  A command that changes something asks.
+At a terminal a unique prefix of a live id is accepted, unless an allocation has exactly that id.  A script must give
+whole ids: `release job-1`, sent again after job-1 ended, would otherwise release job-10.  A command that changes
+something asks first.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["SEARCH_MAX", "identify", "not_found"]
 
 SEARCH_MAX: Final = 100_000
-"""Live allocations among which a beginning is looked for: about two seconds of the server's time."""
+"""Live allocations that are searched for a prefix: about two seconds of the server's time."""
 
 _LISTED: Final = 10
-"""Ids that the message about an ambiguous beginning lists."""
+"""Ids that the message about an ambiguous prefix lists."""
 
 
 def identify(app: App, text: str, *, verb: str = "") -> str:
-    """The id that `text` stands for: itself, unless somebody at a terminal gave a unique beginning of a live one.
+    """The id that `text` stands for: itself, or at a terminal the live id of which it is a unique prefix.
 
     Args:
         app: the run.
-        text: an id, or its beginning.
-        verb: what will be done to it, for the question; "" where it is only read.
+        text: an id, or its prefix.
+        verb: the action on it, for the question; "" if it is only read.
 
     Raises:
-        click.UsageError: several live ids begin so; they are listed.
-        Failure: the question was answered with no.
+        click.UsageError: several live ids begin with the text; they are listed.
+        Failure: the user answered no.
     """
     if not at_terminal():
         return text
@@ -59,7 +60,7 @@ def identify(app: App, text: str, *, verb: str = "") -> str:
 
 
 def not_found(text: str, pool: str) -> Failure:
-    """There is no live allocation of that id."""
+    """The failure for an id without a live allocation."""
     return Failure(f"no live allocation {printable(text)} in pool {pool}", ExitCode.NOT_FOUND)
 
 

@@ -1,4 +1,4 @@
-"""`begin-release` and `reconcile`: what is on its way out, and what nobody has in truth."""
+"""`begin-release` and `reconcile`: releases with a grace period, and releases by a listing of live ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from allocator.apps.cli.output import View, document, rfc3339, show
 __all__ = ["begin_release", "reconcile"]
 
 IDS_SHOWN = 100
-"""Ids in the line of a reconcile; the counts are of all."""
+"""Ids in the output of a reconcile; the counts are of all."""
 
 
 @click.command("begin-release", cls=Command)

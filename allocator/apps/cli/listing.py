@@ -36,7 +36,7 @@ __all__ = ["describe", "list_"]
 SORT_KEYS: Final = ("age", "deadline", "id", "owner")
 
 EVENTS_READ: Final = settings.PAGE_RECORDS_MAX
-"""Entries of the stream among which `describe` looks for those of one allocation."""
+"""Entries of the event stream that `describe` searches for those of one allocation."""
 
 EVENTS_SHOWN: Final = 10
 
@@ -100,7 +100,7 @@ def describe(app: App, id_: str) -> None:
 
 
 def _rank(item: Allocation, key: str) -> tuple[int | float | str, ...]:
-    """Sorts by `key`, and by id where that is equal, so that two readings have the same order."""
+    """The sort key: by `key`, then by id, so that the order is stable."""
     if key == "age":
         return item.granted_ms, item.fence, item.id
     if key == "deadline":

@@ -1,4 +1,4 @@
-"""How data looks: kubectl's tables, ages and quantities for people; versioned JSON and YAML for programs."""
+"""Output formats: tables, ages and quantities like kubectl's for people; versioned JSON and YAML for programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 API_VERSION: Final = "allocator/v1"
-"""Grows when a field is removed or changes its meaning; new fields do not count."""
+"""The version of the documents.  It changes when a field is removed or changes its meaning, not for new fields."""
 
 GAP: Final = "  "
 NONE: Final = "-"
@@ -42,7 +42,7 @@ _FIRST: Final = {"cpu": 0, "memory": 1}
 
 @dataclass(frozen=True)
 class View:
-    """One answer in all its forms.  `text` takes whether it is to be wide."""
+    """One result in all formats.  The argument of `text` is whether it is wide."""
 
     document: Mapping[str, Any]
     text: Callable[[bool], str]
@@ -50,12 +50,12 @@ class View:
 
 
 def render(app: App, view: View, *, line: bool = False) -> str:
-    """The answer as the options want it, without the newline at its end.
+    """The result in the format of the options, without the newline at its end.
 
     Args:
         app: the options.
-        view: the answer.
-        line: JSON in one line, for a stream of answers.
+        view: the result.
+        line: JSON in one line, for a stream of results.
     """
     match app.format:
         case "json":
@@ -63,7 +63,7 @@ def render(app: App, view: View, *, line: bool = False) -> str:
         case "yaml":
             import yaml  # noqa: PLC0415 - few need it, and it is slow to import
 
-            # The library's newest stubs leave a type open.
+            # The newest stubs of the library do not declare a type.
             dumped = yaml.safe_dump(dict(view.document), sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
             return ("---\n" if line else "") + str(dumped).rstrip("\n")
         case "name":
@@ -73,19 +73,19 @@ def render(app: App, view: View, *, line: bool = False) -> str:
 
 
 def show(app: App, view: View) -> None:
-    """Print the answer on stdout; nothing at all where it is empty."""
+    """Print the result on stdout; nothing if it is empty."""
     text = render(app, view)
     if text:
         click.echo(text)
 
 
 def document(kind: str, **fields: Any) -> dict[str, Any]:
-    """An answer for programs."""
+    """A result for programs, with version and kind."""
     return {"apiVersion": API_VERSION, "kind": kind, **fields}
 
 
 def listing(kind: str, items: Iterable[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
-    """Several answers of one kind for programs; the items do not repeat the version and the kind."""
+    """Several results of one kind for programs; the items do not repeat the version and the kind."""
     return document(f"{kind}List", **fields, items=list(items))
 
 
@@ -103,9 +103,9 @@ def rfc3339(ms: int | None) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """A duration in at most two units, the smaller one dropped where it no longer matters: 90s, 5m12s, 3h12m, 2d3h.
+    """A duration in at most two units; the smaller is omitted where it is insignificant: 90s, 5m12s, 3h12m, 2d3h.
 
-    Negative ones are 0s: two clocks differ a little.
+    A negative one is 0s, as two clocks differ a little.
     """
     left = max(0, int(seconds))
     if left < 120:
@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
 
 
 def exact(ms: int) -> str:
-    """A duration in all the units that it has, as it can be typed again: 90s is 1m30s, 3,600,000 ms are 1h."""
+    """A duration in all its units, in the form of an argument: 90s is 1m30s, 3,600,000 ms are 1h."""
     left, rest = divmod(ms, 1000)
     parts: list[str] = []
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
@@ -137,12 +137,12 @@ def exact(ms: int) -> str:
 
 
 def age(since_ms: int, now_ms: int) -> str:
-    """How long ago, in `duration`'s form; both by the server's clock."""
+    """The age, in the form of `duration`; both instants by the server's clock."""
     return duration((now_ms - since_ms) / 1000)
 
 
 def printable(text: str) -> str:
-    """The text without anything that moves a cursor: what others stored must not drive this terminal."""
+    """The text without control characters, so that stored text cannot control the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
@@ -152,9 +152,9 @@ def columns(rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = True) -> str:
-    """Columns as wide as they must be, two spaces between them, no borders, no blanks at the end of a line.
+    """A table with minimal columns, two spaces between them, no borders, no blanks at the end of a line.
 
-    An empty cell is a dash, so that every line has the same number of words (but for free text, which comes last).
+    An empty cell is a dash, so that every line has the same number of words (except free text, which comes last).
     """
     lines = [[printable(cell) or NONE for cell in row] for row in rows]
     if headed:
@@ -166,7 +166,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool
 
 
 def fields(pairs: Iterable[tuple[str, str | Sequence[tuple[str, str]]]]) -> str:
-    """What `describe` shows: `Name:  value` with the values in one column, pairs indented, nothing of what is empty."""
+    """The output of `describe`: `Name:  value` with aligned values, pairs indented, empty values omitted."""
     entries = [(name, value) for name, value in pairs if value]
     width = max(len(name) for name, _ in entries) + 1
     lines: list[str] = []

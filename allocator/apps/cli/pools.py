@@ -23,7 +23,7 @@ __all__ = ["pool"]
 _CAPACITY = "[NAME] RESOURCE=QUANTITY..."
 
 _BROKEN: Final = "broken"
-"""The state that a list gives a pool of which no usage can be had."""
+"""The state in a list of a pool whose usage cannot be read."""
 
 
 @click.group(cls=Group, no_args_is_help=True)
@@ -143,7 +143,7 @@ def list_(app: App) -> ExitCode:
         except UnknownPool:
             continue  # deleted since it was listed
         except (ContractError, InvariantError) as error:
-            readings[name] = error  # the others are still worth showing
+            readings[name] = error  # the others are shown nevertheless
     if not readings:
         app.note(f"no pools under the prefix {app.prefix}")
     show(
@@ -261,14 +261,14 @@ def _of(reading: Usage, resource: str) -> str:
 
 
 def _listed(name: str, reading: Usage | AllocatorError) -> dict[str, Any]:
-    """A pool of the list for programs; of a broken one its name, its state and what is wrong."""
+    """A pool of the list for programs; a broken one has its name, its state and the error."""
     if isinstance(reading, AllocatorError):
         return {"name": name, "state": _BROKEN, "error": {"code": reading.code, "message": str(reading)}}
     return documents.pool(reading.pool)
 
 
 def _complain(app: App, readings: Mapping[str, Usage | AllocatorError]) -> ExitCode:
-    """Say which pools are broken, and how."""
+    """Report the broken pools with their errors."""
     code = ExitCode.OK
     for name, reading in readings.items():
         if isinstance(reading, AllocatorError):

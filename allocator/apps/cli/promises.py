@@ -1,4 +1,4 @@
-"""The options by which a pool promises more than its capacity: `pool create`, `pool set`; and how they are shown."""
+"""The options of a pool beyond its capacity (recovery grace, longest ttl, durability), and their output."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from allocator.models.pools import Pool
 __all__ = ["given", "options", "shown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-"""A function that is not a command yet."""
+"""A function to which options are added."""
 
 _NAMES = ("recovery_grace", "max_ttl", "durability")
 
 
 def options(command: F) -> F:
-    """The three options; 0s, or `memory`, takes one away."""
+    """Add the three options; 0s, or `memory`, removes one."""
     for option in (
         click.option(
             "--durability",
@@ -42,12 +42,12 @@ def options(command: F) -> F:
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given, as the clients take them."""
+    """The given options, as arguments of the clients."""
     return {name: values[name] for name in _NAMES if values.get(name) is not None}
 
 
 def shown(item: Pool) -> list[tuple[str, str]]:
-    """What a pool promises, for people."""
+    """The options of a pool, for people."""
     rows: list[tuple[str, str]] = []
     if item.recovery_grace_ms:
         rows.append(("Recovery grace", exact(item.recovery_grace_ms)))

@@ -1,4 +1,4 @@
-"""The root group: commands imported on use, and every exception turned into a line and an exit code."""
+"""The root group: it imports a command on use, and converts every exception to a message and an exit code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "embedded": (f"{_CLI}.embedded:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }
-"""Name -> (module:attribute, what `--help` says), so that help imports none of them."""
+"""Name -> (module:attribute, the line in `--help`), so that help imports none of them."""
 
 _EPILOG: Final = (
     "\b\nExit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied (or no:\n"
@@ -54,11 +54,11 @@ _EPILOG: Final = (
 
 
 _UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a write fails with where the reader, the room or the terminal is gone: no bug of ours."""
+"""Errors of a write if the reader, the disk space or the terminal is gone; they are not bugs."""
 
 
 class _Warnings(logging.Handler):
-    """The library's warnings, one line each on stderr, unless told to be quiet."""
+    """Writes the library's warnings, one line each, to stderr, unless `--quiet`."""
 
     def __init__(self, app: App) -> None:
         super().__init__(logging.WARNING)
@@ -75,7 +75,7 @@ class Root(Group):
     reads_environment = True
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The order of the table."""
+        """The commands in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -88,12 +88,12 @@ class Root(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table; nothing is imported for it."""
+        """Write the table; no command is imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that went away ends it as a full disk does, where click says nothing at all."""
+        """Run the command; a closed pipe is reported like a full disk, where click would exit silently."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -108,7 +108,7 @@ class Root(Group):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Run, and leave with the exit code."""
+        """Run, and exit with the exit code."""
         app = extra.setdefault("obj", App())
         log, told = logging.getLogger("allocator"), _Warnings(app)
         log.addHandler(told)
@@ -116,7 +116,7 @@ class Root(Group):
             result: object = super().main(
                 args, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
             )
-        except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
+        except Exception as error:  # noqa: BLE001 - any error is reported in one line instead of a traceback
             result = _tell(error, app)
         finally:
             log.removeHandler(told)
@@ -124,7 +124,7 @@ class Root(Group):
 
 
 def _tell(error: Exception, app: App) -> int:
-    """Say on stderr what ended the command, in one line and a hint; the exit code is returned."""
+    """Report an error on stderr, in one line and a hint; returns the exit code."""
     if isinstance(error, click.Abort):
         return ExitCode.INTERRUPTED
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -133,7 +133,7 @@ def _tell(error: Exception, app: App) -> int:
     if app.verbose and not isinstance(error, click.ClickException):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     code, message, advice = _understood(error, app)
-    with contextlib.suppress(OSError):  # stderr may be what cannot be written: the code is still to be had
+    with contextlib.suppress(OSError):  # stderr itself may not be writable; the exit code is returned nevertheless
         click.echo(f"error: {' '.join(message.split())}", err=True)
         if advice and not app.quiet:
             click.echo(f"hint: {advice}", err=True)
@@ -142,7 +142,7 @@ def _tell(error: Exception, app: App) -> int:
 
 
 def _give_up_unwritten() -> None:
-    """Drop what a stream cannot get rid of: the interpreter would try again at its end, complain, and exit with 120."""
+    """Drop unwritten output: the interpreter would try to flush it at exit, fail, and exit with 120."""
     streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)  # None where the descriptor was closed
     for stream in streams:
         if stream is None:
@@ -174,14 +174,14 @@ def _understood(error: Exception, app: App) -> tuple[int, str, str]:
 
 
 def _unwritable(error: Exception) -> str:
-    """What to say where the answer could not be written; otherwise ""."""
+    """The message for output that could not be written; "" for other errors."""
     if not isinstance(error, OSError) or error.errno not in _UNWRITABLE or error.filename is not None:
         return ""
     return f"cannot write: {os.strerror(error.errno)}"
 
 
 def _start(context: click.Context) -> None:
-    """`demo` takes over the URL and the format given before it; not the environment's URL, for it makes load."""
+    """Pass the URL and the format given before it to `demo`; not the environment's URL, as the demo causes load."""
     app = context.ensure_object(App)
     given = {"url": app.url, "output": app.output}
     by_hand = click.core.ParameterSource.COMMANDLINE

@@ -1,4 +1,4 @@
-"""`cleanup` and `audit`: what cron runs, and what one runs when cron complains."""
+"""`cleanup` and `audit`: reclaim expired allocations (the cron job), and check and repair a pool."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["audit", "cleanup"]
 
 LIMIT_DEFAULT: Final = 10_000
-"""Allocations that one run takes back, unless told otherwise: fifty script calls, well under a second."""
+"""Allocations that one run reclaims by default: fifty script calls, well under a second."""
 
 IDS_SHOWN: Final = 100
-"""Ids in the line of a cleanup; `count` counts all."""
+"""Ids in the output of a cleanup; `count` counts all."""
 
 _SAYS: Final = {
     "clean": "clean",
@@ -101,7 +101,7 @@ def audit(app: App, repair: bool, offline: bool, dry_run: bool) -> ExitCode:
 
 
 def _due(client: Allocator, older_than: float | None) -> Iterator[str]:
-    """What a cleanup would take now, by the server's clock."""
+    """The allocations that a cleanup would reclaim now, by the server's clock."""
     now_ms = client.pools.usage().read_ms
     seen: set[str] = set()
     for item in client.list():

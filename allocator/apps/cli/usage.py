@@ -22,15 +22,15 @@ from allocator.units import format_amount
 __all__ = ["events", "usage"]
 
 BAR_WIDTH: Final = 20
-"""Characters: each is five per cent."""
+"""Characters of a bar; each is five per cent."""
 
 YELLOW_AT: Final = 70.0
 RED_AT: Final = 90.0
-"""Per cent from which a bar is yellow, and red."""
+"""The percentages from which a bar is yellow, and red."""
 
 EVENTS_DEFAULT: Final = 50
 EVENTS_MAX: Final = settings.PAGE_RECORDS_MAX
-"""Entries that one reading of the stream may have."""
+"""Entries that one call reads from the event stream."""
 
 
 @click.command(cls=Command)
@@ -116,9 +116,9 @@ def _usage_text(app: App, reading: Usage) -> str:
 
 
 def _share(row: ResourceUsage) -> str:
-    """A bar and per cent, rounded down so that only a full pool is 100%.
+    """A bar and a percentage, rounded down so that only a full pool is 100%.
 
-    A share below 0, which only damage can bring about, is shown as 0: the bar stays a bar.
+    A share below 0, which only broken data can have, is shown as 0.
     """
     share = max(0.0, row.utilization)
     filled = min(BAR_WIDTH, int(BAR_WIDTH * share / 100 + 0.5))
@@ -127,7 +127,7 @@ def _share(row: ResourceUsage) -> str:
 
 
 def _color(text: str, rows: Sequence[ResourceUsage]) -> str:
-    """Colour the bars of a table, whose last lines are the rows; the per cent beside them say the same."""
+    """Colour the bars of a table, whose last lines are the rows; the percentages show the same without colour."""
     lines = text.split("\n")
     start = len(lines) - len(rows)
     for at, row in enumerate(rows, start):

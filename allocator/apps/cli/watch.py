@@ -1,7 +1,7 @@
-"""`--watch`: the same answer again and again.
+"""`--watch`: show the same result repeatedly.
 
-At a terminal each one is drawn over the last; otherwise, and in the formats for programs, they are appended.  Ctrl-C
-ends it.  A server that goes away after the first answer is reported once and waited for: that is when one watches.
+At a terminal each result is drawn over the last one; otherwise, and in the formats for programs, they are appended.
+Ctrl-C ends it.  If the server becomes unreachable after the first result, that is reported once and retried.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from allocator.errors import BackendError
 __all__ = ["NOTHING", "WATCH", "redraws", "watched"]
 
 INTERVAL_S: Final = 2.0
-"""Seconds between two answers, unless told otherwise."""
+"""The default of the seconds between two results."""
 
 INTERVAL_MIN_S: Final = 0.1
 INTERVAL_MAX_S: Final = 86_400.0
 
 
 def _interval(text: str | float) -> float:
-    """Seconds between two answers; "nan" passes the bounds of `click.FloatRange`."""
+    """Parse the seconds between two results; "nan" would pass the bounds of `click.FloatRange`."""
     try:
         seconds = float(text)
     except ValueError:
@@ -42,7 +42,7 @@ def _interval(text: str | float) -> float:
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _HOME: Final = "\x1b[?7l\x1b[H"
-"""Lines are cut at the edge instead of wrapped while one draws, then the cursor goes home."""
+"""Disable line wrap while drawing, and move the cursor home."""
 _LINE_END: Final = "\x1b[K\n"
 _END: Final = "\x1b[J\x1b[?7h"
 
@@ -59,20 +59,20 @@ WATCH: Final = click.option(
 
 
 NOTHING: Final = View({}, lambda _: "")
-"""The answer that is not printed in any format: nothing new."""
+"""The result that is not printed in any format, as there is nothing new."""
 
 
 def redraws(app: App) -> bool:
-    """Whether an answer is drawn over the one before: a terminal, and a format for people."""
+    """Whether a result is drawn over the last one: at a terminal, in a format for people."""
     return sys.stdout.isatty() and app.format in ("table", "wide")
 
 
 def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> None:
-    """Show what `read` answers once, or again and again where an interval is given.
+    """Show the result of `read` once, or repeatedly if an interval is given.
 
     Args:
         app: the run.
-        interval_s: seconds between two answers; None for one only.
+        interval_s: seconds between two results; None for one only.
         read: asks the server; `NOTHING` is not appended.
     """
     if interval_s is None:
@@ -104,7 +104,7 @@ def _append(text: str) -> None:
 
 
 def _draw(app: App, text: str, interval_s: float, *, first: bool) -> None:
-    """Draw over the last answer without a flicker, cut to the height of the terminal."""
+    """Draw over the last result without flicker, cut to the height of the terminal."""
     lines = [f"every {interval_s:g}s  {app.shown_address}  pool {app.pool}  (Ctrl-C ends)", "", *text.split("\n")]
     height = max(4, shutil.get_terminal_size().lines - 1)
     if len(lines) > height:

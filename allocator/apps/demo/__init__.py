@@ -1,14 +1,14 @@
-"""The demo: controller replicas as processes of their own run a course day of labs on a pool too small for it.
+"""The demo: controller replicas, each a process, run a course day of labs on a pool that is too small for it.
 
-How the pieces stand to each other::
+The parts::
 
     parent   run.py       a private server, the pool, the replicas; kills one of them; the end
-             cluster.py   the labs' phases: what the API server is to a controller
-             watch.py     reads the ledger all along, and only reads: over-allocations, events, audits
-             view.py      what a person sees meanwhile            report.py   the verdict
-    replica  replica.py   the process: talks to the parent through its stdin and stdout
+             cluster.py   the labs' phases: the counterpart of a controller's API server
+             watch.py     reads the pool all the time: over-allocations, events, audits
+             view.py      the progress, for people                report.py   the result
+    replica  replica.py   the process: exchanges messages with the parent through its stdin and stdout
              controller.py  the reconcile loop, the one file to read for how a controller uses this library
 
-There is no leader and no list of who works on what.  Every replica tries every lab; the allocation `lab/<name>` in the
-ledger makes a lab the affair of one of them, for as long as that one keeps renewing it.
+There is no leader and no assignment of labs to replicas.  Every replica tries every lab; the allocation `lab/<name>`
+assigns a lab to one of them, for as long as that one renews it.
 """

@@ -1,10 +1,10 @@
-"""The labs and their phases: to the demo's controllers what the API server is to real ones.
+"""The labs and their phases: the counterpart of a controller's API server.
 
-It knows nothing of capacity, and the ledger knows nothing of labs.  What joins the two is the fence: a status is
-written with the fence of the allocation under which the lab runs, and a write with an older fence is refused.  So a
-replica that was stalled, while its lease lapsed and its lab went to another, cannot overwrite what the other wrote.
+It has no capacities, and the pool has no labs.  The fence links the two: a status is written with the fence of the
+allocation under which the lab runs, and a write with an older fence is refused.  So a replica that was stalled, while
+its lease lapsed and its lab went to another, cannot overwrite the status of the other.
 
-Replicas see the statuses as an informer does: each asks for what has changed since the version that it knows.
+Replicas read the statuses like an informer: each asks for the changes since the version that it has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Change", "Cluster", "Phase", "Status", "Transition"]
 
 
 class Phase(enum.StrEnum):
-    """The life of a lab."""
+    """The phases of a lab."""
 
     PENDING = "Pending"
     PROVISIONING = "Provisioning"
@@ -30,18 +30,18 @@ class Phase(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing comes after it."""
+        """Whether no phase follows it."""
         return self in (Phase.COMPLETED, Phase.FAILED)
 
     @property
     def held(self) -> bool:
-        """Whether a lab in it stands on an allocation."""
+        """Whether a lab in this phase has an allocation."""
         return self in (Phase.PROVISIONING, Phase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a lab stands, written by which replica under which fence (0: never granted), and how often it was begun."""
+    """A lab's phase, the replica and fence that wrote it (0: never granted), and how often the lab was begun."""
 
     phase: Phase = Phase.PENDING
     replica: str = ""
@@ -52,7 +52,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a replica wants to write: lab `index` is in `phase` now, under `fence`."""
+    """A write of a replica: lab `index` is in `phase` now, under `fence`."""
 
     index: int
     phase: Phase
@@ -62,7 +62,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a replica is told: the status of lab `index`."""
+    """A change that a replica reads: the status of lab `index`."""
 
     index: int
     phase: Phase
@@ -77,11 +77,11 @@ _MOVES: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.COMPLETED: frozenset(),
     Phase.FAILED: frozenset(),
 }
-"""What may follow under the same fence."""
+"""The phases that may follow each phase under the same fence."""
 
 
 class Cluster:
-    """The statuses of all labs.  Safe to use from several threads."""
+    """The statuses of all labs.  Threads may share it."""
 
     def __init__(self, labs: int) -> None:
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Cluster:
         self._log: list[int] = []
 
     def write(self, replica: str, transitions: Iterable[Transition]) -> list[bool]:
-        """Write statuses, each on its own merits; False for each that is refused, and stays without effect."""
+        """Write statuses, each independently; False for each that is refused and has no effect."""
         with self._lock:
             return [self._write(replica, transition) for transition in transitions]
 
@@ -107,11 +107,11 @@ class Cluster:
 
     @property
     def version(self) -> int:
-        """How many statuses were written so far."""
+        """The number of statuses written so far."""
         return len(self._log)
 
     def since(self, version: int) -> tuple[int, list[Change]]:
-        """The statuses written since `version` (0: ever), each lab once, and the version that this is."""
+        """The statuses written since `version` (0: ever), each lab once, and the present version."""
         with self._lock:
             return len(self._log), [
                 Change(index, status.phase, status.replica, status.fence)
@@ -135,10 +135,10 @@ class Cluster:
 
 
 def _may_follow(now: Status, replica: str, wanted: Transition) -> bool:
-    """Whether a status may be written over another.
+    """Whether a status may replace another.
 
-    A final phase is final.  A newer fence begins the lab anew.  Under the same fence its holder may move it on; fence
-    0, which no grant has, may only say that a lab that was never granted never can be.
+    A final phase is final.  A newer fence begins the lab again.  Under the same fence its holder may change the phase.
+    Fence 0, which no grant has, may only mark a lab as one that can never be granted.
     """
     if now.phase.final or wanted.fence < now.fence:
         return False

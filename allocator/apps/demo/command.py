@@ -147,7 +147,7 @@ def _labs(path: Path) -> Sequence[LabRequest]:
 
 
 def _capacity(text: str | None, labs: Sequence[LabRequest]) -> Resources:
-    """The pool that `name=quantity,...` stands for."""
+    """Parse the pool's capacity, `name=quantity,...`."""
     if text is None:
         return default_capacity(labs)
     quantities: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _capacity(text: str | None, labs: Sequence[LabRequest]) -> Resources:
 
 @contextlib.contextmanager
 def _ends_by_signal() -> Generator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order, with everything that it started."""
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order, with all processes that it started."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

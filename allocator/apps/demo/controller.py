@@ -1,19 +1,19 @@
 """The reconcile loop of one replica: how a controller uses this library.
 
-One round looks like this; nothing in it waits for another replica:
+One round has these steps; none of them waits for another replica:
 
-1. Labs in hand whose time has come move on: Provisioning, Running, Completed (or Failed).
-2. The leases of all labs in hand are renewed in one call, every third of their time to live.  One that could not be
-   renewed is somebody else's by now: drop it.
-3. Statuses are written, and what the others wrote is read.  *Then* what has ended is released: whoever is granted that
-   lab after this sees that it is over.
-4. Now and then, labs that are said to be running are compared with the allocations that are live.  One without is an
-   orphan: its replica died and its lease has lapsed.
-5. Labs that wait are asked for in one `allocate_many`.  The id is the lab's, so of all the replicas that ask, one is
-   granted it; the others are told of the conflict.  Where there is no room the answer is a denial, and the lab is asked
-   for again later, by whoever comes first.  A lab that can *never* fit has failed.
+1. Labs in hand whose time has come change their phase: Provisioning, Running, Completed (or Failed).
+2. The leases of all labs in hand are renewed in one call, every third of their time to live.  A lab whose lease could
+   not be renewed is dropped, as another replica may have it.
+3. Statuses are written, and those of the other replicas are read.  *Then* ended labs are released: a replica that is
+   granted such a lab afterwards reads that it has ended.
+4. At intervals, labs with the status running are compared with the live allocations.  One without is an orphan: its
+   replica died and its lease has lapsed.
+5. Waiting labs are requested in one `allocate_many`.  The id is the lab's, so one of the requesting replicas is granted
+   it, and the others get a conflict.  If the pool is full the outcome is a denial, and any replica requests the lab
+   again later.  A lab that can *never* fit has failed.
 
-Should the loop die at any point: nothing it holds outlives its lease, and nothing it wrote needs it again.
+If the loop dies at any point, its leases lapse, and its statuses are complete without it.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from allocator.apps.demo.lab_requests import LabRequest
 __all__ = ["Cluster", "Controller", "Counters", "News", "Plan"]
 
 BATCH: Final = 24
-"""Labs asked for in one round: enough to find one that fits, few enough to leave some for the others."""
+"""Labs requested in one round: enough to find one that fits, few enough to leave some for the others."""
 
 RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 1.0
-"""Seconds before a lab that did not fit is asked for again by the same replica: doubled, with jitter."""
+"""Seconds before the same replica requests a lab again that did not fit: doubled, with jitter."""
 
 OTHERS_SHARE_DELAY_S: Final = 0.15
-"""Seconds for which a replica leaves labs of another's share alone, so that two seldom ask for the same one at once."""
+"""Seconds for which a replica does not request labs of another's share, so that two seldom request the same."""
 
 PROVISIONING_SHARE: Final = 0.15
-"""The part of a lab's time that goes into setting it up."""
+"""The share of a lab's time for provisioning."""
 
 RENEWALS_PER_TTL: Final = 3
 RESYNCS_PER_TTL: Final = 2
@@ -57,7 +57,7 @@ RESYNCS_PER_TTL: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What every replica knows from the start."""
+    """The configuration of all replicas."""
 
     labs: Sequence[LabRequest]
     ttl_s: float
@@ -66,13 +66,13 @@ class Plan:
     failing: float
 
     def fails(self, lab: LabRequest) -> bool:
-        """Whether setting up this lab is going to fail: the same on every replica and in every run with this seed."""
+        """Whether this lab's provisioning fails: the same on every replica and in every run with this seed."""
         return random.Random(f"{self.seed}/{lab.name}").random() < self.failing
 
 
 @dataclass(slots=True)
 class Counters:
-    """What a replica has seen so far."""
+    """The counters of a replica."""
 
     granted: int = 0
     refused: int = 0
@@ -85,7 +85,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The answer to a write: what was accepted, what has changed, the time, and whether everything is over."""
+    """The reply to a write: which transitions were accepted, the changes, the time, and whether the run is over."""
 
     elapsed_s: float
     stop: bool
@@ -94,7 +94,7 @@ class News:
 
 
 class Cluster(Protocol):
-    """How a replica reaches the statuses of the labs."""
+    """Access to the statuses of the labs."""
 
     def sync(self, transitions: Sequence[Transition], counters: Counters) -> News:
         """Write transitions and read what has changed since the last time."""
@@ -109,12 +109,12 @@ class _Lab:
     allocation: Allocation
     phase: Phase
     next_s: float
-    """When it moves on to its next phase."""
+    """When its next phase begins."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Labs to ask for, by the time when they are due.  A lab is in it at most once; putting it again moves it."""
+    """Labs to request, by the time when they are due.  A lab is in it at most once; `put` moves it."""
 
     heap: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     due: dict[int, float] = field(default_factory=dict[int, float])
@@ -137,7 +137,7 @@ class _Waiting:
 
 
 class Controller:
-    """One replica.  `reconcile` is one round: quick, and it never raises for a store that is away."""
+    """One replica.  `reconcile` is one round: it is quick, and it never raises for an unreachable server."""
 
     def __init__(
         self,
@@ -153,12 +153,12 @@ class Controller:
         """Prepare a replica.
 
         Args:
-            plan: The labs and how they go.
-            allocator: The ledger, with the pool; calls are made under the owner `replica`.
+            plan: The labs and their outcomes.
+            allocator: The client with the pool; calls are made with the owner `replica`.
             cluster: The labs' statuses.
             replica: Its name.
-            share: Which part of the labs it asks for first, from 0.
-            shares: How many parts there are.
+            share: The part of the labs that it requests first, from 0.
+            shares: The number of parts.
             clock: Monotonic seconds.
         """
         self.counters = Counters()
@@ -182,7 +182,7 @@ class Controller:
             self._waiting.put(index, lab.arrives / plan.speed + (0.0 if own else OTHERS_SHARE_DELAY_S))
 
     def reconcile(self) -> bool:
-        """Do one round; False when everything is over."""
+        """Do one round; False when the run is over."""
         now_s = self._now_s()
         try:
             self._renew(now_s)
@@ -193,21 +193,21 @@ class Controller:
                 self._adopt_orphans()
             self._admit()
         except BackendError:
-            self.counters.errors += 1  # down, or in doubt: the next round tries again, and leases lapse if it stays so
+            self.counters.errors += 1  # unavailable or ambiguous: the next round retries, and leases lapse if it lasts
         return not self._stop
 
     def give_up(self) -> None:
-        """Release all that is in hand, as a controller that is told to end should."""
+        """Release all labs in hand, as a controller should on a request to end."""
         self._allocator.release_many([lab.allocation for lab in self._in_hand.values()])
         self._in_hand.clear()
 
     def _now_s(self) -> float:
-        """Seconds since the start of the run, which the parent says with every sync."""
+        """Seconds since the start of the run, which the parent sends with every sync."""
         return self._clock() - self._begun_s
 
     # -- labs in hand --------------------------------------------------------------------------------------------------
     def _moves(self, now_s: float) -> list[Transition]:
-        """What becomes of the labs in hand by now."""
+        """The transitions of the labs in hand that are due."""
         moves: list[Transition] = []
         for lab in self._in_hand.values():
             if now_s < lab.next_s:
@@ -224,7 +224,7 @@ class Controller:
         return moves
 
     def _renew(self, now_s: float) -> None:
-        """Renew all leases in one call; what is lost is written as Pending, for whoever comes first."""
+        """Renew all leases in one call; a lost lab is written as Pending, so that any replica may request it."""
         if now_s < self._renew_s or not self._in_hand:
             return
         labs = list(self._in_hand.values())
@@ -242,7 +242,7 @@ class Controller:
             self._write(lost)
 
     def _write(self, transitions: Sequence[Transition]) -> list[_Lab]:
-        """Write statuses, read news, and return the labs in hand that are to be released: ended, or no longer ours."""
+        """Write statuses, read changes, and return the labs in hand to release: ended, or held by another replica."""
         news = self._cluster.sync(transitions, self.counters)
         self._begun_s = self._clock() - news.elapsed_s
         self._stop = news.stop
@@ -259,13 +259,13 @@ class Controller:
         return ended
 
     def _release(self, labs: Sequence[_Lab]) -> None:
-        """Give back.  The fence in the allocation sees to it that only what was granted to us is released."""
+        """Release the labs' allocations.  The fence ensures that only grants of this replica are released."""
         if labs:
             self._allocator.release_many([lab.allocation for lab in labs])
 
     # -- labs that wait ------------------------------------------------------------------------------------------------
     def _adopt_orphans(self) -> None:
-        """Ask for the labs that are said to be in hand somewhere, and have no live allocation."""
+        """Request the labs whose status is in hand, but which have no live allocation."""
         believed = [change for change in self._view.values() if change.phase.held and change.index not in self._in_hand]
         if not believed:
             return
@@ -279,7 +279,7 @@ class Controller:
                 self._waiting.put(change.index, self._now_s())
 
     def _admit(self) -> None:
-        """Ask for labs that are due, in one call, and write down what was granted."""
+        """Request the due labs in one call, and record the grants."""
         now_s = self._now_s()
         asked = [index for index in self._waiting.take(now_s, BATCH) if self._is_open(index)]
         if not asked:
@@ -295,14 +295,14 @@ class Controller:
             self._release(self._write(moves))
 
     def _is_open(self, index: int) -> bool:
-        """Whether a lab is to be asked for: it waits, or its replica has died."""
+        """Whether a lab must be requested: it waits, or its replica has died."""
         if index in self._in_hand:
             return False
         change = self._view.get(index)
         return change is None or change.phase is Phase.PENDING or index in self._orphans
 
     def _decide(self, index: int, outcome: Outcome) -> list[Transition]:
-        """What one outcome means for the lab."""
+        """The transitions for one outcome."""
         match outcome:
             case Allocation():
                 self.counters.granted += outcome.created
@@ -317,11 +317,11 @@ class Controller:
                 self.counters.refused += 1
                 self._attempts[index] = attempt = self._attempts.get(index, 0) + (index not in self._orphans)
                 self._again(index, min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(attempt, 8)))
-            case AllocationConflict():  # another replica was first: look again, should it die before it says so
+            case AllocationConflict():  # another replica was first: try again, as it may die before its first status
                 self.counters.conflicts += 1
                 self._orphans.discard(index)
                 self._again(index, self._plan.ttl_s)
-            case _:  # lost: a late copy of an older call; the lab is free
+            case _:  # lost: a late copy of an older call; the lab is free again
                 self._again(index, RETRY_MIN_S)
         return []
 

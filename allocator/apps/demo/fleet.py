@@ -1,7 +1,7 @@
-"""The replicas as seen from the parent: processes, each with a thread that answers it.
+"""The parent's side of the replicas: processes, each served by a thread.
 
-A replica lives in a session of its own, so that Ctrl-C reaches the parent alone, which then ends the replicas in order;
-and it ends by itself when its pipe is closed, so that none is left behind even where the parent is killed.
+A replica has a separate session, so that Ctrl-C reaches only the parent, which then ends the replicas in order.  It
+ends by itself when its pipe is closed, so that none remains even if the parent is killed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from allocator.apps.demo.replica import read_message
 __all__ = ["Fleet", "Replica"]
 
 END_S: Final = 6.0
-"""Seconds that a replica may take to end once told to, before it is killed; a call of its own takes at most 3."""
+"""Seconds that a replica may take to end before it is killed; each of its calls takes at most 3."""
 
 CUT_S: Final = 2.0
-"""The same where the run is broken off."""
+"""The same if the run is aborted."""
 
 
 class Replica:
@@ -38,7 +38,7 @@ class Replica:
         self.counters = Counters()
         self.killed = False
         self.complaint = ""
-        """The last line that it wrote to stderr; filled by `close`."""
+        """The last line that it wrote to stderr; set by `close`."""
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "allocator.apps.demo.replica"],
@@ -64,18 +64,18 @@ class Replica:
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended by itself, and not well."""
+        """Whether it has ended by itself with an error."""
         return not self.killed and bool(self.code)
 
     def kill(self) -> None:
-        """SIGKILL: it can neither release nor say anything.  What it had said before has been heard on return."""
+        """Kill it by SIGKILL, without a release.  On return its earlier messages have been handled."""
         self.killed = True
         self._process.kill()
         self._process.wait()
         self._thread.join()
 
     def close(self, patience_s: float) -> None:
-        """Wait until it has ended; kill it where that takes too long.  Repeating is harmless."""
+        """Wait until it has ended; kill it if that takes too long.  It may be called again."""
         if self._errors.closed:
             return
         try:
@@ -90,7 +90,7 @@ class Replica:
         self._errors.close()
 
     def _serve(self, assignment: Mapping[str, Any], answer: Callable[[Replica, dict[str, Any]], str]) -> None:
-        """Answer the replica until it ends.  An error of the pipe is its end, too."""
+        """Serve the replica until it ends.  An error of the pipe counts as its end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -105,17 +105,17 @@ class Replica:
 
 
 class Fleet:
-    """All replicas of a run, and the clock that they go by.  A context manager: on leaving it, no replica is left."""
+    """All replicas of a run, and their clock.  A context manager: at its exit all replicas have ended."""
 
     def __init__(self, cluster: Cluster, plan: Plan, *, url: str, pool: str, replicas: int) -> None:
         """Start the replicas.
 
         Args:
             cluster: The labs' statuses, which the replicas write.
-            plan: The labs and how they go.
-            url: Where the ledger is.
+            plan: The labs and their outcomes.
+            url: The server.
             pool: The pool to allocate from.
-            replicas: How many processes.
+            replicas: The number of processes.
         """
         self._cluster = cluster
         self._cut = False
@@ -149,7 +149,7 @@ class Fleet:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the start: what all replicas call now."""
+        """Seconds since the start: the time of all replicas."""
         return time.monotonic() - self.begun_s
 
     @property
@@ -169,7 +169,7 @@ class Fleet:
             replica.close(END_S)
 
     def cut(self) -> None:
-        """Hang up on all replicas, which makes them release what they hold and end."""
+        """Close the pipes of all replicas, so that they release their allocations and end."""
         self._cut = True
         ends = time.monotonic() + CUT_S
         for replica in self.replicas:

@@ -1,10 +1,10 @@
-"""What the labs ask for: a CSV with the columns `name`, `seconds`, an optional `arrives`, and one per resource.
+"""The labs' requests: a CSV with the columns `name`, `seconds`, an optional `arrives`, and one per resource.
 
-`name` is unique and becomes the allocation id `lab/<name>`.  `seconds` is how long the lab runs, `arrives` when it is
-asked for, in seconds after the first (0 where the column is missing).  Every other column is a resource with quantities
-as Kubernetes writes them: `cpu`, `memory`, `nvidia.com/gpu`; an empty cell asks for none of it.
+`name` is unique and becomes the allocation id `lab/<name>`.  `seconds` is how long the lab runs.  `arrives` is when it
+is requested, in seconds after the first (0 without the column).  Every other column is a resource with Kubernetes
+quantities: `cpu`, `memory`, `nvidia.com/gpu`; an empty cell requests none of it.
 
-What is wrong with a file is reported all at once, with line numbers, before anything is started.
+All errors of a file are reported at once, with line numbers, before anything is started.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from allocator import InvalidRequest, Resources
 __all__ = ["BadRequestsError", "LabRequest", "default_capacity", "default_file", "natural_speed", "read_requests"]
 
 LABS_MAX: Final = 100_000
-"""Labs of one file: the replicas keep them all in memory."""
+"""Labs of one file, which the replicas keep in memory."""
 
 SECONDS_MAX: Final = 10 * 366 * 86_400.0
 """Seconds of the longest lab and the latest arrival: ten years of a trace."""
 
 PROBLEMS_MAX: Final = 10
-"""Problems of a file that are listed one by one."""
+"""Errors of a file that are listed."""
 
 TARGET_S: Final = 26.0
-"""Seconds that a run should take where no speed is given: long enough to watch, short enough to wait for."""
+"""Seconds that a run takes by default: long enough to watch, short enough to wait for."""
 
 DEFAULT_CAPACITY: Final = {"cpu": "32", "memory": "128Gi"}
 """The pool of the original `ResourceAllocator()`."""
 
 SHARE_OF_OTHERS: Final = 10
-"""A pool made by default has a tenth of all that is asked for of any further resource."""
+"""The default pool has a tenth of the requested total of any further resource."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,119}", re.ASCII)
 _OWN_COLUMNS: Final = ("name", "seconds", "arrives")
 
 
 class BadRequestsError(ValueError):
-    """The file is not a list of lab requests; the message names each line and what is wrong with it."""
+    """The file is not a list of lab requests; the message has each wrong line and its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabRequest:
-    """One lab: what it needs, for how long, and from when on, in seconds of the file's own time."""
+    """One lab: its resources, duration and arrival, in seconds of the file's time."""
 
     name: str
     resources: Resources
@@ -58,7 +58,7 @@ class LabRequest:
 
 
 def default_file() -> Path:
-    """`examples/lab_requests.csv`: beside this file in a wheel, in the source tree otherwise."""
+    """The path of `examples/lab_requests.csv`: beside this file in a wheel, else in the source tree."""
     packaged = Path(__file__).with_name("lab_requests.csv")
     return packaged if packaged.exists() else Path(__file__).parents[3] / "examples" / "lab_requests.csv"
 
@@ -148,7 +148,7 @@ def _seconds(column: str, text: str) -> float:
 
 
 def default_capacity(labs: Sequence[LabRequest]) -> Resources:
-    """The pool for labs where none is given: 32 cores and 128 GiB; of any other resource, a tenth of all requests.
+    """The default pool for labs: 32 cores and 128 GiB; of any other resource, a tenth of all requests.
 
     But never less of those others than the largest single request, and in whole units.
     """
@@ -161,9 +161,9 @@ def default_capacity(labs: Sequence[LabRequest]) -> Resources:
 
 
 def natural_speed(labs: Sequence[LabRequest], capacity: Mapping[str, int]) -> float:
-    """The speed at which the labs would take about `TARGET_S` seconds, were the scarcest resource never idle.
+    """The speed at which the labs take about `TARGET_S` seconds if the scarcest resource is never idle.
 
-    Labs that can never fit count for nothing.
+    Labs that can never fit are not counted.
     """
     feasible = [lab for lab in labs if all(amount <= capacity.get(name, 0) for name, amount in lab.resources.items())]
     busy = [

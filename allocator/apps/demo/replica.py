@@ -1,7 +1,7 @@
 """The process of one replica: `python -m allocator.apps.demo.replica`, started by the parent.
 
-Its stdin and stdout are the way to the labs' statuses, one line of JSON each way.  That is also what ends it: when the
-parent is gone, however it went, the pipe is closed, and the replica gives back what it holds and ends.
+It reads and writes the labs' statuses through its stdin and stdout, one line of JSON each way.  When the parent ends,
+for any reason, the pipe is closed, and the replica releases its allocations and ends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from allocator.apps.demo.lab_requests import LabRequest
 __all__ = ["main", "read_message"]
 
 ROUND_S: Final = 0.04
-"""Seconds between two rounds: far below what a lab takes, and far above what a round costs."""
+"""Seconds between two rounds: far less than a lab takes, and far more than a round."""
 
 DEADLINE_MAX_S: Final = 3.0
-"""Seconds that one call may take in all, at most: a lease that lapses meanwhile is not worth waiting for."""
+"""The maximum of seconds for one call: a longer one would outlast leases."""
 
 
 class _Pipe:
-    """The statuses of the labs, at the other end of the pipe."""
+    """The statuses of the labs, through the pipe to the parent."""
 
     def __init__(self, incoming: IO[str], outgoing: IO[str]) -> None:
         self._incoming = incoming
@@ -36,10 +36,10 @@ class _Pipe:
         self._version = 0
 
     def sync(self, transitions: Sequence[Transition], counters: Counters) -> News:
-        """Write transitions and read what has changed.
+        """Write transitions and read the changes.
 
         Raises:
-            EOFError: The parent is gone.
+            EOFError: The parent has ended.
         """
         wanted = [(move.index, move.phase, move.fence, move.reason) for move in transitions]
         message = {"since": self._version, "write": wanted, "counters": asdict(counters)}
@@ -71,7 +71,7 @@ def read_message(stream: IO[str]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Read the assignment, then reconcile until all is over or the parent is gone."""
+    """Read the assignment, then reconcile until the run is over or the parent has ended."""
     try:
         assignment = read_message(sys.stdin)
         labs = [

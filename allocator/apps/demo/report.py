@@ -1,4 +1,4 @@
-"""The verdict on a run: numbers that must add up, and what is wrong where they do not."""
+"""The result of a run: numbers that must add up, and the problems if they do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Summary"]
 
 @dataclass(slots=True)
 class Summary:
-    """What came of a run.  `problems` is empty if and only if it went as promised."""
+    """The result of a run.  `problems` is empty if and only if every promise was kept."""
 
     labs: int
     completed: int = 0
@@ -63,7 +63,7 @@ class Summary:
         return not self.problems
 
     def judge(self, others: Sequence[str] = ()) -> None:
-        """Fill `problems` from the numbers; `others` are problems that no number shows."""
+        """Set `problems` from the numbers; `others` are problems that no number shows."""
         found = list(others)
         if self.lost:
             found.append(f"{self.lost} labs never reached their end")
@@ -76,15 +76,15 @@ class Summary:
         if self.audit != "clean":
             found.append(f"the audit is not clean: {self.audit}")
         if self.events_complete and self.granted != self.released + self.reclaimed + self.withdrawn:
-            found.append("the ledger does not add up: granted is not released + reclaimed + withdrawn")
+            found.append("the events do not add up: granted is not released + reclaimed + undone")
         self.problems = found
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """The result, for programs."""
         return {"apiVersion": "allocator/v1", "kind": "DemoSummary", "ok": self.ok, **asdict(self)}
 
     def lines(self) -> list[str]:
-        """All of it, for people."""
+        """The result, for people."""
         rows = [
             ("labs", self._labs()),
             ("replicas", self._replicas()),
@@ -123,7 +123,7 @@ class Summary:
         return text + (f", {self.given_back} grants given back (the lab was over)" if self.given_back else "")
 
     def _ledger(self) -> str:
-        withdrawn = f" + {self.withdrawn} withdrawn" if self.withdrawn else ""
+        withdrawn = f" + {self.withdrawn} undone" if self.withdrawn else ""
         text = f"{self.granted} granted = {self.released} released + {self.reclaimed} reclaimed{withdrawn}"
         return text if self.events_complete else text + " (some events were trimmed before they were read)"
 

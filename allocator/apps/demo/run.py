@@ -1,6 +1,6 @@
-"""One run, from the empty pool to the verdict; everything that it started is gone when it returns, or raises.
+"""One run, from the empty pool to the result; all that it started has ended when it returns or raises.
 
-The parent's part in the game is small: it answers the replicas, watches, and kills one of them.
+The parent serves the replicas, watches, and kills one of them.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from allocator.testing import PrivateServer
 __all__ = ["Frame", "Settings", "View", "run"]
 
 STEP_S: Final = 0.1
-"""Seconds between two looks at the run, and two pictures of it."""
+"""Seconds between two steps of the parent, and two updates of the view."""
 
 CALL_S: Final = 2.0
-"""Seconds that one of the parent's calls may take: a server that is not there should be reported soon."""
+"""Seconds that one of the parent's calls may take, so that an unreachable server is reported soon."""
 
 KILL_AFTER: Final = 1 / 3
-"""The part of the labs that has ended when a replica is killed: the pool is full then, and much is still to be done."""
+"""The share of the labs that has ended when a replica is killed: the pool is full then, and many labs remain."""
 
 KILL_AT_LEAST: Final = 2
-"""Labs that the victim has in hand, while there is still much to be done: else there would be little to see."""
+"""The least number of labs in hand of the replica that is killed, while many labs remain."""
 
 STALL_S: Final = 30.0
-"""Seconds without change, beyond the longest lab and the longest wait for the next, before a run is broken off."""
+"""Seconds without change, beyond the longest lab and the longest gap between arrivals, before a run is aborted."""
 
 SILENT_S: Final = 15.0
-"""Seconds for which the server may be away: replicas get over it, people give up waiting."""
+"""Seconds for which the server may be unreachable before the run is aborted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to run, and how."""
+    """The settings of a run."""
 
     labs: Sequence[LabRequest]
     capacity: Resources
@@ -62,37 +62,37 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What there is to be seen at one instant."""
+    """The state of a run at one instant."""
 
     elapsed_s: float
     cluster: Cluster
     replicas: Sequence[Replica]
     seen: Seen
     to_come: int
-    """Labs that nobody has asked for yet."""
+    """Labs that are not requested yet."""
 
     def phases(self) -> Counter[Phase]:
-        """How many labs are in each phase, without those that are still to come."""
+        """The number of labs in each phase, without those that are still to come."""
         phases = self.cluster.phases()
         phases[Phase.PENDING] = max(0, phases[Phase.PENDING] - self.to_come)
         return phases
 
 
 class View(Protocol):
-    """Where a run is shown."""
+    """The output of a run."""
 
     def show(self, frame: Frame) -> None:
-        """Show how things stand."""
+        """Show the state."""
         ...
 
     def note(self, elapsed_s: float, text: str) -> None:
-        """Tell of something that happened once."""
+        """Show an event of the run."""
         ...
 
 
 @dataclass(slots=True)
 class _Kill:
-    """The replica that was killed, and what becomes of the labs that it had in hand."""
+    """The replica that was killed, and the labs that it had in hand."""
 
     name: str
     at_s: float
@@ -102,7 +102,7 @@ class _Kill:
     taken_over_s: float | None = None
 
     def follow(self, cluster: Cluster, seen: Seen, elapsed_s: float) -> Iterator[str]:
-        """See what was taken back and begun anew since the last time; yields what is worth telling."""
+        """Update which labs were reclaimed and begun again since the last call; yields messages to show."""
         count = len(self.fences)
         if self.reclaimed_s is None and seen.reclaimed_of[self.name] >= count:
             self.reclaimed_s = elapsed_s - self.at_s
@@ -116,10 +116,10 @@ class _Kill:
 
 
 def run(settings: Settings, view: View) -> Summary:
-    """Run the labs and say what came of it.
+    """Run the labs and return the result.
 
     Raises:
-        AllocatorError: The ledger could not be reached at the start, or at the end.
+        AllocatorError: The server could not be reached at the start, or at the end.
     """
     with contextlib.ExitStack() as stack:
         url = settings.url or stack.enter_context(PrivateServer()).url
@@ -150,7 +150,7 @@ def run(settings: Settings, view: View) -> Summary:
 
 @contextlib.contextmanager
 def _pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
-    """A client and a pool of our own, which is deleted at the end whatever happens."""
+    """A client and a new pool, which is deleted at the end in any case."""
     with Allocator.from_url(url, pool=pool, owner="demo", timeout=CALL_S) as allocator:
         allocator.pools.create(pool, capacity)
         try:
@@ -172,10 +172,10 @@ class _Game:
     kill: _Kill | None = None
 
     def play(self) -> list[str]:
-        """Show the run until every lab has ended, and kill one replica on the way.
+        """Show the run until every lab has ended, and kill one replica meanwhile.
 
         Returns:
-            Why it was broken off; empty if it was not.
+            Why it was aborted; empty if it was not.
         """
         version, moved_s = 0, 0.0
         patience_s = STALL_S + _longest_wait_s(self.settings, self.arrivals)
@@ -186,7 +186,7 @@ class _Game:
             self._kill_one(elapsed_s)
             if (now := self.cluster.version) != version:
                 version, moved_s = now, elapsed_s
-            if not self.fleet.alive and not self.fleet.over:  # in this order: they end when it is over
+            if not self.fleet.alive and not self.fleet.over:  # in this order, as replicas end when the run is over
                 return ["no replica is left"]
             if time.monotonic() - self.seen.answered_s > SILENT_S:
                 return [f"the server has not answered for {SILENT_S:.0f} s: {self.seen.last_error}"]
@@ -201,7 +201,7 @@ class _Game:
         self.view.show(Frame(elapsed_s, self.cluster, self.fleet.replicas, self.seen, to_come))
 
     def _kill_one(self, elapsed_s: float) -> None:
-        """Kill a replica when its time has come, and follow what becomes of its labs."""
+        """Kill a replica at the right time, and follow its labs."""
         if self.kill is None:
             if self.settings.kill and (kill := _kill(self.cluster, self.fleet)):
                 self.kill = kill
@@ -211,7 +211,7 @@ class _Game:
             self.view.note(elapsed_s, text)
 
     def fill(self, summary: Summary) -> None:
-        """Take the numbers from the labs' statuses, the replicas' counters and what the watcher saw."""
+        """Set the numbers from the labs' statuses, the replicas' counters and the watcher."""
         summary.replicas, summary.speed = self.settings.replicas, round(self.settings.speed, 2)
         summary.seed, summary.capacity = self.settings.seed, self.settings.capacity.text()
         if self.kill:
@@ -230,7 +230,7 @@ class _Game:
 
 
 def _kill(cluster: Cluster, fleet: Fleet) -> _Kill | None:
-    """Kill the replica that has most in hand, once a third of the labs has ended.  None: not yet, or no longer."""
+    """Kill the replica with the most labs in hand, once a third of the labs has ended.  None: not yet, or too late."""
     phases = cluster.phases()
     total = phases.total()
     ended = phases[Phase.COMPLETED] + phases[Phase.FAILED]
@@ -242,19 +242,19 @@ def _kill(cluster: Cluster, fleet: Fleet) -> _Kill | None:
     if in_hand < (KILL_AT_LEAST if ended < total / 2 else 1):
         return None
     victim.kill()
-    statuses = cluster.snapshot()  # nothing of the victim can be written any more
+    statuses = cluster.snapshot()  # the killed replica writes nothing any more
     fences = {index: statuses[index].fence for index in cluster.in_hand(victim.name)}
     return _Kill(victim.name, fleet.elapsed_s, fences)
 
 
 def _longest_wait_s(settings: Settings, arrivals: Sequence[float]) -> float:
-    """Seconds for which a healthy run may stand still: the longest lab, after the longest gap between arrivals."""
+    """Seconds for which a healthy run may be without change: the longest lab, after the longest gap of arrivals."""
     gap = max(later - sooner for sooner, later in itertools.pairwise([0.0, *arrivals]))
     return (max(lab.seconds for lab in settings.labs) + gap) / settings.speed
 
 
 def _leaks(allocator: Allocator, ttl_s: float) -> int:
-    """What is still charged once everything is over and every lease has had the time to lapse."""
+    """The number of allocations and charges after the run, once every lease has had the time to lapse."""
     ends = time.monotonic() + ttl_s + 1.0
     while True:
         allocator.maintenance.reclaim()

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a picture that is drawn anew on a terminal, plain lines anywhere else."""
+"""The view of a run: a live picture on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINE_S: Final = 1.0
 
 EVENTS: Final = 8
 NOTES: Final = 4
-"""Lines of the picture for what the ledger said last, and for what happened."""
+"""Lines of the picture for the last events of the pool, and for those of the run."""
 
 PICTURES_PER_S: Final = 8
 
@@ -39,7 +39,7 @@ STYLES: Final = {
 
 
 class PlainView:
-    """A line of progress every second, and one for each thing that happened."""
+    """A line of progress every second, and one for each event of the run."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class PlainView:
         self._stream.flush()
 
     def show(self, frame: Frame) -> None:
-        """Write a line, if it is time for one."""
+        """Write a line, if one is due."""
         if frame.elapsed_s >= self._next_s:
             self._next_s = frame.elapsed_s + LINE_S
             self.note(frame.elapsed_s, progress(frame))
@@ -62,12 +62,12 @@ class PlainView:
         self.write(line(elapsed_s, text))
 
     def write(self, text: str) -> None:
-        """Write a line as it is."""
+        """Write a line unchanged."""
         print(text, file=self._stream, flush=True)
 
 
 class LiveView:
-    """The picture: bars, labs by phase, replicas, and the ledger's last events."""
+    """The picture: bars, labs by phase, replicas, and the pool's last events."""
 
     def __init__(self, stream: IO[str], title: str) -> None:
         self._title = title
@@ -97,23 +97,23 @@ class LiveView:
             self._live.update(picture(self._title, frame, self._notes[-NOTES:]), refresh=True)
 
     def note(self, elapsed_s: float, text: str) -> None:
-        """Keep a line for the picture; all of them are left standing at the end."""
+        """Add a line to the picture; all lines are printed at the end."""
         self._notes.append(line(elapsed_s, text))
 
 
 def open_view(stream: IO[str], title: str) -> LiveView | PlainView:
-    """A picture where the stream is a terminal that can be drawn on, lines otherwise."""
+    """A picture if the stream is a capable terminal, else lines."""
     console = Console(file=stream)
     return LiveView(stream, title) if console.is_terminal and not console.is_dumb_terminal else PlainView(stream)
 
 
 def line(elapsed_s: float, text: str) -> str:
-    """A line with the time at which it was true."""
+    """A line with its time."""
     return f"{elapsed_s:6.1f} s  {text}"
 
 
 def progress(frame: Frame) -> str:
-    """How things stand, in one line."""
+    """The state in one line."""
     phases = frame.phases()
     parts = [f"to come {frame.to_come}"] if frame.to_come else []
     parts += [f"{phase.lower()} {phases[phase]}" for phase in Phase]
@@ -125,7 +125,7 @@ def progress(frame: Frame) -> str:
 
 
 def picture(title: str, frame: Frame, notes: Sequence[str]) -> Group:
-    """How things stand, drawn."""
+    """The state as a picture."""
     head = Text.assemble((title, "bold"), f"   {frame.elapsed_s:.1f} s")
     parts: list[RenderableType] = [head, _bars(frame), _labs(frame), _replicas(frame), _events(frame.seen.last_events)]
     spaced: list[RenderableType] = [part for pair in zip(parts, [Text()] * len(parts), strict=True) for part in pair]
@@ -147,7 +147,7 @@ def _bars(frame: Frame) -> Table:
 
 
 def _shown(resource: str, amount: int) -> str:
-    """An amount for people: cores with a point, the rest as canonical quantities."""
+    """An amount for people: cores as a decimal number, others as canonical quantities."""
     return f"{amount / 1000:g}" if resource == "cpu" else Resources.of({resource: amount}).text()[resource]
 
 

@@ -1,7 +1,7 @@
-"""The watcher: reads the ledger all along and only reads.  It takes no part in what the replicas do.
+"""The watcher: reads the pool during the whole run, and only reads.
 
-Each reading of `usage` is atomic, so a single one with more allocated than there is would prove an over-allocation.
-Audits compare the counters with the records behind them while everything is in motion.
+Each reading of `usage` is atomic, so a single one with more allocated than the capacity would prove an over-allocation.
+Audits compare the counters with the records while they change.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ AUDIT_S: Final = 1.0
 
 EVENTS_FEW: Final = 50
 EVENTS_MOST: Final = 500
-"""Events read at once: few, and the most that can be where the few do not reach back to those read before."""
+"""Events of one call: few, and the maximum if the few do not reach back to those read before."""
 
 SHOWN: Final = 12
-"""Last events kept to be shown."""
+"""The number of last events that are shown."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the watcher has seen so far."""
+    """The watcher's results so far."""
 
     usage: Usage | None = None
     readings: int = 0
@@ -47,11 +47,11 @@ class Seen:
     events_missed: bool = False
     last_events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=SHOWN))
     answered_s: float = field(default_factory=time.monotonic)
-    """When the server last answered, in monotonic seconds."""
+    """When the server last replied, in monotonic seconds."""
     last_error: str = ""
 
     def read(self, usage: Usage, passed_s: float) -> None:
-        """Take in one atomic reading, which stood for `passed_s` seconds."""
+        """Add one atomic reading, which counts for `passed_s` seconds."""
         self.usage = usage
         self.readings += 1
         self.watched_s += passed_s
@@ -67,7 +67,7 @@ class Seen:
 
 
 class Watcher:
-    """A thread that reads.  `seen` may be looked at from any thread at any time."""
+    """A thread that reads.  `seen` may be read from any thread at any time."""
 
     def __init__(self, allocator: Allocator) -> None:
         self.seen = Seen()
@@ -78,12 +78,12 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         self._read_s = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, after one last look.  Repeating is harmless."""
+        """End the thread, after one last reading.  It may be called again."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -101,7 +101,7 @@ class Watcher:
                 if last or now_s >= audit_s:
                     audit_s = now_s + AUDIT_S
                     self._audit()
-            except AllocatorError as error:  # a store that is away is for the replicas to get over
+            except AllocatorError as error:  # the replicas handle an unreachable server
                 self.seen.last_error = f"{type(error).__name__}: {error}"
             if last:
                 return
@@ -113,7 +113,7 @@ class Watcher:
         self._read_s = now_s
 
     def _read_events(self) -> None:
-        """Read the events since the last time; they come newest first, and end with one that is known."""
+        """Read the events since the last call: newest first, up to the last known one."""
         events: list[Event] = []
         known: int | None = None
         for limit in (EVENTS_FEW, EVENTS_MOST):
