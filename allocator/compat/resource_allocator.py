@@ -99,7 +99,7 @@ class ResourceAllocator:
         ttl_ms(ttl)
         if recovery_grace is not None and ttl is None:
             raise InvalidRequest(
-                "recovery_grace wants a ttl: what is pinned outlives any grace", field="recovery_grace"
+                "recovery_grace needs a ttl: a pinned allocation outlives any grace", field="recovery_grace"
             )
         self._ttl, self._grace = ttl, recovery_grace
         self._pool = pool

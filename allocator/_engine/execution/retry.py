@@ -79,7 +79,7 @@ def final_error(items: Sequence[Item], failure: AttemptFailure, *, ambiguous: bo
 
 def deadline_exceeded() -> AttemptFailure:
     """The failure of an attempt that did not begin because the deadline had passed."""
-    return AttemptFailure(BackendUnavailable("no time was left to ask the store", code="timeout"))
+    return AttemptFailure(BackendUnavailable("no time was left to send the call", code="timeout"))
 
 
 def _unknown(items: Sequence[Item], error: AllocatorError) -> OutcomeUnknown:

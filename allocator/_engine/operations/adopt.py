@@ -76,9 +76,9 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
         case "wrong_epoch":
             raise AllocationLost(f"{name} is of another pool {pool.name!r} (epoch)", id=one.id, code="epoch")
         case "ended":
-            raise AllocationLost(f"{name} has ended: it was released, or taken back", id=one.id, code="ended")
+            raise AllocationLost(f"{name} has ended: it was released or reclaimed", id=one.id, code="ended")
         case "not_recovering":
-            text = f"{name} is not on the ledger, and pool {pool.name!r} is not recovering: it has ended"
+            text = f"{name} has no record, and pool {pool.name!r} is not recovering: it has ended"
             raise AllocationLost(text, id=one.id, code="not_recovering")
         case "not_counted":
             raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="allocation")

@@ -267,7 +267,7 @@ class Defaults:
     def reclaim(self, older_than: Ttl, limit: int | None, *, include_live: bool) -> Flow[Reclaimed]:
         age = None if older_than is None else age_ms(older_than, "older_than")
         if include_live and age is None:
-            raise InvalidRequest("include_live wants an age: older_than", field="older_than")
+            raise InvalidRequest("include_live needs an age: older_than", field="older_than")
         most = None if limit is None else _count(limit, "limit", settings.MANY_ITEMS_MAX)
         return reclaim.reclaim(self.pool, most, age, include_live=include_live)
 

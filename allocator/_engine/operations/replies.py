@@ -40,7 +40,7 @@ def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
         case "offline":
             raise Recovering(f"pool {name!r} grants nothing while it is repaired", code="offline", retry_after=1.0)
         case "pool_lost":
-            raise UnknownPool(f"pool {name!r} is gone, and nobody deleted it (pool_lost)", pool=name, code="pool_lost")
+            raise UnknownPool(f"pool {name!r} is gone without a deletion (pool_lost)", pool=name, code="pool_lost")
         case "schema":
             raise ContractError(
                 f"pool {name!r} may be written by newer versions of this library only (schema above {schema.VERSION})",

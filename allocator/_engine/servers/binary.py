@@ -94,5 +94,5 @@ def _identify(path: Path, _mtime_ns: int) -> ServerBinary:
     )
     found = re.match(r"(Valkey|Redis) server v=((\d+)\.\d+[.\d]*)", answer.stdout)
     if found is None:
-        raise ValueError(f"{path} is no server of ours")
+        raise ValueError(f"{path} is not a Valkey or Redis server")
     return ServerBinary(path, cast("EngineName", found[1].lower()), found[2], int(found[3]))

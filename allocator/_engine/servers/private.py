@@ -1,4 +1,4 @@
-"""A server for one process: what the demo runs on, and whoever wants to try things out without leaving a trace."""
+"""The private server: a server for one process without persistence, for the demo, tests and experiments."""
 
 from __future__ import annotations
 

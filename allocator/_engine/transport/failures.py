@@ -111,7 +111,7 @@ STATES: Final[dict[str, _State]] = {
     "OOM": _State("oom", "is out of memory"),
     "MISCONF": _State("misconf", "takes no writes while it cannot save its data"),
     "NOPERM": _State("no_permission", "does not permit this user to run the scripts"),
-    "NOAUTH": _State("auth", "wants other credentials"),
+    "NOAUTH": _State("auth", "needs other credentials"),
     "WRONGPASS": _State("auth", "does not accept the credentials"),
     "CROSSSLOT": _State("cross_slot", "is a cluster: use a redis+cluster:// URL"),
     "CLIENTS": _State("too_many_clients", "takes no more connections", transient=True),

@@ -11,7 +11,7 @@ ARGV    reason       text    for the event
         items        list    of (call, repeated, fence, epoch, known_ms); fence 0: any; epoch: the pool's that granted
                              it, '' any; known_ms: its holder's deadline, 0 none
 Reply   per item {"released", ended_ms} | {"fenced", fence} | {"unknown"} | {"wrong_epoch"}
-        | {"missing", remaining_ms} (of the recovery) | {"pool_lost"} (no pool, and nobody deleted it)
+        | {"missing", remaining_ms} (of the recovery) | {"pool_lost"} (no pool, and no deletion)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  pool, accounts, records, deadlines, pinned, ended, events
 Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live

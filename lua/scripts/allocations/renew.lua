@@ -16,7 +16,7 @@ ARGV    items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, 
 Reply   per item {"renewed", fence, deadline_ms, durability} (0: pinned; durability: the pool's, or left out)
         | {"fenced", fence} | {"unknown"} | {"missing", remaining_ms} (of the recovery: adopt it)
         | {"wrong_epoch"} | {"releasing"} | {"ttl_too_long", max_ttl_ms}
-        | {"pool_lost"} (no pool, and nobody deleted it) | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+        | {"pool_lost"} (no pool, and no deletion) | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  records, deadlines, pool; when one is shortened or a recovery begins also pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
