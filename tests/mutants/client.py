@@ -62,7 +62,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "interrupted look", "allocator/_engine/transport/connections.py",
-        "except BaseException:  # interrupted: its place must not be lost", "except ArithmeticError:  # interrupted",
+        "except BaseException:  # interrupted: its slot in the pool is freed", "except ArithmeticError:  # interrupted",
         "A8: the same by interrupts", "engine/test_lines",
     ),
     Mutant(
