@@ -93,6 +93,7 @@ class Insufficient(AllocatorError, ValueError):
     def __init__(self, denial: Denial) -> None:
         super().__init__(str(denial), code=denial.code)
         self.denial = denial
+        self.retryable = not denial.never
 
     def __reduce__(self) -> tuple[type[Insufficient], tuple[Denial]]:
         return type(self), (self.denial,)

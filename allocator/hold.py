@@ -13,7 +13,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from allocator import settings
 from allocator._engine.execution.driver import Driver
@@ -23,6 +23,14 @@ from allocator._engine.leases.hold_base import BaseHold, HoldSpec
 from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
 
 __all__ = ["AsyncHold", "Hold"]
+
+F = TypeVar("F")
+
+
+def _callable(on_lost: F) -> F:
+    if on_lost is not None and not callable(on_lost):
+        raise InvalidRequest("on_lost: it is called with the hold, and cannot be called", field="on_lost")
+    return on_lost
 
 
 class Hold(BaseHold):
@@ -34,7 +42,7 @@ class Hold(BaseHold):
     def __init__(self, driver: Driver, spec: HoldSpec, on_lost: Callable[[Hold], object] | None) -> None:
         super().__init__(spec)
         self._driver = driver
-        self._on_lost = on_lost
+        self._on_lost = _callable(on_lost)
 
     def __enter__(self) -> Self:
         """Allocate.
@@ -110,7 +118,7 @@ class AsyncHold(BaseHold):
         if inspect.iscoroutinefunction(on_lost):
             raise InvalidRequest("on_lost: it is called, not awaited; let it start a task", field="on_lost")
         self._driver = driver
-        self._on_lost = on_lost
+        self._on_lost = _callable(on_lost)
         self._cancel = cancel
         self._context = contextvars.copy_context()
         self._cancelled = False

@@ -29,6 +29,7 @@ from allocator.denials import Denial
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, Insufficient, InvalidRequest
 from allocator.models.allocations import Allocation, Outcome, Request
+from allocator.quantity import shown
 from allocator.resources import Resources
 from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
 
@@ -58,6 +59,8 @@ class ValidRequest(NamedTuple):
     @classmethod
     def validate(cls, request: Request, owner: str) -> ValidRequest:
         """Validate all input of the caller; `owner` is the client's, for a request that names none."""
+        if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidRequest(f"requests: {shown(request)} is no Request", field="requests")
         return cls(
             resources=Resources.request(request.resources),
             ttl_ms=ttl_ms(request.ttl),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import sys
 import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 
@@ -36,6 +37,17 @@ REPLICAS_MAX: Final = 32
 SPEED_MAX: Final = 1e9
 
 
+class _Range(click.FloatRange):
+    """A number within bounds; "nan" would pass those of `click.FloatRange`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
 @click.command(short_help="Watch controller replicas share a pool, and lose one of them.")
 @click.option(
     "--requests",
@@ -55,13 +67,13 @@ SPEED_MAX: Final = 1e9
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(0, SPEED_MAX, min_open=True),
+    type=_Range(0, SPEED_MAX, min_open=True),
     metavar="FACTOR",
     help="How much faster time passes than in the file.  [default: so that it takes about half a minute]",
 )
 @click.option(
     "--ttl",
-    type=click.FloatRange(1, 60),
+    type=_Range(1, 60),
     default=1.5,
     show_default=True,
     metavar="SECONDS",
@@ -69,7 +81,7 @@ SPEED_MAX: Final = 1e9
 )
 @click.option(
     "--failing",
-    type=click.FloatRange(0, 1),
+    type=_Range(0, 1),
     default=0.03,
     show_default=True,
     metavar="SHARE",
