@@ -260,7 +260,7 @@ It allows for clocks of different speed and for the time to stop.  The time of a
 added.
 """
 
-HOLD_GATHER_S: Final = 0.2
+HOLD_BATCH_S: Final = 0.2
 """Seconds, at most a tenth of its interval, that a renewal may be early to share a script call with others.
 
 At 500 leases a second, that fills one of `BATCH_ITEMS_MAX` items.

@@ -85,7 +85,7 @@ def test_withdrawals_wait_for_the_store_to_come_back(driver: Driver, proxy: Faul
     proxy.clear()
     proxy.up()
     wait_until(lambda: all(withdrawn(one_server, item) for item in items))
-    wait_until(lambda: all(thread.name != "allocator-withdraw" for thread in threading.enumerate()))
+    wait_until(lambda: all(thread.name != "allocator-undo" for thread in threading.enumerate()))
 
 
 def test_closing_takes_a_bounded_time_and_logs_what_is_left(
@@ -130,7 +130,7 @@ def test_a_call_that_outlives_its_client_and_its_store_is_logged(
     driver.close()
     caller.join()
     wait_until(lambda: caplog.records)
-    wait_until(lambda: all(thread.name != "allocator-withdraw" for thread in threading.enumerate()))
+    wait_until(lambda: all(thread.name != "allocator-undo" for thread in threading.enumerate()))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert f"lab/{item.id}" in caplog.text
 

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until, wait_until_async
 DISK_FULL = AttemptFailure(BackendUnavailable("takes no writes while it cannot save its data", code="misconf"))
 """A refusal that does not pass soon; nothing was executed."""
 
-REFUSED = AttemptFailure(ContractError("not so"), own=True)
+REFUSED = AttemptFailure(ContractError("not so"), from_script=True)
 """The script's own reply."""
 
 

@@ -228,7 +228,7 @@ class Batcher:
             queue.under_way.remove(batch)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was sent {len(batch)} items and did not reply with one entry for each"
-            return self._failed(queue, batch, AttemptFailure(ContractError(text), own=True))
+            return self._failed(queue, batch, AttemptFailure(ContractError(text), from_script=True))
         for pending, answer in zip(batch, reply, strict=True):
             if pending.settled:
                 continue

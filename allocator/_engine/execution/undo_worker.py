@@ -51,7 +51,7 @@ class UndoWorker:
             if self._closing.is_set():
                 self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="allocator-withdraw", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="allocator-undo", daemon=True)
                 try:
                     self._thread.start()
                 except RuntimeError as error:  # the interpreter is ending, or no thread can be started

@@ -122,7 +122,7 @@ class Schedule:
             if not lease.ending and now >= lease.good_until:
                 self._lapse(lease)
                 continue
-            early = min(settings.HOLD_GATHER_S, lease.interval_s / 10) if taken else 0.0
+            early = min(settings.HOLD_BATCH_S, lease.interval_s / 10) if taken else 0.0
             if at - early > now or (taken and lease.ending != taken[0].ending):
                 break
             self._calls.remove(lease)

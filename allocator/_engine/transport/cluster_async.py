@@ -41,7 +41,7 @@ class AsyncClusterRouter:
         if owner is None:
             self._topology.outdated = True
             text = f"no node of {self._target.address} serves the pool {pool.name}"
-            raise AttemptFailure(BackendUnavailable(text, code="cluster_down"), passes=True)
+            raise AttemptFailure(BackendUnavailable(text, code="cluster_down"), transient=True)
         return self._connections(owner)
 
     async def primaries(self, until: float) -> Sequence[AsyncConnectionPool]:

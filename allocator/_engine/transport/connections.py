@@ -198,7 +198,7 @@ class ConnectionPool:
 
 def superseded(where: str) -> AttemptFailure:
     """The failure of an attempt at a server that is no longer the primary; nothing was sent."""
-    return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), passes=True)
+    return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), transient=True)
 
 
 def _is_silent(connection: Connection) -> bool:

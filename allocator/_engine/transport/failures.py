@@ -63,9 +63,9 @@ class AttemptFailure(Exception):
         error: AllocatorError,
         *,
         ambiguous: bool = False,
-        own: bool = False,
-        passes: bool = False,
-        stale: bool = False,
+        from_script: bool = False,
+        transient: bool = False,
+        reconnect: bool = False,
         redirect: Redirect | None = None,
     ) -> None:
         """Set its properties.
@@ -81,9 +81,9 @@ class AttemptFailure(Exception):
         super().__init__(str(error))
         self.error = error
         self.ambiguous = ambiguous
-        self.from_script = own
-        self.transient = passes
-        self.reconnect = stale
+        self.from_script = from_script
+        self.transient = transient
+        self.reconnect = reconnect
         self.redirect = redirect
 
 
@@ -191,7 +191,7 @@ def connection_failure(where: str, error: Exception) -> AttemptFailure:
         return AttemptFailure(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
     lasts = isinstance(error, raised.ResponseError)  # the server is up and rejects the connection
     return AttemptFailure(
-        BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), passes=not lasts, stale=not lasts
+        BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), transient=not lasts, reconnect=not lasts
     )
 
 
@@ -206,25 +206,25 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
         return AttemptFailure(
             BackendUnavailable(f"lost the connection to {where}: {_brief(error)}"),
             ambiguous=True,
-            passes=True,
-            stale=True,
+            transient=True,
+            reconnect=True,
         )
     text = script.locate(str(error))
     if code == "CONTRACT":
-        return AttemptFailure(ContractError(_message(text)), own=True)
+        return AttemptFailure(ContractError(_message(text)), from_script=True)
     if code == "INVARIANT":
-        return AttemptFailure(InvariantError(_message(text)), own=True)
+        return AttemptFailure(InvariantError(_message(text)), from_script=True)
     # An error inside a script may leave some of its writes: the call is undone, whichever error the caller gets.
     if any(part in text for part in _BROKEN_DATA):
-        return AttemptFailure(InvariantError(f"{script.name}: {text}"), own=True, ambiguous=True)
-    return AttemptFailure(ContractError(f"{script.name}: {text}"), own=True, ambiguous=True)
+        return AttemptFailure(InvariantError(f"{script.name}: {text}"), from_script=True, ambiguous=True)
+    return AttemptFailure(ContractError(f"{script.name}: {text}"), from_script=True, ambiguous=True)
 
 
 def _refused(where: str, state: _State, error: Exception) -> AttemptFailure:
     text = _brief(error)
     error_for_caller = BackendUnavailable(f"{where} {state.says}: {text}", code=state.code)
     redirect = _redirect(error) if isinstance(error, raised.AskError) else None
-    return AttemptFailure(error_for_caller, passes=state.transient, stale=state.reconnect, redirect=redirect)
+    return AttemptFailure(error_for_caller, transient=state.transient, reconnect=state.reconnect, redirect=redirect)
 
 
 def _redirect(error: raised.AskError) -> Redirect:

@@ -104,7 +104,7 @@ class PrimaryDiscovery:
         """
         if not reply:
             text = f"the Sentinel {sentinel[0]}:{sentinel[1]} knows no {self._service!r}"
-            raise AttemptFailure(BackendUnavailable(text, code="no_primary"), passes=True)
+            raise AttemptFailure(BackendUnavailable(text, code="no_primary"), transient=True)
         named = (str(reply[0]), int(reply[1]))
         before = self._votes.get(sentinel)
         changed = -math.inf
