@@ -73,9 +73,9 @@ class AttemptFailure(Exception):
         Args:
             error: For the caller; a `BackendUnavailable` becomes an `OutcomeUnknown` if any attempt is ambiguous.
             ambiguous: The attempt may have been executed.
-            own: The script produced the reply: `from_script`.
-            passes: A retry within the deadline may succeed: `transient`.
-            stale: The other connections to this server are probably unusable: `reconnect`.
+            from_script: The script produced the reply.
+            transient: A retry within the deadline may succeed.
+            reconnect: The other connections to this server are probably unusable.
             redirect: Another node serves the slot.
         """
         super().__init__(str(error))
