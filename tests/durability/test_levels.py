@@ -20,7 +20,7 @@ Connect = Callable[..., AsyncAllocator]
 
 POOL = {"cpu": 4}
 
-HASTY = {"attempt_timeout": 1.0, "deadline": 4.0}
+HASTY = {"attempt_timeout": 1.0, "timeout": 4.0}
 """Of a client that waits for a replica in vain.  The others are patient: a busy machine lets a replica wait, too."""
 
 
@@ -57,7 +57,7 @@ async def connect(kind: str) -> AsyncIterator[Connect]:
     made: list[AsyncAllocator] = []
 
     def make(url: str, **options: Any) -> AsyncAllocator:
-        made.append(clients.connect(kind, url, **{"attempt_timeout": 5.0, "deadline": 15.0, **options}))
+        made.append(clients.connect(kind, url, **{"attempt_timeout": 5.0, "timeout": 15.0, **options}))
         return made[-1]
 
     yield make

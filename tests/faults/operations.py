@@ -98,7 +98,7 @@ async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
     keys = pool_keys(scene.pool, "allocator")
     flow = iter(undo.undo(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
     if isinstance(client, Awaited):
-        client.allocator._driver.run(flow)
+        client.surface._driver.run(flow)
     else:
         await client._driver.run(flow)
     return None

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until_async
 
 Stage = Callable[[str], Scene]
 CHARGING = [operation for operation in OPERATIONS if operation.charges]
-SHORT = {"deadline": 0.25}
+SHORT = {"timeout": 0.25}
 
 
 def is_charged(scene: Scene) -> bool:

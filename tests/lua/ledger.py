@@ -100,6 +100,7 @@ class Ledger:
         """
         with mock.patch.dict(schema.LIMITS, bounds or {}):
             script = scripts.load.__wrapped__(name) if bounds else scripts.load(name)
+            texts = script.texts
         fixed = [(keys or {}).get(key) or self.key(key) for key in script.keys]
         given = {"epoch": self.epoch, **args}
         words: list[str | int] = [self.now, *(mark or ("", 0)), *script.bind(**given), *tail]
@@ -108,7 +109,7 @@ class Ledger:
             words += (line.call, line.repeated, *line.words)
             if line.id:
                 own.append(self.keys.record(line.id))
-        text = script.texts.memory_text if self.memory else script.texts.text
+        text = texts.memory_text if self.memory else texts.text
         return self.send(text, [*fixed, *own, *accounts], words, client=client)
 
     def send(self, text: str, keys: Sequence[str], words: Sequence[str | int], *, client: Any = None) -> Any:

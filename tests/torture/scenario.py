@@ -8,6 +8,7 @@ time, what it meets is not, for threads and sockets keep their own time.
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 import threading
 from collections import Counter, deque
@@ -148,17 +149,17 @@ class Replica:
         (verb,) = chooser.choices(list(VERBS), list(VERBS.values()))
         self.counts["operations"] += 1
         if verb == "usage":
-            return Move(pool, verb, (), (), {"pool": pool})
+            return Move(pool, verb, (), (), {})
         if verb == "allocate":
             name, owner, amounts = self._wanted()
-            options = {"ttl": TTL_S, "id": name, "owner": owner, "pool": pool}
+            options = {"ttl": TTL_S, "id": name, "owner": owner}
             return Move(pool, "allocate", (name, owner, amounts), (texts(amounts),), options)
         seen = list(self.board.seen[pool]) or [("nobody", 0)]
         name, fence = chooser.choice(seen) if chooser.random() < 0.7 else (f"job-{chooser.randrange(JOBS)}", 0)
         if verb == "get":
-            return Move(pool, verb, (name,), (name,), {"pool": pool})
+            return Move(pool, verb, (name,), (name,), {})
         fence = fence if chooser.random() < 0.7 else 0
-        options = {"pool": pool, "fence": fence or None}
+        options = {"fence": fence or None}
         if verb == "resize":
             changes = (("cpu", 500 * chooser.randint(1, 6)), ("nvidia.com/gpu", 1000 * chooser.randint(0, 1)))
             return Move(pool, verb, (name, fence, changes), (name, texts(changes)), options)
@@ -264,6 +265,12 @@ def numbers(denial: Denial) -> tuple[tuple[str, int, int, int], ...]:
     return tuple((one.resource, one.requested, one.allocated, one.capacity) for one in denial.shortages)
 
 
+def call_of(client: Any, move: Move) -> Callable[..., Any]:
+    """The method that a move calls, in its pool."""
+    there = client.options(pool=move.pool)
+    return operator.attrgetter("pools.usage" if move.verb == "usage" else move.verb)(there)
+
+
 def work(replica: Replica, client: Allocator, count: int) -> None:
     """A thread's share."""
     for _ in range(count):
@@ -271,7 +278,7 @@ def work(replica: Replica, client: Allocator, count: int) -> None:
         op = replica.recorder.begin(replica.number, move.pool, move.verb, *move.args)
         sent = counting.begin()
         try:
-            answer: object = getattr(client, move.verb)(*move.words, **move.options)
+            answer: object = call_of(client, move)(*move.words, **move.options)
         except AllocatorError as error:
             answer = error
         replica.told(op, answer, sent)
@@ -285,7 +292,7 @@ async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> 
         op = replica.recorder.begin(replica.number, move.pool, move.verb, *move.args)
         sent = counting.begin()
         try:
-            call = getattr(client, move.verb)(*move.words, **move.options)
+            call = call_of(client, move)(*move.words, **move.options)
             answer: object = await (asyncio.wait_for(call, cancelled) if cancelled is not None else call)
         except (AllocatorError, TimeoutError) as error:
             answer = error
