@@ -179,6 +179,8 @@ async def test_a_service_that_the_sentinels_do_not_know_is_an_error_that_says_so
     with pytest.raises(BackendUnavailable, match=rf"knows no '{SERVICE}s'") as unknown:
         await client.pools.usage()
     assert unknown.value.code == "no_primary"
+    with pytest.raises(BackendUnavailable, match=rf"knows no '{SERVICE}s'"):  # also where there is no time to ask again
+        await client.options(timeout=1e-6).pools.usage()
     await client.close()
 
 

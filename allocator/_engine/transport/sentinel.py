@@ -47,6 +47,7 @@ class SentinelRouter:
         self._primary: ConnectionPool | None = None
         self._address: Address | None = None
         self._failure: AttemptFailure | None = None
+        """The last failure to find the primary; a look that the deadline cuts short tells nothing newer."""
         self._closed = False
         self.reset()
         reset_after_fork(self)
@@ -112,7 +113,6 @@ class SentinelRouter:
     def _ask_all(self, began: float, ends: float) -> ConnectionPool | None:
         """The connections to the primary after the first reply; None if none came in time.  The caller has the lock."""
         unasked, now = list(self._discovery.sentinels), began
-        self._failure = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
@@ -159,6 +159,7 @@ class SentinelRouter:
                 self._primary.supersede()
             self._primary, self._address = self._new(address), address
         self._primary.confirmed = self._discovery.confirmed
+        self._failure = None
 
     def _new(self, address: Address) -> ConnectionPool:
         host, port = address

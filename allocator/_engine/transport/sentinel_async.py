@@ -40,6 +40,7 @@ class AsyncSentinelRouter:
         self._primary: AsyncConnectionPool | None = None
         self._address: Address | None = None
         self._failure: AttemptFailure | None = None
+        """The last failure to find the primary; a look that the deadline cuts short tells nothing newer."""
         self._asking: dict[Address, asyncio.Task[None]] = {}
         self._looking = 0
         self._closed = False
@@ -93,7 +94,6 @@ class AsyncSentinelRouter:
     async def _ask_all(self, began: float, ends: float) -> AsyncConnectionPool | None:
         """The connections to the primary after the first reply; None if none came in time."""
         unasked, now = list(self._discovery.sentinels), began
-        self._failure = None
         while True:
             for address in [one for one in unasked if one not in self._asking]:
                 unasked.remove(address)
@@ -125,6 +125,7 @@ class AsyncSentinelRouter:
             self._primary, self._address = self._new(address), address
         assert self._primary is not None
         self._primary.confirmed = self._discovery.confirmed
+        self._failure = None
         if old is not None and old is not self._primary:
             await old.supersede()
 
