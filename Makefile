@@ -48,7 +48,7 @@ bench: $(STAMP)
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants
 
-## Every stage once, with fixed seeds: under 30 minutes.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
+## Every stage once, with fixed seeds.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture $(if $(DOCUMENT),--write $(DOCUMENT))
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import AsyncHold, Hold
 else:
-    # Names that need redis are imported at their first use: `resource-allocator --help` takes 80 ms instead of 280.
+    # Names that need redis are imported at their first use: `resource-allocator --help` does without them.
     _LATER = {
         "Allocator": "allocator._sync.client",
         "AsyncAllocator": "allocator._async.client",

@@ -28,9 +28,6 @@ PYTHON_BLOCK: Final = re.compile(r"^```(?:python|py)\n(.*?)^```", re.DOTALL | re
 
 DUNDERS: Final = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 
-AWAITED_ONLY: Final = {("hold", "cancel")}
-"""Parameters of the awaited client alone."""
-
 
 def test_the_public_names_are_sorted_and_there() -> None:
     """`__init__` has the public names and nothing else."""
