@@ -30,7 +30,7 @@ check: lint types layers test examples
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m tests.hygiene.lua_lint
+	$(BIN)/python -m tests.rules.lua_lint
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -50,12 +50,12 @@ mutants: $(STAMP)
 
 ## Every stage once, with fixed seeds.  `make torture DOCUMENT=docs/reliability.md` keeps the figures.
 torture: $(STAMP)
-	$(BIN)/python -m tests.torture $(if $(DOCUMENT),--write $(DOCUMENT))
+	$(BIN)/python -m tests.soak $(if $(DOCUMENT),--write $(DOCUMENT))
 
 ## Again and again with random seeds.
 HOURS ?= 1
 soak: $(STAMP)
-	$(BIN)/python -m tests.torture --hours $(HOURS)
+	$(BIN)/python -m tests.soak --hours $(HOURS)
 
 clean:
 	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .hypothesis .lint build dist *.egg-info

@@ -16,8 +16,8 @@ from typing import Any, Final
 import fakeredis
 
 from allocator._engine.protocol import linker, schema, scripts
-from tests.lua.ledger import Ledger
-from tests.lua.ordinary import OTHER_WAYS, WAYS, Way, prepare
+from tests.scripts.ledger import Ledger
+from tests.scripts.ordinary import OTHER_WAYS, WAYS, Way, prepare
 from tools import floors
 from tools.blocking import blocking
 

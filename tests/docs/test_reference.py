@@ -226,6 +226,6 @@ def test_the_cron_job_of_kubernetes_runs_a_command_that_exists() -> None:
 
 @pytest.mark.parametrize("role", ["controller", "inspector", "cron"])
 def test_the_rights_that_are_shown_are_those_that_are_printed(role: str) -> None:
-    """`tests/access` tries them on servers."""
+    """`tests/programs/cli` tries them on servers."""
     shown = [block.text for block in blocks(DOCS / "operations.md") if block.language == "console"]
     assert any(shlex.join(("redis-cli", *access.user(role).command())) in text for text in shown)

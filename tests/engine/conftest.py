@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
 
 import pytest
 
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.transport.urls import resolve_target
-from tests.engine.support import Side, count
 from tests.support.clients import KINDS
+from tests.support.drivers import count, drive
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 
-
-class Open(Protocol):
-    """Makes a driver of the kind that the test is about."""
-
-    def __call__(self, target: object, **options: Any) -> Side: ...
+__all__ = ["drive"]
 
 
 @pytest.fixture(params=KINDS)
@@ -26,21 +21,6 @@ def kind(request: pytest.FixtureRequest) -> str:
     """Each of the two drivers in turn."""
     kind: str = request.param
     return kind
-
-
-@pytest.fixture
-def drive(kind: str) -> Iterator[Open]:
-    """Drivers of each kind in turn."""
-    sides: list[Side] = []
-
-    def open_side(target: object, **options: Any) -> Side:
-        side = Side(kind, target, **options)
-        sides.append(side)
-        return side
-
-    yield open_side
-    for side in sides:
-        side.close()
 
 
 @pytest.fixture

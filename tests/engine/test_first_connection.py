@@ -11,8 +11,7 @@ import pytest
 from allocator._engine.execution.driver import Driver
 from allocator._engine.servers import embedded
 from allocator._engine.transport.urls import resolve_target
-from tests.engine.conftest import Open
-from tests.engine.support import count, error_of, new_item
+from tests.support.drivers import Open, count, error_of, new_item
 from tests.support.servers import Server
 
 # -- the embedded server -----------------------------------------------------------------------------------------------

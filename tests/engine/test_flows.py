@@ -9,10 +9,10 @@ import pytest
 
 from allocator._engine.protocol.flows import Call, Flow, Operation, Scan, Sleep, TimeLeft
 from allocator.errors import AllocatorError, ContractError, InvariantError, OutcomeUnknown
-from tests.engine.conftest import Open
-from tests.engine.support import (
+from tests.support.drivers import (
     COUNTS,
     POOL,
+    Open,
     call_of,
     count,
     count_all,

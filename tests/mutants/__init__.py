@@ -1,1 +1,1 @@
-"""Planted bugs in the scripts: each must be caught by `tests/lua`, or those tests prove less than they seem to."""
+"""Planted bugs in the scripts: each must be caught by `tests/scripts`, or those tests prove less than they seem to."""

@@ -11,43 +11,43 @@ CLIENT: Final = (
     Mutant(
         "late answer not heard", "allocator/_engine/transport/sentinel.py",
         "partial(make, settings.SENTINEL_PATIENCE_S,", "partial(make, settings.SENTINEL_TIMEOUT_S,",
-        "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
+        "A6: a client stays with a replaced primary while its Sentinels are slow", "topologies/test_slow_sentinels",
     ),
     Mutant(
         "late answer not awaited", "allocator/_engine/transport/sentinel_async.py",
         "seconds = settings.SENTINEL_PATIENCE_S", "seconds = settings.SENTINEL_TIMEOUT_S",
-        "A6: a client stays with a replaced primary while its Sentinels are slow", "engine/test_slow_sentinels",
+        "A6: a client stays with a replaced primary while its Sentinels are slow", "topologies/test_slow_sentinels",
     ),
     Mutant(
         "one Sentinel after the other", "allocator/_engine/transport/sentinel.py",
         "for address in [one for one in unasked if one not in self._asking]:",
         "for address in () if self._asking else unasked[:1]:",
-        "A6: silent Sentinels keep those that would answer from being asked", "engine/test_slow_sentinels",
+        "A6: silent Sentinels keep those that would answer from being asked", "topologies/test_slow_sentinels",
     ),
     Mutant(
         "believed for ever", "allocator/_engine/execution/undo_log.py",
         "sent - confirmed - settings.SENTINEL_BELIEF_S)", "0.0)",
-        "A6: a holder believes a primary that no Sentinel names any more", "engine/test_slow_sentinels",
+        "A6: a holder believes a primary that no Sentinel names any more", "topologies/test_slow_sentinels",
     ),
     Mutant(
         "belief not told", "allocator/_engine/execution/validity.py",
         "found.deadline_ms - round(overdue_s * 1000)", "found.deadline_ms",
-        "A6: a deadline is told that only a replaced primary knows", "engine/test_slow_sentinels",
+        "A6: a deadline is told that only a replaced primary knows", "topologies/test_slow_sentinels",
     ),
     Mutant(
         "held for ever", "allocator/_engine/leases/lease.py",
         " - min(margin, now - sent) - overdue_s", " - min(margin, now - sent)",
-        "A6: a hold is good for longer than its primary may be believed", "hold/test_schedule",
+        "A6: a hold is good for longer than its primary may be believed", "unit/test_lease_schedule",
     ),
     Mutant(
         "confirmed by any", "allocator/_engine/transport/primary_discovery.py",
         "for vote in self._votes.values() if vote.named == chosen]", "for vote in self._votes.values()]",
-        "A6: a Sentinel that names another primary confirms this one", "engine/test_watchtower",
+        "A6: a Sentinel that names another primary confirms this one", "engine/test_primary_discovery",
     ),
     Mutant(
         "no slack", "allocator/_engine/operations/pools.py",
         "return int(grace - margin) if grace else 0", "return int(grace)",
-        "A6: the longest ttl is the grace, and a holder believes beyond it", "contract/test_recovery",
+        "A6: the longest ttl is the grace, and a holder believes beyond it", "clients/test_recovery",
     ),
     Mutant(
         "doctor without slack", "allocator/_engine/operations/doctor_checks.py",
@@ -58,65 +58,65 @@ CLIENT: Final = (
     Mutant(
         "cancelled look", "allocator/_engine/transport/connections_async.py",
         "except BaseException:  # cancelled", "except ArithmeticError:  # cancelled",
-        "A8: after a hundred cancelled looks all connections are in use", "engine/test_lines",
+        "A8: after a hundred cancelled looks all connections are in use", "engine/test_connection_pool",
     ),
     Mutant(
         "interrupted look", "allocator/_engine/transport/connections.py",
         "except BaseException:  # interrupted: its slot in the pool is freed", "except ArithmeticError:  # interrupted",
-        "A8: the same by interrupts", "engine/test_lines",
+        "A8: the same by interrupts", "engine/test_connection_pool",
     ),
     Mutant(
         "opens to a primary given up", "allocator/_engine/transport/connections.py",
         "        if self._superseded:\n", "        if self._superseded is None:\n",
-        "A16: who waited for a connection is granted by a primary that is none", "engine/test_lines",
+        "A16: who waited for a connection is granted by a primary that is none", "engine/test_connection_pool",
     ),
     Mutant(
         "a task opens to a primary given up", "allocator/_engine/transport/connections_async.py",
         "        if self._superseded:\n", "        if self._superseded is None:\n",
-        "A16: a task that waited for a connection is granted by a primary that is none", "engine/test_lines",
+        "A16: a task that waited for a connection is granted by a primary that is none", "engine/test_connection_pool",
     ),
     # -- A10, A11: what is said, and what is sent ----------------------------------------------------------------------
     Mutant(
         "says undone", "allocator/_engine/execution/durability_wait.py",
         ' if undo else "what it changed stays so"', "",
-        "A10: a resize that is not durable says that it is undone", "engine/test_confirming",
+        "A10: a resize that is not durable says that it is undone", "engine/test_durability_wait",
     ),
     Mutant(
         "undoes what is no grant", "allocator/_engine/execution/durability_wait.py",
         "ambiguous=undo)", "ambiguous=True)",
-        "A10: the withdrawal of a resize is queued", "engine/test_confirming",
+        "A10: the withdrawal of a resize is queued", "engine/test_durability_wait",
     ),
     Mutant(
         "gang of any size", "allocator/_engine/operations/allocate.py",
         "if (size := weight(call)) > settings.BATCH_BYTES_MAX:", "if (size := weight(call)) < 0:",
-        "A11: one gang holds the server up for as long as it likes", "contract/test_batches",
+        "A11: one gang holds the server up for as long as it likes", "clients/test_batches",
     ),
     # -- A12, A13: shared script calls ---------------------------------------------------------------------------------
     Mutant(
         "longest deadline for all", "allocator/_engine/execution/batching.py",
         "if until < self._wakes:", "if until < 0:",
-        "A12: a call is answered by the deadline of whoever shares its script call", "engine/test_gathering",
+        "A12: a call is answered by the deadline of whoever shares its script call", "engine/test_batching",
     ),
     Mutant(
         "overtaken by its own", "allocator/_engine/execution/batching.py",
         "again += followers(queue, again)", "again += ()",
-        "A13: the last item of a caller is decided before the first", "engine/test_gathering",
+        "A13: the last item of a caller is decided before the first", "engine/test_batching",
     ),
     Mutant(
         "paused queue forgotten", "allocator/_engine/execution/batching.py",
         "if not (queue.send_loops or queue.send_due or queue.paused):", "if not (queue.send_loops or queue.send_due):",
-        "A13: a queue that pauses is made anew, and its order is lost", "engine/test_gathering",
+        "A13: a queue that pauses is made anew, and its order is lost", "engine/test_batching",
     ),
     # -- what the scripts leave to the client --------------------------------------------------------------------------
     Mutant(
         "what a failed flow has pinned", "allocator/_engine/execution/undo_log.py",
         '{"granted", "replayed", "existing"}', '{"granted", "replayed"}',
-        "a lease that a failed call pinned stays for ever", "engine/test_stories",
+        "a lease that a failed call pinned stays for ever", "engine/test_undo_log",
     ),
     Mutant(
         "repeated denial not undone", "allocator/_engine/execution/undo_log.py",
         '"denied", "conflict", "ttl_too_long",', "",
-        "a copy of what was denied is granted later", "engine/test_stories",
+        "a copy of what was denied is granted later", "engine/test_undo_log",
     ),
     Mutant(
         "access not looked at", "allocator/_engine/execution/invocation.py",

@@ -22,7 +22,7 @@ ENDING: Final = (
     Mutant(
         "end not remembered", "modules/removals.lua",
         "    idempotency.complete(call, id)\n", "",
-        "a late copy of the grant is granted after the release", "test_allocate_repeating",
+        "a late copy of the grant is granted after the release", "test_repeats",
     ),
     Mutant(
         "index entry stays", "modules/transaction.lua",
@@ -37,12 +37,12 @@ ENDING: Final = (
     Mutant(
         "what ended and was granted anew goes", "modules/transaction.lua",
         " and not call.records[gone.key] then", " then",
-        "the record of a new grant goes with the old one", "test_allocate_repeating",
+        "the record of a new grant goes with the old one", "test_repeats",
     ),
     Mutant(
         "stale fields kept", "modules/transaction.lua",
         "if #stale > 0 then", "if #stale < 0 then",
-        "the resources of an ended allocation in the record of the next", "test_allocate_repeating",
+        "the resources of an ended allocation in the record of the next", "test_repeats",
     ),
     Mutant(
         "bystander fails the caller", "modules/removals.lua",
@@ -62,17 +62,17 @@ ENDING: Final = (
     Mutant(
         "due by creation", "modules/expiry.lua",
         "'-inf', call.now_text, 'LIMIT'", "'-inf', '+inf', 'LIMIT'",
-        "leases that were renewed are taken: the score is ignored", "test_inline_reclaim",
+        "leases that were renewed are taken: the score is ignored", "test_expiry",
     ),
     Mutant(
         "bound read as denial", "modules/expiry.lua",
         "math.min(#ids, most), #ids > most", "math.min(#ids, most), #ids > most + 1",
-        "a full call looks like a full pool", "test_inline_reclaim",
+        "a full call looks like a full pool", "test_expiry",
     ),
     Mutant(
         "own taken back", "modules/expiry.lua",
         "if touched == nil then", "if touched ~= false then",
-        "a call takes back what it has just answered with", "test_inline_reclaim",
+        "a call takes back what it has just answered with", "test_expiry",
     ),
     Mutant(
         "own due unmentioned", "modules/expiry.lua",
@@ -169,27 +169,27 @@ ENDING: Final = (
     Mutant(
         "resource in use removed", "pools/configure_pool.lua",
         "if allocated > 0 then return {'in_use', name, allocated} end", "",
-        "what is allocated of it is counted nowhere", "test_configure",
+        "what is allocated of it is counted nowhere", "test_configure_pool",
     ),
     Mutant(
         "generation ignored", "pools/configure_pool.lua",
         "if item.generation ~= 0 and item.generation ~= known then", "if item.generation < 0 then",
-        "a change that was decided on an older state is made", "test_configure",
+        "a change that was decided on an older state is made", "test_configure_pool",
     ),
     Mutant(
         "refused change kept", "pools/configure_pool.lua",
         "if not changed then discard(call) end", "",
-        "half of a change that was refused is made", "test_configure",
+        "half of a change that was refused is made", "test_configure_pool",
     ),
     Mutant(
         "fences begin anew", "pools/configure_pool.lua",
         "pool.revision = time[1] * 1000000 + time[2]", "pool.revision = 1",
-        "a pool that was made again gives the fences of the old one", "test_configure",
+        "a pool that was made again gives the fences of the old one", "test_configure_pool",
     ),
     Mutant(
         "deleted with live ones", "pools/delete_pool.lua",
         "return live > 0 and not force", "return live > 1 and not force",
-        "a pool with a live allocation is deleted", "test_delete",
+        "a pool with a live allocation is deleted", "test_delete_pool",
     ),
     Mutant(
         "deletion not remembered", "pools/delete_pool.lua",
@@ -200,33 +200,33 @@ ENDING: Final = (
     Mutant(
         "forgotten too soon", "modules/idempotency.lua",
         "local before_ms = call.now - limits.ENDED_KEEP_MS", "local before_ms = call.now",
-        "a late copy finds no mark", "test_tombstones",
+        "a late copy finds no mark", "test_idempotency",
     ),
     Mutant(
         "never forgotten", "modules/transaction.lua",
         "if call.forgotten then redis.call('ZREM', call.ended, unpack(call.forgotten)) end", "",
-        "the marks grow for ever", "test_tombstones",
+        "the marks grow for ever", "test_idempotency",
     ),
     Mutant(
         "looked for each time", "modules/transaction.lua",
         "revision - revision % limits.TRIM_EVERY > read_revision", "revision > read_revision",
-        "each call pays for what every 32nd revision is enough for", "test_tombstones",
+        "each call pays for what every 32nd revision is enough for", "test_idempotency",
     ),
     Mutant(
         "looked for one late", "modules/transaction.lua",
         "revision - revision % limits.TRIM_EVERY > read_revision",
         "revision - revision % limits.TRIM_EVERY - 1 > read_revision",
-        "a call that takes a single revision never looks", "test_tombstones",
+        "a call that takes a single revision never looks", "test_idempotency",
     ),
     Mutant(
         "forgets too few", "modules/idempotency.lua",
         "math.min(limits.ENDED_TRIM * (limits.TRIM_EVERY + adding), limits.ENDED_TRIM_MAX)", "1 + adding",
-        "the marks grow faster than they go", "test_tombstones",
+        "the marks grow faster than they go", "test_idempotency",
     ),
     Mutant(
         "undone calls pile up", "modules/transaction.lua",
         "then return call.completed or call.trims end", "then return call.trims end",
-        "the marks of calls that change nothing grow for ever", "test_tombstones",
+        "the marks of calls that change nothing grow for ever", "test_idempotency",
     ),
     Mutant(
         "audit without sums", "modules/audits.lua",

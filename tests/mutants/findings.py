@@ -15,7 +15,7 @@ FINDINGS: Final = (
     Mutant(
         "writes no value", "modules/transaction.lua",
         "      if value then\n", "      if value or field == 'gap_ms' then\n",
-        "A1: a lease that was spared and is shared fails the call in the midst of its writes", "test_gaps",
+        "A1: a lease that was spared and is shared fails the call in the midst of its writes", "test_clock_gaps",
     ),
     Mutant(
         "spared record opened twice", "modules/expiry.lua",
@@ -31,17 +31,17 @@ FINDINGS: Final = (
     Mutant(
         "created and granting", "pools/configure_pool.lua",
         "elseif pool.grace_ms and not item.is_new and not deleted then", "elseif not item then",
-        "A3: a pool that is made in an emptied store grants what old holders go on using", "test_configure",
+        "A3: a pool that is made in an emptied store grants what old holders go on using", "test_configure_pool",
     ),
     Mutant(
         "new and recovering", "pools/configure_pool.lua",
         "not item.is_new and not deleted", "not deleted",
-        "A3: a pool of which the caller says that it is new grants nothing for the grace", "test_configure",
+        "A3: a pool of which the caller says that it is new grants nothing for the grace", "test_configure_pool",
     ),
     Mutant(
         "deleted and recovering", "pools/configure_pool.lua",
         "not item.is_new and not deleted", "not item.is_new",
-        "A3: a pool that was deleted and is made again grants nothing for the grace", "test_configure",
+        "A3: a pool that was deleted and is made again grants nothing for the grace", "test_configure_pool",
     ),
     # -- A4, A20: what somebody was told it has ------------------------------------------------------------------------
     Mutant(
@@ -58,7 +58,7 @@ FINDINGS: Final = (
         "same millisecond granted", "maintenance/reconcile.lua",
         "return record.granted_ms < as_of_ms and records.last_asserted(record) < as_of_ms",
         "return record.granted_ms <= as_of_ms and (records.last_asserted(record) < as_of_ms or not record.asserted_ms)",
-        "A20: what was granted in the millisecond of the listing is taken", "test_leaving",
+        "A20: what was granted in the millisecond of the listing is taken", "test_begin_release",
     ),
     Mutant(
         "same millisecond asserted", "maintenance/reconcile.lua",
@@ -70,12 +70,12 @@ FINDINGS: Final = (
         "second caller blanks the calls", "modules/repeats.lua",
         "local forgotten = claims.add(record, request.call, request.ask_ms + 0)",
         "local forgotten record.call, record.ttls, record.told = '*', nil, nil",
-        "A5: nobody's undo ends what two callers have given up", "test_allocate_repeating",
+        "A5: nobody's undo ends what two callers have given up", "test_repeats",
     ),
     Mutant(
         "last undo releases nothing", "modules/claims.lua",
         "if #left == 0 then return false end", "if #left == 0 then return true end",
-        "A5: what nobody will hear of stays for ever", "test_allocate_repeating",
+        "A5: what nobody will hear of stays for ever", "test_repeats",
     ),
     Mutant(
         "undo leaves all", "modules/claims.lua",
@@ -104,7 +104,7 @@ FINDINGS: Final = (
     Mutant(
         "told of another grant", "modules/repeats.lua",
         "if completed_ms then return {'ended', completed_ms} end", "",
-        "A7: a repeat whose grant has ended shares a later one", "test_allocate_repeating",
+        "A7: a repeat whose grant has ended shares a later one", "test_repeats",
     ),
     Mutant(
         "told of what has lapsed", "modules/repeats.lua",
@@ -127,23 +127,23 @@ FINDINGS: Final = (
         "quadratic gang", "allocations/allocate.lua",
         "local short = accounts.take(charged, list)",
         "local short = accounts.take(charged, list) if call.atomic then gangs.asked(items, request.i) end",
-        "A11: each item of a gang adds up all before it", "test_order",
+        "A11: each item of a gang adds up all before it", "test_transaction",
     ),
     # -- A14, A19: gaps ------------------------------------------------------------------------------------------------
     Mutant(
         "clock not noted", "modules/transaction.lua",
         " or call.clock_due and call.changed", "",
-        "A14: a pool that is only asked about what is live looks idle", "test_gaps",
+        "A14: a pool that is only asked about what is live looks idle", "test_clock_gaps",
     ),
     Mutant(
         "idle hour given again", "modules/expiry.lua",
         " and asserted_ms < to_ms then", " then",
-        "A19: a lease that was renewed since the gap is given its time when it is abandoned", "test_gaps",
+        "A19: a lease that was renewed since the gap is given its time when it is abandoned", "test_clock_gaps",
     ),
     Mutant(
         "renewal leaves no trace", "allocations/renew.lua",
         "then record.asserted_ms = now end", "then record.gap_ms = nil end",
-        "A19: a lease that was renewed for less time is taken for one that was not", "test_gaps",
+        "A19: a lease that was renewed for less time is taken for one that was not", "test_clock_gaps",
     ),
     # -- A16: graces ---------------------------------------------------------------------------------------------------
     Mutant(
@@ -154,6 +154,6 @@ FINDINGS: Final = (
     Mutant(
         "grace without a mark", "pools/configure_pool.lua",
         "if not call.refused then pools.set(call, 'ended_cut_ms', call.now_text) end", "",
-        "A16: what ended before the grace was turned on looks lost", "test_configure",
+        "A16: what ended before the grace was turned on looks lost", "test_configure_pool",
     ),
 )  # fmt: skip

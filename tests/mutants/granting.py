@@ -47,12 +47,12 @@ GRANTING: Final = (
     Mutant(
         "grants fill the stream", "modules/transaction.lua",
         "'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind'", "'*', 'kind'",
-        "the stream grows for ever", "test_tombstones",
+        "the stream grows for ever", "test_idempotency",
     ),
     Mutant(
         "other events fill the stream", "modules/transaction.lua",
         "'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', unpack", "'*', unpack",
-        "the stream grows for ever", "test_tombstones",
+        "the stream grows for ever", "test_idempotency",
     ),
     Mutant(
         "fence stands still", "modules/requests.lua",
@@ -67,7 +67,7 @@ GRANTING: Final = (
     Mutant(
         "late copy granted", "allocations/allocate.lua",
         "if completed_ms then return {'ended', completed_ms} end", "",
-        "a copy that meets `ended` takes what was given back", "test_allocate_repeating",
+        "a copy that meets `ended` takes what was given back", "test_repeats",
     ),
     Mutant(
         "resource named twice", "modules/requests.lua",
@@ -107,38 +107,38 @@ GRANTING: Final = (
     Mutant(
         "as if nothing had been due", "allocations/allocate.lua",
         "if call.expired_most == 0 then return reply end", "if call.expired_most then return reply end",
-        "a refusal has the numbers of before what it reclaimed", "test_inline_reclaim",
+        "a refusal has the numbers of before what it reclaimed", "test_expiry",
     ),
     # -- what is met ---------------------------------------------------------------------------------------------------
     Mutant(
         "owner not compared", "modules/requests.lua",
         "if record.owner ~= request.owner or", "if",
-        "somebody else's allocation is handed out", "test_allocate_repeating",
+        "somebody else's allocation is handed out", "test_repeats",
     ),
     Mutant(
         "amounts not compared", "modules/requests.lua",
         "if (held[list[i]] or 0) - list[i + 1] ~= 0 then", "if not held[list[i]] then",
-        "another request is answered with a smaller allocation", "test_allocate_repeating",
+        "another request is answered with a smaller allocation", "test_repeats",
     ),
     Mutant(
         "amounts not compared word for word", "modules/requests.lua",
         "if list[i] ~= has[i] then same = false end", "",
-        "another request is answered with a smaller allocation", "test_allocate_repeating",
+        "another request is answered with a smaller allocation", "test_repeats",
     ),
     Mutant(
         "some of the amounts compared", "modules/requests.lua",
         "if #list ~= #has then same = false end", "",
-        "a request for fewer resources is answered with more", "test_allocate_repeating",
+        "a request for fewer resources is answered with more", "test_repeats",
     ),
     Mutant(
         "existing not extended", "modules/repeats.lua",
         "elseif call.now + ask_ms > record.deadline_ms then", "elseif ask_ms < 0 then",
-        "the caller has less time than it asked for", "test_allocate_repeating",
+        "the caller has less time than it asked for", "test_repeats",
     ),
     Mutant(
         "existing shortens", "modules/repeats.lua",
         "elseif call.now + ask_ms > record.deadline_ms then", "else",
-        "a second caller takes the first one's time away", "test_allocate_repeating",
+        "a second caller takes the first one's time away", "test_repeats",
     ),
     Mutant(
         "moved without index", "modules/transaction.lua",
@@ -148,7 +148,7 @@ GRANTING: Final = (
     Mutant(
         "deadline one late", "modules/expiry.lua",
         "record.deadline_ms <= call.now", "record.deadline_ms < call.now",
-        "at its deadline an allocation is still answered as live", "test_allocate_repeating",
+        "at its deadline an allocation is still answered as live", "test_repeats",
     ),
     Mutant(
         "gang granted in part", "modules/gangs.lua",
@@ -183,6 +183,6 @@ GRANTING: Final = (
     Mutant(
         "pinned stays leased", "modules/transaction.lua",
         "record.deadline_ms and 'old_pinned' or 'old_deadlines'", "'old_pinned'",
-        "an allocation in both indexes", "test_allocate_repeating",
+        "an allocation in both indexes", "test_repeats",
     ),
 )  # fmt: skip

@@ -167,44 +167,44 @@ LOSSES: Final = (
     Mutant(
         "the time of a gap for the record alone", "modules/expiry.lua",
         "claims.defer(record, call.gaps, asserted_ms)", "",
-        "an undo leaves the others of a spared lease the deadline of before the gap", "test_gaps",
+        "an undo leaves the others of a spared lease the deadline of before the gap", "test_clock_gaps",
     ),
     Mutant(
         "a repeat after a gap", "modules/repeats.lua",
         "if renews and record.ttls then expiry.spares(call, record) end", "",
-        "an undone repeat takes the time of a gap from the others", "test_gaps",
+        "an undone repeat takes the time of a gap from the others", "test_clock_gaps",
     ),
     # -- leaving -------------------------------------------------------------------------------------------------------
     Mutant(
         "renews what is leaving", "allocations/renew.lua",
         "if repeats or record.releasing_ms then", "if repeats then",
-        "a release that has begun is undone", "test_leaving",
+        "a release that has begun is undone", "test_begin_release",
     ),
     Mutant(
         "shares what is leaving", "modules/repeats.lua",
         "if record.releasing_ms or not is_same", "if not is_same",
-        "a caller is told that it has what is about to end", "test_leaving",
+        "a caller is told that it has what is about to end", "test_begin_release",
     ),
     Mutant(
         "leaves again and again", "allocations/begin_release.lua",
         "if not record.releasing_ms and not completed_ms then", "if not completed_ms then",
-        "whoever begins a release anew moves its deadline", "test_leaving",
+        "whoever begins a release anew moves its deadline", "test_begin_release",
     ),
     Mutant(
         "forgets who was told of what is leaving", "allocations/begin_release.lua",
         "elseif item.repeated and not completed_ms then", "elseif item.repeated and completed_ms then",
-        "a late copy begins the release of a later grant", "test_leaving",
+        "a late copy begins the release of a later grant", "test_begin_release",
     ),
     Mutant(
         "forgets who would have shortened what is leaving", "allocations/renew.lua",
         "if item.shorten and item.repeated and not repeats then", "if item.shorten and item.repeated and repeats then",
-        "a late copy shortens a later grant", "test_leaving",
+        "a late copy shortens a later grant", "test_begin_release",
     ),
     Mutant(
         "spares what is leaving", "allocations/begin_release.lua",
         "record.asserted_ms, record.gap_ms, record.ttls, record.told = nil, nil, nil, nil",
         "record.gap_ms, record.ttls, record.told = nil, nil, nil",
-        "what was told before a gap gives a grace that began after it the gap's time", "test_gaps",
+        "what was told before a gap gives a grace that began after it the gap's time", "test_clock_gaps",
     ),
     Mutant(
         "one call of three completed by leaving", "modules/removals.lua",
@@ -214,16 +214,16 @@ LOSSES: Final = (
     Mutant(
         "reconciles a newer grant", "maintenance/reconcile.lua",
         "if item.fence ~= record.fence then return {'fenced', record.fence} end", "",
-        "a grant of after the listing is taken", "test_leaving",
+        "a grant of after the listing is taken", "test_begin_release",
     ),
     Mutant(
         "reconciles the young", "maintenance/reconcile.lua",
         "return record.granted_ms < as_of_ms and records.last_asserted(record) < as_of_ms", "return true",
-        "what was granted since the listing is taken", "test_leaving",
+        "what was granted since the listing is taken", "test_begin_release",
     ),
     Mutant(
         "reconciles anybody's", "maintenance/reconcile.lua",
         "if not is_owners(record, owner) or", "if",
-        "another owner's allocation is taken", "test_leaving",
+        "another owner's allocation is taken", "test_begin_release",
     ),
 )  # fmt: skip

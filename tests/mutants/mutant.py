@@ -11,7 +11,7 @@ class Mutant:
     """One bug.  `old` stands exactly once in the file; `hint` is the test module that catches it.
 
     `file` is a script's or a module's (below `lua`), or one of the package's (`allocator/...`).  `hint` is below
-    `tests/lua`, or with a folder below `tests`.
+    `tests/scripts`, or with a folder below `tests`.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Mutant:
     @property
     def tests(self) -> str:
         """The module that is run against it, from the root of the checkout."""
-        return f"tests/{self.hint}.py" if "/" in self.hint else f"tests/lua/{self.hint}.py"
+        return f"tests/{self.hint}.py" if "/" in self.hint else f"tests/scripts/{self.hint}.py"
 
     def changed(self, root: Path) -> str:
         """The text of the file with the bug in it.

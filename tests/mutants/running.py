@@ -35,7 +35,7 @@ _OPTIONS: Final = (
 )  # fmt: skip
 """What explains a failure takes longer than the tests of one module."""
 
-_BARE: Final = f"--confcutdir={ROOT / 'tests' / 'lua'}"
+_BARE: Final = f"--confcutdir={ROOT / 'tests' / 'scripts'}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
         output, plugin = io.StringIO(), Narrowing()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             _use(root)
-            options = [*_OPTIONS, _BARE] if all(module.startswith("tests/lua/") for module in modules) else _OPTIONS
+            options = [*_OPTIONS, _BARE] if all(module.startswith("tests/scripts/") for module in modules) else _OPTIONS
             chosen = [str(ROOT / module) for module in modules]
             status = pytest.main([*options, *chosen], plugins=[plugin, sys.modules[__name__]])
     return Verdict(status == 0, plugin.failed, time.monotonic() - began, output.getvalue())

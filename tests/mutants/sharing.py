@@ -221,13 +221,13 @@ SHARING: Final = (
         "  if call.removed then drop_removed(call) end "
         "if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end "
         "if call.planned_events and not call.deletes_pool then write_events(call) end",
-        "an error in the midst of the writes leaves a charge without a record", "test_order",
+        "an error in the midst of the writes leaves a charge without a record", "test_transaction",
     ),
     Mutant(
         "reads amid its writes", "modules/transaction.lua",
         "  if call.changed then drop_changed(call) end",
         "  redis.call('ZCARD', call.ended) if call.changed then drop_changed(call) end",
-        "a slot that is moved meanwhile fails the call in the midst of its writes", "test_order",
+        "a slot that is moved meanwhile fails the call in the midst of its writes", "test_transaction",
     ),
     Mutant(
         "nothing remembered", "modules/transaction.lua",

@@ -1,0 +1,36 @@
+"""What is told when the store is lost while due allocations are taken back for a call that needs the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from allocator._engine.operations import allocate, check, resize
+from allocator._engine.protocol.flows import Call, Flow, TimeLeft
+from allocator.errors import BackendUnavailable, OutcomeUnknown
+from allocator.models.allocations import Request
+from tests.support.drivers import POOL
+
+STORIES: list[Callable[[], Flow[Any]]] = [
+    lambda: allocate.allocate(POOL, Request({"cpu": "1"}, 60, id="a"), "me"),
+    lambda: allocate.allocate_many(POOL, [Request({"cpu": "1"}, 60, id="a")], "me"),
+    lambda: resize.resize(POOL, "a", 0, {"cpu": "2"}),
+    lambda: check.check(POOL, {"cpu": "1"}, explain=False),
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=["allocate", "allocate_many", "resize", "check"])
+def test_a_lost_reclaim_puts_nothing_of_the_callers_in_doubt(story: Callable[[], Flow[Any]]) -> None:
+    """The item itself was answered: more is due than this takes back; so it was not executed, and that is told."""
+    flow = story()
+    call = next(flow)
+    assert isinstance(call, Call)
+    behind = [["reclaim_first"]] if call.items else ["reclaim_first"]
+    assert isinstance(flow.send(behind), TimeLeft)
+    reclaim = flow.send(5.0)
+    assert isinstance(reclaim, Call)
+    assert reclaim.script.name == "reclaim"
+    with pytest.raises(BackendUnavailable, match=r"lab.*could not be reclaimed"):
+        flow.throw(OutcomeUnknown("the outcome is unknown: lost the connection"))

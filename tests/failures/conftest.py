@@ -1,0 +1,95 @@
+"""A server behind a proxy that breaks connections, a disturbed client and an undisturbed one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+import redis
+
+from allocator import Allocator, AsyncAllocator
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.protocol import scripts
+from allocator._engine.transport.urls import resolve_target
+from allocator.testing import Clock
+from tests.failures.operations import OPERATIONS, Operation, Scene
+from tests.support import clients
+from tests.support.proxy import FaultProxy
+from tests.support.servers import Server
+
+ATTEMPT_S = 0.06
+"""Seconds that an attempt waits for its reply: far more than a server on the same machine takes."""
+
+
+class Disturbed(Protocol):
+    """Makes a client of the test's kind whose connections go through the proxy."""
+
+    def __call__(self, pool: str, clock: Clock, **options: Any) -> AsyncAllocator: ...
+
+
+@pytest.fixture(params=clients.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The blocking client and the awaited one."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(params=OPERATIONS, ids=str)
+def operation(request: pytest.FixtureRequest) -> Operation:
+    """Each operation that changes something."""
+    operation: Operation = request.param
+    return operation
+
+
+@pytest.fixture
+def loaded(one_server: Server) -> Server:
+    """The server, with all scripts in its cache, so that an attempt is one request."""
+    with redis.Redis.from_url(one_server.url) as client, client.pipeline(transaction=False) as pipe:
+        for name in scripts.names():
+            pipe.script_load(scripts.load(name).texts.text)
+        pipe.execute()
+    return one_server
+
+
+@pytest.fixture
+def proxy(loaded: Server) -> Iterator[FaultProxy]:
+    """Stands between the disturbed client and the server."""
+    with FaultProxy(loaded.socket) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def scene(loaded: Server) -> Iterator[Callable[[str], Scene]]:
+    """Makes a pool's scene: a clock that stands still, and a client that nothing disturbs."""
+    made: list[Allocator] = []
+
+    def make(pool: str) -> Scene:
+        clock = Clock()
+        made.append(Allocator._on(resolve_target(loaded.url), Defaults(pool, "allocator", None), clock=clock))
+        return Scene(pool, made[-1], clock)
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+async def disturbed(kind: str, proxy: FaultProxy) -> AsyncIterator[Disturbed]:
+    """Makes clients whose connections go through the proxy."""
+    made: list[AsyncAllocator] = []
+
+    def make(pool: str, clock: Clock, **options: Any) -> AsyncAllocator:
+        options = {"attempt_timeout": ATTEMPT_S, **options}
+        made.append(clients.connect(kind, proxy.url, pool=pool, clock=clock, **options))
+        return made[-1]
+
+    yield make
+    proxy.clear()
+    for client in made:
+        await client.close()
+
+
+def attempt_at(operation: Operation) -> bytes:
+    """What every attempt at an operation contains: the script's digest."""
+    return scripts.load(operation.script).sha.encode()

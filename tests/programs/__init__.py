@@ -1,0 +1,1 @@
+"""The programs and the original API, each as its users meet it."""

@@ -1,0 +1,192 @@
+"""The plan of the house: no import circle, no name twice, no folder too full, no word that was given up."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.rules.sources import ROOT, python_files, read, relative
+from tools import floors
+
+FILES_MAX: Final = 24
+
+PARTS: Final = ("allocator", "lua", "tools")
+"""The folders of `tests` follow what they test, and the decisions are numbered: neither has a bound."""
+
+LATE_IMPORTS: Final = {
+    "allocator": {"importlib"},  # public names that need redis, on their first use
+    "allocator._engine.protocol.resp": {"hiredis"},  # the extra `fast`
+    "allocator._engine.transport.in_process": {"fakeredis", "lupa"},  # the extra `embedded`
+    "allocator.apps.cli.acl": {"allocator.access"},  # from here on: `--help` takes milliseconds
+    "allocator.apps.cli.completion": {"click.shell_completion"},
+    "allocator.apps.cli.context": {"allocator"},
+    "allocator.apps.cli.embedded": {"allocator._engine.servers.embedded"},
+    "allocator.apps.cli.main": {"allocator.apps.cli.root"},
+    "allocator.apps.cli.output": {"yaml"},
+    "allocator.apps.cli.root": {"importlib.metadata"},
+}
+"""Module -> what it imports inside a function."""
+
+OLD_WORDS: Final = {
+    "AsyncLine", "RedisLine", "InlineLine", "Lines", "AsyncLines", "Door", "MakeLine", "Store", "ServerStore",
+    "ClusterStore", "SentinelStore", "open_store", "Nodes", "OneServer", "ClusterNodes", "SentinelNodes",
+    "AsyncNodes", "open_nodes", "Topology", "Watchtower", "Admission", "InProcess", "renew_after_fork",
+    "start_anew", "Fault", "Way", "before_sending", "Attempts", "last_word", "too_late", "Gatherer", "Entry",
+    "Member", "Replies", "Story", "leaves_doubt", "left_in_doubt", "Withdrawal", "WithdrawalQueue", "Withdrawer",
+    "AsyncWithdrawer", "Marks", "mark_epoch", "mark_fence", "LEADING", "Conversation", "fell_short", "Confirm",
+    "Ask", "Refusal", "Remaining", "_Side", "Keeper", "Keepers", "KEEPERS", "Place", "_Alarm", "LoopDriver",
+    "Terms", "_Agenda", "Verbs", "Held", "Identity", "Wanted", "Promises", "Listing", "Facts", "catch_up",
+    "Checkup", "Diagnosis", "call_of", "amounts_of", "allocation_of", "put_off", "give_back", "open_ends",
+    "of_client", "of_reply", "GATHER_ITEMS_MAX", "WITHDRAW_FOR_S", "SENTINEL_LOOK_S", "HOLD_LOOK_S", "configure",
+}  # fmt: skip
+"""Classes and functions that have another name now (docs/adr/0025)."""
+
+OF_ONE_FLOOR: Final = {"Line": {"allocator._engine.protocol.linker", "allocator._engine.protocol.scripts"}}
+"""Old words that mean something else in these modules: a line of a linked text."""
+
+DOMAIN: Final = frozenset({"node", "nodes", "place", "withdraw", "reserve", "admit"})
+"""Words for machines, placement, waiters and reservations; where calls travel, they would mean two things."""
+
+OF_OTHERS: Final = {
+    "allocator._engine.transport.failures": {"_PLACE"},  # in a text
+    "allocator._engine.transport.ready_clients": {"_nodes", "get_nodes", "node", "nodes_manager", "startup_nodes"},
+}
+"""Identifiers with such a word: the name of a pattern, and what redis-py calls the servers of a cluster."""
+
+
+@cache
+def _trees() -> Mapping[str, ast.Module]:
+    return {name: ast.parse(read(path)) for name, path in floors.modules().items()}
+
+
+def _circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The modules that reach each other; Tarjan's strongly connected components of more than one."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(one: str) -> None:
+        index[one] = low[one] = len(index)
+        stack.append(one)
+        for other in sorted(graph.get(one, ())):
+            if other not in index:
+                visit(other)
+                low[one] = min(low[one], low[other])
+            elif other in stack:
+                low[one] = min(low[one], index[other])
+        if low[one] == index[one]:
+            at = stack.index(one)
+            if len(stack) - at > 1 or one in graph.get(one, ()):
+                found.append(set(stack[at:]))
+            del stack[at:]
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return found
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    """The search itself, on a graph that has two circles and on one that has none."""
+    assert _circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": {"e"}}) == [{"e"}, {"a", "b", "c"}]
+    assert _circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Also not for their types, and not inside a function: what is below can be read without what is above."""
+    assert _circles(floors.imports()) == []
+
+
+def test_a_room_imports_only_what_is_on_a_lower_floor() -> None:
+    """`make layers` says so of what runs, this of types too."""
+    level = {room: number for number, floor in enumerate(floors.floors()) for room in floor}
+    edges = {(room, other) for room, others in floors.between().items() for other in others}
+    assert {(room, other) for room, other in edges if level[other] <= level[room]} == set()
+
+
+def test_no_two_files_of_the_engine_share_a_name() -> None:
+    """A name says which file is meant, in a traceback and in a conversation."""
+    names = Counter(path.name for path in python_files("allocator/_engine") if path.name != "__init__.py")
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_folder_has_more_than_24_files(part: str) -> None:
+    """A list that does not fit on a screen wants another folder."""
+    counts = Counter(path.parent for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert {relative(folder): count for folder, count in counts.items() if count > FILES_MAX} == {}
+
+
+def _late_imports(tree: ast.Module) -> Iterator[str]:
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    for node in {inner for function in functions for inner in ast.walk(function)}:
+        yield from floors.imported(node)
+
+
+def test_nothing_but_these_is_imported_inside_a_function() -> None:
+    """An import at the top shows what a file stands on, and fails when the file is imported."""
+    found = {name: set(_late_imports(tree)) for name, tree in _trees().items()}
+    assert {name: late for name, late in found.items() if late} == LATE_IMPORTS
+
+
+def _identifiers(tree: ast.Module) -> Iterator[str]:
+    """Each name that a file defines, binds or uses, also of attributes and arguments."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.alias(name=name, asname=asname):
+                yield asname or name
+            case ast.keyword(arg=str(name)):
+                yield name
+            case _:
+                pass
+
+
+@cache
+def _used() -> Mapping[str, set[str]]:
+    """Identifier -> the modules that have it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for module, tree in _trees().items():
+        for name in _identifiers(tree):
+            found[name].add(module)
+    return found
+
+
+def test_no_word_that_was_given_up_comes_back() -> None:
+    """One thing has one name."""
+    assert {name: _used()[name] for name in OLD_WORDS & _used().keys()} == {}
+    assert {name: _used()[name] - modules for name, modules in OF_ONE_FLOOR.items() if _used()[name] - modules} == {}
+
+
+def _words(identifier: str) -> set[str]:
+    """`ClusterNodes`, `open_nodes`: cluster, nodes; open, nodes."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", identifier)}
+
+
+def test_words_of_the_domain_are_left_to_the_domain() -> None:
+    """A *node* is a machine of a pool, and a waiter *withdraws*: how calls travel is said in other words."""
+    below = ("allocator._engine.execution", "allocator._engine.transport")
+    found = {(module, name) for name, modules in _used().items() for module in modules if _words(name) & DOMAIN}
+    own = {(module, name) for module, name in found if module.startswith(below)}
+    assert {(module, name) for module, name in own if name not in OF_OTHERS.get(module, ())} == set()
+
+
+def test_every_folder_of_the_package_has_its_sentence() -> None:
+    """The first line of its `__init__.py` says what the folder is for."""
+    folders = {path.parent for path in python_files("allocator")}
+    assert [one for one in sorted(folders) if not ast.get_docstring(ast.parse(_init(one)))] == []
+
+
+def _init(folder: Path) -> str:
+    return read(folder / "__init__.py")

@@ -1,0 +1,108 @@
+"""usage, get, events, page, orphans: what is read, and that reading changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, fields
+
+
+def test_usage_is_one_reading_of_account_and_indexes(pool: Ledger) -> None:
+    """The instant, how many leases, how many pinned, how many of the leases are due, and the account."""
+    pool.grant("a", {"cpu": 1})
+    pool.grant("b", {"cpu": 1}, ttl=2 * MINUTE)
+    pool.grant("c", {"cpu": 1}, ttl=0)
+    pool.now += MINUTE
+    reply = pool.run("read_pool")
+    assert reply[:5] == ["usage", T0 + MINUTE, 2, 1, 1]
+    assert fields(reply[5:]) == pool.account
+
+
+def test_usage_is_exact_in_full_digits(ledger: Ledger) -> None:
+    """What is stored is what is read."""
+    ledger.create({"memory": AMOUNT_MAX})
+    ledger.grant("a", {"memory": AMOUNT_MAX})
+    assert fields(ledger.run("read_pool")[5:])["memory.allocated"] == "9007199254740991"
+
+
+def test_get_gives_the_record_or_says_unknown(pool: Ledger) -> None:
+    """As it lies there."""
+    pool.grant("a", {"cpu": 1}, meta={"k": "v"})
+    reply = pool.get("a")
+    assert (reply[0], fields(reply[1:])) == ("record", {"epoch": "epoch-1", **pool.record("a")})
+    assert pool.get("b") == ["unknown"]
+
+
+def test_events_come_newest_first_and_no_more_than_asked(pool: Ledger) -> None:
+    """With their ids."""
+    pool.grant("a", {"cpu": 1})
+    pool.release("a")
+    reply = pool.run("read_events", count=2)
+    assert [fields(entry)["kind"] for entry in reply[2::2]] == ["released", "granted"]
+    assert reply[1] == pool.client.xrevrange(pool.keys["events"], count=1)[0][0]
+
+
+@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch"])
+def test_every_reading_says_which_pool_is_not_there(ledger: Ledger, word: str) -> None:
+    """Never an empty answer."""
+    if word == "other_epoch":
+        ledger.create({"cpu": 10})
+        ledger.epoch = "another"
+    assert ledger.run("read_pool") == [word]
+    assert ledger.get("a") == [word]
+    assert ledger.run("read_events", count=2) == [word]
+    assert ledger.page("pinned") == [word]
+    assert ledger.run("find_orphans", records=["a"]) == [word]
+    assert ledger.audit() == [word]
+
+
+def test_reading_changes_nothing(pool: Ledger) -> None:
+    """A newer schema may be read, too."""
+    pool.grant("a", {"cpu": 1})
+    pool.client.hset(pool.keys["pool"], "schema", 2)
+    before = pool.dump()
+    assert pool.run("read_pool")[0] == "usage"
+    assert pool.get("a")[0] == "record"
+    assert pool.run("read_events", count=2)[0] == "events"
+    assert pool.page("deadlines")[0] == "page"
+    assert pool.run("find_orphans", records=["a"]) == ["orphans"]
+    assert pool.audit()[0] == "audit"
+    pool.assert_untouched(before)
+
+
+def test_a_page_has_the_records_of_one_index(pool: Ledger) -> None:
+    """Each with its fields, as get gives them."""
+    pool.grant("a", {"cpu": 1}, meta={"k": "v"})
+    pool.grant("b", {"cpu": 1}, ttl=0)
+    word, cursor, read_ms, _, *entries = pool.page("deadlines")
+    assert (word, cursor, read_ms, entries[0]) == ("page", "0", T0, "a")
+    assert {name: str(value) for name, value in fields(entries[1]).items()} == pool.record("a")
+    assert pool.page("pinned")[4::2] == ["b"]
+
+
+def test_a_listing_of_a_large_pool_is_complete_while_deadlines_move(ledger: Ledger) -> None:
+    """A thousand leases in pages of about fifty, every one of them renewed between any two pages."""
+    ledger.create({"cpu": 1000})
+    ids = [f"a{n}" for n in range(1000)]
+    for start in range(0, 1000, 100):
+        ledger.allocate(*(ledger.want(identity, {"cpu": 1}) for identity in ids[start : start + 100]))
+    seen: list[str] = []
+    cursor, pages = "0", 0
+    while pages == 0 or cursor != "0":
+        _, cursor, _, _, *entries = ledger.page("deadlines", cursor, count=50)
+        seen += entries[::2]
+        pages += 1
+        ledger.now += 10
+        for start in range(0, 1000, 100):
+            ledger.renew(*ids[start : start + 100])
+    assert set(seen) == set(ids)
+    assert pages > 1 or ledger.memory
+
+
+def test_orphans_are_records_that_no_index_knows(pool: Ledger) -> None:
+    """Of those that are asked about; what is not there is none."""
+    pool.grant("leased", {"cpu": 1})
+    pool.grant("pinned", {"cpu": 1}, ttl=0)
+    pool.client.hset(pool.keys.record("lost"), "owner", "x")
+    assert pool.run("find_orphans", records=["leased", "lost", "pinned", "never"]) == ["orphans", "lost"]
+    pool.client.delete(pool.keys.record("lost"))

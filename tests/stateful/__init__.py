@@ -1,1 +1,0 @@
-"""The ledger against an independent model: random stories, compared and audited after every step."""
