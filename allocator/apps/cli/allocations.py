@@ -1,4 +1,4 @@
-"""`allocate`, `renew`, `resize`, `release`, `check`."""
+"""`allocate`, `check`, `renew`, `resize`, `release`, `begin-release`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import click
 
-from allocator.apps.cli import arguments, completion, documents
+from allocator.apps.cli import arguments, completion, serializers
 from allocator.apps.cli.arguments import PINNED, assignment, assignments, metadatum, time_to_live, whole_number
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.failures import ExitCode, Failure, denied
-from allocator.apps.cli.identify import identify, not_found
+from allocator.apps.cli.errors import ExitCode, Failure, denied
 from allocator.apps.cli.output import View, document, exact, listing, rfc3339, show
+from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
@@ -100,7 +100,7 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
             text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
         elif explain and not answer.denial.never:
             text += "\nno known deadline makes it fit"
-    show(app, View(document("Check", **documents.check(answer)), lambda _: text))
+    show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
     return ExitCode.OK if answer else ExitCode.DENIED
 
 
@@ -135,7 +135,7 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
     rows: list[tuple[dict[str, Any], str, str]] = []
     for item in done:
         stayed = None if kept is None else item.id in kept
-        rows.append(({**documents.renewal(item), "kept": stayed}, item.id if item else "", _renewed(item, stayed)))
+        rows.append(({**serializers.renewal(item), "kept": stayed}, item.id if item else "", _renewed(item, stayed)))
     _show_each(app, "Renewal", rows)
     return code
 
@@ -201,9 +201,27 @@ def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found:
             code = _complain(code, Failure(f"{item.id} is not the grant of fence {fence} any more; it stays as it is"))
         elif not item and not ignore_not_found:
             code = _complain(code, not_found(item.id, app.pool))
-    rows = [(documents.release(item), item.id if item else "", f"{item.id} released" if item else "") for item in done]
+    rows = [
+        (serializers.release(item), item.id if item else "", f"{item.id} released" if item else "") for item in done
+    ]
     _show_each(app, "Release", rows)
     return code
+
+
+@click.command("begin-release", cls=Command)
+@click.argument("id_", metavar="ID", shell_complete=completion.ids)
+@click.option("--grace", type=arguments.duration, required=True, metavar="DURATION", help="How long it stays charged.")
+@click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence.")
+@pass_app
+def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
+    """Begin a release, and keep the charge for a grace period.
+
+    It is for a workload that is shutting down.  The allocation stays charged until 'release', or until the grace has
+    passed.  It cannot be renewed meanwhile.
+    """
+    item = app.client().begin_release(identify(app, id_, verb="release"), grace=grace, fence=fence)
+    whole = document("Allocation", **serializers.allocation(item, item.granted_ms), outcome="releasing")
+    show(app, View(whole, lambda _: f"{item.id} releasing until {rfc3339(item.deadline_ms)}", [item.id]))
 
 
 def _one_fence(ids: Sequence[str], fence: int | None) -> None:
@@ -221,7 +239,7 @@ def _refuse(app: App, denial: Denial) -> ExitCode:
     """Report a denial: the numbers on stderr, and on stdout in a format for programs."""
     click.echo(f"error: {denial}", err=True)
     app.note(f"hint: {denied(denial)}")
-    show(app, View(document("Denial", **documents.denial(denial)), lambda _: ""))
+    show(app, View(document("Denial", **serializers.denial(denial)), lambda _: ""))
     return ExitCode.DENIED
 
 
@@ -233,7 +251,7 @@ def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
     show(
         app,
         View(
-            document("Allocation", **documents.allocation(item, item.granted_ms), outcome=outcome),
+            document("Allocation", **serializers.allocation(item, item.granted_ms), outcome=outcome),
             lambda _: f"{item.id} {outcome}: {item.resources} owner={item.owner} fence={item.fence} {until}",
             [item.id],
         ),

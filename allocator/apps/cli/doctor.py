@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.output import View, document, show, table
 from allocator.models.maintenance import DoctorReport
 

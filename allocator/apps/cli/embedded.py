@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from allocator.apps.cli.context import App, Group, pass_app
-from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.output import View, document, duration, fields, show
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any, Final, TextIO
 
 import click
 
-from allocator.apps.cli import documents, promises
+from allocator.apps.cli import pool_options, serializers
 from allocator.apps.cli.arguments import named_capacity, whole_number
 from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
-from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
 from allocator.errors import AllocatorError, ContractError, InvariantError, PoolConflict, UnknownPool
 from allocator.models.pools import Pool, Usage
@@ -40,7 +40,7 @@ def pool() -> None:
 @click.option(
     "--new", is_flag=True, help="No pool of this name existed before: grant at once, also with a recovery grace."
 )
-@promises.options
+@pool_options.options
 @pass_app
 def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], new: bool, **promised: Any) -> None:
     r"""Make a pool, unless it is there already.
@@ -54,7 +54,7 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
     name, capacity = named_capacity(words)
     if not capacity:
         raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
-    given = promises.given(promised)
+    given = pool_options.given(promised)
     made = app.client().pools.create(name or app.pool, capacity, whole_units=whole_units, new=new, **given)
     if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
         whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
@@ -82,7 +82,7 @@ def show_(app: App, name: str | None) -> None:
     metavar="NUMBER",
     help="Change it only if it still has this generation.",
 )
-@promises.options
+@pool_options.options
 @pass_app
 def set_(
     app: App,
@@ -104,7 +104,7 @@ def set_(
     name, capacity = named_capacity(words)
     if whole_units and no_whole_units:
         raise click.UsageError("--whole-units and --no-whole-units exclude each other")
-    wanted = promises.given(promised)
+    wanted = pool_options.given(promised)
     if not (capacity or remove or whole_units or no_whole_units or wanted):
         raise click.UsageError(
             "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
@@ -215,7 +215,7 @@ def recover(app: App, file: TextIO) -> None:
     It has the same epoch and begins recovering, so its holders can adopt what they have.
     """
     try:
-        lost = documents.pool_from(json.load(file))
+        lost = serializers.pool_from(json.load(file))
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(f"{file.name} is not what 'pool show -o json' prints: {error}", ExitCode.USAGE) from error
     made = app.client().pools.recover(lost)
@@ -226,7 +226,7 @@ def _show_change(app: App, item: Pool, outcome: str) -> None:
     show(
         app,
         View(
-            document("Pool", **documents.pool(item), outcome=outcome),
+            document("Pool", **serializers.pool(item), outcome=outcome),
             lambda _: f"pool {item.name} {outcome}: {item.capacity} (generation {item.generation})",
             [item.name],
         ),
@@ -246,11 +246,11 @@ def _show_pool(app: App, reading: Usage) -> None:
             ("Revision", str(item.revision)),
             ("Schema", str(item.schema)),
             ("Epoch", item.epoch),
-            *promises.shown(item),
+            *pool_options.shown(item),
             ("Created", f"{rfc3339(item.created_ms)} ({age(item.created_ms, reading.read_ms)} ago)"),
         )
     )
-    show(app, View(document("Pool", **documents.pool(item)), lambda _: text, [item.name]))
+    show(app, View(document("Pool", **serializers.pool(item)), lambda _: text, [item.name]))
 
 
 def _of(reading: Usage, resource: str) -> str:
@@ -264,7 +264,7 @@ def _listed(name: str, reading: Usage | AllocatorError) -> dict[str, Any]:
     """A pool of the list for programs; a broken one has its name, its state and the error."""
     if isinstance(reading, AllocatorError):
         return {"name": name, "state": _BROKEN, "error": {"code": reading.code, "message": str(reading)}}
-    return documents.pool(reading.pool)
+    return serializers.pool(reading.pool)
 
 
 def _complain(app: App, readings: Mapping[str, Usage | AllocatorError]) -> ExitCode:

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, TextIO
 import click
 
 from allocator.apps.cli.context import App, Group
-from allocator.apps.cli.failures import ExitCode, Failure, exit_code, hint
+from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
 from allocator.apps.cli.program import PROGRAM, missing_extra
 from allocator.errors import AllocatorError
 
@@ -30,18 +30,18 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "renew": (f"{_CLI}.allocations:renew", "Extend the deadline of allocations."),
     "resize": (f"{_CLI}.allocations:resize", "Change what an allocation holds."),
     "release": (f"{_CLI}.allocations:release", "End allocations and give back what they hold."),
-    "begin-release": (f"{_CLI}.leaving:begin_release", "Begin a release, and keep the charge for a grace period."),
+    "begin-release": (f"{_CLI}.allocations:begin_release", "Begin a release, and keep the charge for a grace period."),
     "check": (f"{_CLI}.allocations:check", "Say whether a request would be granted now."),
-    "list": (f"{_CLI}.listing:list_", "List the allocations of a pool."),
-    "describe": (f"{_CLI}.listing:describe", "Show one allocation in full."),
+    "list": (f"{_CLI}.allocations_list:list_", "List the allocations of a pool."),
+    "describe": (f"{_CLI}.allocations_list:describe", "Show one allocation in full."),
     "usage": (f"{_CLI}.usage:usage", "Show how full a pool is."),
-    "events": (f"{_CLI}.usage:events", "Show what changed in a pool, and why."),
-    "cleanup": (f"{_CLI}.upkeep:cleanup", "Take back what is past its deadline (the cron job)."),
-    "reconcile": (f"{_CLI}.leaving:reconcile", "Release the allocations that an owner no longer has."),
-    "audit": (f"{_CLI}.upkeep:audit", "Check a pool's counters, and repair them if asked."),
+    "events": (f"{_CLI}.events:events", "Show what changed in a pool, and why."),
+    "cleanup": (f"{_CLI}.maintenance:cleanup", "Take back what is past its deadline (the cron job)."),
+    "reconcile": (f"{_CLI}.maintenance:reconcile", "Release the allocations that an owner no longer has."),
+    "audit": (f"{_CLI}.maintenance:audit", "Check a pool's counters, and repair them if asked."),
     "doctor": (f"{_CLI}.doctor:doctor", "Check a server for use, and say what to change."),
     "acl": (f"{_CLI}.acl:acl", "Print Redis users (ACL) with the least rights for each role."),
-    "redis-cli": (f"{_CLI}.byhand:redis_cli", "Print the redis-cli commands that show a pool by hand."),
+    "redis-cli": (f"{_CLI}.redis_cli:redis_cli", "Print the redis-cli commands that show a pool by hand."),
     "embedded": (f"{_CLI}.embedded:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }

@@ -12,7 +12,7 @@ import pytest
 from allocator import errors
 from allocator._sync.client import Allocator
 from allocator._sync.pools import Pools
-from allocator.apps.cli.failures import ExitCode, exit_code, hint
+from allocator.apps.cli.errors import ExitCode, exit_code, hint
 from allocator.denials import Denial, Shortage
 from tests.programs.cli.conftest import CommandLine
 

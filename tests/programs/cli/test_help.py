@@ -11,7 +11,7 @@ import click
 import pytest
 
 from allocator.apps.cli.context import SENTENCE_MAX, SHARED
-from allocator.apps.cli.failures import ExitCode
+from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.root import COMMANDS, root
 from tests.programs.cli.conftest import CommandLine
 
@@ -173,7 +173,7 @@ def test_help_imports_no_command() -> None:
             "allocator.apps",
             *(
                 f"allocator.apps.cli{module}"
-                for module in ("", ".arguments", ".context", ".failures", ".main", ".program", ".root")
+                for module in ("", ".arguments", ".context", ".errors", ".main", ".program", ".root")
             ),
         ]
     )

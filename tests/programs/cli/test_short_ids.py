@@ -10,7 +10,7 @@ from tests.programs.cli.conftest import CommandLine
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody is there."""
-    monkeypatch.setattr("allocator.apps.cli.identify.at_terminal", lambda: True)
+    monkeypatch.setattr("allocator.apps.cli.short_ids.at_terminal", lambda: True)
 
 
 @pytest.fixture
@@ -87,5 +87,5 @@ def test_nothing_that_begins_so_is_not_found(jobs: CommandLine) -> None:
 @pytest.mark.usefixtures("terminal")
 def test_a_huge_pool_is_not_searched(jobs: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading all of a million records for one abbreviation would burden everybody else."""
-    monkeypatch.setattr("allocator.apps.cli.identify.SEARCH_MAX", 2)
+    monkeypatch.setattr("allocator.apps.cli.short_ids.SEARCH_MAX", 2)
     jobs.error("describe", "lab", code=4)

@@ -1,30 +1,30 @@
-"""`cleanup` and `audit`: reclaim expired allocations (the cron job), and check and repair a pool."""
+"""`cleanup`, `reconcile`, `audit`: reclaim what is expired (the cron job), release by a listing, check and repair."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
-from allocator.apps.cli import arguments, documents
+from allocator.apps.cli import arguments, serializers
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show, table
 from allocator.models.maintenance import Audit
 
 if TYPE_CHECKING:
     from allocator import Allocator
 
-__all__ = ["audit", "cleanup"]
+__all__ = ["audit", "cleanup", "reconcile"]
 
 LIMIT_DEFAULT: Final = 10_000
 """Allocations that one run reclaims by default: fifty script calls, well under a second."""
 
 IDS_SHOWN: Final = 100
-"""Ids in the output of a cleanup; `count` counts all."""
+"""Ids in the output of a cleanup or reconcile; the counts are of all."""
 
 _SAYS: Final = {
     "clean": "clean",
@@ -77,6 +77,59 @@ def cleanup(app: App, older_than: float | None, limit: int, dry_run: bool) -> No
 
 
 @click.command(cls=Command)
+@click.argument("file", type=click.File())
+@click.option(
+    "--owner",
+    required=True,
+    metavar="NAME",
+    help="The owner; 'team-a/*' is every owner whose name begins with team-a/.",
+)
+@click.option(
+    "--as-of",
+    type=arguments.whole_number(0),
+    required=True,
+    metavar="MS",
+    help="The pool's time, read before the ids were listed.",
+)
+@click.option(
+    "--max-released",
+    type=arguments.whole_number(0),
+    metavar="NUMBER",
+    help="Refuse to release more [half of what the owner has].",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be released.")
+@pass_app
+def reconcile(app: App, file: TextIO, owner: str, as_of: int, max_released: int | None, dry_run: bool) -> ExitCode:
+    r"""Release the allocations of an owner that are not in FILE.
+
+    FILE lists the ids of all that the owner has, one a line; - is stdin.  What was granted or renewed at --as-of or
+    later is kept.
+
+    \b
+    as_of=$(resource-allocator usage -o json | jq .readMs)
+    kubectl get labs -o name | resource-allocator reconcile - --owner lab-controller --as-of "$as_of"
+
+    Prints one line of JSON.  Exit code 3: it would release more than --max-released; nothing was
+    released.
+    """
+    ids = [line.strip() for line in file if line.strip()]
+    done = app.client().maintenance.reconcile(ids, as_of, owner=owner, dry_run=dry_run, max_released=max_released)
+    if done.more:
+        raise Failure("the time was over before it was done: run it again", ExitCode.ERROR)
+    line = document(
+        "Reconciled",
+        pool=app.pool,
+        dryRun=dry_run,
+        count=len(done.released),
+        kept=len(done.kept),
+        released=list(done.released[:IDS_SHOWN]),
+        missing=list(done.missing[:IDS_SHOWN]),
+    )
+    click.echo(json.dumps(line))
+    return ExitCode.OK
+
+
+@click.command(cls=Command)
 @click.option("--repair", is_flag=True, help="Mend what is wrong, from the records of the allocations.")
 @click.option("--offline", is_flag=True, help="Hold back new grants meanwhile: for a very large pool.")
 @click.option("--dry-run", is_flag=True, help="With --repair: only show what it would mend.")
@@ -93,7 +146,7 @@ def audit(app: App, repair: bool, offline: bool, dry_run: bool) -> ExitCode:
     verdict = app.client().maintenance.audit(repair=repair and not dry_run, offline=offline and not dry_run)
     text = _audit_text(app, verdict, would=dry_run)
     names = [finding.subject for finding in verdict.findings]
-    show(app, View(document("Audit", dryRun=dry_run, **documents.audit(verdict)), lambda _: text, names))
+    show(app, View(document("Audit", dryRun=dry_run, **serializers.audit(verdict)), lambda _: text, names))
     code = _CODES.get(verdict.status, ExitCode.ERROR)
     if code is ExitCode.DENIED and not repair:
         app.note("hint: 'audit --repair' mends it; '--repair --dry-run' shows the same as this")

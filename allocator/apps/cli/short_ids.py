@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from allocator.apps.cli.context import App, at_terminal, confirmed
-from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import printable
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from typing import Final
 import click
 
 from allocator import settings
-from allocator.apps.cli import arguments, documents
+from allocator.apps.cli import arguments, serializers
 from allocator.apps.cli.completion import ids
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.identify import identify, not_found
 from allocator.apps.cli.output import (
     View,
     age,
@@ -26,6 +25,7 @@ from allocator.apps.cli.output import (
     show,
     table,
 )
+from allocator.apps.cli.short_ids import identify, not_found
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.allocations import Allocation
 from allocator.models.events import Event
@@ -70,7 +70,7 @@ def list_(
         if not items and watch is None:
             app.note(f"no allocations found in pool {app.pool}")
         return View(
-            listing("Allocation", (documents.allocation(item, reading.read_ms) for item in items), pool=app.pool),
+            listing("Allocation", (serializers.allocation(item, reading.read_ms) for item in items), pool=app.pool),
             lambda wide: _table(app, items, reading.read_ms, wide) if items else "",
             [item.id for item in items],
         )
@@ -93,8 +93,8 @@ def describe(app: App, id_: str) -> None:
     events = list(islice(about, EVENTS_SHOWN))[::-1]
     whole = document(
         "Allocation",
-        **documents.allocation(item, now_ms),
-        events=[documents.event(event) for event in events],
+        **serializers.allocation(item, now_ms),
+        events=[serializers.event(event) for event in events],
     )
     show(app, View(whole, lambda _: _description(item, events, now_ms), [name]))
 
@@ -122,7 +122,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
         row = [
             item.id,
             item.owner,
-            documents.status(item, now_ms),
+            serializers.status(item, now_ms),
             *(format_amount(name, item.resources[name]) if name in item.resources else "" for name in resources),
             age(item.granted_ms, now_ms),
             "" if item.deadline_ms is None else duration((item.deadline_ms - now_ms) / 1000),
@@ -157,7 +157,7 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("ID", item.id),
             ("Pool", item.pool),
             ("Owner", item.owner),
-            ("Status", documents.status(item, now_ms)),
+            ("Status", serializers.status(item, now_ms)),
             ("Resources", list(item.resources.text().items())),
             ("Fence", str(item.fence)),
             ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),

@@ -12,7 +12,7 @@ import click
 from allocator.apps.cli.completion import ids
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.embedded import socket_path
-from allocator.apps.cli.failures import ExitCode, Failure
+from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show
 from allocator.errors import AllocatorError
 
