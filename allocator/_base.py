@@ -177,9 +177,8 @@ class Client(Surface, ABC, Generic[D]):
 
     def _hold_spec(self, request: Request) -> HoldSpec:
         """The specification of a hold by this client."""
-        defaults = self._defaults
-        location = LeaseLocation(self._target, defaults.pool, self._clock)
-        return HoldSpec(location, request, defaults.owner, defaults.timeout_s, defaults.durability)
+        location = LeaseLocation(self._target, self._defaults.pool, self._clock)
+        return HoldSpec(location, request, self._defaults)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._target.address} pool={self._defaults.pool.name}>"

@@ -99,9 +99,10 @@ class Hold(BaseHold):
         try:
             if self._renewer.remove(lease, landed.set):
                 landed.wait(settings.HOLD_RENEW_S)
-            return self._ended(self._driver.run(self._spec.release(self.allocation))[0])
+            outcome = self._driver.run(self._spec.release(self.allocation))
         except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
+        return self._ended(outcome)
 
 
 class AsyncHold(BaseHold):
@@ -201,9 +202,10 @@ class AsyncHold(BaseHold):
         assert self._renewer is not None
         try:
             await self._leave()
-            return self._ended((await self._driver.run(self._spec.release(self.allocation)))[0])
+            outcome = await self._driver.run(self._spec.release(self.allocation))
         except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
+        return self._ended(outcome)
 
     async def _leave(self) -> None:
         """Stop the renewals, and wait for one in flight."""

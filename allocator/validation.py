@@ -216,6 +216,13 @@ def fence(value: object) -> int:
     return int(value)
 
 
+def count(value: object, field: str, most: int, least: int = 1) -> int:
+    """An integer from `least` to `most`."""
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidRequest(f"{field} is an integer from {least} to {most}, not {value!r}", field=field)
+    return value
+
+
 def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T]:
     """The items as a list; at most `limit` + 1 of them are read.
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.operations import adopt, allocate, check, lookup, pools, release, renew, requests, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, pools, release, renew, resize
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Call
-from allocator._engine.protocol.keys import pool_keys
 from allocator._engine.protocol.resp import encode_call, pack_command, split_batches
 from allocator._engine.protocol.scripts import Argument
 from allocator.models.allocations import Allocation, Request
@@ -40,7 +40,8 @@ FORESEEN: Final = settings.EXPLAIN_DEADLINES_MAX
 RESOURCES: Final = settings.RESOURCES_MAX
 """How much one script call takes at most."""
 
-KEYS: Final = pool_keys(POOL, settings.PREFIX_DEFAULT)
+DEFAULTS: Final = Defaults(POOL, settings.PREFIX_DEFAULT, OWNER)
+KEYS: Final = DEFAULTS.pool
 _OPTION: Final = "account"
 _OTHERS: Final = ("quota:team-a/alice", "quota:team-a", "node:n1")
 """Accounts beside the pool, innermost first."""
@@ -130,7 +131,7 @@ def grant(stage: Stage, requests: Sequence[Request], now_ms: int = 0) -> list[Li
     """Grant requests, at an instant of the past where one is given, in script calls of a size that a client sends."""
     granted: list[Live] = []
     for chunk in in_chunks(requests, MANY):
-        flow: Generator[Any, Any, Any] = allocate.allocate_many(KEYS, chunk, OWNER)
+        flow: Generator[Any, Any, Any] = allocate.allocate_many(DEFAULTS, chunk)
         call = next(flow)
         parts = [command(stage, part, now_ms) for part in split_batches(call)]
         replies = [reply for part in stage.send(Stage.EMPTY, parts) for reply in part]
@@ -157,28 +158,23 @@ def _full(stage: Stage, count: int) -> list[Request]:
 
 
 def _allocate(request: Request) -> Call:
-    return first(allocate.allocate(KEYS, request, OWNER))
+    return first(allocate.allocate(DEFAULTS, request))
 
 
 def _allocate_many(requests: Sequence[Request]) -> Call:
-    return first(allocate.allocate_many(KEYS, requests, OWNER))
-
-
-def _identities(lives: Iterable[Live]) -> list[requests.FencedId]:
-    """As a client names what it was granted."""
-    return [requests.FencedId(held.one.id, held.one.fence, held.one) for held in lives]
+    return first(allocate.allocate_many(DEFAULTS, requests))
 
 
 def _release_many(lives: Sequence[Live]) -> Call:
-    return first(release.release(KEYS, _identities(lives)))
+    return first(release.release_many(DEFAULTS, [held.one for held in lives]))
 
 
 def _renew_many(lives: Sequence[Live]) -> Call:
-    return first(renew.renew(KEYS, _identities(lives), 0))
+    return first(renew.renew_many(DEFAULTS, [held.one for held in lives], None))
 
 
 def _resize(held: Live) -> Call:
-    return first(resize.resize(KEYS, held.one.id, held.one.fence, LARGER))
+    return first(resize.resize(DEFAULTS, held.one, LARGER))
 
 
 def _existing(held: Live) -> Call:
@@ -373,8 +369,8 @@ RENEW: Final = Verb("renew", lambda held: _renew_many([held]), "renewed", _RENEW
 RESIZE: Final = Verb("resize", _resize, "resized", _RESIZE_FLOOR)
 DENIAL: Final = Verb("denial", _allocate, "denied", prepare=_full, capacity=REQUEST)
 EXISTING: Final = Verb("existing", _existing, "existing")
-CHECK: Final = Verb("check", lambda _: first(check.check(KEYS, REQUEST, explain=False)), "fits", _CHECK_FLOOR)
-USAGE: Final = Verb("usage", lambda _: first(pools.usage(KEYS)), "usage", _USAGE_FLOOR)
-GET: Final = Verb("get", lambda held: first(lookup.get(KEYS, held.one.id)), "record", _GET_FLOOR)
+CHECK: Final = Verb("check", lambda _: first(check.check(DEFAULTS, REQUEST)), "fits", _CHECK_FLOOR)
+USAGE: Final = Verb("usage", lambda _: first(pools.usage(DEFAULTS)), "usage", _USAGE_FLOOR)
+GET: Final = Verb("get", lambda held: first(lookup.get(DEFAULTS, held.one.id)), "record", _GET_FLOOR)
 
 WRITING: Final = (ALLOCATE, RELEASE, RENEW, RESIZE)

@@ -13,6 +13,7 @@ from allocator._async.maintenance import AsyncMaintenance
 from allocator._async.pools import AsyncPools
 from allocator._base import Client
 from allocator._engine.execution.driver_async import AsyncDriver
+from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
@@ -145,7 +146,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = await self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
+        outcome = await self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         return outcome
@@ -160,7 +161,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         metadata: Mapping[str, str] | None = None,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        return await self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
+        return await self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
 
     def hold(
         self,
@@ -211,7 +212,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
         """
-        return await self._run(self._defaults.allocate_many(requests, atomic=atomic))
+        return await self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
     async def check(self, request: RequestLike, *, explain: bool = False) -> Check:
         """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
@@ -220,7 +221,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             request: As for `allocate`.
             explain: Also return when at the latest it fits, by the next 256 deadlines.
         """
-        return await self._run(self._defaults.check(request, explain=explain))
+        return await self._run(check.check(self._defaults, request, explain=explain))
 
     async def renew(
         self,
@@ -247,7 +248,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
-        return await self._run(self._defaults.renew(allocation, ttl, fence, shorten=shorten))
+        return await self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
 
     async def renew_many(
         self,
@@ -256,7 +257,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         ttl: Ttl = None,
     ) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
-        return await self._run(self._defaults.renew_many(allocations, ttl))
+        return await self._run(renew.renew_many(self._defaults, allocations, ttl))
 
     async def resize(
         self,
@@ -276,7 +277,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
-        return await self._run(self._defaults.resize(allocation, request, fence))
+        return await self._run(resize.resize(self._defaults, allocation, request, fence))
 
     async def begin_release(
         self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
@@ -294,7 +295,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
-        return await self._run(self._defaults.begin_release(allocation, grace, fence))
+        return await self._run(release.begin_release(self._defaults, allocation, grace, fence))
 
     async def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.
@@ -312,7 +313,7 @@ class AsyncAllocator(Client[AsyncDriver]):
                 another epoch (`"epoch"`), or the id belongs to another grant now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
-        return await self._run(self._defaults.adopt(allocation, ttl, force))
+        return await self._run(adopt.adopt(self._defaults, allocation, ttl, force))
 
     async def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
         """Release an allocation.
@@ -321,15 +322,15 @@ class AsyncAllocator(Client[AsyncDriver]):
             Truthy if this call released it.  An unknown one, or another grant's (fence), is left unchanged, as
             `outcome` says; neither is an error.  One round trip.
         """
-        return await self._run(self._defaults.release(allocation, fence))
+        return await self._run(release.release(self._defaults, allocation, fence))
 
     async def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
         """Release many allocations, at most 10,000; 100 a round trip."""
-        return await self._run(self._defaults.release_many(allocations))
+        return await self._run(release.release_many(self._defaults, allocations))
 
     async def get(self, id: str) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
-        return await self._run(self._defaults.get(id))
+        return await self._run(lookup.get(self._defaults, id))
 
     async def _walk(self, scan: AllocationScan) -> AsyncIterator[Allocation]:
         for call in scan:
@@ -346,4 +347,4 @@ class AsyncAllocator(Client[AsyncDriver]):
             owner: Only this owner's.
             older_than: Only those granted at least so many seconds ago.
         """
-        return self._walk(self._defaults.allocations(owner, older_than))
+        return self._walk(lookup.scan(self._defaults, owner, older_than))

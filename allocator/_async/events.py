@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allocator._async.namespace import AsyncNamespace
+from allocator._engine.operations import events
 from allocator.models.events import Event
 
 __all__ = ["AsyncEvents"]
@@ -13,4 +14,4 @@ class AsyncEvents(AsyncNamespace):
 
     async def list(self, *, limit: int = 50) -> list[Event]:
         """The latest changes, newest first; at most 500 of about 10,000 stored.  One round trip."""
-        return await self._run(self._defaults.events(limit))
+        return await self._run(events.read(self._defaults, limit))

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from allocator._async.namespace import AsyncNamespace
 from allocator._base import local_ms
+from allocator._engine.operations import audit, doctor, reclaim, reconcile
 from allocator.models.allocations import Ttl
 from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled
 
@@ -30,7 +31,7 @@ class AsyncMaintenance(AsyncNamespace):
             include_live: Also leases of that age, although their holders renew them.
             limit: At most so many; None: 10,000.
         """
-        return await self._run(self._defaults.reclaim(older_than, limit, include_live=include_live))
+        return await self._run(reclaim.reclaim(self._defaults, older_than, limit, include_live=include_live))
 
     async def reconcile(
         self,
@@ -57,7 +58,7 @@ class AsyncMaintenance(AsyncNamespace):
             ReconcileRefused: It would release more.  Nothing was released.
             InvalidRequest: `as_of` is later than the server's time.
         """
-        work = self._defaults.reconcile(live_ids, as_of, owner, max_released, dry_run=dry_run)
+        work = reconcile.reconcile(self._defaults, live_ids, as_of, owner, max_released, dry_run=dry_run)
         return await self._run(work)
 
     async def audit(self, *, repair: bool = False, offline: bool = False) -> Audit:
@@ -70,7 +71,7 @@ class AsyncMaintenance(AsyncNamespace):
             repair: Repair what is found: the records are authoritative, counters are corrected.
             offline: Grant nothing meanwhile; needed to repair more than one script may read.
         """
-        return await self._run(self._defaults.audit(repair=repair, offline=offline))
+        return await self._run(audit.audit(self._defaults, repair=repair, offline=offline))
 
     async def doctor(self) -> DoctorReport:
         """Examine the server, and try every script with this client's rights on a scratch pool, which is deleted again.
@@ -80,4 +81,4 @@ class AsyncMaintenance(AsyncNamespace):
         Returns:
             Findings with advice; truthy if none is bad.
         """
-        return await self._run(self._defaults.doctor(local_ms))
+        return await self._run(doctor.diagnose(self._defaults, local_ms))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from allocator._async.namespace import AsyncNamespace
+from allocator._engine.operations import pool_deletion, pools
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
@@ -46,11 +47,12 @@ class AsyncPools(AsyncNamespace):
             The pool.  One round trip.
         """
         options = PoolOptions(recovery_grace, max_ttl, durability)
-        return await self._run(self._defaults.create_pool(name, capacity, whole_units, options, is_new=new))
+        work = pools.create(self._defaults, name, capacity, whole_units, options, is_new=new)
+        return await self._run(work)
 
     async def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""
-        return await self._run(self._defaults.get_pool(name))
+        return await self._run(pools.get(self._defaults, name))
 
     async def update(
         self,
@@ -83,7 +85,16 @@ class AsyncPools(AsyncNamespace):
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
         options = PoolOptions(recovery_grace, max_ttl, durability)
-        work = self._defaults.update_pool(name, capacity, remove, whole_units, strict, generation, options)
+        work = pools.update(
+            self._defaults,
+            name,
+            capacity,
+            remove=remove,
+            whole_units=whole_units,
+            strict=strict,
+            generation=generation,
+            options=options,
+        )
         return await self._run(work)
 
     async def delete(self, name: str, *, force: bool = False) -> bool:
@@ -99,15 +110,15 @@ class AsyncPools(AsyncNamespace):
         Raises:
             PoolConflict: It has live allocations, and `force` was not given.
         """
-        return await self._run(self._defaults.delete_pool(name, force=force))
+        return await self._run(pool_deletion.delete(self._defaults, name, force=force))
 
     async def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
-        return await self._run(self._defaults.usage(name))
+        return await self._run(pools.usage(self._defaults, name))
 
     async def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""
-        return await self._run(self._defaults.upgrade_pool(name))
+        return await self._run(pools.upgrade(self._defaults, name))
 
     async def recover(self, lost: Pool) -> Pool:
         """Create a pool again that the server has lost, with its epoch and settings; it begins recovering.
@@ -121,12 +132,12 @@ class AsyncPools(AsyncNamespace):
             UnknownPool: Another pool of that name exists (`code="epoch"`), or this one was deleted in the last two
                 minutes (`"deleted"`).  One round trip.
         """
-        return await self._run(self._defaults.recover_pool(lost))
+        return await self._run(pools.recover(self._defaults, lost))
 
     async def end_recovery(self, name: str | None = None) -> Pool:
         """Grant again at once; the caller must be sure that all holders have adopted theirs.  One round trip."""
-        return await self._run(self._defaults.end_recovery(name))
+        return await self._run(pools.end_recovery(self._defaults, name))
 
     async def list(self) -> list[str]:
         """The names of all pools under the client's prefix, sorted; a SCAN of the server."""
-        return await self._run(self._defaults.list_pools())
+        return await self._run(pools.names(self._defaults))

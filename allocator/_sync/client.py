@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allocator import settings
 from allocator._base import Client
 from allocator._engine.execution.driver import Driver
+from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
@@ -145,7 +146,7 @@ class Allocator(Client[Driver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
+        outcome = self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         return outcome
@@ -160,7 +161,7 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        return self._run(self._defaults.allocate(Request(request, ttl, id, owner, metadata)))
+        return self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
 
     def hold(
         self,
@@ -208,7 +209,7 @@ class Allocator(Client[Driver]):
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
         """
-        return self._run(self._defaults.allocate_many(requests, atomic=atomic))
+        return self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
     def check(self, request: RequestLike, *, explain: bool = False) -> Check:
         """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
@@ -217,7 +218,7 @@ class Allocator(Client[Driver]):
             request: As for `allocate`.
             explain: Also return when at the latest it fits, by the next 256 deadlines.
         """
-        return self._run(self._defaults.check(request, explain=explain))
+        return self._run(check.check(self._defaults, request, explain=explain))
 
     def renew(
         self,
@@ -244,7 +245,7 @@ class Allocator(Client[Driver]):
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
-        return self._run(self._defaults.renew(allocation, ttl, fence, shorten=shorten))
+        return self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
 
     def renew_many(
         self,
@@ -253,7 +254,7 @@ class Allocator(Client[Driver]):
         ttl: Ttl = None,
     ) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
-        return self._run(self._defaults.renew_many(allocations, ttl))
+        return self._run(renew.renew_many(self._defaults, allocations, ttl))
 
     def resize(
         self,
@@ -273,7 +274,7 @@ class Allocator(Client[Driver]):
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
-        return self._run(self._defaults.resize(allocation, request, fence))
+        return self._run(resize.resize(self._defaults, allocation, request, fence))
 
     def begin_release(
         self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
@@ -291,7 +292,7 @@ class Allocator(Client[Driver]):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
-        return self._run(self._defaults.begin_release(allocation, grace, fence))
+        return self._run(release.begin_release(self._defaults, allocation, grace, fence))
 
     def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.
@@ -309,7 +310,7 @@ class Allocator(Client[Driver]):
                 another epoch (`"epoch"`), or the id belongs to another grant now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
-        return self._run(self._defaults.adopt(allocation, ttl, force))
+        return self._run(adopt.adopt(self._defaults, allocation, ttl, force))
 
     def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
         """Release an allocation.
@@ -318,15 +319,15 @@ class Allocator(Client[Driver]):
             Truthy if this call released it.  An unknown one, or another grant's (fence), is left unchanged, as
             `outcome` says; neither is an error.  One round trip.
         """
-        return self._run(self._defaults.release(allocation, fence))
+        return self._run(release.release(self._defaults, allocation, fence))
 
     def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
         """Release many allocations, at most 10,000; 100 a round trip."""
-        return self._run(self._defaults.release_many(allocations))
+        return self._run(release.release_many(self._defaults, allocations))
 
     def get(self, id: str) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
-        return self._run(self._defaults.get(id))
+        return self._run(lookup.get(self._defaults, id))
 
     def _walk(self, scan: AllocationScan) -> Iterator[Allocation]:
         for call in scan:
@@ -342,4 +343,4 @@ class Allocator(Client[Driver]):
             owner: Only this owner's.
             older_than: Only those granted at least so many seconds ago.
         """
-        return self._walk(self._defaults.allocations(owner, older_than))
+        return self._walk(lookup.scan(self._defaults, owner, older_than))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from allocator._engine.operations import events
 from allocator._sync.namespace import Namespace
 from allocator.models.events import Event
 
@@ -13,4 +14,4 @@ class Events(Namespace):
 
     def list(self, *, limit: int = 50) -> list[Event]:
         """The latest changes, newest first; at most 500 of about 10,000 stored.  One round trip."""
-        return self._run(self._defaults.events(limit))
+        return self._run(events.read(self._defaults, limit))

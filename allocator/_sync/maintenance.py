@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from allocator._base import local_ms
+from allocator._engine.operations import audit, doctor, reclaim, reconcile
 from allocator._sync.namespace import Namespace
 from allocator.models.allocations import Ttl
 from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled
@@ -30,7 +31,7 @@ class Maintenance(Namespace):
             include_live: Also leases of that age, although their holders renew them.
             limit: At most so many; None: 10,000.
         """
-        return self._run(self._defaults.reclaim(older_than, limit, include_live=include_live))
+        return self._run(reclaim.reclaim(self._defaults, older_than, limit, include_live=include_live))
 
     def reconcile(
         self,
@@ -57,7 +58,7 @@ class Maintenance(Namespace):
             ReconcileRefused: It would release more.  Nothing was released.
             InvalidRequest: `as_of` is later than the server's time.
         """
-        work = self._defaults.reconcile(live_ids, as_of, owner, max_released, dry_run=dry_run)
+        work = reconcile.reconcile(self._defaults, live_ids, as_of, owner, max_released, dry_run=dry_run)
         return self._run(work)
 
     def audit(self, *, repair: bool = False, offline: bool = False) -> Audit:
@@ -70,7 +71,7 @@ class Maintenance(Namespace):
             repair: Repair what is found: the records are authoritative, counters are corrected.
             offline: Grant nothing meanwhile; needed to repair more than one script may read.
         """
-        return self._run(self._defaults.audit(repair=repair, offline=offline))
+        return self._run(audit.audit(self._defaults, repair=repair, offline=offline))
 
     def doctor(self) -> DoctorReport:
         """Examine the server, and try every script with this client's rights on a scratch pool, which is deleted again.
@@ -80,4 +81,4 @@ class Maintenance(Namespace):
         Returns:
             Findings with advice; truthy if none is bad.
         """
-        return self._run(self._defaults.doctor(local_ms))
+        return self._run(doctor.diagnose(self._defaults, local_ms))

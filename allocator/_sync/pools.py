@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
+from allocator._engine.operations import pool_deletion, pools
 from allocator._engine.operations.pools import PoolOptions
 from allocator._sync.namespace import Namespace
 from allocator.models.pools import Pool, Usage
@@ -46,11 +47,12 @@ class Pools(Namespace):
             The pool.  One round trip.
         """
         options = PoolOptions(recovery_grace, max_ttl, durability)
-        return self._run(self._defaults.create_pool(name, capacity, whole_units, options, is_new=new))
+        work = pools.create(self._defaults, name, capacity, whole_units, options, is_new=new)
+        return self._run(work)
 
     def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""
-        return self._run(self._defaults.get_pool(name))
+        return self._run(pools.get(self._defaults, name))
 
     def update(
         self,
@@ -83,7 +85,16 @@ class Pools(Namespace):
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
         options = PoolOptions(recovery_grace, max_ttl, durability)
-        work = self._defaults.update_pool(name, capacity, remove, whole_units, strict, generation, options)
+        work = pools.update(
+            self._defaults,
+            name,
+            capacity,
+            remove=remove,
+            whole_units=whole_units,
+            strict=strict,
+            generation=generation,
+            options=options,
+        )
         return self._run(work)
 
     def delete(self, name: str, *, force: bool = False) -> bool:
@@ -99,15 +110,15 @@ class Pools(Namespace):
         Raises:
             PoolConflict: It has live allocations, and `force` was not given.
         """
-        return self._run(self._defaults.delete_pool(name, force=force))
+        return self._run(pool_deletion.delete(self._defaults, name, force=force))
 
     def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
-        return self._run(self._defaults.usage(name))
+        return self._run(pools.usage(self._defaults, name))
 
     def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""
-        return self._run(self._defaults.upgrade_pool(name))
+        return self._run(pools.upgrade(self._defaults, name))
 
     def recover(self, lost: Pool) -> Pool:
         """Create a pool again that the server has lost, with its epoch and settings; it begins recovering.
@@ -121,12 +132,12 @@ class Pools(Namespace):
             UnknownPool: Another pool of that name exists (`code="epoch"`), or this one was deleted in the last two
                 minutes (`"deleted"`).  One round trip.
         """
-        return self._run(self._defaults.recover_pool(lost))
+        return self._run(pools.recover(self._defaults, lost))
 
     def end_recovery(self, name: str | None = None) -> Pool:
         """Grant again at once; the caller must be sure that all holders have adopted theirs.  One round trip."""
-        return self._run(self._defaults.end_recovery(name))
+        return self._run(pools.end_recovery(self._defaults, name))
 
     def list(self) -> list[str]:
         """The names of all pools under the client's prefix, sorted; a SCAN of the server."""
-        return self._run(self._defaults.list_pools())
+        return self._run(pools.names(self._defaults))

@@ -152,6 +152,7 @@ async def test_times_to_live_out_of_bounds_are_refused(nowhere: AsyncAllocator, 
         lambda c: c.allocate_many([Request(GOOD, ttl)]),
         lambda c: c.renew("a", ttl=ttl),
         lambda c: c.renew_many(["a"], ttl=ttl),
+        lambda c: c.renew_many([], ttl=ttl),
     ):
         assert (await refused(nowhere, attempt)).field == "ttl"
 

@@ -138,6 +138,7 @@ async def test_an_as_of_in_the_future_is_refused(crowd: AsyncAllocator) -> None:
         ({"owner": ""}, "owner"),
         ({"max_released": -1}, "max_released"),
         ({"max_released": True}, "max_released"),
+        ({"max_released": False}, "max_released"),
         ({"live_ids": "abc"}, "live_ids"),
         ({"live_ids": ["a b"]}, "id"),
     ],

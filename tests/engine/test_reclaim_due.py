@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from allocator._engine.operations import allocate, check, resize
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Call, Flow, TimeLeft
 from allocator.errors import BackendUnavailable, OutcomeUnknown
 from allocator.models.allocations import Request
-from tests.support.drivers import POOL
+
+DEFAULTS = Defaults("lab", "allocator", "me")
 
 STORIES: list[Callable[[], Flow[Any]]] = [
-    lambda: allocate.allocate(POOL, Request({"cpu": "1"}, 60, id="a"), "me"),
-    lambda: allocate.allocate_many(POOL, [Request({"cpu": "1"}, 60, id="a")], "me"),
-    lambda: resize.resize(POOL, "a", 0, {"cpu": "2"}),
-    lambda: check.check(POOL, {"cpu": "1"}, explain=False),
+    lambda: allocate.allocate(DEFAULTS, Request({"cpu": "1"}, 60, id="a")),
+    lambda: allocate.allocate_many(DEFAULTS, [Request({"cpu": "1"}, 60, id="a")]),
+    lambda: resize.resize(DEFAULTS, "a", {"cpu": "2"}),
+    lambda: check.check(DEFAULTS, {"cpu": "1"}),
 ]
 
 

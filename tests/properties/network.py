@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.operations import undo
-from allocator._engine.protocol.flows import Call, Flow, Item, Reply, Step, TimeLeft
+from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Reply, Step, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import encode_call
 from allocator.testing import Clock
@@ -56,8 +56,12 @@ class Network:
         self._in_process = in_process
         self._under_way: list[Copy] = []
 
-    def run(self, flow: Flow[R], luck: Luck = Luck.NONE_LOST) -> R:
-        """Perform a flow.  What is said of an attempt holds for each of its calls that can be repeated safely."""
+    def run(self, work: Operation[R] | Flow[R], luck: Luck = Luck.NONE_LOST) -> R:
+        """Perform an operation or a flow.
+
+        What is said of an attempt holds for each of its calls that can be repeated safely.
+        """
+        flow = iter(work) if isinstance(work, Operation) else work
         answer: Any = None
         story, returned = UndoLog(), False
         try:
@@ -124,7 +128,7 @@ class Network:
     def _undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
         """What the library does behind a repeated call that was refused: an earlier attempt may still arrive."""
         if items:
-            self.run(iter(undo.undo(pool, [(item.call, item.id) for item in items])))
+            self.run(undo.undo(pool, [(item.call, item.id) for item in items]))
 
     def send(self, call: Call, *, repeated: bool) -> Reply:
         """Let the server execute an attempt."""

@@ -36,8 +36,9 @@ from allocator import (
     UnknownAllocation,
 )
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import undo
+from allocator._engine.operations import allocate, audit, check, lookup, pools, reclaim, release, renew, resize, undo
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.pool_deletion import delete
 from allocator._engine.protocol.flows import Call
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.urls import resolve_target
@@ -89,11 +90,11 @@ class Ledger(RuleBasedStateMachine):
     @initialize(luck=LUCK)
     def create(self, luck: Luck) -> None:
         capacity = Resources.of(self.model.capacity)
-        pool = self.network.run(self.defaults.create_pool(self.defaults.pool.name, capacity, ["gpu"]), luck)
+        pool = self.network.run(pools.create(self.defaults, self.defaults.pool.name, capacity, ["gpu"]), luck)
         assert pool.created
 
     def teardown(self) -> None:
-        self.driver.run(self.defaults.delete_pool(self.defaults.pool.name, force=True))
+        self.driver.run(delete(self.defaults, self.defaults.pool.name, force=True))
         self.driver.close()
 
     # -- granting ------------------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(wanted=WANTED, luck=LUCK)
     def allocate(self, wanted: Wanted, luck: Luck) -> None:
-        (call,), flow = self.network.begin(iter(self.defaults.allocate(self.request(wanted))))
+        (call,), flow = self.network.begin(allocate.allocate(self.defaults, self.request(wanted)))
         told = self.model.allocate(wanted, call)
         self.check_told(told, outcome_of(lambda: self.network.run(flow, luck)), wanted, call)
         self.asks(luck, {call: wanted}, [told])
@@ -143,7 +144,7 @@ class Ledger(RuleBasedStateMachine):
         if luck is not Luck.NONE_LOST:  # an item that was refused is decided anew when it comes again
             many = list({wanted.id: wanted for wanted in many}.values())
         requests = [self.request(one) for one in many]
-        calls, flow = self.network.begin(iter(self.defaults.allocate_many(requests, atomic=False)))
+        calls, flow = self.network.begin(allocate.allocate_many(self.defaults, requests))
         told = [self.model.allocate(wanted, call) for wanted, call in zip(many, calls, strict=True)]
         outcomes = self.network.run(flow, luck)
         for one, wanted, outcome, call in zip(told, many, outcomes, calls, strict=True):
@@ -160,7 +161,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(many=st.lists(WANTED, min_size=1, max_size=3, unique_by=lambda wanted: wanted.id), luck=LUCK)
     def allocate_gang(self, many: list[Wanted], luck: Luck) -> None:
         requests = [self.request(one) for one in many]
-        calls, flow = self.network.begin(iter(self.defaults.allocate_many(requests, atomic=True)))
+        calls, flow = self.network.begin(allocate.allocate_many(self.defaults, requests, atomic=True))
         told = self.model.gang(many, calls)
         if isinstance(told, list):
             outcomes = self.network.run(flow, luck)
@@ -180,7 +181,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(wanted=WANTED, executed=st.booleans(), late=st.booleans())
     def allocate_and_never_hear_of_it(self, wanted: Wanted, executed: bool, late: bool) -> None:
         """The caller gives up; it is undone some time later, and others may have been told of it meanwhile."""
-        flow = self.defaults.allocate(self.request(wanted))
+        flow = allocate.allocate(self.defaults, self.request(wanted))
         call = self.network.run_copies(flow, (False,) if executed else (), (True,) if late else ())
         self.asked[call.items[0].call] = wanted
         if executed and self.model.allocate(wanted, call.items[0].call) == "granted":
@@ -190,7 +191,7 @@ class Ledger(RuleBasedStateMachine):
     def note_fence(self, name: str) -> None:
         """A grant that nobody was told of: its fence is read."""
         held = self.model.live[name]
-        found = self.driver.run(self.defaults.get(name))
+        found = self.driver.run(lookup.get(self.defaults, name))
         assert found is not None
         assert found.fence > max(self.fences, default=0)
         held.fence = found.fence
@@ -203,7 +204,7 @@ class Ledger(RuleBasedStateMachine):
         call, name = self.undos.pop(data.draw(st.integers(0, len(self.undos) - 1)))
         self.model.undo(call.items[0].call)
         for _ in range(1 + twice):
-            self.network.run(iter(undo.undo(call.pool, [(call.items[0].call, name)])))
+            self.network.run(undo.undo(call.pool, [(call.items[0].call, name)]))
 
     # -- holding -------------------------------------------------------------------------------------------------------
 
@@ -217,7 +218,7 @@ class Ledger(RuleBasedStateMachine):
         told = self.model.renew(name, fence or 0, ttl_ms, shorten=shorten)
         if not shorten and luck.late:
             luck = Luck.REPLY_LOST  # a late copy of a plain renewal may extend once more, and that is all it may do
-        flow = self.defaults.renew(name, ttl_ms / 1000 or None, fence, shorten=shorten)
+        flow = renew.renew(self.defaults, name, ttl_ms / 1000 or None, fence, shorten=shorten)
         renewed = outcome_of(lambda: self.network.run(flow, luck))
         if isinstance(renewed, Renewal):
             assert (told, renewed.deadline_ms) == ("renewed", self.model.renewal(name))
@@ -229,7 +230,7 @@ class Ledger(RuleBasedStateMachine):
     def resize(self, name: str, which: str, amounts: dict[str, int], luck: Luck) -> None:
         fence = self.fence_of(name, which)
         told = self.model.resize(name, fence or 0, amounts)
-        flow = self.defaults.resize(name, Resources.of(amounts), fence)
+        flow = resize.resize(self.defaults, name, Resources.of(amounts), fence)
         resized = outcome_of(lambda: self.network.run(flow, luck))
         if isinstance(resized, Allocation):
             assert (told, dict(resized.resources)) == ("resized", self.model.live[name].amounts)
@@ -243,14 +244,14 @@ class Ledger(RuleBasedStateMachine):
     def release(self, name: str, which: str, luck: Luck) -> None:
         fence = self.fence_of(name, which)
         told = self.model.release(name, fence or 0)
-        assert self.network.run(self.defaults.release(name, fence), luck).outcome == told
+        assert self.network.run(release.release(self.defaults, name, fence), luck).outcome == told
         if told == "released":
             self.beliefs.released(name)
 
     @rule(names=st.lists(IDS, min_size=1, max_size=5), luck=LUCK)
     def release_many(self, names: list[str], luck: Luck) -> None:
         told = [self.model.release(name, 0) for name in names]
-        assert [one.outcome for one in self.network.run(self.defaults.release_many(names), luck)] == told
+        assert [one.outcome for one in self.network.run(release.release_many(self.defaults, names), luck)] == told
         for name, word in zip(names, told, strict=True):
             if word == "released":
                 self.beliefs.released(name)
@@ -261,7 +262,7 @@ class Ledger(RuleBasedStateMachine):
     def reclaim(self, age_ms: int, include_live: bool) -> None:
         include_live = include_live and age_ms > 0
         taken = self.model.reclaim(age_ms, include_live=include_live)
-        flow = self.defaults.reclaim(age_ms / 1000 or None, None, include_live=include_live)
+        flow = reclaim.reclaim(self.defaults, age_ms / 1000 or None, None, include_live=include_live)
         assert set(self.network.run(flow).ids) == taken
         for name in taken if age_ms else ():
             self.beliefs.released(name)  # by age, whoever believes in it
@@ -269,7 +270,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(cpu=st.integers(0, 14), gpu=st.sampled_from([0, 2000, 4000]), luck=LUCK)
     def configure(self, cpu: int, gpu: int, luck: Luck) -> None:
         self.model.configure({"cpu": cpu, "gpu": gpu})
-        flow = self.defaults.update_pool(None, Resources.of({"cpu": cpu, "gpu": gpu}), (), None, False, None)
+        flow = pools.update(self.defaults, None, Resources.of({"cpu": cpu, "gpu": gpu}))
         pool = self.network.run(flow, luck)
         assert dict(pool.capacity) == self.model.capacity
 
@@ -278,8 +279,8 @@ class Ledger(RuleBasedStateMachine):
         """It says what an allocation of a new id would be told now."""
         ahead = Model(dict(self.model.capacity), self.model.whole_units, self.model.now_ms, dict(self.model.live))
         why = ahead.fits_or_why(amounts, {})
-        check = self.network.run(self.defaults.check(Resources.of(amounts), explain=True))
-        assert (None if check.denial is None else check.denial.code) == (why[1] if why else None)
+        denial = self.network.run(check.check(self.defaults, Resources.of(amounts), explain=True)).denial
+        assert (None if denial is None else denial.code) == (why[1] if why else None)
 
     @rule(milliseconds=st.sampled_from([1, 4_999, 5_000, 20_000, 30_000]))
     def time_passes(self, milliseconds: int) -> None:
@@ -321,18 +322,18 @@ class Ledger(RuleBasedStateMachine):
     def is_what_the_model_says(self) -> None:
         if not hasattr(self, "driver"):
             return
-        usage = self.driver.run(self.defaults.usage(None))
+        usage = self.driver.run(pools.usage(self.defaults))
         assert dict(usage.pool.allocated) == self.model.allocated()
         assert (usage.allocations, usage.due) == (len(self.model.live), len(self.model.due()))
         assert usage.pinned == sum(held.deadline_ms is None for held in self.model.live.values())
-        listing = self.defaults.allocations(None, None)
+        listing = lookup.scan(self.defaults)
         listed = [one for call in listing for one in listing.new_in(self.driver.run(call))]
         assert {one.id: facts(one) for one in listed} == self.model.facts()
         for name, (fence, until) in self.beliefs.alive().items():
             held = self.model.live.get(name)
             kept = held is not None and held.fence == fence and until <= (held.deadline_ms or EVER)
             assert kept, f"{name} is believed in until {until}: {held}"
-        report = self.driver.run(self.defaults.audit(repair=False, offline=False))
+        report = self.driver.run(audit.audit(self.defaults))
         assert report, report
         assert report.overcommitted == self.model.overcommitted()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.protocol import scripts
 from tests.rules.sources import ROOT, python_files, read, relative
 from tools import floors
 
@@ -123,6 +126,29 @@ def test_no_folder_has_more_than_24_files(part: str) -> None:
     """A list that does not fit on a screen wants another folder."""
     counts = Counter(path.parent for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".pyc")
     assert {relative(folder): count for folder, count in counts.items() if count > FILES_MAX} == {}
+
+
+def test_each_script_is_bound_by_one_file_of_the_operations() -> None:
+    """Its arguments are encoded, and its replies decoded, in one place."""
+    files = [(name, tree) for name, tree in _trees().items() if name.startswith("allocator._engine.operations.")]
+    bound = Counter(script for _, tree in files for script in set(_bound(tree)))
+    assert bound == Counter(scripts.names())
+
+
+def _bound(tree: ast.Module) -> Iterator[str]:
+    """The scripts that a file names in `load("...")`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="load"), args=[ast.Constant(value=str(name))]):
+                yield name
+            case _:
+                pass
+
+
+def test_the_defaults_have_no_verbs() -> None:
+    """A verb is a function of its own file and takes the defaults first; a method would be the same verb twice."""
+    methods = {name for name, one in vars(Defaults).items() if inspect.isfunction(one) and not name.startswith("_")}
+    assert methods == {"replaced", "keys", "identify", "group"}
 
 
 def _late_imports(tree: ast.Module) -> Iterator[str]:

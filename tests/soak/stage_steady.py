@@ -91,10 +91,10 @@ class Scene:
     """Both clients of one pool, and the clock that they go by."""
 
     def __init__(self, server: Server, seed: int) -> None:
-        store, verbs = resolve_target(server.url), Defaults(POOL, "allocator", None)
+        store, defaults = resolve_target(server.url), Defaults(POOL, "allocator", None)
         self.clock = Clock()
-        self.blocking = Allocator._on(store, verbs, clock=self.clock)
-        self.awaited = AsyncAllocator._on(resolve_target(server.url), verbs, clock=self.clock)
+        self.blocking = Allocator._on(store, defaults, clock=self.clock)
+        self.awaited = AsyncAllocator._on(resolve_target(server.url), defaults, clock=self.clock)
         self.raw: Any = redis.Redis.from_url(server.url, decode_responses=True)
         capacity = self.blocking.pools.create(POOL, {"cpu": 100, "memory": "200Gi"}).capacity
         self.beliefs = Beliefs(lambda: capacity, self.clock, side_by_side=True)

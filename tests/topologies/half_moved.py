@@ -8,7 +8,20 @@ from typing import Any, Final
 import redis
 
 from allocator import Allocator, Request
-from allocator._engine.operations import audit, undo
+from allocator._engine.operations import (
+    allocate,
+    audit,
+    check,
+    events,
+    lookup,
+    pool_deletion,
+    pools,
+    reclaim,
+    release,
+    renew,
+    resize,
+    undo,
+)
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Call, Flow, Scan
 from allocator._engine.protocol.keys import pool_keys
@@ -66,35 +79,35 @@ class Halves:
         defaults, large = self.defaults, {"cpu": 7}
         a_call = str(self.client._driver.run(_field("a", "call")))
         flows: dict[str, Any] = {
-            "allocate": defaults.allocate(Request(large, 60, "new")),
-            "allocate what is due": defaults.allocate(Request(large, 60, "due-1")),
-            "allocate what is live": defaults.allocate(Request(ONE, 90, "a")),
-            "pin what is live": defaults.allocate(Request(ONE, None, "a")),
-            "allocate many": defaults.allocate_many([Request(ONE, 90, "a"), Request(large, 60, "due-1")], atomic=False),
-            "allocate a gang": defaults.allocate_many(
-                [Request(ONE, 90, "a"), Request(large, 60, "due-1")], atomic=True
+            "allocate": allocate.allocate(defaults, Request(large, 60, "new")),
+            "allocate what is due": allocate.allocate(defaults, Request(large, 60, "due-1")),
+            "allocate what is live": allocate.allocate(defaults, Request(ONE, 90, "a")),
+            "pin what is live": allocate.allocate(defaults, Request(ONE, None, "a")),
+            "allocate many": allocate.allocate_many(defaults, [Request(ONE, 90, "a"), Request(large, 60, "due-1")]),
+            "allocate a gang": allocate.allocate_many(
+                defaults, [Request(ONE, 90, "a"), Request(large, 60, "due-1")], atomic=True
             ),
-            "refuse a gang": defaults.allocate_many(
-                [Request(ONE, 60, "due-2"), Request(large, 60, "due-1")], atomic=True
+            "refuse a gang": allocate.allocate_many(
+                defaults, [Request(ONE, 60, "due-2"), Request(large, 60, "due-1")], atomic=True
             ),
-            "renew": defaults.renew_many(["a", "b"], 90),
-            "shorten": defaults.renew("a", 5, None, shorten=True),
-            "give a deadline": defaults.renew("p", 5, None, shorten=True),
-            "resize": defaults.resize("a", large, None),
-            "release": defaults.release_many(["a", "p"]),
+            "renew": renew.renew_many(defaults, ["a", "b"], 90),
+            "shorten": renew.renew(defaults, "a", 5, None, shorten=True),
+            "give a deadline": renew.renew(defaults, "p", 5, None, shorten=True),
+            "resize": resize.resize(defaults, "a", large),
+            "release": release.release_many(defaults, ["a", "p"]),
             "undo": undo.undo(KEYS, [(a_call, "a")]),
-            "reclaim": defaults.reclaim(None, None, include_live=False),
-            "reclaim by age": defaults.reclaim(0.001, None, include_live=False),
-            "configure": defaults.update_pool(None, {"cpu": 3}, (), None, False, None),
-            "delete": defaults.delete_pool(POOL, force=True),
+            "reclaim": reclaim.reclaim(defaults),
+            "reclaim by age": reclaim.reclaim(defaults, 0.001),
+            "configure": pools.update(defaults, None, {"cpu": 3}),
+            "delete": pool_deletion.delete(defaults, POOL, force=True),
             "repair": audit._mend(KEYS, "all", "0", ()),
             "audit": audit._read(KEYS, "all", "0"),
             "find orphans": audit._orphans(KEYS),
-            "check": defaults.check(large, explain=True),
-            "usage": defaults.usage(None),
-            "get": defaults.get("a"),
-            "page": next(iter(defaults.allocations(None, None))),
-            "events": defaults.events(10),
+            "check": check.check(defaults, large, explain=True),
+            "usage": pools.usage(defaults),
+            "get": lookup.get(defaults, "a"),
+            "page": next(iter(lookup.scan(defaults))),
+            "events": events.read(defaults, 10),
         }
         return {name: _first_call(flow) for name, flow in flows.items()}
 
@@ -168,7 +181,7 @@ def _first_call(flow: Any) -> Call:
 
 def _field(name: str, field: str) -> Flow[str]:
     """A field of a record, as the script `get` replies it."""
-    call = _first_call(Defaults(POOL, "allocator", None).get(name))
+    call = _first_call(lookup.get(Defaults(POOL, "allocator", None), name))
     reply = yield call
     fields = dict(zip(reply[1::2], reply[2::2], strict=True))
     return str(fields[field])

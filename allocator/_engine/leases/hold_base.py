@@ -8,16 +8,16 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from allocator._engine.leases.lease import Lease
 from allocator._engine.leases.registry import RENEWERS, LeaseLocation
 from allocator._engine.leases.renewer import LeaseRenewer
-from allocator._engine.operations import allocate, release, requests
+from allocator._engine.operations import allocate, release
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator.denials import Denial
-from allocator.durability import Durability
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
 from allocator.models.allocations import Allocation, Release, Request
 from allocator.resources import Resources
@@ -30,13 +30,11 @@ _log = logging.getLogger("allocator")
 
 @dataclass(frozen=True, slots=True)
 class HoldSpec:
-    """What to hold, in which pool, and how long a call may take."""
+    """What to hold, where, and the client's defaults."""
 
     location: LeaseLocation
     request: Request
-    owner: str
-    deadline_s: float
-    level: Durability = field(default_factory=Durability)
+    defaults: Defaults
 
     @property
     def ttl_ms(self) -> int:
@@ -54,15 +52,15 @@ class HoldSpec:
     @property
     def allocate_s(self) -> float:
         """Seconds for the first call: after a later reply too little of the lease would be left."""
-        return min(self.deadline_s, self.ttl_ms / 2000)
+        return min(self.defaults.timeout_s, self.ttl_ms / 2000)
 
     def allocate(self) -> Flow[Allocation | Denial]:
         """The flow that allocates it."""
-        return allocate.allocate(self.location.pool, self.request, self.owner, self.level)
+        return allocate.allocate(self.defaults, self.request)
 
-    def release(self, allocation: Allocation) -> Operation[list[Release]]:
+    def release(self, allocation: Allocation) -> Operation[Release]:
         """The operation that releases it if it is still this grant."""
-        return release.release(self.location.pool, (requests.FencedId(allocation.id, allocation.fence, allocation),))
+        return release.release(self.defaults, allocation)
 
 
 class BaseHold:

@@ -209,7 +209,7 @@ class LeaseRenewer:
     def _call(self, driver: Runs, batch: Batch, undo_log: UndoLog) -> Sequence[Answer]:
         granted = [lease.allocation for lease in batch.leases]
         if batch.release:
-            ended = release.release(self._pool, [requests.FencedId(one.id, one.fence, one) for one in granted])
+            ended = release.release_each(self._pool, [requests.FencedId(one.id, one.fence, one) for one in granted])
             return driver.run(ended, deadline_s=batch.time_s)
         leases = [
             (replace(one, deadline_ms=lease.deadline_ms), lease.ttl_ms)

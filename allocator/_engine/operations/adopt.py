@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.durability_levels import requirement
 from allocator._engine.operations.replies import decode_allocation, raise_refused
 from allocator._engine.operations.requests import make_call, new_call
@@ -14,28 +15,51 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, load
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
-from allocator.models.allocations import Allocation
+from allocator.models.allocations import Allocation, Ttl
+from allocator.resources import Resources
+from allocator.validation import allocation_id, metadata, owner_name, pool_name, reason_text, ttl_ms
+from allocator.validation import fence as valid_fence
 
 _ADOPT: Final = load("adopt")
 
 
-def adopt(pool: PoolKeys, held: Allocation, ttl_ms: int, reason: str, level: Durability) -> Flow[Allocation]:
+def adopt(defaults: Defaults, allocation: Allocation, ttl: Ttl = None, force: str | None = None) -> Flow[Allocation]:
     """Assert one allocation again.  One round trip.
 
     Raises:
         AllocationLost, AllocationConflict, UnknownPool
     """
-    outcome = (yield from adopt_each(pool, [(held, ttl_ms)], level, reason))[0]
+    held = _validated(allocation)
+    reason = "" if force is None else reason_text(force, "force")
+    pool = defaults.keys(held.pool)
+    outcome = (yield from adopt_each(pool, [(held, ttl_ms(ttl))], defaults.durability, reason))[0]
     if isinstance(outcome, AllocatorError):
         raise outcome
     return outcome
+
+
+def _validated(one: Allocation) -> Allocation:
+    if not isinstance(one, Allocation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest("allocation: what is adopted is an Allocation, not an id", field="allocation")
+    return Allocation(
+        allocation_id(one.id),
+        pool_name(one.pool),
+        owner_name(one.owner),
+        Resources.request(one.resources),
+        valid_fence(one.fence),
+        one.granted_ms,
+        one.ttl_ms,
+        one.deadline_ms,
+        dict(metadata(one.metadata)),
+        epoch=one.epoch,
+    )
 
 
 def adopt_each(
     pool: PoolKeys, held: Sequence[tuple[Allocation, int]], level: Durability, reason: str = ""
 ) -> Flow[list[Allocation | AllocatorError]]:
     """Assert allocations again, each with a new ttl_ms (0: its present one); an error takes its item's place."""
-    items = [_item(pool, one, ttl_ms) for one, ttl_ms in held]
+    items = [_item(pool, one, lasting_ms) for one, lasting_ms in held]
     call: Call = make_call(
         _ADOPT, pool, items, batch=True, durability=requirement(level), epoch=pool.epoch, reason=reason
     )
@@ -49,9 +73,11 @@ def adopt_each(
     return answers
 
 
-def _item(pool: PoolKeys, one: Allocation, ttl_ms: int) -> Item:
-    ttl = ttl_ms or one.ttl_ms or 0
-    args: list[Argument] = [one.epoch, one.owner, one.fence, one.granted_ms, ttl, len(one.resources), len(one.metadata)]
+def _item(pool: PoolKeys, one: Allocation, lasting_ms: int) -> Item:
+    args: list[Argument] = [
+        one.epoch, one.owner, one.fence, one.granted_ms, lasting_ms or one.ttl_ms or 0, len(one.resources),
+        len(one.metadata),
+    ]  # fmt: skip
     for name, amount in one.resources.items():
         args += (name + schema.ALLOCATED, amount)
     for key, value in one.metadata.items():

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from allocator import settings
 from allocator._engine.operations import undo
-from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.durability_levels import reached, requirement
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     NO_METADATA,
@@ -79,14 +80,15 @@ class ValidRequest(NamedTuple):
         return Item(self.call, tuple(args), pool.record(self.id), self.id)
 
 
-def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = PLAIN) -> Flow[Allocation | Denial]:
+def allocate(defaults: Defaults, request: Request) -> Flow[Allocation | Denial]:
     """Grant one request; a denial is returned, not raised.  One round trip.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
     """
-    wanted = ValidRequest.validate(request, owner)
-    call = _call(pool, (wanted,), level, atomic=False)
+    pool = defaults.pool
+    wanted = ValidRequest.validate(request, defaults.owner)
+    call = _call(pool, (wanted,), defaults.durability, atomic=False)
     while True:
         reply: Reply = yield call
         answer = _answer(pool, wanted, reply[0])
@@ -97,20 +99,24 @@ def allocate(pool: PoolKeys, request: Request, owner: str, level: Durability = P
         yield from reclaim_due(pool)
 
 
-def allocate_many(
-    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
-) -> Flow[list[Outcome]]:
+def allocate_many(defaults: Defaults, requests: Sequence[Request], *, atomic: bool = False) -> Flow[list[Outcome]]:
+    """Grant each request that fits, or with `atomic` all requests or none."""
+    return _allocate_all(defaults, requests) if atomic else _allocate_each(defaults, requests)
+
+
+def _allocate_each(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[Outcome]]:
     """Grant each request that fits, in order, each after those before it.
 
     A failure is raised after all items were sent.  The driver then undoes what was granted, as the caller does not
     receive it.
     """
-    wanted = [ValidRequest.validate(request, owner) for request in batch(requests, "requests")]
+    pool = defaults.pool
+    wanted = [ValidRequest.validate(request, defaults.owner) for request in batch(requests, "requests")]
     answers: dict[int, _Answer] = {}
     open_items = list(range(len(wanted)))
     while open_items:
         asked = [wanted[at] for at in open_items]
-        replies: Reply = yield _call(pool, asked, level, atomic=False)
+        replies: Reply = yield _call(pool, asked, defaults.durability, atomic=False)
         for at, reply in zip(open_items, replies, strict=True):
             answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
         open_items = [at for at in open_items if answers[at] is RECLAIM_FIRST]
@@ -119,9 +125,7 @@ def allocate_many(
     return [_outcome(answers[at]) for at in range(len(wanted))]
 
 
-def allocate_all(
-    pool: PoolKeys, requests: Sequence[Request], owner: str, level: Durability = PLAIN
-) -> Flow[list[Outcome]]:
+def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[Outcome]]:
     """Grant all requests or none: an atomic batch.  Live allocations with the same request are replayed.
 
     Raises:
@@ -129,12 +133,14 @@ def allocate_all(
         Insufficient: `denial.item` is the index of the request that stopped it.
         AllocationConflict, AllocationLost: The error of the item that stopped it.
     """
+    pool = defaults.pool
     wanted = [
-        ValidRequest.validate(request, owner) for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)
+        ValidRequest.validate(request, defaults.owner)
+        for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)
     ]
     if not wanted:
         return []
-    call = _call(pool, wanted, level, atomic=True)
+    call = _call(pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
         raise InvalidRequest(
             f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from allocator import settings
 from allocator._engine.operations import audit_findings, pools
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
@@ -61,21 +62,28 @@ def findings_of(flat: Sequence[Any]) -> list[Finding]:
     return [audit_findings.readable(*flat[at : at + 3]) for at in range(0, len(flat), 3)]
 
 
-def audit(pool: PoolKeys) -> Flow[Audit]:
+def audit(defaults: Defaults, *, repair: bool = False, offline: bool = False) -> Flow[Audit]:
+    """Check every invariant of the pool, and with `repair` correct what is found; see `_repair`."""
+    if offline and not repair:
+        raise InvalidRequest("offline is a way to repair: give repair=True too", field="offline")
+    return _repair(defaults.pool, offline=offline) if repair else _audit(defaults.pool)
+
+
+def _audit(pool: PoolKeys) -> Flow[Audit]:
     """Check every invariant of the pool.  It changes nothing."""
     survey = yield from _survey(pool)
     orphans = yield from _orphans(pool)
     return _verdict(pool, survey, orphans)
 
 
-def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
+def _repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
     """Repair what an audit finds.  More records than one script takes need `offline`: no grants meanwhile.
 
     Returns:
         `clean` if nothing was wrong; `repaired`, with what was repaired, if nothing is wrong any more; else what the
         audit still finds, such as a capacity that is not an amount, which only the pool's owner can set.
     """
-    before = yield from audit(pool)
+    before = yield from _audit(pool)
     if before.status == "clean":
         if offline:
             # An earlier repair may have been killed while the pool was offline.
@@ -92,7 +100,7 @@ def repair(pool: PoolKeys, *, offline: bool) -> Flow[Audit]:
         mended = yield from _repair_offline(pool, before)
     if mended.status != "repaired":
         return mended
-    after = yield from audit(pool)
+    after = yield from _audit(pool)
     return mended if after.status == "clean" else after
 
 
@@ -199,11 +207,16 @@ def _orphans(pool: PoolKeys) -> Flow[list[str]]:
     found: list[str] = []
     for at in range(0, len(keys), settings.PAGE_RECORDS_MAX):
         part = [key for key in keys[at : at + settings.PAGE_RECORDS_MAX] if parse(key, pool.prefix)]
-        reply: Reply = yield Call(_ORPHANS, pool, (*_ORPHANS.bind_keys(pool), *part), _ORPHANS.bind(epoch=pool.epoch))
+        reply: Reply = yield find_orphans(pool, part)
         if reply[0] != "orphans":
             raise_refused(pool, reply[0])
         found += reply[1:]
     return found
+
+
+def find_orphans(pool: PoolKeys, records: Sequence[str]) -> Call:
+    """The call that says which of these records have no index entry."""
+    return Call(_ORPHANS, pool, (*_ORPHANS.bind_keys(pool), *records), _ORPHANS.bind(epoch=pool.epoch))
 
 
 def _verdict(pool: PoolKeys, survey: _Survey, orphans: Sequence[str]) -> Audit:

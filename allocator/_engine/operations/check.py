@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import raise_refused, recovering, shortages
 from allocator._engine.operations.requests import encode_amounts
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
-from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.denials import Denial
 from allocator.models.allocations import Check, RequestLike
@@ -18,9 +18,9 @@ from allocator.resources import Resources
 _CHECK: Final = load("check")
 
 
-def check(pool: PoolKeys, request: RequestLike, *, explain: bool) -> Flow[Check]:
+def check(defaults: Defaults, request: RequestLike, *, explain: bool = False) -> Flow[Check]:
     """Whether the request would be granted now; changes nothing.  One round trip."""
-    resources = Resources.request(request)
+    pool, resources = defaults.pool, Resources.request(request)
     call = Call(
         _CHECK,
         pool,

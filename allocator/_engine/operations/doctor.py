@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Final
@@ -21,14 +21,13 @@ from allocator._engine.operations import (
     reconcile,
     release,
     renew,
-    requests,
     resize,
     undo,
 )
+from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.doctor_checks import ServerFacts, judge
-from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Call, Command, CommandError, Flow, TimeLeft
-from allocator._engine.protocol.keys import PoolKeys, pool_keys
+from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load, names
 from allocator.errors import AllocatorError, UnknownPool
 from allocator.models.allocations import Allocation, Request
@@ -41,7 +40,8 @@ SECTIONS: Final = ("server", "memory", "persistence", "replication", "cluster")
 
 SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write", "min-replicas-max-lag", "maxmemory-policy")
 
-_TTL_MS: Final = 60_000
+_TTL_S: Final = 60
+_ID: Final = "one"
 _OWNER: Final = "doctor"
 _SCRATCH: Final = "doctor-"
 
@@ -49,16 +49,17 @@ _UNNAMED: Final = "run this command or subcommand"
 _PLACE: Final = re.compile(r"script: ([0-9a-f]{40}), on @user_script:(\d+)")
 _CALLED: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 
-Try = Callable[["_Scratch"], Generator[Any, Any, Any]]
+Try = Callable[["_Scratch"], Iterable[Any]]
 
 
-def diagnose(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
+def diagnose(defaults: Defaults, client_ms: Callable[[], int]) -> Flow[DoctorReport]:
     """All findings, those about the server first.
 
     Args:
-        pool: The client's pool, which need not exist.
+        defaults: The client's; the pool need not exist.
         client_ms: This machine's clock, in milliseconds.
     """
+    pool = defaults.pool
     facts = ServerFacts(pool=pool.name, prefix=pool.prefix)
     yield from _server(pool, facts)
     before: float = yield TimeLeft()
@@ -68,12 +69,12 @@ def diagnose(pool: PoolKeys, client_ms: Callable[[], int]) -> Flow[DoctorReport]
     if not isinstance(time, CommandError):
         facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
     try:
-        facts.account = (yield from pools.usage(pool)).pool
+        facts.account = yield from pools.get(defaults)
     except UnknownPool:
         facts.account = None
     except AllocatorError as error:
         facts.refused.append(f"usage: {error}")
-    yield from _try_all(pool, facts)
+    yield from _try_all(pool.prefix, facts)
     return DoctorReport(tuple(judge(facts)))
 
 
@@ -113,92 +114,91 @@ def _pairs(reply: Any) -> dict[str, str]:
 
 
 class _Scratch:
-    """A scratch pool in which each script is called once."""
+    """A scratch pool in which each script is called once, without waiting for replicas."""
 
-    def __init__(self, pool: PoolKeys) -> None:
-        self.keys = pool_keys(_SCRATCH + token_hex(6), pool.prefix)
+    def __init__(self, prefix: str) -> None:
+        self.defaults = Defaults(_SCRATCH + token_hex(6), prefix, _OWNER)
         self.held: Allocation | None = None
         self.made = False
 
     @property
-    def one(self) -> requests.FencedId:
+    def name(self) -> str:
+        """The pool's name."""
+        return self.defaults.pool.name
+
+    @property
+    def one(self) -> AllocationOrId:
         """The allocation that was made, or an id that does not exist."""
-        return requests.FencedId("one", self.held.fence if self.held else 0)
+        return _ID if self.held is None else self.held
 
 
 def _create(at: _Scratch) -> Flow[Pool]:
-    made = yield from pools.create(at.keys, {"cpu": 1}, (), pools.NO_OPTIONS)
+    made = yield from pools.create(at.defaults, at.name, {"cpu": 1})
     at.made = True
     return made
 
 
 def _allocate(at: _Scratch) -> Flow[object]:
-    request = Request({"cpu": 1}, _TTL_MS / 1000, id="one")
-    outcome = yield from allocate.allocate(at.keys, request, _OWNER)
+    outcome = yield from allocate.allocate(at.defaults, Request({"cpu": 1}, _TTL_S, id=_ID))
     at.held = outcome if isinstance(outcome, Allocation) else None
     return outcome
 
 
-def _orphans(at: _Scratch) -> Flow[object]:
-    script = load("find_orphans")
-    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
-
-
-def _repair(at: _Scratch) -> Flow[object]:
-    return audit.repair(at.keys, offline=False)
-
-
 def _adopt(at: _Scratch) -> Flow[object]:
     assert at.held is not None
-    return adopt.adopt(at.keys, replace(at.held, id="two"), _TTL_MS, "doctor", PLAIN)
+    return adopt.adopt(at.defaults, replace(at.held, id="two"), _TTL_S, "doctor")
 
 
 def _reconcile(at: _Scratch) -> Flow[object]:
-    usage = yield from pools.usage(at.keys)
-    return (yield from reconcile.reconcile(at.keys, frozenset(("one",)), usage.read_ms, _OWNER, 10, dry_run=False))
+    usage = yield from pools.usage(at.defaults)
+    return (yield from reconcile.reconcile(at.defaults, (_ID,), usage.read_ms, _OWNER, 10))
 
 
 def _check_access(at: _Scratch) -> Flow[object]:
-    script = load("check_access")
-    return (yield Call(script, at.keys, script.bind_keys(at.keys), script.bind(epoch="")))
+    script, pool = load("check_access"), at.defaults.pool
+    return (yield Call(script, pool, script.bind_keys(pool), script.bind(epoch="")))
+
+
+def _find_orphans(at: _Scratch) -> Flow[object]:
+    return (yield audit.find_orphans(at.defaults.pool, ()))
 
 
 _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("check_access", _check_access),
     ("configure_pool", _create),
     ("allocate", _allocate),
-    ("check", lambda at: check.check(at.keys, {"cpu": 1}, explain=True)),
-    ("get_allocation", lambda at: iter(lookup.get(at.keys, "one"))),
-    ("read_pool", lambda at: iter(pools.usage(at.keys))),
-    ("list_allocations", lambda at: iter(lookup.page(at.keys, "deadlines", "0"))),
-    ("read_events", lambda at: iter(events.events(at.keys, 10))),
-    ("audit", lambda at: audit.audit(at.keys)),
-    ("find_orphans", _orphans),
-    ("renew", lambda at: renew.renew(at.keys, (at.one,), _TTL_MS)),
-    ("resize", lambda at: resize.resize(at.keys, "one", 0, {"cpu": "500m"})),
+    ("check", lambda at: check.check(at.defaults, {"cpu": 1}, explain=True)),
+    ("get_allocation", lambda at: lookup.get(at.defaults, _ID)),
+    ("read_pool", lambda at: pools.usage(at.defaults)),
+    ("list_allocations", lambda at: lookup.page(at.defaults.pool, "deadlines", "0")),
+    ("read_events", lambda at: events.read(at.defaults, 10)),
+    ("audit", lambda at: audit.audit(at.defaults)),
+    ("find_orphans", _find_orphans),
+    ("renew", lambda at: renew.renew_many(at.defaults, (at.one,), _TTL_S)),
+    ("resize", lambda at: resize.resize(at.defaults, _ID, {"cpu": "500m"})),
     ("adopt", _adopt),
     ("reconcile", _reconcile),
-    ("begin_release", lambda at: iter(release.begin_release(at.keys, at.one, _TTL_MS))),
-    ("release", lambda at: iter(release.release(at.keys, (at.one,)))),
-    ("undo", lambda at: iter(undo.undo(at.keys, (("doctor", "one"),)))),
-    ("reclaim", lambda at: reclaim.reclaim(at.keys, 10, None, include_live=False)),
-    ("repair", _repair),
-    ("delete_pool", lambda at: pool_deletion.delete(at.keys, force=True)),
+    ("begin_release", lambda at: release.begin_release(at.defaults, at.one, _TTL_S)),
+    ("release", lambda at: release.release(at.defaults, at.one)),
+    ("undo", lambda at: undo.undo(at.defaults.pool, (("doctor", _ID),))),
+    ("reclaim", lambda at: reclaim.reclaim(at.defaults, limit=10)),
+    ("repair", lambda at: audit.audit(at.defaults, repair=True)),
+    ("delete_pool", lambda at: pool_deletion.delete(at.defaults, at.name, force=True)),
 )
 """One attempt for each script, by its name, in an order in which each finds what it needs."""
 
 
-def _try_all(pool: PoolKeys, facts: ServerFacts) -> Flow[None]:
+def _try_all(prefix: str, facts: ServerFacts) -> Flow[None]:
     """Try each script once.  The scratch pool is deleted in any case; without errors the last attempt does it."""
-    scratch = _Scratch(pool)
+    scratch = _Scratch(prefix)
     try:
         for name, attempt in _TRIES:
             yield from _try(name, attempt, scratch, facts)
     except Exception:
-        yield from pool_deletion.delete(scratch.keys, force=True)
+        yield from pool_deletion.delete(scratch.defaults, scratch.name, force=True)
         raise
     if scratch.made and facts.tried.get("delete_pool"):
-        facts.left = scratch.keys.name
+        facts.left = scratch.name
 
 
 def _try(name: str, attempt: Try, scratch: _Scratch, facts: ServerFacts) -> Flow[None]:

@@ -1,22 +1,25 @@
-"""events: the latest entries of a pool's stream."""
+"""read: the latest entries of a pool's stream."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import Final
 
+from allocator import settings
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.protocol.flows import Call, Operation, Reply
-from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.models.events import Event
+from allocator.validation import count
 
 _EVENTS: Final = load("read_events")
 
 
-def events(pool: PoolKeys, limit: int) -> Operation[list[Event]]:
+def read(defaults: Defaults, limit: int) -> Operation[list[Event]]:
     """The latest events, newest first.  One round trip."""
-    keys = _EVENTS.bind_keys(pool)
+    pool = defaults.pool
+    args = _EVENTS.bind(epoch=pool.epoch, count=count(limit, "limit", settings.PAGE_RECORDS_MAX))
 
     def decode(reply: Reply) -> list[Event]:
         if reply[0] != "events":
@@ -28,4 +31,4 @@ def events(pool: PoolKeys, limit: int) -> Operation[list[Event]]:
             found.append(Event(reply[at], kind, MappingProxyType(fields)))
         return found
 
-    return Operation(Call(_EVENTS, pool, keys, _EVENTS.bind(epoch=pool.epoch, count=limit)), decode)
+    return Operation(Call(_EVENTS, pool, _EVENTS.bind_keys(pool), args), decode)

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator import settings
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import decode_allocation, raise_refused
 from allocator._engine.operations.requests import make_call
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.models.allocations import Allocation
+from allocator.models.allocations import Allocation, Ttl
+from allocator.validation import age_ms, allocation_id, owner_name
 
 _GET: Final = load("get_allocation")
-
-
 _PAGE: Final = load("list_allocations")
-
 
 _PHASES: Final = ("pinned", "deadlines", "pinned")
 """The order in which a scan walks the indexes: an allocation that moves between them meanwhile is still found."""
 
 
-def get(pool: PoolKeys, identity: str) -> Operation[Allocation | None]:
+def get(defaults: Defaults, id: str) -> Operation[Allocation | None]:
     """One record; None if there is none.  One round trip."""
+    pool, identity = defaults.pool, allocation_id(id)
     keys = (*_GET.bind_keys(pool, "record"), pool.record(identity))
 
     def decode(reply: Reply) -> Allocation | None:
@@ -68,10 +68,10 @@ class AllocationScan:
     `for call in scan: page = run(call); yield from scan.new_in(page)`.  Duplicates are removed by id.
     """
 
-    def __init__(self, pool: PoolKeys, owner: str | None, age_ms: int | None) -> None:
+    def __init__(self, pool: PoolKeys, owner: str | None = None, age: int | None = None) -> None:
         self._pool = pool
         self._owner = owner
-        self._age_ms = age_ms
+        self._age_ms = age
         self._seen: set[str] = set()
         self._cursor = "0"
 
@@ -96,3 +96,9 @@ class AllocationScan:
                 continue
             taken.append(one)
         return taken
+
+
+def scan(defaults: Defaults, owner: str | None = None, older_than: Ttl = None) -> AllocationScan:
+    """A scan of the allocations of the default pool; None: of any owner, of any age."""
+    age = None if older_than is None else age_ms(older_than, "older_than")
+    return AllocationScan(defaults.pool, None if owner is None else owner_name(owner), age)

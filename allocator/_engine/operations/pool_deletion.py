@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from allocator._engine.operations import audit
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import raise_refused
 from allocator._engine.operations.requests import make_call, new_call
 from allocator._engine.protocol.flows import Flow, Item, Reply, TimeLeft
-from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.errors import BackendUnavailable, PoolConflict, UnknownPool
+from allocator.validation import pool_name
 
 _DELETE: Final = load("delete_pool")
 
 
-def delete(pool: PoolKeys, *, force: bool) -> Flow[bool]:
+def delete(defaults: Defaults, name: str, *, force: bool = False) -> Flow[bool]:
     """End the pool; with `force`, end its allocations first, batch by batch.
 
     Records without an index entry are indexed before that, so that a pool created again under this name finds none.
     """
+    pool = defaults.keys(pool_name(name))
     try:
         yield from audit.adopt_orphans(pool)
     except UnknownPool as error:

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from allocator import settings
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import decode_amounts, decode_fields, parse_amount, raise_refused
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
-from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
+from allocator._engine.protocol.keys import PoolKeys, parse, pool_keys, pools_pattern
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
@@ -22,9 +23,10 @@ from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
-from allocator.validation import grace_ms
+from allocator.validation import grace_ms, pool_name
 
 _CONFIGURE: Final = load("configure_pool")
+_USAGE: Final = load("read_pool")
 
 _UNCHANGED: Final = "-"
 
@@ -83,10 +85,11 @@ NO_OPTIONS: Final = PoolOptions()
 
 
 def create(
-    pool: PoolKeys,
+    defaults: Defaults,
+    name: str,
     capacity: Mapping[str, Quantity],
-    whole_units: Iterable[str],
-    promises: PoolOptions,
+    whole_units: Iterable[str] = (),
+    options: PoolOptions = NO_OPTIONS,
     *,
     is_new: bool = False,
 ) -> Operation[Pool]:
@@ -94,30 +97,32 @@ def create(
 
     With a recovery grace it begins recovering, unless `is_new`: the caller asserts that no pool was lost.
     """
+    pool = pool_keys(pool_name(name), defaults.prefix)
     counted = Resources.capacity(capacity)
     if not counted:
         raise InvalidRequest("a pool counts at least one resource", field="capacity")
     whole = names_of(whole_units, "whole_units")
-    for name in whole:
-        if name not in counted:
-            raise InvalidRequest(f"whole_units names {name!r}, which the pool does not count", field="whole_units")
+    for one in whole:
+        if one not in counted:
+            raise InvalidRequest(f"whole_units names {one!r}, which the pool does not count", field="whole_units")
     return _configure(
         pool,
         "create",
         new_epoch=secrets.token_hex(8),
         capacity=counted,
         whole_units=" ".join(whole),
-        options=promises.words(),
+        options=options.words(),
         is_new=is_new,
     )
 
 
-def recover(lost: Pool, pool: PoolKeys) -> Operation[Pool]:
+def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     """Create a pool again that the server has lost; it begins recovering.
 
     Raises:
         UnknownPool: Another pool of that name exists, or this one was deleted on purpose.
     """
+    pool = pool_keys(pool_name(lost.name), defaults.prefix)
     if not lost.recovery_grace_ms:
         raise InvalidRequest(f"pool {lost.name!r} has no recovery_grace: create it anew", field="pool")
     options = {"recovery_grace_ms": lost.recovery_grace_ms, "max_ttl_ms": lost.max_ttl_ms or "", "durability": ""}
@@ -135,25 +140,37 @@ def recover(lost: Pool, pool: PoolKeys) -> Operation[Pool]:
     )
 
 
-def change(
-    pool: PoolKeys,
-    capacity: Mapping[str, Quantity] | None,
-    remove: Iterable[str],
-    whole_units: Iterable[str] | None,
-    generation: int | None,
-    promises: PoolOptions,
+def end_recovery(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
+    """End the pool's recovery before its time."""
+    return set_state(defaults.keys(name), "recovered")
+
+
+def upgrade(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
+    """Let only versions with this schema, or a newer one, write to the pool."""
+    return set_state(defaults.keys(name), "upgrade")
+
+
+def update(
+    defaults: Defaults,
+    name: str | None = None,
+    capacity: Mapping[str, Quantity] | None = None,
     *,
-    strict: bool,
+    remove: Iterable[str] = (),
+    whole_units: Iterable[str] | None = None,
+    strict: bool = False,
+    generation: int | None = None,
+    options: PoolOptions = NO_OPTIONS,
 ) -> Operation[Pool]:
-    """Merge the given resources and options into the pool."""
+    """Merge the given resources and options into the pool.  One round trip."""
+    pool = defaults.keys(name)
     counted = Resources.capacity(capacity) if capacity else Resources()
     removed = names_of(remove, "remove")
-    for name in removed:
-        if name in counted:
-            raise InvalidRequest(f"{name!r} is both set and removed", field="remove")
+    for one in removed:
+        if one in counted:
+            raise InvalidRequest(f"{one!r} is both set and removed", field="remove")
     whole = _UNCHANGED if whole_units is None else " ".join(names_of(whole_units, "whole_units"))
-    options = promises.words()
-    if not counted and not removed and whole_units is None and not options:
+    changed = options.words()
+    if not counted and not removed and whole_units is None and not changed:
         raise InvalidRequest("nothing to change: give capacity, remove, whole_units or a promise", field="capacity")
     if generation is not None and (type(generation) is not int or not 0 < generation <= settings.AMOUNT_MAX):
         raise InvalidRequest(f"generation is a positive integer, not {generation!r}", field="generation")
@@ -165,7 +182,7 @@ def change(
         whole_units=whole,
         generation=generation or 0,
         strict=strict,
-        options=options,
+        options=changed,
     )
 
 
@@ -228,14 +245,11 @@ def _configure(
     return Operation(make_call(_CONFIGURE, pool, (item,), epoch=epoch), decode)
 
 
-def names(prefix: str) -> Flow[list[str]]:
+def names(defaults: Defaults) -> Flow[list[str]]:
     """The names of all pools under the prefix, sorted.  SCAN on every primary."""
-    keys: list[str] = yield Scan(pools_pattern(prefix), settings.POOLS_MAX)
-    found = (parse(key, prefix) for key in keys)
+    keys: list[str] = yield Scan(pools_pattern(defaults.prefix), settings.POOLS_MAX)
+    found = (parse(key, defaults.prefix) for key in keys)
     return sorted({place[0] for place in found if place is not None and place[1] == "pool"})
-
-
-_USAGE: Final = load("read_pool")
 
 
 def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, read_ms: int = 0) -> Pool:
@@ -273,8 +287,15 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
     )
 
 
-def usage(pool: PoolKeys) -> Operation[Usage]:
+def get(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
+    """A pool as configured, and its counters.  One round trip."""
+    read = usage(defaults, name)
+    return Operation(read.call, lambda reply: read.decode(reply).pool)
+
+
+def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
     """The usage of a pool, read atomically.  One round trip."""
+    pool = defaults.keys(name)
 
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":
@@ -282,8 +303,8 @@ def usage(pool: PoolKeys) -> Operation[Usage]:
         _, read_ms, leased, pinned, due, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
         resources = {
-            name: ResourceUsage(capacity, described.allocated.get(name, 0))
-            for name, capacity in described.capacity.items()
+            resource: ResourceUsage(capacity, described.allocated.get(resource, 0))
+            for resource, capacity in described.capacity.items()
         }
         return Usage(described, MappingProxyType(resources), leased + pinned, pinned, due, read_ms)
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from allocator import settings
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.lookup import page
-from allocator._engine.operations.release import release
+from allocator._engine.operations.release import release_each
 from allocator._engine.operations.replies import raise_refused
 from allocator._engine.operations.requests import FencedId, make_call
 from allocator._engine.protocol.flows import Flow, Operation, Reply, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.errors import BackendUnavailable, OutcomeUnknown
+from allocator.errors import BackendUnavailable, InvalidRequest, OutcomeUnknown
+from allocator.models.allocations import Ttl
 from allocator.models.maintenance import Reclaimed
-
-_NO_AGE = "-"
-
+from allocator.validation import age_ms, count
 
 _RECLAIM: Final = load("reclaim")
 
+_NO_AGE: Final = "-"
 
-def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Reclaimed]:
+
+def reclaim_call(pool: PoolKeys, limit: int, age: int | None) -> Operation[Reclaimed]:
     """One batch of a reclaim; an age of None leaves pinned allocations unchanged."""
 
     def decode(reply: Reply) -> Reclaimed:
@@ -29,8 +31,8 @@ def reclaim_call(pool: PoolKeys, limit: int, age_ms: int | None) -> Operation[Re
             raise_refused(pool, reply[0])
         return Reclaimed(len(reply) - 2, tuple(reply[2:]), more=bool(reply[1]))
 
-    age = _NO_AGE if age_ms is None else age_ms
-    return Operation(make_call(_RECLAIM, pool, limit=limit, age_ms=age, epoch=pool.epoch), decode)
+    call = make_call(_RECLAIM, pool, limit=limit, age_ms=_NO_AGE if age is None else age, epoch=pool.epoch)
+    return Operation(call, decode)
 
 
 def reclaim_due(pool: PoolKeys) -> Flow[None]:
@@ -54,36 +56,42 @@ def reclaim_due(pool: PoolKeys) -> Flow[None]:
         raise BackendUnavailable(text) from error
 
 
-def reclaim(pool: PoolKeys, limit: int | None, age_ms: int | None, *, include_live: bool) -> Flow[Reclaimed]:
+def reclaim(
+    defaults: Defaults, older_than: Ttl = None, limit: int | None = None, *, include_live: bool = False
+) -> Flow[Reclaimed]:
     """Reclaim expired allocations and those older than the age, up to `limit` or until the call's deadline."""
-    most = settings.MANY_ITEMS_MAX if limit is None else limit
+    pool = defaults.pool
+    age = None if older_than is None else age_ms(older_than, "older_than")
+    if include_live and age is None:
+        raise InvalidRequest("include_live needs an age: older_than", field="older_than")
+    most = settings.MANY_ITEMS_MAX if limit is None else count(limit, "limit", settings.MANY_ITEMS_MAX)
     ids: list[str] = []
     more = True
     while more and len(ids) < most:
         left: float = yield TimeLeft()
         if left <= 0:
             break
-        batch = yield from reclaim_call(pool, min(settings.RECLAIM_BATCH_MAX, most - len(ids)), age_ms)
+        batch = yield from reclaim_call(pool, min(settings.RECLAIM_BATCH_MAX, most - len(ids)), age)
         ids += batch.ids
         more = batch.more
-    if include_live and age_ms is not None and not more:
-        more = yield from _reclaim_live(pool, most, age_ms, ids)
+    if include_live and age is not None and not more:
+        more = yield from _reclaim_live(pool, most, age, ids)
     return Reclaimed(len(ids), tuple(ids), more=more)
 
 
-def _reclaim_live(pool: PoolKeys, most: int, age_ms: int, ids: list[str]) -> Flow[bool]:
+def _reclaim_live(pool: PoolKeys, most: int, age: int, ids: list[str]) -> Flow[bool]:
     """Reclaim also renewed leases by age; each is released by its fence, so that a newer grant of the id stays."""
     cursor = "0"
     while True:
         found = yield from page(pool, "deadlines", cursor)
-        old = [FencedId(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age_ms]
+        old = [FencedId(one.id, one.fence) for one in found.allocations if one.granted_ms <= found.read_ms - age]
         for at in range(0, len(old), settings.BATCH_ITEMS_MAX):
             room = most - len(ids)
             left: float = yield TimeLeft()
             if room <= 0 or left <= 0:
                 return True
             part = old[at : at + min(settings.BATCH_ITEMS_MAX, room)]
-            ended = yield from release(pool, part, reason="age")
+            ended = yield from release_each(pool, part, reason="age")
             ids += [one.id for one in ended if one]
         cursor = found.cursor
         if cursor == "0":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from allocator import settings
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.operations.replies import raise_refused
 from allocator._engine.operations.requests import make_call, new_call
@@ -15,6 +17,7 @@ from allocator._engine.protocol.scripts import load
 from allocator.errors import AllocatorError, InvalidRequest, ReconcileRefused
 from allocator.models.allocations import Allocation
 from allocator.models.maintenance import Reconciled
+from allocator.validation import allocation_id, batch, count, instant_ms, owner_pattern
 
 _RECONCILE: Final = load("reconcile")
 
@@ -23,9 +26,15 @@ ANY_BELOW: Final = "*"
 
 
 def reconcile(
-    pool: PoolKeys, live_ids: Collection[str], as_of_ms: int, owner: str, max_released: int | None, *, dry_run: bool
+    defaults: Defaults,
+    live_ids: Iterable[str],
+    as_of: int | datetime,
+    owner: str,
+    max_released: int | None = None,
+    *,
+    dry_run: bool = False,
 ) -> Flow[Reconciled]:
-    """Release the owner's allocations that are older than `as_of_ms` and not in `live_ids`, unless they are too many.
+    """Release the owner's allocations that are older than `as_of` and not in `live_ids`, unless they are too many.
 
     Kept are those granted in that very millisecond, and those that a caller has confirmed since, by a renewal or an
     `allocate` of the id.
@@ -34,10 +43,13 @@ def reconcile(
         InvalidRequest: `as_of` is in the future.
         ReconcileRefused: It would release more than `max_released`, by default half of the owner's allocations.
     """
+    pool, owner, as_of_ms = defaults.pool, owner_pattern(owner), instant_ms(as_of, "as_of")
+    live = {allocation_id(one) for one in batch(live_ids, "live_ids", settings.RECONCILE_IDS_MAX)}
+    limit = None if max_released is None else count(max_released, "max_released", settings.AMOUNT_MAX, least=0)
     listed = yield from _owned(pool, as_of_ms, owner)
     owned = [one for one in listed if one.granted_ms < as_of_ms]
-    stale = [one for one in owned if one.id not in live_ids]
-    most = (len(owned) + 1) // 2 if max_released is None else max_released
+    stale = [one for one in owned if one.id not in live]
+    most = (len(owned) + 1) // 2 if limit is None else limit
     if len(stale) > most:
         raise ReconcileRefused(
             f"pool {pool.name!r}: {len(stale)} of the {len(owned)} allocations of {owner!r} would be released, "
@@ -47,8 +59,8 @@ def reconcile(
             max_released=most,
         )
     found = {one.id for one in listed}
-    kept = tuple(sorted(one.id for one in listed if one.id in live_ids))
-    missing = tuple(sorted(identity for identity in live_ids if identity not in found))
+    kept = tuple(sorted(found & live))
+    missing = tuple(sorted(live - found))
     if dry_run:
         return Reconciled(tuple(sorted(one.id for one in stale)), kept, missing, dry_run=True)
     released: list[str] = []
@@ -61,7 +73,7 @@ def reconcile(
 
 
 def _owned(pool: PoolKeys, as_of_ms: int, owner: str) -> Flow[list[Allocation]]:
-    listing = AllocationScan(pool, None, None)
+    listing = AllocationScan(pool)
     owned: list[Allocation] = []
     for call in listing:
         page = yield from call

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from allocator._engine.operations import adopt
+from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
-from allocator._engine.operations.replies import raise_refused, too_long
+from allocator._engine.operations.replies import raise_lost, raise_refused, too_long
 from allocator._engine.operations.requests import FencedId, known, make_call, new_call
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError
-from allocator.models.allocations import Allocation, Renewal
+from allocator.models.allocations import Allocation, Renewal, Ttl
+from allocator.validation import ttl_ms
 
 _RENEW: Final = load("renew")
 
 
 def renew(
-    pool: PoolKeys, identities: Sequence[FencedId], ttl_ms: int, level: Durability = PLAIN, *, shorten: bool = False
-) -> Flow[list[Renewal]]:
-    """Extend leases, item by item.  One that the server has lost is adopted if the caller gave the allocation.
+    defaults: Defaults, allocation: AllocationOrId, ttl: Ttl, fence: int | None = None, *, shorten: bool = False
+) -> Flow[Renewal]:
+    """Extend one lease.  One that the server has lost is adopted if the caller gave the allocation.
+
+    One round trip, and one more for an adoption.
+
+    Raises:
+        UnknownAllocation, AllocationLost
+    """
+    pool, one = defaults.identify(allocation, fence)
+    renewed = (yield from _renew(pool, (one,), ttl_ms(ttl), defaults.durability, shorten=shorten))[0]
+    if not renewed:
+        raise_lost(pool, one.id, one.fence, renewed.outcome, [renewed.outcome, renewed.fence])
+    return renewed
+
+
+def renew_many(defaults: Defaults, allocations: Iterable[AllocationOrId], ttl: Ttl) -> Flow[list[Renewal]]:
+    """Extend leases of any pools, item by item; a loss is in its `Renewal`, not raised.
 
     One round trip per batch, and one more for adoptions.
     """
-    items = [_renew_item(pool, one, new_call(), ttl_ms, shorten=shorten) for one in identities]
+    count, groups = defaults.group(allocations)
+    lasting_ms = ttl_ms(ttl)
+    answers: dict[int, Renewal] = {}
+    for pool, group in groups.items():
+        renewed = yield from _renew(pool, [one for _, one in group], lasting_ms, defaults.durability)
+        answers.update(zip((at for at, _ in group), renewed, strict=True))
+    return [answers[at] for at in range(count)]
+
+
+def _renew(
+    pool: PoolKeys, identities: Sequence[FencedId], lasting_ms: int, level: Durability, *, shorten: bool = False
+) -> Flow[list[Renewal]]:
+    items = [_renew_item(pool, one, new_call(), lasting_ms, shorten=shorten) for one in identities]
     replies: Reply = yield _renew_call(pool, items, level)
-    answers = yield from _settled(pool, [(one, ttl_ms) for one in identities], replies, level)
+    answers = yield from _settled(pool, [(one, lasting_ms) for one in identities], replies, level)
     for answer in answers:
         if isinstance(answer, AllocatorError):
             raise answer
@@ -40,14 +69,14 @@ def renew_each(pool: PoolKeys, leases: Sequence[tuple[Allocation, int]]) -> Flow
 
     The items have no call ids: a renewal may be repeated, so there is nothing to undo.
     """
-    wanted = [(FencedId(one.id, one.fence, one), ttl_ms) for one, ttl_ms in leases]
-    items = [_renew_item(pool, one, "", ttl_ms) for one, ttl_ms in wanted]
+    wanted = [(FencedId(one.id, one.fence, one), lasting_ms) for one, lasting_ms in leases]
+    items = [_renew_item(pool, one, "", lasting_ms) for one, lasting_ms in wanted]
     replies: Reply = yield _renew_call(pool, items, PLAIN)
     return (yield from _settled(pool, wanted, replies, PLAIN))
 
 
-def _renew_item(pool: PoolKeys, one: FencedId, call: str, ttl_ms: int, *, shorten: bool = False) -> Item:
-    return Item(call, (one.fence, ttl_ms, int(shorten), *known(one)), pool.record(one.id), one.id)
+def _renew_item(pool: PoolKeys, one: FencedId, call: str, lasting_ms: int, *, shorten: bool = False) -> Item:
+    return Item(call, (one.fence, lasting_ms, int(shorten), *known(one)), pool.record(one.id), one.id)
 
 
 def _renew_call(pool: PoolKeys, items: Sequence[Item], level: Durability) -> Call:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.durability_levels import PLAIN, requirement
+from allocator._engine.operations.defaults import AllocationOrId, Defaults
+from allocator._engine.operations.durability_levels import requirement
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import decode_allocation, raise_lost, recovering, shortages
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
@@ -15,7 +16,6 @@ from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.denials import Denial
-from allocator.durability import Durability
 from allocator.errors import Insufficient, InvalidRequest
 from allocator.models.allocations import Allocation, RequestLike
 from allocator.quantity import parse_request
@@ -35,19 +35,19 @@ def changes(request: RequestLike) -> dict[str, int]:
 
 
 def resize(
-    pool: PoolKeys, identity: str, fence: int, request: RequestLike, level: Durability = PLAIN
+    defaults: Defaults, allocation: AllocationOrId, request: RequestLike, fence: int | None = None
 ) -> Flow[Allocation]:
     """Change the amounts of an allocation.  One round trip.
 
     Raises:
         Insufficient, UnknownAllocation, AllocationLost
     """
-    item = Item(
-        new_call(), (fence, *encode_amounts(changes(request), schema.ALLOCATED)), pool.record(identity), identity
-    )
+    pool, one = defaults.identify(allocation, fence)
+    args = (one.fence, *encode_amounts(changes(request), schema.ALLOCATED))
+    item = Item(new_call(), args, pool.record(one.id), one.id)
     operation = Operation(
-        make_call(_RESIZE, pool, (item,), durability=requirement(level), epoch=pool.epoch),
-        lambda replies: _resized(pool, identity, fence, replies[0]),
+        make_call(_RESIZE, pool, (item,), durability=requirement(defaults.durability), epoch=pool.epoch),
+        lambda replies: _resized(pool, one.id, one.fence, replies[0]),
     )
     while True:
         answer = yield from operation
