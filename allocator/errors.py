@@ -13,9 +13,9 @@
     |-- AllocationLost                     the caller no longer holds the allocation
     |-- PoolConflict                       the pool is in use, or was changed meanwhile by another call
     |-- WaitTimeout (TimeoutError)         the request did not fit in time
-    |-- Recovering                         the server lost data; nothing new is granted for now
-    |-- BackendError                       the server did not reply as it should
+    |-- BackendError                       the server did not do it, or not as it should
     |   |-- BackendUnavailable             ... and nothing was executed
+    |   |-- Recovering                     ... it lost data: nothing new is granted for now
     |   |-- NotDurable                     ... the call was executed without the requested durability
     |   `-- OutcomeUnknown                 ... and the call may have been executed
     |-- ReconcileRefused                   it would release more than the caller allowed
@@ -28,7 +28,7 @@ more precise one), `retryable` and, where known, `retry_after` in seconds.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from allocator.denials import Denial
 
@@ -162,24 +162,34 @@ class WaitTimeout(AllocatorError, TimeoutError):
     retryable = True
 
 
-class Recovering(AllocatorError):
-    """The server lost data and holders adopt their allocations; nothing new is granted for `retry_after` seconds."""
-
-    default_code = "recovering"
-    retryable = True
-
-
 class BackendError(AllocatorError):
-    """The server did not reply as it should.  It never means *full*."""
+    """The server did not do what was asked, or not as it should.  It never means *full*."""
 
     default_code = "backend_error"
     retryable = True
 
 
+_OF_THIS_PROGRAM: Final = frozenset({"closed", "embedded_off", "no_extra", "no_folder", "no_server", "unsafe_folder"})
+"""Codes of a `BackendUnavailable` whose cause is in this program or its machine, where no server ends it."""
+
+
 class BackendUnavailable(BackendError):
-    """The server cannot be used now, and this call was not executed."""
+    """The server cannot be used now, and this call was not executed.
+
+    It is `retryable` unless its cause is here: the client is closed, an extra or a server program is not installed.
+    """
 
     default_code = "unavailable"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.retryable = self.code not in _OF_THIS_PROGRAM
+
+
+class Recovering(BackendError):
+    """The server lost data and holders adopt their allocations; nothing new is granted for `retry_after` seconds."""
+
+    default_code = "recovering"
 
 
 class OutcomeUnknown(BackendError):

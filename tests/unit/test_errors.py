@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from allocator import AllocationLost, Insufficient, Request
+import pytest
+
+from allocator import AllocationLost, Allocator, BackendError, BackendUnavailable, Insufficient, Recovering, Request
 from allocator._engine.operations.allocate import ValidRequest, _answer
 from allocator._engine.protocol.keys import pool_keys
 from allocator.denials import Denial, Shortage
@@ -23,3 +25,22 @@ def test_what_never_fits_is_not_worth_another_call() -> None:
     assert Insufficient(Denial("capacity_exceeded", "lab", shortages)).retryable
     for code in ("never_fits", "unknown_resource", "constraint_violation"):
         assert not Insufficient(Denial(code, "lab", shortages)).retryable
+
+
+def test_what_no_server_can_end_is_not_worth_another_call() -> None:
+    """An extra that is not installed, or a client that is closed; a server that is down may come back."""
+    assert BackendUnavailable("down").retryable
+    assert not BackendUnavailable("memory:// needs an extra", code="no_extra").retryable
+    assert not BackendUnavailable("no server program", code="no_server").retryable
+    client = Allocator.from_url("redis://localhost:1")
+    client.close()
+    with pytest.raises(BackendUnavailable) as caught:
+        client.get("a")
+    assert (caught.value.code, caught.value.retryable) == ("closed", False)
+
+
+def test_a_server_that_lost_data_is_a_server_in_trouble() -> None:
+    """A program that waits for a server that is down waits for its recovery, too."""
+    error = Recovering("pool 'lab' recovers", retry_after=2.5)
+    assert isinstance(error, BackendError)
+    assert (error.code, error.retryable, error.retry_after) == ("recovering", True, 2.5)

@@ -53,7 +53,6 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
     (NotDurable, ExitCode.ERROR),
     (ReconcileRefused, ExitCode.DENIED),
     (BackendError, ExitCode.UNREACHABLE),
-    (Recovering, ExitCode.UNREACHABLE),
 )
 """The exit code of the first matching class; other errors of the library have 1."""
 
@@ -68,7 +67,7 @@ _WAYS_OUT: Final = {
 
 _ANOTHER: Final = "the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
 
-_SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop")
+_SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop", "offline")
 """Codes of a `BackendError` whose message contains the advice, or for which another URL is no remedy."""
 
 

@@ -75,6 +75,7 @@ def test_every_error_of_the_library_is_in_the_table() -> None:
         (errors.BackendUnavailable("x", code="no_permission"), "'resource-allocator acl'"),
         (errors.BackendUnavailable("x", code="eviction"), ""),
         (errors.Recovering("x"), "'pool end-recovery'"),
+        (errors.Recovering("x", code="offline"), ""),
         (errors.InvariantError("x"), "'audit --repair'"),
         (errors.AllocationConflict("x"), "take another --id"),
         (errors.PoolConflict("x", code="generation"), "'pool show'"),
