@@ -4,8 +4,10 @@ Every allocation is one script in Redis: check each limit, charge each counter, 
 or change nothing.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Final
 
+from allocator import distribution
 from allocator.denials import Denial, Shortage
 from allocator.errors import (
     AllocationConflict,
@@ -30,37 +32,54 @@ from allocator.errors import (
 )
 from allocator.models.accounts import ResourceUsage
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
-from allocator.models.events import Event
-from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
-from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources
 
 if TYPE_CHECKING:
+    __version__: str
+    """The version of this code."""
+
     from allocator._async.client import AsyncAllocator
     from allocator._engine.transport.urls import redact_url
     from allocator._sync.client import Allocator
     from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import AsyncHold, Hold
-else:
-    # Names that need redis are imported at their first use: `resource-allocator --help` does without them.
-    _LATER = {
-        "Allocator": "allocator._sync.client",
-        "AsyncAllocator": "allocator._async.client",
-        "AsyncHold": "allocator.hold",
-        "Hold": "allocator.hold",
-        "ResourceAllocator": "allocator.compat.resource_allocator",
-        "redact_url": "allocator._engine.transport.urls",
-    }
+    from allocator.models.events import Event
+    from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
+    from allocator.models.pools import Pool, Usage
+
+_MODULES: Final = {
+    "allocator._async.client": ("AsyncAllocator",),
+    "allocator._engine.transport.urls": ("redact_url",),
+    "allocator._sync.client": ("Allocator",),
+    "allocator.compat.resource_allocator": ("ResourceAllocator",),
+    "allocator.hold": ("AsyncHold", "Hold"),
+    "allocator.models.events": ("Event",),
+    "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
+    "allocator.models.pools": ("Pool", "Usage"),
+}
+"""Modules that are imported when one of these names is first used.
+
+They need redis, which `resource-allocator --help` does without, or few programs name what they hold.
+"""
+
+_LATER: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+if not TYPE_CHECKING:  # so that a type checker reports an unknown name
 
     def __getattr__(name):
-        """Import the name on its first use (PEP 562)."""
-        if name not in _LATER:
+        """Import a name on its first use (PEP 562)."""
+        if name == "__version__":
+            value = distribution.version()
+        elif name in _LATER:
+            value = getattr(importlib.import_module(_LATER[name]), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import importlib  # noqa: PLC0415 - only here
+        globals()[name] = value
+        return value
 
-        found = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
-        return found
+    def __dir__():
+        return sorted({*globals(), *__all__, "__version__"})
 
 
 __all__ = [

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 from allocator import settings
-from allocator._engine.leases.hold_base import HoldSpec
-from allocator._engine.leases.registry import LeaseLocation
-from allocator._engine.leases.renewer import Clock
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.transport.urls import Target, resolve_target
 from allocator.models.allocations import Request
+
+if TYPE_CHECKING:
+    from allocator._engine.leases.hold_base import HoldSpec
+    from allocator._engine.leases.renewer import Clock
 
 __all__ = ["Client", "Surface", "local_ms"]
 
@@ -42,6 +43,10 @@ MOVED: Final = {
 
 MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durability=...)", "pool": "options(pool=...)"}
 """Arguments of earlier versions, and their replacements."""
+
+
+NAMESPACES: Final = frozenset({"events", "maintenance", "pools"})
+"""The namespaces of a client; each is imported and made when it is first used."""
 
 
 def local_ms() -> int:
@@ -150,7 +155,8 @@ class Client(Surface, ABC, Generic[D]):
         """
         clone = copy.copy(self)
         clone._defaults = self._defaults.replaced(pool, owner, durability, timeout, epoch)  # noqa: SLF001
-        clone._attach()  # noqa: SLF001
+        for name in NAMESPACES & vars(clone).keys():
+            delattr(clone, name)  # it has this client's defaults
         return clone
 
     @classmethod
@@ -165,18 +171,16 @@ class Client(Surface, ABC, Generic[D]):
         self._defaults = defaults
         self._clock = clock
         self._driver = self._drive()
-        self._attach()
 
     @abstractmethod
     def _drive(self) -> D:
         """The driver for this client's target and clock."""
 
-    @abstractmethod
-    def _attach(self) -> None:
-        """Make the namespaces for this driver and these defaults."""
-
     def _hold_spec(self, request: Request) -> HoldSpec:
         """The specification of a hold by this client."""
+        from allocator._engine.leases.hold_base import HoldSpec  # noqa: PLC0415 - as `hold` itself
+        from allocator._engine.leases.registry import LeaseLocation  # noqa: PLC0415
+
         location = LeaseLocation(self._target, self._defaults.pool, self._clock)
         return HoldSpec(location, request, self._defaults)
 

@@ -13,14 +13,16 @@ import inspect
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocator import settings
-from allocator._engine.execution.driver import Driver
-from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.leases.hold_base import BaseHold, HoldSpec
 from allocator.errors import AllocationLost, AllocatorError, InvalidRequest
+
+if TYPE_CHECKING:  # each client imports its driver, and not the other one's
+    from allocator._engine.execution.driver import Driver
+    from allocator._engine.execution.driver_async import AsyncDriver
 
 __all__ = ["AsyncHold", "Hold"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocator import settings
-from allocator._async.events import AsyncEvents
-from allocator._async.maintenance import AsyncMaintenance
-from allocator._async.pools import AsyncPools
 from allocator._base import Client
 from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
@@ -20,12 +18,16 @@ from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
 from allocator.denials import Denial
 from allocator.errors import Insufficient
-from allocator.hold import AsyncHold
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # namespaces and holds are imported when they are first used
     from redis.asyncio import Redis
     from redis.asyncio.cluster import RedisCluster
+
+    from allocator._async.events import AsyncEvents
+    from allocator._async.maintenance import AsyncMaintenance
+    from allocator._async.pools import AsyncPools
+    from allocator.hold import AsyncHold
 
 __all__ = ["AsyncAllocator"]
 
@@ -46,16 +48,7 @@ class AsyncAllocator(Client[AsyncDriver]):
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
     repeated below.
-
-    Attributes:
-        pools: Creates, changes, reads and deletes pools.
-        events: Reads the changes of the pool.
-        maintenance: Reclaims, reconciles, audits, examines.
     """
-
-    pools: AsyncPools
-    events: AsyncEvents
-    maintenance: AsyncMaintenance
 
     def __init__(
         self,
@@ -89,10 +82,26 @@ class AsyncAllocator(Client[AsyncDriver]):
     def _drive(self) -> AsyncDriver:
         return AsyncDriver(self._target, clock=self._clock)
 
-    def _attach(self) -> None:
-        self.pools = AsyncPools(self._driver, self._defaults)
-        self.events = AsyncEvents(self._driver, self._defaults)
-        self.maintenance = AsyncMaintenance(self._driver, self._defaults)
+    @cached_property
+    def pools(self) -> AsyncPools:
+        """Creates, changes, reads and deletes pools."""
+        from allocator._async.pools import AsyncPools  # noqa: PLC0415
+
+        return AsyncPools(self._driver, self._defaults)
+
+    @cached_property
+    def events(self) -> AsyncEvents:
+        """Reads the changes of the pool."""
+        from allocator._async.events import AsyncEvents  # noqa: PLC0415
+
+        return AsyncEvents(self._driver, self._defaults)
+
+    @cached_property
+    def maintenance(self) -> AsyncMaintenance:
+        """Reclaims, reconciles, audits, examines."""
+        from allocator._async.maintenance import AsyncMaintenance  # noqa: PLC0415
+
+        return AsyncMaintenance(self._driver, self._defaults)
 
     async def _run(self, work: Operation[R] | Flow[R]) -> R:
         return await self._driver.run(work, deadline_s=self._defaults.timeout_s)
@@ -185,6 +194,8 @@ class AsyncAllocator(Client[AsyncDriver]):
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             cancel: Only awaited: cancel the block once it is lost; it ends with `AllocationLost`.
         """
+        from allocator.hold import AsyncHold  # noqa: PLC0415
+
         return AsyncHold(
             self._driver,
             self._hold_spec(Request(request, ttl, id, owner, metadata)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -15,17 +16,18 @@ from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
-from allocator._sync.events import Events
-from allocator._sync.maintenance import Maintenance
-from allocator._sync.pools import Pools
 from allocator.denials import Denial
 from allocator.errors import Insufficient
-from allocator.hold import Hold
 from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # namespaces and holds are imported when they are first used
     from redis import Redis
     from redis.cluster import RedisCluster
+
+    from allocator._sync.events import Events
+    from allocator._sync.maintenance import Maintenance
+    from allocator._sync.pools import Pools
+    from allocator.hold import Hold
 
 __all__ = ["Allocator"]
 
@@ -46,16 +48,7 @@ class Allocator(Client[Driver]):
     Every method may raise `BackendUnavailable` (not executed), `OutcomeUnknown` (it may have been; its undo is
     queued), `UnknownPool`, `InvalidRequest` (nothing was sent), `ContractError` and `InvariantError`; they are not
     repeated below.
-
-    Attributes:
-        pools: Creates, changes, reads and deletes pools.
-        events: Reads the changes of the pool.
-        maintenance: Reclaims, reconciles, audits, examines.
     """
-
-    pools: Pools
-    events: Events
-    maintenance: Maintenance
 
     def __init__(
         self,
@@ -89,10 +82,26 @@ class Allocator(Client[Driver]):
     def _drive(self) -> Driver:
         return Driver(self._target, clock=self._clock)
 
-    def _attach(self) -> None:
-        self.pools = Pools(self._driver, self._defaults)
-        self.events = Events(self._driver, self._defaults)
-        self.maintenance = Maintenance(self._driver, self._defaults)
+    @cached_property
+    def pools(self) -> Pools:
+        """Creates, changes, reads and deletes pools."""
+        from allocator._sync.pools import Pools  # noqa: PLC0415
+
+        return Pools(self._driver, self._defaults)
+
+    @cached_property
+    def events(self) -> Events:
+        """Reads the changes of the pool."""
+        from allocator._sync.events import Events  # noqa: PLC0415
+
+        return Events(self._driver, self._defaults)
+
+    @cached_property
+    def maintenance(self) -> Maintenance:
+        """Reclaims, reconciles, audits, examines."""
+        from allocator._sync.maintenance import Maintenance  # noqa: PLC0415
+
+        return Maintenance(self._driver, self._defaults)
 
     def _run(self, work: Operation[R] | Flow[R]) -> R:
         return self._driver.run(work, deadline_s=self._defaults.timeout_s)
@@ -183,6 +192,8 @@ class Allocator(Client[Driver]):
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
+        from allocator.hold import Hold  # noqa: PLC0415
+
         return Hold(
             self._driver,
             self._hold_spec(Request(request, ttl, id, owner, metadata)),

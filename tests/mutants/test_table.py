@@ -22,9 +22,8 @@ IDS = [mutant.name for mutant in MUTANTS]
 
 def _linked(root: Path, name: str) -> str:
     """A script's text as it is sent, but for its first line."""
-    path = scripts.files()[name].relative_to(scripts.folder())
     usual = scripts.ordinary().get(name, ()), scripts.ordinary().get(f"{name}+", ())
-    return "\n".join(text for text, _, _ in link(root / "lua", root / "lua" / path, schema.LIMITS, *usual))
+    return "\n".join(text for text, _, _ in link(root / "lua", scripts.files()[name], schema.LIMITS, *usual))
 
 
 @cache

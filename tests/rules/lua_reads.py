@@ -39,7 +39,7 @@ class Read:
 def said(name: str) -> list[Read]:
     """What the ARGV block of a header lists, with the words of an item in place of their list."""
     found: list[Read] = []
-    lines = header(read(scripts.files()[name])).splitlines()
+    lines = header(read(scripts.folder() / scripts.files()[name])).splitlines()
     for at, line in enumerate(lines):
         if match := _ENTRY.match(line):
             if match[2] != "list":
@@ -65,7 +65,7 @@ def _words(text: str) -> Iterator[Read]:
 
 def done(name: str) -> list[Read]:
     """What a script reads, in the order of its text; the functions that it calls stand where they are called."""
-    text = code(read(scripts.files()[name]))
+    text = code(read(scripts.folder() / scripts.files()[name]))
     starts = [(match[1] or "", match.end()) for match in _FUNCTION.finditer(text)]
     ends = [start for _, start in starts[1:]] + [len(text)]
     bodies = {function: text[start:end] for (function, start), end in zip(starts, ends, strict=True)}

@@ -77,7 +77,9 @@ def _script(body: str, *required: str) -> str:
 
 
 def _link(path: Path) -> str:
-    return "\n".join(line for line, _, _ in linker.link(path.parents[2], path, {"KNOWN": 7}))
+    root = path.parents[2]
+    script = path.relative_to(root).as_posix()
+    return "\n".join(line for line, _, _ in linker.link(root, script, {"KNOWN": 7}))
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------

@@ -24,17 +24,29 @@ PARTS: Final = ("allocator", "lua", "tools")
 """The folders of `tests` follow what they test, and the decisions are numbered: neither has a bound."""
 
 LATE_IMPORTS: Final = {
-    "allocator": {"importlib"},  # public names that need redis, on their first use
+    "allocator._async.client": {  # what a program uses of it, on its first use
+        "allocator._async.events", "allocator._async.maintenance", "allocator._async.pools", "allocator.hold",
+    },
+    "allocator._base": {"allocator._engine.leases.hold_base", "allocator._engine.leases.registry"},
+    "allocator._sync.client": {
+        "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools", "allocator.hold",
+    },
+    "allocator._engine.leases.registry": {  # the driver that a renewer needs
+        "allocator._engine.execution.driver",
+        "allocator._engine.leases.blocking_async",
+    },
     "allocator._engine.protocol.resp": {"hiredis"},  # the extra `fast`
+    "allocator._engine.protocol.scripts": {"allocator._engine.protocol.linker"},  # for the first call
     "allocator._engine.transport.in_process": {"fakeredis", "lupa"},  # the extra `embedded`
+    "allocator._engine.transport.urls": {"allocator._engine.servers.embedded"},  # for `embedded://`
     "allocator.apps.cli.acl": {"allocator.access"},  # from here on: `--help` takes milliseconds
     "allocator.apps.cli.completion": {"click.shell_completion"},
     "allocator.apps.cli.context": {"allocator"},
     "allocator.apps.cli.embedded": {"allocator._engine.servers.embedded"},
     "allocator.apps.cli.main": {"allocator.apps.cli.root"},
     "allocator.apps.cli.output": {"yaml"},
-    "allocator.apps.cli.root": {"importlib.metadata"},
-}
+    "allocator.distribution": {"importlib", "tomllib"},  # for a version that somebody asks for
+}  # fmt: skip
 """Module -> what it imports inside a function."""
 
 OLD_WORDS: Final = {
@@ -51,8 +63,8 @@ OLD_WORDS: Final = {
 }  # fmt: skip
 """Classes and functions that have another name now (docs/adr/0025)."""
 
-OF_ONE_FLOOR: Final = {"Line": {"allocator._engine.protocol.linker", "allocator._engine.protocol.scripts"}}
-"""Old words that mean something else in these modules: a line of a linked text."""
+OF_ONE_FLOOR: Final = {"Line": {"allocator._engine.protocol.linker"}}
+"""Old words that mean something else in this module: a line of a linked text."""
 
 DOMAIN: Final = frozenset({"node", "nodes", "place", "withdraw", "reserve", "admit"})
 """Words for machines, placement, waiters and reservations; where calls travel, they would mean two things."""

@@ -83,7 +83,7 @@ def test_every_known_command_is_sent() -> None:
 
 def test_every_right_is_looked_at_before_the_first_write() -> None:
     """The common ones once a connection, by `check_access`; the rare ones by `transaction`, where they are wanted."""
-    checked = re.search(r"COMMANDS = \{(.*)\}", code(read(scripts.files()["check_access"])))
+    checked = re.search(r"COMMANDS = \{(.*)\}", code(read(scripts.folder() / scripts.files()["check_access"])))
     assert checked
     common = set(re.findall(r"'([A-Z]+)'", checked[1]))
     transaction = code(read(scripts.folder() / "modules" / "transaction.lua"))

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 import pytest
@@ -67,8 +68,8 @@ def test_both_clients_have_the_same_names(kind: type, twin: type) -> None:
 
 def _function(kind: type, name: str) -> Callable[..., Any]:
     one = vars(kind)[name]
-    if isinstance(one, property):
-        one = one.fget
+    if isinstance(one, cached_property):
+        one = one.func
     function: Callable[..., Any] = getattr(one, "__func__", one)
     return function
 

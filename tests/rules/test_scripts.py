@@ -48,7 +48,7 @@ KINDS: Final = {
 
 
 def _text(name: str) -> str:
-    return read(scripts.files()[name])
+    return read(scripts.folder() / scripts.files()[name])
 
 
 @cache

@@ -21,7 +21,8 @@ from allocator._engine.protocol.resp import ASKING, encode_call, pack_command
 from allocator._engine.protocol.scripts import NO_SCRIPT
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import access_check
-from allocator._engine.transport.connections import Connection, ConnectionPool
+from allocator._engine.transport.connection import Connection
+from allocator._engine.transport.connections import ConnectionPool
 from allocator._engine.transport.exchange import run_exchange
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.router import Router

@@ -32,7 +32,8 @@ from allocator._engine.protocol.resp import ASKING, encode_call, pack_command
 from allocator._engine.protocol.scripts import NO_SCRIPT, Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import access_check
-from allocator._engine.transport.connections_async import AsyncConnection, AsyncConnectionPool
+from allocator._engine.transport.connection import AsyncConnection
+from allocator._engine.transport.connections_async import AsyncConnectionPool
 from allocator._engine.transport.exchange import run_exchange_async
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.router_async import make_router_async

@@ -12,8 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from allocator import settings
 from allocator._engine.operations import undo
@@ -31,8 +30,7 @@ _SHOWN: Final = 20
 """The maximum number of ids in a log record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(NamedTuple):
     """One call to undo, and the instant until which to try."""
 
     pool: PoolKeys

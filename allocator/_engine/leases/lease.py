@@ -9,7 +9,7 @@ request was sent (`validity`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from allocator import settings
 from allocator.errors import AllocationLost, BackendUnavailable
@@ -95,8 +95,7 @@ class Lease:
         return self.asked + max(self.ttl_s, settings.UNDO_FOR_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """The leases of one script call, all to renew or all to release; `sent` is the instant before it."""
 
     leases: tuple[Lease, ...]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from allocator import settings
-from allocator._engine.execution.driver import Driver
-from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.leases.lease import Lease
-from allocator._engine.leases.renewer import Clock, LeaseRenewer, R, Runs, local_now
-from allocator._engine.protocol.flows import Flow, Operation
+from allocator._engine.leases.renewer import Clock, LeaseRenewer, Runs, local_now
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.target import Target
 
@@ -23,28 +18,6 @@ __all__ = ["RENEWERS", "LeaseLocation", "RenewerRegistry"]
 
 _TURNED_LOOK_S: Final = 0.01
 """Seconds between two polls of a clock that a test sets."""
-
-
-class BlockingAsyncDriver:
-    """The interface of a blocking driver, provided by an `AsyncDriver` on an event loop of the calling thread.
-
-    It is for a target that was resolved from an asyncio client, from which no blocking connection can be made.
-    """
-
-    def __init__(self, target: Target, clock: Clock | None) -> None:
-        self._driver = AsyncDriver(target, clock=clock)
-        self._runner = asyncio.Runner()
-
-    def run(
-        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
-    ) -> R:
-        """As `Driver.run`."""
-        return self._runner.run(self._driver.run(work, deadline_s=deadline_s, undo_log=undo_log))
-
-    def close(self) -> None:
-        """Close the driver and the loop."""
-        with self._runner:
-            self._runner.run(self._driver.close())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +34,13 @@ class LeaseLocation:
         return (self.target.share_key or id(self.target), self.pool, self.clock)
 
     def connect(self) -> Runs:
-        """A driver that only the renewer uses."""
+        """A driver that only the renewer uses; its module is imported when the first lease is held."""
         if self.target.connector.make is None:
+            from allocator._engine.leases.blocking_async import BlockingAsyncDriver  # noqa: PLC0415 - for few targets
+
             return BlockingAsyncDriver(self.target, self.clock)
+        from allocator._engine.execution.driver import Driver  # noqa: PLC0415 - no part of the client for event loops
+
         return Driver(self.target, clock=self.clock)
 
     def renewer(self, retire: Callable[[LeaseRenewer], bool]) -> LeaseRenewer:

@@ -3,13 +3,16 @@
 An *operation* is a value: one `Call` and the decoding of its reply.  A *flow* is a generator of steps that returns a
 result: several calls, written once for both clients.  `yield from operation` inside a flow is typed with the
 operation's result.  A *driver* performs the steps, blocking (`driver`) or awaited (`driver_async`).
+
+Steps that drivers only take apart are named tuples: a frozen dataclass takes five times as long to define, and every
+program that imports the library would wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, Script
@@ -20,7 +23,8 @@ Reply: TypeAlias = list[Any]
 """A script's reply: nested lists of str and int, with RESP2 and RESP3 alike."""
 
 
-# Items and calls are never changed, but not frozen: every call makes one of each, and freezing triples their cost.
+# Items, calls and operations are never changed, but not frozen: every call makes one of each, and freezing triples
+# their cost.
 @dataclass(slots=True, unsafe_hash=True)
 class Item:
     """One item of a call that changes something.
@@ -54,8 +58,7 @@ class Call:
     durability: DurabilityRequirement | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DurabilityRequirement:
+class DurabilityRequirement(NamedTuple):
     """The durability that a call requires: the call's level, and the pool's level as the reply has it.
 
     `requested` finds the pool's level in an entry of the reply; None if the entry had no effect.
@@ -82,23 +85,20 @@ class DurabilityRequirement:
         return reply
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """Wait this many seconds."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """List at most `limit` keys that match a pattern, on every primary, each once.  The result is list[str]."""
 
     pattern: str
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """Send one read-only command to the server that has the pool.
 
     The result is its reply, or a `CommandError` for an error reply.
@@ -108,14 +108,12 @@ class Command:
     words: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CommandError:
+class CommandError(NamedTuple):
     """A server's error reply, as a value."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
 class TimeLeft:
     """Return how many seconds of the call's total deadline are left: a float, never below 0."""
 
@@ -124,7 +122,7 @@ Step: TypeAlias = Call | Command | Sleep | Scan | TimeLeft
 Flow: TypeAlias = Generator[Step, Any, R]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Operation(Generic[R]):
     """One call and the decoding of its reply.  One round trip."""
 

@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
 from typing import Final
 
 from allocator._engine.protocol.inlining import Function, Inliner, Token, function_of, lines_of, tokens_of
@@ -65,8 +66,8 @@ class _File:
 
 
 def link(
-    root: Path,
-    script: Path,
+    root: Traversable,
+    script: str,
     limits: Mapping[str, int | str],
     ordinary: Collection[str] = (),
     others: Collection[str] = (),
@@ -77,7 +78,7 @@ def link(
 
     Args:
         root: The folder with `modules`.
-        script: The script's file.
+        script: The script's file, below that folder.
         limits: The constants of the module `limits`.
         ordinary: The functions on its ordinary path, `module.name` each.
         others: Those on its other usual paths; inlined as well where possible.
@@ -86,13 +87,14 @@ def link(
     pieces = {f"limits.{name}": _Piece(name, [], literal=str(value)) for name, value in limits.items()}
     _gather(root, script, pieces, set(), ())
     text = _Text(pieces, ordinary, others, inlines)
-    end = tokens_of("local call = @context.open@(KEYS, ARGV)", script.name, 1)
-    end += tokens_of("return @main.main@(call)", script.name, 2)
+    name = PurePosixPath(script).name
+    end = tokens_of("local call = @context.open@(KEYS, ARGV)", name, 1)
+    end += tokens_of("return @main.main@(call)", name, 2)
     main = text.often.expand(end)
     locals_ = text.reached(main, text.often, text.ordinary)
     written = [*main, *[token for tokens in locals_.values() for token in tokens]]
     rare = text.reached([token for token in written if token.text.strip("@") not in locals_], text.seldom, pieces)
-    start = script.name, 1
+    start = name, 1
     lines: list[Line] = []
     text.number(rare)
     if rare:
@@ -197,25 +199,25 @@ class _Text:
                 yield token
 
 
-def _gather(root: Path, path: Path, pieces: dict[str, _Piece], seen: set[Path], stack: tuple[Path, ...]) -> None:
+def _gather(root: Traversable, path: str, pieces: dict[str, _Piece], seen: set[str], stack: tuple[str, ...]) -> None:
     """Add the definitions of a file and of the files it requires, dependencies first."""
     if path in stack:
-        raise ContractError("require cycle: " + " -> ".join(step.stem for step in (*stack, path)))
+        raise ContractError("require cycle: " + " -> ".join(PurePosixPath(step).stem for step in (*stack, path)))
     if path in seen:
         return
     seen.add(path)
     file = _read(root, path, is_script=not stack)
     for name in sorted(file.requires | ({"context"} if not stack else set())):
         if name != "limits":
-            _gather(root, root / "modules" / f"{name}.lua", pieces, seen, (*stack, path))
+            _gather(root, f"modules/{name}.lua", pieces, seen, (*stack, path))
     for name, piece in file.pieces.items():
         pieces[f"{file.stem}.{name}"] = piece
 
 
-def _read(root: Path, path: Path, *, is_script: bool) -> _File:
+def _read(root: Traversable, path: str, *, is_script: bool) -> _File:
     """Split a file into its definitions."""
-    where = path.relative_to(root).as_posix()
-    return _split(path.read_text(encoding="utf-8"), "main" if is_script else path.stem, where)
+    stem = "main" if is_script else PurePosixPath(path).stem
+    return _split((root / path).read_text(encoding="utf-8"), stem, path)
 
 
 @lru_cache(maxsize=FILES_KEPT)

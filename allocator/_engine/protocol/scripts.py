@@ -23,11 +23,12 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from allocator._engine.protocol import schema
-from allocator._engine.protocol.linker import Line, link
 from allocator.errors import ContractError
 
 Argument = str | int
@@ -40,7 +41,6 @@ ENVELOPE: Final = ("now_ms", "seen_epoch", "seen_fence")
 
 ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, "epoch")
 
-_PACKAGED: Final = Path(__file__).parents[2] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[3] / "lua"
 _NAMED: Final = re.compile(r"^(KEYS|ARGV|       ) {1,4}(\w+) +(\w+)\b")
 _ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
@@ -52,8 +52,7 @@ class SupportsName(Protocol):
     def __getitem__(self, name: str, /) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(NamedTuple):
     """The texts for servers and for the in-process server, and the source file and line of each line."""
 
     text: str
@@ -143,18 +142,20 @@ NO_SCRIPT: Final = Script("scan", frozenset({"no-writes"}), (), (), lambda: Text
 """In place of the script whose lines an error text refers to, for a plain command."""
 
 
-def folder() -> Path:
-    """The folder of the scripts: inside this package in a wheel, beside it in a checkout."""
-    for candidate in (_PACKAGED, _CHECKOUT):
+def folder() -> Traversable:
+    """The folder of the scripts: in this package where it is installed or in an archive, beside it in a checkout."""
+    for candidate in (resources.files("allocator") / "lua", _CHECKOUT):
         if (candidate / "modules").is_dir():
             return candidate
     raise ContractError("the Lua scripts are missing from this installation")
 
 
 @cache
-def files() -> dict[str, Path]:
-    """The file of each script, by its name, sorted."""
-    return {path.stem: path for path in sorted(folder().glob("scripts/*/*.lua"), key=lambda path: path.stem)}
+def files() -> dict[str, str]:
+    """The file of each script below the folder, by its name, sorted: `release` is `scripts/allocations/release.lua`."""
+    nouns = [noun for noun in (folder() / "scripts").iterdir() if noun.is_dir()]
+    found = [(file.name, noun.name) for noun in nouns for file in noun.iterdir() if file.name.endswith(".lua")]
+    return {file.removesuffix(".lua"): f"scripts/{noun}/{file}" for file, noun in sorted(found)}
 
 
 def names() -> list[str]:
@@ -173,8 +174,7 @@ def ordinary() -> dict[str, frozenset[str]]:
 @cache
 def load(name: str) -> Script:
     """The script of that name; its header is read once per process."""
-    path = files()[name]
-    source = path.read_text(encoding="utf-8").splitlines()
+    source = (folder() / files()[name]).read_text(encoding="utf-8").splitlines()
     first = source[0] if source[0].startswith("#!lua") else "#!lua"
     keys, args = _header(source)
     variadic_keys, variadic_args = keys[-1:] == [("records", "keys")], bool(args) and args[-1][1] == "list"
@@ -183,14 +183,16 @@ def load(name: str) -> Script:
         flags=_flags(first),
         keys=(*ENVELOPE_KEYS, *[key for key, _ in (keys[:-1] if variadic_keys else keys)]),
         args=("epoch", *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
-        link=partial(_linked, path, first),
+        link=partial(_linked, name, first),
     )
 
 
-def _linked(path: Path, first: str) -> Texts:
+def _linked(name: str, first: str) -> Texts:
     """The linked text of a script; linked once per process, as that takes tens of milliseconds."""
-    usual = ordinary().get(path.stem, ()), ordinary().get(f"{path.stem}+", ())
-    linked: list[Line] = [(first, path.name, 1), *link(folder(), path, schema.LIMITS, *usual)]
+    from allocator._engine.protocol.linker import link  # noqa: PLC0415 - nothing is linked before the first call
+
+    usual = ordinary().get(name, ()), ordinary().get(f"{name}+", ())
+    linked = [(first, f"{name}.lua", 1), *link(folder(), files()[name], schema.LIMITS, *usual)]
     lines = [line for line, _, _ in linked]
     text, memory_text = "\n".join(lines) + "\n", _for_memory(lines)
     origins = tuple((file, number) for _, file, number in linked)

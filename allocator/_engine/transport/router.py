@@ -7,7 +7,8 @@ from typing import Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.cluster import ClusterRouter
-from allocator._engine.transport.connections import Connection, ConnectionPool, server_check
+from allocator._engine.transport.connection import Connection
+from allocator._engine.transport.connections import ConnectionPool, server_check
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.sentinel import SentinelRouter
 from allocator._engine.transport.target import ClusterTarget, ConnectionFactory, SentinelTarget, ServerTarget, Target

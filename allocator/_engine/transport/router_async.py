@@ -8,7 +8,8 @@ from typing import Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.cluster_async import AsyncClusterRouter
-from allocator._engine.transport.connections_async import AsyncConnection, AsyncConnectionPool, server_check_async
+from allocator._engine.transport.connection import AsyncConnection
+from allocator._engine.transport.connections_async import AsyncConnectionPool, server_check_async
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.sentinel_async import AsyncSentinelRouter
 from allocator._engine.transport.target import (

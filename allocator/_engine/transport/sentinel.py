@@ -24,7 +24,8 @@ from allocator import settings
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
-from allocator._engine.transport.connections import Connection, ConnectionPool, send_once, server_check
+from allocator._engine.transport.connection import Connection
+from allocator._engine.transport.connections import ConnectionPool, send_once, server_check
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, ConnectionFactory, SentinelTarget

@@ -12,12 +12,8 @@ from redis.exceptions import ResponseError
 from allocator import settings
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
-from allocator._engine.transport.connections_async import (
-    AsyncConnection,
-    AsyncConnectionPool,
-    send_once_async,
-    server_check_async,
-)
+from allocator._engine.transport.connection import AsyncConnection
+from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, AsyncConnectionFactory, SentinelTarget

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import redis.asyncio.retry
 import redis.backoff
 import redis.retry
 
 from allocator import settings
-from allocator._engine.transport.connections import Connection
-from allocator._engine.transport.connections_async import AsyncConnection, RedisConnection
+from allocator._engine.transport.connection import AsyncConnection, Connection, RedisConnection
 from allocator._engine.transport.eviction_check import EvictionCheck
 
 __all__ = [
@@ -76,8 +75,7 @@ class AsyncConnectionFactory(Protocol):
     def __call__(self, **location: Any) -> Awaitable[AsyncConnection]: ...
 
 
-@dataclass(frozen=True, repr=False)
-class Connector:
+class Connector(NamedTuple):
     """How to make connections, blocking and asyncio; None where the caller's client is of the other kind."""
 
     make: ConnectionFactory | None
@@ -85,7 +83,11 @@ class Connector:
     max_connections: int = settings.CONNECTIONS_MAX
 
 
-@dataclass(frozen=True, repr=False)
+NOT_CONNECTABLE: Final = Connector(None, None)
+"""In place of a connector that a target does not need."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Target:
     """Where the data are, and how to connect there.  It holds no connection.
 
@@ -103,7 +105,7 @@ class Target:
         return f"{type(self).__name__}({self.address!r})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ServerTarget(Target):
     """One server.
 
@@ -115,7 +117,7 @@ class ServerTarget(Target):
     locate: Callable[[], Mapping[str, Any]] | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ClusterTarget(Target):
     """A cluster, given by some of its nodes.  `remap` maps an address that a node reports to the one to connect to."""
 
@@ -123,13 +125,13 @@ class ClusterTarget(Target):
     remap: Callable[[Address], Address] | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class SentinelTarget(Target):
     """The primary of a service, given by its Sentinels.  `sentinel_connector` makes the connections to them."""
 
     seeds: tuple[Address, ...] = ()
     service: str = ""
-    sentinel_connector: Connector = Connector(None, None)
+    sentinel_connector: Connector = NOT_CONNECTABLE
 
 
 def redis_connector(

@@ -10,6 +10,7 @@ No message, log record or repr contains a password: they show the URL as `redact
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -18,7 +19,6 @@ import redis.asyncio.connection as awaited
 import redis.connection as blocking
 
 from allocator import settings
-from allocator._engine.servers.embedded import ensure_running
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.ready_clients import SENTINEL_PORT, target_of_client
@@ -117,9 +117,14 @@ def _of_url(target: str, attempt_timeout_s: float, eviction_check: EvictionCheck
 
 def _embedded(attempt_timeout_s: float, eviction_check: EvictionCheck) -> ServerTarget:
     connector = redis_connector(blocking.UnixDomainSocketConnection, awaited.UnixDomainSocketConnection, {}, {})
-    return ServerTarget(
-        EMBEDDED_URL, attempt_timeout_s, connector, eviction_check, locate=lambda: {"path": str(ensure_running())}
-    )
+    return ServerTarget(EMBEDDED_URL, attempt_timeout_s, connector, eviction_check, locate=_embedded_socket)
+
+
+def _embedded_socket() -> Mapping[str, str]:
+    """Where the embedded server listens; it is started if it does not run."""
+    from allocator._engine.servers.embedded import ensure_running  # noqa: PLC0415 - few programs start a server
+
+    return {"path": str(ensure_running())}
 
 
 def _cluster(url: str, attempt_timeout_s: float, eviction_check: EvictionCheck) -> ClusterTarget:

@@ -17,6 +17,7 @@ import click
 from allocator.apps.cli.context import App, Group
 from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
 from allocator.apps.cli.program import PROGRAM, missing_extra
+from allocator.distribution import version
 from allocator.errors import AllocatorError
 
 __all__ = ["COMMANDS", "root"]
@@ -202,13 +203,7 @@ root = Root(
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only this option needs it
-
-        try:
-            number = version("redis-resource-allocator")
-        except PackageNotFoundError:  # run from a source tree
-            number = "(not installed)"
-        click.echo(f"{PROGRAM} {number}")
+        click.echo(f"{PROGRAM} {version()}")
         context.exit()
 
 
