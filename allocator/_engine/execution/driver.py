@@ -105,6 +105,10 @@ class Driver:
             self._undo_worker.close()
             self._router.close()
 
+    def wait_undone(self, seconds: float) -> bool:
+        """Wait up to so many seconds until the queued undos have been sent; returns whether they have."""
+        return self._undo_worker.wait(seconds)
+
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog) -> R:

@@ -94,6 +94,15 @@ class AsyncDriver:
         if side is not None:
             await side.close()
 
+    async def wait_undone(self, seconds: float) -> bool:
+        """Wait up to so many seconds until the undos that the running loop has queued have been sent.
+
+        Returns:
+            Whether they have.
+        """
+        side = self._loop_states.get(asyncio.get_running_loop())
+        return side is None or await side.wait_undone(seconds)
+
     async def _open(self) -> LoopState:
         loop = asyncio.get_running_loop()
         side = LoopState(self._target, loop, self._clock)

@@ -261,6 +261,10 @@ class LoopState:
         """Put these items into the undo queue."""
         self._undo_worker.add(pool, items)
 
+    async def wait_undone(self, seconds: float) -> bool:
+        """Wait up to so many seconds until the queued undos have been sent; returns whether they have."""
+        return await self._undo_worker.wait(seconds)
+
     async def _undo_unheard(self, call: Call, until: float) -> None:
         """Send the `undo` script call once; raises `AttemptFailure`.  It needs no undo itself."""
         words = encode_call(call, 1, self.envelope(call))

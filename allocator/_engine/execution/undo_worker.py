@@ -71,6 +71,15 @@ class UndoWorker:
             self._under_way = []
             self.queue.abandon(CLOSED)
 
+    def wait(self, seconds: float) -> bool:
+        """Wait up to so many seconds until the queue is empty; returns whether it is."""
+        with self._changing:
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        with self._changing:
+            return not len(self.queue) and not self._under_way
+
     def _work(self) -> None:
         failed = 0
         while group := self._next():

@@ -54,6 +54,16 @@ class AsyncUndoWorker:
         self._closed = True
         self.queue.abandon(CLOSED)
 
+    async def wait(self, seconds: float) -> bool:
+        """Wait up to so many seconds until the queue is empty; returns whether it is."""
+        ends = time.monotonic() + seconds
+        while len(self.queue) or self._task is not None:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.wait((self._work(),), timeout=left)
+        return True
+
     def _work(self) -> asyncio.Task[None]:
         """The task; started if there is none."""
         if self._task is None:
