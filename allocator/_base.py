@@ -169,7 +169,7 @@ class Client(Surface, ABC, Generic[D]):
     def _start(self, target: Target, defaults: Defaults, clock: Clock | None = None) -> None:
         self._target = target
         self._defaults = defaults
-        self._clock = clock
+        self._clock = clock or target.connector.clock
         self._driver = self._drive()
 
     @abstractmethod

@@ -91,6 +91,11 @@ class Script:
         return self.texts.memory_sha
 
     @property
+    def is_linked(self) -> bool:
+        """Whether this process has linked it, as it does before it first sends it."""
+        return "texts" in vars(self)
+
+    @property
     def writes(self) -> bool:
         """Whether a call may change anything, so that a lost reply makes it ambiguous."""
         return "no-writes" not in self.flags

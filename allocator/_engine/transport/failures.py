@@ -26,6 +26,7 @@ from allocator.errors import AllocatorError, BackendUnavailable, ContractError, 
 
 __all__ = [
     "AttemptFailure",
+    "NotRetriedError",
     "Redirect",
     "RedirectKind",
     "connection_failure",
@@ -84,6 +85,10 @@ class AttemptFailure(Exception):
         self.transient = transient
         self.reconnect = reconnect
         self.redirect = redirect
+
+
+class NotRetriedError(raised.ConnectionError):
+    """A connection that is refused or lost in a test, as if the call's deadline had passed: no attempt follows."""
 
 
 class _State(NamedTuple):
@@ -188,7 +193,8 @@ def connection_failure(where: str, error: Exception) -> AttemptFailure:
         return _refused(where, state, error)
     if _is_of_certificate(error):
         return AttemptFailure(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
-    lasts = isinstance(error, raised.ResponseError)  # the server is up and rejects the connection
+    # The server is up and rejects the connection, or a test ends the attempts.
+    lasts = isinstance(error, raised.ResponseError | NotRetriedError)
     return AttemptFailure(
         BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), transient=not lasts, reconnect=not lasts
     )
@@ -205,7 +211,7 @@ def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailur
         return AttemptFailure(
             BackendUnavailable(f"lost the connection to {where}: {_brief(error)}"),
             ambiguous=True,
-            transient=True,
+            transient=not isinstance(error, NotRetriedError),
             reconnect=True,
         )
     text = script.locate(str(error))

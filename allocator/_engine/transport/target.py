@@ -13,6 +13,7 @@ import redis.retry
 from allocator import settings
 from allocator._engine.transport.connection import AsyncConnection, Connection, RedisConnection
 from allocator._engine.transport.eviction_check import EvictionCheck
+from allocator._engine.transport.fault_switch import FaultSwitch
 
 __all__ = [
     "CLIENT_NAME",
@@ -76,11 +77,16 @@ class AsyncConnectionFactory(Protocol):
 
 
 class Connector(NamedTuple):
-    """How to make connections, blocking and asyncio; None where the caller's client is of the other kind."""
+    """How to make connections, blocking and asyncio; None where the caller's client is of the other kind.
+
+    `clock` and `faults` are those of an in-process server that `allocator.testing` has made; None anywhere else.
+    """
 
     make: ConnectionFactory | None
     make_async: AsyncConnectionFactory | None
     max_connections: int = settings.CONNECTIONS_MAX
+    clock: Callable[[], int] | None = None
+    faults: FaultSwitch | None = None
 
 
 NOT_CONNECTABLE: Final = Connector(None, None)
