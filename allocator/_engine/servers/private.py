@@ -16,6 +16,7 @@ from allocator._engine.servers.process import (
     START_DEADLINE_S,
     GuardedProcess,
     Health,
+    ask,
     last_line,
     poll,
     probe,
@@ -77,6 +78,17 @@ class PrivateServer:
             raise BackendUnavailable(f"the private server did not start: {reason}", code="no_start")
         self._process = process
         return self
+
+    def flush(self) -> None:
+        """Delete all data.
+
+        Raises:
+            BackendUnavailable: It does not reply, as it has ended (`code="unavailable"`).
+        """
+        try:
+            ask(self.socket, "FLUSHALL")
+        except OSError as error:
+            raise BackendUnavailable(f"the private server does not reply: {error}") from error
 
     def close(self) -> None:
         """Kill it and remove its folder.  Repeating is harmless."""
