@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
@@ -274,11 +275,12 @@ class Driver:
 
     def _scan(self, scan: Scan, until: float) -> list[str]:
         found: dict[str, None] = {}
-        for connections in self._router.primaries(until):
+        read, once = self._invoker.retry_reading, self._invoker.command_once
+        for connections in read(partial(self._router.primaries, until), until):
             cursor, walked = "0", 0
             while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
                 packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
-                cursor, keys = self._invoker.command(connections, packed, until)
+                cursor, keys = read(partial(once, connections, packed, until), until)
                 found.update(dict.fromkeys(keys))
                 walked += settings.SCAN_COUNT
                 if str(cursor) == "0":
@@ -290,9 +292,7 @@ class Driver:
 
     def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
         try:
-            return self._invoker.command(self._router.route(pool, until), packed, until)
-        except AttemptFailure as failure:
-            raise failure.error from failure.__cause__
+            return self._invoker.command(pool, packed, until)
         except AllocatorError as error:
             if isinstance(error.__cause__, ResponseError):
                 return CommandError(str(error.__cause__))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -29,6 +30,8 @@ from allocator._engine.transport.router import Router
 from allocator.durability import Durability
 
 __all__ = ["Invoker"]
+
+R = TypeVar("R")
 
 
 class Invoker:
@@ -132,24 +135,43 @@ class Invoker:
             raise TimeoutError
         return connection.read_response()
 
-    def command(self, connections: ConnectionPool, packed: bytes, until: float) -> Any:
-        """Send a read-only command, with retries until there is a reply."""
+    def command(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
+        """Send a read-only command to the server that has this pool, with retries until there is a reply."""
+
+        def read() -> Any:
+            try:
+                return self.command_once(self._router.route(pool, until), packed, until)
+            except AttemptFailure as failure:
+                self._router.on_failure(pool, failure)
+                raise
+
+        return self.retry_reading(read, until)
+
+    def retry_reading(self, read: Callable[[], R], until: float) -> R:
+        """The result of `read`, which changes nothing and may raise `AttemptFailure`, with retries until `until`.
+
+        Raises:
+            AllocatorError: The error of the last failure: here the failures of commands and scans become errors.
+        """
         retry_state = RetryState(until, writes=False)
         while True:
             try:
-                connection = connections.acquire(until)
-                try:
-                    reply = self._exchange(connection, packed, until)
-                except BaseException as error:
-                    self._release(connections, connection, error)
-                    if isinstance(error, Exception):
-                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
-                    raise
-                connections.release(connection)
+                return read()
             except AttemptFailure as failure:
                 pause = retry_state.next_delay(failure, time.monotonic())
                 if pause is None:
                     raise failure.error from failure.__cause__
                 time.sleep(pause)
-            else:
-                return reply
+
+    def command_once(self, connections: ConnectionPool, packed: bytes, until: float) -> Any:
+        """Send a read-only command once and return its reply; raises `AttemptFailure`."""
+        connection = connections.acquire(until)
+        try:
+            reply = self._exchange(connection, packed, until)
+        except BaseException as error:
+            self._release(connections, connection, error)
+            if isinstance(error, Exception):
+                raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
+            raise
+        connections.release(connection)
+        return reply

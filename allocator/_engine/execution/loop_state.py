@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
@@ -280,11 +281,11 @@ class LoopState:
 
     async def _scan(self, scan: Scan, until: float) -> list[str]:
         found: dict[str, None] = {}
-        for connections in await self._router.primaries(until):
+        for connections in await self._retry_reading(partial(self._router.primaries, until), until):
             cursor, walked = "0", 0
             while len(found) < scan.limit and walked < settings.SCAN_KEYS_MAX:
                 packed = pack_command(("SCAN", cursor, "MATCH", scan.pattern, "COUNT", settings.SCAN_COUNT))
-                cursor, keys = await self._command(connections, packed, until)
+                cursor, keys = await self._retry_reading(partial(self._command_once, connections, packed, until), until)
                 found.update(dict.fromkeys(keys))
                 walked += settings.SCAN_COUNT
                 if str(cursor) == "0":
@@ -296,33 +297,50 @@ class LoopState:
 
     async def _inquire(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
         try:
-            return await self._command(await self._router.route(pool, until), packed, until)
-        except AttemptFailure as failure:
-            raise failure.error from failure.__cause__
+            return await self._command(pool, packed, until)
         except AllocatorError as error:
             if isinstance(error.__cause__, ResponseError):
                 return CommandError(str(error.__cause__))
             raise
 
-    async def _command(self, connections: AsyncConnectionPool, packed: bytes, until: float) -> Any:
-        """Send a read-only command, with retries until there is a reply."""
+    async def _command(self, pool: PoolKeys, packed: bytes, until: float) -> Any:
+        """Send a read-only command to the server that has this pool, with retries until there is a reply."""
+
+        async def read() -> Any:
+            try:
+                return await self._command_once(await self._router.route(pool, until), packed, until)
+            except AttemptFailure as failure:
+                await self._router.on_failure(pool, failure)
+                raise
+
+        return await self._retry_reading(read, until)
+
+    async def _retry_reading(self, read: Callable[[], Awaitable[R]], until: float) -> R:
+        """The result of `read`, which changes nothing and may raise `AttemptFailure`, with retries until `until`.
+
+        Raises:
+            AllocatorError: The error of the last failure: here the failures of commands and scans become errors.
+        """
         retry_state = RetryState(until, writes=False)
         while True:
             try:
-                connection = await connections.acquire(until)
-                try:
-                    async with asyncio.timeout(self._wait_s(until)):
-                        reply = await connection.exchange(packed)
-                except BaseException as error:
-                    await self._release(connections, connection, error)
-                    if isinstance(error, Exception):
-                        raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
-                    raise
-                await connections.release(connection)
+                return await read()
             except AttemptFailure as failure:
                 pause = retry_state.next_delay(failure, time.monotonic())
                 if pause is None:
                     raise failure.error from failure.__cause__
                 await asyncio.sleep(pause)
-            else:
-                return reply
+
+    async def _command_once(self, connections: AsyncConnectionPool, packed: bytes, until: float) -> Any:
+        """Send a read-only command once and return its reply; raises `AttemptFailure`."""
+        connection = await connections.acquire(until)
+        try:
+            async with asyncio.timeout(self._wait_s(until)):
+                reply = await connection.exchange(packed)
+        except BaseException as error:
+            await self._release(connections, connection, error)
+            if isinstance(error, Exception):
+                raise failures.reply_failure(connections.address, error, NO_SCRIPT) from error
+            raise
+        await connections.release(connection)
+        return reply

@@ -9,7 +9,7 @@ from functools import partial
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
-from allocator._engine.transport.failures import AttemptFailure, RedirectKind
+from allocator._engine.transport.failures import AttemptFailure, RedirectKind, connection_failure
 from allocator._engine.transport.slot_map import SLOTS_COMMAND, SlotMap, slot_of
 from allocator._engine.transport.target import Address, AsyncConnectionFactory, ClusterTarget
 from allocator.errors import BackendUnavailable
@@ -96,6 +96,8 @@ class AsyncClusterRouter:
                     self._topology.update(reply, address)
                 except AttemptFailure as failure:
                     last = failure
+                except Exception as error:  # noqa: BLE001 - a reply that no node of a cluster gives
+                    last = connection_failure(self._connections(address).address, error)
                 else:
                     self._failed = None
                     return

@@ -26,7 +26,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
 from allocator._engine.transport.connection import Connection
 from allocator._engine.transport.connections import ConnectionPool, send_once, server_check
-from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.failures import AttemptFailure, connection_failure
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, ConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
@@ -144,11 +144,14 @@ class SentinelRouter:
         with self._changed:
             self._asking.discard(address)
             try:
-                if failure is not None:
-                    raise failure
-                self._lead(self._discovery.read_reply(address, asked, reply))
+                if failure is None:
+                    self._lead(self._discovery.read_reply(address, asked, reply))
+                else:
+                    self._failure = failure
             except AttemptFailure as error:
                 self._failure = error
+            except Exception as error:  # noqa: BLE001 - a reply that no Sentinel gives
+                self._failure = connection_failure(self._sentinels[address].address, error)
             self._changed.notify_all()
 
     def _lead(self, address: Address) -> None:

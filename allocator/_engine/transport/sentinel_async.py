@@ -14,7 +14,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
 from allocator._engine.transport.connection import AsyncConnection
 from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
-from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.failures import AttemptFailure, connection_failure
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, AsyncConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
@@ -109,6 +109,8 @@ class AsyncSentinelRouter:
             await self._lead(self._discovery.read_reply(address, asked, reply))
         except AttemptFailure as error:
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - a reply that no Sentinel gives
+            self._failure = connection_failure(self._sentinels[address].address, error)
         finally:
             del self._asking[address]
 
