@@ -148,6 +148,12 @@ DEADLINE_MAX_S: Final = 60.0
 ATTEMPT_TIMEOUT_S: Final = 2.0
 """Seconds that one attempt may wait for the server."""
 
+PROBE_TIMEOUT_S: Final = 0.5
+"""Seconds of each step of the connection that finds out whether a port speaks TLS, after a first one failed."""
+
+PROBES_MAX: Final = 2
+"""Such connections to one server, of which each may delay a call."""
+
 WAIT_MIN_S: Final = 0.001
 """The least seconds that a sent attempt waits for its reply."""
 

@@ -86,7 +86,7 @@ def test_each_part_is_used_as_it_is_written(url: str, expected: dict[str, Any]) 
 
     awaited = asyncio.run(connection())
     for name, value in expected.items():
-        assert getattr(awaited._connection, name) == value
+        assert getattr(awaited.connection, name) == value
 
 
 @pytest.mark.parametrize("scheme", [one for one in URL_SCHEMES if one not in ("unix", "embedded", "memory")])

@@ -16,7 +16,7 @@ __all__ = ["GroupReplies", "GroupedItem", "PendingItem"]
 class PendingItem:
     """One item of one caller.  Its future gets the reply or the error."""
 
-    __slots__ = ("alone", "ambiguous", "count", "failure", "future", "item", "log", "sent", "until")
+    __slots__ = ("alone", "ambiguous", "count", "failure", "future", "item", "limited", "log", "sent", "until")
 
     def __init__(self, item: Item, until: float, future: asyncio.Future[Any], undo_log: UndoLog | None) -> None:
         self.item = item
@@ -24,6 +24,7 @@ class PendingItem:
         self.future = future
         self.log = undo_log
         self.count = 0
+        self.limited = 0
         self.ambiguous = undo_log is not None and undo_log.is_ambiguous(item)
         self.sent = False
         self.alone = False

@@ -255,6 +255,7 @@ class Batcher:
         ambiguous = failure.ambiguous and queue.call.script.writes
         for pending in batch:
             pending.count += 1
+            pending.limited += failure.retries is not None
             pending.ambiguous = pending.ambiguous or ambiguous
             pending.failure = failure
         if failure.from_script and len(batch) > 1:
@@ -268,7 +269,7 @@ class Batcher:
         for pending in batch:
             if pending.settled:
                 continue
-            if failure.transient and resumes < pending.until:
+            if failure.may_pass(pending.limited) and resumes < pending.until:
                 again.append(pending)
             else:
                 self._end(queue, pending, failure)

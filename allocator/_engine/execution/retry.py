@@ -1,6 +1,7 @@
 """The retry policy of both drivers; no I/O.
 
-A call is attempted until there is a reply, until its total deadline passes, or until a failure is not transient.  Once
+A call is attempted until there is a reply, until its total deadline passes, or until a failure is not transient or has
+used up its retries.  Once
 an attempt is ambiguous, only a reply of the script ends the ambiguity: a later attempt that the server refused does not
 show whether the earlier one was executed.
 """
@@ -35,7 +36,7 @@ def backoff(count: int) -> float:
 class RetryState:
     """The attempts at one call: how many failed, and whether one is ambiguous."""
 
-    __slots__ = ("_redirects", "_writes", "ambiguous", "count", "until")
+    __slots__ = ("_limited", "_redirects", "_writes", "ambiguous", "count", "until")
 
     def __init__(self, until: float, *, writes: bool, ambiguous: bool = False) -> None:
         """Start without attempts.
@@ -50,6 +51,7 @@ class RetryState:
         self.ambiguous = ambiguous
         self._writes = writes
         self._redirects = 0
+        self._limited = 0
 
     def next_delay(self, failure: AttemptFailure, now: float) -> float | None:
         """Record a failed attempt.
@@ -59,7 +61,8 @@ class RetryState:
         """
         self.count += 1
         self.ambiguous = self.ambiguous or (failure.ambiguous and self._writes)
-        if not failure.transient:
+        self._limited += failure.retries is not None
+        if not failure.may_pass(self._limited):
             return None
         pause = backoff(self.count)
         if failure.redirect is not None and self._redirects < settings.REDIRECTS_MAX:

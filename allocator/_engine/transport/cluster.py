@@ -10,7 +10,7 @@ from functools import partial
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.connections import ConnectionPool, send_once, server_check
-from allocator._engine.transport.failures import AttemptFailure, RedirectKind, connection_failure
+from allocator._engine.transport.failures import AttemptFailure, RedirectKind, connection_failure, least_lasting
 from allocator._engine.transport.slot_map import SLOTS_COMMAND, SlotMap, slot_of
 from allocator._engine.transport.target import Address, ClusterTarget, ConnectionFactory
 from allocator.errors import BackendUnavailable
@@ -99,19 +99,19 @@ class ClusterRouter:
         try:
             if not self._topology.outdated:  # another thread has refreshed it
                 return
-            last: AttemptFailure | None = None
+            failed: list[AttemptFailure] = []
             for address in self._topology.candidates(last=self._failed):
-                if last is not None and time.monotonic() >= until:
+                if failed and time.monotonic() >= until:
                     break
                 try:
                     self._topology.update(send_once(self._connections(address), SLOTS_COMMAND, until), address)
                 except AttemptFailure as failure:
-                    last = failure
+                    failed.append(failure)
                 except Exception as error:  # noqa: BLE001 - a reply that no node of a cluster gives
-                    last = connection_failure(self._connections(address).address, error)
+                    failed.append(connection_failure(self._connections(address).address, error))
                 else:
                     self._failed = None
                     return
-            raise last or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))
+            raise least_lasting(failed) or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))
         finally:
             self._changing.release()

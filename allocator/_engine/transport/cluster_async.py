@@ -9,7 +9,7 @@ from functools import partial
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
-from allocator._engine.transport.failures import AttemptFailure, RedirectKind, connection_failure
+from allocator._engine.transport.failures import AttemptFailure, RedirectKind, connection_failure, least_lasting
 from allocator._engine.transport.slot_map import SLOTS_COMMAND, SlotMap, slot_of
 from allocator._engine.transport.target import Address, AsyncConnectionFactory, ClusterTarget
 from allocator.errors import BackendUnavailable
@@ -86,19 +86,19 @@ class AsyncClusterRouter:
         async with self._changing:
             if not self._topology.outdated:  # another task has refreshed it
                 return
-            last: AttemptFailure | None = None
+            failed: list[AttemptFailure] = []
             for address in self._topology.candidates(last=self._failed):
-                if last is not None and time.monotonic() >= until:
+                if failed and time.monotonic() >= until:
                     break
                 try:
                     seconds = self._target.attempt_timeout_s
                     reply = await send_once_async(self._connections(address), SLOTS_COMMAND, until, seconds)
                     self._topology.update(reply, address)
                 except AttemptFailure as failure:
-                    last = failure
+                    failed.append(failure)
                 except Exception as error:  # noqa: BLE001 - a reply that no node of a cluster gives
-                    last = connection_failure(self._connections(address).address, error)
+                    failed.append(connection_failure(self._connections(address).address, error))
                 else:
                     self._failed = None
                     return
-            raise last or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))
+            raise least_lasting(failed) or AttemptFailure(BackendUnavailable(f"{self._target.address} has no nodes"))

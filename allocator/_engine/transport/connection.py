@@ -36,27 +36,27 @@ class RedisConnection:
     """A connection that uses redis-py's asyncio connection."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self.connection = connection
         self._can_read = getattr(connection, "can_read", None) or connection.can_read_destructive  # before 8.0
 
     async def connect(self) -> None:
-        await self._connection.connect()
+        await self.connection.connect()
 
     async def exchange(self, packed: bytes) -> Any:
-        connection = self._connection
+        connection = self.connection
         await connection.send_packed_command((packed,), False)
         return await connection.read_response()
 
     async def is_silent(self) -> bool:
         # The stream's state is not enough: it does not report a reset as the end of file, and it has not read what
         # arrived since the loop last polled its sockets.  redis-py has no method for either.
-        writer = self._connection._writer  # noqa: SLF001
+        writer = self.connection._writer  # noqa: SLF001
         if writer is None or writer.is_closing() or await self._can_read():
             return False
         return not _has_news(writer.get_extra_info("socket"))
 
     async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
+        await self.connection.disconnect(nowait=True)
 
 
 class InProcessConnection:

@@ -27,6 +27,7 @@ from allocator._engine.transport.access_check import Checked
 from allocator._engine.transport.connection import Connection
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.protocol_probe import is_worth_probing, probe
 from allocator.errors import BackendUnavailable
 
 __all__ = ["ConnectionPool", "send_once", "server_check"]
@@ -61,6 +62,8 @@ class ConnectionPool:
         self._check_server = check_server
         self._server_checked = check_server is None
         self._on_connect = on_connect
+        self._probes_left = settings.PROBES_MAX
+        """0 after a connection: then the server speaks the protocol that is spoken to it."""
         self._closed = False
         self._superseded = False
         self.reset()
@@ -154,11 +157,18 @@ class ConnectionPool:
             self._check_superseded()  # it may have changed while connecting
         except BaseException as error:
             self.discard(connection)
-            raise self._failure(error) from error
+            raise self._failure(error, connection) from error
+        self._probes_left = 0
         return connection
 
-    def _failure(self, error: BaseException) -> BaseException:
-        return failures.connection_failure(self.address, error) if isinstance(error, Exception) else error
+    def _failure(self, error: BaseException, connection: Connection | None = None) -> BaseException:
+        if not isinstance(error, Exception):
+            return error
+        failure = failures.connection_failure(self.address, error)
+        if not self._probes_left or connection is None or not is_worth_probing(failure, error):
+            return failure
+        self._probes_left -= 1
+        return probe(connection, self.address) or failure
 
     def _claim(self, until: float) -> Connection | None:
         """None, which permits the caller to make one more connection, or a connection that was returned meanwhile."""

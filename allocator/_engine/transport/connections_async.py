@@ -20,9 +20,10 @@ from allocator._engine.protocol.resp import pack_command
 from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
-from allocator._engine.transport.connection import AsyncConnection
+from allocator._engine.transport.connection import AsyncConnection, RedisConnection
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.protocol_probe import is_worth_probing, probe
 from allocator.errors import BackendUnavailable
 
 __all__ = ["AsyncConnectionPool", "send_once_async", "server_check_async"]
@@ -60,6 +61,8 @@ class AsyncConnectionPool:
         self._check_server = check_server
         self._server_checked = check_server is None
         self._on_connect = on_connect
+        self._probes_left = settings.PROBES_MAX
+        """0 after a connection: then the server speaks the protocol that is spoken to it."""
         self.checked = Checked()
         self._idle: list[AsyncConnection] = []
         self._made = 0
@@ -151,9 +154,20 @@ class AsyncConnectionPool:
                 self._made -= 1
                 self._wake()
             if isinstance(error, Exception):
-                raise failures.connection_failure(self.address, error) from error
+                raise await self._failure(error, connection) from error
             raise
+        self._probes_left = 0
         return connection
+
+    async def _failure(self, error: Exception, connection: AsyncConnection | None) -> AttemptFailure:
+        failure = failures.connection_failure(self.address, error)
+        if not self._probes_left or not isinstance(connection, RedisConnection) or not is_worth_probing(failure, error):
+            return failure
+        self._probes_left -= 1
+        try:
+            return await asyncio.to_thread(probe, connection.connection, self.address) or failure
+        except RuntimeError:  # no thread can be started
+            return failure
 
     async def _turn(self, until: float) -> None:
         """Wait until a connection is returned or may be made."""

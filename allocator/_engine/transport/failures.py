@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import enum
 import re
+import socket
 import ssl
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 import redis.exceptions as raised
 
@@ -32,8 +34,12 @@ __all__ = [
     "connection_failure",
     "error_code",
     "is_unknown_script",
+    "least_lasting",
     "reply_failure",
+    "speaks_no_tls",
+    "speaks_tls",
     "superseded",
+    "wants_certificate",
 ]
 
 
@@ -56,7 +62,7 @@ class Redirect(NamedTuple):
 class AttemptFailure(Exception):
     """One failed attempt.  It never leaves the engine: the caller gets `error` if this attempt was the last."""
 
-    __slots__ = ("ambiguous", "error", "from_script", "reconnect", "redirect", "transient")
+    __slots__ = ("ambiguous", "error", "from_script", "reconnect", "redirect", "retries", "transient")
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class AttemptFailure(Exception):
         transient: bool = False,
         reconnect: bool = False,
         redirect: Redirect | None = None,
+        retries: int | None = None,
     ) -> None:
         """Set its properties.
 
@@ -77,6 +84,7 @@ class AttemptFailure(Exception):
             transient: A retry within the deadline may succeed.
             reconnect: The other connections to this server are probably unusable.
             redirect: Another node serves the slot.
+            retries: How many retries may help, if it is transient; None: any number within the deadline.
         """
         super().__init__(str(error))
         self.error = error
@@ -85,6 +93,16 @@ class AttemptFailure(Exception):
         self.transient = transient
         self.reconnect = reconnect
         self.redirect = redirect
+        self.retries = retries
+
+    def may_pass(self, limited: int) -> bool:
+        """Whether a retry may succeed, after so many failures with a limited number of retries, this one included."""
+        return self.transient and (self.retries is None or limited <= self.retries)
+
+    @property
+    def lasting(self) -> int:
+        """0 where any number of retries may help, 1 where few may, 2 where none may."""
+        return 2 if not self.transient else 0 if self.retries is None else 1
 
 
 class NotRetriedError(raised.ConnectionError):
@@ -100,6 +118,8 @@ class _State(NamedTuple):
     reconnect: bool = False
 
 
+_CREDENTIALS: Final = "check the user name and the password in the URL, user:password@ before the host"
+
 STATES: Final[dict[str, _State]] = {
     "LOADING": _State("loading", "is loading its data", transient=True),
     "BUSY": _State("busy", "is busy with a slow script", transient=True),
@@ -114,8 +134,8 @@ STATES: Final[dict[str, _State]] = {
     "OOM": _State("oom", "is out of memory"),
     "MISCONF": _State("misconf", "takes no writes while it cannot save its data"),
     "NOPERM": _State("no_permission", "does not permit this user to run the scripts"),
-    "NOAUTH": _State("auth", "needs other credentials"),
-    "WRONGPASS": _State("auth", "does not accept the credentials"),
+    "NOAUTH": _State("auth", f"needs other credentials; {_CREDENTIALS}"),
+    "WRONGPASS": _State("auth", f"does not accept the credentials; {_CREDENTIALS}"),
     "CROSSSLOT": _State("cross_slot", "is a cluster: use a redis+cluster:// URL"),
     "CLIENTS": _State("too_many_clients", "takes no more connections", transient=True),
 }
@@ -152,6 +172,41 @@ _WORDLESS: Final[tuple[tuple[str, str], ...]] = (
 _BROKEN_DATA: Final = ("WRONGTYPE", "hash value is not", "value is not a", "increment or decrement would overflow")
 """Parts of errors that a server raises inside a script for stored data that no script of the allocator writes."""
 
+_TRUST: Final = "name its authority by the option ssl_ca_certs=, and the host as the certificate does"
+
+_FILES: Final = "check the files that ssl_ca_certs=, ssl_certfile= and ssl_keyfile= name"
+_CERTIFICATE: Final = "it may want a certificate: name one by ssl_certfile= and its key by ssl_keyfile="
+_NO_TLS: Final = "it does not speak TLS there: write redis:// in the URL, or the port for TLS"
+
+_TLS_ADVICE: Final = (
+    ("WRONG_VERSION_NUMBER", _NO_TLS),
+    ("RECORD_LAYER_FAILURE", _NO_TLS),
+    ("HTTP_REQUEST", _NO_TLS),
+    ("CERTIFICATE_REQUIRED", _CERTIFICATE),
+    ("HANDSHAKE_FAILURE", _CERTIFICATE),
+    ("BAD_CERTIFICATE", _CERTIFICATE),
+    ("UNKNOWN_CA", "it does not trust the certificate of ssl_certfile="),
+    ("KEY_VALUES_MISMATCH", "the key of ssl_keyfile= is not that of the certificate of ssl_certfile="),
+    ("[X509", _FILES),
+    ("[PEM", _FILES),
+    ("[SSL] PEM", _FILES),
+    ("PROTOCOL_VERSION", "it speaks other versions of TLS: see ssl_min_version="),
+    ("NO_SHARED_CIPHER", "it has other ciphers: see ssl_ciphers="),
+)
+"""What to do about an error of OpenSSL, by a part of its text; other errors of it may pass."""
+
+_ADVICE: Final = (
+    ("DB index is out of range", "the server has fewer databases: write another number in the URL"),
+    ("cluster support disabled", "it is no cluster: write redis:// in the URL"),
+    ("'SENTINEL'", "it is no Sentinel: write redis:// in the URL"),
+    ("'EVALSHA", "it cannot run scripts; the URL of a Sentinel begins with redis+sentinel://"),
+)
+"""What to do about an error reply to a new connection, by a part of its text."""
+
+_UNKNOWN_HOST: Final = {
+    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)
+}
+
 _WORD: Final = re.compile(r"[A-Z]{2,}(?= |$)")
 _REDIRECT: Final = re.compile(r"(\d+) (\S*):(\d+)$")
 _PLACE: Final = re.compile(r"(?:,? script: [0-9a-f]{40}, on @[^ ]*?:\d+\.?)$")
@@ -178,8 +233,9 @@ def is_unknown_script(error: BaseException) -> bool:
 def connection_failure(where: str, error: Exception) -> AttemptFailure:
     """The failure of an attempt that got no connection, so that nothing was sent.
 
-    Refused connections, names that do not resolve and timeouts are transient.  Credentials that the server rejects, and
-    a certificate that the client rejects, are not.
+    Refused connections and timeouts are transient.  What only a change of the URL, of a file or of the server can
+    remove is not: credentials and certificates that are rejected, another protocol, a database that is not there.  A
+    name that does not resolve gets one retry.
     """
     if isinstance(error, AttemptFailure):
         return error
@@ -191,13 +247,71 @@ def connection_failure(where: str, error: Exception) -> AttemptFailure:
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
-    if _is_of_certificate(error):
-        return AttemptFailure(BackendUnavailable(f"cannot trust {where}: {_brief(error)}", code="tls"))
-    # The server is up and rejects the connection, or a test ends the attempts.
-    lasts = isinstance(error, raised.ResponseError | NotRetriedError)
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
     return AttemptFailure(
-        BackendUnavailable(f"cannot connect to {where}: {_brief(error)}"), transient=not lasts, reconnect=not lasts
+        BackendUnavailable(f"cannot connect to {where}: {_brief(error)}{advice}"),
+        transient=not refused,
+        reconnect=not refused,
     )
+
+
+def least_lasting(failures: Iterable[AttemptFailure]) -> AttemptFailure | None:
+    """The failure that decides about a retry where several servers could each have replied; None of none."""
+    return min(failures, key=lambda failure: failure.lasting, default=None)
+
+
+def speaks_tls(where: str) -> AttemptFailure:
+    """The failure of a connection without TLS to a port that speaks TLS."""
+    return _permanent(
+        f"{where} speaks TLS: write rediss:// (or rediss+sentinel://, rediss+cluster://) in the URL", "tls"
+    )
+
+
+def speaks_no_tls(where: str) -> AttemptFailure:
+    """The failure of a connection by TLS to a port that does not speak it."""
+    return _permanent(f"{where} does not speak TLS: write redis:// in the URL, or the port for TLS", "tls")
+
+
+def wants_certificate(where: str, error: Exception) -> AttemptFailure | None:
+    """The failure for an alert of a server by TLS to a client without a certificate; None if it is about another."""
+    if not any(part in str(error).upper() for part, advice in _TLS_ADVICE if advice is _CERTIFICATE):
+        return None
+    return _permanent(f"cannot connect to {where}: {_brief(error)}; {_CERTIFICATE}", "tls")
+
+
+def _lasting_failure(where: str, error: Exception) -> AttemptFailure | None:
+    """The failure for an error that no retry, or one at most, removes; None for any other."""
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN_HOST:
+            text = f"cannot find the host of {where}: {_brief(cause)}; check its name in the URL"
+            return AttemptFailure(
+                BackendUnavailable(text, code="unknown_host"), transient=True, reconnect=True, retries=1
+            )
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _permanent(f"cannot trust {where}: {_brief(cause)}; {_TRUST}", "tls")
+        if isinstance(cause, ssl.SSLError):
+            for part, advice in _TLS_ADVICE:
+                if part in str(cause).upper():
+                    return _permanent(f"cannot connect to {where}: {_brief(cause)}; {advice}", "tls")
+        if isinstance(cause, raised.InvalidResponse):
+            text = (
+                f"{where} does not speak the protocol of Redis: {_brief(cause)}; check the host and the port in the URL"
+            )
+            return _permanent(text, "not_redis")
+    return None
+
+
+def _permanent(text: str, code: str) -> AttemptFailure:
+    return AttemptFailure(BackendUnavailable(text, code=code))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, the innermost last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def reply_failure(where: str, error: Exception, script: Script) -> AttemptFailure:
@@ -250,15 +364,6 @@ def _redirect(error: Exception) -> Redirect | None:
 def _message(text: str) -> str:
     """The text of a script's error reply, without its code and the position that the server appends."""
     return _PLACE.sub("", text.partition(" ")[2])
-
-
-def _is_of_certificate(error: BaseException | None) -> bool:
-    """Whether the cause is an invalid certificate, for which a retry is no use."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _brief(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
 from allocator._engine.transport.connection import Connection
 from allocator._engine.transport.connections import ConnectionPool, send_once, server_check
-from allocator._engine.transport.failures import AttemptFailure, connection_failure
+from allocator._engine.transport.failures import AttemptFailure, connection_failure, least_lasting
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, ConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
@@ -47,7 +47,7 @@ class SentinelRouter:
         self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
         self._primary: ConnectionPool | None = None
         self._address: Address | None = None
-        self._failure: AttemptFailure | None = None
+        self._failures: dict[Address, AttemptFailure] = {}
         """The last failure to find the primary; a look that the deadline cuts short tells nothing newer."""
         self._closed = False
         self.reset()
@@ -107,7 +107,7 @@ class SentinelRouter:
                 silent = AttemptFailure(
                     BackendUnavailable(f"no Sentinel of {self._target.address} answers", code="timeout")
                 )
-                raise self._failure or silent
+                raise least_lasting(self._failures.values()) or silent
             discovery.defer(began)
             return self._primary
 
@@ -147,11 +147,11 @@ class SentinelRouter:
                 if failure is None:
                     self._lead(self._discovery.read_reply(address, asked, reply))
                 else:
-                    self._failure = failure
+                    self._failures[address] = failure
             except AttemptFailure as error:
-                self._failure = error
+                self._failures[address] = error
             except Exception as error:  # noqa: BLE001 - a reply that no Sentinel gives
-                self._failure = connection_failure(self._sentinels[address].address, error)
+                self._failures[address] = connection_failure(self._sentinels[address].address, error)
             self._changed.notify_all()
 
     def _lead(self, address: Address) -> None:
@@ -163,7 +163,7 @@ class SentinelRouter:
                 self._primary.supersede()
             self._primary, self._address = self._new(address), address
         self._primary.confirmed = self._discovery.confirmed
-        self._failure = None
+        self._failures.clear()
 
     def _new(self, address: Address) -> ConnectionPool:
         host, port = address

@@ -14,7 +14,7 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command
 from allocator._engine.transport.connection import AsyncConnection
 from allocator._engine.transport.connections_async import AsyncConnectionPool, send_once_async, server_check_async
-from allocator._engine.transport.failures import AttemptFailure, connection_failure
+from allocator._engine.transport.failures import AttemptFailure, connection_failure, least_lasting
 from allocator._engine.transport.primary_discovery import ROLE_COMMAND, PrimaryDiscovery, check_role
 from allocator._engine.transport.target import Address, AsyncConnectionFactory, SentinelTarget
 from allocator.errors import BackendUnavailable
@@ -35,7 +35,7 @@ class AsyncSentinelRouter:
         self._sentinels = {address: self._sentinel(address) for address in self._discovery.sentinels}
         self._primary: AsyncConnectionPool | None = None
         self._address: Address | None = None
-        self._failure: AttemptFailure | None = None
+        self._failures: dict[Address, AttemptFailure] = {}
         """The last failure to find the primary; a look that the deadline cuts short tells nothing newer."""
         self._asking: dict[Address, asyncio.Task[None]] = {}
         self._looking = 0
@@ -83,7 +83,7 @@ class AsyncSentinelRouter:
         if self._primary is None or discovery.is_invalid:
             text = f"no Sentinel of {self._target.address} answers"
             silent = AttemptFailure(BackendUnavailable(text, code="timeout"))
-            raise self._failure or silent
+            raise least_lasting(self._failures.values()) or silent
         discovery.defer(began)
         return self._primary
 
@@ -108,9 +108,9 @@ class AsyncSentinelRouter:
             reply = await send_once_async(self._sentinels[address], self._discovery.command, asked + seconds, seconds)
             await self._lead(self._discovery.read_reply(address, asked, reply))
         except AttemptFailure as error:
-            self._failure = error
+            self._failures[address] = error
         except Exception as error:  # noqa: BLE001 - a reply that no Sentinel gives
-            self._failure = connection_failure(self._sentinels[address].address, error)
+            self._failures[address] = connection_failure(self._sentinels[address].address, error)
         finally:
             del self._asking[address]
 
@@ -123,7 +123,7 @@ class AsyncSentinelRouter:
             self._primary, self._address = self._new(address), address
         assert self._primary is not None
         self._primary.confirmed = self._discovery.confirmed
-        self._failure = None
+        self._failures.clear()
         if old is not None and old is not self._primary:
             await old.supersede()
 

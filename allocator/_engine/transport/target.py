@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from allocator import settings
 from allocator._engine.transport.connection import AsyncConnection, Connection, RedisConnection
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.fault_switch import FaultSwitch
+from allocator.errors import BackendUnavailable
 
 __all__ = [
     "CLIENT_NAME",
@@ -62,6 +64,10 @@ _THEIRS: Final = (
     "orig_socket_connect_timeout",
 )
 """Options that tie a connection to the connection pool of the caller's client; they are left out."""
+
+
+_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+"""Options that name a file."""
 
 
 class ConnectionFactory(Protocol):
@@ -167,6 +173,7 @@ def _maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> ConnectionFa
     retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
 
     def make(timeout_s: float, **location: Any) -> Connection:
+        _check_files(options)
         times = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
         connection: Connection = kind(**{**options, **location, **times, "retry": retry})
         return connection
@@ -178,10 +185,24 @@ def _async_maker(kind: Callable[..., Any], options: Mapping[str, Any]) -> AsyncC
     retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
 
     async def make(**location: Any) -> AsyncConnection:
+        _check_files(options)
         times = {"socket_timeout": None, "socket_connect_timeout": None}
         return RedisConnection(kind(**{**options, **location, **times, "retry": retry}))
 
     return make
+
+
+def _check_files(options: Mapping[str, Any]) -> None:
+    """Check the files that the options name: OpenSSL's error would not say which one is missing.
+
+    Raises:
+        BackendUnavailable: `code="tls"`.
+    """
+    for name in _FILES:
+        path = options.get(name)
+        if path and not os.access(path, os.R_OK):
+            why = "cannot be read by this user" if os.path.lexists(path) else "is not there"
+            raise BackendUnavailable(f"the file that {name}= names {why}: {os.fspath(path)!r}", code="tls")
 
 
 def _normal(options: Mapping[str, Any]) -> dict[str, Any]:
