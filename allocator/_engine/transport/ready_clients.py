@@ -22,6 +22,7 @@ from allocator import settings
 from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.target import ClusterTarget, SentinelTarget, ServerTarget, Target, redis_connector
+from allocator._engine.transport.valkey_clients import is_valkey_client, target_of_valkey_client
 from allocator.errors import InvalidRequest
 
 __all__ = ["SENTINEL_PORT", "target_of_client"]
@@ -45,7 +46,7 @@ def target_of_client(client: object, attempt_timeout_s: float, eviction_check: E
     """The target that a client is connected to.
 
     Raises:
-        InvalidRequest: `field="client"`: it is no client of redis-py or fakeredis.
+        InvalidRequest: `field="client"`: it is no client of redis-py, valkey-py or fakeredis.
     """
     if isinstance(client, redis.cluster.RedisCluster):
         return _cluster(client, attempt_timeout_s, eviction_check)
@@ -53,7 +54,11 @@ def target_of_client(client: object, attempt_timeout_s: float, eviction_check: E
         return _async_cluster(client, attempt_timeout_s, eviction_check)
     if isinstance(client, redis.Redis | redis.asyncio.Redis):
         return _server(client, attempt_timeout_s, eviction_check)
-    raise InvalidRequest(f"expected a URL or a Redis client, got {type(client).__name__}", field="client")
+    if is_valkey_client(client):
+        return target_of_valkey_client(client, attempt_timeout_s, eviction_check)
+    raise InvalidRequest(
+        f"expected a URL, or a client of redis-py or valkey-py, got {type(client).__name__}", field="client"
+    )
 
 
 def _server(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
