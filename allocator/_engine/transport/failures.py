@@ -19,7 +19,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import redis.exceptions as raised
 
@@ -247,8 +247,11 @@ def connection_failure(where: str, error: Exception) -> AttemptFailure:
     state = STATES.get(code)
     if state is not None:
         return _refused(where, state, error)
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+    lasting = _lasting_failure(where, error)
+    if lasting is not None:
+        return lasting
+    refused = isinstance(error, raised.ResponseError)  # the server is up and rejects the connection
+    advice = next((f"; {advice}" for part, advice in _ADVICE if refused and part in str(error)), "")
     return AttemptFailure(
         BackendUnavailable(f"cannot connect to {where}: {_brief(error)}{advice}"),
         transient=not refused,
