@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from allocator._engine.leases.hold_base import HoldSpec
     from allocator._engine.leases.renewer import Clock
 
-__all__ = ["Client", "Surface", "local_ms"]
+__all__ = ["Client", "Surface", "local_ms", "warn_of_pool"]
 
 D = TypeVar("D")
 
@@ -47,6 +48,20 @@ MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durabili
 
 NAMESPACES: Final = frozenset({"events", "maintenance", "pools"})
 """The namespaces of a client; each is imported and made when it is first used."""
+
+_pools_log = logging.getLogger("allocator.pools")
+
+_warned: Final[dict[tuple[str, str, int, str], object]] = {}
+"""The differences of pools that were logged."""
+
+
+def warn_of_pool(key: tuple[str, str, int, str], message: str) -> None:
+    """Log a difference once for each state of a pool, as a loop may create its pool in each turn."""
+    if len(_warned) >= settings.POOL_WARNINGS_MAX:
+        _warned.clear()
+    mark = object()
+    if _warned.setdefault(key, mark) is mark:  # atomic, so that one of several threads logs it
+        _pools_log.warning("%s", message)
 
 
 def local_ms() -> int:

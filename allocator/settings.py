@@ -129,6 +129,12 @@ FINDINGS_MAX: Final = 100
 POOLS_MAX: Final = 10_000
 """Pools that `pools.list()` lists."""
 
+POOL_UPDATES_MAX: Final = 5
+"""Attempts of `pools.create(update=True)` that meet another change, before it raises."""
+
+POOL_WARNINGS_MAX: Final = 256
+"""Differences of pools that a process remembers to have logged."""
+
 SCAN_COUNT: Final = 1_000
 """The COUNT hint of a SCAN."""
 

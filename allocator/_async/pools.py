@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from allocator._async.namespace import AsyncNamespace
-from allocator._engine.operations import pool_deletion, pools
+from allocator._base import warn_of_pool
+from allocator._engine.operations import pool_creation, pool_deletion, pools
+from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
@@ -27,8 +29,12 @@ class AsyncPools(AsyncNamespace):
         max_ttl: float | timedelta | None = None,
         durability: str | None = None,
         new: bool = False,
+        update: bool = False,
     ) -> Pool:
-        """Create a pool if there is none of that name; an existing one is returned unchanged (`created=False`).
+        """Create a pool if there is none of that name; an existing one is returned as it is (`created=False`).
+
+        Where an existing one differs in what is given here, a warning of the logger `allocator.pools` says in what,
+        once in a process for each state of the pool.  With `update` it is changed, as by `update` with its generation.
 
         Args:
             name: 1 to 64 of `[A-Za-z0-9._-]`.
@@ -42,13 +48,17 @@ class AsyncPools(AsyncNamespace):
             durability: The durability of each grant: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
+            update: Change an existing one to what is given here.  Of replicas that start with different values the
+                last one counts.
 
         Returns:
-            The pool.  One round trip.
+            The pool.  One round trip; two where it is changed.
+
+        Raises:
+            PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability)
-        work = pools.create(self._defaults, name, capacity, whole_units, options, is_new=new)
-        return await self._run(work)
+        spec = PoolSpec(capacity, whole_units, PoolOptions(recovery_grace, max_ttl, durability), is_new=new)
+        return await self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
     async def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""

@@ -1,0 +1,115 @@
+"""create: make a pool unless it is there, and say, or change, what differs from an existing one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from allocator import settings
+from allocator._engine.operations import pools
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.pools import PoolOptions
+from allocator._engine.protocol.flows import Flow
+from allocator.durability import MEMORY
+from allocator.errors import PoolConflict, UnknownPool
+from allocator.models.pools import Pool
+from allocator.quantity import Quantity
+from allocator.resources import Resources
+from allocator.units import format_amount
+
+__all__ = ["PoolSpec", "Warn", "create", "unheard"]
+
+Warn = Callable[[tuple[str, str, int, str], str], None]
+"""Is called with what tells a difference from others (pool, epoch, generation, what was given), and a message."""
+
+
+def unheard(_key: tuple[str, str, int, str], _message: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a caller wants a pool to be."""
+
+    capacity: Mapping[str, Quantity]
+    whole_units: Iterable[str] = ()
+    options: PoolOptions = pools.NO_OPTIONS
+    is_new: bool = False
+
+
+def create(defaults: Defaults, name: str, spec: PoolSpec, *, update: bool = False, warn: Warn = unheard) -> Flow[Pool]:
+    """Create the pool if there is none.  An existing one that differs stays, with a warning, unless `update`.
+
+    An update names the generation that was read, so that it replaces no change that it has not seen.  One that meets
+    another change starts again, at most `POOL_UPDATES_MAX` times.  One round trip; for each update, two.
+    """
+    whole = spec.whole_units if isinstance(spec.whole_units, str) else tuple(spec.whole_units)
+    for left in reversed(range(settings.POOL_UPDATES_MAX)):
+        pool = yield from pools.create(defaults, name, spec.capacity, whole, spec.options, is_new=spec.is_new)
+        differing = [] if pool.created else _differences(pool, spec, whole)
+        if not differing:
+            return pool
+        if not update:
+            warn(*_warning(pool, differing))
+            return pool
+        same = defaults.replaced(pool.name, None, None, None, pool.epoch)
+        try:
+            return (
+                yield from pools.update(
+                    same,
+                    capacity=spec.capacity,
+                    whole_units=whole or None,
+                    generation=pool.generation,
+                    options=spec.options,
+                )
+            )
+        except (PoolConflict, UnknownPool) as error:
+            if error.code not in ("generation", "epoch", UnknownPool.default_code) or not left:
+                raise
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+class _Difference(NamedTuple):
+    """A setting of a stored pool that is not as given: its name, both values, the words that change it."""
+
+    name: str
+    stored: str
+    given: str
+    words: str
+
+
+def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Difference]:
+    """What an update would change.  Resources that the caller does not name are no difference."""
+    found: list[_Difference] = []
+    for resource, amount in Resources.capacity(spec.capacity).items():
+        stored = pool.capacity.get(resource)
+        if stored != amount:
+            shown = "none" if stored is None else format_amount(resource, stored)
+            wanted = format_amount(resource, amount)
+            found.append(_Difference(resource, shown, wanted, f"{resource}={wanted}"))
+    names = pools.names_of(whole, "whole_units")
+    if names and set(names) != set(pool.whole_units):
+        words = " ".join(f"--whole-units {name}" for name in names)
+        found.append(_Difference("whole_units", "+".join(pool.whole_units) or "none", "+".join(names), words))
+    given = dict(word.split("=", 1) for word in spec.options.words().split())
+    for name, stored_ms in (("recovery_grace", pool.recovery_grace_ms), ("max_ttl", pool.max_ttl_ms)):
+        given_ms = int(given.get(f"{name}_ms", stored_ms) or 0)
+        if given_ms != stored_ms:
+            text = f"{given_ms / 1000:g}s"
+            words = f"--{name.replace('_', '-')} {text}"
+            found.append(_Difference(name, f"{stored_ms / 1000:g}s", text, words))
+    level = given.get("durability", pool.durability) or MEMORY
+    if level != pool.durability:
+        found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
+    return found
+
+
+def _warning(pool: Pool, differing: Sequence[_Difference]) -> tuple[tuple[str, str, int, str], str]:
+    given = ",".join(f"{one.name}={one.given}" for one in differing)
+    stored = ",".join(f"{one.name}={one.stored}" for one in differing)
+    words = " ".join(one.words for one in differing)
+    return (pool.name, pool.epoch, pool.generation, given), (
+        f"pool {pool.name} is there with {stored}; that counts, and not the given {given}. To change it: "
+        f"pools.create(..., update=True), or resource-allocator pool set {pool.name} {words}"
+    )
