@@ -344,26 +344,12 @@ class ResourceAllocator:
         """Record the pool's epoch at the first reading; from then on both clients accept no other."""
         with self._lock:
             if self._epoch is None:
-                stored = conversions.totals_of(pool)
-                if stored != self._totals:
-                    self._warn_of_other_totals(stored)
-                self._totals = stored
+                self._totals = conversions.totals_of(pool)
                 self._async = self._async.options(epoch=pool.epoch)
                 self._sync = self._sync.options(epoch=pool.epoch)
                 self._epoch = pool.epoch
             elif self._epoch != pool.epoch:
                 raise UnknownPool(f"pool {pool.name} was deleted and made anew", pool=pool.name, code="epoch")
-
-    def _warn_of_other_totals(self, stored: Resources) -> None:
-        log.warning(
-            "pool %s is there with %s; that counts, and not the %s of this object. To change it: "
-            "resource-allocator pool set %s %s",
-            self._pool,
-            stored,
-            self._totals,
-            self._pool,
-            str(self._totals).replace(",", " "),
-        )
 
     def _read(self, usage: Usage) -> dict[str, float]:
         self._totals = conversions.totals_of(usage.pool)

@@ -66,7 +66,9 @@ class _Warnings(logging.Handler):
         self._app = app
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one line; `pool create` itself says in what an existing pool differs."""
+        if record.name == "allocator.pools":
+            return
         self._app.note(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}")
 
 
