@@ -139,11 +139,14 @@ class Client(Surface, ABC, Generic[D]):
         """Use the server of a URL; the other arguments are the constructor's.  Nothing is connected.
 
         Args:
-            url: `redis://`, `rediss://`, `unix://` as redis-py reads them, `redis+sentinel://host:port,.../service`,
-                `redis+cluster://host:port,...` (`rediss+sentinel://` and `rediss+cluster://`: by TLS), `embedded://`
-                (one server per user and machine, started on demand), `memory://` (in this process, private to this
-                client), `memory://NAME` (shared in this process).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
-                `embedded://`.
+            url: `redis://`, `rediss://` (by TLS), `unix://`, `redis+sentinel://host:port,.../service`,
+                `redis+cluster://host:port,...`, also with `rediss`, `valkey` and `valkeys`; `embedded://` (one server
+                per user and machine, started on demand), `memory://` (in this process, private to this client),
+                `memory://NAME` (shared in this process).  None: `ALLOCATOR_REDIS_URL`, `REDIS_URL`, else
+                `embedded://` with a warning, or an error with `ALLOCATOR_REQUIRE_URL=1`.
+
+        Raises:
+            InvalidRequest: `field="url"`: a part of it cannot be used; the message names it and how to write it.
         """
         target = resolve_target(url, attempt_timeout_s=attempt_timeout, allow_eviction=allow_eviction)
         return cls._on(target, Defaults(pool, prefix, owner, timeout))

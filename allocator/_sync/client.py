@@ -61,13 +61,13 @@ class Allocator(Client[Driver]):
         attempt_timeout: float = settings.ATTEMPT_TIMEOUT_S,
         allow_eviction: bool = False,
     ) -> None:
-        """Use the settings of a redis-py client.
+        """Use the settings of a client of redis-py or valkey-py.
 
         The client is neither used nor changed: other connections are made with its settings, without its retries, and
         only those are closed.
 
         Args:
-            client: A `redis.Redis` or `redis.cluster.RedisCluster`.
+            client: A `redis.Redis` or `redis.cluster.RedisCluster`, or valkey-py's counterpart.
             pool: The pool of calls that name none.
             owner: The owner of allocations whose call names none.  It must be the same on all replicas that may repeat
                 each other's calls.

@@ -109,7 +109,7 @@ class ResourceAllocator:
         quick_defaults = defaults.replaced(None, None, None, min(defaults.timeout_s, _GETTER_DEADLINE_S), None)
         location = _chosen(url)
         target = quick = resolve_target(location, allow_eviction=allow_eviction)
-        if location != _PRIVATE_URL:  # a private in-process server is one object, which both clients must share
+        if location.lower() != _PRIVATE_URL:  # a private in-process server is one object, which both clients must share
             quick = resolve_target(location, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
         self._async = AsyncAllocator._on(target, defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._sync = Allocator._on(quick, quick_defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

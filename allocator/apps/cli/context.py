@@ -67,7 +67,7 @@ class App:
     def client(self, *, allow_eviction: bool = False) -> Allocator:
         """The client, made at the first use, closed with the command.  Nothing is connected before its first call."""
         if self._client is None:
-            if self.url is None:
+            if self.url is None and not settings.url_is_required():
                 self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
             self._client = self.connect(allow_eviction=allow_eviction)
             click.get_current_context().find_root().call_on_close(self._client.close)
@@ -82,6 +82,11 @@ class App:
         """
         from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
 
+        if self.url is None and settings.url_is_required():
+            raise click.UsageError(
+                f"no server is named, and {settings.REQUIRE_URL_VARIABLE} says that one is required: "
+                f"give --url, or set {settings.URL_VARIABLES[0]}"
+            )
         deadline = self.timeout if timeout is None else timeout
         return Allocator.from_url(
             self.address,

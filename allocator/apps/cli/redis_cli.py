@@ -62,9 +62,9 @@ def _program(url: str) -> tuple[bool, Sequence[str]]:
     user = unquote(parts.username or "") or options.get("username", "")
     secret = bool(parts.password or options.get("password"))
     words = ["redis-cli"]
-    match parts.scheme:
+    match parts.scheme.replace("valkey", "redis"):
         case "redis" | "rediss" | "redis+cluster" | "rediss+cluster":
-            scheme, _, cluster = parts.scheme.partition("+")
+            scheme, _, cluster = parts.scheme.replace("valkey", "redis").partition("+")
             host = parts.netloc.rpartition("@")[2].split(",")[0] or f"localhost:{_PORT}"
             database = options.get("db") or parts.path.strip("/")
             words += ["-c"] if cluster else []
