@@ -82,12 +82,12 @@ GRANTING: Final = (
     Mutant(
         "epoch ignored", "modules/pools.lua",
         "if call.epoch ~= '' and epoch ~= call.epoch then", "if call.epoch ~= '' and epoch == '' then",
-        "a holder of a deleted pool writes to the new one", "test_allocate",
+        "a holder of a deleted pool writes to the new one", "test_pool_identity",
     ),
     Mutant(
         "schema ignored", "modules/pools.lua",
         "call.refused = not reads and 'schema'", "call.refused = false",
-        "an older version writes what it does not understand", "test_allocate",
+        "an older version writes what it does not understand", "test_pool_identity",
     ),
     Mutant(
         "any amount", "modules/requests.lua",
@@ -142,7 +142,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "moved without index", "modules/transaction.lua",
-        "if record.stored.deadline_ms ~= record.deadline_ms then place(call, record) end", "",
+        "if record.stored.deadline_ms ~= record.deadline_ms then plan_index(call, record) end", "",
         "what was renewed is taken at its first deadline", "test_renew",
     ),
     Mutant(

@@ -169,19 +169,3 @@ def test_the_clock_of_the_server_is_used_where_the_caller_names_no_instant(pool:
     seconds, micros = pool.client.time()
     assert 0 <= seconds * 1000 + micros // 1000 - granted_ms < MINUTE
     assert deadline_ms == granted_ms + MINUTE
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema", "offline", "deleting"])
-def test_a_pool_that_grants_nothing_says_why(ledger: Ledger, word: str) -> None:
-    """Item by item, and nothing changes: a pool is never made by the way, a newer schema never written."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    if word in ("offline", "deleting"):
-        ledger.set_state(word)
-    before = ledger.dump()
-    assert ledger.allocate(ledger.want("a", {"cpu": 1}), ledger.want("b", {"cpu": 1})) == [[word], [word]]
-    ledger.assert_untouched(before)

@@ -212,17 +212,3 @@ def test_the_same_repair_is_done_once(damaged: Ledger) -> None:
     damaged.client.hset(damaged.keys["pool"], "cpu.allocated", 9)
     assert damaged.repair(call="r") == ["repaired", "0", 0]
     damaged.client.hset(damaged.keys["pool"], "cpu.allocated", 5)
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema"])
-def test_a_pool_that_is_not_the_one_meant_is_not_repaired(ledger: Ledger, word: str) -> None:
-    """And says why."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    before = ledger.dump()
-    assert ledger.repair() == [word]
-    ledger.assert_untouched(before)

@@ -102,22 +102,3 @@ def test_more_due_than_one_call_looks_at_is_behind(newest: Ledger, due: int, wor
         newest.allocate(*(newest.want(f"a{n}", {"cpu": 1}) for n in range(start, min(start + 100, due))))
     newest.now += MINUTE
     assert newest.check({"cpu": due}) == [word]
-
-
-def test_a_newer_schema_may_be_read(pool: Ledger) -> None:
-    """Only writing is refused to an older version."""
-    pool.client.hset(pool.keys["pool"], "schema", 2)
-    assert pool.check({"cpu": 1}) == ["fits"]
-    assert pool.check({"cpu": 11})[:2] == ["denied", "never_fits"]
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "offline", "deleting"])
-def test_a_pool_that_grants_nothing_says_why(ledger: Ledger, word: str) -> None:
-    """In the words of allocate."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word in ("offline", "deleting"):
-        ledger.set_state(word)
-    assert ledger.check({"cpu": 1}) == [word]

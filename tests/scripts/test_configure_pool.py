@@ -108,23 +108,6 @@ def test_the_expected_generation_lets_through(pool: Ledger) -> None:
     assert pool.configure("change", {"cpu": 12}, generation=1) == ["generation", 2]
 
 
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema", "deleting"])
-@pytest.mark.parametrize("mode", ["change", "upgrade", "offline", "online"])
-def test_a_pool_that_cannot_be_changed_says_why(ledger: Ledger, mode: str, word: str) -> None:
-    """Only `create` makes a pool; and one that is being deleted stays so."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    if word == "deleting":
-        ledger.client.hset(ledger.keys["pool"], "state", "deleting")
-    before = ledger.dump()
-    assert ledger.configure(mode, {"cpu": 11}) == [word]
-    ledger.assert_untouched(before)
-
-
 def test_an_empty_pool_is_not_made(ledger: Ledger) -> None:
     """A pool counts something."""
     assert ledger.create({}) == ["no_resources"]

@@ -60,18 +60,6 @@ def test_a_pool_that_is_not_there_is_absent(ledger: Ledger) -> None:
     assert ledger.dump() == {}
 
 
-@pytest.mark.parametrize("word", ["other_epoch", "schema"])
-def test_another_pool_of_the_name_is_kept(pool: Ledger, word: str) -> None:
-    """The epoch tells them apart; a newer schema is not ours to delete."""
-    if word == "other_epoch":
-        pool.epoch = "another"
-    else:
-        pool.client.hset(pool.keys["pool"], "schema", 2)
-    before = pool.dump()
-    assert pool.delete() == [word]
-    pool.assert_untouched(before)
-
-
 def test_the_same_call_hears_deleted_again_and_deletes_nothing_new(pool: Ledger) -> None:
     """A late copy after the pool was made again."""
     assert pool.delete(call="d") == ["deleted"]

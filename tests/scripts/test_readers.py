@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, fields
 
 
@@ -40,20 +38,6 @@ def test_events_come_newest_first_and_no_more_than_asked(pool: Ledger) -> None:
     reply = pool.run("read_events", count=2)
     assert [fields(entry)["kind"] for entry in reply[2::2]] == ["released", "granted"]
     assert reply[1] == pool.client.xrevrange(pool.keys["events"], count=1)[0][0]
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch"])
-def test_every_reading_says_which_pool_is_not_there(ledger: Ledger, word: str) -> None:
-    """Never an empty answer."""
-    if word == "other_epoch":
-        ledger.create({"cpu": 10})
-        ledger.epoch = "another"
-    assert ledger.run("read_pool") == [word]
-    assert ledger.get("a") == [word]
-    assert ledger.run("read_events", count=2) == [word]
-    assert ledger.page("pinned") == [word]
-    assert ledger.run("find_orphans", records=["a"]) == [word]
-    assert ledger.audit() == [word]
 
 
 def test_reading_changes_nothing(pool: Ledger) -> None:

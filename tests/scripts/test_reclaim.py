@@ -88,19 +88,3 @@ def test_a_pass_over_nothing_forgets_ended_calls_that_are_old_enough(pool: Ledge
     pool.now += 3 * MINUTE
     assert pool.reclaim(limit=200) == ["reclaimed", 0]
     assert pool.index("ended") == {}
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema"])
-def test_a_pool_that_is_not_the_one_meant_is_named(ledger: Ledger, word: str) -> None:
-    """And nothing is written."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-        ledger.grant("a", {"cpu": 1})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    before = ledger.dump()
-    ledger.now += 5 * MINUTE
-    assert ledger.reclaim() == [word]
-    ledger.assert_untouched(before)

@@ -171,17 +171,6 @@ def test_a_renewal_of_another_epoch_is_foreign(pool: Ledger) -> None:
     assert pool.renew(pool.renew_line("a", epoch="epoch-0", known=T0 + MINUTE))[0] == ["wrong_epoch"]
 
 
-def test_a_pool_that_nobody_deleted_was_emptied(pool: Ledger) -> None:
-    """Its holders are told so, and may wait for it to come back; a deleted one is gone."""
-    pool.grant("a", {"cpu": 1})
-    line = pool.renew_line("a", epoch="epoch-1", known=T0 + MINUTE)
-    pool.client.flushall()
-    assert pool.renew(line)[0] == ["pool_lost"]
-    pool.create({"cpu": 10})
-    pool.delete()
-    assert pool.renew(line)[0] == ["unknown_pool"]
-
-
 # -- while recovering --------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.scripts.ledger import MINUTE, T0, Ledger
 
 
@@ -103,21 +101,6 @@ def test_an_allocation_past_its_deadline_may_still_be_released(pool: Ledger) -> 
     assert pool.kinds[-1] == "released"
 
 
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema"])
-def test_a_pool_that_is_not_the_one_meant_is_named_item_by_item(ledger: Ledger, word: str) -> None:
-    """And nothing is written."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-        ledger.grant("a", {"cpu": 1})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    before = ledger.dump()
-    assert ledger.release("a", "b") == [[word], [word]]
-    ledger.assert_untouched(before)
-
-
 def test_a_release_of_another_epoch_is_not_performed(pool: Ledger) -> None:
     """Whoever was granted by a pool that is gone has nothing of this one, whatever the id and the fence."""
     fence = pool.grant("a", {"cpu": 4})
@@ -200,13 +183,3 @@ def test_where_the_pool_is_gone_the_mark_stays_for_as_long_as_a_copy_may_travel(
     ledger.create({"cpu": 10})
     assert ledger.client.pttl(ledger.keys["ended"]) == -1
     assert ledger.allocate(line) == [["ended", T0]]
-
-
-def test_a_newer_schema_is_not_written(pool: Ledger) -> None:
-    """Neither the mark nor a TTL on the marks of a pool that lives."""
-    line = pool.want("a", {"cpu": 4})
-    pool.allocate(line)
-    pool.client.hset(pool.keys["pool"], "schema", 2)
-    before = pool.dump()
-    assert pool.undo((line.call, "a")) == [["schema"]]
-    pool.assert_untouched(before)

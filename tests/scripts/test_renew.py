@@ -121,22 +121,6 @@ def test_the_items_of_a_batch_are_decided_each_on_its_own_and_in_order(pool: Led
     assert pool.index("deadlines") == {"a": T0 + 3 * MINUTE}
 
 
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema"])
-def test_a_pool_that_is_not_the_one_meant_is_named_item_by_item(ledger: Ledger, word: str) -> None:
-    """And nothing is written."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-        ledger.grant("a", {"cpu": 1})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    before = ledger.dump()
-    lines = [ledger.renew_line("a"), ledger.renew_line("a", ttl=1000, shorten=1)]
-    assert ledger.renew(*lines) == [[word], [word]]
-    ledger.assert_untouched(before)
-
-
 def test_a_pool_that_is_being_repaired_still_keeps_its_leases(pool: Ledger) -> None:
     """`offline` holds back grants; holders must not lose what they have."""
     pool.grant("a", {"cpu": 1})

@@ -182,20 +182,3 @@ def test_an_allocation_past_its_deadline_may_be_resized_while_nobody_took_it(poo
     pool.now += 2 * MINUTE
     assert pool.resize("a", {"cpu": 2})[0] == "resized"
     assert pool.index("deadlines") == index
-
-
-@pytest.mark.parametrize("word", ["unknown_pool", "other_epoch", "schema", "offline", "deleting"])
-def test_a_pool_that_changes_nothing_says_why(ledger: Ledger, word: str) -> None:
-    """And nothing is written."""
-    if word != "unknown_pool":
-        ledger.create({"cpu": 10})
-        ledger.grant("a", {"cpu": 1})
-    if word == "other_epoch":
-        ledger.epoch = "another"
-    if word == "schema":
-        ledger.client.hset(ledger.keys["pool"], "schema", 2)
-    if word in ("offline", "deleting"):
-        ledger.set_state(word)
-    before = ledger.dump()
-    assert ledger.resize("a", {"cpu": 2}) == [word]
-    ledger.assert_untouched(before)
