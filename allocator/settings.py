@@ -90,7 +90,7 @@ RECLAIM_INLINE_MAX: Final = 64
 RECLAIM_BATCH_MAX: Final = 200
 """Records that one script call of `reclaim` ends: under a millisecond of the server's time."""
 
-CHECK_DUE_MAX: Final = 256
+CHECK_EXPIRED_MAX: Final = 256
 """Expired records that `check` counts as free before it replies `more`."""
 
 EXPLAIN_DEADLINES_MAX: Final = 256

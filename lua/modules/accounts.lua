@@ -43,7 +43,7 @@ local function exact_pair(call, field, allocated, capacity)
 end
 
 -- The pool's counters, from the values that `pools.open` has read.
-function accounts.of_pool(call, fields, values, count)
+function accounts.from_pool(call, fields, values, count)
   -- Preallocated for two counters: a table that grows costs three times as much.
   local one, other = fields[9], fields[11] or ''
   local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}

@@ -56,15 +56,15 @@ local function remove_whole(call, target)
   transaction.plan(call, 'unlinks', target.key)
 end
 
-local function put_in_place(call, target)
-  local index, score = records.place(call, target.record)
+local function move_entry(call, target)
+  local index, score = records.index_entry(call, target.record)
   local leased = index == call.deadlines
   transaction.plan(call, leased and 'new_deadlines' or 'new_pinned', score, target.id)
   transaction.plan(call, leased and 'old_pinned' or 'old_deadlines', target.id)
 end
 
 local function index_again(call, target)
-  local index, score = records.place(call, target.record)
+  local index, score = records.index_entry(call, target.record)
   transaction.plan(call, index == call.deadlines and 'new_deadlines' or 'new_pinned', score, target.id)
 end
 
@@ -88,8 +88,8 @@ end
 
 -- Inspects one entry of an index.
 function audits.inspect(call, index, id, score)
-  local key = records.at_id(call, id)
-  local record = records.found(call, id)
+  local key = records.key(call, id)
+  local record = records.at_id(call, id)
   local target = {id = id, key = key, index = index, record = record}
   call.audit.ids[#call.audit.ids + 1] = id
   call.audit.fields = call.audit.fields + limits.RECORD_FIELDS
@@ -101,15 +101,15 @@ function audits.inspect(call, index, id, score)
     audits.report(call, 'broken_record', id, record.broken, remove_whole, target)
     return
   end
-  local right, right_score = records.place(call, record)
+  local right, right_score = records.index_entry(call, record)
   if index ~= right then
     local twice = redis.call('ZSCORE', right, id)
     local kind = twice and 'indexed_twice' or 'wrong_index'
-    audits.report(call, kind, id, 'the record says otherwise', put_in_place, target)
+    audits.report(call, kind, id, 'the record says otherwise', move_entry, target)
     if twice then return end
   elseif score ~= right_score then
     local detail = string.format('index %.0f, record %.0f', score, right_score)
-    audits.report(call, 'wrong_instant', id, detail, put_in_place, target)
+    audits.report(call, 'wrong_instant', id, detail, move_entry, target)
   end
   inspect_record(call, record, target)
   count(call, record)

@@ -14,27 +14,27 @@ local function split(text)
   return parts
 end
 
--- The claims, {id, ttl_ms, told_ms} each.  A single one has the record's ttl and deadline.
+-- The claims, {id, ttl_ms, deadline_ms} each.  A single one has the record's ttl and deadline.
 local function read(record)
-  local ids, ttls, told = split(record.call), split(record.ttls or ''), split(record.told or '')
+  local ids, ttls, deadlines = split(record.call), split(record.ttls or ''), split(record.told or '')
   local list = {}
   for i = 1, #ids do
     list[i] = {
       id = ids[i], ttl_ms = tonumber(ttls[i]) or record.ttl_ms or 0,
-      told_ms = tonumber(told[i]) or record.deadline_ms or 0,
+      deadline_ms = tonumber(deadlines[i]) or record.deadline_ms or 0,
     }
   end
   return list
 end
 
 local function write(record, list)
-  local ids, ttls, told = {}, {}, {}
+  local ids, ttls, deadlines = {}, {}, {}
   for i = 1, #list do
-    ids[i], ttls[i], told[i] = list[i].id, numbers.text(list[i].ttl_ms), numbers.text(list[i].told_ms)
+    ids[i], ttls[i], deadlines[i] = list[i].id, numbers.text(list[i].ttl_ms), numbers.text(list[i].deadline_ms)
   end
   record.call = table.concat(ids, ' ')
   if #list > 1 then
-    record.ttls, record.told = table.concat(ttls, ' '), table.concat(told, ' ')
+    record.ttls, record.told = table.concat(ttls, ' '), table.concat(deadlines, ' ')
   else
     record.ttls, record.told = nil, nil
   end
@@ -68,18 +68,19 @@ function claims.add(record, id, ttl_ms)
   -- The ordinary case: one present call.
   if not record.ttls and first ~= '*' and not first:find(' ', 1, true) then
     local own = numbers.text(record.ttl_ms or 0)
-    local told = numbers.text(record.deadline_ms or 0)
-    record.call, record.ttls, record.told = first .. ' ' .. id, own .. ' ' .. numbers.text(ttl_ms), told .. ' 0'
+    local deadline = numbers.text(record.deadline_ms or 0)
+    record.call, record.ttls, record.told = first .. ' ' .. id, own .. ' ' .. numbers.text(ttl_ms), deadline .. ' 0'
     return nil
   end
   local list = read(record)
-  list[#list + 1] = {id = id, ttl_ms = ttl_ms, told_ms = 0}
+  list[#list + 1] = {id = id, ttl_ms = ttl_ms, deadline_ms = 0}
   local others, forgotten = list[1].id == '*', nil
   if #list - (others and 1 or 0) > limits.CALLS_MAX then
     local oldest = table.remove(list, others and 2 or 1)
     forgotten = oldest.id
     if others then
-      list[1].ttl_ms, list[1].told_ms = longer(list[1].ttl_ms, oldest.ttl_ms), longer(list[1].told_ms, oldest.told_ms)
+      list[1].ttl_ms = longer(list[1].ttl_ms, oldest.ttl_ms)
+      list[1].deadline_ms = longer(list[1].deadline_ms, oldest.deadline_ms)
     else
       oldest.id = '*'
       table.insert(list, 1, oldest)
@@ -98,31 +99,31 @@ function claims.add_holder(record)
     return
   end
   local list = read(record)
-  table.insert(list, 1, {id = '*', ttl_ms = record.ttl_ms or 0, told_ms = record.deadline_ms or 0})
+  table.insert(list, 1, {id = '*', ttl_ms = record.ttl_ms or 0, deadline_ms = record.deadline_ms or 0})
   write(record, list)
 end
 
 -- Records that the reply to this call has the record's present ttl and deadline.
-function claims.tell(record, id)
+function claims.set_deadline(record, id)
   if not record.ttls then return end
-  local told = record.told
+  local deadlines = record.told
   -- The ordinary case: it was added in this call.
-  if told:sub(-2) == ' 0' and record.call:sub(-#id - 1) == ' ' .. id then
-    record.told = told:sub(1, -2) .. numbers.text(record.deadline_ms or 0)
+  if deadlines:sub(-2) == ' 0' and record.call:sub(-#id - 1) == ' ' .. id then
+    record.told = deadlines:sub(1, -2) .. numbers.text(record.deadline_ms or 0)
     return
   end
   local list = read(record)
   for i = 1, #list do
-    if list[i].id == id then list[i].told_ms = record.deadline_ms or 0 end
+    if list[i].id == id then list[i].deadline_ms = record.deadline_ms or 0 end
   end
   write(record, list)
 end
 
 -- Records the present ttl and deadline for all calls, as a reply without a call id had them.
-function claims.tell_all(record)
+function claims.set_deadlines(record)
   if not record.ttls then return end
   local list = read(record)
-  for i = 1, #list do list[i].told_ms = record.deadline_ms or 0 end
+  for i = 1, #list do list[i].deadline_ms = record.deadline_ms or 0 end
   write(record, list)
 end
 
@@ -133,8 +134,8 @@ function claims.defer(record, gaps, asserted_ms)
   for i = 1, #list do
     for n = 1, #gaps do
       local from_ms, to_ms = gaps[n][1], gaps[n][2]
-      local told_ms = list[i].told_ms
-      if told_ms > from_ms and asserted_ms < to_ms then list[i].told_ms = told_ms + to_ms - from_ms end
+      local deadline_ms = list[i].deadline_ms
+      if deadline_ms > from_ms and asserted_ms < to_ms then list[i].deadline_ms = deadline_ms + to_ms - from_ms end
     end
   end
   write(record, list)
@@ -147,10 +148,10 @@ function claims.renew(record, deadline_ms, shorten)
   local list, latest = read(record), 0
   for i = 1, #list do
     local one = list[i]
-    if shorten or one.told_ms > 0 then
-      one.told_ms = shorten and deadline_ms or math.max(one.told_ms, deadline_ms)
+    if shorten or one.deadline_ms > 0 then
+      one.deadline_ms = shorten and deadline_ms or math.max(one.deadline_ms, deadline_ms)
       if one.ttl_ms == 0 then one.ttl_ms = record.ttl_ms end
-      latest = math.max(latest, one.told_ms)
+      latest = math.max(latest, one.deadline_ms)
     end
   end
   write(record, list)
@@ -161,7 +162,7 @@ end
 function claims.lease_ttl(record)
   local longest = nil
   for _, one in ipairs(record.ttls and read(record) or {}) do
-    if one.told_ms > 0 and one.ttl_ms > 0 then longest = math.max(longest or 0, one.ttl_ms) end
+    if one.deadline_ms > 0 and one.ttl_ms > 0 then longest = math.max(longest or 0, one.ttl_ms) end
   end
   return longest
 end
@@ -181,14 +182,14 @@ function claims.remove(call, record, id)
     return true
   end
   write(record, left)
-  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms
+  local ttl_ms, deadline_ms = left[1].ttl_ms, left[1].deadline_ms
   for i = 2, #left do
-    ttl_ms, told_ms = math.max(ttl_ms, left[i].ttl_ms), longer(told_ms, left[i].told_ms)
+    ttl_ms, deadline_ms = math.max(ttl_ms, left[i].ttl_ms), longer(deadline_ms, left[i].deadline_ms)
   end
-  if told_ms == 0 then
+  if deadline_ms == 0 then
     record.ttl_ms, record.deadline_ms = nil, nil
   else
-    record.ttl_ms, record.deadline_ms = ttl_ms, told_ms
+    record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms
   end
   return true
 end

@@ -16,8 +16,8 @@ local function start_at(call, text)
 end
 
 function clock.start(call)
-  local said = call.argv[1]
-  if said ~= '0' then return start_at(call, said) end
+  local now_text = call.argv[1]
+  if now_text ~= '0' then return start_at(call, now_text) end
   local time = redis.call('TIME')
   local micros = time[2]
   if #micros < 6 then micros = string.rep('0', 6 - #micros) .. micros end
@@ -70,7 +70,7 @@ function clock.gaps(call)
 end
 
 -- Adds the changed fields of the clock to the pool's fields to write; returns their new number.
-function clock.note(call, sets, n)
+function clock.add_fields(call, sets, n)
   if call.new_offset_ms then
     sets[n + 1], sets[n + 2] = 'clock_offset_ms', call.new_offset_ms
     n = n + 2

@@ -16,10 +16,10 @@ local function check(account, field, amount, growth, asked)
   return FITS
 end
 
--- `held`: the allocation's present amounts.  `asked`: the totals of an atomic batch, by account.  `stands`: it was
+-- `held`: the allocation's present amounts.  `asked`: the totals of an atomic batch, by account.  `was_refused`: it was
 -- refused before, and stays refused even if it fits now.
-function denials.reply(charged, list, held, asked, stands)
-  local reply, n, first, at = {'denied', false, '', nil, nil, nil, nil}, 3, stands and FITS or FITS - 1, nil
+function denials.reply(charged, list, held, asked, was_refused)
+  local reply, n, first, at = {'denied', false, '', nil, nil, nil, nil}, 3, was_refused and FITS or FITS - 1, nil
   for c = 1, #charged do
     local account = charged[c]
     local sum = asked and asked[account.name]
@@ -41,7 +41,7 @@ function denials.reply(charged, list, held, asked, stands)
       end
     end
   end
-  if not at and not stands then error({err = 'CONTRACT refused what fits'}) end
+  if not at and not was_refused then error({err = 'CONTRACT refused what fits'}) end
   for i = #reply, n + 1, -1 do reply[i] = nil end
   reply[2], reply[3] = CODES[first], at and at.name or ''
   return reply

@@ -39,8 +39,8 @@ end
 
 -- Reclaims one id of the index of deadlines.  True if it was reclaimed.
 function expiry.take(call, id, reason)
-  local key = records.at_id(call, id)
-  local record = records.found(call, id)
+  local key = records.key(call, id)
+  local record = records.at_id(call, id)
   if record and expiry.spares(call, record) then
     call.records[key] = record
     return false
@@ -63,7 +63,7 @@ function expiry.make_room(call, most, charged, list, held)
   while call.expired_at < call.expired_most do
     call.expired_at = call.expired_at + 1
     local id = call.expired[call.expired_at]
-    local touched = call.records[records.at_id(call, id)]
+    local touched = call.records[records.key(call, id)]
     if touched == nil then
       expiry.take(call, id, 'deadline')
       short = accounts.take(charged, list, held)

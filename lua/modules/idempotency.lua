@@ -90,8 +90,8 @@ function idempotency.trim(call)
   end
   if old[1] then call.forgotten = old end
   if call.refused or not cut_short then return end
-  local told_ms = tonumber(redis.call('HGET', call.key, 'ended_cut_ms') or 0)
-  if told_ms <= before_ms then
+  local cut_ms = tonumber(redis.call('HGET', call.key, 'ended_cut_ms') or 0)
+  if cut_ms <= before_ms then
     pools.set(call, 'ended_cut_ms', call.now_text)
     events.add(call, 'idempotency_trimmed', nil, nil, 'more calls ended than are remembered for their time')
   end

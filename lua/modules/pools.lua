@@ -28,9 +28,9 @@ local function read_options(call, pool, options)
   pool.durability = string.match(options, 'durability=(%S+)')
   pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
   if not pool.grace_ms then return end
-  local guarded = redis.call('HMGET', call.key, 'recovering_until_ms', 'run_id')
-  local until_ms = tonumber(guarded[1])
-  pool.recovering, pool.run_id = until_ms and call.now < until_ms and until_ms, guarded[2] or ''
+  local found = redis.call('HMGET', call.key, 'recovering_until_ms', 'run_id')
+  local until_ms = tonumber(found[1])
+  pool.recovering, pool.run_id = until_ms and call.now < until_ms and until_ms, found[2] or ''
 end
 
 -- The state; `offline` ends after OFFLINE_MS, so that a killed repair does not block the pool for ever.
@@ -79,7 +79,7 @@ function pools.open(call, fields, count, reads)
   revision = revision or 0
   pool.revision, pool.read_revision = revision, revision
   if count > pools.FIELDS then
-    accounts.of_pool(call, fields, values, count)
+    accounts.from_pool(call, fields, values, count)
   else
     pool.allocated, pool.capacity = {}, {}
   end

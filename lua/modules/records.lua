@@ -9,7 +9,7 @@ local numbers = require('numbers')
 local records = {}
 
 -- The key of a record: `<base>allocation:<id>` where the pool is `<base>pool`.  The only computed key.
-function records.at_id(call, id)
+function records.key(call, id)
   return string.sub(call.key, 1, -5) .. 'allocation:' .. id
 end
 
@@ -110,7 +110,7 @@ local function parse(call, key, flat)
   return record
 end
 
-local function of_error(call, key, flat)
+local function decode_error(call, key, flat)
   -- tostring: in the in-process server the text of an error is not a string.
   if string.sub(tostring(flat.err), 1, 9) ~= 'WRONGTYPE' then error(flat) end
   return {id = records.id(call, key), key = key, broken = 'is no hash', list = {}, call = '*'}
@@ -120,14 +120,14 @@ end
 -- is migrating to another cluster node is raised to the caller, before anything is written.
 function records.read(call, key)
   local flat = redis.pcall('HGETALL', key)
-  if flat.err then return of_error(call, key, flat) end
+  if flat.err then return decode_error(call, key, flat) end
   return flat[1] and parse(call, key, flat) or nil
 end
 
 -- The record of an id that the script read from an index.  On the node to which its slot is migrating, a key that has
 -- not arrived looks absent; a command with two keys raises TRYAGAIN there.
-function records.found(call, id)
-  local key = records.at_id(call, id)
+function records.at_id(call, id)
+  local key = records.key(call, id)
   local record = records.read(call, key)
   if not record then redis.call('EXISTS', call.key, key) end
   return record
@@ -145,7 +145,7 @@ function records.of_item(call, key)
     if flat[1] then
       record = parse(call, key, flat)
     else
-      record = flat.err and of_error(call, key, flat) or false
+      record = flat.err and decode_error(call, key, flat) or false
     end
     call.records[key] = record
   end
@@ -222,7 +222,7 @@ function records.flat(call, record, into)
 end
 
 -- The reply for a record, with the fields that the pool adds.
-function records.told(call, word, record)
+function records.reply(call, word, record)
   local pool = call.pool
   -- Preallocated for the ordinary fields: a table that grows costs more.
   local reply = {
@@ -241,7 +241,7 @@ function records.last_asserted(record)
 end
 
 -- The sorted set that indexes it, and its score there.
-function records.place(call, record)
+function records.index_entry(call, record)
   if record.deadline_ms then return call.deadlines, record.deadline_ms end
   return call.pinned, record.granted_ms
 end

@@ -8,7 +8,7 @@ local pools = require('pools')
 local recovery = {}
 
 -- Raises an error for a fence that no pool can have reached: as revision, it would pass 2^53, the limit of integers.
-function recovery.believe(call, fence)
+function recovery.check_fence(call, fence)
   if fence > math.max(call.pool.revision, call.now * 1000) + limits.FENCE_AHEAD_MAX then
     error({err = 'CONTRACT fence is further ahead of the pool and its clock than any grant can be'})
   end
@@ -16,7 +16,7 @@ end
 
 -- Fences jump past any that was lost.  In a pool without a recovery grace nothing else changes.
 function recovery.begin(call, why, seen_fence, run_id)
-  recovery.believe(call, seen_fence)
+  recovery.check_fence(call, seen_fence)
   local pool = call.pool
   pool.revision = math.max(pool.revision, seen_fence) + limits.RECOVERY_FENCES
   pool.recovery_begun = why
@@ -46,7 +46,7 @@ end
 
 -- Whether the server has lost data, by a fence that the caller has of this epoch, and by the server's run id: false, or
 -- the reason; second result: the run id.
-function recovery.alarm(call, epoch, fence)
+function recovery.detect_loss(call, epoch, fence)
   local pool = call.pool
   local why, run_id = false, false
   if fence > pool.revision and epoch == pool.epoch then why = 'fences of the pool are unknown to it' end
@@ -60,7 +60,7 @@ end
 -- Begins a recovery if the server has lost data; in a pool without a grace only the fences jump.
 function recovery.check_grant(call)
   local epoch, fence = context.seen(call)
-  local why, run_id = recovery.alarm(call, epoch, fence)
+  local why, run_id = recovery.detect_loss(call, epoch, fence)
   if why then recovery.begin(call, why, fence, run_id) end
 end
 
@@ -71,7 +71,7 @@ function recovery.check(call, epoch, fence)
   local pool = call.pool
   if not fence then epoch, fence = context.seen(call) end
   if not pool.grace_ms then return end
-  local why, run_id = recovery.alarm(call, epoch, fence)
+  local why, run_id = recovery.detect_loss(call, epoch, fence)
   if why then recovery.begin(call, why, fence, run_id) end
 end
 

@@ -8,7 +8,7 @@ local pools = require('pools')
 
 local removals = {}
 
-local function queue(call, record, unlinks)
+local function plan_removal(call, record, unlinks)
   local removed = call.removed
   if removed then removed[#removed + 1] = record else call.removed = {record} end
   record.gone, record.unlinks = true, unlinks
@@ -52,7 +52,7 @@ function removals.try(call, record, kind, reason)
   -- In a pool where a missing lease means lost data, the ended ones are recorded.
   if pool.grace_ms then idempotency.complete(call, idempotency.fence_mark(record.fence)) end
   events.add(call, kind, record.id, record, reason)
-  queue(call, record, true)
+  plan_removal(call, record, true)
   return true
 end
 
@@ -70,7 +70,7 @@ function removals.plan_expired(call, id, key, record, reason)
   local what = not record and 'is missing' or record.broken or 'took more than its account has allocated'
   pools.next_revision(call)
   events.add(call, 'broken', id, nil, what)
-  queue(call, {id = id, key = key, call = '*', list = {}}, false)
+  plan_removal(call, {id = id, key = key, call = '*', list = {}}, false)
   if record then
     -- An item of this call with the same id gets the error.
     record.broken = what
@@ -81,7 +81,7 @@ end
 
 -- Removes a record that cannot be decoded, and its index entries.
 function removals.discard(call, id, key)
-  queue(call, {id = id, key = key, call = '*', list = {}}, true)
+  plan_removal(call, {id = id, key = key, call = '*', list = {}}, true)
 end
 
 return removals

@@ -43,10 +43,10 @@ local function replay(call, request, record)
   records.edit(call, record)
   remember(call, record)
   if renews then extend(call, record, request.ask_ms + 0) end
-  claims.tell(record, request.call)
+  claims.set_deadline(record, request.call)
   assert_live(call, record)
   record.touched = true
-  return records.told(call, claims.is_first(record, request.call) and 'replayed' or 'existing', record)
+  return records.reply(call, claims.is_first(record, request.call) and 'replayed' or 'existing', record)
 end
 
 -- Completes a call whose id is dropped from a record for a newer one: a late copy of it must not be granted once the
@@ -65,9 +65,9 @@ local function share(call, request, record)
   local forgotten = claims.add(record, request.call, request.ask_ms + 0)
   if forgotten then forget(call, forgotten) end
   extend(call, record, request.ask_ms + 0)
-  claims.tell(record, request.call)
+  claims.set_deadline(record, request.call)
   assert_live(call, record)
-  return records.told(call, 'existing', record)
+  return records.reply(call, 'existing', record)
 end
 
 -- The reply for a live id.  nil if the request must be decided as if the id were absent.
@@ -87,7 +87,7 @@ function repeats.answer(call, request, record)
   end
   local is_same = requests.is_same(request, record)
   if record.releasing_ms or not is_same and not requests.matches(request, record) then
-    return records.told(call, 'conflict', record)
+    return records.reply(call, 'conflict', record)
   end
   return share(call, request, record)
 end

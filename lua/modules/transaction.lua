@@ -30,12 +30,12 @@ local function write_events(call)
 end
 
 -- Collects the index entry of a record: one command for each index.
-local function place(call, record)
+local function plan_index(call, record)
   local leased = record.deadline_ms
   transaction.plan(call, leased and 'new_deadlines' or 'new_pinned', leased or record.granted_ms, record.id)
 end
 
-local function write_places(call)
+local function write_indexes(call)
   if call.new_deadlines then redis.call('ZADD', call.deadlines, unpack(call.new_deadlines)) end
   if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
 end
@@ -43,7 +43,7 @@ end
 -- Writes a grant that is not ordinary: adopted, returned to several items of this call, or with accounts.
 local function write_whole(call, record)
   redis.call('HSET', record.key, unpack(records.flat(call, record, {})))
-  place(call, record)
+  plan_index(call, record)
 end
 
 -- Writes ordinary grants, each from the arguments.
@@ -120,7 +120,7 @@ local function write_changed(call)
     local record = changed[i]
     if not record.gone then
       local sets, drops = compare(record)
-      if record.stored.deadline_ms ~= record.deadline_ms then place(call, record) end
+      if record.stored.deadline_ms ~= record.deadline_ms then plan_index(call, record) end
       if sets[1] then redis.call('HSET', record.key, unpack(sets)) end
       record.drops = drops and drops[1] and drops
     end
@@ -141,8 +141,8 @@ local function write_accounts(call)
 end
 
 -- Adds the pool's changed fields beside its counters.
-local function note_pool(call, sets, n)
-  n = clock.note(call, sets, n)
+local function add_pool_fields(call, sets, n)
+  n = clock.add_fields(call, sets, n)
   for i = 1, call.pool_sets and #call.pool_sets or 0 do sets[n + i] = call.pool_sets[i] end
   return n + (call.pool_sets and #call.pool_sets or 0)
 end
@@ -161,7 +161,7 @@ local function write_pool(call)
       n = n + 2
     end
   end
-  if call.gap or call.new_offset_ms or call.pool_sets then n = note_pool(call, sets, n) end
+  if call.gap or call.new_offset_ms or call.pool_sets then n = add_pool_fields(call, sets, n) end
   redis.call('HSET', call.key, unpack(sets, 1, n))
   if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
 end
@@ -280,7 +280,7 @@ function transaction.commit(call)
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
   if call.fresh then write_fresh(call) end
   if call.changed then write_changed(call) end
-  if call.planned then write_places(call) end
+  if call.planned then write_indexes(call) end
   -- A changed counter always comes with a new revision.
   if call.accounts and revision ~= read_revision then write_accounts(call) end
   if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops

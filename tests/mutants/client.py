@@ -52,7 +52,7 @@ CLIENT: Final = (
     Mutant(
         "doctor without slack", "allocator/_engine/operations/doctor_checks.py",
         "margin_ms = 0 if alone else int(RECOVERY_MARGIN_S * 1000)", "margin_ms = 0",
-        "A6: doctor is content with a grace that is too short", "unit/test_doctoring",
+        "A6: doctor is content with a grace that is too short", "unit/test_doctor_checks",
     ),
     # -- A8, A16: connections ------------------------------------------------------------------------------------------
     Mutant(

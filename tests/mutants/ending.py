@@ -137,7 +137,7 @@ ENDING: Final = (
     ),
     Mutant(
         "renew without index", "modules/transaction.lua",
-        "if call.planned then write_places(call) end", "",
+        "if call.planned then write_indexes(call) end", "",
         "a renewed lease is taken at its first deadline", "test_renew",
     ),
     Mutant(

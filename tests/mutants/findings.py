@@ -79,25 +79,25 @@ FINDINGS: Final = (
     ),
     Mutant(
         "undo leaves all", "modules/claims.lua",
-        "  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms",
-        "  if record then return true end\n  local ttl_ms, told_ms = left[1].ttl_ms, left[1].told_ms",
+        "  local ttl_ms, deadline_ms = left[1].ttl_ms, left[1].deadline_ms",
+        "  if record then return true end\n  local ttl_ms, deadline_ms = left[1].ttl_ms, left[1].deadline_ms",
         "A18: what an undone call changed outlives it", "test_claims",
     ),
     Mutant(
         "undo leaves the pin", "modules/claims.lua",
-        "if told_ms == 0 then", "if told_ms == 0 or not record.deadline_ms then",
+        "if deadline_ms == 0 then", "if deadline_ms == 0 or not record.deadline_ms then",
         "A18: a call that pinned a lease and was undone has pinned it for ever", "test_claims",
     ),
     Mutant(
         "undo leaves the deadline", "modules/claims.lua",
-        "record.ttl_ms, record.deadline_ms = ttl_ms, told_ms",
-        "record.ttl_ms, record.deadline_ms = ttl_ms, record.deadline_ms or told_ms",
+        "record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms",
+        "record.ttl_ms, record.deadline_ms = ttl_ms, record.deadline_ms or deadline_ms",
         "A18: a lease lasts for as long as only an undone call was told", "test_claims",
     ),
     Mutant(
         "undo leaves the ttl", "modules/claims.lua",
-        "record.ttl_ms, record.deadline_ms = ttl_ms, told_ms",
-        "record.ttl_ms, record.deadline_ms = record.ttl_ms or ttl_ms, told_ms",
+        "record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms",
+        "record.ttl_ms, record.deadline_ms = record.ttl_ms or ttl_ms, deadline_ms",
         "A18: renewals give the time that only an undone call asked for", "test_claims",
     ),
     # -- A7: a repeat whose grant has ended ----------------------------------------------------------------------------

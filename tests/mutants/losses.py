@@ -90,12 +90,12 @@ LOSSES: Final = (
     ),
     Mutant(
         "adoption of an older grant", "allocations/adopt.lua",
-        "record.fence > item.fence or not ours", "not ours",
+        "record.fence > item.fence or not same_epoch", "not same_epoch",
         "a stale fence wins", "test_recovery",
     ),
     Mutant(
         "adoption of other amounts", "allocations/adopt.lua",
-        "if not requests.matches(item, record) then return records.told(call, 'conflict', record) end", "",
+        "if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end", "",
         "a holder is told that it has more than is charged", "test_recovery",
     ),
     Mutant(

@@ -35,7 +35,7 @@ SHARING: Final = (
     ),
     Mutant(
         "others' deadline forgotten", "modules/claims.lua",
-        "longer(list[1].told_ms, oldest.told_ms)", "list[1].told_ms",
+        "longer(list[1].deadline_ms, oldest.deadline_ms)", "list[1].deadline_ms",
         "what a forgotten caller was told does not count", "test_claims",
     ),
     Mutant(
@@ -50,22 +50,22 @@ SHARING: Final = (
     ),
     Mutant(
         "not noted what was told", "modules/claims.lua",
-        "if list[i].id == id then list[i].told_ms = record.deadline_ms or 0 end", "",
+        "if list[i].id == id then list[i].deadline_ms = record.deadline_ms or 0 end", "",
         "an undo takes time away that another was told of", "test_claims",
     ),
     Mutant(
         "renewal told to nobody", "modules/claims.lua",
-        "if shorten or one.told_ms > 0 then", "if shorten then",
+        "if shorten or one.deadline_ms > 0 then", "if shorten then",
         "an undo takes time away that a renewal gave", "test_claims",
     ),
     Mutant(
         "a pin is short", "modules/claims.lua",
-        "longer(told_ms, left[i].told_ms)", "math.max(told_ms, left[i].told_ms)",
+        "longer(deadline_ms, left[i].deadline_ms)", "math.max(deadline_ms, left[i].deadline_ms)",
         "an undo ends a pin that another caller wanted", "test_claims",
     ),
     Mutant(
         "longest ttl forgotten", "modules/claims.lua",
-        "ttl_ms, told_ms = math.max(ttl_ms, left[i].ttl_ms)", "ttl_ms, told_ms = left[1].ttl_ms",
+        "ttl_ms, deadline_ms = math.max(ttl_ms, left[i].ttl_ms)", "ttl_ms, deadline_ms = left[1].ttl_ms",
         "a renewal gives less time than a caller asked for", "test_claims",
     ),
     Mutant(
@@ -115,7 +115,7 @@ SHARING: Final = (
     ),
     Mutant(
         "adoption told to nobody", "allocations/adopt.lua",
-        "claims.tell_all(record)", "",
+        "claims.set_deadlines(record)", "",
         "an undo takes time away that an adoption told of", "test_claims",
     ),
     Mutant(

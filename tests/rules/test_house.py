@@ -15,7 +15,7 @@ import pytest
 
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol import scripts
-from tests.rules.sources import ROOT, python_files, read, relative
+from tests.rules.sources import ROOT, lua_files, python_files, read, relative
 from tools import floors
 
 FILES_MAX: Final = 24
@@ -62,6 +62,22 @@ OLD_WORDS: Final = {
     "of_client", "of_reply", "GATHER_ITEMS_MAX", "WITHDRAW_FOR_S", "SENTINEL_LOOK_S", "HOLD_LOOK_S", "configure",
 }  # fmt: skip
 """Classes and functions that have another name now (docs/adr/0025)."""
+
+OLD_LUA_WORDS: Final = {
+    "CHECK_DUE_MAX", "absent", "alarm", "behind", "believe", "due", "emptied", "endings", "foreign",
+    "guard", "guard_pool", "guarded", "journal", "meet", "meeting", "note", "note_pool", "of_error", "of_items",
+    "of_pool", "ours", "plan_due", "plan_named", "put_in_place", "said", "save_account", "settle",
+    "settle_missing", "stands", "survey", "suspect", "tell", "tell_all", "told_ms", "tombstones", "was_guarded",
+    "write_places",
+}  # fmt: skip
+"""Functions, locals and fields of the Lua that have another name now.  `told` is a field that is stored."""
+
+OLD_TEST_WORDS: Final = {
+    "auditing", "byhand", "confirming", "deleting", "doctoring", "endings", "examining", "facade", "gather", "hygiene",
+    "journal", "keeper", "keepers", "line", "lines", "meeting", "nodes", "put_off", "reading", "reconciling", "steps",
+    "stories", "survey", "tombstones", "torture", "watchtower", "wire", "withdrawals", "withdrawer",
+}  # fmt: skip
+"""What no file of the tests is named after any more."""
 
 OF_ONE_FLOOR: Final = {"Line": {"allocator._engine.protocol.linker"}}
 """Old words that mean something else in this module: a line of a linked text."""
@@ -205,6 +221,30 @@ def test_no_word_that_was_given_up_comes_back() -> None:
     """One thing has one name."""
     assert {name: _used()[name] for name in OLD_WORDS & _used().keys()} == {}
     assert {name: _used()[name] - modules for name, modules in OF_ONE_FLOOR.items() if _used()[name] - modules} == {}
+
+
+def _lua_identifiers(text: str) -> set[str]:
+    """The names in a Lua file, without its comments and strings."""
+    bare = re.sub(r"--\[\[.*?\]\]|--[^\n]*|'[^'\n]*'", "", text, flags=re.DOTALL)
+    return set(re.findall(r"[A-Za-z_]\w*", bare))
+
+
+def test_comments_and_strings_of_lua_are_no_identifiers() -> None:
+    """A key that is stored keeps its name, and prose may say *queue*."""
+    assert _lua_identifiers("--[[ meet\n ]] local a = b.c('told') -- due") == {"local", "a", "b", "c"}
+
+
+def test_no_word_that_was_given_up_comes_back_in_lua() -> None:
+    """One thing has one name, on each floor the same."""
+    found = {relative(path): OLD_LUA_WORDS & _lua_identifiers(read(path)) for path in lua_files()}
+    assert {path: words for path, words in found.items() if words} == {}
+
+
+def test_no_file_of_the_tests_is_named_after_what_has_another_name_now() -> None:
+    """A test is found by the name of what it tests."""
+    old = {one: re.compile(rf"(?:^|_){one}(?:_|$)") for one in OLD_TEST_WORDS}
+    files = python_files("tests")
+    assert [relative(path) for path in files if any(one.search(path.stem) for one in old.values())] == []
 
 
 def _words(identifier: str) -> set[str]:

@@ -22,8 +22,8 @@ GIVES_BACK: Final = {
 }  # fmt: skip
 """What must run on a full server, or it could neither be emptied nor keep its leases."""
 
-WORD: Final = re.compile(r"\{'([a-z_]+)'|rare\('(?:records_told|main_pool_as)'\)\(call, '([a-z_]+)'")
-"""In the text of whole functions: the first word of a table, and of what `records.told` and `pool_as` tell."""
+WORD: Final = re.compile(r"\{'([a-z_]+)'|rare\('(?:records_reply|main_pool_as)'\)\(call, '([a-z_]+)'")
+"""In the text of whole functions: the first word of a table, and of what `records.reply` and `pool_as` tell."""
 
 STATES: Final = {"offline", "deleting"}
 """Words that a pool's `state` has, and that are answered as they are stored."""

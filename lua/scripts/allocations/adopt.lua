@@ -47,18 +47,18 @@ local function read_item(call)
 end
 
 -- The same grant is live: extends it.
-local function meet(call, item, record)
+local function extend(call, item, record)
   item.accounts = record.accounts
-  if not requests.matches(item, record) then return records.told(call, 'conflict', record) end
+  if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end
   records.edit(call, record)
   local deadline_ms = item.ask_ms > 0 and call.now + item.ask_ms
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
   claims.add_holder(record)
-  claims.tell_all(record)
+  claims.set_deadlines(record)
   record.asserted_ms, record.touched = call.now, true
-  return records.told(call, 'existing', record)
+  return records.reply(call, 'existing', record)
 end
 
 -- Drops an allocation that was adopted in this call and ended by a later item: it is not written.
@@ -80,7 +80,7 @@ local function adopt(call, item, reason)
     recovery.check(call, item.epoch, item.fence)
     if not pool.recovering then return {'not_recovering'} end
   end
-  recovery.believe(call, item.fence)
+  recovery.check_fence(call, item.fence)
   local missing = accounts.not_counted(call.pool, item.list)
   if missing then return {'not_counted', missing} end
   if record then
@@ -102,18 +102,18 @@ local function adopt(call, item, reason)
   call.fresh = call.fresh or {}
   call.fresh[#call.fresh + 1] = item
   events.add(call, 'adopted', item.id, item, forced and reason or 'recovering')
-  return records.told(call, 'adopted', item)
+  return records.reply(call, 'adopted', item)
 end
 
 local function decide(call, item, reason)
   local pool = call.pool
   if call.refused or pool.state then return {call.refused or pool.state} end
-  local record, ours = records.of_item(call, item.key), item.epoch == pool.epoch
-  if not ours and reason == '' then return {'wrong_epoch'} end
-  if record and (ours and record.fence == item.fence or not ours and requests.matches(item, record)) then
-    return meet(call, item, record)
+  local record, same_epoch = records.of_item(call, item.key), item.epoch == pool.epoch
+  if not same_epoch and reason == '' then return {'wrong_epoch'} end
+  if record and (same_epoch and record.fence == item.fence or not same_epoch and requests.matches(item, record)) then
+    return extend(call, item, record)
   end
-  if record and (record.fence > item.fence or not ours) then return {'fenced', record.fence} end
+  if record and (record.fence > item.fence or not same_epoch) then return {'fenced', record.fence} end
   return adopt(call, item, reason)
 end
 

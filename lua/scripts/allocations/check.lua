@@ -2,8 +2,8 @@
 --[[
 check -- Whether a request would be granted now, and if not, when at the latest.
 
-It uses the same code as `allocate`; expired allocations count as free, at most CHECK_DUE_MAX of them.  With `explain`,
-up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
+It uses the same code as `allocate`; expired allocations count as free, at most CHECK_EXPIRED_MAX of them.  With
+`explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
 
 ARGV    explain      int     1: add up the future deadlines
         resources    int     R
@@ -35,7 +35,7 @@ local function foresee(call, charged, list)
   )
   for i = 1, #ahead, 2 do
     local id = ahead[i]
-    removals.plan_expired(call, id, records.at_id(call, id), records.found(call, id), 'deadline')
+    removals.plan_expired(call, id, records.key(call, id), records.at_id(call, id), 'deadline')
     if not accounts.take(charged, list) then return tonumber(ahead[i + 1]) end
   end
   return 0
@@ -48,7 +48,7 @@ local function decide(call, list, explain)
   local reply = denials.reply(charged, list)
   local fits_ms = 0
   if reply[2] == 'capacity_exceeded' then
-    if not expiry.make_room(call, limits.CHECK_DUE_MAX, charged, list) then return {'fits'} end
+    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then return {'fits'} end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
     fits_ms = explain and foresee(call, charged, list) or 0

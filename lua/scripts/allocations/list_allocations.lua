@@ -33,7 +33,7 @@ return function(call)
   local reply = {'page', scan[1], call.now, epoch}
   for i = 1, #scan[2], 2 do
     local id = scan[2][i]
-    local record = records.found(call, id)
+    local record = records.at_id(call, id)
     -- Broken records are reported by an audit, not by a listing.
     if record and not record.broken then
       reply[#reply + 1] = id

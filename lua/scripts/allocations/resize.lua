@@ -104,7 +104,7 @@ local function resize(call, item, record, charged, after)
   events.add(call, 'resized', record.id, record)
   local id = item.call
   idempotency.complete(call, id)
-  return records.told(call, 'resized', record)
+  return records.reply(call, 'resized', record)
 end
 
 local function decide(call, item)
@@ -120,7 +120,7 @@ local function decide(call, item)
     -- Written again, so that the caller can wait for replicas to receive it.
     records.edit(call, record)
     record.touched = true
-    return records.told(call, 'resized', record)
+    return records.reply(call, 'resized', record)
   end
   local charged = record.accounts and accounts.charged(call, record.accounts, record.list) or {call.pool}
   check_charge(charged, record, item.list)

@@ -32,9 +32,9 @@ end
 
 local function take(call, index, id)
   -- An id that is in both indexes has been reclaimed in this call already.
-  if call.records[records.at_id(call, id)] ~= nil then return false end
+  if call.records[records.key(call, id)] ~= nil then return false end
   if index == call.deadlines then return expiry.take(call, id, 'deadline') end
-  return removals.plan_expired(call, id, records.at_id(call, id), records.found(call, id), 'age')
+  return removals.plan_expired(call, id, records.key(call, id), records.at_id(call, id), 'age')
 end
 
 local function walk(call, index, until_ms, room, reply)

@@ -135,7 +135,7 @@ end
 
 -- Stores the server's run id when a pool gets a recovery grace.  From then on another server may mean lost data, so
 -- later changes do not store it.  Grants of an existing pool that ended before are not among the completed calls.
-local function guard_pool(call)
+local function store_run_id(call)
   local run_id = recovery.run_id(call)
   call.pool.run_id = run_id or ''
   pools.set(call, 'run_id', call.pool.run_id)
@@ -154,9 +154,9 @@ local function choose(call, changes)
     return nil
   end
   pools.set(call, 'options', text)
-  local was_guarded = call.pool.grace_ms
+  local had_grace = call.pool.grace_ms
   call.pool.grace_ms = tonumber(values.recovery_grace_ms)
-  if call.pool.grace_ms and not was_guarded then guard_pool(call) end
+  if call.pool.grace_ms and not had_grace then store_run_id(call) end
   return nil
 end
 
@@ -177,7 +177,7 @@ local function create(call, item)
   pools.set(call, 'created_ms', call.now_text)
   -- Microseconds of the server's clock, so that a pool that is created again repeats no fence.
   pool.revision = time[1] * 1000000 + time[2]
-  recovery.believe(call, item.floor)
+  recovery.check_fence(call, item.floor)
   pool.revision = math.max(pool.revision, item.floor)
   if item.mode == 'recover' then
     recovery.begin(call, 'the store has lost the pool', item.floor, false)
@@ -211,16 +211,16 @@ local function change(call, item)
   return {'configured'}
 end
 
-local function settle_missing(call, item)
+local function decide_missing(call, item)
   if item.mode == 'recover' and redis.call('ZSCORE', call.ended, 'deleted') then return {'deleted'} end
   if item.mode ~= 'create' and item.mode ~= 'recover' then return {'unknown_pool'} end
   -- A late copy of a call that created a pool which was deleted since must not create another.
   return idempotency.completed_at(call, item.call) and {'unknown_pool'} or create(call, item)
 end
 
-local function settle(call, item)
+local function decide(call, item)
   local mode, refused = item.mode, call.refused
-  if refused == 'unknown_pool' then return settle_missing(call, item) end
+  if refused == 'unknown_pool' then return decide_missing(call, item) end
   if refused and (mode ~= 'create' or refused ~= 'schema') then return {refused} end
   if call.pool.state == 'deleting' then return {'deleting'} end
   local epoch = call.pool.epoch
@@ -249,7 +249,7 @@ return function(call)
   pools.open_state(call)
   local missing = call.refused == 'unknown_pool'
   -- Decide
-  local reply = settle(call, item)
+  local reply = decide(call, item)
   local word, sets = reply[1], call.pool_sets
   local changed = sets and (word == 'created' or word == 'configured')
   if not changed then discard(call) end

@@ -20,7 +20,7 @@ local removals = require('removals')
 local transaction = require('transaction')
 
 -- The reply word, if nothing more is to do.
-local function settle(call, id, force, live)
+local function decide(call, id, force, live)
   if idempotency.completed_at(call, id) then
     local word = idempotency.was_told(call, id, {'absent', 'in_use', 'deleting'})
     if word == 'absent' or word == 'in_use' or word and not call.refused then return word end
@@ -35,9 +35,9 @@ local function empty(call)
   local room = limits.RECLAIM_BATCH_MAX
   for _, index in ipairs({call.deadlines, call.pinned}) do
     for _, id in ipairs(room > 0 and redis.call('ZRANGE', index, 0, room - 1) or {}) do
-      local record = records.found(call, id)
+      local record = records.at_id(call, id)
       if not (record and removals.try(call, record, 'deleted', 'pool deleted')) then
-        removals.discard(call, id, records.at_id(call, id))
+        removals.discard(call, id, records.key(call, id))
       end
       room = room - 1
     end
@@ -68,7 +68,7 @@ return function(call)
   pools.open_state(call)
   local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
   -- Decide
-  local word = settle(call, id, force, live)
+  local word = decide(call, id, force, live)
   local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, live)
   -- A late copy of a call that changed nothing must not delete a pool that is created, or emptied, later.
   if repeated and (word == 'absent' or word == 'in_use') then
