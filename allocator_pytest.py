@@ -1,7 +1,7 @@
 """Pytest plugin of redis-resource-allocator: fixtures for tests of programs that use it.
 
-It stands beside the package so that a test run which uses none of them imports nothing of it: that costs less than a
-millisecond.  docs/testing.md shows a suite.
+It stands beside the package so that a test run which uses none of them imports nothing of it.  docs/testing.md shows a
+suite.
 
 | fixture | is |
 |---|---|
@@ -25,7 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from allocator import Allocator, AsyncAllocator, ResourceAllocator
     from allocator.quantity import Quantity
-    from allocator.testing import Clock, Faults, PrivateServer, Store
+    from allocator.testing import Clock, Faults, MemoryStore, PrivateServer
 
 FAIL_ON_LEAK = "allocator_fail_on_leak"
 """The ini option."""
@@ -63,11 +63,11 @@ def allocator_clock() -> Clock:
 @pytest.fixture
 def allocator_store(
     request: pytest.FixtureRequest, allocator_clock: Clock, allocator_options: Mapping[str, Any]
-) -> Iterator[Store]:
+) -> Iterator[MemoryStore]:
     """A new store.  After the test the books of each of its pools are audited."""
-    from allocator.testing import Store
+    from allocator.testing import MemoryStore
 
-    store = Store(clock=allocator_clock)
+    store = MemoryStore(clock=allocator_clock)
     yield store
     with store.client(prefix=allocator_options.get("prefix")) as client:
         _audit(request, client)
@@ -75,7 +75,7 @@ def allocator_store(
 
 @pytest.fixture
 def allocator(
-    allocator_store: Store, allocator_capacity: Mapping[str, Quantity], allocator_options: Mapping[str, Any]
+    allocator_store: MemoryStore, allocator_capacity: Mapping[str, Quantity], allocator_options: Mapping[str, Any]
 ) -> Iterator[Allocator]:
     """A client of the store, in which the pool `test` exists."""
     from allocator.testing import memory_allocator
@@ -86,7 +86,7 @@ def allocator(
 
 @pytest.fixture
 def async_allocator(
-    allocator_store: Store, allocator_capacity: Mapping[str, Quantity], allocator_options: Mapping[str, Any]
+    allocator_store: MemoryStore, allocator_capacity: Mapping[str, Quantity], allocator_options: Mapping[str, Any]
 ) -> AsyncAllocator:
     """The awaited client of the same pool.  Its connections end with the event loop."""
     from allocator.testing import memory_async_allocator
@@ -95,7 +95,7 @@ def async_allocator(
 
 
 @pytest.fixture
-def resource_allocator(allocator: Allocator, allocator_store: Store) -> ResourceAllocator:
+def resource_allocator(allocator: Allocator, allocator_store: MemoryStore) -> ResourceAllocator:
     """The original API on the same pool."""
     from allocator import ResourceAllocator
 

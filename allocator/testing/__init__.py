@@ -1,7 +1,7 @@
 """Test tools for programs that use this library: in-process stores, a clock, faults, a private server.
 
 - `memory_allocator`, `memory_async_allocator`, `memory_resource_allocator`: a client of each kind, in one line and
-  without a process.  They may share a `Store`.
+  without a process.  They may share a `MemoryStore`.
 - `Clock`: a clock that advances only on request, so that leases lapse without waiting.
 - `faults`: the server is down, a reply is lost, a pool is full, a pool recovers.
 - `PrivateServer`: a real server that ends with the program, for tests with several processes.
@@ -26,15 +26,15 @@ from allocator._engine.transport.fault_switch import InjectedFault
 from allocator.testing.clients import memory_allocator, memory_async_allocator, memory_resource_allocator
 from allocator.testing.clock import Clock
 from allocator.testing.faults import AnyClient, Faults, Verb, faults, wait_undone, wait_undone_async
-from allocator.testing.store import Store
+from allocator.testing.store import MemoryStore
 
 __all__ = [
     "AnyClient",
     "Clock",
     "Faults",
     "InjectedFault",
+    "MemoryStore",
     "PrivateServer",
-    "Store",
     "Verb",
     "faults",
     "memory_allocator",

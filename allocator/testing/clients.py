@@ -14,7 +14,7 @@ from allocator.compat.resource_allocator import ResourceAllocator
 from allocator.models.allocations import Ttl
 from allocator.quantity import Quantity
 from allocator.testing.clock import Clock
-from allocator.testing.store import Store, store_of
+from allocator.testing.store import MemoryStore, store_of
 
 __all__ = ["memory_allocator", "memory_async_allocator", "memory_resource_allocator"]
 
@@ -26,7 +26,7 @@ def memory_allocator(
     capacity: Mapping[str, Quantity],
     *,
     pool: str = POOL,
-    store: str | Store | None = None,
+    store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
     recovery_grace: float | timedelta | None = None,
@@ -69,7 +69,7 @@ def memory_async_allocator(
     capacity: Mapping[str, Quantity],
     *,
     pool: str = POOL,
-    store: str | Store | None = None,
+    store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
     recovery_grace: float | timedelta | None = None,
@@ -103,7 +103,7 @@ def memory_resource_allocator(
     *,
     capacity: Mapping[str, Quantity] | None = None,
     pool: str = POOL,
-    store: str | Store | None = None,
+    store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     ttl: Ttl = None,
     whole_units: Iterable[str] = (),

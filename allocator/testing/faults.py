@@ -20,7 +20,7 @@ from allocator.errors import InvalidRequest, UnknownPool
 from allocator.models.allocations import Allocation
 from allocator.models.pools import Usage
 from allocator.resources import Resources
-from allocator.testing.store import Store
+from allocator.testing.store import MemoryStore
 
 __all__ = ["AnyClient", "Faults", "Verb", "faults", "wait_undone", "wait_undone_async"]
 
@@ -41,7 +41,7 @@ class Faults:
     What each yields counts in `fired` how often it has happened.
     """
 
-    def __init__(self, store: Store, defaults: Defaults) -> None:
+    def __init__(self, store: MemoryStore, defaults: Defaults) -> None:
         """Find the switch.
 
         Args:
@@ -156,7 +156,7 @@ def faults(client: AnyClient) -> Faults:
             f"store: {target.address} was not made by allocator.testing, and only such a store has faults",
             field="store",
         )
-    return Faults(Store(target.address.removeprefix("memory://")), one._defaults)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return Faults(MemoryStore(target.address.removeprefix("memory://")), one._defaults)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def wait_undone(client: Allocator, seconds: float = settings.CLOSE_FLUSH_S) -> bool:

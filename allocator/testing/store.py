@@ -1,4 +1,4 @@
-"""`Store`: an in-process server for tests, with a URL, a clock and a fault switch."""
+"""`MemoryStore`: an in-process server for tests, with a URL, a clock and a fault switch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from allocator._sync.client import Allocator
 from allocator.errors import InvalidRequest
 from allocator.testing.clock import Clock
 
-__all__ = ["Store", "store_of"]
+__all__ = ["MemoryStore", "store_of"]
 
 
-class Store:
+class MemoryStore:
     """An in-process server for tests.  Any client of its URL shares it, with its clock and its faults.
 
     Attributes:
@@ -53,7 +53,7 @@ class Store:
         switch = self._server.connector.faults
         if switch is None:
             raise InvalidRequest(
-                f"store: {self.url} was not made by allocator.testing: make its Store before the first client connects",
+                f"store: {self.url} was not made by allocator.testing: make it before the first client connects",
                 field="store",
             )
         return switch
@@ -79,13 +79,13 @@ class Store:
         return Allocator._on(target, defaults, self.clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     def __repr__(self) -> str:
-        return f"<Store {self.url}>"
+        return f"<MemoryStore {self.url}>"
 
 
-def store_of(store: str | Store | None, clock: Clock | None) -> Store:
+def store_of(store: str | MemoryStore | None, clock: Clock | None) -> MemoryStore:
     """The store that an argument `store` stands for."""
-    if not isinstance(store, Store):
-        return Store(store, clock=clock)
+    if not isinstance(store, MemoryStore):
+        return MemoryStore(store, clock=clock)
     if clock is not None and clock is not store.clock:
         raise InvalidRequest(f"clock: the store {store.url} has another clock", field="clock")
     return store

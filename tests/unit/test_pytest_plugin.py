@@ -102,6 +102,7 @@ def test_is_started_again(redis_server):
 
 
 def test_the_pool_is_what_the_overridden_fixtures_say(run: Run) -> None:
+    """As fixtures of a conftest are overridden."""
     printed = run(
         """
 import pytest
@@ -126,6 +127,7 @@ def test_it(allocator, async_allocator, allocator_faults):
 
 
 def test_it_is_there_with_pytest_asyncio_as_well(run: Run) -> None:
+    """In tests that are coroutines."""
     printed = run(
         """
 async def test_it(async_allocator):
@@ -154,6 +156,7 @@ def test_fails_and_leaks(allocator):
 
 
 def test_a_leak_is_named_where_a_test_fails(run: Run) -> None:
+    """A test that passes may leave what it likes."""
     printed = run(LEAK)
     assert "1 failed, 1 passed" in printed, printed
     assert "1 allocations are left: labs/b (cpu=2) in pool test, of me" in printed
@@ -161,12 +164,14 @@ def test_a_leak_is_named_where_a_test_fails(run: Run) -> None:
 
 
 def test_a_leak_is_an_error_where_the_ini_file_says_so(run: Run) -> None:
+    """Also of a test that passes."""
     printed = run(LEAK, "-o", "allocator_fail_on_leak=true")
     assert "1 failed, 1 passed, 2 errors" in printed, printed
     assert "1 allocations are left: labs/a (cpu=2) in pool test, of me" in printed
 
 
 def test_wrong_books_are_an_error(run: Run) -> None:
+    """A counter that no allocation explains."""
     printed = run(
         """
 from allocator._engine.protocol.resp import pack_command
@@ -183,6 +188,7 @@ def test_it(allocator, allocator_store):
 
 
 def test_the_server_is_left_out_where_there_is_no_program(run: Run) -> None:
+    """The reason says what is missing."""
     printed = run(
         """
 import pytest

@@ -11,8 +11,8 @@ from allocator import AllocationLost, Allocator, AsyncAllocator, InvalidRequest,
 from allocator._engine.transport.in_process import InProcessServer
 from allocator.testing import (
     Clock,
+    MemoryStore,
     PrivateServer,
-    Store,
     memory_allocator,
     memory_async_allocator,
     memory_resource_allocator,
@@ -83,7 +83,7 @@ def test_a_private_server_is_emptied() -> None:
 async def test_the_three_kinds_of_client_share_a_store_its_pool_and_its_clock() -> None:
     """Nobody has to give the clock to each of them."""
     clock = Clock()
-    store = Store(clock=clock)
+    store = MemoryStore(clock=clock)
     original = memory_resource_allocator(4, 8, capacity={"nvidia.com/gpu": 2}, store=store, ttl=10)
     with memory_allocator({"cpu": 99}, store=store) as plain:
         async with memory_async_allocator({"cpu": 99}, store=store) as awaited, original:
@@ -101,7 +101,7 @@ async def test_the_three_kinds_of_client_share_a_store_its_pool_and_its_clock() 
 async def test_a_client_made_from_the_url_uses_the_clock_of_the_store() -> None:
     """A program under test makes its client by itself."""
     clock = Clock()
-    store = Store(clock=clock)
+    store = MemoryStore(clock=clock)
     with (
         memory_allocator({"cpu": 4, "memory": "1Gi"}, store=store),
         Allocator.from_url(store.url, pool="test") as found,
@@ -119,7 +119,7 @@ async def test_a_client_made_from_the_url_uses_the_clock_of_the_store() -> None:
 @pytest.mark.parametrize("make", [memory_allocator, memory_async_allocator, memory_resource_allocator])
 def test_each_takes_all_that_a_pool_has(make: object) -> None:
     """And of the client: owner, prefix, timeout."""
-    store = Store()
+    store = MemoryStore()
     options = {
         "pool": "labs",
         "store": store,
@@ -151,14 +151,14 @@ def test_the_owner_is_that_of_the_client() -> None:
 
 def test_a_store_has_one_clock() -> None:
     """Two would expire each other's leases."""
-    store = Store(clock=Clock())
+    store = MemoryStore(clock=Clock())
     with pytest.raises(InvalidRequest, match="another clock") as caught:
         memory_allocator({"cpu": 1}, store=store, clock=Clock())
     assert caught.value.field == "clock"
     with pytest.raises(InvalidRequest, match="another clock"):
-        Store(store.name, clock=Clock())
-    assert Store(store.name).clock is store.clock
-    assert repr(store) == f"<Store {store.url}>"
+        MemoryStore(store.name, clock=Clock())
+    assert MemoryStore(store.name).clock is store.clock
+    assert repr(store) == f"<MemoryStore {store.url}>"
 
 
 def test_a_store_without_a_name_ends_with_its_last_client() -> None:

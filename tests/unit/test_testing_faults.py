@@ -17,6 +17,7 @@ from allocator import (
     Allocator,
     AsyncAllocator,
     BackendUnavailable,
+    Denial,
     Insufficient,
     InvalidRequest,
     OutcomeUnknown,
@@ -28,7 +29,7 @@ from allocator._engine.protocol.flows import Item
 from allocator.testing import (
     Clock,
     Faults,
-    Store,
+    MemoryStore,
     faults,
     memory_allocator,
     memory_async_allocator,
@@ -44,16 +45,16 @@ QUICK_S = 2.0
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
+def store() -> Iterator[MemoryStore]:
     """A store whose books are right at the end."""
-    store = Store(clock=Clock())
+    store = MemoryStore(clock=Clock())
     yield store
     with store.client() as client:
         assert client.maintenance.audit()
 
 
 @pytest.fixture
-def allocator(store: Store) -> Iterator[Allocator]:
+def allocator(store: MemoryStore) -> Iterator[Allocator]:
     with memory_allocator(CAPACITY, store=store, recovery_grace=60) as allocator:
         allocator.allocate({"cpu": 1}, ttl=30, id="held")
         yield allocator
@@ -86,6 +87,7 @@ def test_down_is_what_a_refused_connection_is(allocator: Allocator, switch: Faul
 
 
 def test_down_is_over_at_the_end_of_the_block_also_if_it_raises(allocator: Allocator, switch: Faults) -> None:
+    """A test that fails does not take the next one with it."""
     with pytest.raises(BackendUnavailable), switch.down():
         allocator.pools.usage()
     assert allocator.pools.usage().allocations == 1
@@ -112,8 +114,9 @@ def test_a_call_that_waits_is_answered_once_the_server_is_back(allocator: Alloca
 
 
 def test_waiting_ends_at_the_timeout(allocator: Allocator, switch: Faults) -> None:
+    """Several attempts, and the error of the last."""
     with switch.down(wait=True) as fault, pytest.raises(BackendUnavailable, match="cannot connect"):
-        allocator.options(timeout=0.1).release("held")
+        allocator.options(timeout=1.0).release("held")
     assert fault.fired > 1
 
 
@@ -132,12 +135,14 @@ def test_the_retry_finds_what_the_lost_attempt_did(allocator: Allocator, switch:
 
 
 def test_a_release_whose_reply_is_lost_has_released(allocator: Allocator, switch: Faults) -> None:
+    """The retry is told that this call did it."""
     with switch.lost_reply("release") as fault:
         assert allocator.release("held")
     assert fault.fired == 1
 
 
 def test_only_the_named_verb_loses_its_reply(allocator: Allocator, switch: Faults) -> None:
+    """A test says which of the controller's calls it is about."""
     with switch.lost_reply("renew") as fault:
         allocator.allocate({"cpu": 1}, ttl=5, id="other")
         assert fault.fired == 0
@@ -200,6 +205,7 @@ def test_a_full_pool_denies_with_its_numbers_and_stays_as_it_is(allocator: Alloc
 
 
 def test_in_a_full_pool_what_is_held_is_found_renewed_and_released(allocator: Allocator, switch: Faults) -> None:
+    """But what is released makes no room, as long as the block lasts."""
     with switch.full():
         assert not allocator.allocate({"cpu": 1}, ttl=30, id="held").created
         assert allocator.renew("held")
@@ -209,12 +215,23 @@ def test_in_a_full_pool_what_is_held_is_found_renewed_and_released(allocator: Al
 
 
 def test_only_the_named_resources_are_full(allocator: Allocator, switch: Faults) -> None:
+    """As where all GPUs are taken, and CPUs are not."""
     with switch.full("memory"):
         assert allocator.try_allocate({"cpu": 1}, ttl=5)
         assert not allocator.try_allocate({"cpu": 1, "memory": "1Gi"}, ttl=5)
 
 
-def test_no_other_thread_sees_the_pool_filled(allocator: Allocator, store: Store, switch: Faults) -> None:
+def test_blocks_of_full_resources_add_up(allocator: Allocator, switch: Faults) -> None:
+    """Each resource of each block is full."""
+    with switch.full("memory") as outer, switch.full("cpu") as inner:
+        denial = allocator.try_allocate({"cpu": 1, "memory": "1Gi"}, ttl=5)
+        assert isinstance(denial, Denial)
+        assert [one.resource for one in denial.shortages] == ["cpu", "memory"]
+        assert (outer.fired, inner.fired) == (1, 1)
+    assert allocator.pools.usage().resources["cpu"].allocated == 1000
+
+
+def test_no_other_thread_sees_the_pool_filled(allocator: Allocator, store: MemoryStore, switch: Faults) -> None:
     """The denials of one thread and the readings of another interleave."""
     seen: set[int] = set()
     stop = threading.Event()
@@ -250,7 +267,8 @@ def test_a_pool_recovers_and_grants_again(allocator: Allocator, switch: Faults) 
     assert allocator.pools.usage().allocations == 2
 
 
-def test_a_recovery_ends_by_the_clock(allocator: Allocator, store: Store, switch: Faults) -> None:
+def test_a_recovery_ends_by_the_clock(allocator: Allocator, store: MemoryStore, switch: Faults) -> None:
+    """When the grace has passed, as on a server."""
     assert store.clock is not None
     with switch.recovering():
         store.clock.advance(61)
@@ -258,6 +276,7 @@ def test_a_recovery_ends_by_the_clock(allocator: Allocator, store: Store, switch
 
 
 def test_a_pool_without_a_grace_does_not_recover() -> None:
+    """The error says so, rather than a block in which nothing happens."""
     with memory_allocator(CAPACITY) as allocator:
         recovering = faults(allocator).recovering()
         with pytest.raises(InvalidRequest, match="never recovers") as caught:
@@ -268,7 +287,8 @@ def test_a_pool_without_a_grace_does_not_recover() -> None:
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_awaited_client_meets_the_same(store: Store) -> None:
+async def test_the_awaited_client_meets_the_same(store: MemoryStore) -> None:
+    """Alone and in a batch."""
     async with memory_async_allocator(CAPACITY, store=store, recovery_grace=60) as awaited:
         switch = faults(awaited)
         began = time.monotonic()
@@ -291,7 +311,7 @@ async def test_the_awaited_client_meets_the_same(store: Store) -> None:
         assert sorted([one.id async for one in awaited.list()]) == ["a", "b", "c"]
 
 
-async def test_undoing_waits_for_the_server(store: Store, allocator: Allocator) -> None:
+async def test_undoing_waits_for_the_server(store: MemoryStore, allocator: Allocator) -> None:
     """While it is down nothing is undone, and both clients say so."""
     pool, items = allocator._defaults.pool, [Item("a-call", (), id="x")]
     async with memory_async_allocator(CAPACITY, store=store) as awaited:
@@ -306,7 +326,8 @@ async def test_undoing_waits_for_the_server(store: Store, allocator: Allocator) 
         assert wait_undone(allocator)
 
 
-async def test_the_original_api_meets_the_same(store: Store) -> None:
+async def test_the_original_api_meets_the_same(store: MemoryStore) -> None:
+    """Its awaited methods and its plain getters."""
     async with memory_resource_allocator(4, 8, store=store) as original:
         switch = faults(original)
         with switch.down():
@@ -327,7 +348,7 @@ async def test_the_original_api_meets_the_same(store: Store) -> None:
         assert original.get_active_allocations() == {granted["allocation_id"]: json.loads(json.dumps(granted))}
 
 
-async def test_all_clients_of_a_store_share_its_faults(store: Store, allocator: Allocator) -> None:
+async def test_all_clients_of_a_store_share_its_faults(store: MemoryStore, allocator: Allocator) -> None:
     """Also those that a program has made from the URL."""
     with faults(allocator).down(), Allocator.from_url(store.url, pool="test") as other:
         with pytest.raises(BackendUnavailable):
@@ -343,11 +364,12 @@ async def test_all_clients_of_a_store_share_its_faults(store: Store, allocator: 
 
 
 def test_other_stores_are_not_touched(allocator: Allocator, switch: Faults) -> None:
+    """Tests that run in threads do not meet."""
     with memory_allocator(CAPACITY) as other, switch.down(), switch.full():
         assert other.allocate({"cpu": 1}, ttl=5)
 
 
-def test_a_hold_is_lost_when_no_renewal_gets_through(allocator: Allocator, store: Store, switch: Faults) -> None:
+def test_a_hold_is_lost_when_no_renewal_gets_through(allocator: Allocator, store: MemoryStore, switch: Faults) -> None:
     """By the clock of the test."""
     assert store.clock is not None
     lost = threading.Event()
@@ -367,8 +389,8 @@ def test_only_stores_of_the_test_tools_have_faults(url: str) -> None:
     with Allocator.from_url(url) as allocator, pytest.raises(InvalidRequest, match=r"not made by allocator\.testing"):
         faults(allocator)
     if url.endswith("production"):
-        with pytest.raises(InvalidRequest, match="make its Store before") as caught:
-            Faults(Store("of-production"), allocator._defaults)
+        with pytest.raises(InvalidRequest, match="make it before") as caught:
+            Faults(MemoryStore("of-production"), allocator._defaults)
         assert caught.value.field == "store"
 
 
@@ -382,6 +404,7 @@ def test_only_stores_of_the_test_tools_have_faults(url: str) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(switch: Faults, method: str, arguments: dict[str, Any], field: str) -> None:
+    """With the argument's name."""
     with pytest.raises(InvalidRequest) as caught:
         getattr(switch, method)(**arguments)
     assert caught.value.field == field

@@ -97,10 +97,15 @@ class FaultSwitch:
 
     def find(self, kind: FaultKind, script: str = "") -> InjectedFault | None:
         """The fault of that kind that happens next to this script, the latest first; None if there is none."""
-        for fault in reversed(self._faults):
-            if fault.kind is kind and fault.left != 0 and (kind is FaultKind.REFUSED or script in fault.scripts):
-                return fault
-        return None
+        return next(iter(self.find_all(kind, script)), None)
+
+    def find_all(self, kind: FaultKind, script: str = "") -> list[InjectedFault]:
+        """All faults of that kind that may happen to this script, the latest first."""
+        return [
+            fault
+            for fault in reversed(self._faults)
+            if fault.kind is kind and fault.left != 0 and (kind is FaultKind.REFUSED or script in fault.scripts)
+        ]
 
     def refuse(self) -> None:
         """Raise the error of a refused connection if the server is down."""
@@ -165,8 +170,8 @@ class SwitchedConnection:
         lost = switch.find(FaultKind.LOST, script)
         if lost is not None and not lost.executed:
             raise _fire(lost, "Connection closed by server.")
-        full = switch.find(FaultKind.FULL, script)
-        reply = self._exchange(packed) if full is None else self._exchange_filled(packed, words[3].decode(), full)
+        full = switch.find_all(FaultKind.FULL, script)
+        reply = self._exchange_filled(packed, words[3].decode(), full) if full else self._exchange(packed)
         if lost is not None and not isinstance(reply, NoScriptError):
             raise _fire(lost, "Connection closed by server.")
         return reply
@@ -178,16 +183,17 @@ class SwitchedConnection:
         except ResponseError as error:
             return error
 
-    def _exchange_filled(self, packed: bytes, pool: str, full: InjectedFault) -> Any:
+    def _exchange_filled(self, packed: bytes, pool: str, full: Sequence[InjectedFault]) -> Any:
         """The reply to a script call that finds all room of the pool allocated; afterwards the room is there again."""
-        room = self._room(pool, full.resources)
+        room = {field: amount for fault in full for field, amount in self._room(pool, fault.resources).items()}
         self._add(pool, room)
         try:
             reply = self._exchange(packed)
         finally:
             self._add(pool, {field: -amount for field, amount in room.items()})
         if not isinstance(reply, NoScriptError):
-            full.fired += 1
+            for fault in full:
+                fault.fired += 1
         return reply
 
     def _room(self, pool: str, resources: frozenset[str]) -> dict[str, int]:

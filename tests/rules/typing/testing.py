@@ -9,7 +9,7 @@ from allocator.testing import (
     Clock,
     Faults,
     InjectedFault,
-    Store,
+    MemoryStore,
     faults,
     memory_allocator,
     memory_async_allocator,
@@ -19,7 +19,7 @@ from allocator.testing import (
 )
 
 
-def test_tools(store: Store, clock: Clock) -> None:
+def test_tools(store: MemoryStore, clock: Clock) -> None:
     plain = memory_allocator({"cpu": 4}, store=store, whole_units=["gpu"], recovery_grace=60, max_ttl=50, owner="me")
     assert_type(plain, Allocator)
     assert_type(memory_async_allocator({"cpu": 4}, store="shared", durability="memory"), AsyncAllocator)
