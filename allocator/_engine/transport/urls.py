@@ -108,14 +108,13 @@ def _default_url() -> str:
 
 
 def _of_parts(url: str, parts: UrlParts, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
-    match parts.kind:
-        case "embedded":
-            return _embedded(attempt_timeout_s, eviction_check)
-        case "memory":
-            process = InProcessServer.named(parts.path) if parts.path else InProcessServer.private()
-            return ServerTarget(
-                url, attempt_timeout_s, process.connector, EvictionCheck(allow_eviction=True), in_process=True
-            )
+    if parts.kind == "embedded":
+        return _embedded(attempt_timeout_s, eviction_check)
+    if parts.kind == "memory":
+        process = InProcessServer.named(parts.path) if parts.path else InProcessServer.private()
+        return ServerTarget(
+            url, attempt_timeout_s, process.connector, EvictionCheck(allow_eviction=True), in_process=True
+        )
     options = _options(url, parts)
     where = redact_url(url.partition("?")[0])
     match parts.kind:

@@ -68,7 +68,7 @@ def target_of_valkey_client(client: Any, attempt_timeout_s: float, eviction_chec
     Raises:
         InvalidRequest: `field="client"`: it has a setting, or a class of connections, that cannot be used.
     """
-    if _CLUSTERS & _names(type(client)):
+    if hasattr(client, "nodes_manager"):
         return _cluster(client, attempt_timeout_s, eviction_check)
     pool = client.connection_pool
     kind, options = _kind(pool.connection_class), _options(pool.connection_kwargs)
