@@ -88,6 +88,7 @@ DOMAIN: Final = frozenset({"node", "nodes", "place", "withdraw", "reserve", "adm
 OF_OTHERS: Final = {
     "allocator._engine.transport.failures": {"_PLACE"},  # in a text
     "allocator._engine.transport.ready_clients": {"_nodes", "get_nodes", "node", "nodes_manager", "startup_nodes"},
+    "allocator._engine.transport.valkey_clients": {"get_nodes", "nodes_manager", "startup_nodes"},
 }
 """Identifiers with such a word: the name of a pattern, and what redis-py calls the servers of a cluster."""
 

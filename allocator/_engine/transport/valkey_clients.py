@@ -99,12 +99,12 @@ def _primary(pool: Any, connector: Connector, attempt_timeout_s: float, eviction
 
 def _cluster(client: Any, attempt_timeout_s: float, eviction_check: EvictionCheck) -> Target:
     manager = client.nodes_manager
-    nodes = [*client.get_nodes(), *manager.startup_nodes.values()]
-    if not nodes:
+    known = [*client.get_nodes(), *manager.startup_nodes.values()]
+    if not known:
         raise InvalidRequest("this cluster client knows no node", field="client")
     # A node of the blocking client has a pool once it was used; one of the asyncio client has the settings itself.
-    pools = [node.valkey_connection.connection_pool for node in nodes if getattr(node, "valkey_connection", None)]
-    source = pools[0] if pools else nodes[0]
+    pools = [one.valkey_connection.connection_pool for one in known if getattr(one, "valkey_connection", None)]
+    source = pools[0] if pools else known[0]
     if not hasattr(source, "connection_class"):
         raise InvalidRequest("this cluster client is closed", field="client")
     kept = {name: value for name, value in source.connection_kwargs.items() if name != "valkey_connect_func"}
@@ -114,7 +114,7 @@ def _cluster(client: Any, attempt_timeout_s: float, eviction_check: EvictionChec
         attempt_timeout_s,
         _connector(_kind(source.connection_class), options, source.max_connections),
         eviction_check,
-        seeds=_addresses([(node.host, node.port) for node in nodes]),
+        seeds=_addresses([(one.host, one.port) for one in known]),
         remap=getattr(manager, "address_remap", None),
     )
 
