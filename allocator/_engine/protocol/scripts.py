@@ -41,6 +41,7 @@ ENVELOPE: Final = ("now_ms", "seen_epoch", "seen_fence")
 
 ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, "epoch")
 
+_PACKAGED: Final = Path(__file__).parents[2] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[3] / "lua"
 _NAMED: Final = re.compile(r"^(KEYS|ARGV|       ) {1,4}(\w+) +(\w+)\b")
 _ERROR_LINE: Final = re.compile(r"user_script:(\d+)")
@@ -149,9 +150,12 @@ NO_SCRIPT: Final = Script("scan", frozenset({"no-writes"}), (), (), lambda: Text
 
 def folder() -> Traversable:
     """The folder of the scripts: in this package where it is installed or in an archive, beside it in a checkout."""
-    for candidate in (resources.files("allocator") / "lua", _CHECKOUT):
+    for candidate in (_PACKAGED, _CHECKOUT):
         if (candidate / "modules").is_dir():
             return candidate
+    archived = resources.files("allocator") / "lua"
+    if (archived / "modules").is_dir():
+        return archived
     raise ContractError("the Lua scripts are missing from this installation")
 
 
