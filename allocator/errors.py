@@ -24,13 +24,16 @@
 
 *Full* is never reported as *down*, nor the other way round.  Each class has a stable `code` (an instance may carry a
 more precise one), `retryable` and, where known, `retry_after` in seconds.
+
+Each can be pickled and copied, with all that it says, as a pool of processes does.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Any, Final
 
 from allocator.denials import Denial
+from allocator.input_errors import AllocatorError, InvalidQuantity, InvalidRequest
 
 __all__ = [
     "AllocationConflict",
@@ -55,35 +58,6 @@ __all__ = [
 ]
 
 
-class AllocatorError(Exception):
-    """The base class.  `code` is stable and meant for programs; the message is for people."""
-
-    default_code: ClassVar[str] = "allocator_error"
-    retryable: bool = False
-    """Whether a new call with the same arguments may succeed."""
-
-    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.code = code or self.default_code
-        self.retry_after = retry_after
-
-
-class InvalidRequest(AllocatorError, ValueError):
-    """An argument is wrong: nothing was sent and nothing changed.  `field` names it."""
-
-    default_code = "invalid_request"
-
-    def __init__(self, message: str, *, field: str = "", code: str | None = None) -> None:
-        super().__init__(message, code=code)
-        self.field = field
-
-
-class InvalidQuantity(InvalidRequest):
-    """A value that is not a quantity, or is outside the range that can be counted exactly."""
-
-    default_code = "invalid_quantity"
-
-
 class Insufficient(AllocatorError, ValueError):
     """The request does not fit; `denial` has the numbers, and `denial.never` is true if it never could."""
 
@@ -95,8 +69,8 @@ class Insufficient(AllocatorError, ValueError):
         self.denial = denial
         self.retryable = not denial.never
 
-    def __reduce__(self) -> tuple[type[Insufficient], tuple[Denial]]:
-        return type(self), (self.denial,)
+    def __reduce__(self) -> tuple[type[Insufficient], tuple[Denial], dict[str, Any]]:
+        return type(self), (self.denial,), self.__dict__
 
 
 class QuotaExceeded(Insufficient):

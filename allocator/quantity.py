@@ -20,7 +20,8 @@ the exponent is bounded before any arithmetic, so that no text takes long: `1e20
 
 An amount counts whole units, and the unit depends only on the resource's name (`Unit`), so that all replicas use the
 same.  A request is rounded up to the unit and a capacity is rounded down, so that rounding never grants more than
-there is.  All arithmetic is on integers; a float is read by its shortest text (`repr`), never computed with.
+there is.  All arithmetic is on integers.  A float is read by its text of 15 significant digits, as many as a double
+keeps of any decimal number, so that 0.1 + 0.2 is 0.3; a whole one is read exactly.
 """
 
 from __future__ import annotations
@@ -29,16 +30,20 @@ import re
 import reprlib
 from decimal import Decimal
 from functools import lru_cache
+from numbers import Integral, Rational, Real
 from typing import Final, TypeAlias
 
-from allocator.errors import InvalidQuantity
-from allocator.settings import AMOUNT_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
+from allocator.input_errors import InvalidQuantity
+from allocator.settings import AMOUNT_MAX, FRACTION_BITS_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
 from allocator.units import FACTORS, Unit, scale_of, unit_of
 
-__all__ = ["Quantity", "parse_capacity", "parse_request", "shown"]
+__all__ = ["Quantity", "float_text", "parse_capacity", "parse_request", "shown"]
 
-Quantity: TypeAlias = str | int | float | Decimal
-"""The types of a quantity.  A number is read as its text."""
+Quantity: TypeAlias = str | int | float | Decimal | Rational
+"""The types of a quantity.  A fraction is read exactly, any other number as its text.
+
+The numbers of other libraries are read like Python's, by what they are registered as in `numbers`: numpy's are.
+"""
 
 
 _EXAMPLES: Final = {
@@ -57,6 +62,9 @@ _QUANTITY: Final = re.compile(
 _EXPONENT_MAX: Final = 2 * QUANTITY_LENGTH_MAX
 """The largest exponent: beyond it a number of so few digits gives the same result, zero, too large or under a unit."""
 
+
+_FLOAT_DIGITS: Final = 15
+"""Decimal digits that a double keeps of any number (`sys.float_info.dig`); those behind them come of computing."""
 
 _SHOWN_LENGTH: Final = 40
 
@@ -78,8 +86,7 @@ def parse_request(resource: str, quantity: object) -> int:
     """The amount that a request for `quantity` charges: exact, rounded up to the unit.
 
     Zero is valid: it charges nothing of this resource.  A memory request without a unit is in bytes, as in Kubernetes,
-    and
-    below 1 MiB is refused, as it is nearly always a forgotten suffix.
+    and below 1 MiB it is refused, as it is nearly always a forgotten suffix.
 
     Args:
         resource: the resource's name, which decides the unit; not checked here.
@@ -91,8 +98,7 @@ def parse_request(resource: str, quantity: object) -> int:
     Raises:
         InvalidQuantity: `field` is the resource's name, the message shows the given value.
     """
-    text = _text(resource, quantity)
-    amount, bare = _parse(resource, text, True)
+    amount, bare, text = _read(resource, quantity, up=True)
     if bare and resource == "memory" and 0 < amount < MEMORY_MIN:
         meant = f"{amount if 'e' in text.lower() else text}Mi"
         raise _refused(resource, quantity, f"is {amount} bytes, for it has no unit: was '{meant}' meant?")
@@ -104,10 +110,39 @@ def parse_capacity(resource: str, quantity: object) -> int:
 
     Args, Returns, Raises: as `parse_request`; any number of bytes is valid, as a capacity charges nothing.
     """
-    return _parse(resource, _text(resource, quantity), False)[0]
+    return _read(resource, quantity, up=False)[0]
 
 
-def _text(resource: str, quantity: object) -> str:
+def float_text(number: float) -> str:
+    """The text as which a float is read: a whole one exactly, others to 15 significant digits.
+
+    From 10^15 on there are no more than 15 digits before the point, and each is read.
+    """
+    if float.is_integer(number) or abs(number) >= 10**_FLOAT_DIGITS:
+        return float.__repr__(number)
+    return float.__format__(number, f".{_FLOAT_DIGITS}g")
+
+
+def _read(resource: str, quantity: object, *, up: bool) -> tuple[int, bool, str]:
+    """The amount, whether the quantity has no unit, and its text."""
+    if isinstance(quantity, str | int | float | Decimal):
+        text = _text(resource, quantity)
+    elif isinstance(quantity, Integral | Rational | Real):
+        try:
+            if isinstance(quantity, Rational) and not isinstance(quantity, Integral):
+                amount = _fraction(resource, quantity, int(quantity.numerator), int(quantity.denominator), up=up)
+                return amount, True, str(amount)
+            text = _text(resource, int(quantity) if isinstance(quantity, Integral) else str(quantity))
+        except InvalidQuantity:
+            raise
+        except (ArithmeticError, AttributeError, TypeError, ValueError):
+            raise _refused(resource, quantity, "cannot be read as a number") from None
+    else:
+        raise _refused(resource, quantity, f"is not a quantity but a {type(quantity).__name__}")
+    return *_parse(resource, text, up), text
+
+
+def _text(resource: str, quantity: str | float | Decimal) -> str:
     """The text as which a quantity is read, of bounded length; a value without such a text is refused."""
     if isinstance(quantity, str):
         text = quantity
@@ -118,14 +153,25 @@ def _text(resource: str, quantity: object) -> str:
             raise _too_large(resource, quantity) if quantity > 0 else _negative(resource, quantity)
         text = int.__repr__(quantity)
     elif isinstance(quantity, float):
-        text = float.__repr__(quantity)
-    elif isinstance(quantity, Decimal):
-        text = Decimal.__str__(quantity)
+        text = float_text(quantity)
     else:
-        raise _refused(resource, quantity, f"is not a quantity but a {type(quantity).__name__}")
+        text = Decimal.__str__(quantity)
     if len(text) > QUANTITY_LENGTH_MAX:
         raise _refused(resource, quantity, f"has more than {QUANTITY_LENGTH_MAX} characters")
     return text
+
+
+def _fraction(resource: str, quantity: object, numerator: int, denominator: int, *, up: bool) -> int:
+    """The amount of a fraction."""
+    if max(numerator.bit_length(), denominator.bit_length()) > FRACTION_BITS_MAX:
+        raise _refused(resource, quantity, f"has more than {FRACTION_BITS_MAX} bits")
+    amount, rest = divmod(numerator * scale_of(resource), denominator)
+    if amount < 0:
+        raise _negative(resource, quantity)
+    amount += bool(up and rest)
+    if amount > AMOUNT_MAX:
+        raise _too_large(resource, quantity)
+    return amount
 
 
 @lru_cache(maxsize=4096)

@@ -18,6 +18,9 @@ AMOUNT_MAX: Final = 2**53 - 1
 QUANTITY_LENGTH_MAX: Final = 32
 """Characters of a quantity's text.  Longer ones are refused before any arithmetic, so that `1e200000` costs no time."""
 
+FRACTION_BITS_MAX: Final = 2_048
+"""Bits of a fraction's numerator or denominator: room for each float as a fraction."""
+
 MEMORY_MIN: Final = 2**20
 """Bytes.  A smaller memory request is nearly always a forgotten suffix (`512` for `512Mi`)."""
 
@@ -25,8 +28,16 @@ MEMORY_MIN: Final = 2**20
 NAME_LENGTH_MAX: Final = 64
 """Characters of a pool's, node's or label's name."""
 
-ID_LENGTH_MAX: Final = 128
-"""Characters of an allocation id or an owner: room for `namespace/name/uid`."""
+ID_LENGTH_MAX: Final = 512
+"""Characters of an allocation id or an owner.
+
+In Kubernetes a namespace has up to 63 characters, a name 253, a uid 36: `namespace/name/uid` has 354, and with a
+cluster's name and a kind before it, of 63 each, 482.  Redis keeps what is written, not what may be; from 64 bytes on
+a value of a record takes it more memory than its length.
+"""
+
+RESOURCE_LENGTH_MAX: Final = 317
+"""Characters of a resource's name: in Kubernetes a DNS name of up to 253, a slash, and up to 63."""
 
 PREFIX_LENGTH_MAX: Final = 32
 """Characters of the key prefix, which every key repeats."""

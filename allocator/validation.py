@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
-from allocator.errors import InvalidRequest
+from allocator.input_errors import InvalidRequest
 from allocator.quantity import shown
 from allocator.settings import (
     AGE_MAX_S,

@@ -140,7 +140,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             request: Resource -> Kubernetes quantity, rounded up to the resource's unit; only named resources are
                 charged.
             ttl: Seconds until it ends unless renewed, 1 to 30 days; None pins it: it ends by release, or by age.
-            id: 1 to 128 of `[A-Za-z0-9._/:-]`; None: a random one.
+            id: 1 to 512 of `[A-Za-z0-9._/:-]`; None: a random one.
             owner: The holder's name; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
 

@@ -11,7 +11,7 @@ from allocator.errors import InvalidQuantity, InvalidRequest
 from allocator.models.accounts import ResourceUsage
 from allocator.models.allocations import Allocation, RequestLike
 from allocator.models.pools import Pool, Usage
-from allocator.quantity import parse_capacity, shown
+from allocator.quantity import float_text, parse_capacity, shown
 from allocator.resources import Resources
 from allocator.settings import AGE_MAX_S, AMOUNT_MAX
 from allocator.units import format_amount, format_cores, format_mebibytes
@@ -61,7 +61,7 @@ def parse_total(field: str, resource: str, number: object, what: str, *, suffix:
         suffix: The quantity suffix of that unit.
     """
     if isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= AMOUNT_MAX:  # NaN is not
-        plain = float(number) if isinstance(number, float) else int(number)  # a subclass may have another text
+        plain = float_text(number) if isinstance(number, float) else int(number)  # a subclass may have another text
         try:
             return parse_capacity(resource, f"{plain}{suffix}")
         except InvalidQuantity:

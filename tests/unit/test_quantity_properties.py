@@ -122,6 +122,25 @@ class TestProperties:
         assert parse_capacity("memory", format_mebibytes(amount)) == amount
 
 
+class TestFloats:
+    @EXAMPLES
+    @given(
+        millicores=st.lists(st.integers(0, 10**7), min_size=1, max_size=8),
+        resource=st.sampled_from(["cpu", "nvidia.com/gpu"]),
+    )
+    def test_a_sum_of_floats_is_the_sum_of_what_was_meant(self, millicores: list[int], resource: str) -> None:
+        """0.1 + 0.2 cores are 300 millicores, and a total of 0.7 + 0.1 has room for 0.8."""
+        total = sum(one / 1000 for one in millicores)
+        assert parse_request(resource, total) == parse_capacity(resource, total) == sum(millicores)
+
+    @EXAMPLES
+    @given(number=st.fractions(0, 10**9, max_denominator=10**6))
+    def test_a_fraction_is_read_exactly(self, number: Fraction) -> None:
+        """It is not made a float on the way."""
+        assert parse_request("cpu", number) == -(-number * 1000 // 1)
+        assert parse_capacity("cpu", number) == number * 1000 // 1
+
+
 class TestHostileText:
     """Only one kind of error comes out, and soon."""
 

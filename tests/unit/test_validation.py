@@ -76,7 +76,7 @@ NEVER_A_NAME = [
         "\ud800",
         "\u212a",
     ),
-    *("x" * 129, "x" * 200, "x" * 10_000_000),
+    *("x" * 513, "x" * 600, "x" * 10_000_000),
     *(None, 0, 1, 1.5, True, b"a", ["a"], ("a",), {}, object()),
 ]
 
@@ -125,6 +125,9 @@ class TestNames:
         """`namespace/name/uid` makes a reconcile loop crash-safe."""
         name = "lab-team/linux-course-17/8e0b1a0e-3f53-4d1c-9b9e-2a0a1b2c3d4e"
         assert validation.allocation_id(name) == name
+        longest = f"{'n' * 63}/{'o' * 253}/{'0' * 36}"
+        assert validation.allocation_id(longest) == longest
+        assert validation.allocation_id(f"{'c' * 63}/{'k' * 63}/{longest}"), "with a cluster and a kind"
         assert validation.owner_name("system:serviceaccount:labs:controller")
 
     def test_a_prefix_may_be_made_of_parts_but_has_no_slash(self) -> None:
