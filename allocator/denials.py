@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
+from allocator.serialization import (
+    INTEGER,
+    TEXT,
+    Field,
+    Value,
+    amount,
+    checked,
+    derived,
+    field,
+    many,
+    read_amount,
+    value,
+)
 from allocator.units import format_amount
+from allocator.validation import pool_name
+
+
+def _amount_of(attribute: str) -> Callable[[Shortage], dict[str, str | int]]:
+    return lambda short: amount(short.resource, getattr(short, attribute))
+
+
+def _amount(name: str) -> Field:
+    return Field(name, _amount_of(name), name, read_amount)
 
 
 @dataclass(frozen=True, slots=True)
-class Shortage:
+class Shortage(Value):
     """One resource that was short at one level, in exact amounts."""
+
+    FORMAT: ClassVar = (
+        field("level", "level", TEXT),
+        field("name", "name", TEXT),
+        field("resource", "resource", TEXT),
+        _amount("requested"),
+        _amount("allocated"),
+        _amount("capacity"),
+        derived("available", _amount_of("available")),
+        derived("short", _amount_of("short")),
+    )
 
     resource: str
     requested: int
@@ -39,12 +74,21 @@ class Shortage:
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(Value):
     """A refused request, with the reason in numbers.  Nothing was changed.  It is falsy, for `if outcome:`.
 
     `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
     `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`.
     """
+
+    KIND: ClassVar = "Denial"
+    FORMAT: ClassVar = (
+        field("code", "code", TEXT),
+        derived("never", lambda denial: denial.never),
+        field("pool", "pool", checked(pool_name)),
+        field("shortages", "shortages", many(value(Shortage))),
+        field("item", "item", INTEGER),
+    )
 
     code: str
     pool: str

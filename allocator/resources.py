@@ -11,14 +11,15 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NoReturn, cast, final
 
-from allocator.errors import InvalidRequest
+from allocator.input_errors import InvalidRequest
 from allocator.quantity import Quantity, parse_capacity, parse_request, shown
-from allocator.settings import ID_LENGTH_MAX, RESOURCES_MAX
+from allocator.serialization import Codec, amounts, read_amount, read_mapping, wrong
+from allocator.settings import RESOURCE_LENGTH_MAX, RESOURCES_MAX
 from allocator.units import format_amount
 
-__all__ = ["Resources", "resource_name"]
+__all__ = ["RESOURCES", "Resources", "resource_name"]
 
-_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _RESOURCE: Final = re.compile(
     rf"(?:{_LABEL}(?:\.{_LABEL})*/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?", re.ASCII
 )
@@ -28,12 +29,12 @@ def resource_name(name: object) -> str:
     """Validate a resource name of Kubernetes: `cpu`, `hugepages-2Mi`, `nvidia.com/gpu`.
 
     An optional lower-case DNS name and a slash, then up to 63 ASCII letters, digits, `-`, `_` and `.` of which the
-    first and the last are letters or digits; 128 characters in all.
+    first and the last are letters or digits; 317 characters in all.
 
     Raises:
         InvalidRequest: `field` is `resource`.
     """
-    if not isinstance(name, str) or len(name) > ID_LENGTH_MAX:
+    if not isinstance(name, str) or len(name) > RESOURCE_LENGTH_MAX:
         raise _not_a_name(name)
     return _resource_name(name)
 
@@ -158,6 +159,32 @@ class Resources(Mapping[str, int]):
         missing = {name: amount - available.get(name, 0) for name, amount in self._amounts.items()}
         return Resources.of({name: amount for name, amount in missing.items() if amount > 0})
 
+    def to_dict(self) -> dict[str, dict[str, str | int]]:
+        """Name -> `{"quantity": canonical text, "amount": exact integer}`, in the order of the names."""
+        return amounts(self._amounts)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Resources:
+        """The inverse of `to_dict`: the integers are read, the texts are not.
+
+        Raises:
+            InvalidRequest: `field` is the path of what is wrong, such as `resources.cpu.amount`.
+        """
+        return cls.from_fields(data, "resources")
+
+    @classmethod
+    def from_fields(cls, data: object, path: str) -> Resources:
+        """`from_dict` of the part at `path` of another value's dict."""
+        read: dict[str, int] = {}
+        for name, row in read_mapping(data, path).items():
+            where = f"{path}.{name}"
+            try:
+                resource_name(name)
+            except InvalidRequest:
+                raise wrong(path, name, "is not a resource's name") from None
+            read[name] = read_amount(row, where)
+        return cls.of(read)
+
     def text(self) -> dict[str, str]:
         """Name -> canonical quantity, in the order of the names."""
         return {name: format_amount(name, amount) for name, amount in self._amounts.items()}
@@ -176,6 +203,10 @@ class Resources(Mapping[str, int]):
 
     def __reduce__(self) -> tuple[Callable[[Mapping[str, int]], Resources], tuple[dict[str, int]]]:
         return Resources.of, (dict(self._amounts),)
+
+
+RESOURCES: Final = Codec(Resources.to_dict, Resources.from_fields)
+"""A field of a value's dict that is a `Resources`."""
 
 
 def _amounts(given: object, field: str, parse: Callable[[str, object], int]) -> dict[str, int]:
@@ -205,7 +236,8 @@ def _resource_name(name: str) -> str:
 def _not_a_name(name: object) -> InvalidRequest:
     return InvalidRequest(
         f"resource: {shown(name)} is not a resource's name, such as 'cpu', 'memory' or 'nvidia.com/gpu': letters,"
-        f" digits, '-', '_' and '.', at most 63, after an optional DNS name and '/', at most {ID_LENGTH_MAX} in all",
+        " digits, '-', '_' and '.', at most 63, after an optional DNS name and '/', at most"
+        f" {RESOURCE_LENGTH_MAX} in all",
         field="resource",
     )
 

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from allocator.serialization import Field, Value, amount, derived, read_amount
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceUsage:
-    """One resource of one account, in exact amounts."""
+class ResourceUsage(Value):
+    """One resource of one account, in exact amounts.
+
+    Its dict names no resource, so each amount is an integer without a quantity.  Within a `Usage` it has both.
+    """
+
+    FORMAT: ClassVar = (
+        Field("allocated", lambda row: {"amount": row.allocated}, "allocated", read_amount),
+        Field("capacity", lambda row: {"amount": row.capacity}, "capacity", read_amount),
+        derived("available", lambda row: {"amount": row.available}),
+        derived("utilizationPercent", lambda row: int(row.utilization)),
+        derived("overcommitted", lambda row: row.overcommitted),
+    )
 
     capacity: int
     allocated: int
@@ -28,3 +42,9 @@ class ResourceUsage:
         if self.capacity == 0:
             return 100.0 if self.allocated else 0.0
         return 100.0 * self.allocated / self.capacity
+
+
+def usage_fields(resource: str, row: ResourceUsage) -> dict[str, Any]:
+    """The dict of a row whose resource is known: each amount as quantity and integer."""
+    read = row.to_fields()
+    return {**read, **{name: amount(resource, read[name]["amount"]) for name in ("allocated", "capacity", "available")}}

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from allocator.denials import Denial
 from allocator.durability import MEMORY
 from allocator.errors import AllocationConflict, AllocationLost
 from allocator.models.instants import instant
+from allocator.models.read_only import NO_ENTRIES, read_only
 from allocator.quantity import Quantity
-from allocator.resources import Resources
+from allocator.resources import RESOURCES, Resources
+from allocator.serialization import (
+    INSTANT,
+    INTEGER,
+    OPTIONAL_INSTANT,
+    OPTIONAL_INTEGER,
+    TEXT,
+    TRUTH,
+    Codec,
+    Value,
+    checked,
+    field,
+    optional,
+    read_mapping,
+    read_text,
+    value,
+)
+from allocator.validation import allocation_id, epoch_text, metadata, owner_name, pool_name, ttl_ms
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 """A request: resource names with Kubernetes quantities, or a `Resources` vector."""
@@ -23,12 +40,46 @@ Ttl: TypeAlias = float | timedelta | None
 """Seconds, a timedelta, or None: pinned, without a deadline."""
 
 
+_ID = checked(allocation_id)
+_POOL = checked(pool_name)
+_OWNER = checked(owner_name)
+
+
+def _read_entries(found: object, path: str) -> dict[str, str]:
+    return {key: read_text(text, f"{path}.{key}") for key, text in read_mapping(found, path).items()}
+
+
+_ENTRIES = Codec(dict, _read_entries)
+
+
+def _read_ttl(found: object, path: str) -> float | None:
+    """Seconds of a dict's milliseconds."""
+    ms = OPTIONAL_INTEGER.read(found, path)
+    return None if ms is None else ms / 1000
+
+
+_RESOURCES_OF_REQUEST = Codec(lambda given: Resources.request(given).to_dict(), RESOURCES.read)
+_TTL_OF_REQUEST = Codec(lambda ttl: ttl_ms(ttl) or None, _read_ttl)
+_METADATA_OF_REQUEST = Codec(lambda given: dict(metadata(given)), _read_entries)
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class Request:
+class Request(Value):
     """One item of `allocate_many`.
 
-    `ttl` has no default, as in `allocate`: a time to live in seconds, or None to pin.
+    `ttl` has no default, as in `allocate`: a time to live in seconds, or None to pin.  In its dict the amounts are
+    exact and the time to live is in milliseconds, so what is read back is the same request in `Resources` and seconds;
+    `to_dict` raises `InvalidRequest` for what `allocate` refuses.
     """
+
+    KIND: ClassVar = "Request"
+    FORMAT: ClassVar = (
+        field("resources", "resources", _RESOURCES_OF_REQUEST),
+        field("ttl", "ttlMs", _TTL_OF_REQUEST),
+        field("id", "id", optional(_ID)),
+        field("owner", "owner", optional(_OWNER)),
+        field("metadata", "metadata", optional(_METADATA_OF_REQUEST)),
+    )
 
     resources: RequestLike
     ttl: Ttl
@@ -53,7 +104,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Allocation:
+class Allocation(Value):
     """A granted, recorded request, as of the server's reply.
 
     `fence` is unique in its pool and grows with each grant: pass it to the systems that the allocation protects.
@@ -61,8 +112,27 @@ class Allocation:
     `deadline_ms` is until when it may be relied on: earlier than the server's if no Sentinel has named the primary
     lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
     began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
-    level that was waited for.
+    level that was waited for.  `metadata` is read-only.
+
+    `to_dict` is for a status or a file; `from_dict` of that is the same allocation, for `renew`, `release` or `adopt`.
     """
+
+    KIND: ClassVar = "Allocation"
+    FORMAT: ClassVar = (
+        field("id", "id", _ID),
+        field("pool", "pool", _POOL),
+        field("owner", "owner", _OWNER),
+        field("resources", "resources", RESOURCES),
+        field("fence", "fence", INTEGER),
+        field("granted_ms", "grantedAt", INSTANT),
+        field("ttl_ms", "ttlMs", OPTIONAL_INTEGER),
+        field("deadline_ms", "deadline", OPTIONAL_INSTANT),
+        field("metadata", "metadata", _ENTRIES),
+        field("created", "created", TRUTH),
+        field("epoch", "epoch", checked(epoch_text)),
+        field("releasing_ms", "releasingAt", OPTIONAL_INSTANT),
+        field("durability", "durability", TEXT),
+    )
 
     id: str
     pool: str
@@ -72,7 +142,7 @@ class Allocation:
     granted_ms: int
     ttl_ms: int | None
     deadline_ms: int | None
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str] = NO_ENTRIES
     created: bool = False
     epoch: str = ""
     releasing_ms: int | None = None
@@ -88,7 +158,7 @@ class Allocation:
         granted_ms: int,
         ttl_ms: int | None,
         deadline_ms: int | None,
-        metadata: Mapping[str, str] = MappingProxyType({}),
+        metadata: Mapping[str, str] = NO_ENTRIES,
         created: bool = False,
         epoch: str = "",
         releasing_ms: int | None = None,
@@ -103,7 +173,7 @@ class Allocation:
         slots[5](self, granted_ms)
         slots[6](self, ttl_ms)
         slots[7](self, deadline_ms)
-        slots[8](self, metadata)
+        slots[8](self, read_only(metadata))
         slots[9](self, created)
         slots[10](self, epoch)
         slots[11](self, releasing_ms)
@@ -145,12 +215,19 @@ Outcome: TypeAlias = Allocation | Denial | AllocationConflict | AllocationLost
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Value):
     """Whether a request would be granted now; truthy if so.
 
     `fits_ms` is set by `check(explain=True)`: the instant at which known deadlines make the request fit at the
     latest; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).
     """
+
+    KIND: ClassVar = "Check"
+    FORMAT: ClassVar = (
+        field("fits", "fits", TRUTH),
+        field("denial", "denial", optional(value(Denial))),
+        field("fits_ms", "fitsAt", OPTIONAL_INSTANT),
+    )
 
     fits: bool
     denial: Denial | None = None
@@ -166,7 +243,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(Value):
     """The outcome of one renewal; truthy if the allocation is live.
 
     `outcome` is `renewed`, `adopted` (the server had lost it, and has it again), `unknown` (released, or reclaimed
@@ -174,6 +251,15 @@ class Renewal:
     since) or `releasing` (its release has begun).  `deadline_ms` is as in `Allocation`, `durability` the level it has
     reached.
     """
+
+    KIND: ClassVar = "Renewal"
+    FORMAT: ClassVar = (
+        field("id", "id", _ID),
+        field("outcome", "outcome", TEXT),
+        field("fence", "fence", INTEGER),
+        field("deadline_ms", "deadline", OPTIONAL_INSTANT),
+        field("durability", "durability", TEXT),
+    )
 
     id: str
     outcome: str
@@ -191,12 +277,19 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Release(Value):
     """The outcome of one release; truthy if this call released the capacity.
 
     `outcome` is `released`, `unknown` (no allocation had that id), `fenced` (the id belongs to another grant, which
     stays) or `missing` (the server had lost it, and the pool recovers: nothing was granted in its place).
     """
+
+    KIND: ClassVar = "Release"
+    FORMAT: ClassVar = (
+        field("id", "id", _ID),
+        field("outcome", "outcome", TEXT),
+        field("ended_ms", "endedAt", OPTIONAL_INSTANT),
+    )
 
     id: str
     outcome: str

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from allocator.serialization import INTEGER, TEXT, TEXTS, TRUTH, Value, checked, derived, field, many, value
+from allocator.validation import allocation_id, pool_name
+
+_IDS = many(checked(allocation_id))
 
 
 @dataclass(frozen=True, slots=True)
-class Reclaimed:
-    """The result of one `reclaim`.  `more`: it stopped at its limit with expired allocations left."""
+class Reclaimed(Value):
+    """The result of one `reclaim`.  `more`: it stopped at its limit with expired allocations left.
+
+    The command `cleanup` prints it, with at most a hundred of the ids.
+    """
+
+    KIND: ClassVar = "Cleanup"
+    FORMAT: ClassVar = (
+        field("count", "count", INTEGER),
+        field("more", "more", TRUTH),
+        field("ids", "ids", _IDS),
+    )
 
     count: int
     ids: tuple[str, ...] = ()
@@ -18,8 +34,14 @@ class Reclaimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """One violation of an invariant: its kind, the allocation or resource, and the numbers."""
+
+    FORMAT: ClassVar = (
+        field("kind", "kind", TEXT),
+        field("subject", "subject", TEXT),
+        field("detail", "detail", TEXT),
+    )
 
     kind: str
     subject: str
@@ -27,12 +49,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Value):
     """The result of an audit; truthy when clean.
 
     `status` is `clean`, `drift`, `repaired` or `inconclusive` (the pool changed each time it was read in pages, so
     there is no result).  `findings` lists at most 100 of `total` violations; `overcommitted` is not a violation.
     """
+
+    KIND: ClassVar = "Audit"
+    FORMAT: ClassVar = (
+        field("pool", "pool", checked(pool_name)),
+        field("status", "status", TEXT),
+        field("records", "records", INTEGER),
+        field("total", "total", INTEGER),
+        field("findings", "findings", many(value(Finding))),
+        field("overcommitted", "overcommitted", TEXTS),
+        field("revision", "revision", INTEGER),
+    )
 
     pool: str
     status: str
@@ -47,13 +80,26 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
+class Reconciled(Value):
     """The result of a `reconcile`, as ids.
 
     `released` were released (or would be, with `dry_run`).  `kept` were found and are among the live ids.  `missing`
     are live ids without an allocation: allocate them, or adopt them while the pool recovers.  `more`: the call's time
     was over before it was done.
+
+    The command `reconcile` prints of it what a person wants to know, and not all of the ids.
     """
+
+    KIND: ClassVar = "Reconciled"
+    FORMAT: ClassVar = (
+        field("dry_run", "dryRun", TRUTH),
+        field("more", "more", TRUTH),
+        derived("count", lambda done: len(done.released)),
+        derived("kept", lambda done: len(done.kept)),
+        field("released", "released", _IDS),
+        field("kept", "keptIds", _IDS),
+        field("missing", "missing", _IDS),
+    )
 
     released: tuple[str, ...]
     kept: tuple[str, ...]
@@ -66,8 +112,15 @@ class Reconciled:
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorCheck:
+class DoctorCheck(Value):
     """One finding of `doctor`: `verdict` is `ok`, `warn`, `bad` or `unknown`; `advice` is what to change."""
+
+    FORMAT: ClassVar = (
+        field("name", "check", TEXT),
+        field("verdict", "verdict", TEXT),
+        field("detail", "detail", TEXT),
+        field("advice", "advice", TEXT),
+    )
 
     name: str
     verdict: str
@@ -76,8 +129,14 @@ class DoctorCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorReport:
+class DoctorReport(Value):
     """The findings of `doctor`; truthy if none is bad."""
+
+    KIND: ClassVar = "DoctorReport"
+    FORMAT: ClassVar = (
+        derived("fit", bool),
+        field("checks", "items", many(value(DoctorCheck))),
+    )
 
     checks: tuple[DoctorCheck, ...]
 

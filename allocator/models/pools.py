@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from allocator.durability import MEMORY
-from allocator.models.accounts import ResourceUsage
-from allocator.resources import Resources
+from allocator.durability import MEMORY, durability
+from allocator.models.accounts import ResourceUsage, usage_fields
+from allocator.models.read_only import read_only
+from allocator.resources import RESOURCES, Resources, resource_name
+from allocator.serialization import (
+    INSTANT,
+    INTEGER,
+    TEXT,
+    TRUTH,
+    Codec,
+    Value,
+    checked,
+    derived,
+    field,
+    many,
+    read_mapping,
+    rfc3339,
+    value,
+)
+from allocator.validation import epoch_text, pool_name
+
+
+def _read_rows(found: object, path: str) -> dict[str, ResourceUsage]:
+    return {name: ResourceUsage.from_fields(row, f"{path}.{name}") for name, row in read_mapping(found, path).items()}
+
+
+_ROWS = Codec(lambda rows: {name: usage_fields(name, row) for name, row in rows.items()}, _read_rows)
+
+_INSTANT_OR_ZERO = Codec(
+    lambda ms: rfc3339(ms or None), lambda found, path: 0 if found is None else INSTANT.read(found, path)
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(Value):
     """A pool as configured.  `generation` grows with each configuration, `revision` with each change of any kind.
 
     `epoch` is drawn when the pool is created: a pool that was deleted and created again has another one.
@@ -20,6 +49,28 @@ class Pool:
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted.  `durability` is the level
     of each grant.  `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
     """
+
+    KIND: ClassVar = "Pool"
+    FORMAT: ClassVar = (
+        field("name", "name", checked(pool_name)),
+        field("state", "state", TEXT),
+        field("capacity", "capacity", RESOURCES),
+        field("allocated", "allocated", RESOURCES),
+        derived("overcommitted", lambda pool: list(pool.overcommitted)),
+        field("whole_units", "wholeUnits", many(checked(resource_name))),
+        field("generation", "generation", INTEGER),
+        field("revision", "revision", INTEGER),
+        field("schema", "schema", INTEGER),
+        field("epoch", "epoch", checked(epoch_text)),
+        field("created_ms", "createdAt", INSTANT),
+        field("created", "created", TRUTH),
+        field("recovery_grace_ms", "recoveryGraceMs", INTEGER),
+        field("max_ttl_ms", "maxTtlMs", INTEGER),
+        field("durability", "durability", checked(durability)),
+        field("recovering_until_ms", "recoveringUntil", _INSTANT_OR_ZERO),
+        field("recovering_why", "recoveringWhy", TEXT),
+        field("clock_offset_ms", "clockOffsetMs", INTEGER),
+    )
 
     name: str
     epoch: str
@@ -46,12 +97,24 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Value):
     """A pool's counters and numbers of allocations, read atomically.
 
     `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
     reclaimed.  `read_ms` is the server's time of the reading.
     """
+
+    KIND: ClassVar = "Usage"
+    FORMAT: ClassVar = (
+        derived("pool", lambda usage: usage.pool.name),
+        derived("readAt", lambda usage: rfc3339(usage.read_ms)),
+        field("read_ms", "readMs", INTEGER),
+        field("resources", "resources", _ROWS),
+        field("allocations", "allocations", INTEGER),
+        field("pinned", "pinned", INTEGER),
+        field("due", "due", INTEGER),
+        field("pool", "configuration", value(Pool)),
+    )
 
     pool: Pool
     resources: Mapping[str, ResourceUsage]
@@ -59,3 +122,6 @@ class Usage:
     pinned: int
     due: int
     read_ms: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", read_only(self.resources))

@@ -41,12 +41,12 @@ WRONG_NAMES = [
         "nvidia..com/gpu",
         "-a.com/gpu",
     ),
-    *("a_b.com/gpu", "a-.com/gpu", "x" * 64, "x" * 10_000_000, f"{'a' * 128}/b", f"{'a.' * 63}a/bc"),
+    *("a_b.com/gpu", "a-.com/gpu", "x" * 64, "x" * 10_000_000, f"{'a' * 64}/b", f"{'a.' * 127}aa/{'b' * 62}"),
     *(None, 1, 1.5, True, b"cpu", ("cpu",)),
 ]
 GOOD_NAMES = [
     *("cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "nvidia.com/gpu", "a", "A", "0", "x" * 63, "a.b_c-D9"),
-    *("a-b.c0.example/Name", f"{'a.' * 62}a/bc"),
+    *("a-b.c0.example/Name", f"{'a' * 63}.b/c", f"{'a.' * 126}a/{'b' * 63}"),
 ]
 
 

@@ -40,7 +40,10 @@ def adopt(defaults: Defaults, allocation: Allocation, ttl: Ttl = None, force: st
 
 def _validated(one: Allocation) -> Allocation:
     if not isinstance(one, Allocation):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidRequest("allocation: what is adopted is an Allocation, not an id", field="allocation")
+        raise InvalidRequest(
+            "allocation: what is adopted is an Allocation, not an id; Allocation.from_dict reads a stored one",
+            field="allocation",
+        )
     return Allocation(
         allocation_id(one.id),
         pool_name(one.pool),

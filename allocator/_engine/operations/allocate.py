@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from allocator import settings
@@ -13,7 +12,6 @@ from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.durability_levels import reached, requirement
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
-    NO_METADATA,
     decode_allocation,
     raise_refused,
     recovering,
@@ -30,6 +28,7 @@ from allocator.denials import Denial
 from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, Insufficient, InvalidRequest
 from allocator.models.allocations import Allocation, Outcome, Request
+from allocator.models.read_only import NO_ENTRIES
 from allocator.quantity import shown
 from allocator.resources import Resources
 from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
@@ -203,7 +202,7 @@ def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0
             granted_ms,
             wanted.ttl_ms or None,
             deadline_ms or None,
-            MappingProxyType(dict(wanted.metadata)) if wanted.metadata else NO_METADATA,
+            dict(wanted.metadata) if wanted.metadata else NO_ENTRIES,
             True,
             epoch,
             None,

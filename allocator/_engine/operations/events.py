@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from allocator import settings
@@ -28,7 +27,7 @@ def read(defaults: Defaults, limit: int) -> Operation[list[Event]]:
         for at in range(1, len(reply), 2):
             fields = decode_fields(reply[at + 1])
             kind = fields.pop("kind", "")
-            found.append(Event(reply[at], kind, MappingProxyType(fields)))
+            found.append(Event(reply[at], kind, fields))
         return found
 
     return Operation(Call(_EVENTS, pool, _EVENTS.bind_keys(pool), args), decode)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from allocator import settings
@@ -122,6 +121,8 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     Raises:
         UnknownPool: Another pool of that name exists, or this one was deleted on purpose.
     """
+    if not isinstance(lost, Pool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest("pool: what is recovered is a Pool; Pool.from_dict reads a stored one", field="pool")
     pool = pool_keys(pool_name(lost.name), defaults.prefix)
     if not lost.recovery_grace_ms:
         raise InvalidRequest(f"pool {lost.name!r} has no recovery_grace: create it anew", field="pool")
@@ -306,6 +307,6 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
             resource: ResourceUsage(capacity, described.allocated.get(resource, 0))
             for resource, capacity in described.capacity.items()
         }
-        return Usage(described, MappingProxyType(resources), leased + pinned, pinned, due, read_ms)
+        return Usage(described, resources, leased + pinned, pinned, due, read_ms)
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

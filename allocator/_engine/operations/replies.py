@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from allocator import settings
@@ -22,9 +21,8 @@ from allocator.errors import (
     UnknownPool,
 )
 from allocator.models.allocations import Allocation
+from allocator.models.read_only import NO_ENTRIES
 from allocator.resources import Resources
-
-NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
@@ -129,7 +127,7 @@ def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *
         granted_ms=parse_amount(fields, "granted_ms", where),
         ttl_ms=parse_amount(fields, "ttl_ms", where) if "ttl_ms" in fields else None,
         deadline_ms=parse_amount(fields, "deadline_ms", where) if "deadline_ms" in fields else None,
-        metadata=MappingProxyType(meta) if meta else NO_METADATA,
+        metadata=meta or NO_ENTRIES,
         created=created,
         epoch=fields.get("epoch", ""),
         releasing_ms=parse_amount(fields, "releasing_ms", where) if "releasing_ms" in fields else None,

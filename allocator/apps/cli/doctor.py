@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from allocator.apps.cli import serializers
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.output import View, document, show, table
@@ -24,10 +25,7 @@ def doctor(app: App) -> ExitCode:
     Exit codes: 0 fit for use (also with warnings), 3 something is bad, 5 the server cannot be reached.
     """
     found = app.client(allow_eviction=True).maintenance.doctor()  # to examine a server that evicts, too
-    items = [
-        {"check": one.name, "verdict": one.verdict, "detail": one.detail, "advice": one.advice} for one in found.checks
-    ]
-    whole = document("DoctorReport", fit=bool(found), items=items)
+    whole = document("DoctorReport", **serializers.doctor(found))
     show(app, View(whole, lambda _: _text(app, found), [one.name for one in found.checks if one.verdict == "bad"]))
     return ExitCode.OK if found else ExitCode.DENIED
 

@@ -11,7 +11,7 @@ from allocator import settings
 from allocator.apps.cli import serializers
 from allocator.apps.cli.arguments import whole_number
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.output import View, listing, table
+from allocator.apps.cli.output import View, listing, rfc3339, table
 from allocator.apps.cli.watch import NOTHING, WATCH, redraws, watched
 from allocator.models.events import Event
 from allocator.resources import Resources
@@ -67,17 +67,16 @@ def _events_table(items: Sequence[Event], wide: bool, *, headed: bool) -> str:
         headers += ["EVENT", "FENCE", "DETAILS"]
     rows: list[list[str]] = []
     for item in items:
-        known = serializers.event(item)
         row = [
-            known["at"],
+            rfc3339(int(item.id.partition("-")[0])) or "",
             item.kind,
             item.fields.get("id", ""),
             item.fields.get("owner", ""),
-            str(Resources.of(serializers.event_amounts(item.fields))),
+            str(Resources.of(item.amounts)),
             item.fields.get("reason", ""),
         ]
         if wide:
-            details = ",".join(f"{name}={text}" for name, text in known["details"].items())
+            details = ",".join(f"{name}={text}" for name, text in item.details.items())
             row += [item.id, item.fields.get("fence", ""), details]
         rows.append(row)
     return table(headers, rows, headed=headed)

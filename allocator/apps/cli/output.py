@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
 from allocator.apps.cli.context import App
-from allocator.units import format_amount
+from allocator.serialization import API_VERSION, rfc3339
 
 __all__ = [
     "API_VERSION",
     "View",
     "age",
-    "amounts",
     "columns",
     "document",
     "duration",
@@ -30,9 +28,6 @@ __all__ = [
     "show",
     "table",
 ]
-
-API_VERSION: Final = "allocator/v1"
-"""The version of the documents.  It changes when a field is removed or changes its meaning, not for new fields."""
 
 GAP: Final = "  "
 NONE: Final = "-"
@@ -87,19 +82,6 @@ def document(kind: str, **fields: Any) -> dict[str, Any]:
 def listing(kind: str, items: Iterable[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
     """Several results of one kind for programs; the items do not repeat the version and the kind."""
     return document(f"{kind}List", **fields, items=list(items))
-
-
-def amounts(resources: Mapping[str, int]) -> dict[str, dict[str, str | int]]:
-    """Each amount as the canonical quantity and as the exact integer."""
-    return {name: {"quantity": format_amount(name, amount), "amount": amount} for name, amount in resources.items()}
-
-
-def rfc3339(ms: int | None) -> str | None:
-    """An instant in UTC, to the millisecond."""
-    if ms is None:
-        return None
-    at = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
 def duration(seconds: float) -> str:

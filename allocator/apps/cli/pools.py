@@ -215,8 +215,8 @@ def recover(app: App, file: TextIO) -> None:
     It has the same epoch and begins recovering, so its holders can adopt what they have.
     """
     try:
-        lost = serializers.pool_from(json.load(file))
-    except (ValueError, KeyError, TypeError) as error:
+        lost = Pool.from_dict(json.load(file))
+    except ValueError as error:
         raise Failure(f"{file.name} is not what 'pool show -o json' prints: {error}", ExitCode.USAGE) from error
     made = app.client().pools.recover(lost)
     _show_change(app, made, "recovering" if made.created else "unchanged")

@@ -21,7 +21,7 @@ def test_a_pool_is_made_and_changed_with_promises(cli: CommandLine) -> None:
     assert "replicated:1" in shown
     cli.out("pool", "set", "lab", "--recovery-grace", "0s", "--durability", "memory")
     told = cli.json("pool", "show", "lab")
-    assert (told["recoveryGraceSeconds"], told["maxTtlSeconds"], told["durability"]) == (0, 0, "memory")
+    assert (told["recoveryGraceMs"], told["maxTtlMs"], told["durability"]) == (0, 0, "memory")
 
 
 def test_a_lost_pool_is_recovered_from_what_was_shown_of_it(cli: CommandLine, tmp_path: Path) -> None:

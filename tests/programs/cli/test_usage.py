@@ -50,7 +50,7 @@ def test_usage_shows_each_resource_with_a_bar_and_per_cent(pool: CommandLine) ->
 
 
 def test_usage_in_json_is_one_reading(pool: CommandLine) -> None:
-    """Per cent as a number, amounts twice, the server's time of the reading."""
+    """Whole per cent as in the table, amounts twice, the server's time of the reading."""
     pool("allocate", "cpu=1", "--pin")
     document = pool.json("usage")
     assert (document["kind"], document["pool"], document["readAt"]) == ("Usage", "default", "2026-01-01T00:00:00.000Z")
@@ -58,7 +58,7 @@ def test_usage_in_json_is_one_reading(pool: CommandLine) -> None:
         "allocated": {"quantity": "1", "amount": 1000},
         "capacity": {"quantity": "32", "amount": 32000},
         "available": {"quantity": "31", "amount": 31000},
-        "utilization": 3.12,
+        "utilizationPercent": 3,
         "overcommitted": False,
     }
     assert (document["allocations"], document["pinned"], document["due"]) == (1, 1, 0)
