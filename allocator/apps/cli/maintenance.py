@@ -1,4 +1,4 @@
-"""`cleanup`, `reconcile`, `audit`: reclaim what is expired (the cron job), release by a listing, check and repair."""
+"""`cleanup`, `reconcile`, `audit`, `doctor`: reclaim what is expired, release by a listing, check and repair."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from allocator.apps.cli import arguments, serializers
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show, table
-from allocator.models.maintenance import Audit
+from allocator.models.maintenance import Audit, DoctorReport
 
 if TYPE_CHECKING:
     from allocator import Allocator
 
-__all__ = ["audit", "cleanup", "reconcile"]
+__all__ = ["audit", "cleanup", "doctor", "reconcile"]
 
 LIMIT_DEFAULT: Final = 10_000
 """Allocations that one run reclaims by default: fifty script calls, well under a second."""
@@ -180,3 +180,27 @@ def _audit_text(app: App, verdict: Audit, *, would: bool) -> str:
     if verdict.total > len(verdict.findings):
         lines.append(f"... and {verdict.total - len(verdict.findings)} more")
     return "\n".join(lines)
+
+
+@click.command(cls=Command)
+@pass_app
+def doctor(app: App) -> ExitCode:
+    r"""Check a server for use, and say what to change.
+
+    Version, eviction, memory, persistence, replication, clock, latency; and every script, tried with these credentials
+    on a scratch pool that is deleted again.
+
+    \b
+    Exit codes: 0 fit for use (also with warnings), 3 something is bad, 5 the server cannot be reached.
+    """
+    found = app.client(allow_eviction=True).maintenance.doctor()  # to examine a server that evicts, too
+    whole = document("DoctorReport", **serializers.doctor(found))
+    show(app, View(whole, lambda _: _doctor_text(app, found), [one.name for one in found.checks if one.verdict == "bad"]))
+    return ExitCode.OK if found else ExitCode.DENIED
+
+
+def _doctor_text(app: App, found: DoctorReport) -> str:
+    rows = [(one.verdict.upper(), one.name, one.detail) for one in found.checks]
+    lines = [table(("VERDICT", "CHECK", "FOUND"), rows, headed=not app.no_headers)]
+    advice = [f"{one.name}: {one.advice}" for one in found.checks if one.advice and one.verdict != "ok"]
+    return "\n".join([*lines, *(["", "To change:", *(f"  {line}" for line in advice)] if advice else [])])

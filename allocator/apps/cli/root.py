@@ -40,7 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "cleanup": (f"{_CLI}.maintenance:cleanup", "Take back what is past its deadline (the cron job)."),
     "reconcile": (f"{_CLI}.maintenance:reconcile", "Release the allocations that an owner no longer has."),
     "audit": (f"{_CLI}.maintenance:audit", "Check a pool's counters, and repair them if asked."),
-    "doctor": (f"{_CLI}.doctor:doctor", "Check a server for use, and say what to change."),
+    "doctor": (f"{_CLI}.maintenance:doctor", "Check a server for use, and say what to change."),
     "acl": (f"{_CLI}.acl:acl", "Print Redis users (ACL) with the least rights for each role."),
     "redis-cli": (f"{_CLI}.redis_cli:redis_cli", "Print the redis-cli commands that show a pool by hand."),
     "embedded": (f"{_CLI}.embedded:embedded", "Show or stop this user's embedded server."),
