@@ -51,8 +51,8 @@ class Maintenance(Namespace):
             live_ids: The allocation ids that the owner uses, at most 100,000.
             as_of: `pools.usage().read_ms`, read before they were listed; or that instant as an aware datetime.
             owner: The owner, or a prefix of owners followed by `*`: `team-a/*`.
-            dry_run: Only return what would be released.
-            max_released: Refuse to release more; None: half of the owner's allocations.
+            dry_run: Only return what would be released, however many.
+            max_released: Refuse to release more; None: half of the owner's allocations, and none by an empty listing.
 
         Raises:
             ReconcileRefused: It would release more.  Nothing was released.

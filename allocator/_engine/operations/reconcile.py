@@ -41,7 +41,8 @@ def reconcile(
 
     Raises:
         InvalidRequest: `as_of` is in the future.
-        ReconcileRefused: It would release more than `max_released`, by default half of the owner's allocations.
+        ReconcileRefused: It would release more than `max_released`, by default half of the owner's allocations; or any,
+            where `live_ids` is empty and `max_released` is not given.  A dry run is not refused.
     """
     pool, owner, as_of_ms = defaults.pool, owner_pattern(owner), instant_ms(as_of, "as_of")
     live = {allocation_id(one) for one in batch(live_ids, "live_ids", settings.RECONCILE_IDS_MAX)}
@@ -49,15 +50,9 @@ def reconcile(
     listed = yield from _owned(pool, as_of_ms, owner)
     owned = [one for one in listed if one.granted_ms < as_of_ms]
     stale = [one for one in owned if one.id not in live]
-    most = (len(owned) + 1) // 2 if limit is None else limit
-    if len(stale) > most:
-        raise ReconcileRefused(
-            f"pool {pool.name!r}: {len(stale)} of the {len(owned)} allocations of {owner!r} would be released, "
-            f"at most {most} are allowed: is the listing whole?",
-            would_release=len(stale),
-            owned=len(owned),
-            max_released=most,
-        )
+    most = _default_bound(owned, live) if limit is None else limit
+    if len(stale) > most and not dry_run:
+        raise _too_many(pool, owner, len(stale), len(owned), most, empty=not live)
     found = {one.id for one in listed}
     kept = tuple(sorted(found & live))
     missing = tuple(sorted(live - found))
@@ -70,6 +65,22 @@ def reconcile(
             return Reconciled(tuple(sorted(released)), kept, missing, more=True)
         released += yield from _release(pool, stale[at : at + settings.BATCH_ITEMS_MAX], as_of_ms, owner)
     return Reconciled(tuple(sorted(released)), kept, missing)
+
+
+def _default_bound(owned: Collection[Allocation], live_ids: Collection[str]) -> int:
+    """Half of what the owner has; nothing by an empty listing, which a failed query gives as well."""
+    return (len(owned) + 1) // 2 if live_ids else 0
+
+
+def _too_many(pool: PoolKeys, owner: str, stale: int, owned: int, most: int, *, empty: bool) -> ReconcileRefused:
+    why = "the listing is empty: max_released says how many may go" if empty else "is the listing whole?"
+    return ReconcileRefused(
+        f"pool {pool.name!r}: {stale} of {owned} allocation{'' if owned == 1 else 's'} of {owner!r} would be released, "
+        f"at most {most} may be: {why}",
+        would_release=stale,
+        owned=owned,
+        max_released=most,
+    )
 
 
 def _owned(pool: PoolKeys, as_of_ms: int, owner: str) -> Flow[list[Allocation]]:
