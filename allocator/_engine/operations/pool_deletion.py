@@ -38,7 +38,8 @@ def delete(defaults: Defaults, name: str, *, force: bool = False) -> Flow[bool]:
             case "absent":
                 return False
             case "in_use":
-                raise PoolConflict(f"pool {pool.name!r} has {reply[1]} live allocations", pool=pool.name)
+                live = f"{reply[1]} live allocation{'' if reply[1] == 1 else 's'}"
+                raise PoolConflict(f"pool {pool.name!r} has {live}", pool=pool.name)
             case "deleting":
                 left: float = yield TimeLeft()
                 if left <= 0:

@@ -29,13 +29,18 @@ def acl(app: App, role: str | None, user: str | None, only: str | None, server: 
     inspector   looks, and can change nothing
     cron        cleans up
 
-    Without a ROLE all three.  Nothing is sent to a server; put a password where PASSWORD stands.
+    Without a ROLE all three.  Nothing is sent to a server; put a password where PASSWORD stands.  A pool that the
+    command line names by --pool is the same as --only.
     """
+    if user is not None and role is None:
+        raise click.UsageError(f"--user names one user: give its ROLE, one of {', '.join(ROLES)}")
+    if only is not None:
+        app.name_pool(only, "--only")
     from allocator import access  # noqa: PLC0415 - `--help` reads no script
 
     major, _, minor = server.partition(".")
     users = [
-        access.user(one, name=user, prefix=app.prefix, pool=only, server=(int(major), int(minor)))
+        access.user(one, name=user, prefix=app.prefix, pool=app.named_pool, server=(int(major), int(minor)))
         for one in ([role] if role else ROLES)
     ]
     lines = [one.line() if as_file else shlex.join(("redis-cli", *one.command())) for one in users]

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from allocator.apps.cli import arguments, completion, serializers
-from allocator.apps.cli.arguments import PINNED, assignment, assignments, metadatum, time_to_live, whole_number
+from allocator.apps.cli.arguments import (
+    PINNED,
+    assignment,
+    assignments,
+    metadatum,
+    quantities,
+    time_to_live,
+    whole_number,
+)
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, listing, rfc3339, show
+from allocator.apps.cli.output import View, document, exact, listing, printable, rfc3339, show
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
-from allocator.errors import AllocationLost, AllocatorError, UnknownAllocation
+from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
+from allocator.quantity import parse_request
+from allocator.units import format_amount
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
@@ -58,6 +68,7 @@ def allocate(
     resource-allocator allocate cpu=500m nvidia.com/gpu=1 --id lab-42 --owner ctl-1 --pin
 
     With --id the command may be repeated: the same request of the same owner is the same allocation, charged once.
+    It is 'existing' then, with the deadline that is later; what it does not take over is on stderr.
     Exit code 3: it does not fit, and the numbers are on stderr.
     """
     if (ttl is None) == (not pin):
@@ -69,7 +80,7 @@ def allocate(
         app.client()
         .options(durability=durability)
         .try_allocate(
-            assignments(resources),
+            quantities(resources),
             ttl=None if pin or ttl == PINNED else ttl,
             id=id_,
             owner=owner,
@@ -78,8 +89,24 @@ def allocate(
     )
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)
-    _show_allocation(app, outcome, "granted" if outcome.created else "unchanged")
+    _show_allocation(app, outcome, "granted" if outcome.created else "existing")
+    if not outcome.created:
+        _tell_ignored(app, outcome, ttl, dict(meta))
     return ExitCode.OK
+
+
+def _tell_ignored(app: App, item: Allocation, ttl: float | None, meta: Mapping[str, str]) -> None:
+    """Say what a request asked for that its existing allocation does not have."""
+    if ttl is not None and ttl != PINNED:
+        if item.ttl_ms is None:
+            app.note(f"note: --ttl is ignored: {item.id} is pinned, and stays so until it is released")
+        elif item.ttl_ms != round(ttl * 1000):
+            app.note(
+                f"note: --ttl is ignored: {item.id} has a later deadline; 'renew --ttl --shorten' makes it earlier"
+            )
+    if meta and dict(item.metadata) != dict(meta):
+        kept = printable(",".join(f"{key}={text}" for key, text in sorted(item.metadata.items()))) or "none"
+        app.note(f"note: --meta is ignored: the metadata of {item.id} are those of its grant: {kept}")
 
 
 @click.command(cls=Command)
@@ -91,7 +118,7 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
 
     Nothing is reserved by it.
     """
-    answer = app.client().check(assignments(resources), explain=explain)
+    answer = app.client().check(quantities(resources), explain=explain)
     if answer.denial is None:
         text = "yes"
     else:
@@ -101,6 +128,8 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
         elif explain and not answer.denial.never:
             text += "\nno known deadline makes it fit"
     show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
+    if answer.denial is not None and answer.denial.code == "unknown_resource":
+        app.note(f"hint: {denied(answer.denial, _counted(app))}")
     return ExitCode.OK if answer else ExitCode.DENIED
 
 
@@ -135,7 +164,9 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
     rows: list[tuple[dict[str, Any], str, str]] = []
     for item in done:
         stayed = None if kept is None else item.id in kept
-        rows.append(({**serializers.renewal(item), "kept": stayed}, item.id if item else "", _renewed(item, stayed)))
+        rows.append(
+            ({**serializers.renewal(item), "kept": stayed}, item.id if item else "", _renewed(item, stayed, ttl))
+        )
     _show_each(app, "Renewal", rows)
     return code
 
@@ -155,13 +186,13 @@ def _kept(app: App, done: Sequence[Renewal], ttl: float) -> set[str] | None:
     return {name for name, deadline_ms in deadlines.items() if deadline_ms > now_ms + (ttl + _KEPT_FROM_S) * 1000}
 
 
-def _renewed(item: Renewal, kept: bool | None) -> str:
+def _renewed(item: Renewal, kept: bool | None, ttl: float | None) -> str:
     if not item:
         return ""
     if kept:
         return f"{item.id} kept until {rfc3339(item.deadline_ms)} (renew never shortens; --shorten does)"
     if item.deadline_ms is None:
-        return f"{item.id} stays pinned: it has no deadline"
+        return f"{item.id} stays pinned: it has no deadline{', and --ttl is ignored' if ttl is not None else ''}"
     return f"{item.id} renewed until {rfc3339(item.deadline_ms)}"
 
 
@@ -170,14 +201,21 @@ def _renewed(item: Renewal, kept: bool | None) -> str:
 @click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
 @click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
-def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: int | None) -> None:
+def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: int | None) -> ExitCode:
     """Change what an allocation holds.
 
     The named resources get these amounts.  0 gives a resource back.  The others stay as they are.
     It is all or nothing.  Exit code 3: it does not fit, and the allocation is as it was.
     """
-    resized = app.client().resize(identify(app, id_, verb="resize"), assignments(resources), fence=fence)
+    wanted = quantities(resources, zeros=True)
+    client = app.client()
+    name = identify(app, id_, verb="resize")
+    try:
+        resized = client.resize(name, wanted, fence=fence)
+    except Insufficient as error:
+        return _refuse(app, error.denial, name, wanted)
     _show_allocation(app, resized, "resized")
+    return ExitCode.OK
 
 
 @click.command(cls=Command)
@@ -198,7 +236,8 @@ def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found:
         item = client.release(identify(app, given, verb="release"), fence=fence)
         done.append(item)
         if item.outcome == "fenced":
-            code = _complain(code, Failure(f"{item.id} is not the grant of fence {fence} any more; it stays as it is"))
+            text = f"allocation {item.id!r} is another grant's now, not that of fence {fence}; it stays as it is"
+            code = _complain(code, Failure(text))
         elif not item and not ignore_not_found:
             code = _complain(code, not_found(item.id, app.pool))
     rows = [
@@ -210,7 +249,7 @@ def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found:
 
 @click.command("begin-release", cls=Command)
 @click.argument("id_", metavar="ID", shell_complete=completion.ids)
-@click.option("--grace", type=arguments.duration, required=True, metavar="DURATION", help="How long it stays charged.")
+@click.option("--grace", type=arguments.grace, required=True, metavar="DURATION", help="How long it stays charged.")
 @click.option("--fence", type=_FENCE, metavar="NUMBER", help="Only if it still is the grant of this fence.")
 @pass_app
 def begin_release(app: App, id_: str, grace: float, fence: int | None) -> None:
@@ -235,12 +274,48 @@ def _complain(code: ExitCode, failure: Failure) -> ExitCode:
     return code or failure.code
 
 
-def _refuse(app: App, denial: Denial) -> ExitCode:
-    """Report a denial: the numbers on stderr, and on stdout in a format for programs."""
-    click.echo(f"error: {denial}", err=True)
-    app.note(f"hint: {denied(denial)}")
-    show(app, View(document("Denial", **serializers.denial(denial)), lambda _: ""))
+def _refuse(app: App, denial: Denial, resized: str = "", wanted: Mapping[str, str] | None = None) -> ExitCode:
+    """Report a denial: the numbers on stderr, and on stdout in a format for programs.
+
+    Args:
+        app: the run.
+        denial: the refusal; that of a resize has the growth as what was requested.
+        resized: the id of what was to be resized; "" for a new allocation.
+        wanted: the quantities that a resize asked for.
+    """
+    text, whole = str(denial), document("Denial", **serializers.denial(denial))
+    if resized:
+        whole["id"] = resized
+        text = f"{text.rpartition(': ')[0]}: {'; '.join(_growths(denial, whole, wanted or {}))}"
+    click.echo(f"error: {text}", err=True)
+    counted = _counted(app) if denial.code == "unknown_resource" else ()
+    app.note(f"hint: {denied(denial, counted)}")
+    show(app, View(whole, lambda _: ""))
     return ExitCode.DENIED
+
+
+def _growths(denial: Denial, whole: dict[str, Any], wanted: Mapping[str, str]) -> list[str]:
+    """The shortages of a resize in the numbers that were typed; they are put into the document, too."""
+    lines: list[str] = []
+    for short, row in zip(denial.shortages, whole["shortages"], strict=True):
+        name = short.resource
+        asked = parse_request(name, wanted[name]) if name in wanted else short.requested
+        held = asked - short.requested
+        more = {"requested": asked, "held": held, "growth": short.requested}
+        row.update({what: {"quantity": format_amount(name, amount), "amount": amount} for what, amount in more.items()})
+        numbers = {**more, "available": short.available, "short": short.short}
+        shown = " ".join(f"{what}={format_amount(name, amount)}" for what, amount in numbers.items())
+        room = f"allocated={format_amount(name, short.allocated)} capacity={format_amount(name, short.capacity)}"
+        lines.append(f"{name} {shown} ({room})")
+    return lines
+
+
+def _counted(app: App) -> Sequence[str]:
+    """The resources that the pool counts, for a hint; none if it cannot be read."""
+    try:
+        return list(app.client().pools.usage().resources)
+    except AllocatorError:
+        return ()
 
 
 def _show_allocation(app: App, item: Allocation, outcome: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -10,8 +10,9 @@ import click
 
 from allocator import settings
 from allocator.apps.cli import arguments, serializers
+from allocator.apps.cli.arguments import closest, same_but_case
 from allocator.apps.cli.completion import ids
-from allocator.apps.cli.context import App, Command, pass_app
+from allocator.apps.cli.context import POOL, App, Command, pass_app
 from allocator.apps.cli.output import (
     View,
     age,
@@ -20,8 +21,10 @@ from allocator.apps.cli.output import (
     duration,
     exact,
     fields,
+    human,
     listing,
     rfc3339,
+    room,
     show,
     table,
 )
@@ -30,6 +33,7 @@ from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.allocations import Allocation
 from allocator.models.events import Event
 from allocator.units import format_amount
+from allocator.validation import owner_pattern
 
 __all__ = ["describe", "list_"]
 
@@ -42,7 +46,8 @@ EVENTS_SHOWN: Final = 10
 
 
 @click.command("list", cls=Command)
-@click.option("--owner", metavar="NAME", help="Only what this owner holds.")
+@POOL
+@click.option("--owner", metavar="NAME", help="Only what this owner holds; 'team-a/*' is every owner below team-a/.")
 @click.option("--older-than", type=arguments.age, metavar="DURATION", help="Only what was granted longer ago.")
 @click.option("--sort-by", default="age", metavar="KEY", help="age, deadline, id, owner, or a resource [age].")
 @click.option("--reverse", is_flag=True, help="The other way round.")
@@ -58,14 +63,20 @@ def list_(
     and not yet taken back.
     Sorted by age the oldest come first, by deadline the next to end, by a resource the largest.
     """
+    pattern = owner_pattern(owner) if owner is not None else ""
+    begins = pattern.removesuffix("*") if pattern.endswith("*") else None
     client = app.client()
 
     def read() -> View:
         reading = client.pools.usage()
         if sort_by not in SORT_KEYS and sort_by not in reading.resources:
-            keys = ", ".join((*SORT_KEYS, *columns([reading.resources])))
-            raise click.UsageError(f"--sort-by: {sort_by[:64]!a} is none of {keys}")
-        found = {item.id: item for item in client.list(owner=owner, older_than=older_than)}
+            keys = (*SORT_KEYS, *columns([reading.resources]))
+            meant = same_but_case(sort_by, keys) or closest(sort_by, keys)
+            raise click.UsageError(
+                f"--sort-by: {sort_by[:64]!a} is none of {', '.join(keys)}{f': was {meant!r} meant?' if meant else ''}"
+            )
+        listed = client.list(owner=None if begins is not None else owner, older_than=older_than)
+        found = {item.id: item for item in listed if item.owner.startswith(begins or "")}
         items = sorted(found.values(), key=lambda item: _rank(item, sort_by), reverse=reverse)
         if not items and watch is None:
             app.note(f"no allocations found in pool {app.pool}")
@@ -112,6 +123,13 @@ def _rank(item: Allocation, key: str) -> tuple[int | float | str, ...]:
     return -item.resources.get(key, 0), item.id
 
 
+def _amount(name: str, held: Mapping[str, int], wide: bool) -> str:
+    """What an allocation holds of a resource; exact in the wide format."""
+    if name not in held:
+        return ""
+    return format_amount(name, held[name]) if wide else human(name, held[name], up=True)
+
+
 def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> str:
     resources = columns(item.resources for item in items)
     headers = ["ID", "OWNER", "STATUS", *(name.upper() for name in resources), "AGE", "LEFT"]
@@ -123,7 +141,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
             item.id,
             item.owner,
             serializers.status(item, now_ms),
-            *(format_amount(name, item.resources[name]) if name in item.resources else "" for name in resources),
+            *(_amount(name, item.resources, wide) for name in resources),
             age(item.granted_ms, now_ms),
             "" if item.deadline_ms is None else duration((item.deadline_ms - now_ms) / 1000),
         ]
@@ -136,7 +154,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
                 ",".join(f"{key}={text}" for key, text in sorted(item.metadata.items())),
             ]
         rows.append(row)
-    return table(headers, rows, headed=not app.no_headers)
+    return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
 def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:

@@ -6,9 +6,12 @@ counts, and it overrides the environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,7 +23,19 @@ from allocator.errors import AllocatorError
 if TYPE_CHECKING:
     from allocator import Allocator
 
-__all__ = ["SENTENCE_MAX", "SHARED", "App", "Command", "Group", "at_terminal", "colored", "confirmed", "pass_app"]
+__all__ = [
+    "POOL",
+    "SENTENCE_MAX",
+    "SHARED",
+    "App",
+    "Command",
+    "Group",
+    "at_terminal",
+    "colored",
+    "confirmed",
+    "is_dumb",
+    "pass_app",
+]
 
 FORMATS: Final = ("table", "wide", "json", "yaml", "name")
 
@@ -30,7 +45,15 @@ SENTENCE_MAX: Final = 100
 COMPLETION_TIMEOUT_S: Final = 1.0
 """Seconds that a press of TAB may take."""
 
+SILENCE_S: Final = 1.0
+"""Seconds after which a command that has printed nothing says what it waits for."""
+
 _EMBEDDED: Final = "embedded://"
+
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9_.-]+(?::[0-9]+)?(?:/[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?(?:/[0-9]+)?", re.ASCII
+)
+"""What somebody writes who leaves out the scheme of a URL: host, host:port, host:port/database."""
 
 
 class App:
@@ -46,6 +69,8 @@ class App:
         self.quiet = False
         self.verbose = False
         self._client: Allocator | None = None
+        self._silence: threading.Timer | None = None
+        self._named: dict[str, str] = {}
 
     @property
     def address(self) -> str:
@@ -70,8 +95,46 @@ class App:
             if self.url is None and not settings.url_is_required():
                 self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
             self._client = self.connect(allow_eviction=allow_eviction)
-            click.get_current_context().find_root().call_on_close(self._client.close)
+            root = click.get_current_context().find_root()
+            root.call_on_close(self._client.close)
+            root.call_on_close(self.end_silence)
+            self._begin_silence()
         return self._client
+
+    def name_pool(self, name: str, by: str = "POOL") -> None:
+        """Use this pool, which the command line names by the argument `POOL` or the option `--pool`.
+
+        Raises:
+            click.UsageError: both name one, and not the same.
+        """
+        for other, named in self._named.items():
+            if other != by and named != name:
+                raise click.UsageError(f"two pools are named, {named[:64]!a} and {name[:64]!a}: give one")
+        self._named[by] = name
+        self.pool = name
+
+    @property
+    def named_pool(self) -> str | None:
+        """The pool that the command line itself names, not the environment; None if it names none."""
+        return self.pool if self._named else None
+
+    def _begin_silence(self) -> None:
+        if self.quiet:
+            return
+        line = f"waiting for {self.shown_address}, up to {self.timeout:g} s for each call (Ctrl-C ends it)"
+        self._silence = threading.Timer(SILENCE_S, self._break_silence, [line])
+        self._silence.daemon = True
+        self._silence.start()
+
+    def _break_silence(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more
+            self.note(line)
+
+    def end_silence(self) -> None:
+        """Something is printed, or asked: nobody has to be told that the command waits."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def connect(self, *, timeout: float | None = None, allow_eviction: bool = False) -> Allocator:
         """A new client, which the caller closes.
@@ -101,9 +164,16 @@ class App:
         """The names that begin with this text; none if the server does not reply at once."""
         if self.url is None:
             return []  # the embedded server would have to be started for it
+        return sorted({name for name in self._ask_briefly(names) if name.startswith(begun)})
+
+    def names_of_pools(self) -> list[str]:
+        """The names of the pools, for a hint; none if the server does not reply at once."""
+        return self._ask_briefly(lambda client: client.pools.list())
+
+    def _ask_briefly(self, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
         try:
             with self.connect(timeout=COMPLETION_TIMEOUT_S) as client:
-                return sorted({name for name in names(client) if name.startswith(begun)})
+                return list(names(client))
         except AllocatorError:
             return []
 
@@ -123,13 +193,29 @@ def at_terminal() -> bool:
 
 def confirmed(question: str) -> bool:
     """Ask on stderr, as stdout is for data; any answer but yes is no."""
+    click.get_current_context().ensure_object(App).end_silence()
     click.echo(f"{question} [y/N]: ", err=True, nl=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def colored() -> bool:
     """Whether to colour stdout: at a capable terminal without NO_COLOR (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether the terminal takes no escape codes, as that of an editor or of a serial line."""
+    return os.environ.get("TERM", "dumb" if os.name == "posix" else "") in ("dumb", "unknown")
+
+
+def _remember_pool(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Store the pool; one of the environment is only a default."""
+    app = context.ensure_object(App)
+    if value is not None and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE:
+        app.name_pool(value, "POOL" if isinstance(option, click.Argument) else "--pool")
+    elif value is not None:
+        app.pool = value
+    return value
 
 
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> Any:
@@ -145,7 +231,26 @@ def _remember_url(context: click.Context, option: click.Parameter, value: str | 
     """
     if value == "" and not context.resilient_parsing:
         raise click.BadParameter("it is empty; leave it out, or name the server")
+    if value and "://" not in value and not context.resilient_parsing:
+        meant = f"redis://{value}" if _ADDRESS.fullmatch(value) else "redis://HOST:PORT"
+        raise click.BadParameter(f"it does not say how to connect: write {meant}")
     return str(_remember(context, option, value)) if value else None
+
+
+def _pools(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The names of pools that begin with this text."""
+    return context.ensure_object(App).complete(begun, lambda client: client.pools.list())
+
+
+POOL: Final = click.argument(
+    "pool_name",
+    metavar="[POOL]",
+    required=False,
+    expose_value=False,
+    callback=_remember_pool,
+    shell_complete=_pools,
+)
+"""The argument POOL of a command about one pool; `--pool` names it as well."""
 
 
 def _shared(*, environment: bool) -> list[click.Parameter]:
@@ -164,9 +269,6 @@ def _shared(*, environment: bool) -> list[click.Parameter]:
             **more,
         )
 
-    def pools(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-        return context.ensure_object(App).complete(begun, lambda client: client.pools.list())
-
     variables = " or ".join(settings.URL_VARIABLES)
     return [
         option(
@@ -180,7 +282,8 @@ def _shared(*, environment: bool) -> list[click.Parameter]:
             "--pool",
             metavar="NAME",
             envvar=["ALLOCATOR_POOL"],
-            shell_complete=pools,
+            callback=_remember_pool,
+            shell_complete=_pools,
             help="The pool [ALLOCATOR_POOL; default].",
         ),
         option("--prefix", metavar="TEXT", help=f"The prefix of all keys [{settings.PREFIX_DEFAULT}]."),
@@ -234,6 +337,8 @@ class Group(click.Group):
 
     command_class = Command
     reads_environment = False
+    other_words: Mapping[str, str] = {}
+    """Words of other programs for a command of this group, and what it is called here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -242,6 +347,18 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order of their definition: from common to rare."""
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; the error for a word that is none names the one that was probably meant."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-") and not ctx.resilient_parsing:
+            known = self.list_commands(ctx)
+            meant = self.other_words.get(word.lower()) or arguments.closest(word, [*known, *self.other_words])
+            meant = self.other_words.get(meant, meant)
+            raise click.UsageError(f"No such command {word[:64]!a}.{f' Did you mean {meant!r}?' if meant else ''}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the whole first sentence of each command."""

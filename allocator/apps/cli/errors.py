@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from allocator.apps.cli.arguments import closest, same_but_case
 from allocator.errors import (
     AllocationConflict,
     AllocatorError,
@@ -27,7 +30,7 @@ from allocator.errors import (
 if TYPE_CHECKING:
     from allocator.denials import Denial
 
-__all__ = ["ExitCode", "Failure", "denied", "exit_code", "hint"]
+__all__ = ["ExitCode", "Failure", "ReaderGone", "denied", "exit_code", "hint", "message"]
 
 
 class ExitCode(enum.IntEnum):
@@ -40,6 +43,7 @@ class ExitCode(enum.IntEnum):
     NOT_FOUND = 4
     UNREACHABLE = 5
     OUTCOME_UNKNOWN = 6
+    READER_GONE = 141
     INTERRUPTED = 130
 
 
@@ -65,6 +69,23 @@ _WAYS_OUT: Final = {
 }
 """The hint of a `BackendError` by its code."""
 
+_OPTIONS: Final = {
+    "as_of": "--as-of",
+    "live_ids": "FILE",
+    "max_released": "--max-released",
+    "max_ttl": "--max-ttl",
+    "metadata": "--meta",
+    "older_than": "--older-than",
+    "recovery_grace": "--recovery-grace",
+    "whole_units": "--whole-units",
+}
+"""Arguments of the library, and what they are called here."""
+
+_OF_PYTHON: Final = re.compile(rf"\b(?:{'|'.join(_OPTIONS)})\b")
+
+_EVICTION_ALLOWED: Final = ", or pass allow_eviction=True"
+"""The end of a message that is advice for programs: a command that only reads allows for it by itself."""
+
 _ANOTHER: Final = "the server is {url}; --url or ALLOCATOR_REDIS_URL names another"
 
 _SAYS_ITSELF: Final = (_MISSING_EXTRA, "eviction", "no_server", "no_folder", "no_stop", "offline")
@@ -78,6 +99,28 @@ class Failure(click.ClickException):
         super().__init__(message)
         self.code = code
         self.hint = hint
+
+
+class ReaderGone(Failure):
+    """Nobody reads the output any more, as after `| head -1`: no fault, and no message."""
+
+    def __init__(self) -> None:
+        super().__init__("", ExitCode.READER_GONE)
+
+
+def message(error: AllocatorError, pool: str) -> str:
+    """The message of a library error in the words of the command line.
+
+    Args:
+        error: the error that ended the command.
+        pool: the pool of the command.
+    """
+    if isinstance(error, UnknownAllocation) and error.id:
+        return f"no live allocation {error.id} in pool {pool}"
+    text = str(error).removesuffix(_EVICTION_ALLOWED)
+    if isinstance(error, InvalidRequest | ReconcileRefused):
+        return _OF_PYTHON.sub(lambda match: _OPTIONS[match[0]], text)
+    return text
 
 
 def exit_code(error: AllocatorError) -> ExitCode:
@@ -120,9 +163,19 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     return ""
 
 
-def denied(denial: Denial) -> str:
-    """Advice for a denial."""
+def denied(denial: Denial, counted: Iterable[str] = ()) -> str:
+    """Advice for a denial.
+
+    Args:
+        denial: the refusal.
+        counted: the resources that the pool counts, to name the one that was probably meant.
+    """
     if denial.code == "unknown_resource":
+        unknown = denial.shortages[0].resource if denial.shortages else ""
+        known = list(counted)
+        meant = same_but_case(unknown, known) or closest(unknown, known)
+        if meant:
+            return f"was {meant} meant? 'pool show' lists the resources that the pool counts"
         return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
     if denial.code == "constraint_violation":
         return "ask for a whole number; 'pool show' lists the resources of which fractions are refused"

@@ -10,8 +10,8 @@ import click
 from allocator import settings
 from allocator.apps.cli import serializers
 from allocator.apps.cli.arguments import whole_number
-from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.output import View, listing, rfc3339, table
+from allocator.apps.cli.context import POOL, App, Command, pass_app
+from allocator.apps.cli.output import View, listing, rfc3339, room, table
 from allocator.apps.cli.watch import NOTHING, WATCH, redraws, watched
 from allocator.models.events import Event
 from allocator.resources import Resources
@@ -24,6 +24,7 @@ EVENTS_MAX: Final = settings.PAGE_RECORDS_MAX
 
 
 @click.command(cls=Command)
+@POOL
 @click.option(
     "--limit",
     type=whole_number(1, EVENTS_MAX),
@@ -54,14 +55,14 @@ def events(app: App, limit: int, watch: float | None) -> None:
             return NOTHING
         return View(
             listing("Event", (serializers.event(event) for event in fresh), pool=app.pool),
-            lambda wide: _events_table(fresh, wide, headed=with_headers) if fresh else "",
+            lambda wide: _events_table(fresh, wide, headed=with_headers, width=room(app)) if fresh else "",
             [event.id for event in fresh],
         )
 
     watched(app, watch, read)
 
 
-def _events_table(items: Sequence[Event], wide: bool, *, headed: bool) -> str:
+def _events_table(items: Sequence[Event], wide: bool, *, headed: bool, width: int | None) -> str:
     headers = ["TIME", "TYPE", "ID", "OWNER", "RESOURCES", "REASON"]
     if wide:
         headers += ["EVENT", "FENCE", "DETAILS"]
@@ -79,4 +80,4 @@ def _events_table(items: Sequence[Event], wide: bool, *, headed: bool) -> str:
             details = ",".join(f"{name}={text}" for name, text in item.details.items())
             row += [item.id, item.fields.get("fence", ""), details]
         rows.append(row)
-    return table(headers, rows, headed=headed)
+    return table(headers, rows, headed=headed, width=width)

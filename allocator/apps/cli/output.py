@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final
 
 import click
 
 from allocator.apps.cli.context import App
 from allocator.serialization import API_VERSION, rfc3339
+from allocator.units import Unit, format_amount, unit_of
 
 __all__ = [
     "API_VERSION",
     "View",
     "age",
     "columns",
+    "counted",
     "document",
     "duration",
     "exact",
     "fields",
+    "human",
     "listing",
     "printable",
     "render",
     "rfc3339",
+    "room",
     "show",
     "table",
+    "width_of",
 ]
 
 GAP: Final = "  "
 NONE: Final = "-"
 
 _FIRST: Final = {"cpu": 0, "memory": 1}
+
+_DIGITS_MAX: Final = 4
+"""Digits of an amount of bytes that people read at a glance; a longer one is shown rounded."""
+
+_HUNDREDTH: Final = Decimal("0.01")
+
+_BINARY: Final = tuple((2 ** (10 * power), f"{letter}i") for power, letter in enumerate("KMGTPE", 1))[::-1]
+"""(size, suffix), the largest first."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +70,40 @@ def render(app: App, view: View, *, line: bool = False) -> str:
     """
     match app.format:
         case "json":
-            return json.dumps(view.document, indent=None if line else 2, ensure_ascii=False)
+            return _unprintable_escaped(json.dumps(view.document, indent=None if line else 2, ensure_ascii=False))
         case "yaml":
-            import yaml  # noqa: PLC0415 - few need it, and it is slow to import
-
-            # The newest stubs of the library do not declare a type.
-            dumped = yaml.safe_dump(dict(view.document), sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
-            return ("---\n" if line else "") + str(dumped).rstrip("\n")
+            return ("---\n" if line else "") + _yaml(view.document)
         case "name":
-            return "\n".join(view.names)
+            return "\n".join(printable(name) for name in view.names)
         case other:
             return view.text(other == "wide")
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    """The document as YAML, by the C library where there is one: it is several times faster."""
+    import yaml  # noqa: PLC0415 - few need it, and it is slow to import
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    # The newest stubs of the library do not declare a type.
+    dumped = yaml.dump(dict(document), Dumper=dumper, sort_keys=False)  # pyright: ignore[reportUnknownMemberType]
+    return str(dumped).rstrip("\n")
+
+
+def _unprintable_escaped(text: str) -> str:
+    """JSON in which every character that could control a terminal, or that stdout cannot encode, is an escape.
+
+    `json` escapes those below a blank only; outside of texts, JSON has no others.
+    """
+    if text.isascii() and "\x7f" not in text:
+        return text
+    encoding = _encoding()
+    return "".join(char if char == "\n" or _is_shown(char, encoding) else json.dumps(char)[1:-1] for char in text)
 
 
 def show(app: App, view: View) -> None:
     """Print the result on stdout; nothing if it is empty."""
     text = render(app, view)
+    app.end_silence()
     if text:
         click.echo(text)
 
@@ -123,9 +157,68 @@ def age(since_ms: int, now_ms: int) -> str:
     return duration((now_ms - since_ms) / 1000)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 allocation`, `2 allocations`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def human(resource: str, amount: int, *, up: bool = False) -> str:
+    """An amount as people read it: exact where it is short, else the largest binary unit to two decimals, `101.5Gi`.
+
+    Args:
+        resource: the resource's name, which decides the unit.
+        amount: units, 0 or more; a negative one is shown exactly.
+        up: round up, as of what is allocated, instead of down, as of what is available.
+    """
+    text = format_amount(resource, amount)
+    if unit_of(resource) is not Unit.BYTES or amount < 0 or sum(map(str.isdigit, text)) <= _DIGITS_MAX:
+        return text
+    size, suffix = next(pair for pair in _BINARY if amount >= pair[0])
+    number = (Decimal(amount) / size).quantize(_HUNDREDTH, ROUND_CEILING if up else ROUND_FLOOR)
+    return f"{number:f}".rstrip("0").rstrip(".") + suffix
+
+
 def printable(text: str) -> str:
-    """The text without control characters, so that stored text cannot control the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    """The text without control characters, so that stored text cannot control the terminal.
+
+    A character that the encoding of stdout does not have is escaped, too.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    encoding = _encoding()
+    return "".join(
+        char if _is_shown(char, encoding) else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def _encoding() -> str:
+    """The encoding of stdout; UTF-8 if it has none."""
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def _is_shown(char: str, encoding: str) -> bool:
+    """Whether a character is printed as it is."""
+    if not char.isprintable():
+        return False
+    try:
+        char.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def width_of(text: str) -> int:
+    """The columns of a terminal that the text takes: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - text that is not ASCII is rare
+
+    return cell_len(text)
+
+
+def room(app: App) -> int | None:
+    """The columns of the terminal that stdout is; None if it is none, where a table may be as wide as it is."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() and app.format in ("table", "wide") else None
 
 
 def columns(rows: Iterable[Iterable[str]]) -> list[str]:
@@ -133,18 +226,46 @@ def columns(rows: Iterable[Iterable[str]]) -> list[str]:
     return sorted({name for row in rows for name in row}, key=lambda name: (_FIRST.get(name, 2), name))
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = True) -> str:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = True, width: int | None = None
+) -> str:
     """A table with minimal columns, two spaces between them, no borders, no blanks at the end of a line.
 
     An empty cell is a dash, so that every line has the same number of words (except free text, which comes last).
+
+    Args:
+        headers: the names of the columns.
+        rows: their cells.
+        headed: whether to print the names.
+        width: the columns of the terminal; a wider table is printed row by row, its first cell and then name and cell.
     """
     lines = [[printable(cell) or NONE for cell in row] for row in rows]
-    if headed:
-        lines.insert(0, list(headers))
-    widths = [max((len(line[at]) for line in lines), default=0) for at in range(len(headers))]
-    return "\n".join(
-        GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    shown = [list(headers), *lines] if headed else lines
+    widths = [max((width_of(line[at]) for line in shown), default=0) for at in range(len(headers))]
+    if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width and lines:
+        return "\n".join(_folded(headers, line, width) for line in lines)
+    return "\n".join(GAP.join(map(_padded, line, widths)).rstrip() for line in shown)
+
+
+def _folded(headers: Sequence[str], line: Sequence[str], width: int) -> str:
+    """A row that is too wide for its table: the first cell, below it the others with their names; no dashes."""
+    folded = [line[0]]
+    started = False
+    for name, cell in zip(headers[1:], line[1:], strict=True):
+        if cell == NONE:
+            continue
+        piece = f"{name} {cell}"
+        if started and width_of(folded[-1]) + len(GAP) + width_of(piece) <= width:
+            folded[-1] += GAP + piece
+        else:
+            folded.append(GAP + piece)
+        started = True
+    return "\n".join(folded)
+
+
+def _padded(text: str, width: int) -> str:
+    """The text and blanks up to this width."""
+    return text + " " * (width - width_of(text))
 
 
 def fields(pairs: Iterable[tuple[str, str | Sequence[tuple[str, str]]]]) -> str:
@@ -157,6 +278,9 @@ def fields(pairs: Iterable[tuple[str, str | Sequence[tuple[str, str]]]]) -> str:
             lines.append(f"{name}:".ljust(width) + GAP + printable(value))
         else:
             lines.append(f"{name}:")
-            inner = max(len(key) for key, _ in value)
-            lines += [f"{GAP}{printable(key).ljust(inner)}{GAP}{printable(text)}" for key, text in value]
+            keys = [printable(key) for key, _ in value]
+            inner = max(map(width_of, keys))
+            lines += [
+                f"{GAP}{_padded(key, inner)}{GAP}{printable(text)}" for key, (_, text) in zip(keys, value, strict=True)
+            ]
     return "\n".join(lines)

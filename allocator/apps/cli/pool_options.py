@@ -1,17 +1,22 @@
-"""The options of a pool beyond its capacity (recovery grace, longest ttl, durability), and their output."""
+"""The options of a pool beyond its capacity (recovery grace, longest ttl, durability), and a pool saved in a file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from allocator.apps.cli.arguments import duration
+from allocator.apps.cli.arguments import GivenText, bounded
+from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import exact, rfc3339
+from allocator.durability import durability
+from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
+from allocator.settings import RECOVERY_GRACE_MAX_S, TTL_MAX_S
 
-__all__ = ["given", "options", "shown"]
+__all__ = ["differing", "given", "options", "saved_pool", "shown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function to which options are added."""
@@ -28,11 +33,11 @@ def options(command: F) -> F:
             help="memory, replicated:N, fsynced or fsynced+replicated:N, of each grant.",
         ),
         click.option(
-            "--max-ttl", type=duration, metavar="DURATION", help="The longest time to live; --pin is refused."
+            "--max-ttl", type=bounded(TTL_MAX_S), metavar="DURATION", help="The longest time to live; --pin is refused."
         ),
         click.option(
             "--recovery-grace",
-            type=duration,
+            type=bounded(RECOVERY_GRACE_MAX_S),
             metavar="DURATION",
             help="How long to grant nothing after the server lost data.",
         ),
@@ -44,6 +49,18 @@ def options(command: F) -> F:
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
     return {name: values[name] for name in _NAMES if values.get(name) is not None}
+
+
+def differing(item: Pool, values: dict[str, Any]) -> list[str]:
+    """The given options that an existing pool has otherwise, as text: what it has."""
+    has: list[str] = []
+    if "recovery_grace" in values and round(values["recovery_grace"] * 1000) != item.recovery_grace_ms:
+        has.append(f"--recovery-grace {exact(item.recovery_grace_ms)}")
+    if "max_ttl" in values and round(values["max_ttl"] * 1000) != item.max_ttl_ms:
+        has.append(f"--max-ttl {exact(item.max_ttl_ms)}")
+    if "durability" in values and durability(values["durability"]) != durability(item.durability):
+        has.append(f"--durability {item.durability}")
+    return has
 
 
 def shown(item: Pool) -> list[tuple[str, str]]:
@@ -60,3 +77,20 @@ def shown(item: Pool) -> list[tuple[str, str]]:
     if item.clock_offset_ms:
         rows.append(("Clock", f"{exact(item.clock_offset_ms)} ahead of the server's, which was set back"))
     return rows
+
+
+def saved_pool(file: GivenText) -> Pool:
+    """The pool that the text of a file describes.
+
+    Raises:
+        Failure: the text is another; the message says where, and what is wrong with it.
+    """
+    try:
+        return Pool.from_dict(json.loads(file.text))
+    except json.JSONDecodeError as error:
+        why = f"line {error.lineno} column {error.colno}: {error.msg}" if file.text.strip() else "it is empty"
+    except InvalidRequest as error:
+        why = str(error)
+    except RecursionError:
+        why = "it is nested too deep"
+    raise Failure(f"{file.name} is not what 'pool show -o json' prints: {why}", ExitCode.USAGE)

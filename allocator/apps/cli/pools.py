@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Final, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from allocator.apps.cli import pool_options, serializers
-from allocator.apps.cli.arguments import named_capacity, whole_number
-from allocator.apps.cli.context import App, Group, at_terminal, confirmed, pass_app
+from allocator.apps.cli import arguments, pool_options, serializers
+from allocator.apps.cli.arguments import GivenText, TextFile, named_capacity, whole_number
+from allocator.apps.cli.context import POOL, App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure
-from allocator.apps.cli.output import View, age, columns, document, fields, listing, printable, rfc3339, show, table
+from allocator.apps.cli.output import (
+    View,
+    age,
+    columns,
+    document,
+    fields,
+    human,
+    listing,
+    printable,
+    rfc3339,
+    room,
+    show,
+    table,
+)
 from allocator.errors import AllocatorError, ContractError, InvariantError, PoolConflict, UnknownPool
 from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
 from allocator.units import format_amount
 
+if TYPE_CHECKING:
+    from allocator import Allocator
+
 __all__ = ["pool"]
 
-_CAPACITY = "[NAME] RESOURCE=QUANTITY..."
+_CAPACITY = "[POOL] RESOURCE=QUANTITY..."
+
+OTHER_WORDS: Final = {
+    "add": "create",
+    "configure": "set",
+    "describe": "show",
+    "edit": "set",
+    "get": "show",
+    "ls": "list",
+    "new": "create",
+    "remove": "delete",
+    "restore": "recover",
+    "rm": "delete",
+    "update": "set",
+}
+"""What other programs call a command of this group, and what it is called here."""
 
 _BROKEN: Final = "broken"
 """The state in a list of a pool whose usage cannot be read."""
 
 
-@click.group(cls=Group, no_args_is_help=True)
+class _Pools(Group):
+    """The group of the commands about pools."""
+
+    other_words = OTHER_WORDS
+
+
+@click.group(cls=_Pools, no_args_is_help=True)
 def pool() -> None:
     """Make, show and change pools.
 
@@ -36,7 +72,13 @@ def pool() -> None:
 
 @pool.command()
 @click.argument("words", nargs=-1, required=True, metavar=_CAPACITY)
-@click.option("--whole-units", multiple=True, metavar="RESOURCE", help="Refuse fractions of it, such as half a GPU.")
+@click.option(
+    "--whole-units",
+    multiple=True,
+    type=arguments.resource,
+    metavar="RESOURCE",
+    help="Refuse fractions of it, such as half a GPU.",
+)
 @click.option(
     "--new", is_flag=True, help="No pool of this name existed before: grant at once, also with a recovery grace."
 )
@@ -51,29 +93,59 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
 
     The same command may be repeated.  A pool of this name that counts otherwise is an error: 'pool set' changes it.
     """
-    name, capacity = named_capacity(words)
+    capacity = _capacity(app, words)
     if not capacity:
         raise click.UsageError("no capacity is given: write for instance cpu=32 memory=128Gi")
     given = pool_options.given(promised)
-    made = app.client().pools.create(name or app.pool, capacity, whole_units=whole_units, new=new, **given)
-    if not made.created and (made.capacity, set(made.whole_units)) != (Resources.capacity(capacity), set(whole_units)):
-        whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
-        raise Failure(f"pool {made.name} exists as {made.capacity}{whole}", hint=f"'pool set {made.name}' changes it")
+    made = app.client().pools.create(app.pool, capacity, whole_units=whole_units, new=new, **given)
+    if not made.created:
+        _same_as_asked(made, Resources.capacity(capacity), set(whole_units), given)
     _show_change(app, made, "created" if made.created else "unchanged")
+    for name in capacity if made.created else ():
+        meant = arguments.closest(name, arguments.KNOWN) if name not in arguments.KNOWN else ""
+        if meant:
+            app.note(f"note: {name} is a resource like any other, counted in pieces: was {meant} meant?")
+    if new and not made.created:
+        app.note(f"note: --new is ignored: pool {made.name} was there already")
+
+
+def _capacity(app: App, words: tuple[str, ...]) -> dict[str, str]:
+    """The capacity of `[POOL] RESOURCE=QUANTITY...`; the pool becomes that of the run."""
+    name, capacity = named_capacity(words)
+    if name is not None:
+        app.name_pool(name)
+    return capacity
+
+
+def _same_as_asked(made: Pool, capacity: Resources, whole_units: set[str], given: dict[str, Any]) -> None:
+    """Refuse a pool that exists and is another than the one that was asked for."""
+    otherwise = pool_options.differing(made, given)
+    if otherwise or (made.capacity, set(made.whole_units)) != (capacity, whole_units):
+        whole = f", whole units of {', '.join(made.whole_units)}" if made.whole_units else ""
+        has = f", {', '.join(otherwise)}" if otherwise else ""
+        raise Failure(
+            f"pool {made.name} exists as {made.capacity}{whole}{has}", hint=f"'pool set {made.name}' changes it"
+        )
 
 
 @pool.command(name="show")
-@click.argument("name", required=False)
+@POOL
 @pass_app
-def show_(app: App, name: str | None) -> None:
+def show_(app: App) -> None:
     """Show one pool: its capacity, what is allocated of it, its generation."""
-    _show_pool(app, app.client().pools.usage(name))
+    _show_pool(app, app.client().pools.usage())
 
 
 @pool.command(name="set")
-@click.argument("words", nargs=-1, metavar="[NAME] [RESOURCE=QUANTITY]...")
+@click.argument("words", nargs=-1, metavar="[POOL] [RESOURCE=QUANTITY]...")
 @click.option("--remove", multiple=True, metavar="RESOURCE", help="Stop counting it; refused while it is in use.")
-@click.option("--whole-units", multiple=True, metavar="RESOURCE", help="The resources of which fractions are refused.")
+@click.option(
+    "--whole-units",
+    multiple=True,
+    type=arguments.resource,
+    metavar="RESOURCE",
+    help="The resources of which fractions are refused.",
+)
 @click.option("--no-whole-units", is_flag=True, help="Allow fractions of every resource.")
 @click.option("--strict", is_flag=True, help="Refuse a capacity below what is allocated.")
 @click.option(
@@ -101,7 +173,7 @@ def set_(
     Resources that are not named stay as they are.  A capacity below what is allocated evicts nobody: the pool is
     overcommitted in that resource until enough is released, and grants no more of it.
     """
-    name, capacity = named_capacity(words)
+    capacity = _capacity(app, words)
     if whole_units and no_whole_units:
         raise click.UsageError("--whole-units and --no-whole-units exclude each other")
     wanted = pool_options.given(promised)
@@ -109,8 +181,10 @@ def set_(
         raise click.UsageError(
             "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
         )
-    changed = app.client().pools.update(
-        name,
+    client = app.client()
+    _refuse_another_case(client, [*capacity, *whole_units, *remove])
+    changed = client.pools.update(
+        app.pool,
         capacity or None,
         remove=remove,
         whole_units=whole_units if whole_units or no_whole_units else None,
@@ -122,6 +196,15 @@ def set_(
     for resource in changed.overcommitted:
         allocated = format_amount(resource, changed.allocated[resource])
         app.note(f"warning: pool {changed.name} is overcommitted in {resource}: {allocated} are allocated")
+
+
+def _refuse_another_case(client: Allocator, names: Sequence[str]) -> None:
+    """Refuse a resource that differs from one of the pool by its case only: it would be counted beside it."""
+    known: Iterable[str] = client.pools.usage().resources if any(name not in arguments.KNOWN for name in names) else ()
+    for name in names:
+        meant = arguments.same_but_case(name, known)
+        if meant and name not in known:
+            raise click.UsageError(f"{name[:64]!a} differs from {meant!a} of the pool by its case only: write {meant}")
 
 
 @pool.command(name="list")
@@ -158,15 +241,18 @@ def list_(app: App) -> ExitCode:
 
 
 @pool.command()
-@click.argument("name")
+@POOL
 @click.option("--force", is_flag=True, help="Delete it with the allocations that are live in it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_app
-def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
+def delete(app: App, force: bool, yes: bool) -> ExitCode:
     """Delete a pool: its configuration, its events, and with --force whatever is allocated.
 
-    Asks at a terminal; without one, --yes is needed.
+    The command line must name it, by POOL or --pool.  Asks at a terminal; without one, --yes is needed.
     """
+    name = app.named_pool
+    if name is None:
+        raise click.UsageError("no pool is named: write POOL, or --pool POOL")
     if not yes:
         question = f"Delete pool {name}{' and every allocation in it' if force else ''}?"
         if not at_terminal():
@@ -184,28 +270,28 @@ def delete(app: App, name: str, force: bool, yes: bool) -> ExitCode:
 
 
 @pool.command()
-@click.argument("name", required=False)
+@POOL
 @pass_app
-def upgrade(app: App, name: str | None) -> None:
+def upgrade(app: App) -> None:
     """Let a pool be written in this version's schema.
 
     Older clients are refused from then on, so upgrade every replica first.
     """
-    _show_change(app, app.client().pools.upgrade(name), "upgraded")
+    _show_change(app, app.client().pools.upgrade(), "upgraded")
 
 
 @pool.command(name="end-recovery")
-@click.argument("name", required=False)
+@POOL
 @pass_app
-def end_recovery(app: App, name: str | None) -> None:
+def end_recovery(app: App) -> None:
     """Let a pool grant again at once: all holders are back, and have asserted what they have."""
-    _show_change(app, app.client().pools.end_recovery(name), "active")
+    _show_change(app, app.client().pools.end_recovery(), "active")
 
 
 @pool.command()
-@click.argument("file", type=click.File())
+@click.argument("file", type=TextFile())
 @pass_app
-def recover(app: App, file: TextIO) -> None:
+def recover(app: App, file: GivenText) -> None:
     r"""Make a pool again that an emptied store has lost, from what 'pool show -o json' printed.
 
     \b
@@ -214,10 +300,7 @@ def recover(app: App, file: TextIO) -> None:
 
     It has the same epoch and begins recovering, so its holders can adopt what they have.
     """
-    try:
-        lost = Pool.from_dict(json.load(file))
-    except ValueError as error:
-        raise Failure(f"{file.name} is not what 'pool show -o json' prints: {error}", ExitCode.USAGE) from error
+    lost = pool_options.saved_pool(file)
     made = app.client().pools.recover(lost)
     _show_change(app, made, "recovering" if made.created else "unchanged")
 
@@ -255,7 +338,7 @@ def _show_pool(app: App, reading: Usage) -> None:
 
 def _of(reading: Usage, resource: str) -> str:
     row = reading.resources[resource]
-    text = f"{format_amount(resource, row.allocated)} of {format_amount(resource, row.capacity)}"
+    text = f"{human(resource, row.allocated, up=True)} of {human(resource, row.capacity)}"
     text += ", overcommitted" if row.overcommitted else ""
     return text + (", whole units" if resource in reading.pool.whole_units else "")
 
@@ -293,11 +376,11 @@ def _pools_table(app: App, readings: Mapping[str, Usage | AllocatorError], wide:
         row += [str(reading.allocations), age(one.created_ms, reading.read_ms)]
         row += [str(one.generation), str(one.revision), str(one.schema), one.epoch] if wide else []
         rows.append(row)
-    return table(headers, rows, headed=not app.no_headers)
+    return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
 def _share(reading: Usage, resource: str) -> str:
     row = reading.resources.get(resource)
     if row is None:
         return ""
-    return f"{format_amount(resource, row.allocated)}/{format_amount(resource, row.capacity)}"
+    return f"{human(resource, row.allocated, up=True)}/{human(resource, row.capacity)}"

@@ -68,7 +68,7 @@ def _program(url: str) -> tuple[bool, Sequence[str]]:
             host = parts.netloc.rpartition("@")[2].split(",")[0] or f"localhost:{_PORT}"
             database = options.get("db") or parts.path.strip("/")
             words += ["-c"] if cluster else []
-            words += ["-u", f"{scheme}://{host}{f'/{database}' if database and not cluster else ''}"]
+            words += _server(scheme, host, "" if cluster else database)
             for name, option in _TLS_OPTIONS:
                 words += [option, options[name]] if scheme == "rediss" and name in options else []
         case "unix":
@@ -82,6 +82,16 @@ def _program(url: str) -> tuple[bool, Sequence[str]]:
             raise Failure("this URL leads to no server that redis-cli knows", ExitCode.USAGE)
     words += ["--user", user] if user else []
     return secret, words
+
+
+def _server(scheme: str, host: str, database: str) -> list[str]:
+    """The options of redis-cli for a server; it does not understand a URL with an IPv6 address."""
+    if not host.startswith("["):
+        return ["-u", f"{scheme}://{host}{f'/{database}' if database else ''}"]
+    address, _, port = host[1:].partition("]")
+    words = ["-h", address, "-p", port.removeprefix(":") or str(_PORT)]
+    words += ["-n", database] if database else []
+    return [*words, "--tls"] if scheme == "rediss" else words
 
 
 def _example(app: App) -> str:

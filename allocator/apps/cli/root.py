@@ -14,11 +14,12 @@ from typing import Any, Final, NoReturn, TextIO
 
 import click
 
-from allocator.apps.cli.context import App, Group
-from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
+from allocator.apps.cli.arguments import closest
+from allocator.apps.cli.context import App, Group, at_terminal
+from allocator.apps.cli.errors import ExitCode, Failure, ReaderGone, exit_code, hint, message
 from allocator.apps.cli.program import PROGRAM, missing_extra
 from allocator.distribution import version
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, UnknownPool
 
 __all__ = ["COMMANDS", "root"]
 
@@ -48,14 +49,40 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Name -> (module:attribute, the line in `--help`), so that help imports none of them."""
 
+OTHER_WORDS: Final = {
+    "acquire": "allocate",
+    "alloc": "allocate",
+    "create": "pool create",
+    "delete": "release",
+    "extend": "renew",
+    "free": "release",
+    "gc": "cleanup",
+    "get": "describe",
+    "help": "--help",
+    "log": "events",
+    "ls": "list",
+    "pools": "pool list",
+    "prune": "cleanup",
+    "ps": "list",
+    "reclaim": "cleanup",
+    "rm": "release",
+    "show": "describe",
+    "status": "usage",
+    "top": "usage --watch",
+    "users": "acl",
+    "version": "--version",
+}
+"""What other programs call a command, and what it is called here."""
+
 _EPILOG: Final = (
     "\b\nExit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied (or no:\n"
-    "check, audit), 4 not found, 5 server unreachable, 6 outcome unknown, 130 Ctrl-C."
+    "check, audit), 4 not found, 5 server unreachable, 6 outcome unknown, 130 Ctrl-C,\n"
+    "141 the reader of the output is gone."
 )
 
 
-_UNWRITABLE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of a write if the reader, the disk space or the terminal is gone; they are not bugs."""
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a write if the disk space or the terminal is gone; they are not bugs."""
 
 
 class _Warnings(logging.Handler):
@@ -76,6 +103,7 @@ class Root(Group):
     """The group of all commands."""
 
     reads_environment = True
+    other_words = OTHER_WORDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order of the table."""
@@ -95,12 +123,21 @@ class Root(Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse; `--help` and `--version` print here."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a closed pipe is reported like a full disk, where click would exit silently."""
+        """Run the command; where nobody reads its output any more it ends without a word, with its own exit code."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise Failure(_unwritable(error)) from error
+            raise ReaderGone from error
 
     def main(
         self,
@@ -133,11 +170,14 @@ def _tell(error: Exception, app: App) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
+    if isinstance(error, ReaderGone):
+        _give_up_unwritten()
+        return error.code
     if app.verbose and not isinstance(error, click.ClickException):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    code, message, advice = _understood(error, app)
+    code, text, advice = _understood(error, app)
     with contextlib.suppress(OSError):  # stderr itself may not be writable; the exit code is returned nevertheless
-        click.echo(f"error: {' '.join(message.split())}", err=True)
+        click.echo(f"error: {' '.join(text.split())}", err=True)
         if advice and not app.quiet:
             click.echo(f"hint: {advice}", err=True)
     _give_up_unwritten()
@@ -161,7 +201,7 @@ def _give_up_unwritten() -> None:
 def _understood(error: Exception, app: App) -> tuple[int, str, str]:
     """The exit code, the message, and the hint or ""."""
     if isinstance(error, AllocatorError):
-        return exit_code(error), str(error), hint(error, app.shown_address)
+        return exit_code(error), message(error, app.pool), _advice(error, app)
     if isinstance(error, Failure):
         return error.code, error.message, error.hint
     if isinstance(error, click.UsageError):
@@ -169,11 +209,20 @@ def _understood(error: Exception, app: App) -> tuple[int, str, str]:
         return error.exit_code, error.format_message(), f"see '{command} --help'"
     if isinstance(error, click.ClickException):
         return error.exit_code, error.format_message(), ""
-    message = missing_extra(error) or _unwritable(error)
-    if message:
-        return ExitCode.ERROR, message, ""
+    known = missing_extra(error) or _unwritable(error)
+    if known:
+        return ExitCode.ERROR, known, ""
     advice = "" if app.verbose else "--verbose shows the traceback; please report it"
     return ExitCode.ERROR, f"unexpected {type(error).__name__}: {error}", advice
+
+
+def _advice(error: AllocatorError, app: App) -> str:
+    """The hint for an error; at a terminal, for a pool that does not exist, also the pool that was probably meant."""
+    advice = hint(error, app.shown_address)
+    if isinstance(error, UnknownPool) and at_terminal():
+        meant = closest(error.pool, app.names_of_pools())
+        advice = f"was {meant} meant? {advice}" if meant else advice
+    return advice
 
 
 def _unwritable(error: Exception) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import click
 
 from allocator.apps.cli import serializers
-from allocator.apps.cli.context import App, Command, colored, pass_app
-from allocator.apps.cli.output import View, columns, document, table
+from allocator.apps.cli.context import POOL, App, Command, colored, pass_app
+from allocator.apps.cli.output import View, columns, counted, document, human, room, table, width_of
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Usage
-from allocator.units import format_amount
 
 __all__ = ["usage"]
 
 BAR_WIDTH: Final = 20
 """Characters of a bar; each is five per cent."""
+
+NARROW_BAR_WIDTH: Final = 5
+"""Characters of a bar where the terminal has no room for more."""
+
+_BAR: Final = re.compile(r"\[[| ]*\] +[0-9]+%.*")
 
 YELLOW_AT: Final = 70.0
 RED_AT: Final = 90.0
@@ -26,6 +31,7 @@ RED_AT: Final = 90.0
 
 
 @click.command(cls=Command)
+@POOL
 @WATCH
 @pass_app
 def usage(app: App, watch: float | None) -> None:
@@ -47,45 +53,49 @@ def usage(app: App, watch: float | None) -> None:
 def _usage_text(app: App, reading: Usage) -> str:
     names = columns([reading.resources])
     rows = [(name, reading.resources[name]) for name in names]
-    text = table(
-        ("RESOURCE", "ALLOCATED", "CAPACITY", "AVAILABLE", "USE"),
-        [
-            (
-                name,
-                format_amount(name, row.allocated),
-                format_amount(name, row.capacity),
-                format_amount(name, row.available),
-                _share(row),
-            )
-            for name, row in rows
-        ],
-        headed=not app.no_headers,
-    )
+    width = room(app)
+    text = _usage_table(rows, BAR_WIDTH, headed=not app.no_headers)
+    if width is not None and max(map(width_of, text.split("\n"))) > width:
+        text = _usage_table(rows, NARROW_BAR_WIDTH, headed=not app.no_headers, width=width)
     if colored():
         text = _color(text, [row for _, row in rows])
     if app.no_headers:
         return text
-    counts = f"{reading.allocations} allocations, {reading.pinned} pinned, {reading.due} due"
+    counts = f"{counted(reading.allocations, 'allocation')}, {reading.pinned} pinned, {reading.due} due"
     return f"{text}\npool {reading.pool.name}: {counts}"
 
 
-def _share(row: ResourceUsage) -> str:
+def _usage_table(rows: Sequence[tuple[str, ResourceUsage]], bar: int, *, headed: bool, width: int | None = None) -> str:
+    cells = [
+        (
+            name,
+            human(name, row.allocated, up=True),
+            human(name, row.capacity),
+            human(name, row.available),
+            _share(row, bar),
+        )
+        for name, row in rows
+    ]
+    return table(("RESOURCE", "ALLOCATED", "CAPACITY", "AVAILABLE", "USE"), cells, headed=headed, width=width)
+
+
+def _share(row: ResourceUsage, width: int = BAR_WIDTH) -> str:
     """A bar and a percentage, rounded down so that only a full pool is 100%.
 
     A share below 0, which only broken data can have, is shown as 0.
     """
     share = max(0.0, row.utilization)
-    filled = min(BAR_WIDTH, int(BAR_WIDTH * share / 100 + 0.5))
+    filled = min(width, int(width * share / 100 + 0.5))
     note = "  overcommitted" if row.overcommitted else ""
-    return f"[{'|' * filled}{' ' * (BAR_WIDTH - filled)}] {int(share):3d}%{note}"
+    return f"[{'|' * filled}{' ' * (width - filled)}] {int(share):3d}%{note}"
 
 
 def _color(text: str, rows: Sequence[ResourceUsage]) -> str:
-    """Colour the bars of a table, whose last lines are the rows; the percentages show the same without colour."""
-    lines = text.split("\n")
-    start = len(lines) - len(rows)
-    for at, row in enumerate(rows, start):
-        shade = "green" if row.utilization < YELLOW_AT else "yellow" if row.utilization < RED_AT else "red"
-        before, bracket, bar = lines[at].partition("[")
-        lines[at] = before + click.style(bracket + bar, fg=shade)
-    return "\n".join(lines)
+    """Colour the bars, one for each row in their order; the percentages show the same without colour."""
+    left = iter(rows)
+
+    def color(bar: re.Match[str]) -> str:
+        share = next(left).utilization
+        return click.style(bar[0], fg="green" if share < YELLOW_AT else "yellow" if share < RED_AT else "red")
+
+    return _BAR.sub(color, text)

@@ -14,8 +14,8 @@ from typing import Final
 
 import click
 
-from allocator.apps.cli.context import App
-from allocator.apps.cli.output import View, render
+from allocator.apps.cli.context import App, is_dumb
+from allocator.apps.cli.output import View, counted, render
 from allocator.errors import BackendError
 
 __all__ = ["NOTHING", "WATCH", "redraws", "watched"]
@@ -63,8 +63,8 @@ NOTHING: Final = View({}, lambda _: "")
 
 
 def redraws(app: App) -> bool:
-    """Whether a result is drawn over the last one: at a terminal, in a format for people."""
-    return sys.stdout.isatty() and app.format in ("table", "wide")
+    """Whether a result is drawn over the last one: at a terminal that can, in a format for people."""
+    return sys.stdout.isatty() and not is_dumb() and app.format in ("table", "wide")
 
 
 def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> None:
@@ -76,7 +76,7 @@ def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> Non
         read: asks the server; `NOTHING` is not appended.
     """
     if interval_s is None:
-        _append(render(app, read()))
+        _append(app, render(app, read()))
         return
     first, away = True, False
     while True:
@@ -92,12 +92,13 @@ def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> Non
             if redraws(app):
                 _draw(app, render(app, view), interval_s, first=first)
             elif view is not NOTHING:
-                _append(render(app, view, line=True))
+                _append(app, render(app, view, line=True))
             first = away = False
         time.sleep(interval_s)
 
 
-def _append(text: str) -> None:
+def _append(app: App, text: str) -> None:
+    app.end_silence()
     if text:
         click.echo(text)
         sys.stdout.flush()
@@ -105,10 +106,11 @@ def _append(text: str) -> None:
 
 def _draw(app: App, text: str, interval_s: float, *, first: bool) -> None:
     """Draw over the last result without flicker, cut to the height of the terminal."""
+    app.end_silence()
     lines = [f"every {interval_s:g}s  {app.shown_address}  pool {app.pool}  (Ctrl-C ends)", "", *text.split("\n")]
     height = max(4, shutil.get_terminal_size().lines - 1)
     if len(lines) > height:
         hidden = len(lines) - height + 1
-        lines[height - 1 :] = [f"... {hidden} more lines"]
+        lines[height - 1 :] = [f"... {counted(hidden, 'more line')}"]
     click.echo((_CLEAR if first else "") + _HOME + _LINE_END.join(lines) + _LINE_END + _END, nl=False, color=True)
     sys.stdout.flush()

@@ -64,6 +64,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ALLOCATOR_REDIS_URL", "REDIS_URL", "ALLOCATOR_POOL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("allocator.apps.cli.context.SILENCE_S", 3_600.0)  # a slow machine is no subject of these tests
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_the_same_allocate_again_is_the_same_allocation(pool: CommandLine, clock
     pool(*command)
     clock.advance(60)
     assert masked(pool.out(*command)) == (
-        f"job-1 unchanged: cpu=2 owner=anonymous fence={FENCE} ttl=10m deadline=2026-01-01T00:11:00.000Z\n"
+        f"job-1 existing: cpu=2 owner=anonymous fence={FENCE} ttl=10m deadline=2026-01-01T00:11:00.000Z\n"
     )
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_in_json_is_data(pool: CommandLine) -> None:
             "error: Invalid value for 'RESOURCE=QUANTITY...': 'cpu' is not of the form RESOURCE=QUANTITY, ",
         ),
         (("cpu=1", "cpu=2", "--pin"), "error: 'cpu' is given twice"),
-        (("memory=512", "--pin"), "error: memory: '512' is 512 bytes, for it has no unit: was '512Mi' meant?"),
+        (("memory=512", "--pin"), "error: memory: '512' is 512 bytes, for it has no unit: was '512Mi' or '512Gi' mea"),
         (("cpu=1", "--ttl", "10"), "error: Invalid value for '--ttl': '10' is not a duration"),
         (("cpu=1", "--ttl", "100ms"), "error: Invalid value for '--ttl': '100ms' is not a duration"),
         (("cpu=1", "--ttl", "90d"), "error: Invalid value for '--ttl': '90d' is not within 1s and 30d; --pin is for "),
@@ -192,7 +192,7 @@ def test_a_renewal_that_shortens_nothing_says_so(pool: CommandLine, clock: Clock
     assert pool.out("renew", "job-1", "job-2", "job-3", "--ttl", "10s").splitlines() == [
         "job-1 kept until 2026-01-01T00:10:00.000Z (renew never shortens; --shorten does)",
         "job-2 renewed until 2026-01-01T00:00:12.000Z",
-        "job-3 stays pinned: it has no deadline",
+        "job-3 stays pinned: it has no deadline, and --ttl is ignored",
     ]
     told = pool.json("renew", "job-1", "--ttl", "10s")
     assert (told["outcome"], told["kept"]) == ("renewed", True)
@@ -252,7 +252,7 @@ def test_a_stale_fence_changes_nothing(pool: CommandLine, client: Allocator) -> 
     pool("release", "job-1", "--fence", stale)
     pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")
     before = client.get("job-1")
-    assert "not the grant of fence" in pool.error("release", "job-1", "--fence", stale, code=1)
+    assert "another grant's now, not that of fence" in pool.error("release", "job-1", "--fence", stale, code=1)
     assert pool.error("renew", "job-1", "--fence", stale, code=1).startswith("error: ")
     assert pool.error("resize", "job-1", "cpu=2", "--fence", stale, code=1).startswith("error: ")
     assert client.get("job-1") == before

@@ -101,6 +101,7 @@ def test_the_exit_codes_are_a_promise() -> None:
         "NOT_FOUND": 4,
         "UNREACHABLE": 5,
         "OUTCOME_UNKNOWN": 6,
+        "READER_GONE": 141,
         "INTERRUPTED": 130,
     }
 
@@ -209,7 +210,7 @@ def test_the_demo_says_errors_like_the_rest(cli: CommandLine, monkeypatch: pytes
     assert result.stderr.startswith("error: cannot connect to unix:///nonexistent/server.sock")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_an_answer_that_cannot_be_written_is_one_line(
     pool: CommandLine, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -220,3 +221,13 @@ def test_an_answer_that_cannot_be_written_is_one_line(
 
     monkeypatch.setattr(Pools, "usage", fail)
     assert pool.error("usage", code=1) == f"error: cannot write: {os.strerror(number)}\n"
+
+
+def test_output_that_nobody_reads_any_more_is_no_error(pool: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `| head -1`: no word, and the exit code that a shell shows for SIGPIPE."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setattr(Pools, "usage", fail)
+    assert pool.error("usage", code=141) == ""

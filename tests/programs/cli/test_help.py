@@ -35,7 +35,7 @@ OPTIONS = {
     "describe": "",
     "usage": "-w --watch",
     "events": "--limit -w --watch",
-    "cleanup": "--older-than --limit --dry-run",
+    "cleanup": "--all-pools --older-than --limit --dry-run",
     "reconcile": "--owner --as-of --max-released --dry-run",
     "audit": "--repair --offline --dry-run",
     "doctor": "",

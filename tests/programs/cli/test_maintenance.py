@@ -144,7 +144,7 @@ def test_overcommitted_is_no_drift(pool: CommandLine) -> None:
     """It was an administrator's decision."""
     pool("allocate", "cpu=4", "--pin")
     pool("pool", "set", "cpu=2")
-    assert pool.out("audit") == ("pool default: clean, 1 allocations\novercommitted, which is no fault: cpu\n")
+    assert pool.out("audit") == ("pool default: clean, 1 allocation\novercommitted, which is no fault: cpu\n")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ def test_an_owner_is_reconciled(cli: CommandLine, clock: Clock, tmp_path: Path) 
     live = tmp_path / "live"
     live.write_text("")
     refused = cli.error("reconcile", str(live), "--owner", "me", "--as-of", as_of, code=3)
-    assert "2 of the 2" in refused
+    assert (
+        "2 of 2 allocations of 'me' would be released, at most 0 may be: the listing is empty: --max-released "
+        in refused
+    )
     live.write_text("a\n")
     told = json.loads(cli.out("reconcile", str(live), "--owner", "me", "--as-of", as_of))
     assert (told["count"], told["released"], told["kept"], told["missing"]) == (1, ["b"], 1, [])

@@ -135,7 +135,7 @@ def test_a_reader_that_goes_away_is_no_traceback(environment: dict[str, str]) ->
     piped = f"{sys.executable} -m allocator usage --watch 0.1 -o json --pool pipe | head -1"
     done = subprocess.run(["sh", "-c", piped], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert json.loads(done.stdout)["pool"] == "pipe"
-    assert done.stderr == "error: cannot write: Broken pipe\n"
+    assert done.stderr == ""
     program(environment, "pool", "delete", "pipe", "--yes")
 
 

@@ -214,7 +214,7 @@ def test_a_tall_answer_is_cut_to_the_terminal(
         (("events", "--limit", "0"), "'0' is not a whole number from 1 to 500"),
         (("events", "--limit", "501"), "'501' is not a whole number from 1 to 500"),
         (("events", "--limit", "many"), "'many' is not a whole number from 1 to 500"),
-        (("cleanup", "--limit", "0"), "'0' is not a whole number of 1 or more"),
+        (("cleanup", "--limit", "0"), "'0' is not a whole number from 1 to 10000"),
     ],
 )
 def test_bounds_of_numbers_are_checked(pool: CommandLine, words: tuple[str, ...], said: str) -> None:
