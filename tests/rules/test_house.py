@@ -44,7 +44,7 @@ LATE_IMPORTS: Final = {
     "allocator.apps.cli.context": {"allocator"},
     "allocator.apps.cli.embedded": {"allocator._engine.servers.embedded"},
     "allocator.apps.cli.main": {"allocator.apps.cli.root"},
-    "allocator.apps.cli.output": {"yaml"},
+    "allocator.apps.cli.output": {"rich.cells", "yaml"},
     "allocator.distribution": {"importlib", "tomllib"},  # for a version that somebody asks for
 }  # fmt: skip
 """Module -> what it imports inside a function."""

@@ -164,7 +164,8 @@ class Driver:
         except AttemptFailure as last:
             raise self._final_error(call, retry_state, last) from last.__cause__
         except BaseException:  # interrupted, perhaps after sending: no caller receives the outcome
-            self._undo(call)
+            if retry_state is None or not retry_state.unsent:
+                self._undo(call)
             raise
 
     def _final_error(self, call: Call, retry_state: RetryState | None, last: AttemptFailure) -> AllocatorError:
@@ -240,7 +241,9 @@ class Driver:
             pause = retry_state.next_delay(failure, time.monotonic())
             if pause is None:
                 raise failure
+            retry_state.unsent = not retry_state.ambiguous
             time.sleep(pause)
+            retry_state.unsent = False
             try:
                 connections = elsewhere or self._router.route(call.pool, until)
                 reply = self._invoker.attempt(

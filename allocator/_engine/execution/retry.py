@@ -36,7 +36,7 @@ def backoff(count: int) -> float:
 class RetryState:
     """The attempts at one call: how many failed, and whether one is ambiguous."""
 
-    __slots__ = ("_limited", "_redirects", "_writes", "ambiguous", "count", "until")
+    __slots__ = ("_limited", "_redirects", "_writes", "ambiguous", "count", "unsent", "until")
 
     def __init__(self, until: float, *, writes: bool, ambiguous: bool = False) -> None:
         """Start without attempts.
@@ -49,6 +49,8 @@ class RetryState:
         self.until = until
         self.count = 0
         self.ambiguous = ambiguous
+        self.unsent = False
+        """Whether no attempt so far can have been executed; only valid during the pause before the next one."""
         self._writes = writes
         self._redirects = 0
         self._limited = 0

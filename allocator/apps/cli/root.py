@@ -17,6 +17,7 @@ import click
 from allocator.apps.cli.arguments import closest
 from allocator.apps.cli.context import App, Group, at_terminal
 from allocator.apps.cli.errors import ExitCode, Failure, ReaderGone, exit_code, hint, message
+from allocator.apps.cli.output import printable
 from allocator.apps.cli.program import PROGRAM, missing_extra
 from allocator.distribution import version
 from allocator.errors import AllocatorError, UnknownPool
@@ -177,7 +178,7 @@ def _tell(error: Exception, app: App) -> int:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     code, text, advice = _understood(error, app)
     with contextlib.suppress(OSError):  # stderr itself may not be writable; the exit code is returned nevertheless
-        click.echo(f"error: {' '.join(text.split())}", err=True)
+        click.echo(f"error: {printable(' '.join(text.split()))}", err=True)
         if advice and not app.quiet:
             click.echo(f"hint: {advice}", err=True)
     _give_up_unwritten()

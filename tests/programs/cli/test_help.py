@@ -134,7 +134,7 @@ def test_the_version_is_the_distributions(cli: CommandLine) -> None:
 
 def test_what_is_no_command_is_wrong_usage(cli: CommandLine) -> None:
     """With where to look."""
-    assert cli.error("grant", code=2) == "error: No such command 'grant'.\nhint: see 'resource-allocator --help'\n"
+    assert cli.error("xyzzy", code=2) == "error: No such command 'xyzzy'.\nhint: see 'resource-allocator --help'\n"
     assert cli.error("list", "--colour", code=2).endswith("hint: see 'resource-allocator list --help'\n")
 
 
@@ -173,7 +173,7 @@ def test_help_imports_no_command() -> None:
             "allocator.apps",
             *(
                 f"allocator.apps.cli{module}"
-                for module in ("", ".arguments", ".context", ".errors", ".main", ".program", ".root")
+                for module in ("", ".arguments", ".context", ".errors", ".main", ".output", ".program", ".root")
             ),
         ]
     )
