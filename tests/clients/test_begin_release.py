@@ -94,7 +94,7 @@ async def test_a_dry_run_releases_nothing(crowd: AsyncAllocator) -> None:
 async def test_an_incomplete_listing_is_refused_with_the_numbers(crowd: AsyncAllocator) -> None:
     """More than half of them: is the listing whole?"""
     as_of = await _now_listed(crowd)
-    with pytest.raises(ReconcileRefused, match="3 of 4 allocations .* is the listing whole") as refused:
+    with pytest.raises(ReconcileRefused, match=r"3 of 4 allocations .* is the listing whole") as refused:
         await crowd.maintenance.reconcile(["a"], as_of, owner="me")
     assert (refused.value.would_release, refused.value.owned, refused.value.max_released) == (3, 4, 2)
     with pytest.raises(ReconcileRefused):
@@ -106,7 +106,7 @@ async def test_an_incomplete_listing_is_refused_with_the_numbers(crowd: AsyncAll
 async def test_an_empty_listing_releases_nothing_unless_a_number_is_given(crowd: AsyncAllocator) -> None:
     """Half of one, rounded up, is one: the last allocation of an owner whose query failed."""
     as_of = await _now_listed(crowd)
-    with pytest.raises(ReconcileRefused, match="1 of 1 allocation of 'me/other' .*: the listing is empty") as refused:
+    with pytest.raises(ReconcileRefused, match=r"1 of 1 allocation of 'me/other' .*: the listing is empty") as refused:
         await crowd.maintenance.reconcile([], as_of, owner="me/other")
     assert (refused.value.would_release, refused.value.owned, refused.value.max_released) == (1, 1, 0)
     assert (await crowd.maintenance.reconcile([], as_of, owner="me/other", dry_run=True)).released == ("e",)
