@@ -129,6 +129,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        exclusive: bool = False,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -143,19 +144,23 @@ class AsyncAllocator(Client[AsyncDriver]):
             id: 1 to 512 of `[A-Za-z0-9._/:-]`; None: a random one.
             owner: The holder's name; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
+            exclusive: Share no live allocation of this id: only this call, with its retries, may have made it.
 
         Returns:
             The allocation; `created` is False if it existed before.  One round trip.
 
         Raises:
             Insufficient: It does not fit; `denial` has the numbers.
-            AllocationConflict: The id is live with another owner or other amounts.
+            AllocationConflict: The id is live with another owner or other amounts, or at all with `exclusive`; the live
+                allocation stays as it is.
             AllocationLost: It was granted, and had ended by the time a retry of this call arrived.  A new call returns
                 the live allocation, or is granted anew.
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = await self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
+        outcome = await self._run(
+            allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive))
+        )
         if isinstance(outcome, Denial):
             raise Insufficient(outcome)
         return outcome
@@ -168,9 +173,10 @@ class AsyncAllocator(Client[AsyncDriver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        exclusive: bool = False,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        return await self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata)))
+        return await self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive)))
 
     def hold(
         self,
@@ -180,6 +186,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        exclusive: bool = False,
         on_lost: Callable[[AsyncHold], object] | None = None,
         cancel: bool = False,  # only awaited
     ) -> AsyncHold:
@@ -189,7 +196,8 @@ class AsyncAllocator(Client[AsyncDriver]):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata: As for `allocate`.
+            request, id, owner, metadata, exclusive: As for `allocate`.  Without `exclusive`, holds of one id share an
+                allocation, and the first that ends releases it.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             cancel: Only awaited: cancel the block once it is lost; it ends with `AllocationLost`.
@@ -198,7 +206,7 @@ class AsyncAllocator(Client[AsyncDriver]):
 
         return AsyncHold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata)),
+            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive)),
             on_lost,
             cancel=cancel,  # only awaited
         )

@@ -70,6 +70,7 @@ class Request(Value):
     `ttl` has no default, as in `allocate`: a time to live in seconds, or None to pin.  In its dict the amounts are
     exact and the time to live is in milliseconds, so what is read back is the same request in `Resources` and seconds;
     `to_dict` raises `InvalidRequest` for what `allocate` refuses.
+    With `exclusive` a live allocation of the id is a conflict, also one of the same owner and amounts.
     """
 
     KIND: ClassVar = "Request"
@@ -79,6 +80,7 @@ class Request(Value):
         field("id", "id", optional(_ID)),
         field("owner", "owner", optional(_OWNER)),
         field("metadata", "metadata", optional(_METADATA_OF_REQUEST)),
+        field("exclusive", "exclusive", TRUTH),
     )
 
     resources: RequestLike
@@ -86,6 +88,7 @@ class Request(Value):
     id: str | None = None
     owner: str | None = None
     metadata: Mapping[str, str] | None = None
+    exclusive: bool = False
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class Request(Value):
         id: str | None = None,
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        exclusive: bool = False,
     ) -> None:
         slots = _REQUEST_SLOTS
         slots[0](self, resources)
@@ -101,6 +105,7 @@ class Request(Value):
         slots[2](self, id)
         slots[3](self, owner)
         slots[4](self, metadata)
+        slots[5](self, exclusive)
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -86,7 +86,7 @@ function repeats.answer(call, request, record)
     return nil
   end
   local is_same = requests.is_same(request, record)
-  if record.releasing_ms or not is_same and not requests.matches(request, record) then
+  if record.releasing_ms or request.exclusive or not is_same and not requests.matches(request, record) then
     return records.reply(call, 'conflict', record)
   end
   return share(call, request, record)

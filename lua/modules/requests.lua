@@ -1,7 +1,7 @@
 -- requests: one item of an allocate.  Its arguments are not copied: a grant is written from them.
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list`
--- has its fields and amounts, alternating; `accounts` the names of those beyond the pool, or nil.  Once granted it is a
--- record (`records`) with `fresh`.
+-- has its fields and amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if
+-- a live allocation of the id is a conflict.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
@@ -19,20 +19,32 @@ local function is_whole(text)
   return text:find('^[1-9]%d*$') and (#text < 16 or #text == 16 and text <= '9007199254740991')
 end
 
--- Reads the options, (name, value) pairs.  The only one is `account`: an account to charge too, innermost first.
-local function read_options(call, request, first, options)
-  local argv, names = call.argv, {}
-  for at = first, first + 2 * options - 2, 2 do
-    local name = argv[at + 1]
-    if argv[at] ~= 'account' then refuse(request.i, 'unknown option ' .. argv[at]) end
-    if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or names[name] then
-      refuse(request.i, 'account is no name of an account, or named twice')
-    end
-    names[#names + 1], names[name] = name, true
-    call.declared = call.declared or {}
-    call.declared[string.sub(call.key, 1, -5) .. name] = true
+-- Adds an account beyond the pool.
+local function add_account(call, request, name)
+  local names = request.accounts or {}
+  if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or names[name] then
+    refuse(request.i, 'account is no name of an account, or named twice')
   end
+  names[#names + 1], names[name] = name, true
+  call.declared = call.declared or {}
+  call.declared[string.sub(call.key, 1, -5) .. name] = true
   request.accounts = names
+end
+
+-- Reads the options, (name, value) pairs.
+local function read_options(call, request, first, options)
+  local argv = call.argv
+  for at = first, first + 2 * options - 2, 2 do
+    local name, value = argv[at], argv[at + 1]
+    if name == 'account' then
+      add_account(call, request, value)
+    elseif name == 'exclusive' then
+      if value ~= '1' or request.exclusive then refuse(request.i, 'exclusive is not 1, or named twice') end
+      request.exclusive = true
+    else
+      refuse(request.i, 'unknown option ' .. name)
+    end
+  end
 end
 
 -- Raises the error for an invalid item, with the name of its argument.

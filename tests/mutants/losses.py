@@ -182,7 +182,7 @@ LOSSES: Final = (
     ),
     Mutant(
         "shares what is leaving", "modules/repeats.lua",
-        "if record.releasing_ms or not is_same", "if not is_same",
+        "if record.releasing_ms or request.exclusive", "if request.exclusive",
         "a caller is told that it has what is about to end", "test_begin_release",
     ),
     Mutant(

@@ -24,6 +24,11 @@ SHARING: Final = (
         "a caller is told that it has lost what it has", "test_claims",
     ),
     Mutant(
+        "exclusive shares", "modules/repeats.lua",
+        "or request.exclusive or not is_same", "or not is_same",
+        "two deliveries of one job hold one allocation", "test_repeats",
+    ),
+    Mutant(
         "four calls kept", "modules/claims.lua",
         "> limits.CALLS_MAX then", "> limits.CALLS_MAX + 1 then",
         "the list of callers has no bound", "test_claims",

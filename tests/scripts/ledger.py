@@ -156,15 +156,16 @@ class Ledger:
         owner: str = "owner",
         meta: Mapping[str, str] | None = None,
         accounts: Sequence[str] = (),
+        exclusive: bool = False,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first."""
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
-        options = itertools.chain.from_iterable(("account", name) for name in accounts)
-        counts = (len(resources), len(entries), len(accounts))
-        words = (owner, ttl, *counts, *fields_of(resources), *flat, *options)
+        options = [*(("account", name) for name in accounts), *([("exclusive", 1)] if exclusive else [])]
+        counts = (len(resources), len(entries), len(options))
+        words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(options))
         return Line(identity, call or self.new_call(), words, repeated)
 
     def allocate(self, *lines: Line, atomic: int = 0, **options: Any) -> Any:

@@ -368,6 +368,8 @@ def _option(ledger: Ledger, *options: tuple[str, str]) -> Line:
         ([("account", "quota:")], ["quota:"], "no name of an account"),
         ([("account", "allocation:b")], ["allocation:b"], "no name of an account"),
         ([("colour", "red")], [], "unknown option colour"),
+        ([("exclusive", "0")], [], "exclusive is not 1"),
+        ([("exclusive", "1"), ("exclusive", "1")], [], "exclusive is not 1, or named twice"),
         (
             [("account", f"node:n{at}") for at in range(17)],
             [f"node:n{at}" for at in range(17)],

@@ -84,6 +84,43 @@ def test_a_request_for_a_part_of_what_is_live_is_a_conflict(pool: Ledger, resour
     pool.assert_untouched(before)
 
 
+def test_an_exclusive_request_shares_no_live_allocation(pool: Ledger) -> None:
+    """The same owner and amounts: a conflict, and neither the deadline nor the calls of the live one change."""
+    pool.grant("a", {"cpu": 4})
+    pool.now += 10
+    before = pool.dump()
+    reply = pool.allocate(pool.want("a", {"cpu": 4}, ttl=5 * MINUTE, exclusive=True))[0]
+    assert (reply[0], fields(reply[1:])["owner"]) == ("conflict", "owner")
+    pool.assert_untouched(before)
+
+
+def test_an_exclusive_call_is_answered_its_own_allocation_and_others_may_share_it(pool: Ledger) -> None:
+    """A retry whose first reply was lost is no second holder, also once others share it."""
+    line = pool.want("a", {"cpu": 4}, exclusive=True)
+    assert pool.allocate(line)[0][0] == "granted"
+    assert pool.allocate(line.again())[0][0] == "replayed"
+    assert pool.allocate(pool.want("a", {"cpu": 4}))[0][0] == "existing"
+    assert pool.allocate(line.again())[0][0] == "replayed"
+    assert pool.allocate(pool.want("a", {"cpu": 4}, exclusive=True))[0][0] == "conflict"
+    assert pool.allocated() == 4
+
+
+def test_an_exclusive_request_is_granted_once_the_live_one_is_past_its_deadline(pool: Ledger) -> None:
+    """As any request for that id: the expired one is reclaimed."""
+    fence = pool.grant("a", {"cpu": 4})
+    pool.now += MINUTE
+    assert pool.allocate(pool.want("a", {"cpu": 4}, exclusive=True))[0][1] > fence
+    assert pool.allocated() == 4
+
+
+def test_an_exclusive_request_stops_an_atomic_batch(pool: Ledger) -> None:
+    """Two of one batch for one id, too: they are two calls."""
+    lines = [pool.want("a", {"cpu": 1}, exclusive=True), pool.want("a", {"cpu": 1}, exclusive=True)]
+    before = pool.dump()
+    assert [reply[0] for reply in pool.allocate(*lines, atomic=1)] == ["aborted", "conflict"]
+    pool.assert_untouched(before)
+
+
 def test_a_repeated_conflict_is_undone_and_over(pool: Ledger) -> None:
     """A copy of it must not be granted once the id is free: the client undoes a repeated call that was refused."""
     fence = pool.grant("a", {"cpu": 4})

@@ -54,6 +54,7 @@ class ValidRequest(NamedTuple):
     id: str
     owner: str
     metadata: tuple[tuple[str, str], ...]
+    exclusive: bool
     call: str
 
     @classmethod
@@ -67,15 +68,18 @@ class ValidRequest(NamedTuple):
             id=new_allocation_id() if request.id is None else allocation_id(request.id),
             owner=owner if request.owner is None else owner_name(request.owner),
             metadata=metadata(request.metadata) if request.metadata is not None else (),
+            exclusive=bool(request.exclusive),
             call=new_call(),
         )
 
     def item(self, pool: PoolKeys) -> Item:
-        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), 0]
+        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), int(self.exclusive)]
         for name, amount in self.resources.items():
             args += (name + schema.ALLOCATED, amount)
         for key, value in self.metadata:
             args += (schema.META + key, value)
+        if self.exclusive:
+            args += ("exclusive", 1)
         return Item(self.call, tuple(args), pool.record(self.id), self.id)
 
 
@@ -226,10 +230,11 @@ def _conflict(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) ->
     live = decode_allocation(pool, wanted.id, reply[1:])
     if live.releasing_ms is not None:
         return AllocationConflict(f"allocation {wanted.id!r} is being released by owner {live.owner!r}", id=wanted.id)
+    asked = f"owner {wanted.owner!r} asked for {wanted.resources}"
+    if wanted.exclusive:
+        asked += ", and exclusive=True shares no allocation"
     return AllocationConflict(
-        f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; "
-        f"owner {wanted.owner!r} asked for {wanted.resources}",
-        id=wanted.id,
+        f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; {asked}", id=wanted.id
     )
 
 

@@ -11,7 +11,8 @@ KEYS    records      keys    one for each item; then each account that an item n
 ARGV    atomic       int     1: all or none
         items        list    of (call, repeated, owner, ttl_ms, R, M, O, (field, amount)*R, (field, value)*M,
                              (option, value)*O): R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins;
-                             option `account`: the name of an account to charge too, innermost first
+                             option `account`: the name of an account to charge too, innermost first; option
+                             `exclusive`, 1: a live allocation of the id is a conflict, unless this call has it
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
           left out)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)

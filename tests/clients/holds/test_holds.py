@@ -12,8 +12,17 @@ import pytest
 import redis
 import redis.asyncio
 
-from allocator import AllocationLost, Allocator, AsyncAllocator, Insufficient, InvalidRequest
+from allocator import (
+    AllocationConflict,
+    AllocationLost,
+    Allocator,
+    AsyncAllocator,
+    Insufficient,
+    InvalidRequest,
+    Request,
+)
 from tests.clients.holds.conftest import charged, in_care
+from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until, wait_until_async
 
@@ -83,6 +92,37 @@ async def test_who_comes_back_after_a_crash_holds_what_it_held(holder: AsyncAllo
     async with holder.hold({"cpu": 1}, ttl=60, id="labs/os-101") as hold:
         assert hold.fence == before.fence
         assert not hold.allocation.created
+    assert charged(onlooker) == "0"
+
+
+async def test_an_exclusive_hold_shares_nothing(holder: AsyncAllocator, onlooker: Allocator) -> None:
+    """Two deliveries of one job: the second is refused, and the first one's lease stays as it is."""
+    async with holder.hold({"cpu": 1}, ttl=60, id="job-7", exclusive=True) as first:
+        before = onlooker.get("job-7")
+        with pytest.raises(AllocationConflict, match="exclusive=True shares no allocation"):
+            async with holder.hold({"cpu": 1}, ttl=600, id="job-7", exclusive=True):
+                pytest.fail("it was entered")
+        with pytest.raises(AllocationConflict):
+            await holder.allocate({"cpu": 1}, ttl=600, id="job-7", exclusive=True)
+        (again,) = await holder.allocate_many([Request({"cpu": 1}, ttl=600, id="job-7", exclusive=True)])
+        assert isinstance(again, AllocationConflict)
+        assert onlooker.get("job-7") == before
+        assert first.allocation.created
+        assert not first.lost
+    async with holder.hold({"cpu": 1}, ttl=60, id="job-7", exclusive=True) as second:
+        assert second.fence > first.fence
+    assert charged(onlooker) == "0"
+
+
+async def test_an_exclusive_hold_whose_reply_was_lost_knows_its_own_grant(
+    disturbed: AsyncAllocator, onlooker: Allocator, proxy: FaultProxy
+) -> None:
+    """The retry is the same call."""
+    await disturbed.check({"cpu": 1})
+    proxy.reset_after(match=b"EVALSHA")
+    async with disturbed.hold({"cpu": 1}, ttl=60, id="job-7", exclusive=True) as hold:
+        assert hold.allocation.created
+        assert charged(onlooker) == "1"
     assert charged(onlooker) == "0"
 
 

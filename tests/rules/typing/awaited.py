@@ -77,7 +77,7 @@ async def walks(client: AsyncAllocator) -> None:
 
 
 async def holds(client: AsyncAllocator) -> None:
-    async with client.hold({"cpu": 1}, ttl=60, on_lost=lambda held: held.check(), cancel=True) as hold:
+    async with client.hold({"cpu": 1}, ttl=60, exclusive=True, on_lost=lambda held: held.check(), cancel=True) as hold:
         assert_type(hold, AsyncHold)
         assert_type(hold.remaining, float)
     with client.hold({"cpu": 1}, ttl=60):  # type: ignore[attr-defined]

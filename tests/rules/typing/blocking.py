@@ -113,7 +113,7 @@ def keeps_and_gives_back(client: Allocator, held: Allocation) -> None:
 
 
 def holds(client: Allocator) -> None:
-    with client.hold({"cpu": 1}, ttl=timedelta(minutes=1), on_lost=lambda held: held.check()) as hold:
+    with client.hold({"cpu": 1}, ttl=timedelta(minutes=1), exclusive=True, on_lost=lambda held: held.check()) as hold:
         assert_type(hold, Hold)
         assert_type(hold.allocation, Allocation)
         assert_type(hold.lost, bool)
