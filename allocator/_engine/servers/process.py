@@ -21,7 +21,7 @@ import subprocess
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
@@ -147,6 +147,16 @@ def last_line(log: Path) -> str:
     return f"{log} cannot be read"
 
 
+@contextlib.contextmanager
+def _nothing_blocked() -> Generator[None]:
+    """Block no signal in this thread: a server would inherit that, and could not be ended by SIGTERM."""
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 # $0 is the file for the server's output, the rest is its command line.
 _DETACH: Final = '"$@" </dev/null >>"$0" 2>&1 &'
 
@@ -162,14 +172,15 @@ def start_detached(argv: Sequence[str], *, output: Path, keep_open: Sequence[int
     Raises:
         OSError: There is no shell, or it cannot be started.
     """
-    shell = subprocess.Popen(
-        ["/bin/sh", "-c", _DETACH, str(output), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=tuple(keep_open),
-        start_new_session=True,
-    )
+    with _nothing_blocked():
+        shell = subprocess.Popen(
+            ["/bin/sh", "-c", _DETACH, str(output), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=tuple(keep_open),
+            start_new_session=True,
+        )
     shell.wait()
 
 
@@ -213,13 +224,14 @@ class GuardedProcess:
         """
         theirs, self._lifeline = os.pipe()
         try:
-            self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, str(output), str(remove or ""), *argv],
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with _nothing_blocked():
+                self._guard = subprocess.Popen(
+                    ["/bin/sh", "-c", _GUARD, str(output), str(remove or ""), *argv],
+                    stdin=theirs,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         except BaseException:
             os.close(self._lifeline)
             raise
