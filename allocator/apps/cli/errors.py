@@ -44,6 +44,13 @@ class ExitCode(enum.IntEnum):
     UNREACHABLE = 5
     OUTCOME_UNKNOWN = 6
     READER_GONE = 141
+    LEASE_LOST = 121  # from here on: of `run`, which else exits with its command's
+    ID_IN_USE = 122
+    NO_SERVER = 123
+    NOT_GRANTED = 124
+    RUN_FAILED = 125
+    NOT_EXECUTABLE = 126
+    NO_COMMAND = 127
     INTERRUPTED = 130
 
 

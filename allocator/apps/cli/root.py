@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("allocator.apps.demo.command:demo", "Watch controller replicas share a pool, and lose one of them."),
     "pool": (f"{_CLI}.pools:pool", "Make, show and change pools."),
     "allocate": (f"{_CLI}.allocations:allocate", "Allocate resources, all of them or none."),
+    "run": ("allocator.apps.run.command:run", "Run a command while an allocation is held."),
     "renew": (f"{_CLI}.allocations:renew", "Extend the deadline of allocations."),
     "resize": (f"{_CLI}.allocations:resize", "Change what an allocation holds."),
     "release": (f"{_CLI}.allocations:release", "End allocations and give back what they hold."),
@@ -78,7 +79,7 @@ OTHER_WORDS: Final = {
 _EPILOG: Final = (
     "\b\nExit codes: 0 done (or yes), 1 error, 2 wrong usage or input, 3 denied (or no:\n"
     "check, audit), 4 not found, 5 server unreachable, 6 outcome unknown, 130 Ctrl-C,\n"
-    "141 the reader of the output is gone."
+    "141 the reader of the output is gone; 'run --help' has those of run."
 )
 
 

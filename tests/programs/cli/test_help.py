@@ -26,6 +26,7 @@ OPTIONS = {
     "pool end-recovery": "",
     "pool recover": "",
     "allocate": "--ttl --pin --id --owner --meta --durability",
+    "run": "--ttl --wait --id --shared --kill-after --owner --meta",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",
