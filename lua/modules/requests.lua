@@ -1,7 +1,8 @@
 -- requests: one item of an allocate.  Its arguments are not copied: a grant is written from them.
--- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts}: `ask_ms` is text, '0' pins; `list`
--- has its fields and amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if
--- a live allocation of the id is a conflict.  Once granted it is a record (`records`) with `fresh`.
+-- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts, exclusive, replaces,
+-- replaces_fence}: `ask_ms` is text, '0' pins; `list` has its fields and amounts, alternating; `accounts` the names of
+-- those beyond the pool, or nil; `exclusive` is set if a live allocation of the id is a conflict; `replaces` is the key
+-- of the record to replace, or nil.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
@@ -31,6 +32,18 @@ local function add_account(call, request, name)
   request.accounts = names
 end
 
+-- Sets the live allocation to replace, from its fence and id.
+local function set_replaces(call, request, value)
+  local fence, id = string.match(value, '^([1-9]%d*):(.+)$')
+  local key = id and string.sub(call.key, 1, -5) .. 'allocation:' .. id
+  if not key or #fence > 16 or key == request.key or request.replaces or call.atomic then
+    refuse(request.i, 'replaces is no fence and id of another allocation, named twice, or in an atomic batch')
+  end
+  request.replaces, request.replaces_fence = key, fence + 0
+  call.declared = call.declared or {}
+  call.declared[key] = true
+end
+
 -- Reads the options, (name, value) pairs.
 local function read_options(call, request, first, options)
   local argv = call.argv
@@ -41,6 +54,8 @@ local function read_options(call, request, first, options)
     elseif name == 'exclusive' then
       if value ~= '1' or request.exclusive then refuse(request.i, 'exclusive is not 1, or named twice') end
       request.exclusive = true
+    elseif name == 'replaces' then
+      set_replaces(call, request, value)
     else
       refuse(request.i, 'unknown option ' .. name)
     end
@@ -115,7 +130,7 @@ local function refuse_keys()
   error({err = 'CONTRACT keys do not match the items'})
 end
 
--- Checks the keys after those of the items: the accounts', each once.
+-- Checks the keys after those of the items: of accounts and of records to replace, each once.
 local function check_keys(call, items)
   local left = #call.keys - context.KEYS - items
   for _ in pairs(call.declared or {}) do left = left - 1 end

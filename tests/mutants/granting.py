@@ -185,4 +185,40 @@ GRANTING: Final = (
         "record.deadline_ms and 'old_pinned' or 'old_deadlines'", "'old_pinned'",
         "an allocation in both indexes", "test_repeats",
     ),
+    # -- what takes another's charge -----------------------------------------------------------------------------------
+    Mutant(
+        "replaced twice", "allocations/allocate.lua",
+        "  end_replaced(call, request, replaced)\n  for n", "  for n",
+        "what is replaced stays, and the room is granted twice", "test_replaces",
+    ),
+    Mutant(
+        "charge lost", "allocations/allocate.lua",
+        "accounts.add(charged[n], request.list, 1)", "accounts.add(charged[n], request.list, 0)",
+        "the room of what changes hands is granted again", "test_replaces",
+    ),
+    Mutant(
+        "any fence replaced", "allocations/allocate.lua",
+        "record.fence == request.replaces_fence", "record.fence ~= request.key",
+        "a stale caller takes what was granted anew", "test_replaces",
+    ),
+    Mutant(
+        "any amounts replaced", "allocations/allocate.lua",
+        "return requests.matches({owner", "return true or requests.matches({owner",
+        "a small allocation makes room for a large one", "test_replaces",
+    ),
+    Mutant(
+        "any accounts replaced", "allocations/allocate.lua",
+        "if names[i] ~= charged[i].name then return false end", "",
+        "a quota is passed over", "test_replaces",
+    ),
+    Mutant(
+        "asked for twice", "allocations/allocate.lua",
+        "if replaced then end_replaced(call, request, replaced) end", "",
+        "a repeated reconcile keeps room that it does not need", "test_replaces",
+    ),
+    Mutant(
+        "replaced in a gang", "modules/requests.lua",
+        "or request.replaces or call.atomic then", "or request.replaces then",
+        "a batch that stops has ended an allocation", "test_replaces",
+    ),
 )  # fmt: skip

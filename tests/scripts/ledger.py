@@ -157,21 +157,30 @@ class Ledger:
         meta: Mapping[str, str] | None = None,
         accounts: Sequence[str] = (),
         exclusive: bool = False,
+        replaces: tuple[int, str] | None = None,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
-        """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first."""
+        """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first.
+
+        `replaces` is the fence and the id of the allocation whose charge it takes.
+        """
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
-        options = [*(("account", name) for name in accounts), *([("exclusive", 1)] if exclusive else [])]
-        counts = (len(resources), len(entries), len(options))
-        words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(options))
+        pairs = [*(("account", name) for name in accounts), *([("exclusive", 1)] if exclusive else [])]
+        if replaces is not None:
+            pairs.append(("replaces", f"{replaces[0]}:{replaces[1]}"))
+        counts = (len(resources), len(entries), len(pairs))
+        words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
 
     def allocate(self, *lines: Line, atomic: int = 0, **options: Any) -> Any:
-        named = {word: None for line in lines for at, word in enumerate(line.words) if line.words[at - 1] == "account"}
-        accounts = [f"{self.keys.base}{name}" for name in named]
-        return self.run("allocate", *lines, atomic=atomic, accounts=accounts, **options)
+        pairs = [pair for line in lines for pair in itertools.pairwise(line.words)]
+        others = {f"{self.keys.base}{word}": None for option, word in pairs if option == "account"}
+        others |= {
+            self.keys.record(str(word).partition(":")[2]): None for option, word in pairs if option == "replaces"
+        }
+        return self.run("allocate", *lines, atomic=atomic, accounts=list(others), **options)
 
     def grant(self, identity: str, resources: Mapping[str, int], **options: Any) -> int:
         """Allocate one that must be granted.  Returns its fence."""
@@ -262,9 +271,9 @@ class Ledger:
         """`age` in milliseconds; None: no pinned ones."""
         return self.run("reclaim", limit=limit, age_ms="-" if age is None else age, **options)
 
-    def check(self, resources: Mapping[str, int], *, explain: int = 0, **options: Any) -> Any:
+    def check(self, resources: Mapping[str, int], *, explain: int = 0, ttl_ms: int | str = "", **options: Any) -> Any:
         count = len(resources)
-        return self.run("check", tail=fields_of(resources), explain=explain, resources=count, **options)
+        return self.run("check", tail=fields_of(resources), explain=explain, ttl_ms=ttl_ms, resources=count, **options)
 
     def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("audit", index=index, cursor=cursor, count=count, **options)

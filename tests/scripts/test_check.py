@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.scripts.ledger import MINUTE, T0, Ledger
+from tests.scripts.ledger import MINUTE, T0, Ledger, contract
 
 SEEDS = range(200)
 
@@ -102,3 +102,23 @@ def test_more_due_than_one_call_looks_at_is_behind(newest: Ledger, due: int, wor
         newest.allocate(*(newest.want(f"a{n}", {"cpu": 1}) for n in range(start, min(start + 100, due))))
     newest.now += MINUTE
     assert newest.check({"cpu": due}) == [word]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "word"), [("", "fits"), (MINUTE, "fits"), (MINUTE + 1, "ttl_too_long"), (0, "ttl_too_long")]
+)
+def test_a_time_to_live_that_would_be_refused_is_told(pool: Ledger, ttl: int | str, word: str) -> None:
+    """Where it is given; the word of `allocate`, before any other."""
+    pool.configure("change", promises=f"max_ttl_ms={MINUTE}")
+    reply = pool.check({"cpu": 1}, ttl_ms=ttl)
+    assert reply[0] == word
+    if ttl != "":
+        granted = pool.allocate(pool.want("a", {"cpu": 1}, ttl=int(ttl)))[0]
+        assert (granted == reply) is (word == "ttl_too_long")
+
+
+def test_a_malformed_time_to_live_is_refused(pool: Ledger) -> None:
+    """It is a text for the sake of the empty one only."""
+    for malformed in ("x", "-1", "1.5", "nan"):
+        with contract():
+            pool.check({"cpu": 1}, ttl_ms=malformed)

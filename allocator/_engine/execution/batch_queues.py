@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from allocator import settings
 from allocator._engine.execution.batch_items import GroupedItem, PendingItem
 from allocator._engine.protocol.flows import Call, DurabilityRequirement
+from allocator._engine.protocol.resp import other_keys
 from allocator._engine.protocol.scripts import Argument
 
 __all__ = ["Key", "Pause", "Queue", "followers", "size_of", "words_of"]
@@ -62,6 +63,7 @@ def followers(queue: Queue, failed: Iterable[PendingItem]) -> list[PendingItem]:
 def words_of(call: Call, batch: Sequence[PendingItem], leading: Sequence[Argument]) -> list[Argument]:
     """The arguments of a script call with the items of several callers (`resp.encode_call` has those of one)."""
     keys = [*call.keys, *[pending.item.key for pending in batch if pending.item.key]]
+    keys += other_keys([pending.item for pending in batch])
     words: list[Argument] = [len(keys), *keys, *leading, *call.args]
     for pending in batch:
         item = pending.item

@@ -56,9 +56,10 @@ class ValidRequest(NamedTuple):
     metadata: tuple[tuple[str, str], ...]
     exclusive: bool
     call: str
+    replaces: Allocation | None = None
 
     @classmethod
-    def validate(cls, request: Request, owner: str) -> ValidRequest:
+    def validate(cls, request: Request, owner: str, replaces: Allocation | None = None) -> ValidRequest:
         """Validate all input of the caller; `owner` is the client's, for a request that names none."""
         if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidRequest(f"requests: {shown(request)} is no Request", field="requests")
@@ -70,27 +71,38 @@ class ValidRequest(NamedTuple):
             metadata=metadata(request.metadata) if request.metadata is not None else (),
             exclusive=bool(request.exclusive),
             call=new_call(),
+            replaces=replaces if replaces is not None and replaces.id != request.id else None,
         )
 
     def item(self, pool: PoolKeys) -> Item:
-        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), int(self.exclusive)]
+        args: list[Argument] = [self.owner, self.ttl_ms, len(self.resources), len(self.metadata), 0]
         for name, amount in self.resources.items():
             args += (name + schema.ALLOCATED, amount)
         for key, value in self.metadata:
             args += (schema.META + key, value)
         if self.exclusive:
+            args[4] = 1
             args += ("exclusive", 1)
-        return Item(self.call, tuple(args), pool.record(self.id), self.id)
+        if self.replaces is None:
+            return Item(self.call, tuple(args), pool.record(self.id), self.id)
+        args[4] = 1 + int(self.exclusive)
+        args += ("replaces", f"{self.replaces.fence}:{self.replaces.id}")
+        return Item(self.call, tuple(args), pool.record(self.id), self.id, pool.record(self.replaces.id))
 
 
-def allocate(defaults: Defaults, request: Request) -> Flow[Allocation | Denial]:
+def allocate(defaults: Defaults, request: Request, *, replaces: Allocation | None = None) -> Flow[Allocation | Denial]:
     """Grant one request; a denial is returned, not raised.  One round trip.
+
+    Args:
+        defaults, request: As the client has them.
+        replaces: A live allocation that ends in the same decision.  If it has the request's amounts, its charge is
+            taken over, without a check of the capacity; if it is gone, the request is decided as without it.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
     """
     pool = defaults.pool
-    wanted = ValidRequest.validate(request, defaults.owner)
+    wanted = ValidRequest.validate(request, defaults.owner, replaces)
     call = _call(pool, (wanted,), defaults.durability, atomic=False)
     while True:
         reply: Reply = yield call

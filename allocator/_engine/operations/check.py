@@ -6,7 +6,7 @@ from typing import Final
 
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import raise_refused, recovering, shortages
+from allocator._engine.operations.replies import raise_refused, recovering, shortages, too_long
 from allocator._engine.operations.requests import encode_amounts
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
@@ -18,15 +18,24 @@ from allocator.resources import Resources
 _CHECK: Final = load("check")
 
 
-def check(defaults: Defaults, request: RequestLike, *, explain: bool = False) -> Flow[Check]:
-    """Whether the request would be granted now; changes nothing.  One round trip."""
+def check(defaults: Defaults, request: RequestLike, *, explain: bool = False, ttl_ms: int | None = None) -> Flow[Check]:
+    """Whether the request would be granted now; changes nothing.  One round trip.
+
+    Raises:
+        InvalidRequest: `code="ttl_too_long"`: the pool does not grant this time to live.  0 pins; None is not tested.
+    """
     pool, resources = defaults.pool, Resources.request(request)
     call = Call(
         _CHECK,
         pool,
         _CHECK.bind_keys(pool),
         (
-            *_CHECK.bind(epoch=pool.epoch, explain=int(explain), resources=len(resources)),
+            *_CHECK.bind(
+                epoch=pool.epoch,
+                explain=int(explain),
+                ttl_ms="" if ttl_ms is None else ttl_ms,
+                resources=len(resources),
+            ),
             *encode_amounts(resources, schema.ALLOCATED)[1:],
         ),
     )
@@ -42,5 +51,7 @@ def check(defaults: Defaults, request: RequestLike, *, explain: bool = False) ->
                 yield from reclaim_due(pool)
             case "recovering":
                 raise recovering(pool, reply)
+            case "ttl_too_long":
+                raise too_long(pool, reply)
             case word:
                 raise_refused(pool, word)

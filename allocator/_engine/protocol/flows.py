@@ -30,13 +30,15 @@ class Item:
     """One item of a call that changes something.
 
     `call` is its call id: drawn once, and sent with every retry of this item and with nothing else.  On the wire an
-    item is `call, repeated, *args`, where `repeated` is 1 once an earlier attempt may have been executed.
+    item is `call, repeated, *args`, where `repeated` is 1 once an earlier attempt may have been executed.  `other_key`
+    is the key of another record that the item changes: a call's keys end with these, each once.
     """
 
     call: str
     args: tuple[Argument, ...]
     key: str = ""
     id: str = ""
+    other_key: str = ""
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -1,6 +1,6 @@
 """The wire format of script calls: their arguments, and the packed bytes.
 
-    EVALSHA sha numkeys <key>... <each item's key> now_ms seen_epoch seen_fence epoch <argument>...
+    EVALSHA sha numkeys <key>... <each item's key> <each other key> now_ms seen_epoch seen_fence epoch <argument>...
         [ <call id> <repeated 0|1> <item's argument>... ]...
 
 Commands are packed here, by hiredis where it is installed.  redis-py's asyncio connection packs word by word in Python
@@ -9,7 +9,7 @@ even then, which for a batch of a hundred items costs more than all other work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from allocator import settings
 from allocator._engine.protocol.flows import Call, Item
 from allocator._engine.protocol.scripts import Argument
 
-__all__ = ["ASKING", "encode_call", "pack_command", "split_batches", "weight"]
+__all__ = ["ASKING", "encode_call", "other_keys", "pack_command", "split_batches", "weight"]
 
 
 def _pack(words: tuple[Argument, ...]) -> bytes:
@@ -51,16 +51,21 @@ def encode_call(call: Call, repeated: int, leading: Sequence[Argument]) -> list[
     items = call.items
     if not items:
         return [len(call.keys), *call.keys, *leading, *call.args]
-    if len(items) == 1 and items[0].key:
+    if len(items) == 1 and items[0].key and not items[0].other_key:
         item = items[0]
         keys = call.keys
         return [len(keys) + 1, *keys, item.key, *leading, *call.args, item.call, repeated, *item.args]
-    keys = (*call.keys, *[item.key for item in items if item.key])
+    keys = (*call.keys, *[item.key for item in items if item.key], *other_keys(items))
     words: list[Argument] = [len(keys), *keys, *leading, *call.args]
     for item in items:
         words += (item.call, repeated)
         words += item.args
     return words
+
+
+def other_keys(items: Iterable[Item]) -> Iterable[str]:
+    """The keys of other records that the items change, each once."""
+    return dict.fromkeys([item.other_key for item in items if item.other_key])
 
 
 def split_batches(call: Call) -> Iterator[Call]:
@@ -87,4 +92,4 @@ def _weight(item: Item) -> int:
     """The approximate bytes that an item adds to a script call."""
     texts = [part for part in item.args if isinstance(part, str)]
     size = sum([len(text) if text.isascii() else len(text.encode()) for text in texts])
-    return size + len(item.key) + len(item.call) + 8 * (len(item.args) + 3)
+    return size + len(item.key) + len(item.other_key) + len(item.call) + 8 * (len(item.args) + 3)

@@ -7,12 +7,16 @@ returned, not granted again.  If capacity is short, at most RECLAIM_INLINE_MAX e
 first.  With `atomic` all items are granted or none.  If the server has lost data, a pool with a recovery grace grants
 nothing new for that time; fences jump ahead in any case.
 
-KEYS    records      keys    one for each item; then each account that an item names, once
+With `replaces` the item takes the charge of another live allocation of the same amounts and accounts, which ends in the
+same decision: no capacity is checked.  Where there is none of that fence, the item is decided as without it.
+
+KEYS    records      keys    one for each item; then each account that an item names, and each record to replace, once
 ARGV    atomic       int     1: all or none
         items        list    of (call, repeated, owner, ttl_ms, R, M, O, (field, amount)*R, (field, value)*M,
                              (option, value)*O): R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins;
-                             option `account`: the name of an account to charge too, innermost first; option
-                             `exclusive`, 1: a live allocation of the id is a conflict, unless this call has it
+                             option `account`: the name of an account to charge too, innermost first; `exclusive`, 1: a
+                             live allocation of the id is a conflict, unless this call has it; `replaces`:
+                             `<fence>:<id>` of the allocation to replace, not with `atomic`
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
           left out)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
@@ -35,6 +39,7 @@ local idempotency = require('idempotency')
 local limits = require('limits')
 local records = require('records')
 local recovery = require('recovery')
+local removals = require('removals')
 local repeats = require('repeats')
 local requests = require('requests')
 local transaction = require('transaction')
@@ -51,12 +56,45 @@ local function refuse(call, items, request, charged)
   return call.more_expired and {'reclaim_first'} or denials.reply(charged, list)
 end
 
+-- The live record of the fence that the request replaces, or nil.
+local function find_replaced(call, request)
+  local record = records.of_item(call, request.replaces)
+  return record and not record.fresh and record.fence == request.replaces_fence and record or nil
+end
+
+-- Whether a record has the request's amounts, and is charged to the same accounts.
+local function has_charge(request, charged, record)
+  local names = record.accounts or {}
+  if #names ~= #charged - 1 then return false end
+  for i = 1, #names do
+    if names[i] ~= charged[i].name then return false end
+  end
+  return requests.matches({owner = record.owner, list = request.list, accounts = names}, record)
+end
+
+local function end_replaced(call, request, record)
+  removals.plan(call, record, 'released', 'replaced by ' .. records.id(call, request.key))
+end
+
+-- Grants the request the charge of the record that it replaces; nil if there is none.
+local function replace(call, request, charged)
+  local replaced = find_replaced(call, request)
+  if not replaced or not has_charge(request, charged, replaced) then return nil end
+  end_replaced(call, request, replaced)
+  for n = 1, #charged do accounts.add(charged[n], request.list, 1) end
+  return requests.grant(call, request, charged)
+end
+
 local function decide(call, items, request)
   local pool, key, id, list = call.pool, request.key, request.call, request.list
   local record = records.of_item(call, key)
   if record then
     local reply = repeats.answer(call, request, record)
-    if reply then return reply end
+    if reply then
+      local replaced = request.replaces and reply[1] == 'existing' and find_replaced(call, request)
+      if replaced then end_replaced(call, request, replaced) end
+      return reply
+    end
   else
     local completed_ms = idempotency.completed_at(call, id)
     if completed_ms then return {'ended', completed_ms} end
@@ -66,6 +104,8 @@ local function decide(call, items, request)
   end
   if pool.recovering then return recovery.refusal(call) end
   local charged = request.accounts and accounts.charged(call, request.accounts, list) or {pool}
+  local granted = request.replaces and replace(call, request, charged)
+  if granted then return granted end
   local short = accounts.take(charged, list)
   if short then
     local reply = refuse(call, items, request, charged)

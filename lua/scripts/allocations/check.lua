@@ -6,11 +6,13 @@ It uses the same code as `allocate`; expired allocations count as free, at most 
 `explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
 
 ARGV    explain      int     1: add up the future deadlines
+        ttl_ms       text    the time to live to be asked for, 0 pins; '': not tested
         resources    int     R
         request      list    (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*}; fits_ms 0: not
           foreseeable
         | {"reclaim_first"} (more have expired than this counts) | {"recovering", remaining_ms, why}
+        | {"ttl_too_long", max_ttl_ms}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
 Cost    O(R + 256 * R), with explain O(512 * R)
@@ -26,6 +28,7 @@ local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
+local requests = require('requests')
 
 -- The deadline by which enough will be free, without renewals and other requests.
 local function foresee(call, charged, list)
@@ -60,6 +63,7 @@ end
 return function(call)
   clock.start(call)
   local explain = arguments.flag(call, 'explain')
+  local ttl_ms = arguments.text(call, 'ttl_ms')
   local resources = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   if resources < 1 then arguments.refuse('resources') end
   local list = arguments.list(call, resources, 1)
@@ -73,6 +77,9 @@ return function(call)
   pools.open(call, wanted, count, true)
   local pool = call.pool
   if call.refused or pool.state then return {call.refused or pool.state} end
+  if ttl_ms ~= '' and requests.is_too_long(call, numbers.exact(ttl_ms) or arguments.refuse('ttl_ms')) then
+    return {'ttl_too_long', pool.max_ttl_ms}
+  end
   if pool.recovering then return recovery.refusal(call) end
   return decide(call, list, explain)
 end
