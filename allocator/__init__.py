@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from allocator._async.client import AsyncAllocator
     from allocator._engine.transport.urls import redact_url
     from allocator._sync.client import Allocator
+    from allocator.compat.resource_allocation import ResourceAllocation
     from allocator.compat.resource_allocator import ResourceAllocator
     from allocator.hold import AsyncHold, Hold
     from allocator.models.events import Event
@@ -52,6 +53,7 @@ _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
     "allocator._engine.transport.urls": ("redact_url",),
     "allocator._sync.client": ("Allocator",),
+    "allocator.compat.resource_allocation": ("ResourceAllocation",),
     "allocator.compat.resource_allocator": ("ResourceAllocator",),
     "allocator.hold": ("AsyncHold", "Hold"),
     "allocator.models.events": ("Event",),
@@ -120,6 +122,7 @@ __all__ = [
     "Renewal",
     "Request",
     "RequestLike",
+    "ResourceAllocation",
     "ResourceAllocator",
     "ResourceUsage",
     "Resources",

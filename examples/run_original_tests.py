@@ -77,7 +77,7 @@ async def check_formats(make: Make) -> None:
             ({"cpu": "0.5", "memory": "512Mi"}, "0.5", "512Mi"),
             ({"cpu": "2.5", "memory": "4Gi"}, "2.5", "4096Mi"),
             ({"cpu": "1", "memory": "1024Mi"}, "1", "1024Mi"),
-            ({"cpu": "100m", "memory": "2G"}, "0.1", "2G"),
+            ({"cpu": "100m", "memory": "2G"}, "0.1", "1908Mi"),
         ):
             allocation = await allocator.allocate_resources(limits)
             assert (allocation["cpu"], allocation["memory"]) == (cpu, memory), allocation

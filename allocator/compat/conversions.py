@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -13,16 +13,22 @@ from allocator.models.allocations import Allocation, RequestLike
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import float_text, parse_capacity, shown
 from allocator.resources import Resources
-from allocator.settings import AGE_MAX_S, AMOUNT_MAX
+from allocator.settings import AGE_MAX_S, AMOUNT_MAX, CHECK_KEEP_MAX_S
 from allocator.units import format_amount, format_cores, format_mebibytes
-from allocator.validation import allocation_id, fence, owner_name, ttl_ms
+from allocator.validation import allocation_id, fence, grace_ms, metadata, owner_name, ttl_ms
 
 __all__ = [
     "AGE_MIN",
+    "KEPT_BY_CHECK",
+    "KEPT_BY_KEY",
+    "ORIGINAL_LIMITS",
     "allocation_dict",
     "check_identity",
     "cores",
+    "keep_s",
+    "limits_metadata",
     "mebibytes",
+    "oldest_first",
     "parse_age",
     "parse_handle",
     "parse_limits",
@@ -37,8 +43,18 @@ AGE_MIN: Final = timedelta(milliseconds=1)
 
 _MEBIBYTE: Final = 2**20
 
-_KEYS: Final = ("allocation_id", "allocated_at", "fence", "pool")
+ORIGINAL_LIMITS: Final = "original_limits"
+"""The key of the limits as the caller wrote them, in an allocation's metadata and in its dict."""
+
+_KEYS: Final = ("allocation_id", "allocated_at", "fence", ORIGINAL_LIMITS, "pool")
 """Keys of an allocation's dict that are not resources.  A resource of such a name is refused, as it would hide one."""
+
+KEPT_BY_KEY: Final = "kept_by"
+KEPT_BY_CHECK: Final = "check_availability"
+"""The metadata of a lease that a check keeps."""
+
+_POSITIVE: Final = ("cpu", "memory")
+"""Resources of which zero is refused, as in the original."""
 
 _REASONS: Final = {
     "never_fits": " (more than the whole capacity: it will never fit)",
@@ -70,12 +86,45 @@ def parse_total(field: str, resource: str, number: object, what: str, *, suffix:
 
 
 def parse_limits(limits: RequestLike) -> Resources:
-    """The amounts of a request; only named resources are charged."""
+    """The amounts of a request; only named resources are charged, memory in whole MiB, rounded up.
+
+    Raises:
+        InvalidRequest: The limits are invalid, `cpu` or `memory` is zero, or a name is a key of the allocation's dict.
+    """
     request = Resources.request(limits)
     for name in _KEYS:
         if name in request:
             raise InvalidRequest(f"resource: {name!r} is taken: it is a key of the allocation's dict", field="resource")
-    return request
+    for name in _POSITIVE:
+        if name in limits and name not in request:
+            raise InvalidRequest(f"{name}: {shown(limits[name])} is zero: ask for more, or leave it out", field=name)
+    memory = request.get("memory", 0)
+    whole = _whole_mebibytes(memory)
+    return request if whole == memory or whole > AMOUNT_MAX else Resources.of({**request, "memory": whole})
+
+
+def _whole_mebibytes(amount: int) -> int:
+    """Bytes, rounded up to whole MiB."""
+    return -(-amount // _MEBIBYTE) * _MEBIBYTE
+
+
+def limits_metadata(limits: RequestLike) -> dict[str, str]:
+    """The limits as the caller wrote them, as the original kept them; empty if that is too long to be stored."""
+    kept = {ORIGINAL_LIMITS: str(limits.text() if isinstance(limits, Resources) else dict(limits))}
+    try:
+        return dict(metadata(kept))
+    except InvalidRequest:
+        return {}
+
+
+def keep_s(reserve_on_check: object) -> float | None:
+    """The seconds for which a check keeps what it found; None: it keeps nothing."""
+    if reserve_on_check is None:
+        return None
+    kept_ms = grace_ms(reserve_on_check, "reserve_on_check", CHECK_KEEP_MAX_S)
+    if not kept_ms:
+        raise InvalidRequest("reserve_on_check: 0 s keep nothing; None turns it off", field="reserve_on_check")
+    return kept_ms / 1000
 
 
 def check_identity(id: object, owner: object, ttl: object) -> None:
@@ -136,16 +185,27 @@ def allocation_dict(allocation: Allocation) -> dict[str, str]:
     """An allocation as the original's dict, with `fence` and `pool` added.
 
     `cpu` and `memory` are always present, as the original's callers print them.  The keys that are not resources come
-    last, so that no resource of an allocation that was made otherwise can replace one.
+    last, so that no resource of an allocation that was made otherwise can replace one.  `original_limits` is missing
+    if the allocation was made otherwise.
     """
     held = {"cpu": 0, "memory": 0, **allocation.resources}
+    held["memory"] = _whole_mebibytes(held["memory"])
+    written = allocation.metadata.get(ORIGINAL_LIMITS)
     return {
         **{name: _text(name, amount) for name, amount in held.items()},
         "allocation_id": allocation.id,
         "allocated_at": allocation.granted_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        **({} if written is None else {ORIGINAL_LIMITS: written}),
         "fence": str(allocation.fence),
         "pool": allocation.pool,
     }
+
+
+def oldest_first(allocations: Iterable[Allocation]) -> dict[str, dict[str, str]]:
+    """The dicts of allocations by their ids, the oldest first, without those that a check keeps."""
+    found = [one for one in allocations if one.metadata.get(KEPT_BY_KEY) != KEPT_BY_CHECK]
+    found.sort(key=lambda one: (one.granted_ms, one.fence))
+    return {one.id: allocation_dict(one) for one in found}
 
 
 def usage_dict(usage: Usage) -> dict[str, float]:

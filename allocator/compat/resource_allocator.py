@@ -5,13 +5,18 @@ several processes now share the numbers:
 
 - Quantities are Kubernetes's: `2G` is 2,000,000,000 bytes (the sample read 2 GiB), a memory number without a unit is in
   bytes (it read MiB) and below 1 MiB is refused, `100m` and `1.5Gi` are valid.  `total_memory_gb` stays 1024 MiB each.
+- Memory is counted in whole MiB, rounded up.
 - Only named resources are charged (the sample charged one CPU and 1 GiB by default), `{}` is refused, and any
   other resource, such as `nvidia.com/gpu`, is charged like the two.
 - The totals belong to the pool on the server.  The first object to use a pool creates it with its totals; for all
-  others the stored ones count.
-- A server that does not reply raises `BackendError`.  It is never reported as full, as empty or as released.
+  others the stored ones count.  Setting `total_cpu` or `total_memory_mb` configures the pool.
+- A server that does not reply raises `BackendError`.  It is never reported as full or as empty.  Only
+  `release_resources` and `cleanup_expired_allocations` raise nothing then: the releases are sent again in the
+  background, and the log says so.
 - The dicts have two more keys, `fence` and `pool`.  With them a dict can be stored in a resource's status as JSON, and
   any replica that reads it can renew or release that allocation, and no later one of the same id.
+
+`ResourceAllocation` reads such a dict.  docs/original-api.md says how a program gets this class without a change.
 """
 
 from __future__ import annotations
@@ -21,29 +26,30 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from types import EllipsisType, TracebackType
-from typing import Final, Self
+from typing import Self
 
 from allocator import settings
-from allocator._async.client import AsyncAllocator
-from allocator._engine.operations.defaults import Defaults
-from allocator._engine.transport.urls import resolve_target
-from allocator._sync.client import Allocator
 from allocator.compat import conversions
-from allocator.errors import AllocationLost, Insufficient, InvalidRequest, UnknownAllocation, UnknownPool
-from allocator.models.allocations import RequestLike, Ttl
-from allocator.models.pools import Pool, Usage
+from allocator.compat.grants import Grants, current_asker, location_of
+from allocator.compat.releases import Releases
+from allocator.compat.shared_pool import SharedPool
+from allocator.denials import Denial
+from allocator.errors import (
+    AllocationLost,
+    AllocatorError,
+    BackendError,
+    Insufficient,
+    InvalidRequest,
+    UnknownAllocation,
+    UnknownPool,
+)
+from allocator.models.allocations import Release, Request, RequestLike, Ttl
 from allocator.resources import Resources
 from allocator.validation import ttl_ms
 
 __all__ = ["ResourceAllocator"]
 
 log = logging.getLogger("allocator")
-
-_PRIVATE_URL: Final = "memory://"
-"""The URL of an object where neither the program nor the environment gives one."""
-
-_GETTER_DEADLINE_S: Final = 1.0
-"""Seconds that a plain getter's script call may take: it blocks the event loop that it is called in."""
 
 
 class ResourceAllocator:
@@ -53,7 +59,8 @@ class ResourceAllocator:
     creates the pool if there is none.  Every call raises `BackendError` if the server does not reply, and `UnknownPool`
     if the pool that this object has used was deleted or created again.
 
-    Between `check_availability` and `allocate_resources` another replica may allocate the same capacity.
+    Between `check_availability` and `allocate_resources` another task or replica may allocate the same capacity, unless
+    `reserve_on_check` is given.
     """
 
     def __init__(
@@ -65,6 +72,7 @@ class ResourceAllocator:
         pool: str = "default",
         ttl: Ttl = None,
         recovery_grace: Ttl = None,
+        reserve_on_check: Ttl = None,
         owner: str | None = None,
         prefix: str = settings.PREFIX_DEFAULT,
         timeout: float = settings.DEADLINE_S,
@@ -84,6 +92,9 @@ class ResourceAllocator:
             ttl: Seconds (or a timedelta) that allocations live unless renewed.  None pins them, as the original did.
             recovery_grace: Seconds for which the pool grants nothing when this object has created it, and when its
                 server may have lost data; at least 5 s more than the `ttl`, which it requires.
+            reserve_on_check: Seconds, 1 to 3600, for which `check_availability` keeps what it found for the task that
+                asked.  The next `allocate_resources` of the same limits by this task takes it over.  It is given back
+                when the task ends, and lapses after these seconds.  None keeps nothing.
             owner: The holder's name; the same on every replica.
             prefix: The prefix of all keys.
             timeout: Seconds that one awaited call may take in all, retries included; at most 60.
@@ -95,41 +106,61 @@ class ResourceAllocator:
         """
         cpu = conversions.parse_total("total_cpu", "cpu", total_cpu, "cores")
         memory = conversions.parse_total("total_memory_gb", "memory", total_memory_gb, "GiB (1024 MiB)", suffix="Gi")
-        self._totals = Resources.of({"cpu": cpu, "memory": memory})
-        ttl_ms(ttl)
+        self._ttl_ms = ttl_ms(ttl)
         if recovery_grace is not None and ttl is None:
             raise InvalidRequest(
                 "recovery_grace needs a ttl: a pinned allocation outlives any grace", field="recovery_grace"
             )
-        self._ttl, self._grace = ttl, recovery_grace
-        self._pool = pool
-        self._lock = threading.Lock()
-        self._epoch: str | None = None
-        defaults = Defaults(pool, prefix, owner, timeout)
-        quick_defaults = defaults.replaced(None, None, None, min(defaults.timeout_s, _GETTER_DEADLINE_S), None)
-        location = _chosen(url)
-        target = quick = resolve_target(location, allow_eviction=allow_eviction)
-        if location.lower() != _PRIVATE_URL:  # a private in-process server is one object, which both clients must share
-            quick = resolve_target(location, attempt_timeout_s=_GETTER_DEADLINE_S, allow_eviction=allow_eviction)
-        self._async = AsyncAllocator._on(target, defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._sync = Allocator._on(quick, quick_defaults, _clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._ttl = ttl
+        self._releases = Releases()
+        self._grants = Grants(self._releases, conversions.keep_s(reserve_on_check))
+        self._shared = SharedPool(
+            url,
+            pool,
+            Resources.of({"cpu": cpu, "memory": memory}),
+            recovery_grace,
+            prefix=prefix,
+            owner=owner,
+            timeout=timeout,
+            allow_eviction=allow_eviction,
+            clock=_clock,
+        )
 
     # -- the totals ----------------------------------------------------------------------------------------------------
 
     @property
     def total_cpu(self) -> float:
-        """CPU cores of the pool as last read from the server; before the first use, the constructor's."""
-        return conversions.cores(self._totals["cpu"])
+        """CPU cores of the pool as last read from the server; before the first use, the constructor's.
+
+        Setting it creates the pool with it, or changes the pool by the generation that this object has last read, for
+        all of its users.  It blocks, like `get_resource_usage`.
+
+        Raises:
+            PoolConflict: The pool was changed since it was read.  Nothing was changed, and it is read again.
+        """
+        return conversions.cores(self._shared.totals["cpu"])
+
+    @total_cpu.setter
+    def total_cpu(self, cores: float) -> None:
+        self._shared.configure({"cpu": conversions.parse_total("total_cpu", "cpu", cores, "cores")})
 
     @property
     def total_memory_mb(self) -> float:
-        """Memory of the pool in MiB, an int where whole; read like `total_cpu`."""
-        return conversions.mebibytes(self._totals["memory"])
+        """Memory of the pool in MiB, an int where whole; read and set like `total_cpu`."""
+        return conversions.mebibytes(self._shared.totals["memory"])
+
+    @total_memory_mb.setter
+    def total_memory_mb(self, mebibytes: float) -> None:
+        amount = conversions.parse_total("total_memory_mb", "memory", mebibytes, "MiB", suffix="Mi")
+        self._shared.configure({"memory": amount})
 
     # -- the original's core methods -----------------------------------------------------------------------------------
 
     async def check_availability(self, resource_limits: RequestLike) -> bool:
-        """Whether the request would be granted now.  Reserves nothing.
+        """Whether the request would be granted now, also with the object's time to live.
+
+        Without `reserve_on_check` it reserves nothing.  With it, the same task's next `allocate_resources` of these
+        limits is granted if it comes in time.
 
         Args:
             resource_limits: Resource names and quantities, such as `{"cpu": "2", "memory": "4Gi"}`.
@@ -137,15 +168,16 @@ class ResourceAllocator:
         Returns:
             False also for limits that are invalid; the log says why.
         """
+        asker = current_asker(ResourceAllocator.check_availability)
         try:
             request = conversions.parse_limits(resource_limits)
+            denial = await self._grants.check(await self._shared.open(), request, self._ttl_ms, asker)
         except InvalidRequest as error:
-            log.warning("check_availability: invalid limits, so they are not available: %s", error)
+            log.warning("check_availability: not available, for this would be refused: %s", error)
             return False
-        check = await (await self._client()).check(request)
-        if check.denial is not None:
-            log.debug("check_availability: %s", check.denial)
-        return check.fits
+        if denial is not None:
+            _log_denial("check_availability", conversions.refusal(request, denial), denial)
+        return denial is None
 
     async def allocate_resources(
         self,
@@ -177,24 +209,28 @@ class ResourceAllocator:
             Insufficient: They do not fit: a ValueError with the numbers, and the `denial`.
             AllocationConflict: The id is live with another owner or other amounts.
         """
-        request = conversions.parse_limits(resource_limits)
+        asker = current_asker(ResourceAllocator.allocate_resources)
+        resources = conversions.parse_limits(resource_limits)
         lifetime = self._ttl if isinstance(ttl, EllipsisType) else ttl
         conversions.check_identity(allocation_id, owner, lifetime)
-        client = await self._client()
-        try:
-            allocation = await client.allocate(request, ttl=lifetime, id=allocation_id, owner=owner)
-        except Insufficient as error:
-            error.args = (conversions.refusal(request, error.denial),)  # the same denial as the original's message
-            log.info("allocate_resources: %s", error)
-            raise
-        log.info("allocated %s to %s", allocation.resources, allocation.id)
-        return conversions.allocation_dict(allocation)
+        written = conversions.limits_metadata(resource_limits)
+        request = Request(resources, lifetime, allocation_id, owner, written)
+        client = await self._shared.open()
+        outcome = await self._grants.allocate(client, request, resources, asker, [threading.current_thread()])
+        if isinstance(outcome, Denial):
+            error = Insufficient(outcome)
+            error.args = (conversions.refusal(resources, outcome),)  # the same denial as the original's message
+            _log_denial("allocate_resources", error, outcome)
+            raise error
+        log.info("allocated %s to %s", outcome.resources, outcome.id)
+        return conversions.allocation_dict(outcome)
 
     async def release_resources(self, allocation_data: Mapping[str, str]) -> None:
         """Release what `allocate_resources` returned.
 
-        It raises nothing, and logs a line, if there is nothing to do: released before, reclaimed, granted anew since
-        (another fence), of another pool, or not an allocation.
+        It raises nothing.  It logs a line if there is nothing to do: released before, reclaimed, granted anew since
+        (another fence), of another pool or one that was deleted, or not an allocation.  If the server cannot take the
+        release, it is kept and sent again in the background, for a day; the log says so, and when it was taken.
 
         Args:
             allocation_data: The dict, or the dict restored from JSON.
@@ -203,13 +239,17 @@ class ResourceAllocator:
         if handle is None:
             return
         held, fence = handle
-        release = await (await self._client()).release(held, fence=fence)
-        if release:
-            log.info("released %s", held)
-        elif release.outcome == "fenced":
-            log.warning("release_resources: %s was granted anew, fence %s is stale: nothing done", held, fence)
+        try:
+            release = await (await self._shared.open()).release(held, fence=fence)
+        except UnknownPool as error:
+            log.warning("release_resources: %s is not held: %s", held, error)
+        except BaseException as error:
+            why = error if str(error) else type(error).__name__
+            self._releases.later(location_of(self._shared.awaited), held, fence, why)
+            if not isinstance(error, AllocatorError):
+                raise  # cancelled
         else:
-            log.warning("release_resources: %s is not held: released before, or past its deadline", held)
+            _log_release(held, fence, release)
 
     async def renew_resources(self, allocation_data: Mapping[str, str]) -> bool:
         """Renew an allocation for another time to live: call it from the reconcile loop.
@@ -223,7 +263,7 @@ class ResourceAllocator:
             return False
         held, fence = handle
         try:
-            return bool(await (await self._client()).renew(held, fence=fence))
+            return bool(await (await self._shared.open()).renew(held, fence=fence))
         except (UnknownAllocation, AllocationLost) as error:
             log.warning("renew_resources: %s", error)
             return False
@@ -237,21 +277,24 @@ class ResourceAllocator:
             max_age_hours: The age in hours for pinned allocations; 0 reclaims all of them.
 
         Returns:
-            The number of reclaimed allocations.
+            The number of reclaimed allocations: those until the server could take no more, of which the log has a line.
 
         Raises:
             InvalidRequest: `max_age_hours` is not a number of hours.
         """
         age = conversions.parse_age(max_age_hours)
-        client = await self._client()
-        if age == conversions.AGE_MIN:
-            await asyncio.sleep(2 * age.total_seconds())  # so that an allocation granted just now has this age, too
         count, more = 0, True
-        while more:
-            reclaimed = await client.maintenance.reclaim(older_than=age)
-            count, more = count + reclaimed.count, reclaimed.more
+        try:
+            client = await self._shared.open()
+            if age == conversions.AGE_MIN:
+                await asyncio.sleep(2 * age.total_seconds())  # so that an allocation granted just now has this age, too
+            while more:
+                reclaimed = await client.maintenance.reclaim(older_than=age)
+                count, more = count + reclaimed.count, reclaimed.more
+        except (BackendError, UnknownPool) as error:
+            log.warning("cleanup_expired_allocations: stopped after %d: %s", count, error)
         if count:
-            log.info("cleaned up %d expired allocations of pool %s", count, self._pool)
+            log.info("cleaned up %d expired allocations of pool %s", count, self._shared.name)
         return count
 
     # -- the getters, plain and awaited --------------------------------------------------------------------------------
@@ -265,25 +308,27 @@ class ResourceAllocator:
         Returns:
             `total_cpu`, `allocated_cpu`, `available_cpu` in cores; `total_memory_mb`, `allocated_memory_mb`,
             `available_memory_mb` in MiB, ints where whole; `cpu_utilization`, `memory_utilization` in per cent;
-            `active_allocations`.
+            `active_allocations`.  What checks keep (`reserve_on_check`) counts as allocated.
         """
-        return self._read(self._plain_client().pools.usage())
+        return self._shared.read(self._shared.open_blocking().pools.usage())
 
     async def usage(self) -> dict[str, float]:
         """The awaited version of `get_resource_usage`, with the object's timeout."""
-        return self._read(await (await self._client()).pools.usage())
+        return self._shared.read(await (await self._shared.open()).pools.usage())
 
     def get_active_allocations(self) -> dict[str, dict[str, str]]:
-        """Every allocation in the pool by its id, each as the dict that `allocate_resources` returned.
+        """Every allocation in the pool by its id, oldest first, each as the dict that `allocate_resources` returned.
+
+        What checks keep (`reserve_on_check`) is left out.
 
         Blocking, like `get_resource_usage`; the awaited version is `active_allocations()`.  It is read in pages: an
         allocation that is held throughout is listed, one that begins or ends meanwhile may be.
         """
-        return {each.id: conversions.allocation_dict(each) for each in self._plain_client().list()}
+        return conversions.oldest_first(self._shared.open_blocking().list())
 
     async def active_allocations(self) -> dict[str, dict[str, str]]:
         """The awaited version of `get_active_allocations`, with the object's timeout."""
-        return {each.id: conversions.allocation_dict(each) async for each in (await self._client()).list()}
+        return conversions.oldest_first([each async for each in (await self._shared.open()).list()])
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -301,11 +346,15 @@ class ResourceAllocator:
             raise RuntimeError("close() was called inside of an event loop: use `await aclose()` there")
 
     async def aclose(self) -> None:
-        """Close the connections.  Allocations stay.  It may be called again."""
+        """Give back what checks keep, for at most two seconds, and close the connections.
+
+        Allocations stay.  Releases that the server could not take go on in the background.  It may be called again.
+        """
         try:
-            await self._async.close()
+            await self._grants.close(self._shared.awaited)
+            await self._shared.awaited.close()
         finally:
-            self._sync.close()
+            self._shared.blocking.close()
 
     def __enter__(self) -> Self:
         return self
@@ -324,61 +373,27 @@ class ResourceAllocator:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<ResourceAllocator pool={self._pool} cpu={self.total_cpu:g} memory={self.total_memory_mb:g}Mi>"
-
-    # -- the pool ------------------------------------------------------------------------------------------------------
-
-    async def _client(self) -> AsyncAllocator:
-        """The asyncio client, after the pool was created or read."""
-        if self._epoch is None:
-            self._saw(await self._async.pools.create(self._pool, self._totals, recovery_grace=self._grace))
-        return self._async
-
-    def _plain_client(self) -> Allocator:
-        """The blocking client of the getters, after the pool was created or read."""
-        if self._epoch is None:
-            self._saw(self._sync.pools.create(self._pool, self._totals, recovery_grace=self._grace))
-        return self._sync
-
-    def _saw(self, pool: Pool) -> None:
-        """Record the pool's epoch at the first reading; from then on both clients accept no other."""
-        with self._lock:
-            if self._epoch is None:
-                self._totals = conversions.totals_of(pool)
-                self._async = self._async.options(epoch=pool.epoch)
-                self._sync = self._sync.options(epoch=pool.epoch)
-                self._epoch = pool.epoch
-            elif self._epoch != pool.epoch:
-                raise UnknownPool(f"pool {pool.name} was deleted and made anew", pool=pool.name, code="epoch")
-
-    def _read(self, usage: Usage) -> dict[str, float]:
-        self._totals = conversions.totals_of(usage.pool)
-        return conversions.usage_dict(usage)
+        return f"<ResourceAllocator pool={self._shared.name} cpu={self.total_cpu:g} memory={self.total_memory_mb:g}Mi>"
 
     def _handle(self, data: object, method: str) -> tuple[str, int | None] | None:
         """Id and fence of a dict; None, with the reason in the log, if it is not an allocation of this pool."""
         try:
-            return conversions.parse_handle(data, self._pool)
+            return conversions.parse_handle(data, self._shared.name)
         except InvalidRequest as error:
             log.warning("%s: nothing done: %s", method, error)
             return None
 
 
-def _chosen(url: str | None) -> str:
-    """The given URL, the environment's, or the private in-process server's."""
-    if url is None:
-        url = settings.url_from_environment()
-    if url is not None:
-        return url
-    unset = f"no URL was given and neither {' nor '.join(settings.URL_VARIABLES)} is set"
-    if settings.url_is_required():
-        raise InvalidRequest(
-            f"url: {unset}, and {settings.REQUIRE_URL_VARIABLE} says that one is required", field="url"
-        )
-    log.warning(
-        "%s: allocations are kept in this object alone (memory://), where other processes do not see them; "
-        "%s=1 makes this an error",
-        unset,
-        settings.REQUIRE_URL_VARIABLE,
-    )
-    return _PRIVATE_URL
+def _log_denial(method: str, message: object, denial: Denial) -> None:
+    """What will never fit is a mistake of somebody; what does not fit now is daily business."""
+    level = logging.WARNING if denial.never else logging.INFO if method == "allocate_resources" else logging.DEBUG
+    log.log(level, "%s: %s", method, message)
+
+
+def _log_release(held: str, fence: int | None, release: Release) -> None:
+    if release:
+        log.info("released %s", held)
+    elif release.outcome == "fenced":
+        log.warning("release_resources: %s was granted anew, fence %s is stale: nothing done", held, fence)
+    else:
+        log.warning("release_resources: %s is not held: released before, or past its deadline", held)

@@ -173,7 +173,7 @@ async def wait_undone_async(
     client: AsyncAllocator | ResourceAllocator, seconds: float = settings.CLOSE_FLUSH_S
 ) -> bool:
     """The same for the awaited clients, for calls of the running event loop."""
-    one = client._async if isinstance(client, ResourceAllocator) else client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    one = client._shared.awaited if isinstance(client, ResourceAllocator) else client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return await one._driver.wait_undone(seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
@@ -193,7 +193,7 @@ def _lost(usage: Usage) -> Allocation:
 
 
 def _plain(client: AnyClient) -> Allocator | AsyncAllocator:
-    return client._async if isinstance(client, ResourceAllocator) else client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return client._shared.awaited if isinstance(client, ResourceAllocator) else client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _scripts(verb: Verb | None) -> frozenset[str]:

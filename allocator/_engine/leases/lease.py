@@ -34,6 +34,7 @@ class Lease:
         "failures",
         "good_until",
         "loss",
+        "on_ended",
         "on_lost",
         "on_settled",
         "ttl_ms",
@@ -59,6 +60,9 @@ class Lease:
             now: The instant of the reply.
             on_lost: Called once if it is lost.
             overdue_s: Seconds by which the primary that granted it was unconfirmed.
+
+        `on_ended` may be set: it is called once its release in the background has ended, with the last error if that
+        was given up.
         """
         self.allocation = allocation
         self.ttl_ms = ttl_ms
@@ -71,6 +75,7 @@ class Lease:
         self.ending = False
         self.under_way = False
         self.on_settled: Callable[[], object] | None = None
+        self.on_ended: Callable[[Exception | None], object] | None = None
         self.asked = sent
         self.extend(sent, now, overdue_s)
 

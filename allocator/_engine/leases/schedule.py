@@ -21,6 +21,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from allocator import settings
 from allocator._engine.execution.retry import backoff
@@ -138,7 +139,8 @@ class Schedule:
         """Record the outcomes of a batch; `overdue_s` are the seconds by which its primary was unconfirmed.
 
         Returns:
-            The `on_settled` functions to call now, for holders that wait for the batch to end.
+            The `on_settled` functions to call now, for holders that wait for the batch to end, and `on_ended` of leases
+            that are released no more.
         """
         on_settled: list[Callable[[], object]] = []
         for lease, answer in zip(batch.leases, answers, strict=True):
@@ -148,7 +150,8 @@ class Schedule:
             if lease not in self._care:
                 continue
             if batch.release:
-                self._record_release(lease, answer, now)
+                if self._record_release(lease, answer, now) and lease.on_ended is not None:
+                    on_settled.append(partial(lease.on_ended, _failure(answer)))
             elif lease.ending or isinstance(answer, Renewal) or _is_deleted(answer):
                 self._record_renewal(lease, answer, batch.sent, now, overdue_s)
             else:
@@ -177,13 +180,15 @@ class Schedule:
         wait = self._chance() if late else 1 - settings.HOLD_JITTER * self._chance()
         self._calls.put(lease, sent + lease.interval_s * wait)
 
-    def _record_release(self, lease: Lease, answer: Answer, now: float) -> None:
+    def _record_release(self, lease: Lease, answer: Answer, now: float) -> bool:
+        """Returns whether its release has ended."""
         lease.failures += 1
         again = now + backoff(lease.failures)
         if isinstance(answer, Release | UnknownPool) or again > lease.give_up_at:
             self.remove(lease)
-        else:
-            self._calls.put(lease, again)
+            return True
+        self._calls.put(lease, again)
+        return False
 
     # -- losses --------------------------------------------------------------------------------------------------------
 
@@ -214,6 +219,11 @@ class Schedule:
         lease.loss = loss
         self._ends.remove(lease)
         self._unreported.append(lease)
+
+
+def _failure(answer: Answer) -> Exception | None:
+    """The error for which a release is given up; None if there is nothing left to release."""
+    return answer if isinstance(answer, Exception) and not isinstance(answer, UnknownPool) else None
 
 
 def _is_deleted(answer: Answer) -> bool:

@@ -15,7 +15,7 @@ from tests.programs.compat.conftest import POOL, Make, warnings_of
 async def test_the_dict_has_exactly_the_documented_keys_and_only_texts(make: Make) -> None:
     """It lies in a resource's status, which is JSON with a schema."""
     allocation = await make().allocate_resources({"cpu": "0.5", "memory": "4Gi"})
-    assert set(allocation) == {"allocation_id", "cpu", "memory", "allocated_at", "fence", "pool"}
+    assert set(allocation) == {"allocation_id", "cpu", "memory", "allocated_at", "original_limits", "fence", "pool"}
     assert all(type(value) is str for value in allocation.values())
     assert (allocation["cpu"], allocation["memory"], allocation["pool"]) == ("0.5", "4096Mi", POOL)
     assert int(allocation["fence"]) > 0
@@ -99,12 +99,15 @@ INVALID = [
     {"cpu": "two"},
     {"cpu": ""},
     {"cpu": "-1"},
+    {"cpu": "1", "memory": "0"},
+    {"cpu": 0, "memory": "1Gi"},
     {"memory": "512"},
     {"memory": "4GB"},
     {"cpu": None},
     {"c p u": "1"},
     {"pool": "1"},
     {"fence": "1"},
+    {"original_limits": "1"},
     None,
     "cpu=1",
     [("cpu", "1")],

@@ -90,11 +90,11 @@ async def test_the_controllers_life_cycle_works_as_the_document_shows_it(make: M
         ({"cpu": "2.5", "memory": "4Gi"}, "2.5", "4096Mi"),
         ({"cpu": "1", "memory": "1Gi"}, "1", "1024Mi"),
         ({"cpu": "1", "memory": "1024Mi"}, "1", "1024Mi"),
-        ({"cpu": "1", "memory": "2G"}, "1", "2G"),
+        ({"cpu": "1", "memory": "2G"}, "1", "1908Mi"),
     ],
 )
 async def test_each_format_of_the_document_is_taken(make: Make, limits: dict[str, str], cpu: str, memory: str) -> None:
-    """`2G` is the one that means something else than in the sample: 2,000,000,000 bytes are no whole number of MiB."""
+    """`2G` is the one that means something else than in the sample: 2,000,000,000 bytes, in whole MiB."""
     allocation = await make().allocate_resources(limits)
     assert (allocation["cpu"], allocation["memory"]) == (cpu, memory)
 

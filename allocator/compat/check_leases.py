@@ -1,0 +1,154 @@
+"""Check leases: what checks of availability keep, by the task or thread that asked.  No I/O.
+
+Who asked is a running task.  A check that is a whole task by itself (`asyncio.run(...)`, `asyncio.gather(...)`) ends
+with that task, so its thread has asked.  A task that was started by one that has asked may use what that one keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from allocator import settings
+from allocator._engine.fork_safety import reset_after_fork
+from allocator._engine.leases.registry import LeaseLocation
+from allocator.models.allocations import Allocation
+from allocator.resources import Resources
+
+__all__ = ["Asker", "CheckLease", "CheckLeases", "current_asker", "may_use", "remember_asker"]
+
+Asker: TypeAlias = "asyncio.Task[Any] | threading.Thread"
+"""Who keeps leases until it ends."""
+
+_asker: Final[ContextVar[weakref.ref[asyncio.Task[Any]] | None]] = ContextVar("allocator_asker", default=None)
+"""The task that has asked in this context or in the one that it was copied from."""
+
+
+def current_asker(method: Callable[..., object]) -> Asker:
+    """Who calls a coroutine function: the running task, or its thread if the task is this call alone."""
+    task = asyncio.current_task()
+    if task is None or getattr(task.get_coro(), "cr_code", None) is getattr(method, "__code__", method):
+        return threading.current_thread()
+    return task
+
+
+def remember_asker(asker: Asker) -> None:
+    """Let tasks that are started by this one use what it keeps."""
+    if isinstance(asker, asyncio.Task):
+        _asker.set(weakref.ref(asker))
+
+
+def may_use(asker: Asker) -> list[Asker]:
+    """Whose leases `asker` may take over: its own, then those of the task that started it."""
+    started_by = _asker.get()
+    other = None if started_by is None else started_by()
+    return [asker] if other is None or other is asker else [asker, other]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckLease:
+    """A lease that a check keeps; it lapses at `until`, by the holder's clock, at the latest."""
+
+    request: Resources
+    allocation: Allocation
+    location: LeaseLocation
+    until: float
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether its time is over."""
+        return self.location.now() >= self.until
+
+
+class CheckLeases:
+    """The check leases of one object.  Threads and tasks may share it.
+
+    A lease leaves it when it is taken over, when it is given back, and when it has lapsed.  A thread that ended, and a
+    task whose loop was closed, are noticed by the next check.
+    """
+
+    def __init__(self, give_back: Callable[[Iterable[CheckLease]], None]) -> None:
+        """Start without leases.
+
+        Args:
+            give_back: Releases leases that nobody will take over; called without a lock, and it must not raise.
+        """
+        self._give_back = give_back
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Start empty in a forked child: the parent's leases stay with the parent."""
+        self._lock = threading.Lock()
+        self._leases: dict[Asker, dict[Resources, CheckLease]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._leases.copy().values()))
+
+    def find(self, asker: Asker, request: Resources) -> CheckLease | None:
+        """The lease that it keeps for this request."""
+        with self._lock:
+            return self._leases.get(asker, {}).get(request)
+
+    def make_room(self) -> bool:
+        """Give back what ended tasks and threads keep, and forget what has lapsed; returns whether there is room."""
+        with self._lock:
+            over = [asker for asker in self._leases if _is_over(asker)]
+            left = [lease for asker in over for lease in self._leases.pop(asker).values()]
+            for asker, leases in list(self._leases.items()):
+                for lease in [lease for lease in leases.values() if lease.lapsed]:
+                    del leases[lease.request]
+                if not leases and isinstance(asker, threading.Thread):
+                    del self._leases[asker]
+            room = sum(map(len, self._leases.values())) < settings.CHECK_LEASES_MAX
+        self._give_back(left)
+        return room
+
+    def keep(self, asker: Asker, lease: CheckLease) -> None:
+        """Keep a lease until its asker ends."""
+        with self._lock:
+            known = asker in self._leases
+            leases = self._leases.setdefault(asker, {})
+            was = leases.pop(lease.request, None)
+            leases[lease.request] = lease
+            left = [leases.pop(next(iter(leases)))] if len(leases) > settings.CHECK_LEASES_OF_ONE_MAX else []
+        if was is not None and was.allocation.fence != lease.allocation.fence:
+            left.append(was)
+        if not known and isinstance(asker, asyncio.Task):
+            asker.add_done_callback(self._ended)  # once: a task stays known until it ends
+        self._give_back(left)
+
+    def take(self, askers: Iterable[Asker], request: Resources) -> tuple[Asker, CheckLease] | None:
+        """Remove and return the first of these that is kept for this request."""
+        with self._lock:
+            for asker in askers:
+                lease = self._leases.get(asker, {}).pop(request, None)
+                if lease is not None:
+                    return asker, lease
+        return None
+
+    def take_all(self, askers: Iterable[Asker] | None = None) -> list[CheckLease]:
+        """Remove and return all that these keep; None: all that anybody keeps."""
+        with self._lock:
+            taken: list[CheckLease] = []
+            for asker in list(self._leases) if askers is None else askers:
+                leases = self._leases.get(asker, {})
+                taken += leases.values()
+                leases.clear()
+        return taken
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        with self._lock:
+            left = list(self._leases.pop(task, {}).values())
+        self._give_back(left)
+
+
+def _is_over(asker: Asker) -> bool:
+    if isinstance(asker, threading.Thread):
+        return not asker.is_alive()
+    return asker.done() or asker.get_loop().is_closed()
