@@ -128,4 +128,25 @@ CLIENT: Final = (
         "        connections.checked.add(connection, pool)\n", "",
         "each call pays a round trip more", "engine/test_access_check",
     ),
+    # -- the original API ----------------------------------------------------------------------------------------------
+    Mutant(
+        "what a check keeps is not used", "allocator/compat/grants.py",
+        "None if kept is None else kept[1].allocation", "None",
+        "D1: the allocate after a check that said yes is refused", "programs/compat/test_reserve_on_check",
+    ),
+    Mutant(
+        "what a check keeps outlives its task", "allocator/compat/check_leases.py",
+        "if not known and isinstance(asker, asyncio.Task):", "if known is None and isinstance(asker, asyncio.Task):",
+        "who only asked holds the room until the lease lapses", "programs/compat/test_reserve_on_check",
+    ),
+    Mutant(
+        "in its own way", "allocator/compat/grants.py",
+        "            outcome = await _grant(client, request, None)\n        return outcome", "            pass\n        return outcome",
+        "a task is refused for what its own checks keep", "programs/compat/test_reserve_on_check",
+    ),
+    Mutant(
+        "release not sent again", "allocator/compat/releases.py",
+        "            RENEWERS.release_later(location, lease)", "            self._ended(id, None)",
+        "D2: what is released during an outage stays charged", "programs/compat/test_releases",
+    ),
 )  # fmt: skip

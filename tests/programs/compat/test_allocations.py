@@ -83,14 +83,17 @@ async def test_a_refusal_has_the_originals_words_and_all_the_numbers(make: Make)
         ({"example.com/fpga": "1"}, "Available: example.com/fpga=0 of 0 (the pool does not count it)"),
     ],
 )
-async def test_a_refusal_that_waiting_cannot_help_says_so(make: Make, limits: dict[str, str], ending: str) -> None:
-    """A controller can fail the lab instead of requeueing it for ever."""
+async def test_a_refusal_that_waiting_cannot_help_says_so(
+    make: Make, limits: dict[str, str], ending: str, log: pytest.LogCaptureFixture
+) -> None:
+    """A controller can fail the lab instead of requeueing it for ever; both calls warn, with the numbers."""
     allocator = make()
     with pytest.raises(Insufficient) as caught:
         await allocator.allocate_resources(limits)
     assert str(caught.value).endswith(ending)
     assert caught.value.denial.never
     assert not await allocator.check_availability(limits)
+    assert [line.endswith(ending) for line in warnings_of(log)] == [True, True]
 
 
 INVALID = [
