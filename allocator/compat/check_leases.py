@@ -72,13 +72,13 @@ class CheckLeases:
     task whose loop was closed, are noticed by the next check.
     """
 
-    def __init__(self, give_back: Callable[[Iterable[CheckLease]], None]) -> None:
+    def __init__(self, release_kept: Callable[[Iterable[CheckLease]], None]) -> None:
         """Start without leases.
 
         Args:
-            give_back: Releases leases that nobody will take over; called without a lock, and it must not raise.
+            release_kept: Releases leases that nobody will take over; called without a lock, and it must not raise.
         """
-        self._give_back = give_back
+        self._release_kept = release_kept
         self.reset()
         reset_after_fork(self)
 
@@ -106,7 +106,7 @@ class CheckLeases:
                 if not leases and isinstance(asker, threading.Thread):
                     del self._leases[asker]
             room = sum(map(len, self._leases.values())) < settings.CHECK_LEASES_MAX
-        self._give_back(left)
+        self._release_kept(left)
         return room
 
     def keep(self, asker: Asker, lease: CheckLease) -> None:
@@ -121,7 +121,7 @@ class CheckLeases:
             left.append(was)
         if not known and isinstance(asker, asyncio.Task):
             asker.add_done_callback(self._ended)  # once: a task stays known until it ends
-        self._give_back(left)
+        self._release_kept(left)
 
     def take(self, askers: Iterable[Asker], request: Resources) -> tuple[Asker, CheckLease] | None:
         """Remove and return the first of these that is kept for this request."""
@@ -145,7 +145,7 @@ class CheckLeases:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         with self._lock:
             left = list(self._leases.pop(task, {}).values())
-        self._give_back(left)
+        self._release_kept(left)
 
 
 def _is_over(asker: Asker) -> bool:

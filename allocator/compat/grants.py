@@ -34,8 +34,8 @@ class Grants:
 
     def __init__(self, releases: Releases, keep_s: float | None) -> None:
         self._keep_s = keep_s
-        self._give_back = releases.give_back
-        self.leases = CheckLeases(releases.give_back)
+        self._release_kept = releases.release_kept
+        self.leases = CheckLeases(releases.release_kept)
 
     async def check(self, client: AsyncAllocator, request: Resources, ttl_ms: int, asker: Asker) -> Denial | None:
         """None if the request fits, and `asker` keeps it then; else the denial.
@@ -125,7 +125,7 @@ class Grants:
         try:
             await client.release_many([lease.allocation for lease in left])
         except BaseException:
-            self._give_back(left)
+            self._release_kept(left)
             raise
 
 

@@ -72,7 +72,7 @@ class Releases:
         else:
             log.error("release_resources: %s stays until its deadline or a cleanup: %s", id, error)
 
-    def give_back(self, leases: Iterable[CheckLease]) -> None:
+    def release_kept(self, leases: Iterable[CheckLease]) -> None:
         """Release in the background what checks have kept; what has lapsed is the server's already."""
         for kept in leases:
             if kept.lapsed:

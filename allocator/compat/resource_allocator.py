@@ -142,7 +142,7 @@ class ResourceAllocator:
 
     @total_cpu.setter
     def total_cpu(self, cores: float) -> None:
-        self._shared.configure({"cpu": conversions.parse_total("total_cpu", "cpu", cores, "cores")})
+        self._shared.set_totals({"cpu": conversions.parse_total("total_cpu", "cpu", cores, "cores")})
 
     @property
     def total_memory_mb(self) -> float:
@@ -152,7 +152,7 @@ class ResourceAllocator:
     @total_memory_mb.setter
     def total_memory_mb(self, mebibytes: float) -> None:
         amount = conversions.parse_total("total_memory_mb", "memory", mebibytes, "MiB", suffix="Mi")
-        self._shared.configure({"memory": amount})
+        self._shared.set_totals({"memory": amount})
 
     # -- the original's core methods -----------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ class SharedPool:
             self._remember(usage.pool)
         return conversions.usage_dict(usage)
 
-    def configure(self, capacity: Mapping[str, int]) -> None:
+    def set_totals(self, capacity: Mapping[str, int]) -> None:
         """Set totals of the pool, by the generation that this object has read.
 
         Raises:

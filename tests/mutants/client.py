@@ -141,7 +141,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "in its own way", "allocator/compat/grants.py",
-        "            outcome = await _grant(client, request, None)\n        return outcome", "            pass\n        return outcome",
+        "not outcome.never and await self._make_way(client, askers)", "outcome.never",
         "a task is refused for what its own checks keep", "programs/compat/test_reserve_on_check",
     ),
     Mutant(

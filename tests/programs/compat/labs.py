@@ -22,6 +22,13 @@ REQUEUE_S: Final = 0.05
 """The original waits two minutes."""
 
 
+async def pass_time(seconds: float) -> None:
+    """What a controller waits for: the time of its loop, or of a container."""
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, passed.set)
+    await passed.wait()
+
+
 class Lab:
     """One lab; its status is stored at each change of phase, whole or not at all."""
 
@@ -52,11 +59,11 @@ class LabInstanceController:
             match lab.phase:
                 case "Pending":
                     if not await self.resource_allocator.check_availability(LIMITS):
-                        await asyncio.sleep(REQUEUE_S)
+                        await pass_time(REQUEUE_S)
                         continue
                     lab.set("Scheduled")
                 case "Scheduled":
-                    await asyncio.sleep(0.001)  # the phase is stored; others check meanwhile
+                    await pass_time(0.001)  # the phase is stored; others check meanwhile
                     try:
                         lab.allocation = await self.resource_allocator.allocate_resources(LIMITS)
                     except ValueError:
@@ -64,7 +71,7 @@ class LabInstanceController:
                     else:
                         lab.set("Running")
                 case _:
-                    await asyncio.sleep(0.005)
+                    await pass_time(0.005)
                     await self.resource_allocator.release_resources(lab.allocation)
                     lab.set("Completed")
 

@@ -10,6 +10,7 @@ import pytest
 from allocator import Allocator, ResourceAllocator, settings
 from allocator.compat.releases import Releases
 from tests.programs.compat.conftest import Make, warnings_of
+from tests.programs.compat.labs import pass_time
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 
@@ -49,7 +50,7 @@ async def test_a_release_that_is_cancelled_is_sent_again(make: Make) -> None:
     allocator = make()
     held = await allocator.allocate_resources({"cpu": "1"})
     task = asyncio.create_task(allocator.release_resources(held))
-    await asyncio.sleep(0)
+    await pass_time(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

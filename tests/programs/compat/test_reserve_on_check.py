@@ -21,6 +21,7 @@ from allocator import (
 )
 from allocator.testing import Clock
 from tests.programs.compat.conftest import POOL, Make, warnings_of
+from tests.programs.compat.labs import pass_time
 from tests.support.waiting import wait_until, wait_until_async
 
 ALL = {"cpu": "8", "memory": "16Gi"}
@@ -77,7 +78,7 @@ async def test_another_task_of_the_same_object_does_not_get_it(make: Make) -> No
         return await allocator.check_availability(ALL)
 
     task = in_a_task(other())
-    await asyncio.sleep(0)
+    await pass_time(0)
     assert await allocator.check_availability(ALL)
     asked.set()
     assert await task is False
@@ -237,13 +238,13 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_nothing(make: Make, turn
 
     async def reconcile() -> None:
         await allocator.check_availability(ALL)
-        await asyncio.sleep(0)
+        await pass_time(0)
         held = await allocator.allocate_resources(ALL)
         await allocator.release_resources(held)
 
     task = in_a_task(reconcile())
     for _ in range(turns * 3):
-        await asyncio.sleep(0)
+        await pass_time(0)
     task.cancel()
     await asyncio.wait([task])
     await until_free(allocator)
@@ -312,12 +313,12 @@ def test_threads_with_loops_of_their_own_never_meet_a_full_pool_after_a_yes(stor
             granted = 0
             while granted < 8:
                 if await allocator.check_availability({"cpu": "1"}):
-                    await asyncio.sleep(0.001)
+                    await pass_time(0.001)
                     held = await allocator.allocate_resources({"cpu": "1"})
                     granted += 1
                     await allocator.release_resources(held)
                 else:
-                    await asyncio.sleep(0.002)
+                    await pass_time(0.002)
 
         def work() -> None:
             try:
