@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from allocator import settings
 from allocator._engine.operations.defaults import Defaults
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.fault_switch import FaultSwitch
 from allocator._engine.transport.in_process import InProcessServer
-from allocator._engine.transport.target import ServerTarget
+from allocator._engine.transport.target import EvictionCheck, ServerTarget
 from allocator._sync.client import Allocator
 from allocator.errors import InvalidRequest
 from allocator.testing.clock import Clock

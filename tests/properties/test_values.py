@@ -177,8 +177,8 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 
 def test_each_public_value_is_tried() -> None:
-    """A new class belongs into the table above."""
-    public = {getattr(allocator, name) for name in allocator.__all__}
+    """A new class belongs into the table above.  `ResourceAllocation` has the original's dict, and tests of its own."""
+    public = {getattr(allocator, name) for name in allocator.__all__} - {allocator.ResourceAllocation}
     assert {one for one in public if dataclasses.is_dataclass(one)} | {Resources} == set(VALUES)
 
 

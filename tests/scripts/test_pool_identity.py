@@ -74,7 +74,7 @@ LOST: Final[dict[str, Callable[[Ledger], Any]]] = {
 
 def _words(script: str) -> set[str]:
     """The replies of a header that are one word."""
-    block = header(read(scripts.files()[script])).partition("\nReply ")[2].partition("\nWrites ")[0]
+    block = header(read(scripts.folder() / scripts.files()[script])).partition("\nReply ")[2].partition("\nWrites ")[0]
     return set(re.findall(r'\{"(\w+)"\}', block))
 
 

@@ -229,7 +229,7 @@ def test_all_keys_of_a_pool_are_in_its_names_slot() -> None:
 
 def test_a_cluster_has_one_database(drive: Open) -> None:
     """A URL that names another is a mistake."""
-    with pytest.raises(InvalidRequest, match="database 0"):
+    with pytest.raises(InvalidRequest, match="the database is not 0"):
         drive("redis+cluster://127.0.0.1:1/2")
 
 

@@ -191,7 +191,7 @@ def test_one_unknown_seed_among_others_is_no_mistake(drive: Open, retries: list[
     """A seed that is down may come back, whatever the other one's name."""
     for form in ("redis+cluster://{}", "redis+sentinel://{}/ledger"):
         retries.clear()
-        error_of(lambda form=form: drive(form.format("no-such.invalid:1,127.0.0.1:1"), deadline_s=0.3).run(count()))
+        error_of(lambda form=form: drive(form.format("no-such.invalid:1,127.0.0.1:1"), deadline_s=1.0).run(count()))
         assert len(retries) > 2
 
 

@@ -11,8 +11,10 @@ from allocator import AllocationLost, Allocator, AsyncAllocator, InvalidRequest,
 from allocator._engine.transport.in_process import InProcessServer
 from allocator.testing import (
     Clock,
+    Faults,
     MemoryStore,
     PrivateServer,
+    faults,
     memory_allocator,
     memory_async_allocator,
     memory_resource_allocator,
@@ -170,3 +172,14 @@ def test_a_store_without_a_name_ends_with_its_last_client() -> None:
     del allocator
     gc.collect()
     assert name not in InProcessServer._of_tests
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory://of-production", "redis://localhost:1/0"])
+def test_only_stores_of_the_test_tools_have_faults(url: str) -> None:
+    """No program turns them on by accident."""
+    with Allocator.from_url(url) as allocator, pytest.raises(InvalidRequest, match=r"not made by allocator\.testing"):
+        faults(allocator)
+    if url.endswith("production"):
+        with pytest.raises(InvalidRequest, match="make it before") as caught:
+            Faults(MemoryStore("of-production"), allocator._defaults)
+        assert caught.value.field == "store"

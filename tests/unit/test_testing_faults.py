@@ -383,17 +383,6 @@ def test_a_hold_is_lost_when_no_renewal_gets_through(allocator: Allocator, store
 # -- refused -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["memory://", "memory://of-production", "redis://localhost:1/0"])
-def test_only_stores_of_the_test_tools_have_faults(url: str) -> None:
-    """No program turns them on by accident."""
-    with Allocator.from_url(url) as allocator, pytest.raises(InvalidRequest, match=r"not made by allocator\.testing"):
-        faults(allocator)
-    if url.endswith("production"):
-        with pytest.raises(InvalidRequest, match="make it before") as caught:
-            Faults(MemoryStore("of-production"), allocator._defaults)
-        assert caught.value.field == "store"
-
-
 @pytest.mark.parametrize(
     ("method", "arguments", "field"),
     [

@@ -25,9 +25,9 @@ from allocator._engine.protocol.scripts import Argument
 from allocator._engine.transport import failures
 from allocator._engine.transport.access_check import Checked
 from allocator._engine.transport.connection import Connection
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.protocol_probe import is_worth_probing, probe
+from allocator._engine.transport.target import EvictionCheck
 from allocator.errors import BackendUnavailable
 
 __all__ = ["ConnectionPool", "send_once", "server_check"]

@@ -250,7 +250,8 @@ def connection_failure(where: str, error: Exception) -> AttemptFailure:
     lasting = _lasting_failure(where, error)
     if lasting is not None:
         return lasting
-    refused = isinstance(error, raised.ResponseError)  # the server is up and rejects the connection
+    # The server is up and rejects the connection, or a test ends the attempts.
+    refused = isinstance(error, raised.ResponseError | NotRetriedError)
     advice = next((f"; {advice}" for part, advice in _ADVICE if refused and part in str(error)), "")
     return AttemptFailure(
         BackendUnavailable(f"cannot connect to {where}: {_brief(error)}{advice}"),

@@ -75,7 +75,9 @@ def _by_tls(raw: socket.socket, host: str, where: str, *, secured: bool) -> Atte
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with context.wrap_socket(raw, server_hostname=host) as tls:
+        # A handshake that fails within the wrapping would leave the socket to the garbage collector.
+        with context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False) as tls:
+            tls.do_handshake()
             if not secured:
                 return speaks_tls(where)
             tls.recv(1)  # nothing was asked, so only a refusal arrives

@@ -19,9 +19,15 @@ import redis.connection
 import redis.sentinel
 
 from allocator import settings
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.in_process import InProcessServer
-from allocator._engine.transport.target import ClusterTarget, SentinelTarget, ServerTarget, Target, redis_connector
+from allocator._engine.transport.target import (
+    ClusterTarget,
+    EvictionCheck,
+    SentinelTarget,
+    ServerTarget,
+    Target,
+    redis_connector,
+)
 from allocator._engine.transport.valkey_clients import is_valkey_client, target_of_valkey_client
 from allocator.errors import InvalidRequest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import redis.retry
 
 from allocator import settings
 from allocator._engine.transport.connection import AsyncConnection, Connection, RedisConnection
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.fault_switch import FaultSwitch
 from allocator.errors import BackendUnavailable
 
@@ -22,11 +22,14 @@ __all__ = [
     "Address",
     "ClusterTarget",
     "Connector",
+    "EvictionCheck",
     "SentinelTarget",
     "ServerTarget",
     "Target",
     "redis_connector",
 ]
+
+_log = logging.getLogger("allocator")
 
 CLIENT_NAME: Final = "allocator"
 """The name of the allocator's connections in CLIENT LIST, unless the URL or the client sets another."""
@@ -97,6 +100,50 @@ class Connector(NamedTuple):
 
 NOT_CONNECTABLE: Final = Connector(None, None)
 """In place of a connector that a target does not need."""
+
+
+class EvictionCheck:
+    """Refuses a server that may evict any key: evicted records would leave wrong counters without an error.
+
+    `volatile-*` policies are accepted, as no key of the allocator has a time to live in Redis.
+    """
+
+    COMMAND = ("INFO", "memory")
+
+    def __init__(self, *, allow_eviction: bool = False) -> None:
+        self._allow_eviction = allow_eviction
+        self._warned = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether the policy must be checked."""
+        return not self._allow_eviction
+
+    def check(self, where: str, info: Any) -> None:
+        """Check the reply to `COMMAND`.
+
+        Args:
+            where: The server, for messages.
+            info: The text, or the error reply in its place.
+
+        Raises:
+            BackendUnavailable: `code="eviction"`.
+        """
+        fields = (
+            dict(connection.split(":", 1) for connection in info.splitlines() if ":" in connection)
+            if isinstance(info, str)
+            else {}
+        )
+        policy = fields.get("maxmemory_policy", "")
+        if policy.startswith("allkeys-"):
+            raise BackendUnavailable(
+                f"{where} has maxmemory-policy {policy} and may evict allocations without a word: "
+                f"set noeviction, or pass allow_eviction=True",
+                code="eviction",
+            )
+        if not policy and not self._warned:
+            self._warned = True
+            _log.warning("%s does not tell its maxmemory-policy; make sure that it is noeviction", where)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

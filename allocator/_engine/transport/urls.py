@@ -19,13 +19,13 @@ import redis.asyncio.connection as awaited
 import redis.connection as blocking
 
 from allocator import settings
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.ready_clients import SENTINEL_PORT, target_of_client
 from allocator._engine.transport.target import (
     Address,
     ClusterTarget,
     Connector,
+    EvictionCheck,
     SentinelTarget,
     ServerTarget,
     Target,

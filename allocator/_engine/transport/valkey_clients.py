@@ -13,11 +13,11 @@ import redis.asyncio.connection as awaited
 import redis.connection as blocking
 
 from allocator import settings
-from allocator._engine.transport.eviction_check import EvictionCheck
 from allocator._engine.transport.target import (
     Address,
     ClusterTarget,
     Connector,
+    EvictionCheck,
     SentinelTarget,
     ServerTarget,
     Target,

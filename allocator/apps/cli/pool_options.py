@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -86,7 +86,10 @@ def saved_pool(file: GivenText) -> Pool:
         Failure: the text is another; the message says where, and what is wrong with it.
     """
     try:
-        return Pool.from_dict(json.loads(file.text))
+        told = json.loads(file.text)
+        if isinstance(told, dict):
+            return Pool.from_dict(cast("dict[str, Any]", told))
+        why = "it is no object"
     except json.JSONDecodeError as error:
         why = f"line {error.lineno} column {error.colno}: {error.msg}" if file.text.strip() else "it is empty"
     except InvalidRequest as error:

@@ -101,8 +101,15 @@ def test_the_exit_codes_are_a_promise() -> None:
         "NOT_FOUND": 4,
         "UNREACHABLE": 5,
         "OUTCOME_UNKNOWN": 6,
-        "READER_GONE": 141,
         "INTERRUPTED": 130,
+        "READER_GONE": 141,
+        "LEASE_LOST": 121,
+        "ID_IN_USE": 122,
+        "NO_SERVER": 123,
+        "NOT_GRANTED": 124,
+        "RUN_FAILED": 125,
+        "NOT_EXECUTABLE": 126,
+        "NO_COMMAND": 127,
     }
 
 

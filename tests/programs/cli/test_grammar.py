@@ -224,12 +224,12 @@ def test_a_listing_that_is_none_is_wrong_input(
     ("text", "said"),
     [
         ("", "it is empty"),
-        ("{}", "the field 'name' is missing"),
+        ("{}", "name: is missing"),
         ("{\n'", "line 2 column 1: "),
-        ("[]", "a field has a value of another type"),
-        ('{"kind": "PoolList"}', "its kind is 'PoolList'"),
-        ('{"name": "x", "epoch": "", "generation": 1e999}', "a field has a value of another type"),
-        ("[" * 100_000, "a field has a value of another type"),
+        ("[]", "it is no object"),
+        ('{"kind": "PoolList"}', "kind: 'PoolList' is not 'Pool'"),
+        ('{"name": "x", "epoch": "", "generation": 1e999}', "state: is missing"),
+        ("[" * 100_000, "it is nested too deep"),
     ],
 )
 def test_a_file_that_is_no_pool_says_why(cli: CommandLine, tmp_path: Path, text: str, said: str) -> None:
@@ -251,7 +251,7 @@ def test_advice_for_programs_is_not_given_to_people(pool: CommandLine, monkeypat
 
 def test_the_advice_that_is_left_out_is_the_library_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """If its words change, those of the test above must follow."""
-    from allocator._engine.transport.eviction_check import EvictionCheck
+    from allocator._engine.transport.target import EvictionCheck
     from allocator.apps.cli.errors import _EVICTION_ALLOWED
 
     with pytest.raises(BackendUnavailable) as refused:

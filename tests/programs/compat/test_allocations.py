@@ -135,7 +135,7 @@ async def test_invalid_limits_are_a_value_error_that_shows_them_and_are_not_avai
     ("arguments", "field"),
     [
         ({"allocation_id": "no spaces"}, "id"),
-        ({"allocation_id": "x" * 200}, "id"),
+        ({"allocation_id": "x" * 513}, "id"),
         ({"owner": "{braces}"}, "owner"),
         ({"ttl": 0}, "ttl"),
         ({"ttl": "60"}, "ttl"),

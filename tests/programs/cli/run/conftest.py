@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import termios
@@ -74,6 +75,12 @@ def environment(server: Server, pool: Allocator, name: str) -> dict[str, str]:
     return {**kept, "ALLOCATOR_REDIS_URL": server.url, "ALLOCATOR_POOL": name, "TERM": "dumb", "PS1": "$ "}
 
 
+def _default_signals() -> None:
+    """As a shell leaves them: whoever runs the tests may ignore some, as `nohup` and `&` do."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -84,9 +91,8 @@ def start(environment: dict[str, str]) -> Iterator[Start]:
 
     def begin(*words: str, program: tuple[str, ...] = RUN, **options: Any) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(
-            [*program, *words], text=True, start_new_session=True, **{"env": environment, **pipes, **options}
-        )
+        own = {"env": environment, "start_new_session": True, "preexec_fn": _default_signals}
+        process = subprocess.Popen([*program, *words], text=True, **{**own, **pipes, **options})
         started.append(process)
         return process
 
@@ -97,9 +103,13 @@ def start(environment: dict[str, str]) -> Iterator[Start]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr of a process, whose stdin is closed now."""
+    """The exit code, stdout and stderr of a process, whose stdin is closed now.
+
+    What a busy machine makes it say, after a second without a connection, is left out.
+    """
     out, err = process.communicate(timeout=TIMEOUT_S)
-    return process.returncode, out, err
+    said = "".join(one for one in err.splitlines(keepends=True) if not one.startswith("waiting for "))
+    return process.returncode, out, said
 
 
 def line(process: subprocess.Popen[str]) -> str:

@@ -11,10 +11,13 @@ import pytest
 
 from allocator._engine.execution import retry
 from allocator._engine.operations import pools
+from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Command, Flow
 from allocator.errors import BackendUnavailable
 from tests.support.drivers import POOL, Open, error_of
 from tests.support.pretend import PretendSentinel
+
+DEFAULTS = Defaults("lab", "allocator", None)
 
 AWAY = (
     "redis://127.0.0.1:1",
@@ -45,7 +48,7 @@ def time_of_the_server() -> Flow[Any]:
 @pytest.mark.parametrize("url", AWAY)
 def test_a_scan_of_a_server_that_is_away_is_retried_and_then_an_error(url: str, drive: Open, pauses: list[int]) -> None:
     """`pools.list` included the routing in no attempt: an internal exception left it, at once."""
-    error = error_of(lambda: drive(url, deadline_s=0.1).run(pools.names("allocator")))
+    error = error_of(lambda: drive(url, deadline_s=0.1).run(pools.names(DEFAULTS)))
     assert type(error) is BackendUnavailable
     assert pauses[:3] == [1, 2, 3]
 
@@ -86,9 +89,7 @@ def babbler() -> Iterator[int]:
 
 def test_a_slot_map_that_no_cluster_sends_is_an_error(babbler: int, drive: Open) -> None:
     """Not the TypeError of its reader."""
-    error = error_of(
-        lambda: drive(f"redis+cluster://127.0.0.1:{babbler}", deadline_s=0.1).run(pools.names("allocator"))
-    )
+    error = error_of(lambda: drive(f"redis+cluster://127.0.0.1:{babbler}", deadline_s=0.1).run(pools.names(DEFAULTS)))
     assert type(error) is BackendUnavailable
 
 
@@ -96,5 +97,5 @@ def test_a_reply_that_no_sentinel_gives_is_an_error(drive: Open) -> None:
     """Not an exception in the thread, or task, that asks, and no reply for ever."""
     with PretendSentinel(("host", "no port")) as sentinel:  # type: ignore[arg-type]
         side = drive(f"redis+sentinel://{sentinel.place}/ledger", deadline_s=0.1)
-        error = error_of(lambda: side.run(pools.names("allocator")))
+        error = error_of(lambda: side.run(pools.names(DEFAULTS)))
     assert type(error) is BackendUnavailable
