@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def babbler() -> Iterator[int]:
                 threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
         def answer(connection: socket.socket) -> None:
-            with connection:
+            with connection, contextlib.suppress(ConnectionResetError):
                 while data := connection.recv(65_536):
                     replies = data.count(b"*") * b"*1\r\n:7\r\n"
                     connection.sendall(b"%1\r\n+proto\r\n:3\r\n" if b"HELLO" in data else replies)

@@ -7,6 +7,7 @@ import logging
 import re
 import ssl
 import string
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -102,13 +103,21 @@ def test_every_scheme_leads_to_its_kind_of_target(scheme: str) -> None:
         assert type(connection).__name__ == ("SSLConnection" if brand in ("rediss", "valkeys") else "Connection")
 
 
-def test_options_for_tls_are_used() -> None:
+def test_options_for_tls_are_used(tmp_path: Path) -> None:
     """With the values that redis-py has for them."""
-    written = "ssl_ca_certs=/c.pem&ssl_cert_reqs=none&ssl_check_hostname=No&ssl_min_version=772&ssl_password=a%26b"
+    authority = tmp_path / "c.pem"
+    authority.touch()
+    written = (
+        f"ssl_ca_certs={authority}&ssl_cert_reqs=none&ssl_check_hostname=No&ssl_min_version=772&ssl_password=a%26b"
+    )
     target = resolve_target(f"valkeys://h?{written}")
     assert target.connector.make is not None
     connection: Any = target.connector.make(1.0)
-    assert (connection.ca_certs, connection.cert_reqs, connection.check_hostname) == ("/c.pem", ssl.CERT_NONE, False)
+    assert (connection.ca_certs, connection.cert_reqs, connection.check_hostname) == (
+        str(authority),
+        ssl.CERT_NONE,
+        False,
+    )
     assert (connection.ssl_min_version, connection.certificate_password) == (ssl.TLSVersion.TLSv1_3, "a&b")
 
 

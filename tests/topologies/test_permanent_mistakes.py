@@ -182,7 +182,7 @@ def test_a_name_service_that_is_busy_is_no_unknown_host(
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    error = error_of(lambda: drive("redis://busy.invalid", deadline_s=0.2).run(count()))
+    error = error_of(lambda: drive("redis://busy.invalid", deadline_s=1.0).run(count()))
     assert error.code == "unavailable"
     assert len(retries) > 2
 

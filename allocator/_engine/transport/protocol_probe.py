@@ -49,8 +49,7 @@ def probe(connection: Any, where: str) -> AttemptFailure | None:
             with _connected(host, port) as raw:
                 if _speaks_plain(raw):
                     return speaks_no_tls(where)
-        with _connected(host, port) as raw:
-            return _by_tls(raw, str(host), where, secured=secured)
+        return _by_tls(str(host), port, where, secured=secured)
     except (OSError, ValueError):  # it says nothing new
         return None
 
@@ -69,15 +68,17 @@ def _speaks_plain(raw: socket.socket) -> bool:
         return False
 
 
-def _by_tls(raw: socket.socket, host: str, where: str, *, secured: bool) -> AttemptFailure | None:
+def _by_tls(host: str, port: int, where: str, *, secured: bool) -> AttemptFailure | None:
     """What a connection by TLS without a certificate of its own shows."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        # A handshake that fails within the wrapping would leave the socket to the garbage collector.
-        with context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False) as tls:
-            tls.do_handshake()
+        # Wrapped before it is connected: wrapping a connection that the peer resets would leave it unclosed.
+        with context.wrap_socket(socket.socket(family), server_hostname=host) as tls:
+            tls.settimeout(settings.PROBE_TIMEOUT_S)
+            tls.connect(address)
             if not secured:
                 return speaks_tls(where)
             tls.recv(1)  # nothing was asked, so only a refusal arrives

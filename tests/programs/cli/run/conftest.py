@@ -31,7 +31,8 @@ WAITS: Final = "read -r line; exit $((40 + $?))"
 _PROBE: Final = """
 import os, signal, sys
 def caught(number, frame):
-    print("caught", signal.Signals(number).name[3:], flush=True)
+    # Not by print: a signal may arrive while the one before is being printed.
+    os.write(1, b"caught %s\\n" % signal.Signals(number).name[3:].encode())
     if "exit" in sys.argv: sys.exit(0)
 for name in sys.argv[1:]:
     if name != "exit": signal.signal(getattr(signal, "SIG" + name), caught)
