@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -84,3 +85,19 @@ async def test_what_comes_too_late_is_logged(caplog: pytest.LogCaptureFixture) -
     withdrawer.add(POOL, [item])
     assert not withdrawer.queue
     assert f"lab/{item.id}" in caplog.text
+
+
+def test_what_no_thread_can_be_started_for_is_undone_by_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cleaning up does not need what has just failed."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = Store()
+    worker, items = UndoWorker(store.perform), [new_item(), new_item()]
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", start)
+        worker.add(POOL, items)
+        assert not store.taken
+        worker.close()
+    assert store.taken == [item.call for item in items]

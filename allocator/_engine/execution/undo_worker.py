@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.failures import AttemptFailure
 
 __all__ = ["UndoWorker"]
+
+_log = logging.getLogger("allocator")
 
 
 class UndoWorker:
@@ -56,7 +59,7 @@ class UndoWorker:
                     self._thread.start()
                 except RuntimeError as error:  # the interpreter is ending, or no thread can be started
                     self._thread = None
-                    self.queue.abandon(str(error))
+                    _log.warning("calls are not undone before the next one, or `close`: %s", error)
 
     def close(self) -> None:
         """Wait up to `CLOSE_FLUSH_S` for the thread to finish, and log what it did not undo."""
@@ -64,7 +67,9 @@ class UndoWorker:
             self._ends = time.monotonic() + settings.CLOSE_FLUSH_S
             self._closing.set()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None:
+            self._work()  # what no thread could be started for
+        elif thread is not threading.current_thread():
             thread.join(settings.CLOSE_FLUSH_S)
         with self._changing:
             self.queue.put_back(self._under_way)

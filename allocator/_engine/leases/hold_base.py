@@ -212,10 +212,13 @@ class BaseHold:
                 id=allocation.id,
                 code="fenced" if why == "fenced" else "gone",
             )
-        self._release_later()
+        is_later = self._release_later()
         if not isinstance(outcome, AllocatorError):
             raise outcome
-        _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
+        if is_later:
+            _log.warning("allocation %r is released in the background: %s", allocation.id, outcome)
+        else:
+            self._log_unreleased(outcome)
         return None
 
     @property
