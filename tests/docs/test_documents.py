@@ -107,6 +107,8 @@ def check_exists(words: list[str]) -> None:
     command: click.Command = root
     options = options_of(root)
     for word in words:
+        if word == "--":
+            break  # what follows is a command of somebody else
         below = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
         if below is not None:
             command = below
