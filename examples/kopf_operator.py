@@ -1,6 +1,6 @@
 """A kopf operator whose objects hold allocations: `python -m examples.kopf_operator`.
 
-The handlers are those of an operator; `kopf run examples/kopf_operator.py` would run them in a cluster.  Here a fake
+The handlers are those of an operator; `kopf run -m examples.kopf_operator` would run them in a cluster.  Here a fake
 API delivers the objects, as kopf does: a handler is called again until its patch is stored, so each may be repeated
 (kopf's documentation, pages "Handlers" and "Error handling").
 
@@ -50,23 +50,25 @@ async def start(
     except BackendError as error:  # down, recovering, or an unknown outcome: the same call again
         raise kopf.TemporaryError(str(error), delay=error.retry_after or 5) from error
     if isinstance(outcome, Denial):
+        patch.status["reason"] = str(outcome)  # stored also where the handler raises
         if outcome.never:
             raise kopf.PermanentError(str(outcome))
         raise kopf.TemporaryError(str(outcome), delay=15)
-    patch.status["allocation"] = outcome.to_dict()
+    patch.status.update(allocation=outcome.to_dict(), reason=None)
 
 
 async def renew(memo: kopf.Memo, status: kopf.Status, patch: kopf.Patch, **others: Any) -> None:
-    """Extend the lease; where it was lost, allocate anew."""
-    if not status.get("allocation"):
-        return
-    try:
-        await memo.allocator.renew(Allocation.from_dict(status["allocation"]))
-    except (AllocationLost, UnknownAllocation):
-        patch.status["allocation"] = None  # whatever ran under it must stop here
-        await start(memo=memo, patch=patch, **others)
-    except BackendError as error:
-        raise kopf.TemporaryError(str(error), delay=5) from error
+    """Extend the lease; where it was lost, or there is none yet, allocate."""
+    if status.get("allocation"):
+        try:
+            await memo.allocator.renew(Allocation.from_dict(status["allocation"]))
+        except (AllocationLost, UnknownAllocation):
+            patch.status["allocation"] = None  # whatever ran under it must stop here
+        except BackendError as error:
+            raise kopf.TemporaryError(str(error), delay=5) from error
+        else:
+            return
+    await start(memo=memo, patch=patch, **others)
 
 
 async def stop(memo: kopf.Memo, namespace: str | None, name: str, uid: str, **_: Any) -> None:
@@ -101,12 +103,14 @@ class FakeApi:
         try:
             await handler(memo=self.memo, patch=patch, **known)
         except kopf.TemporaryError as error:
-            return f"again in {error.delay:g} s"
+            result = f"again in {error.delay:g} s"
         except kopf.PermanentError:
-            return "failed"
+            result = "failed"
+        else:
+            result = "done"
         if not dies:
             status.update(patch.get("status", {}))
-        return "done"
+        return result
 
 
 async def main() -> None:
@@ -136,8 +140,11 @@ async def main() -> None:
         assert await api.deliver(start, "c") == "done"
         clock.advance(TTL_S + 1)
         inspector.maintenance.reclaim()
-        assert await api.deliver(renew, "b") == await api.deliver(renew, "c") == "done"
-        print("no operator for a minute: the leases ended, and were allocated anew")
+        assert await api.deliver(start, "d") == await api.deliver(renew, "b") == "done"
+        assert await api.deliver(renew, "c") == "again in 15 s"
+        assert api.statuses["c"]["allocation"] is None
+        assert await api.deliver(stop, "d") == await api.deliver(renew, "c") == "done"
+        print("no operator for a minute: the leases ended; where there was room, they were allocated anew")
 
         for name in api.statuses:
             assert await api.deliver(stop, name) == "done"

@@ -7,8 +7,8 @@ and changes from one to the next while labs run:
     both     it still decides; `keep`, called in each pass, records in Redis what runs, under the ids that it has
     redis    Redis decides, and `keep` renews; more replicas may be started
 
-Where Redis does not reply in stage `both`, the controller does not notice.  From `redis` there is a way back, as long
-as there is one replica.  docs/adopting.md explains each step.
+Where Redis does not reply in stage `both`, a pass waits for a second and goes on.  From `redis` there is a way back, as
+long as there is one replica.  docs/adopting.md explains each step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from allocator import Allocation, AsyncAllocator, BackendError, ResourceAllocation, ResourceAllocator, Resources
+from allocator import Allocation, AllocatorError, AsyncAllocator, ResourceAllocation, ResourceAllocator, Resources
 
 POOL: Final = "labs"
 OWNER: Final = "lab-controller"
@@ -39,7 +39,7 @@ class InMemoryAllocator:
     def used(self) -> tuple[float, int]:
         """Cores and MiB."""
         each = [ResourceAllocation.from_dict(data) for data in self.held.values()]
-        return sum(one.cpu for one in each), sum(one.memory_mb for one in each)
+        return round(sum(one.cpu for one in each), 3), sum(one.memory_mb for one in each)
 
     async def allocate_resources(self, limits: Data, *, allocation_id: str) -> Data:
         """The dict for the lab's status."""
@@ -100,7 +100,7 @@ class SideBySide:
                     await self._record()
                 elif self.stage is Stage.REDIS:
                     return [name for name, data in running.items() if not await self.shared.renew_resources(data)]
-            except BackendError as error:
+            except AllocatorError as error:
                 print(f"  the next pass tries again: {error}")
             return []
 
@@ -118,7 +118,8 @@ class SideBySide:
         async with self._step:
             await self._record()
             usage = await self.shared.usage()
-            assert (usage["allocated_cpu"], usage["allocated_memory_mb"]) == self.memory.used()
+            if (usage["allocated_cpu"], usage["allocated_memory_mb"]) != self.memory.used():
+                raise RuntimeError(f"the stores differ: Redis {usage}, memory {self.memory.used()}")
             self.stage = Stage.REDIS
             return await self.shared.active_allocations()
 
