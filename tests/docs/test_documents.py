@@ -113,8 +113,6 @@ def check_exists(words: list[str]) -> None:
         if below is not None:
             command = below
             options |= options_of(command)
-        elif word == "--":  # from here on: a command that is run
-            break
         elif word.startswith("-"):
             assert word.partition("=")[0] in options, f"{command.name} has no option {word}"
     assert not isinstance(command, click.Group) or "--help" in words, f"there is no such command: {words}"
