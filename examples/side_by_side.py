@@ -7,8 +7,8 @@ and changes from one to the next while labs run:
     both     it still decides; `keep`, called in each pass, records in Redis what runs, under the ids that it has
     redis    Redis decides, and `keep` renews; more replicas may be started
 
-Where Redis does not reply in stage `both`, a pass waits for a second and goes on.  From `redis` there is a way back, as
-long as there is one replica.  docs/adopting.md explains each step.
+Where Redis does not reply in stage `both`, a pass waits for the timeout and goes on.  From `redis` there is a way back,
+as long as there is one replica.  docs/adopting.md explains each step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from allocator import Allocation, AllocatorError, AsyncAllocator, ResourceAllocation, ResourceAllocator, Resources
+from allocator import (
+    Allocation,
+    AllocatorError,
+    AsyncAllocator,
+    Quantity,
+    ResourceAllocation,
+    ResourceAllocator,
+    Resources,
+)
 
 POOL: Final = "labs"
 OWNER: Final = "lab-controller"
@@ -39,7 +47,7 @@ class InMemoryAllocator:
     def used(self) -> tuple[float, int]:
         """Cores and MiB."""
         each = [ResourceAllocation.from_dict(data) for data in self.held.values()]
-        return round(sum(one.cpu for one in each), 3), sum(one.memory_mb for one in each)
+        return sum(one.cpu for one in each), sum(one.memory_mb for one in each)
 
     async def allocate_resources(self, limits: Data, *, allocation_id: str) -> Data:
         """The dict for the lab's status."""
@@ -67,13 +75,16 @@ class Stage(StrEnum):
 class SideBySide:
     """The in-memory allocator and the shared one, behind the methods of both."""
 
-    def __init__(self, memory: InMemoryAllocator, url: str) -> None:
-        """The pool gets the totals of the in-memory allocator."""
+    def __init__(self, memory: InMemoryAllocator, url: str, *, timeout: float = 2.0) -> None:
+        """The pool gets the totals of the in-memory allocator; a call waits for Redis at most `timeout` seconds."""
         cpu, mebibytes = memory.total
         self.stage = Stage.MEMORY
         self.memory = memory
-        self.shared = ResourceAllocator(cpu, mebibytes // 1024, url=url, pool=POOL, owner=OWNER, ttl=TTL_S, timeout=1)
-        self.native = AsyncAllocator.from_url(url, pool=POOL, owner=OWNER, timeout=1)
+        self.capacity: dict[str, Quantity] = {"cpu": cpu, "memory": f"{mebibytes}Mi"}
+        self.shared = ResourceAllocator(
+            cpu, mebibytes // 1024, url=url, pool=POOL, owner=OWNER, ttl=TTL_S, timeout=timeout
+        )
+        self.native = AsyncAllocator.from_url(url, pool=POOL, owner=OWNER, timeout=timeout)
         self._step = asyncio.Lock()
 
     async def allocate_resources(self, limits: Data, *, allocation_id: str) -> Data:
@@ -106,20 +117,22 @@ class SideBySide:
 
     async def _record(self) -> None:
         """Make the pool what the memory is.  It may be repeated, and be broken off anywhere."""
-        usage = await self.shared.usage()  # creates the pool, if this is the first pass
-        as_of = (await self.native.pools.usage()).read_ms
+        await self.native.pools.create(POOL, self.capacity)
+        before = await self.native.pools.usage()
         for data in self.memory.held.values():
             await self.native.adopt(imported(data), ttl=TTL_S, force="it runs under the in-memory allocator")
-        most = int(usage["active_allocations"])  # all of them, if all have ended
-        await self.native.maintenance.reconcile(list(self.memory.held), as_of, owner=OWNER, max_released=most)
+        await self.native.maintenance.reconcile(
+            list(self.memory.held), before.read_ms, owner=OWNER, max_released=before.allocations
+        )
 
     async def cut_over(self) -> dict[str, dict[str, str]]:
         """Let Redis decide from now on.  Returns the dicts for the statuses: they have a fence now."""
         async with self._step:
             await self._record()
-            usage = await self.shared.usage()
-            if (usage["allocated_cpu"], usage["allocated_memory_mb"]) != self.memory.used():
-                raise RuntimeError(f"the stores differ: Redis {usage}, memory {self.memory.used()}")
+            found = (await self.native.pools.usage()).resources
+            cores, mebibytes = self.memory.used()
+            if (found["cpu"].allocated, found["memory"].allocated) != (round(1000 * cores), mebibytes * 2**20):
+                raise RuntimeError(f"the stores differ: {found}, {cores} cores and {mebibytes} MiB in memory")
             self.stage = Stage.REDIS
             return await self.shared.active_allocations()
 
