@@ -28,6 +28,7 @@ from allocator.errors import (
     Recovering,
     UnknownAllocation,
     UnknownPool,
+    UnknownScope,
     WaitTimeout,
 )
 from allocator.models.accounts import ResourceUsage
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from allocator.models.events import Event
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
     from allocator.models.pools import Pool, Usage
+    from allocator.models.quotas import Limit, Quota, QuotaUsage
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
@@ -59,6 +61,7 @@ _MODULES: Final = {
     "allocator.models.events": ("Event",),
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
     "allocator.models.pools": ("Pool", "Usage"),
+    "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
 }
 """Modules that are imported when one of these names is first used.
 
@@ -107,13 +110,16 @@ __all__ = [
     "InvalidQuantity",
     "InvalidRequest",
     "InvariantError",
+    "Limit",
     "NotDurable",
     "Outcome",
     "OutcomeUnknown",
     "Pool",
     "PoolConflict",
     "Quantity",
+    "Quota",
     "QuotaExceeded",
+    "QuotaUsage",
     "Reclaimed",
     "ReconcileRefused",
     "Reconciled",
@@ -130,6 +136,7 @@ __all__ = [
     "Ttl",
     "UnknownAllocation",
     "UnknownPool",
+    "UnknownScope",
     "Usage",
     "WaitTimeout",
     "redact_url",

@@ -46,7 +46,7 @@ MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durabili
 """Arguments of earlier versions, and their replacements."""
 
 
-NAMESPACES: Final = frozenset({"events", "maintenance", "pools"})
+NAMESPACES: Final = frozenset({"events", "maintenance", "pools", "quotas"})
 """The namespaces of a client; each is imported and made when it is first used."""
 
 _pools_log = logging.getLogger("allocator.pools")

@@ -33,7 +33,11 @@ def _amount(name: str) -> Field:
 
 @dataclass(frozen=True, slots=True)
 class Shortage(Value):
-    """One resource that was short at one level, in exact amounts."""
+    """One resource that was short at one level, in exact amounts.
+
+    `level` is `pool`, or the kind of another account (`quota`) whose `name` is given.  `kept` is what the account keeps
+    for other scopes, to which it is guaranteed.
+    """
 
     FORMAT: ClassVar = (
         field("level", "level", TEXT),
@@ -42,6 +46,7 @@ class Shortage(Value):
         _amount("requested"),
         _amount("allocated"),
         _amount("capacity"),
+        _amount("kept"),
         derived("available", _amount_of("available")),
         derived("short", _amount_of("short")),
     )
@@ -52,16 +57,17 @@ class Shortage(Value):
     capacity: int
     level: str = "pool"
     name: str = ""
+    kept: int = 0
 
     @property
     def available(self) -> int:
         """What is left; 0 where the account is overcommitted."""
-        return max(0, self.capacity - self.allocated)
+        return max(0, self.capacity - self.allocated - self.kept)
 
     @property
     def short(self) -> int:
         """How much more would have to be free."""
-        return max(0, self.allocated + self.requested - self.capacity)
+        return max(0, self.allocated + self.kept + self.requested - self.capacity)
 
     def __str__(self) -> str:
         def show(amount: int) -> str:
@@ -69,7 +75,8 @@ class Shortage(Value):
 
         return (
             f"{self.resource} requested={show(self.requested)} available={show(self.available)} "
-            f"short={show(self.short)} (allocated={show(self.allocated)} capacity={show(self.capacity)})"
+            f"short={show(self.short)} (allocated={show(self.allocated)} capacity={show(self.capacity)}"
+            + (f" kept={show(self.kept)})" if self.kept else ")")
         )
 
 
@@ -110,4 +117,7 @@ class Denial(Value):
             "never_fits": "never fits",
             "capacity_exceeded": "capacity exceeded",
         }.get(self.code, self.code)
-        return f"{what}: pool {self.pool}: " + "; ".join(str(shortage) for shortage in self.shortages)
+        where = f"pool {self.pool}"
+        if self.shortages and self.shortages[0].level != "pool":
+            where += f", {self.shortages[0].level} {self.shortages[0].name}"
+        return f"{what}: {where}: " + "; ".join(str(shortage) for shortage in self.shortages)

@@ -8,6 +8,7 @@
     |-- Insufficient (ValueError)          full: a `Denial` says by how much
     |   `-- QuotaExceeded                  ... and the level that was short is a quota
     |-- UnknownPool (LookupError)          no such pool, or another one of that name
+    |-- UnknownScope (LookupError)         the pool has no such scope
     |-- UnknownAllocation (LookupError)    no live allocation of that id
     |-- AllocationConflict                 the id is live with another owner or another request
     |-- AllocationLost                     the caller no longer holds the allocation
@@ -54,6 +55,7 @@ __all__ = [
     "Recovering",
     "UnknownAllocation",
     "UnknownPool",
+    "UnknownScope",
     "WaitTimeout",
 ]
 
@@ -69,6 +71,12 @@ class Insufficient(AllocatorError, ValueError):
         self.denial = denial
         self.retryable = not denial.never
 
+    @staticmethod
+    def of(denial: Denial) -> Insufficient:
+        """The error for a denial: `QuotaExceeded` if the level that was short is a quota."""
+        is_quota = any(one.level == "quota" for one in denial.shortages)
+        return QuotaExceeded(denial) if is_quota else Insufficient(denial)
+
     def __reduce__(self) -> tuple[type[Insufficient], tuple[Denial], dict[str, Any]]:
         return type(self), (self.denial,), self.__dict__
 
@@ -77,6 +85,17 @@ class QuotaExceeded(Insufficient):
     """The level that was short is a quota, not the pool."""
 
     default_code = "quota_exceeded"
+
+
+class UnknownScope(AllocatorError, LookupError):
+    """The pool has no such scope; `quotas.set` makes one.  Nothing changed."""
+
+    default_code = "unknown_scope"
+
+    def __init__(self, message: str, *, pool: str = "", scope: str = "", code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.pool = pool
+        self.scope = scope
 
 
 class UnknownPool(AllocatorError, LookupError):

@@ -54,6 +54,13 @@ OWNER_DEFAULT: Final = "anonymous"
 RESOURCES_MAX: Final = 32
 """Resources of one request or pool."""
 
+SCOPE_DEPTH_MAX: Final = 8
+SCOPE_LENGTH_MAX: Final = 128
+"""Parts of a scope's path, and its characters: each part is an account that a request reads and writes."""
+
+QUOTAS_MAX: Final = 20_000
+"""Scopes of a pool."""
+
 METADATA_ENTRIES_MAX: Final = 16
 METADATA_BYTES_MAX: Final = 4096
 """Bytes of all keys and values together, in UTF-8.  Redis stalls on megabytes; people read kilobytes."""

@@ -29,6 +29,8 @@ from allocator.settings import (
     NAME_LENGTH_MAX,
     PREFIX_LENGTH_MAX,
     REASON_LENGTH_MAX,
+    SCOPE_DEPTH_MAX,
+    SCOPE_LENGTH_MAX,
     TTL_MAX_S,
     TTL_MIN_S,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "deadline_s",
     "epoch_text",
     "fence",
+    "generation_number",
     "grace_ms",
     "instant_ms",
     "key_prefix",
@@ -48,6 +51,7 @@ __all__ = [
     "owner_pattern",
     "pool_name",
     "reason_text",
+    "scope_name",
     "ttl_ms",
 ]
 
@@ -57,6 +61,8 @@ _AMOUNT_FIELDS: Final = (".allocated", ".capacity")
 """Endings that mark a field of a record as an amount; a metadata field `meta.<key>` must not have one."""
 
 _DAY_S: Final = 86_400
+
+_SCOPE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 _EPOCH: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 
@@ -95,6 +101,24 @@ def allocation_id(value: object) -> str:
 def owner_name(value: object) -> str:
     """An owner: the same characters as an id."""
     return _owner_name(_bounded("owner", value, ID_LENGTH_MAX))
+
+
+def scope_name(value: object) -> str:
+    """A scope: up to 8 names of letters, digits and ._- with slashes between.  The error's `field` is `scope`."""
+    text = _bounded("scope", value, SCOPE_LENGTH_MAX)
+    parts = text.split("/")
+    if len(parts) > SCOPE_DEPTH_MAX or not all(_SCOPE_PART.fullmatch(part) for part in parts):
+        raise _wrong("scope", value, f"is not allowed: write 1 to {SCOPE_DEPTH_MAX} names with a slash between them")
+    return text
+
+
+def generation_number(value: object) -> int:
+    """A generation in the scripts' format: 0, "any", for None."""
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 < value <= AMOUNT_MAX:
+        raise InvalidRequest(f"generation is a positive integer, not {value!r}", field="generation")
+    return value
 
 
 def key_prefix(value: object) -> str:

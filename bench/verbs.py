@@ -43,7 +43,7 @@ RESOURCES: Final = settings.RESOURCES_MAX
 DEFAULTS: Final = Defaults(POOL, settings.PREFIX_DEFAULT, OWNER)
 KEYS: Final = DEFAULTS.pool
 _OPTION: Final = "account"
-_OTHERS: Final = ("quota:team-a/alice", "quota:team-a", "node:n1")
+_OTHERS: Final = ("reservation:team-a/alice", "reservation:team-a", "node:n1")
 """Accounts beside the pool, innermost first."""
 _TOOK: Final = {"cpu": 1500, "memory": 2 << 30}
 _TAKES: Final = {"cpu": 2000, "memory": 3 << 30}

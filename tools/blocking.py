@@ -25,6 +25,7 @@ NAMES: Final = {
     "AsyncMaintenance": "Maintenance",
     "AsyncNamespace": "Namespace",
     "AsyncPools": "Pools",
+    "AsyncQuotas": "Quotas",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "_async": "_sync",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allocator import settings
 from allocator._base import Client
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, move, release, renew, resize
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # namespaces and holds are imported when they are first used
     from allocator._sync.events import Events
     from allocator._sync.maintenance import Maintenance
     from allocator._sync.pools import Pools
+    from allocator._sync.quotas import Quotas
     from allocator.hold import Hold
 
 __all__ = ["Allocator"]
@@ -90,6 +91,13 @@ class Allocator(Client[Driver]):
         return Pools(self._driver, self._defaults)
 
     @cached_property
+    def quotas(self) -> Quotas:
+        """Sets, reads and deletes the limits of scopes."""
+        from allocator._sync.quotas import Quotas  # noqa: PLC0415
+
+        return Quotas(self._driver, self._defaults)
+
+    @cached_property
     def events(self) -> Events:
         """Reads the changes of the pool."""
         from allocator._sync.events import Events  # noqa: PLC0415
@@ -130,6 +138,7 @@ class Allocator(Client[Driver]):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
+        scope: str | None = None,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -145,22 +154,25 @@ class Allocator(Client[Driver]):
             owner: The holder's name; None: the client's.
             metadata: Up to 16 texts, 4 KiB in all.
             exclusive: Share no live allocation of this id: only this call, with its retries, may have made it.
+            scope: The scope to charge, too (`quotas.set`); None: the pool's default scope, if it has one.
 
         Returns:
             The allocation; `created` is False if it existed before.  One round trip.
 
         Raises:
-            Insufficient: It does not fit; `denial` has the numbers.
-            AllocationConflict: The id is live with another owner or other amounts, or at all with `exclusive`; the live
-                allocation stays as it is.
+            Insufficient: It does not fit; `denial` has the numbers.  `QuotaExceeded`: a scope is at its limit.
+            UnknownScope: The pool has no such scope.
+            AllocationConflict: The id is live with another owner, other amounts or another scope, or at all with
+                `exclusive`; the live allocation stays as it is.
             AllocationLost: It was granted, and had ended by the time a retry of this call arrived.  A new call returns
                 the live allocation, or is granted anew.
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive)))
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
+        outcome = self._run(allocate.allocate(self._defaults, wanted))
         if isinstance(outcome, Denial):
-            raise Insufficient(outcome)
+            raise Insufficient.of(outcome)
         return outcome
 
     def try_allocate(
@@ -172,9 +184,11 @@ class Allocator(Client[Driver]):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
+        scope: str | None = None,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        return self._run(allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive)))
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
+        return self._run(allocate.allocate(self._defaults, wanted))
 
     def hold(
         self,
@@ -185,6 +199,7 @@ class Allocator(Client[Driver]):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
+        scope: str | None = None,
         on_lost: Callable[[Hold], object] | None = None,
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
@@ -193,8 +208,8 @@ class Allocator(Client[Driver]):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive: As for `allocate`.  Without `exclusive`, holds of one id share an
-                allocation, and the first that ends releases it.
+            request, id, owner, metadata, exclusive, scope: As for `allocate`.  Without `exclusive`, holds of one id
+                share an allocation, and the first that ends releases it.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
@@ -202,7 +217,7 @@ class Allocator(Client[Driver]):
 
         return Hold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive)),
+            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope)),
             on_lost,
         )
 
@@ -228,14 +243,15 @@ class Allocator(Client[Driver]):
         """
         return self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
-    def check(self, request: RequestLike, *, explain: bool = False) -> Check:
+    def check(self, request: RequestLike, *, explain: bool = False, scope: str | None = None) -> Check:
         """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
 
         Args:
             request: As for `allocate`.
             explain: Also return when at the latest it fits, by the next 256 deadlines.
+            scope: As for `allocate`.
         """
-        return self._run(check.check(self._defaults, request, explain=explain))
+        return self._run(check.check(self._defaults, request, explain=explain, scope=scope))
 
     def renew(
         self,
@@ -310,6 +326,18 @@ class Allocator(Client[Driver]):
             OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
         return self._run(release.begin_release(self._defaults, allocation, grace, fence))
+
+    def move(self, allocation: AllocationOrId, scope: str | None, *, fence: int | None = None) -> Allocation:
+        """Charge an allocation to another scope; None: to the pool alone.  All of it or nothing; its amounts stay.
+
+        Raises:
+            Insufficient: It does not fit there.
+            UnknownScope: The pool has no such scope.
+            UnknownAllocation: It was released or reclaimed, or never existed.
+            AllocationLost: The id belongs to another grant now.
+            OutcomeUnknown: It may have been moved, and stays so: nothing is undone.  One round trip.
+        """
+        return self._run(move.move(self._defaults, allocation, scope, fence))
 
     def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.

@@ -28,6 +28,8 @@ class Pools(Namespace):
         recovery_grace: float | timedelta | None = None,
         max_ttl: float | timedelta | None = None,
         durability: str | None = None,
+        default_scope: str | None = None,
+        require_scope: bool | None = None,
         new: bool = False,
         update: bool = False,
     ) -> Pool:
@@ -46,6 +48,8 @@ class Pools(Namespace):
             max_ttl: The longest ttl granted, in seconds; with one, nothing is pinned.  None: 5 s less than
                 `recovery_grace`, where there is one, which is at least 6 s then.
             durability: The durability of each grant: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
+            default_scope: The scope that is charged by requests which name none (`quotas.set` makes scopes).
+            require_scope: Refuse requests that name no scope, if there is no default.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
             update: Change an existing one to what is given here.  Of replicas that start with different values the
@@ -57,7 +61,8 @@ class Pools(Namespace):
         Raises:
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        spec = PoolSpec(capacity, whole_units, PoolOptions(recovery_grace, max_ttl, durability), is_new=new)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
+        spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
     def get(self, name: str | None = None) -> Pool:
@@ -76,6 +81,8 @@ class Pools(Namespace):
         recovery_grace: float | timedelta | None = None,
         max_ttl: float | timedelta | None = None,
         durability: str | None = None,
+        default_scope: str | None = None,
+        require_scope: bool | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
@@ -89,12 +96,13 @@ class Pools(Namespace):
             whole_units: All resources that are granted in whole units only; None: unchanged.
             strict: Refuse to lower below what is allocated.
             generation: Change only if this is the pool's generation.
-            recovery_grace, max_ttl, durability: As for `create`; 0, or `memory`, removes one.
+            recovery_grace, max_ttl, durability, default_scope, require_scope: As for `create`; 0, `memory`, "" or False
+                removes one.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
         work = pools.update(
             self._defaults,
             name,

@@ -25,11 +25,13 @@ class ResourceUsage(Value):
 
     capacity: int
     allocated: int
+    kept: int = 0
+    """What is guaranteed to scopes and not used."""
 
     @property
     def available(self) -> int:
-        """The free amount; 0 where overcommitted."""
-        return max(0, self.capacity - self.allocated)
+        """The free amount for a request without a scope; 0 where overcommitted."""
+        return max(0, self.capacity - self.allocated - self.kept)
 
     @property
     def overcommitted(self) -> bool:

@@ -30,7 +30,7 @@ from allocator.serialization import (
     read_text,
     value,
 )
-from allocator.validation import allocation_id, epoch_text, metadata, owner_name, pool_name, ttl_ms
+from allocator.validation import allocation_id, epoch_text, metadata, owner_name, pool_name, scope_name, ttl_ms
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 """A request: resource names with Kubernetes quantities, or a `Resources` vector."""
@@ -43,6 +43,7 @@ Ttl: TypeAlias = float | timedelta | None
 _ID = checked(allocation_id)
 _POOL = checked(pool_name)
 _OWNER = checked(owner_name)
+_SCOPE = checked(scope_name)
 
 
 def _read_entries(found: object, path: str) -> dict[str, str]:
@@ -81,6 +82,7 @@ class Request(Value):
         field("owner", "owner", optional(_OWNER)),
         field("metadata", "metadata", optional(_METADATA_OF_REQUEST)),
         field("exclusive", "exclusive", TRUTH),
+        field("scope", "scope", optional(_SCOPE)),
     )
 
     resources: RequestLike
@@ -89,6 +91,7 @@ class Request(Value):
     owner: str | None = None
     metadata: Mapping[str, str] | None = None
     exclusive: bool = False
+    scope: str | None = None
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class Request(Value):
         owner: str | None = None,
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
+        scope: str | None = None,
     ) -> None:
         slots = _REQUEST_SLOTS
         slots[0](self, resources)
@@ -106,6 +110,7 @@ class Request(Value):
         slots[3](self, owner)
         slots[4](self, metadata)
         slots[5](self, exclusive)
+        slots[6](self, scope)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -117,7 +122,8 @@ class Allocation(Value):
     `deadline_ms` is until when it may be relied on: earlier than the server's if no Sentinel has named the primary
     lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
     began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
-    level that was waited for.  `metadata` is read-only.
+    level that was waited for.  `metadata` is read-only.  `scope` is the scope that it is
+    charged to, None for the pool alone.
 
     `to_dict` is for a status or a file; `from_dict` of that is the same allocation, for `renew`, `release` or `adopt`.
     """
@@ -137,6 +143,7 @@ class Allocation(Value):
         field("epoch", "epoch", checked(epoch_text)),
         field("releasing_ms", "releasingAt", OPTIONAL_INSTANT),
         field("durability", "durability", TEXT),
+        field("scope", "scope", optional(_SCOPE)),
     )
 
     id: str
@@ -152,6 +159,7 @@ class Allocation(Value):
     epoch: str = ""
     releasing_ms: int | None = None
     durability: str = MEMORY
+    scope: str | None = None
 
     def __init__(
         self,
@@ -168,6 +176,7 @@ class Allocation(Value):
         epoch: str = "",
         releasing_ms: int | None = None,
         durability: str = MEMORY,
+        scope: str | None = None,
     ) -> None:
         slots = _ALLOCATION_SLOTS
         slots[0](self, id)
@@ -183,6 +192,7 @@ class Allocation(Value):
         slots[10](self, epoch)
         slots[11](self, releasing_ms)
         slots[12](self, durability)
+        slots[13](self, scope)
 
     @property
     def pinned(self) -> bool:
@@ -264,6 +274,7 @@ class Renewal(Value):
         field("fence", "fence", INTEGER),
         field("deadline_ms", "deadline", OPTIONAL_INSTANT),
         field("durability", "durability", TEXT),
+        field("scope", "scope", optional(_SCOPE)),
     )
 
     id: str

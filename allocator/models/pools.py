@@ -21,11 +21,14 @@ from allocator.serialization import (
     derived,
     field,
     many,
+    optional,
     read_mapping,
     rfc3339,
     value,
 )
-from allocator.validation import epoch_text, pool_name
+from allocator.validation import epoch_text, pool_name, scope_name
+
+_NOTHING = Resources()
 
 
 def _read_rows(found: object, path: str) -> dict[str, ResourceUsage]:
@@ -48,6 +51,8 @@ class Pool(Value):
     new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is the length of a recovery,
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted.  `durability` is the level
     of each grant.  `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
+    `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
+    without it they are refused.
     """
 
     KIND: ClassVar = "Pool"
@@ -70,6 +75,9 @@ class Pool(Value):
         field("recovering_until_ms", "recoveringUntil", _INSTANT_OR_ZERO),
         field("recovering_why", "recoveringWhy", TEXT),
         field("clock_offset_ms", "clockOffsetMs", INTEGER),
+        field("kept", "kept", RESOURCES),
+        field("default_scope", "defaultScope", optional(checked(scope_name))),
+        field("require_scope", "requireScope", TRUTH),
     )
 
     name: str
@@ -89,6 +97,9 @@ class Pool(Value):
     recovering_until_ms: int = 0
     recovering_why: str = ""
     clock_offset_ms: int = 0
+    kept: Resources = _NOTHING
+    default_scope: str | None = None
+    require_scope: bool = False
 
     @property
     def overcommitted(self) -> tuple[str, ...]:

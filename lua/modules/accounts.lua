@@ -3,10 +3,13 @@
 -- {key, name, capacity, allocated, whole, changed}: `name` is the key without the pool's base, '' for the pool.  A
 -- counter is indexed by its field in a record: `account.allocated['cpu.allocated']`.  A charge is a list of such fields
 -- and amounts, alternating.
+-- A list of accounts that are charged together has the pool last, and the quotas of a scope first, innermost first;
+-- `levels` is the number of these, or nil (`quotas`).
 -- The pool must count each requested resource.  Any other account counts each resource that is charged to it, and
 -- limits those with a capacity.  One that does not exist (no `generation`) is neither charged nor named in the record.
 local limits = require('limits')
 local numbers = require('numbers')
+local quotas = require('quotas')
 
 local accounts = {}
 
@@ -62,6 +65,20 @@ function accounts.from_pool(call, fields, values, count)
   pool.allocated, pool.capacity = allocated, capacity
 end
 
+local function read_kept(account, counters)
+  if not quotas.read_kept(account, counters) then
+    error({err = 'INVARIANT ' .. account.key .. ' has no exact amount in what it keeps'})
+  end
+end
+
+-- Reads what the pool keeps for its scopes, of the counters that `of_pool` has.
+function accounts.keep(call, fields, count)
+  local counters = {}
+  for i = 9, count, 2 do counters[#counters + 1] = fields[i] end
+  call.pool.kept = {}
+  read_kept(call.pool, counters)
+end
+
 -- Marks the named resources as granted in whole units only.
 function accounts.constrain(account, names)
   account.whole = {}
@@ -83,11 +100,17 @@ local function take_in(account, fields, values, first, count)
       return false
     end
   end
+  if account.kept then
+    local counters = {}
+    for i = first, count, 2 do counters[#counters + 1] = fields[i] end
+    read_kept(account, counters)
+  end
   return true
 end
 
 -- Reads the counters of a list that are not read yet.  False if one is not an exact amount.
 function accounts.read(account, list)
+  if account.quota then return quotas.read(account, list) end
   local missing, capacity = nil, account.capacity
   for i = 1, #list, 2 do
     local field = list[i]
@@ -107,6 +130,12 @@ function accounts.named(call, name, list)
   local account = call.accounts[name]
   if account then return account, accounts.read(account, list) end
   if account == false then return false, true end
+  if quotas.is_one(name) then
+    local exact
+    account, exact = quotas.open(call, name, list)
+    call.accounts[name] = account
+    return account, exact
+  end
   local key = string.sub(call.key, 1, -5) .. name
   local wanted, n, counted = {'generation'}, 1, {}
   for i = 1, #list, 2 do n = accounts.want(wanted, n, counted, list[i]) end
@@ -116,14 +145,32 @@ function accounts.named(call, name, list)
   return account, not account or take_in(account, wanted, values, 2, n)
 end
 
+local function append(charged, account)
+  charged[#charged + 1] = account
+  if account.quota then charged.levels = (charged.levels or 0) + 1 end
+end
+
 -- The accounts that a list is charged to: the named ones that exist, and last the pool.
 function accounts.charged(call, names, list)
-  local charged = {}
+  local charged = {levels = nil}
   for i = 1, names and #names or 0 do
     local account, exact = accounts.named(call, names[i], list)
     if not exact then error({err = 'INVARIANT ' .. account.key .. ' has a counter that is no exact amount'}) end
-    if account then charged[#charged + 1] = account end
+    if account then append(charged, account) end
   end
+  charged[#charged + 1] = call.pool
+  return charged
+end
+
+-- The accounts that a record is charged to, the pool last; nil if one of them has less than its amounts, or is broken.
+function accounts.covering(call, record)
+  local charged, list = {levels = nil}, record.list
+  for i = 1, #record.accounts do
+    local account = accounts.named(call, record.accounts[i], list)
+    if account and not accounts.covers(account, list) then return nil end
+    if account then append(charged, account) end
+  end
+  if not accounts.covers(call.pool, list) then return nil end
   charged[#charged + 1] = call.pool
   return charged
 end
@@ -139,10 +186,51 @@ local function give_back(charged, at, list, held, last)
   end
 end
 
+-- Adds amounts, `sign` times, less the amounts `held`, to all accounts of a list.
+function accounts.add_all(charged, list, sign, held)
+  local levels = charged.levels
+  for i = 1, levels and #list or 0, 2 do
+    local field = list[i]
+    quotas.add(charged, field, sign * (list[i + 1] - (held and held[field] or 0)))
+  end
+  if levels and not held then quotas.add(charged, quotas.ALLOCATIONS, sign * quotas.ONE) end
+  for n = (levels or 0) + 1, levels and #charged - 1 or #charged do accounts.add(charged[n], list, sign, held) end
+  charged[#charged].changed = true
+end
+
+-- `take` for a request of a scope.  Its quotas and the room of the pool are one rule (`quotas.short`).
+local function take_in_scope(charged, list, held)
+  for n = charged.levels + 1, #charged do
+    local account, pool = charged[n], n == #charged
+    for i = 1, #list, 2 do
+      local field, amount = list[i], list[i + 1]
+      local growth, before, whole = amount - (held and held[field] or 0), account.allocated[field], account.whole
+      if growth > 0 and (not before or not pool and before + growth > account.capacity[field]
+        or whole and whole[field] and amount % 1000 ~= 0) then
+        return account
+      end
+    end
+  end
+  for i = 1, #list, 2 do
+    local field = list[i]
+    local growth = list[i + 1] - (held and held[field] or 0)
+    local short = growth > 0 and quotas.short(charged, field, growth)
+    if short then return short end
+  end
+  local short = not held and quotas.short(charged, quotas.ALLOCATIONS, quotas.ONE)
+  if short then return short end
+  accounts.add_all(charged, list, 1, held)
+  return nil
+end
+
 -- Charges all of these accounts, or none.  `held` are the allocation's present amounts: a counter that it does not
 -- increase is not checked.  Returns the account that is short; nil if all had room.
 function accounts.take(charged, list, held)
   local short = nil
+  if charged.levels then
+    short = take_in_scope(charged, list, held)
+    return short
+  end
   for n = 1, #charged do
     local account = charged[n]
     local allocated, capacity, whole = account.allocated, account.capacity, account.whole
@@ -163,12 +251,14 @@ function accounts.take(charged, list, held)
   return short
 end
 
--- Adds amounts to the counters, `sign` times.
-function accounts.add(account, list, sign)
+-- Adds amounts to the counters, `sign` times, less the amounts `held`.
+function accounts.add(account, list, sign, held)
   local allocated = account.allocated
   for i = 1, #list, 2 do
     local field = list[i]
-    if allocated[field] then allocated[field] = allocated[field] + sign * list[i + 1] end
+    if allocated[field] then
+      allocated[field] = allocated[field] + sign * (list[i + 1] - (held and held[field] or 0))
+    end
   end
   account.changed = true
 end
@@ -186,6 +276,7 @@ function accounts.covers(account, list)
     if used - list[i + 1] < 0 then covers = false end
     if not covers then break end
   end
+  if account.quota and (account.allocated[quotas.ALLOCATIONS] or 0) < quotas.ONE then covers = false end
   return covers
 end
 

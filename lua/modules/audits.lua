@@ -3,6 +3,7 @@
 -- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids}; `sums` by account name, then
 -- by field.
 local limits = require('limits')
+local quotas = require('quotas')
 local records = require('records')
 local transaction = require('transaction')
 
@@ -40,8 +41,10 @@ local function count(call, record)
   add_up(audit.sums[''], record)
   for i = 1, record.accounts and #record.accounts or 0 do
     local name = record.accounts[i]
-    audit.sums[name] = audit.sums[name] or {}
-    add_up(audit.sums[name], record)
+    local sums = audit.sums[name] or {}
+    audit.sums[name] = sums
+    add_up(sums, record)
+    if quotas.is_one(name) then sums[quotas.ALLOCATIONS] = (sums[quotas.ALLOCATIONS] or 0) + quotas.ONE end
   end
 end
 
@@ -199,8 +202,66 @@ local function recount_account(call, name, sums)
   end
 end
 
--- Compares the counters of all accounts beyond the pool that records name.
+-- Compares what an account keeps for the scopes below it with what is guaranteed to them and not used.
+local function compare_kept(call, key, subject, stored, kept)
+  for name, sum in pairs(kept) do
+    local text = stored[name .. '.kept']
+    if (tonumber(text or 0)) ~= sum then
+      local detail = name .. ': kept ' .. tostring(text) .. string.format(', guarantees %.0f', sum)
+      audits.report(call, 'kept_drift', subject, detail, set_counter, {key = key, field = name .. '.kept', sum = sum})
+    end
+  end
+end
+
+local function as_table(flat)
+  local stored = {}
+  for i = 1, #flat, 2 do stored[flat[i]] = flat[i + 1] end
+  return stored
+end
+
+-- Adds what a scope's parent has to keep for it.
+local function pass_on(keeps, parent, stored, own, sums)
+  for field, text in pairs(stored) do
+    local name = string.match(field, '^(.+)%.nominal$')
+    local kept = name and own[name] or 0
+    local lending = name and tonumber(stored[name .. '.lending_limit'])
+    local used = name and (sums[name .. '.allocated'] or 0) + kept
+    local unused = lending and math.max(0, math.max(0, tonumber(text) - lending) - used) or 0
+    if name and kept + unused > 0 then
+      keeps[parent] = keeps[parent] or {}
+      keeps[parent][name] = (keeps[parent][name] or 0) + kept + unused
+    end
+  end
+end
+
+-- Compares what is kept for scopes, from the innermost to the pool: a scope is listed after those above it.
+local function recount_kept(call)
+  local index, keeps = redis.call('ZRANGE', quotas.index(call), 0, limits.QUOTAS_MAX), {}
+  for i = #index, 1, -1 do
+    local scope = index[i]
+    local key = string.sub(call.key, 1, -5) .. 'quota:' .. scope
+    local stored, own = as_table(redis.call('HGETALL', key)), keeps[scope] or {}
+    for field in pairs(stored) do
+      local name = string.match(field, '^(.+)%.kept$')
+      if name then own[name] = own[name] or 0 end
+    end
+    local sums = call.audit.sums['quota:' .. scope] or {}
+    call.audit.sums['quota:' .. scope] = sums
+    compare_kept(call, key, 'quota:' .. scope, stored, own)
+    pass_on(keeps, string.match(scope, '^(.+)/') or '', stored, own, sums)
+  end
+  local stored, own = as_table(redis.call('HGETALL', call.key)), keeps[''] or {}
+  for field in pairs(stored) do
+    local name = string.match(field, '^(.+)%.kept$')
+    if name then own[name] = own[name] or 0 end
+  end
+  own.allocations = nil
+  compare_kept(call, call.key, 'pool', stored, own)
+end
+
+-- Compares the counters of all accounts beyond the pool, and what is kept for scopes.
 function audits.recount_accounts(call)
+  recount_kept(call)
   for name, sums in pairs(call.audit.sums) do
     if name ~= '' then recount_account(call, name, sums) end
   end

@@ -1,13 +1,14 @@
 -- gangs: atomic batches, of which all items are granted, or none.
 local accounts = require('accounts')
 local idempotency = require('idempotency')
+local quotas = require('quotas')
 
 local gangs = {}
 
 -- Whether this reply word stops an atomic batch.
 function gangs.stops(word)
   return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'reclaim_first' or word == 'recovering'
-    or word == 'ttl_too_long'
+    or word == 'ttl_too_long' or word == 'unknown_scope' or word == 'scope_required'
 end
 
 local function add_up(sums, name, list)
@@ -24,7 +25,11 @@ function gangs.asked(items, last)
     local one = items[i]
     if not seen[one.key] then
       add_up(sums, '', one.list)
-      for n = 1, one.accounts and #one.accounts or 0 do add_up(sums, one.accounts[n], one.list) end
+      for n = 1, one.accounts and #one.accounts or 0 do
+        local name = one.accounts[n]
+        add_up(sums, name, one.list)
+        if quotas.is_one(name) then add_up(sums, name, {quotas.ALLOCATIONS, quotas.ONE}) end
+      end
     end
     seen[one.key] = true
   end
@@ -37,7 +42,7 @@ function gangs.stop(call, items, replies, stopped)
   local fresh = call.fresh or {}
   for i = 1, #fresh do
     local charged = accounts.charged(call, fresh[i].accounts, fresh[i].list)
-    for n = 1, #charged do accounts.add(charged[n], fresh[i].list, -1) end
+    accounts.add_all(charged, fresh[i].list, -1)
     call.records[fresh[i].key] = false
   end
   local shared = call.shared or {}

@@ -24,6 +24,7 @@ limits.METADATA_ENTRIES_MAX = 16
 limits.OFFLINE_MS = 120000
 limits.OPTIONS_MAX = 16
 limits.PAGE_RECORDS_MAX = 500
+limits.QUOTAS_MAX = 20000
 limits.RECLAIM_BATCH_MAX = 200
 limits.RECLAIM_INLINE_MAX = 64
 limits.RECORD_FIELDS = 8
@@ -31,6 +32,7 @@ limits.RECOVERY_FENCES = 1000000
 limits.RESOURCES_MAX = 32
 limits.SCHEMA = 1
 limits.SCHEMA_TEXT = '1'
+limits.SCOPE_DEPTH_MAX = 8
 limits.TRIM_EVERY = 32
 
 return limits

@@ -1,8 +1,8 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
--- max_ttl_ms, durability, grace_ms, recovering, run_id}
+-- max_ttl_ms, durability, grace_ms, recovering, run_id, keeps, scope, needs_scope}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
--- granted.
+-- granted.  `keeps`: it keeps something for scopes (`quotas`).
 local accounts = require('accounts')
 local clock = require('clock')
 local limits = require('limits')
@@ -27,6 +27,9 @@ local function read_options(call, pool, options)
   pool.max_ttl_ms = tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
   pool.durability = string.match(options, 'durability=(%S+)')
   pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
+  pool.keeps = string.find(options, 'keeps=1', 1, true)
+  pool.scope = string.match(options, 'default_scope=(%S+)')
+  pool.needs_scope = string.find(options, 'requires_scope=1', 1, true)
   if not pool.grace_ms then return end
   local found = redis.call('HMGET', call.key, 'recovering_until_ms', 'run_id')
   local until_ms = tonumber(found[1])
@@ -86,6 +89,7 @@ function pools.open(call, fields, count, reads)
   if values[3] then pool.state = read_state(call, values[3]) end
   if values[4] then accounts.constrain(pool, values[4]) end
   if values[8] then read_options(call, pool, values[8]) end
+  if pool.keeps then accounts.keep(call, fields, count) end
 end
 
 -- Reads the pool's state without counters.

@@ -15,17 +15,11 @@ local function plan_removal(call, record, unlinks)
   call.records[record.key] = false
 end
 
--- Uncharges the accounts beyond the pool.
-local function uncharge_named(call, record)
-  for i = 1, #record.accounts do
-    local account = accounts.named(call, record.accounts[i], record.list)
-    if account and not accounts.covers(account, record.list) then return false end
-  end
-  for i = 1, #record.accounts do
-    local account = accounts.named(call, record.accounts[i], record.list)
-    if account then accounts.add(account, record.list, -1) end
-  end
-  return true
+-- Uncharges the accounts that a record names, and the pool.
+local function uncharge_all(call, record)
+  local charged = accounts.covering(call, record)
+  if charged then accounts.add_all(charged, record.list, -1) end
+  return charged
 end
 
 local function complete_all(call, record)
@@ -36,11 +30,13 @@ end
 function removals.try(call, record, kind, reason)
   local pool, list = call.pool, record.list
   local covers = not record.broken
-  if covers then
+  if covers and record.accounts then
+    covers = uncharge_all(call, record)
+  elseif covers then
     covers = accounts.covers(pool, list)
+    if covers then accounts.add(pool, list, -1) end
   end
-  if not covers or record.accounts and not uncharge_named(call, record) then return false end
-  accounts.add(pool, list, -1)
+  if not covers then return false end
   pool.revision = pool.revision + 1
   -- Several calls, or a begun release, which has dropped their ttls and deadlines.
   if record.ttls or record.releasing_ms then

@@ -2,12 +2,13 @@
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts, exclusive, replaces,
 -- replaces_fence}: `ask_ms` is text, '0' pins; `list` has its fields and amounts, alternating; `accounts` the names of
 -- those beyond the pool, or nil; `exclusive` is set if a live allocation of the id is a conflict; `replaces` is the key
--- of the record to replace, or nil.  Once granted it is a record (`records`) with `fresh`.
+-- of the record to replace, or nil; `scope` its scope, or nil.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
+local quotas = require('quotas')
 
 local requests = {}
 
@@ -23,13 +24,22 @@ end
 -- Adds an account beyond the pool.
 local function add_account(call, request, name)
   local names = request.accounts or {}
-  if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or names[name] then
+  if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or quotas.is_one(name)
+    or names[name] then
     refuse(request.i, 'account is no name of an account, or named twice')
   end
   names[#names + 1], names[name] = name, true
   call.declared = call.declared or {}
   call.declared[string.sub(call.key, 1, -5) .. name] = true
   request.accounts = names
+end
+
+-- Charges the request to a scope, too: its accounts come first.
+function requests.charge_to(request, scope)
+  local names = quotas.names(scope)
+  if not names then refuse(request.i, 'scope is no name of a scope') end
+  for i = 1, request.accounts and #request.accounts or 0 do names[#names + 1] = request.accounts[i] end
+  request.scope, request.accounts = scope, names
 end
 
 -- Sets the live allocation to replace, from its fence and id.
@@ -46,11 +56,13 @@ end
 
 -- Reads the options, (name, value) pairs.
 local function read_options(call, request, first, options)
-  local argv = call.argv
+  local argv, scope = call.argv, nil
   for at = first, first + 2 * options - 2, 2 do
     local name, value = argv[at], argv[at + 1]
     if name == 'account' then
       add_account(call, request, value)
+    elseif name == 'scope' and not scope then
+      scope = value
     elseif name == 'exclusive' then
       if value ~= '1' or request.exclusive then refuse(request.i, 'exclusive is not 1, or named twice') end
       request.exclusive = true
@@ -60,6 +72,7 @@ local function read_options(call, request, first, options)
       refuse(request.i, 'unknown option ' .. name)
     end
   end
+  if scope then requests.charge_to(request, scope) end
 end
 
 -- Raises the error for an invalid item, with the name of its argument.
@@ -176,10 +189,12 @@ function requests.is_same(request, record)
   return same
 end
 
--- Whether a record matches the request: the same owner and amounts, and no account that the record does not name.
+-- Whether a record matches the request: the same owner, amounts and scope, if it names one, and no account that the
+-- request does not name.
 function requests.matches(request, record)
   local list, held = request.list, {}
   if record.owner ~= request.owner or #record.list ~= #list then return false end
+  if request.scope and (record.accounts or {})[1] ~= 'quota:' .. request.scope then return false end
   for i = 1, #list, 2 do held[record.list[i]] = record.list[i + 1] end
   for i = 1, #list, 2 do
     -- Compared as numbers: a list may have texts, as sent, or numbers, as changed.
@@ -187,6 +202,7 @@ function requests.matches(request, record)
   end
   for i = 1, record.accounts and #record.accounts or 0 do
     local named = false
+    if quotas.is_one(record.accounts[i]) then named = true end
     for _, name in ipairs(request.accounts or {}) do named = named or name == record.accounts[i] end
     if not named then return false end
   end
@@ -218,7 +234,9 @@ function requests.grant(call, request, charged)
   call.records[key] = request
   local fresh = call.fresh
   if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end
-  return {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
+  local reply = {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
+  if request.scope then reply[6], reply[7] = pool.durability or '', request.scope end
+  return reply
 end
 
 -- Whether the time to live is longer than the pool's limit, or none.

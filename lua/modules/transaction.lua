@@ -7,6 +7,7 @@ local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
+local quotas = require('quotas')
 local records = require('records')
 
 local transaction = {}
@@ -84,6 +85,18 @@ local function compare_amounts(record, sets, drops)
   for field in pairs(was) do drops[#drops + 1] = field end
 end
 
+-- Adds the accounts that a move has changed.
+local function compare_accounts(record, sets, drops)
+  local before, after = record.stored_accounts, record.accounts or {}
+  for n = 1, math.max(#before, #after) do
+    if not after[n] then
+      drops[#drops + 1] = 'account.' .. n
+    elseif after[n] ~= before[n] then
+      sets[#sets + 1], sets[#sets + 2] = 'account.' .. n, after[n]
+    end
+  end
+end
+
 -- The fields of a record that differ from the stored ones.
 local function compare(record)
   local stored, sets, drops = record.stored, {false, false, false, false}, nil
@@ -111,6 +124,10 @@ local function compare(record)
     drops = drops or {}
     compare_amounts(record, sets, drops)
   end
+  if record.stored_accounts then
+    drops = drops or {}
+    compare_accounts(record, sets, drops)
+  end
   return sets, drops
 end
 
@@ -127,6 +144,15 @@ local function write_changed(call)
   end
 end
 
+-- Adds what an account keeps for its scopes.
+local function add_kept(account, sets, n)
+  for field, amount in pairs(account.kept) do
+    sets[n + 1], sets[n + 2] = string.sub(field, 1, -11) .. '.kept', amount
+    n = n + 2
+  end
+  return n
+end
+
 local function write_accounts(call)
   for _, account in pairs(call.accounts) do
     if account and account.changed then
@@ -135,7 +161,11 @@ local function write_accounts(call)
         sets[n + 1], sets[n + 2] = field, amount
         n = n + 2
       end
+      if account.kept_changed then n = add_kept(account, sets, n) end
+      for i = 1, account.sets and #account.sets or 0 do sets[n + i] = account.sets[i] end
+      n = n + (account.sets and #account.sets or 0)
       redis.call('HSET', account.key, unpack(sets, 1, n))
+      if account.index_in then redis.call('ZADD', account.index_in, '0', string.sub(account.name, 7)) end
     end
   end
 end
@@ -161,6 +191,7 @@ local function write_pool(call)
       n = n + 2
     end
   end
+  if pool.kept_changed then n = add_kept(pool, sets, n) end
   if call.gap or call.new_offset_ms or call.pool_sets then n = add_pool_fields(call, sets, n) end
   redis.call('HSET', call.key, unpack(sets, 1, n))
   if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
@@ -266,6 +297,10 @@ local function drop(call)
   if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
   if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
   if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
+  if call.old_scopes then redis.call('ZREM', quotas.index(call), unpack(call.old_scopes)) end
+  for i = 1, call.old_fields and #call.old_fields or 0, 2 do
+    redis.call('HDEL', call.old_fields[i], call.old_fields[i + 1])
+  end
 end
 
 function transaction.commit(call)

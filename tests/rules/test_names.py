@@ -16,10 +16,12 @@ from allocator import Allocator, AsyncAllocator
 from allocator._async.events import AsyncEvents
 from allocator._async.maintenance import AsyncMaintenance
 from allocator._async.pools import AsyncPools
+from allocator._async.quotas import AsyncQuotas
 from allocator._base import MOVED, Client
 from allocator._sync.events import Events
 from allocator._sync.maintenance import Maintenance
 from allocator._sync.pools import Pools
+from allocator._sync.quotas import Quotas
 from tests.rules.sources import ROOT, relative
 
 ASYNC_ONLY: Final = {("hold", "cancel")}
@@ -46,7 +48,8 @@ def test_what_the_documents_import_is_public() -> None:
 
 
 PAIRS: Final = {
-    Allocator: AsyncAllocator, Pools: AsyncPools, Events: AsyncEvents, Maintenance: AsyncMaintenance,
+    Allocator: AsyncAllocator, Pools: AsyncPools, Quotas: AsyncQuotas, Events: AsyncEvents,
+    Maintenance: AsyncMaintenance,
 }  # fmt: skip
 """Each class of the blocking surface, and the awaited one's."""
 

@@ -17,7 +17,7 @@ CAPACITY: Final[dict[str, dict[str, int]]] = {
     TEAM_A: {"cpu": 6},
     NODE: {"cpu": 8, "memory": 60},
 }
-"""`quota:team-a` has no limit for memory."""
+"""`reservation:team-a` has no limit for memory."""
 
 
 def make(ledger: Ledger, capacity: Mapping[str, Mapping[str, int]] = CAPACITY) -> None:

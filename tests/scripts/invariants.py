@@ -41,9 +41,9 @@ RECORD_FIELDS: Final = {
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
     "repaired", "broken", "deleted", "idempotency_trimmed", "releasing", "recovering", "rolled_back", "adopted",
-    "deferred",
+    "deferred", "quota_set", "quota_deleted", "moved",
 }  # fmt: skip
-KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events"}
+KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
@@ -84,6 +84,9 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
             sums[name] += amount
             for charge in _accounts(record):
                 charged[charge][name] = charged[charge].get(name, 0) + amount
+        for charge in _accounts(record):
+            if charge.startswith("quota:"):
+                charged[charge]["allocations"] = charged[charge].get("allocations", 0) + 1000
         fence = number(record["fence"], f"{identity} fence")
         assert 0 < fence <= int(account["revision"]), f"{identity} has fence {fence}, revision {account['revision']}"
         assert fence not in fences, f"fence {fence} twice"
@@ -118,7 +121,7 @@ def _check_account(account: dict[str, str], name: str, taken: dict[str, int], *,
 def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
     capacity = {name[:-9]: number(text, name) for name, text in account.items() if name.endswith(".capacity")}
     allocated = _amounts(account, "")
-    rest = {name for name in account if not name.endswith((".capacity", ".allocated"))}
+    rest = {name for name in account if not name.endswith((".capacity", ".allocated", ".kept", ".guaranteed"))}
     assert rest <= ACCOUNT_FIELDS, f"fields that nobody declared: {rest - ACCOUNT_FIELDS}"
     assert {"epoch", "generation", "revision", "schema", "created_ms"} <= rest
     for name in ("generation", "revision", "schema", "created_ms"):

@@ -158,6 +158,7 @@ class Ledger:
         accounts: Sequence[str] = (),
         exclusive: bool = False,
         replaces: tuple[int, str] | None = None,
+        scope: str = "",
         call: str = "",
         repeated: int = 0,
     ) -> Line:
@@ -170,6 +171,8 @@ class Ledger:
         pairs = [*(("account", name) for name in accounts), *([("exclusive", 1)] if exclusive else [])]
         if replaces is not None:
             pairs.append(("replaces", f"{replaces[0]}:{replaces[1]}"))
+        if scope:
+            pairs.append(("scope", scope))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
@@ -229,12 +232,14 @@ class Ledger:
         granted: int = T0,
         ttl: int = MINUTE,
         meta: Mapping[str, str] | None = None,
+        scope: str = "",
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `adopt`: what a holder knows of its allocation."""
         entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
-        words = (epoch, owner, fence, granted, ttl, len(resources), len(meta or {}), *fields_of(resources), *entries)
+        counts = (len(resources), len(meta or {}))
+        words = (epoch, owner, fence, granted, ttl, scope, *counts, *fields_of(resources), *entries)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:
@@ -271,9 +276,45 @@ class Ledger:
         """`age` in milliseconds; None: no pinned ones."""
         return self.run("reclaim", limit=limit, age_ms="-" if age is None else age, **options)
 
-    def check(self, resources: Mapping[str, int], *, explain: int = 0, ttl_ms: int | str = "", **options: Any) -> Any:
-        count = len(resources)
-        return self.run("check", tail=fields_of(resources), explain=explain, ttl_ms=ttl_ms, resources=count, **options)
+    def check(
+        self,
+        resources: Mapping[str, int],
+        *,
+        explain: int = 0,
+        ttl_ms: int | str = "",
+        scope: str = "",
+        **options: Any,
+    ) -> Any:
+        args: dict[str, Any] = {"explain": explain, "ttl_ms": ttl_ms, "scope": scope, "resources": len(resources)}
+        return self.run("check", tail=fields_of(resources), **args, **options)
+
+    # -- quotas --------------------------------------------------------------------------------------------------------
+
+    def set_quota(
+        self,
+        scope: str,
+        limits: Mapping[str, tuple[int | str, int | str, int | str]],
+        *,
+        generation: int = 0,
+        dry_run: int = 0,
+        call: str = "",
+        repeated: int = 0,
+        **options: Any,
+    ) -> Any:
+        """`limits`: resource -> nominal, borrowing limit, lending limit; "-": none."""
+        words = (scope, generation, dry_run, len(limits))
+        flat = itertools.chain.from_iterable((name, *limit) for name, limit in limits.items())
+        line = Line("", call or self.new_call(), (*words, *flat), repeated)
+        return self.run("set_quota", line, **options)[0]
+
+    def delete_quota(self, scope: str, *, call: str = "", repeated: int = 0, **options: Any) -> Any:
+        return self.run("delete_quota", Line("", call or self.new_call(), (scope,), repeated), **options)[0]
+
+    def list_quotas(self, scope: str = "", cursor: str = "", count: int = 100, **options: Any) -> Any:
+        return self.run("list_quotas", scope=scope, cursor=cursor, count=count, **options)
+
+    def move(self, identity: str, scope: str, *, fence: int = 0, call: str = "", repeated: int = 0) -> Any:
+        return self.run("move", Line(identity, call or self.new_call(), (fence, scope), repeated))[0]
 
     def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("audit", index=index, cursor=cursor, count=count, **options)

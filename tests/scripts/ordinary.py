@@ -10,7 +10,7 @@ from allocator import settings
 from tests.scripts.ledger import MINUTE, T0, Ledger
 
 REQUEST: Final = {"cpu": 1500, "memory": 2**31}
-TEAM: Final = ("quota:team-a/alice", "quota:team-a", "node:n1")
+TEAM: Final = ("reservation:team-a/alice", "reservation:team-a", "node:n1")
 """Accounts beyond the pool, for charges to four."""
 
 

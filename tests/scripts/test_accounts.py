@@ -37,15 +37,15 @@ def test_a_grant_charges_every_account_and_its_record_names_them(four: Ledger) -
 
 def test_an_account_that_does_not_exist_is_neither_charged_nor_named(four: Ledger) -> None:
     """A quota may be given later: what was granted before is not its."""
-    four.grant("a", REQUEST, accounts=("quota:team-b/bob", TEAM_A, "quota:team-b"))
+    four.grant("a", REQUEST, accounts=("reservation:team-b/bob", TEAM_A, "reservation:team-b"))
     assert_charged(four, REQUEST, ("", TEAM_A))
     assert named(four.record("a")) == [TEAM_A]
-    assert not four.client.exists(key(four, "quota:team-b"), key(four, "quota:team-b/bob"))
+    assert not four.client.exists(key(four, "reservation:team-b"), key(four, "reservation:team-b/bob"))
 
 
 def test_a_record_names_no_account_where_none_of_them_exists(four: Ledger) -> None:
     """It is charged to the pool alone."""
-    four.grant("a", REQUEST, accounts=("quota:team-b/bob", "quota:team-b"))
+    four.grant("a", REQUEST, accounts=("reservation:team-b/bob", "reservation:team-b"))
     assert named(four.record("a")) == []
     assert_charged(four, REQUEST, ("",))
 
@@ -365,7 +365,7 @@ def _option(ledger: Ledger, *options: tuple[str, str]) -> Line:
         ([], [ALICE], "keys do not match"),
         ([("account", ALICE), ("account", ALICE)], [ALICE], "named twice"),
         ([("account", "pool")], ["pool"], "no name of an account"),
-        ([("account", "quota:")], ["quota:"], "no name of an account"),
+        ([("account", "node:")], ["node:"], "no name of an account"),
         ([("account", "allocation:b")], ["allocation:b"], "no name of an account"),
         ([("colour", "red")], [], "unknown option colour"),
         ([("exclusive", "0")], [], "exclusive is not 1"),

@@ -14,7 +14,7 @@ from tests.scripts.invariants import check_pool
 from tests.scripts.ledger import MINUTE, Ledger
 from tests.scripts.ordinary import TEAM
 
-NAMES: Final = (*TEAM, "quota:team-b/bob", "node:n2", "node:n3")
+NAMES: Final = (*TEAM, "reservation:team-b/bob", "node:n2", "node:n3")
 """Those that exist, one that is made in the midst of it, and two that never are."""
 
 LATER: Final = "node:n2"

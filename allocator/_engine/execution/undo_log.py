@@ -25,7 +25,7 @@ _DONE: Final = frozenset({"granted", "replayed", "existing"})
 _REFUSED: Final = frozenset(
     {
         "offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema", "recovering",
-        "denied", "conflict", "ttl_too_long",
+        "denied", "conflict", "ttl_too_long", "unknown_scope", "scope_required",
     }
 )  # fmt: skip
 """Reply words of an item that was refused, without a record of the completed call."""

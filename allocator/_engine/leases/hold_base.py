@@ -164,7 +164,7 @@ class BaseHold:
     ) -> None:
         """Register the grant with the renewer; where this raises, the caller must release it."""
         if isinstance(outcome, Denial):
-            raise Insufficient(outcome)
+            raise Insufficient.of(outcome)
         location = self._spec.location
         now = location.now()
         lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s)

@@ -17,7 +17,7 @@ from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
 from allocator.models.allocations import Allocation, Ttl
 from allocator.resources import Resources
-from allocator.validation import allocation_id, metadata, owner_name, pool_name, reason_text, ttl_ms
+from allocator.validation import allocation_id, metadata, owner_name, pool_name, reason_text, scope_name, ttl_ms
 from allocator.validation import fence as valid_fence
 
 _ADOPT: Final = load("adopt")
@@ -55,6 +55,7 @@ def _validated(one: Allocation) -> Allocation:
         one.deadline_ms,
         dict(metadata(one.metadata)),
         epoch=one.epoch,
+        scope=None if one.scope is None else scope_name(one.scope),
     )
 
 
@@ -78,8 +79,8 @@ def adopt_each(
 
 def _item(pool: PoolKeys, one: Allocation, lasting_ms: int) -> Item:
     args: list[Argument] = [
-        one.epoch, one.owner, one.fence, one.granted_ms, lasting_ms or one.ttl_ms or 0, len(one.resources),
-        len(one.metadata),
+        one.epoch, one.owner, one.fence, one.granted_ms, lasting_ms or one.ttl_ms or 0, one.scope or "",
+        len(one.resources), len(one.metadata),
     ]  # fmt: skip
     for name, amount in one.resources.items():
         args += (name + schema.ALLOCATED, amount)

@@ -13,10 +13,12 @@ from allocator._engine.operations.durability_levels import reached, requirement
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     decode_allocation,
+    decode_denial,
     raise_refused,
     recovering,
-    shortages,
+    scope_required,
     too_long,
+    unknown_scope,
 )
 from allocator._engine.operations.requests import new_allocation_id, new_call
 from allocator._engine.protocol import schema
@@ -31,7 +33,7 @@ from allocator.models.allocations import Allocation, Outcome, Request
 from allocator.models.read_only import NO_ENTRIES
 from allocator.quantity import shown
 from allocator.resources import Resources
-from allocator.validation import allocation_id, batch, metadata, owner_name, ttl_ms
+from allocator.validation import allocation_id, batch, metadata, owner_name, scope_name, ttl_ms
 
 _ALLOCATE: Final = load("allocate")
 
@@ -56,6 +58,7 @@ class ValidRequest(NamedTuple):
     metadata: tuple[tuple[str, str], ...]
     exclusive: bool
     call: str
+    scope: str | None = None
     replaces: Allocation | None = None
 
     @classmethod
@@ -72,6 +75,7 @@ class ValidRequest(NamedTuple):
             exclusive=bool(request.exclusive),
             call=new_call(),
             replaces=replaces if replaces is not None and replaces.id != request.id else None,
+            scope=None if request.scope is None else scope_name(request.scope),
         )
 
     def item(self, pool: PoolKeys) -> Item:
@@ -80,14 +84,18 @@ class ValidRequest(NamedTuple):
             args += (name + schema.ALLOCATED, amount)
         for key, value in self.metadata:
             args += (schema.META + key, value)
+        options: list[Argument] = []
+        if self.scope is not None:
+            options += ("scope", self.scope)
         if self.exclusive:
-            args[4] = 1
-            args += ("exclusive", 1)
-        if self.replaces is None:
+            options += ("exclusive", 1)
+        if self.replaces is not None:
+            options += ("replaces", f"{self.replaces.fence}:{self.replaces.id}")
+        if not options:
             return Item(self.call, tuple(args), pool.record(self.id), self.id)
-        args[4] = 1 + int(self.exclusive)
-        args += ("replaces", f"{self.replaces.fence}:{self.replaces.id}")
-        return Item(self.call, tuple(args), pool.record(self.id), self.id, pool.record(self.replaces.id))
+        args[4] = len(options) // 2
+        other = "" if self.replaces is None else pool.record(self.replaces.id)
+        return Item(self.call, (*args, *options), pool.record(self.id), self.id, other)
 
 
 def allocate(defaults: Defaults, request: Request, *, replaces: Allocation | None = None) -> Flow[Allocation | Denial]:
@@ -171,7 +179,7 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
             return [_outcome(answer) for answer in answers]
         stopped = next((answer for answer in answers if isinstance(answer, Denial)), None)
         if stopped is not None:
-            raise Insufficient(stopped)
+            raise Insufficient.of(stopped)
         errors = [answer for answer in answers if isinstance(answer, AllocatorError)]
         for error in errors:
             if isinstance(error, AllocationLost):
@@ -204,6 +212,11 @@ def _outcome(answer: _Answer) -> Outcome:
     raise answer if isinstance(answer, AllocatorError) else AssertionError(answer)
 
 
+def _default_scope(reply: Reply) -> str | None:
+    """The pool's default scope, which a grant without one was charged to."""
+    return reply[6] or None if len(reply) > 6 else None
+
+
 def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0) -> _Answer:
     """Decode the reply of one item."""
     word = reply[0]
@@ -223,6 +236,7 @@ def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0
             epoch,
             None,
             reached(reply),
+            wanted.scope or _default_scope(reply),
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:
@@ -235,7 +249,7 @@ def _replayed(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) ->
 
 
 def _denied(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, item: int) -> _Answer:
-    return Denial(reply[1], pool.name, shortages(reply[3:]), item)
+    return decode_denial(pool, reply[1:], item)
 
 
 def _conflict(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
@@ -270,6 +284,14 @@ def _too_long(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -
     return too_long(pool, reply)
 
 
+def _unknown_scope(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
+    return unknown_scope(pool, reply[1])
+
+
+def _scope_required(pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
+    return scope_required(pool)
+
+
 def _aborted(_pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
 
@@ -284,4 +306,6 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int]
     "aborted": _aborted,
     "recovering": _recovering,
     "ttl_too_long": _too_long,
+    "unknown_scope": _unknown_scope,
+    "scope_required": _scope_required,
 }

@@ -6,25 +6,41 @@ from typing import Final
 
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import raise_refused, recovering, shortages, too_long
+from allocator._engine.operations.replies import (
+    decode_denial,
+    raise_refused,
+    recovering,
+    scope_required,
+    too_long,
+    unknown_scope,
+)
 from allocator._engine.operations.requests import encode_amounts
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
 from allocator._engine.protocol.scripts import load
-from allocator.denials import Denial
 from allocator.models.allocations import Check, RequestLike
 from allocator.resources import Resources
+from allocator.validation import scope_name
 
 _CHECK: Final = load("check")
 
 
-def check(defaults: Defaults, request: RequestLike, *, explain: bool = False, ttl_ms: int | None = None) -> Flow[Check]:
+def check(
+    defaults: Defaults,
+    request: RequestLike,
+    *,
+    explain: bool = False,
+    ttl_ms: int | None = None,
+    scope: str | None = None,
+) -> Flow[Check]:
     """Whether the request would be granted now; changes nothing.  One round trip.
 
     Raises:
         InvalidRequest: `code="ttl_too_long"`: the pool does not grant this time to live.  0 pins; None is not tested.
+        UnknownScope
     """
     pool, resources = defaults.pool, Resources.request(request)
+    charged_to = "" if scope is None else scope_name(scope)
     call = Call(
         _CHECK,
         pool,
@@ -34,6 +50,7 @@ def check(defaults: Defaults, request: RequestLike, *, explain: bool = False, tt
                 epoch=pool.epoch,
                 explain=int(explain),
                 ttl_ms="" if ttl_ms is None else ttl_ms,
+                scope=charged_to,
                 resources=len(resources),
             ),
             *encode_amounts(resources, schema.ALLOCATED)[1:],
@@ -45,10 +62,14 @@ def check(defaults: Defaults, request: RequestLike, *, explain: bool = False, tt
             case "fits":
                 return Check(fits=True)
             case "denied":
-                denial = Denial(reply[1], pool.name, shortages(reply[4:]))
+                denial = decode_denial(pool, [reply[1], *reply[3:]])
                 return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
             case "reclaim_first":
                 yield from reclaim_due(pool)
+            case "unknown_scope":
+                raise unknown_scope(pool, reply[1])
+            case "scope_required":
+                raise scope_required(pool)
             case "recovering":
                 raise recovering(pool, reply)
             case "ttl_too_long":

@@ -13,7 +13,7 @@ __all__ = ["PLAIN", "reached", "requirement"]
 _PLAIN: Final = {"granted": 5, "renewed": 3}
 """Entries with fixed positions, and the position of the level."""
 
-_RECORDS: Final = frozenset({"replayed", "existing", "adopted", "resized"})
+_RECORDS: Final = frozenset({"replayed", "existing", "adopted", "resized", "moved"})
 """Entries that are fields and values."""
 
 PLAIN: Final = Durability()
@@ -51,4 +51,4 @@ def requirement(level: Durability) -> DurabilityRequirement:
 def reached(entry: list[Any]) -> str:
     """The level that the driver has recorded in an entry with fixed positions."""
     place = _PLAIN[entry[0]]
-    return entry[place] if len(entry) > place else MEMORY
+    return entry[place] or MEMORY if len(entry) > place else MEMORY

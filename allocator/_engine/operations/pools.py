@@ -22,7 +22,7 @@ from allocator.models.pools import Pool, Usage
 from allocator.quantity import Quantity
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
-from allocator.validation import grace_ms, pool_name
+from allocator.validation import generation_number, grace_ms, pool_name, scope_name
 
 _CONFIGURE: Final = load("configure_pool")
 _USAGE: Final = load("read_pool")
@@ -41,7 +41,7 @@ def names_of(names: Iterable[str], field: str) -> list[str]:
 
 
 class PoolOptions(NamedTuple):
-    """The options of a pool beyond its resources; None leaves one unchanged, 0 or `memory` removes it.
+    """The options of a pool beyond its resources; None leaves one unchanged; 0, `memory`, "" or False removes it.
 
     A recovery grace limits the time to live, unless a limit is given.  Within the grace every holder has renewed or is
     past its deadline, also one that still used a replaced primary for a while (`RECOVERY_MARGIN_S`).
@@ -50,6 +50,8 @@ class PoolOptions(NamedTuple):
     recovery_grace: float | timedelta | None = None
     max_ttl: float | timedelta | None = None
     durability: str | None = None
+    default_scope: str | None = None
+    require_scope: bool | None = None
 
     def words(self) -> str:
         """The names and values that change, in the script's format."""
@@ -64,6 +66,10 @@ class PoolOptions(NamedTuple):
             longest = _longest_ttl(grace) if longest is None else longest
         if longest is not None:
             options["max_ttl_ms"] = str(longest or "")
+        if self.default_scope is not None:
+            options["default_scope"] = self.default_scope and scope_name(self.default_scope)
+        if self.require_scope is not None:
+            options["requires_scope"] = "1" if self.require_scope else ""
         return " ".join(f"{name}={value}" for name, value in options.items())
 
 
@@ -129,6 +135,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     options = {"recovery_grace_ms": lost.recovery_grace_ms, "max_ttl_ms": lost.max_ttl_ms or "", "durability": ""}
     if lost.durability != MEMORY:
         options["durability"] = lost.durability
+    options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
     return _configure(
         pool,
         "recover",
@@ -173,15 +180,13 @@ def update(
     changed = options.words()
     if not counted and not removed and whole_units is None and not changed:
         raise InvalidRequest("nothing to change: give capacity, remove, whole_units or a promise", field="capacity")
-    if generation is not None and (type(generation) is not int or not 0 < generation <= settings.AMOUNT_MAX):
-        raise InvalidRequest(f"generation is a positive integer, not {generation!r}", field="generation")
     return _configure(
         pool,
         "change",
         capacity=counted,
         remove=removed,
         whole_units=whole,
-        generation=generation or 0,
+        generation=generation_number(generation),
         strict=strict,
         options=changed,
     )
@@ -277,11 +282,14 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         state=state,
         capacity=decode_amounts(fields, where, schema.CAPACITY),
         allocated=decode_amounts(fields, where),
+        kept=decode_amounts(fields, where, schema.KEPT),
         whole_units=tuple(fields.get("whole_units", "").split()),
         created=created,
         recovery_grace_ms=parse_amount(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
         max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
         durability=options.get("durability", MEMORY),
+        default_scope=options.get("default_scope"),
+        require_scope="requires_scope" in options,
         recovering_until_ms=until_ms,
         recovering_why=fields.get("recovering_why", ""),
         clock_offset_ms=parse_amount(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
@@ -304,7 +312,7 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
         _, read_ms, leased, pinned, due, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
         resources = {
-            resource: ResourceUsage(capacity, described.allocated.get(resource, 0))
+            resource: ResourceUsage(capacity, described.allocated.get(resource, 0), described.kept.get(resource, 0))
             for resource, capacity in described.capacity.items()
         }
         return Usage(described, resources, leased + pinned, pinned, due, read_ms)

@@ -9,7 +9,7 @@ from allocator import settings
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Reply
 from allocator._engine.protocol.keys import PoolKeys
-from allocator.denials import Shortage
+from allocator.denials import Denial, Shortage
 from allocator.durability import MEMORY
 from allocator.errors import (
     AllocationLost,
@@ -19,6 +19,7 @@ from allocator.errors import (
     Recovering,
     UnknownAllocation,
     UnknownPool,
+    UnknownScope,
 )
 from allocator.models.allocations import Allocation
 from allocator.models.read_only import NO_ENTRIES
@@ -132,9 +133,34 @@ def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *
         epoch=fields.get("epoch", ""),
         releasing_ms=parse_amount(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
         durability=durability,
+        scope=_scope(fields),
     )
 
 
-def shortages(flat: Sequence[Any]) -> tuple[Shortage, ...]:
-    """A flat list of (resource, requested, allocated, capacity)* as models."""
-    return tuple(Shortage(*flat[at : at + 4]) for at in range(0, len(flat), 4))
+def _scope(fields: Mapping[str, str]) -> str | None:
+    """The scope of a record: its innermost quota, which it names first."""
+    first = fields.get("account.1", "")
+    return first.removeprefix("quota:") if first.startswith("quota:") else None
+
+
+def decode_denial(pool: PoolKeys, flat: Sequence[Any], item: int = 0) -> Denial:
+    """(code, account, (resource, requested, allocated, capacity)*, and what it keeps for others, if anything)."""
+    code, account, *numbers = flat
+    level, _, name = account.partition(":") if account else ("pool", "", "")
+    kept: Sequence[int] = numbers.pop() if numbers and isinstance(numbers[-1], list) else ()
+    shortages: list[Shortage] = []
+    for at in range(0, len(numbers), 4):
+        resource, requested, allocated, capacity = numbers[at : at + 4]
+        for_others = kept[at // 4] if kept else 0
+        shortages.append(Shortage(resource, requested, allocated, capacity, level, name, for_others))
+    return Denial(code, pool.name, tuple(shortages), item)
+
+
+def unknown_scope(pool: PoolKeys, scope: str) -> UnknownScope:
+    """The error for a scope that the pool does not have."""
+    return UnknownScope(f"pool {pool.name!r} has no scope {scope!r}", pool=pool.name, scope=scope)
+
+
+def scope_required(pool: PoolKeys) -> InvalidRequest:
+    """The error for a request without a scope to a pool that requires one."""
+    return InvalidRequest(f"scope: pool {pool.name!r} requires one", field="scope")

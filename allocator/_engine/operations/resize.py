@@ -9,13 +9,12 @@ from allocator import settings
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.durability_levels import requirement
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import decode_allocation, raise_lost, recovering, shortages
+from allocator._engine.operations.replies import decode_allocation, decode_denial, raise_lost, recovering
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.denials import Denial
 from allocator.errors import Insufficient, InvalidRequest
 from allocator.models.allocations import Allocation, RequestLike
 from allocator.quantity import parse_request
@@ -63,7 +62,7 @@ def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocat
         case "reclaim_first":
             return None
         case "denied":
-            raise Insufficient(Denial(reply[1], pool.name, shortages(reply[3:])))
+            raise Insufficient.of(decode_denial(pool, reply[1:]))
         case "recovering":
             raise recovering(pool, reply)
         case "empty":

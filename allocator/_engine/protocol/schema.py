@@ -15,6 +15,7 @@ VERSION: Final = 1
 
 CAPACITY: Final = ".capacity"
 ALLOCATED: Final = ".allocated"
+KEPT: Final = ".kept"
 META: Final = "meta."
 
 LIMITS: Final[dict[str, int | str]] = {
@@ -28,7 +29,8 @@ LIMITS: Final[dict[str, int | str]] = {
             "CLOCK_JUMP_MS", "CLOCK_SEEN_MS", "CLOCK_STEP_MS", "ENDED_KEEP_MS", "ENDED_MAX", "ENDED_TRIM",
             "ENDED_TRIM_MAX", "EXPLAIN_DEADLINES_MAX", "FENCE_AHEAD_MAX", "FIELDS_MAX", "FINDINGS_MAX", "MENDS_MAX",
             "METADATA_ENTRIES_MAX", "OFFLINE_MS", "OPTIONS_MAX", "PAGE_RECORDS_MAX", "RECLAIM_BATCH_MAX",
-            "RECLAIM_INLINE_MAX", "RECORD_FIELDS", "RECOVERY_FENCES", "RESOURCES_MAX", "TRIM_EVERY",
+            "QUOTAS_MAX", "RECLAIM_INLINE_MAX", "RECORD_FIELDS", "RECOVERY_FENCES", "RESOURCES_MAX",
+            "SCOPE_DEPTH_MAX", "TRIM_EVERY",
         )
     },
 }  # fmt: skip

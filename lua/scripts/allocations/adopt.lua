@@ -7,14 +7,15 @@ operator may force it with a reason.  A live allocation is returned, with a dead
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    the reason of an operator who forces it, else ''
-        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, R, M, (field, amount)*R,
-                             (field, value)*M): epoch, owner, fence and granted_ms as granted; ttl_ms 0 pins
+        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, R, M,
+                             (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms and scope as
+                             granted; ttl_ms 0 pins; a scope that the server has lost is made again, without limits
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
         | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
         | {"fenced", fence} (granted anew since) | {"wrong_epoch"} | {"ended", ended_ms}
         | {"not_recovering"} | {"not_counted", resource}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
-Writes  pool, records, deadlines, pinned, ended, events
+Writes  pool, accounts, quotas, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
 local accounts = require('accounts')
@@ -25,6 +26,7 @@ local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local pools = require('pools')
+local quotas = require('quotas')
 local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
@@ -35,7 +37,7 @@ local function read_item(call)
   local item = {
     epoch = arguments.text(call, 'epoch'), owner = arguments.text(call, 'owner'),
     fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
-    ask_ms = arguments.integer(call, 'ttl_ms'),
+    ask_ms = arguments.integer(call, 'ttl_ms'), scope = arguments.text(call, 'scope'),
   }
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)
@@ -48,7 +50,7 @@ end
 
 -- The same grant is live: extends it.
 local function extend(call, item, record)
-  item.accounts = record.accounts
+  item.accounts, item.scope = record.accounts, nil
   if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end
   records.edit(call, record)
   local deadline_ms = item.ask_ms > 0 and call.now + item.ask_ms
@@ -71,6 +73,17 @@ local function forget_fresh(call, record)
   end
 end
 
+local function charge(call, item)
+  if item.scope == '' then
+    accounts.add(call.pool, item.list, 1)
+    return
+  end
+  local charged, names = quotas.chain(call, item.scope, item.list), {}
+  for n = 1, charged.levels do names[n] = charged[n].name end
+  item.accounts = names
+  accounts.add_all(charged, item.list, 1)
+end
+
 local function adopt(call, item, reason)
   local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
   local completed_ms = idempotency.completed_at(call, item.call)
@@ -88,7 +101,7 @@ local function adopt(call, item, reason)
     if record.fresh then forget_fresh(call, record) end
   end
   -- Also above the capacity; but not beyond exact integers, or no release could be counted.
-  accounts.add(call.pool, item.list, 1)
+  charge(call, item)
   for i = 1, #item.list, 2 do
     if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then arguments.refuse('amount') end
   end

@@ -14,15 +14,17 @@ KEYS    records      keys    one for each item; then each account that an item n
 ARGV    atomic       int     1: all or none
         items        list    of (call, repeated, owner, ttl_ms, R, M, O, (field, amount)*R, (field, value)*M,
                              (option, value)*O): R fields `<resource>.allocated`, M fields `meta.<key>`; ttl_ms 0 pins;
-                             option `account`: the name of an account to charge too, innermost first; `exclusive`, 1: a
-                             live allocation of the id is a conflict, unless this call has it; `replaces`:
-                             `<fence>:<id>` of the allocation to replace, not with `atomic`
-Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability} (0: pinned; durability: the pool's, or
-          left out)
+                             option `account`: the name of an account to charge too, innermost first; `scope`: its
+                             quota, and those above it, are charged too; `exclusive`, 1: a live allocation of the id is
+                             a conflict, unless this call has it; `replaces`: `<fence>:<id>` of the allocation to
+                             replace, not with `atomic`
+Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope} (0: pinned; durability: the
+          pool's, or left out; scope: the one that is charged, or left out)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
         | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
-        | {"denied", code, account, (resource, requested, allocated, capacity)*} (account '': the pool)
+        | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?} (account '': the pool)
+        | {"unknown_scope", scope} | {"scope_required"}
         | {"reclaim_first"} (more have expired than this reclaims) | {"aborted", item} (1-based; it stopped the batch)
         | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
@@ -81,7 +83,7 @@ local function replace(call, request, charged)
   local replaced = find_replaced(call, request)
   if not replaced or not has_charge(request, charged, replaced) then return nil end
   end_replaced(call, request, replaced)
-  for n = 1, #charged do accounts.add(charged[n], request.list, 1) end
+  accounts.add_all(charged, request.list, 1)
   return requests.grant(call, request, charged)
 end
 
@@ -103,7 +105,12 @@ local function decide(call, items, request)
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   if pool.recovering then return recovery.refusal(call) end
+  if not request.scope and (pool.scope or pool.needs_scope) then
+    if not pool.scope then return {'scope_required'} end
+    requests.charge_to(request, pool.scope)
+  end
   local charged = request.accounts and accounts.charged(call, request.accounts, list) or {pool}
+  if request.scope and not call.accounts['quota:' .. request.scope] then return {'unknown_scope', request.scope} end
   local granted = request.replaces and replace(call, request, charged)
   if granted then return granted end
   local short = accounts.take(charged, list)

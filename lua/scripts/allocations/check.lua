@@ -7,10 +7,12 @@ It uses the same code as `allocate`; expired allocations count as free, at most 
 
 ARGV    explain      int     1: add up the future deadlines
         ttl_ms       text    the time to live to be asked for, 0 pins; '': not tested
+        scope        text    the scope to charge too; '': the pool's default, if it has one
         resources    int     R
         request      list    (field, amount)*R, R fields `<resource>.allocated`
-Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*}; fits_ms 0: not
-          foreseeable
+Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*, {kept, ...}?}
+          (fits_ms 0: not foreseeable)
+        | {"unknown_scope", scope} | {"scope_required"}
         | {"reclaim_first"} (more have expired than this counts) | {"recovering", remaining_ms, why}
         | {"ttl_too_long", max_ttl_ms}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
@@ -25,6 +27,7 @@ local expiry = require('expiry')
 local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
+local quotas = require('quotas')
 local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
@@ -44,8 +47,19 @@ local function foresee(call, charged, list)
   return 0
 end
 
-local function decide(call, list, explain)
-  local charged = {call.pool}
+-- The accounts that the request would be charged to; nil and a reply if it cannot be.
+local function accounts_of(call, scope, list)
+  if scope == '' then scope = call.pool.scope end
+  if not scope then return {call.pool}, call.pool.needs_scope and {'scope_required'} end
+  local names = quotas.names(scope)
+  if not names then error({err = 'CONTRACT scope is no name of a scope'}) end
+  local charged = accounts.charged(call, names, list)
+  return charged, not call.accounts[names[1]] and {'unknown_scope', scope}
+end
+
+local function decide(call, scope, list, explain)
+  local charged, refusal = accounts_of(call, scope, list)
+  if refusal then return refusal end
   local short = accounts.take(charged, list)
   if not short then return {'fits'} end
   local reply = denials.reply(charged, list)
@@ -62,8 +76,8 @@ end
 
 return function(call)
   clock.start(call)
-  local explain = arguments.flag(call, 'explain')
-  local ttl_ms = arguments.text(call, 'ttl_ms')
+  local explain, ttl_ms = arguments.flag(call, 'explain'), arguments.text(call, 'ttl_ms')
+  local scope = arguments.text(call, 'scope')
   local resources = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   if resources < 1 then arguments.refuse('resources') end
   local list = arguments.list(call, resources, 1)
@@ -81,5 +95,5 @@ return function(call)
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   if pool.recovering then return recovery.refusal(call) end
-  return decide(call, list, explain)
+  return decide(call, scope, list, explain)
 end

@@ -97,7 +97,7 @@ local function resize(call, item, record, charged, after)
   if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
   local reply = refuse(call, charged, after)
   if reply then return reply end
-  for i = 1, after.gone[1] and #charged or 0 do accounts.add(charged[i], after.gone, -1) end
+  if after.gone[1] then accounts.add_all(charged, after.gone, -1, {}) end
   records.edit(call, record)
   record.stored_list, record.list = record.list, after.list
   pools.next_revision(call)

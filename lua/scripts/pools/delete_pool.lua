@@ -7,7 +7,7 @@ that the deletion completes.  The ids of completed calls stay as long as a late 
 
 ARGV    items        list    of one (call, repeated, force)
 Reply   per item {"deleted"} | {"deleting", left} | {"in_use", live} | {"absent"} | {"other_epoch"} | {"schema"}
-Writes  everything of the pool
+Writes  everything of the pool, its quotas too
 Cost    O(200 * (R + log N))
 ]]
 local arguments = require('arguments')
@@ -15,6 +15,7 @@ local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local pools = require('pools')
+local quotas = require('quotas')
 local records = require('records')
 local removals = require('removals')
 local transaction = require('transaction')
@@ -42,6 +43,11 @@ local function empty(call)
       room = room - 1
     end
   end
+  for _, scope in ipairs(room > 0 and redis.call('ZRANGE', quotas.index(call), 0, room - 1) or {}) do
+    transaction.plan(call, 'unlinks', string.sub(call.key, 1, -5) .. 'quota:' .. scope)
+    transaction.plan(call, 'old_scopes', scope)
+    room = room - 1
+  end
   return limits.RECLAIM_BATCH_MAX - room
 end
 
@@ -67,9 +73,11 @@ return function(call)
   arguments.finish(call, 0)
   pools.open_state(call)
   local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  local scopes = redis.call('ZCARD', quotas.index(call))
   -- Decide
   local word = decide(call, id, force, live)
-  local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, live)
+  local left = live + scopes
+  local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, left)
   -- A late copy of a call that changed nothing must not delete a pool that is created, or emptied, later.
   if repeated and (word == 'absent' or word == 'in_use') then
     idempotency.complete_as(call, id, word)

@@ -1,0 +1,234 @@
+-- quotas: the accounts of scopes such as `team-a/alice`.  A request is charged to its scope, to each scope above it and
+-- to the pool, all or none (docs/policies.md has the rule; it is Kueue's).
+-- A quota is an account (`accounts`) with more tables, by the field of the counter:
+--   kept      what is guaranteed to the scopes below it and not used: they can always have it
+--   nominal   its share, or nil;   bound   the most that it may take from above beyond its guarantee, or nil
+--   guaranteed  the part of its share that is not lent, or 0
+-- It counts every resource that is charged to it, and its live allocations as the resource `allocations`.
+local limits = require('limits')
+local numbers = require('numbers')
+
+local quotas = {}
+
+quotas.ALLOCATIONS = 'allocations.allocated'
+-- One allocation, in the unit of countable resources.
+quotas.ONE = 1000
+
+-- The names of a scope's accounts, innermost first: `quota:a/b`, `quota:a`.  nil if it is no scope.
+function quotas.names(scope)
+  local names, path = {}, scope
+  while path do
+    names[#names + 1] = 'quota:' .. path
+    local parent, part = string.match(path, '^(.+)/([^/]+)$')
+    if not string.find(part or path, '^[%w._-]+$') then return nil end
+    path = parent
+  end
+  return #names <= limits.SCOPE_DEPTH_MAX and names or nil
+end
+
+function quotas.is_one(name)
+  return string.sub(name, 1, 6) == 'quota:'
+end
+
+-- The parts of a quota's account for one counter, as they are stored.
+local PARTS = {'.allocated', '.kept', '.nominal', '.borrowing_limit', '.lending_limit'}
+
+-- Sets a counter's limits from the stored texts.
+function quotas.limit(account, field, nominal, borrowing, lending)
+  local share = nominal or 0
+  account.nominal[field] = nominal
+  account.guaranteed[field] = lending and math.max(0, share - lending) or 0
+  account.bound[field] = borrowing and share - account.guaranteed[field] + borrowing or nil
+  account.capacity[field] = borrowing and share + borrowing or limits.AMOUNT_MAX
+end
+
+local function take_in(account, counters, values, first)
+  for i, field in ipairs(counters) do
+    local at, exact = first + #PARTS * (i - 1), {}
+    for part = 1, #PARTS do
+      local text = values[at + part]
+      exact[part] = text and numbers.exact(text)
+      if text and not exact[part] then return false end
+    end
+    account.allocated[field], account.kept[field] = exact[1] or 0, exact[2] or 0
+    quotas.limit(account, field, exact[3] or nil, exact[4], exact[5])
+  end
+  return true
+end
+
+local function wanted(counters, first)
+  local fields = {first}
+  for _, field in ipairs(counters) do
+    local name = string.sub(field, 1, -11)
+    for part = 1, #PARTS do fields[#fields + 1] = name .. PARTS[part] end
+  end
+  return fields
+end
+
+-- Reads the counters of a list that are not read yet.  False if one is not an exact amount.
+function quotas.read(account, list)
+  local missing = {}
+  for i = 1, #list, 2 do
+    if not account.allocated[list[i]] then missing[#missing + 1] = list[i] end
+  end
+  if #missing == 0 then return true end
+  return take_in(account, missing, redis.call('HMGET', account.key, unpack(wanted(missing, 'generation'))), 1)
+end
+
+function quotas.new(call, name)
+  return {
+    key = string.sub(call.key, 1, -5) .. name, name = name, quota = true, allocated = {}, kept = {}, nominal = {},
+    guaranteed = {}, bound = {}, capacity = {},
+  }
+end
+
+local function counters_of(list)
+  local counters = {quotas.ALLOCATIONS}
+  for i = 1, #list, 2 do
+    if list[i] ~= quotas.ALLOCATIONS then counters[#counters + 1] = list[i] end
+  end
+  return counters
+end
+
+-- The account of that name, with the counters of a list, or false if there is none.  Second result: whether the
+-- counters are exact amounts.
+function quotas.open(call, name, list)
+  local account, counters = quotas.new(call, name), counters_of(list)
+  local values = redis.call('HMGET', account.key, unpack(wanted(counters, 'generation')))
+  if not values[1] then return false, true end
+  return account, take_in(account, counters, values, 1)
+end
+
+-- The key of the index of all scopes.
+function quotas.index(call)
+  return string.sub(call.key, 1, -5) .. 'quotas'
+end
+
+-- The chain of a scope, the pool last.  Missing accounts are made, without limits.
+function quotas.chain(call, scope, list)
+  local names = quotas.names(scope)
+  if not names then error({err = 'CONTRACT scope is no name of a scope'}) end
+  call.accounts = call.accounts or {}
+  local charged = {levels = #names}
+  for n, name in ipairs(names) do
+    local exact
+    local account = call.accounts[name]
+    if account then
+      exact = quotas.read(account, list)
+    else
+      account, exact = quotas.open(call, name, list)
+    end
+    if not exact then error({err = 'INVARIANT ' .. account.key .. ' has a counter that is no exact amount'}) end
+    if not account then
+      account = quotas.new(call, name)
+      take_in(account, counters_of(list), {}, 1)
+      account.sets, account.index_in, account.changed = {'generation', 1}, quotas.index(call), true
+    end
+    charged[n], call.accounts[name] = account, account
+  end
+  charged[#charged + 1] = call.pool
+  return charged
+end
+
+-- Reads what the pool keeps for its scopes.  From here on `capacity` is what is left of it.
+function quotas.read_kept(account, counters)
+  if #counters == 0 then return true end
+  local fields = {}
+  for i, field in ipairs(counters) do fields[i] = string.sub(field, 1, -11) .. '.kept' end
+  account.kept = account.kept or {}
+  for i, text in ipairs(redis.call('HMGET', account.key, unpack(fields))) do
+    local kept, field = text and numbers.exact(text) or not text and 0, counters[i]
+    if not kept then return false end
+    account.kept[field] = kept
+    if account.capacity[field] then account.capacity[field] = account.capacity[field] - kept end
+  end
+  return true
+end
+
+-- The guarantee of a quota that it has not used.
+function quotas.reserve(account, field)
+  return math.max(0, account.guaranteed[field] - account.allocated[field] - account.kept[field])
+end
+
+-- What a pool has left for a counter; it does not limit a resource that it does not count.
+local function left(pool, field)
+  local capacity = pool.capacity[field]
+  return capacity and capacity - pool.allocated[field] or limits.AMOUNT_MAX
+end
+
+-- What the innermost scope of a chain may take.
+function quotas.available(charged, field)
+  local available = left(charged[#charged], field)
+  for n = charged.levels, 1, -1 do
+    local account = charged[n]
+    local bound, unused = account.bound[field], quotas.reserve(account, field)
+    if bound then
+      local used = account.allocated[field] + account.kept[field]
+      available = math.min(available, bound - math.max(0, used - account.guaranteed[field]))
+    end
+    available = unused + available
+  end
+  return available
+end
+
+-- The account of a chain that has no room for the growth: the innermost quota whose limit is met, or the pool.
+function quotas.short(charged, field, growth)
+  if growth <= quotas.available(charged, field) then return nil end
+  for n = 1, charged.levels do
+    local account = charged[n]
+    local bound = account.bound[field]
+    growth = growth - quotas.reserve(account, field)
+    if growth <= 0 then break end
+    if bound then
+      local used = account.allocated[field] + account.kept[field]
+      if growth > bound - math.max(0, used - account.guaranteed[field]) then return account end
+    end
+  end
+  return charged[#charged]
+end
+
+-- Adds to what the accounts from `first` on keep; each passes on what its own guarantee does not cover.
+local function keep(charged, first, field, kept)
+  for n = first, charged.levels do
+    if kept == 0 then break end
+    local account = charged[n]
+    local before = quotas.reserve(account, field)
+    account.kept[field] = account.kept[field] + kept
+    account.changed, account.kept_changed = true, true
+    kept = kept + quotas.reserve(account, field) - before
+  end
+  local pool = charged[#charged]
+  if kept ~= 0 and pool.capacity[field] then
+    pool.kept = pool.kept or {}
+    pool.kept[field], pool.capacity[field] = (pool.kept[field] or 0) + kept, pool.capacity[field] - kept
+    pool.kept_changed = true
+  end
+end
+
+-- Changes the limits of the innermost account of a chain.
+function quotas.change(charged, field, nominal, borrowing, lending)
+  local account = charged[1]
+  local before = quotas.reserve(account, field)
+  quotas.limit(account, field, nominal, borrowing, lending)
+  keep(charged, 2, field, quotas.reserve(account, field) - before)
+end
+
+-- Adds `change` to a counter of each account of a chain; what a guarantee covers is taken from what is kept above it.
+function quotas.add(charged, field, change)
+  local kept, pool = 0, charged[#charged]
+  for n = 1, charged.levels do
+    local account = charged[n]
+    local before = quotas.reserve(account, field)
+    account.allocated[field] = account.allocated[field] + change
+    account.kept[field] = account.kept[field] + kept
+    account.changed, account.kept_changed = true, account.kept_changed or kept ~= 0
+    kept = kept + quotas.reserve(account, field) - before
+  end
+  if pool.allocated[field] then pool.allocated[field] = pool.allocated[field] + change end
+  if kept ~= 0 and pool.capacity[field] then
+    pool.kept[field], pool.capacity[field] = pool.kept[field] + kept, pool.capacity[field] - kept
+    pool.kept_changed = true
+  end
+end
+
+return quotas

@@ -1,0 +1,104 @@
+#!lua flags=allow-oom
+--[[
+move -- Charge a live allocation to another scope, all or nothing.
+
+The amounts stay.  The accounts of its scope are uncharged and those of the other are charged in one decision.  The
+pool's counters do not change, so a move within one parent needs no room there.
+
+KEYS    records      keys    the key of the one item
+ARGV    items        list    of one (call, repeated, fence, scope); fence 0: any; scope '': the pool alone
+Reply   per item {"moved", field, value, ...} (with the fields epoch and durability) | {"unknown"} | {"fenced", fence}
+        | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?}
+        | {"unknown_scope", scope}
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
+Writes  pool, accounts, records, ended, events
+Cost    O(A * R)
+]]
+local accounts = require('accounts')
+local arguments = require('arguments')
+local clock = require('clock')
+local denials = require('denials')
+local events = require('events')
+local idempotency = require('idempotency')
+local pools = require('pools')
+local quotas = require('quotas')
+local records = require('records')
+local transaction = require('transaction')
+
+-- The reply words that a retry gets again after a call that changed nothing.
+local REFUSED = {'unknown', 'denied', 'unknown_scope'}
+
+local function read_item(call)
+  local fence, scope = arguments.integer(call, 'fence'), arguments.text(call, 'scope')
+  return {fence = fence, scope = scope, call = nil, repeated = nil, key = nil}
+end
+
+-- The names of the accounts after the move: those of the scope, then those of the record that are no quotas.
+local function names_after(record, scope)
+  local names = scope == '' and {} or quotas.names(scope)
+  if not names then error({err = 'CONTRACT scope is no name of a scope'}) end
+  for i = 1, record.accounts and #record.accounts or 0 do
+    local name = record.accounts[i]
+    if not quotas.is_one(name) then names[#names + 1] = name end
+  end
+  return names
+end
+
+local function move(call, item, record)
+  local names, list = names_after(record, item.scope), record.list
+  local before = accounts.charged(call, record.accounts, list)
+  local after = accounts.charged(call, names, list)
+  if item.scope ~= '' and not call.accounts[names[1]] then return {'unknown_scope', item.scope} end
+  if not (record.accounts and accounts.covering(call, record) or accounts.covers(call.pool, list)) then
+    error({err = 'INVARIANT allocation ' .. record.id .. ' took more than its account has allocated'})
+  end
+  accounts.add_all(before, list, -1)
+  if accounts.take(after, list) then
+    local reply = denials.reply(after, list)
+    accounts.add_all(before, list, 1)
+    return reply
+  end
+  records.edit(call, record)
+  record.stored_accounts, record.accounts = record.accounts or {}, names[1] and names or nil
+  pools.next_revision(call)
+  events.add(call, 'moved', record.id, record, item.scope)
+  idempotency.complete(call, item.call)
+  return records.reply(call, 'moved', record)
+end
+
+local function decide(call, item)
+  local record = records.of_item(call, item.key)
+  if not record then return {'unknown'} end
+  local completed_ms = idempotency.completed_at(call, item.call)
+  local word = completed_ms and idempotency.was_told(call, item.call, REFUSED)
+  if word == 'unknown' then return {word} end
+  if item.fence ~= 0 and item.fence ~= record.fence then return {'fenced', record.fence} end
+  if completed_ms and not word or (record.accounts or {})[1] == 'quota:' .. item.scope then
+    records.edit(call, record)
+    record.touched = true
+    return records.reply(call, 'moved', record)
+  end
+  return move(call, item, record)
+end
+
+return function(call)
+  -- Read
+  clock.start(call)
+  local items = arguments.items(call, read_item)
+  if #items ~= 1 then error({err = 'CONTRACT items is no list of one'}) end
+  local item = items[1]
+  local fields, count = pools.fields(), pools.FIELDS
+  count = records.load(call, items, fields, count)
+  pools.open(call, fields, count)
+  if call.refused or call.pool.state then return {{call.refused or call.pool.state}} end
+  -- Decide
+  local reply = decide(call, item)
+  if item.repeated then
+    for i = 1, #REFUSED do
+      if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
+    end
+  end
+  -- Write
+  transaction.commit(call)
+  return {reply}
+end
