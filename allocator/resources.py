@@ -17,7 +17,10 @@ from allocator.serialization import Codec, amounts, read_amount, read_mapping, w
 from allocator.settings import RESOURCE_LENGTH_MAX, RESOURCES_MAX
 from allocator.units import format_amount
 
-__all__ = ["RESOURCES", "Resources", "resource_name"]
+__all__ = ["ALLOCATIONS", "RESOURCES", "Resources", "resource_name"]
+
+ALLOCATIONS: Final = "allocations"
+"""The name by which a quota limits how many allocations of a scope are live; no pool counts such a resource."""
 
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _RESOURCE: Final = re.compile(
@@ -217,11 +220,15 @@ def _amounts(given: object, field: str, parse: Callable[[str, object], int]) -> 
     if len(quantities) > RESOURCES_MAX:
         raise InvalidRequest(f"{field}: {len(quantities)} resources, at most {RESOURCES_MAX} are taken", field=field)
     if isinstance(given, Resources):
-        return dict(given)  # amounts already: read as a quantity, 2000 (millicores) would become 2000 cores
-    amounts: dict[str, int] = {}
-    for name, quantity in quantities.items():
-        known = resource_name(name)
-        amounts[known] = parse(known, quantity)
+        amounts = dict(given)  # amounts already: read as a quantity, 2000 (millicores) would become 2000 cores
+    else:
+        names = ((resource_name(name), quantity) for name, quantity in quantities.items())
+        amounts = {name: parse(name, quantity) for name, quantity in names}
+    if ALLOCATIONS in amounts:
+        raise InvalidRequest(
+            f"{field}: {ALLOCATIONS!r} is no resource to ask for or to have: it counts the allocations of a scope",
+            field=field,
+        )
     return amounts
 
 

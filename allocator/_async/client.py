@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allocator import settings
 from allocator._base import Client
 from allocator._engine.execution.driver_async import AsyncDriver
-from allocator._engine.operations import adopt, allocate, check, lookup, move, release, renew, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
@@ -169,8 +169,9 @@ class AsyncAllocator(Client[AsyncDriver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
-        outcome = await self._run(allocate.allocate(self._defaults, wanted))
+        outcome = await self._run(
+            allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive, scope))
+        )
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome)
         return outcome
@@ -243,6 +244,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
+            UnknownScope: The pool has not the scope of one of them; what was granted is undone.
         """
         return await self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
@@ -340,7 +342,7 @@ class AsyncAllocator(Client[AsyncDriver]):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: It may have been moved, and stays so: nothing is undone.  One round trip.
         """
-        return await self._run(move.move(self._defaults, allocation, scope, fence))
+        return await self._run(resize.move(self._defaults, allocation, scope, fence))
 
     async def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allocator import settings
 from allocator._base import Client
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import adopt, allocate, check, lookup, move, release, renew, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
@@ -169,8 +169,9 @@ class Allocator(Client[Driver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
-        outcome = self._run(allocate.allocate(self._defaults, wanted))
+        outcome = self._run(
+            allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive, scope))
+        )
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome)
         return outcome
@@ -240,6 +241,7 @@ class Allocator(Client[Driver]):
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
+            UnknownScope: The pool has not the scope of one of them; what was granted is undone.
         """
         return self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
@@ -337,7 +339,7 @@ class Allocator(Client[Driver]):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: It may have been moved, and stays so: nothing is undone.  One round trip.
         """
-        return self._run(move.move(self._defaults, allocation, scope, fence))
+        return self._run(resize.move(self._defaults, allocation, scope, fence))
 
     def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.

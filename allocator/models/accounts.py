@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from allocator.serialization import Field, Value, amount, derived, read_amount
 
@@ -18,6 +18,7 @@ class ResourceUsage(Value):
     FORMAT: ClassVar = (
         Field("allocated", lambda row: {"amount": row.allocated}, "allocated", read_amount),
         Field("capacity", lambda row: {"amount": row.capacity}, "capacity", read_amount),
+        Field("kept", lambda row: {"amount": row.kept}, "kept", read_amount),
         derived("available", lambda row: {"amount": row.available}),
         derived("utilizationPercent", lambda row: int(row.utilization)),
         derived("overcommitted", lambda row: row.overcommitted),
@@ -46,7 +47,10 @@ class ResourceUsage(Value):
         return 100.0 * self.allocated / self.capacity
 
 
+_AMOUNTS: Final = ("allocated", "capacity", "kept", "available")
+
+
 def usage_fields(resource: str, row: ResourceUsage) -> dict[str, Any]:
     """The dict of a row whose resource is known: each amount as quantity and integer."""
     read = row.to_fields()
-    return {**read, **{name: amount(resource, read[name]["amount"]) for name in ("allocated", "capacity", "available")}}
+    return {**read, **{name: amount(resource, read[name]["amount"]) for name in _AMOUNTS}}

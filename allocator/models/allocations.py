@@ -122,8 +122,8 @@ class Allocation(Value):
     `deadline_ms` is until when it may be relied on: earlier than the server's if no Sentinel has named the primary
     lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
     began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
-    level that was waited for.  `metadata` is read-only.  `scope` is the scope that it is
-    charged to, None for the pool alone.
+    level that was waited for.  `metadata` is read-only.  `scope` is the scope that it is charged to, None
+    for the pool alone.
 
     `to_dict` is for a status or a file; `from_dict` of that is the same allocation, for `renew`, `release` or `adopt`.
     """
@@ -274,7 +274,6 @@ class Renewal(Value):
         field("fence", "fence", INTEGER),
         field("deadline_ms", "deadline", OPTIONAL_INSTANT),
         field("durability", "durability", TEXT),
-        field("scope", "scope", optional(_SCOPE)),
     )
 
     id: str

@@ -20,14 +20,28 @@ from allocator.serialization import (
     field,
     read_amount,
     read_mapping,
+    wrong,
 )
 from allocator.validation import pool_name, scope_name
 
-_AMOUNTS: Final = ("allocated", "kept", "available", "nominal", "borrowing_limit", "lending_limit")
+
+def _write_quantity(quantity: Quantity | None) -> str | int | None:
+    """An integer or a text; other numbers become a text."""
+    return quantity if quantity is None or type(quantity) is int else str(quantity)
+
+
+def _read_quantity(found: object, path: str) -> str | int | None:
+    """A quantity as it was written; whether it is one is known once it has a resource."""
+    if found is None or (isinstance(found, str | int) and not isinstance(found, bool)):
+        return found
+    raise wrong(path, found, "is no quantity: a text, an integer or null")
+
+
+_QUANTITY: Final = Codec(_write_quantity, _read_quantity)
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Value):
     """What a scope may have of one resource.
 
     Attributes:
@@ -37,6 +51,12 @@ class Limit:
         lending_limit: How much of its share others may have while it does not use it; None: all, 0: nothing.  What is
             not lent is guaranteed: the scope can always have it.
     """
+
+    FORMAT: ClassVar = (
+        field("nominal", "nominal", _QUANTITY),
+        field("borrowing_limit", "borrowingLimit", _QUANTITY),
+        field("lending_limit", "lendingLimit", _QUANTITY),
+    )
 
     nominal: Quantity | None = None
     borrowing_limit: Quantity | None = None
@@ -169,6 +189,10 @@ class Quota(Value):
     generation: int
     resources: Mapping[str, QuotaUsage]
     over: Mapping[str, Resources] = _NONE_OVER
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", read_only(self.resources))
+        object.__setattr__(self, "over", read_only(self.over))
 
     @property
     def parent(self) -> str:

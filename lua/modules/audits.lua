@@ -205,9 +205,10 @@ end
 -- Compares what an account keeps for the scopes below it with what is guaranteed to them and not used.
 local function compare_kept(call, key, subject, stored, kept)
   for name, sum in pairs(kept) do
-    local text = stored[name .. '.kept']
-    if (tonumber(text or 0)) ~= sum then
-      local detail = name .. ': kept ' .. tostring(text) .. string.format(', guarantees %.0f', sum)
+    local was = tonumber(stored[name .. '.kept'] or 0)
+    if was ~= sum then
+      local shown = was and string.format('%.0f', was) or 'no amount'
+      local detail = name .. ': kept ' .. shown .. string.format(', guarantees %.0f', sum)
       audits.report(call, 'kept_drift', subject, detail, set_counter, {key = key, field = name .. '.kept', sum = sum})
     end
   end
@@ -224,9 +225,9 @@ local function pass_on(keeps, parent, stored, own, sums)
   for field, text in pairs(stored) do
     local name = string.match(field, '^(.+)%.nominal$')
     local kept = name and own[name] or 0
-    local lending = name and tonumber(stored[name .. '.lending_limit'])
+    local lending, share = name and tonumber(stored[name .. '.lending_limit']), tonumber(text)
     local used = name and (sums[name .. '.allocated'] or 0) + kept
-    local unused = lending and math.max(0, math.max(0, tonumber(text) - lending) - used) or 0
+    local unused = lending and share and math.max(0, math.max(0, share - lending) - used) or 0
     if name and kept + unused > 0 then
       keeps[parent] = keeps[parent] or {}
       keeps[parent][name] = (keeps[parent][name] or 0) + kept + unused

@@ -177,8 +177,8 @@ function quotas.short(charged, field, growth)
   for n = 1, charged.levels do
     local account = charged[n]
     local bound = account.bound[field]
+    -- Also what a guarantee covers may be refused: by an account above whose limit was lowered.
     growth = growth - quotas.reserve(account, field)
-    if growth <= 0 then break end
     if bound then
       local used = account.allocated[field] + account.kept[field]
       if growth > bound - math.max(0, used - account.guaranteed[field]) then return account end
@@ -205,6 +205,33 @@ local function keep(charged, first, field, kept)
   end
 end
 
+-- The sum that an account has promised to the scopes directly below it: of each its guarantee, or what it has promised
+-- itself, if that is more.
+function quotas.promised(account, field)
+  local text = redis.call('HGET', account.key, string.sub(field, 1, -11) .. '.guaranteed')
+  local sum = text and numbers.exact(text)
+  if text and not sum then error({err = 'INVARIANT ' .. account.key .. ' guarantees no exact amount'}) end
+  return sum or 0
+end
+
+-- What the accounts above the innermost have promised once this much is guaranteed to it, by their place in the chain;
+-- only those that change.  Second result: whether they promise more than before.
+function quotas.promise(charged, field, guaranteed)
+  local sums, account = {}, charged[1]
+  local own = quotas.promised(account, field)
+  local before, after = math.max(account.guaranteed[field], own), math.max(guaranteed, own)
+  local grows = after > before
+  for n = 2, #charged do
+    if before == after then break end
+    local parent = charged[n]
+    local sum = quotas.promised(parent, field)
+    sums[n] = math.max(0, sum + after - before)
+    local least = parent.quota and parent.guaranteed[field] or 0
+    before, after = math.max(least, sum), math.max(least, sums[n])
+  end
+  return sums, grows
+end
+
 -- Changes the limits of the innermost account of a chain.
 function quotas.change(charged, field, nominal, borrowing, lending)
   local account = charged[1]
@@ -225,7 +252,8 @@ function quotas.add(charged, field, change)
     kept = kept + quotas.reserve(account, field) - before
   end
   if pool.allocated[field] then pool.allocated[field] = pool.allocated[field] + change end
-  if kept ~= 0 and pool.capacity[field] then
+  -- A pool that was recovered without its scopes knows of no guarantees.
+  if kept ~= 0 and pool.kept and pool.capacity[field] then
     pool.kept[field], pool.capacity[field] = pool.kept[field] + kept, pool.capacity[field] - kept
     pool.kept_changed = true
   end

@@ -79,6 +79,21 @@ async def test_a_grant_says_how_many_replicas_have_it(connect: Connect, pair: tu
     assert (await client.allocate({"cpu": "100m"}, ttl=60)).durability == "memory"
 
 
+async def test_a_grant_in_a_scope_says_both(connect: Connect, pair: tuple[Server, Server]) -> None:
+    """The scope that the pool has chosen, and how many replicas have it; a move waits, too."""
+    client = connect(pair[0].url)
+    await client.pools.create("lab", POOL, default_scope="rest")
+    await client.quotas.set("rest", {"cpu": 2})
+    assert (await client.allocate({"cpu": 1}, ttl=60)).scope == "rest"
+    held = await client.options(durability="replicated:1").allocate({"cpu": 1}, ttl=60)
+    assert (held.scope, held.durability) == ("rest", "replicated:1")
+    moved = await client.options(durability="replicated:1").move(held, None)
+    assert (moved.scope, moved.durability) == (None, "replicated:1")
+    await client.pools.update(durability="replicated:1")
+    held = await client.allocate({"cpu": 1}, ttl=60)
+    assert (held.scope, held.durability) == ("rest", "replicated:1")
+
+
 async def test_a_denial_waits_for_nobody(connect: Connect, pair: tuple[Server, Server]) -> None:
     """It changed nothing."""
     client = connect(pair[0].url)

@@ -10,8 +10,8 @@ ENDING: Final = (
     # -- what ends -----------------------------------------------------------------------------------------------------
     Mutant(
         "one resource kept", "modules/accounts.lua",
-        "if allocated[field] then allocated[field] = allocated[field] + sign",
-        "if allocated[field] and i == 1 then allocated[field] = allocated[field] + sign",
+        "    if allocated[field] then\n      allocated[field] = allocated[field] + sign",
+        "    if allocated[field] and i == 1 then\n      allocated[field] = allocated[field] + sign",
         "the second resource is not given back", "test_release",
     ),
     Mutant(
@@ -147,7 +147,7 @@ ENDING: Final = (
     ),
     Mutant(
         "given up and kept", "allocations/resize.lua",
-        "accounts.add(charged[i], after.gone, -1)", "accounts.add(charged[i], after.gone, 0)",
+        "accounts.add_all(charged, after.gone, -1, {})", "accounts.add_all(charged, after.gone, 0, {})",
         "a resource that was given up stays charged", "test_resize",
     ),
     Mutant(
@@ -162,7 +162,8 @@ ENDING: Final = (
     ),
     Mutant(
         "shrink refused", "modules/accounts.lua",
-        "if growth > 0 and (not before", "if (not before",
+        "if growth > 0 and (not before or before + growth > capacity[field]",
+        "if (not before or before + growth > capacity[field]",
         "nobody can shrink in an overcommitted pool", "test_resize",
     ),
     # -- pools ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ GRANTING: Final = (
     ),
     Mutant(
         "whole units ignored", "modules/accounts.lua",
-        "amount % 1000 ~= 0", "amount % 1000 < 0",
+        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0) then\n        give_back",
+        "> capacity[field]) then\n        give_back",
         "half a device is given", "test_allocate",
     ),
     Mutant(
@@ -96,7 +97,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "larger than the pool waits", "modules/denials.lua",
-        "if asked > capacity then return 3 end", "",
+        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end", "",
         "a caller waits for what can never be", "test_allocate",
     ),
     Mutant(
@@ -157,7 +158,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "gang stays charged", "modules/gangs.lua",
-        "accounts.add(charged[n], fresh[i].list, -1)", "accounts.add(charged[n], fresh[i].list, 0)",
+        "accounts.add_all(charged, fresh[i].list, -1)", "accounts.add_all(charged, fresh[i].list, 0)",
         "what a stopped gang took is lost for ever, once something else is written", "test_allocate_batches",
     ),
     Mutant(
@@ -188,12 +189,12 @@ GRANTING: Final = (
     # -- what takes another's charge -----------------------------------------------------------------------------------
     Mutant(
         "replaced twice", "allocations/allocate.lua",
-        "  end_replaced(call, request, replaced)\n  for n", "  for n",
+        "  end_replaced(call, request, replaced)\n  accounts.add_all", "  accounts.add_all",
         "what is replaced stays, and the room is granted twice", "test_replaces",
     ),
     Mutant(
         "charge lost", "allocations/allocate.lua",
-        "accounts.add(charged[n], request.list, 1)", "accounts.add(charged[n], request.list, 0)",
+        "accounts.add_all(charged, request.list, 1)", "accounts.add_all(charged, request.list, 0)",
         "the room of what changes hands is granted again", "test_replaces",
     ),
     Mutant(

@@ -173,15 +173,15 @@ SHARING: Final = (
         "the limit of a second account is none", "test_accounts",
     ),
     Mutant(
-        "second account not given back", "modules/removals.lua",
-        "if account then accounts.add(account, record.list, -1) end",
-        "if account and i == 1 then accounts.add(account, record.list, -1) end",
+        "second account not given back", "modules/accounts.lua",
+        "if account then append(charged, account) end\n  end\n  if not accounts.covers(call.pool, list)",
+        "if account and i == 1 then append(charged, account) end\n  end\n  if not accounts.covers(call.pool, list)",
         "an account fills up with what has ended", "test_accounts",
     ),
     Mutant(
         "accounts given back twice", "modules/removals.lua",
-        "if account then accounts.add(account, record.list, -1) end",
-        "if account then accounts.add(account, record.list, -2) end",
+        "if charged then accounts.add_all(charged, record.list, -1) end",
+        "if charged then accounts.add_all(charged, record.list, -2) end",
         "an account grants more than it has", "test_accounts",
     ),
     Mutant(
@@ -191,7 +191,7 @@ SHARING: Final = (
     ),
     Mutant(
         "accounts of a gang stay charged", "modules/gangs.lua",
-        "for n = 1, #charged do", "for n = #charged, #charged do",
+        "accounts.charged(call, fresh[i].accounts, fresh[i].list)", "{call.pool}",
         "what a stopped gang took of an account is lost", "test_accounts",
     ),
     Mutant(
@@ -215,8 +215,8 @@ SHARING: Final = (
         "what is charged to another account is handed out", "test_accounts",
     ),
     Mutant(
-        "account contradiction ignored", "modules/removals.lua",
-        "if account and not accounts.covers(account, record.list) then return false end", "",
+        "account contradiction ignored", "modules/accounts.lua",
+        "if account and not accounts.covers(account, list) then return nil end", "",
         "a counter of an account below zero", "test_accounts_broken",
     ),
     # -- the one place that writes -------------------------------------------------------------------------------------

@@ -25,11 +25,13 @@ PARTS: Final = ("allocator", "lua", "tools")
 
 LATE_IMPORTS: Final = {
     "allocator._async.client": {  # what a program uses of it, on its first use
-        "allocator._async.events", "allocator._async.maintenance", "allocator._async.pools", "allocator.hold",
+        "allocator._async.events", "allocator._async.maintenance", "allocator._async.pools", "allocator._async.quotas",
+        "allocator.hold",
     },
     "allocator._base": {"allocator._engine.leases.hold_base", "allocator._engine.leases.registry"},
     "allocator._sync.client": {
-        "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools", "allocator.hold",
+        "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools", "allocator._sync.quotas",
+        "allocator.hold",
     },
     "allocator._engine.leases.registry": {  # the driver that a renewer needs
         "allocator._engine.execution.driver",

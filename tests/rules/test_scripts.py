@@ -15,10 +15,12 @@ from tests.rules.sources import ROOT, code, header, read
 
 NAMES: Final = scripts.names()
 READS: Final = {
-    "audit", "check", "check_access", "find_orphans", "get_allocation", "list_allocations", "read_events", "read_pool",
+    "audit", "check", "check_access", "find_orphans", "get_allocation", "list_allocations", "list_quotas",
+    "read_events", "read_pool",
 }  # fmt: skip
 GIVES_BACK: Final = {
-    "adopt", "begin_release", "delete_pool", "reclaim", "reconcile", "release", "renew", "repair", "resize", "undo",
+    "adopt", "begin_release", "delete_pool", "delete_quota", "move", "reclaim", "reconcile", "release", "renew",
+    "repair", "resize", "undo",
 }  # fmt: skip
 """What must run on a full server, or it could neither be emptied nor keep its leases."""
 

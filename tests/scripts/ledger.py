@@ -16,6 +16,9 @@ import redis
 
 from allocator._engine.protocol import schema, scripts
 from allocator._engine.protocol.keys import PoolKeys
+from tests.scripts.items import Line, amounts, fields, fields_of
+
+__all__ = ["AMOUNT_MAX", "MINUTE", "T0", "Ledger", "Line", "amounts", "broken", "contract", "fields", "fields_of"]
 
 T0: Final = 1_700_000_000_000
 """The instant at which tests begin, in milliseconds.  Every call says what time it is: time passes only when told."""
@@ -23,35 +26,6 @@ T0: Final = 1_700_000_000_000
 MINUTE: Final = 60_000
 
 AMOUNT_MAX: Final = 2**53 - 1
-
-
-@dataclass(frozen=True)
-class Line:
-    """One item of a call: its record, its call id, whether it is repeated, and what the header lists after these."""
-
-    id: str
-    call: str
-    words: tuple[str | int, ...] = ()
-    repeated: int = 0
-
-    def again(self, **changes: Any) -> Line:
-        """The same item as a retry sends it."""
-        return Line(**{"id": self.id, "call": self.call, "words": self.words, "repeated": 1, **changes})
-
-
-def amounts(resources: Mapping[str, int]) -> tuple[str | int, ...]:
-    """R, (resource, amount)*R."""
-    return (len(resources), *itertools.chain.from_iterable(resources.items()))
-
-
-def fields_of(resources: Mapping[str, int]) -> tuple[str | int, ...]:
-    """(field, amount)*R, a field being `<resource>.allocated`."""
-    return tuple(itertools.chain.from_iterable((f"{name}.allocated", amount) for name, amount in resources.items()))
-
-
-def fields(flat: Sequence[Any]) -> dict[str, Any]:
-    """field, value, ... as a dict."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 @dataclass

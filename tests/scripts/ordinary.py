@@ -56,6 +56,18 @@ def _release(ledger: Ledger) -> Any:
     return ledger.release(ledger.release_line("a", _fence(ledger), epoch="epoch-1", known=ledger.now + MINUTE))[0]
 
 
+SCOPE: Final = "team-a/alice"
+
+
+def _limit(ledger: Ledger) -> Any:
+    return ledger.set_quota(SCOPE, {"cpu": (10**5, 0, "-"), "memory": (2**38, 0, "-")})
+
+
+def _grant_in_scope(ledger: Ledger) -> None:
+    _limit(ledger)
+    ledger.allocate(ledger.want("a", REQUEST, scope=SCOPE))
+
+
 def _exist(ledger: Ledger) -> Any:
     ledger.now += 20
     return ledger.allocate(ledger.want("a", REQUEST))[0]
@@ -80,6 +92,9 @@ WAYS: Final = {
     "get_allocation": Way(lambda ledger: ledger.get("a"), "record", _grant),
     "list_allocations": Way(lambda ledger: ledger.page("deadlines"), "page", _grant),
     "read_events": Way(lambda ledger: ledger.run("read_events", count=10), "events", _grant),
+    "set_quota": Way(_limit, "quota"),
+    "list_quotas": Way(lambda ledger: ledger.list_quotas(), "quotas", _limit),
+    "delete_quota": Way(lambda ledger: ledger.delete_quota(SCOPE), "deleted", _limit),
     "undo": Way(_undo, "undone", _grant),
     "begin_release": Way(
         lambda ledger: ledger.begin_release(ledger.begin_release_line("a", MINUTE))[0], "releasing", _grant
@@ -109,6 +124,14 @@ OF_FOUR: Final = {
     "resize": Way(_resize, "resized", lambda ledger: _grant(ledger, TEAM)),
 }
 """The same with three accounts beyond the pool."""
+
+OF_SCOPE: Final = {
+    "allocate": Way(lambda ledger: ledger.allocate(ledger.want("a", REQUEST, scope=SCOPE))[0], "granted", _limit),
+    "release": Way(_release, "released", _grant_in_scope),
+    "renew": Way(_renew, "renewed", _grant_in_scope),
+    "resize": Way(_resize, "resized", _grant_in_scope),
+}
+"""The same in a scope that is two deep."""
 
 
 def prepare(ledger: Ledger) -> None:

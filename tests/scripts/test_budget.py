@@ -13,12 +13,12 @@ import pytest
 
 from allocator import settings
 from tests.scripts.ledger import MINUTE, Ledger
-from tests.scripts.ordinary import OF_FOUR, OTHER_WAYS, TEAM, WAYS, Way, prepare, set_revision
+from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, SCOPE, TEAM, WAYS, Way, prepare, set_revision
 
 SECOND: Final = 1000
 
 READS: Final = frozenset({"EXISTS", "HGET", "HGETALL", "HMGET", "PTTL", "TIME", "ZCARD", "ZCOUNT", "ZRANGE",
-    "ZRANGEBYSCORE", "ZSCAN", "ZSCORE", "XREVRANGE"})  # fmt: skip
+    "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCAN", "ZSCORE", "XREVRANGE"})  # fmt: skip
 
 NO_PART: Final = frozenset({"EVAL", "INFO"})
 """What the count itself sends."""
@@ -121,6 +121,14 @@ def test_an_account_more_costs_one_reading_and_one_writing(real: Ledger, name: s
     reads = sum(count for command, count in beyond.items() if command in READS)
     assert reads <= len(TEAM)
     assert beyond.total() - reads <= len(TEAM)
+
+
+@pytest.mark.parametrize("name", OF_SCOPE)
+def test_a_level_of_a_scope_costs_one_reading_and_one_writing(real: Ledger, name: str) -> None:
+    """With its limits; what the pool keeps costs nothing where nothing is guaranteed."""
+    sent = _count(real, OF_SCOPE[name])
+    levels = 0 if name == "renew" else SCOPE.count("/") + 1
+    assert sent == Counter([*ONE_ACCOUNT[name].split(), *["HMGET", "HSET"] * levels])
 
 
 def test_a_renewal_in_a_quiet_pool_writes_down_what_time_it_is(real: Ledger) -> None:

@@ -17,6 +17,7 @@ from allocator._engine.operations import (
     lookup,
     pool_deletion,
     pools,
+    quotas,
     reclaim,
     reconcile,
     release,
@@ -43,6 +44,7 @@ SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write", "min-replicas
 _TTL_S: Final = 60
 _ID: Final = "one"
 _OWNER: Final = "doctor"
+_SCOPE: Final = "team-a"
 _SCRATCH: Final = "doctor-"
 
 _UNNAMED: Final = "run this command or subcommand"
@@ -120,6 +122,7 @@ class _Scratch:
         self.defaults = Defaults(_SCRATCH + token_hex(6), prefix, _OWNER)
         self.held: Allocation | None = None
         self.made = False
+        self.scope: str | None = None
 
     @property
     def name(self) -> str:
@@ -154,6 +157,12 @@ def _reconcile(at: _Scratch) -> Flow[object]:
     return (yield from reconcile.reconcile(at.defaults, (_ID,), usage.read_ms, _OWNER, 10))
 
 
+def _set_quota(at: _Scratch) -> Flow[object]:
+    quota = yield from quotas.set_quota(at.defaults, _SCOPE, {"cpu": 1})
+    at.scope = quota.scope
+    return quota
+
+
 def _check_access(at: _Scratch) -> Flow[object]:
     script, pool = load("check_access"), at.defaults.pool
     return (yield Call(script, pool, script.bind_keys(pool), script.bind(epoch="")))
@@ -174,12 +183,16 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("read_events", lambda at: events.read(at.defaults, 10)),
     ("audit", lambda at: audit.audit(at.defaults)),
     ("find_orphans", _find_orphans),
+    ("set_quota", _set_quota),
+    ("list_quotas", lambda at: quotas.list_quotas(at.defaults)),
+    ("move", lambda at: resize.move(at.defaults, at.one, at.scope)),
     ("renew", lambda at: renew.renew_many(at.defaults, (at.one,), _TTL_S)),
     ("resize", lambda at: resize.resize(at.defaults, _ID, {"cpu": "500m"})),
     ("adopt", _adopt),
     ("reconcile", _reconcile),
     ("begin_release", lambda at: release.begin_release(at.defaults, at.one, _TTL_S)),
     ("release", lambda at: release.release(at.defaults, at.one)),
+    ("delete_quota", lambda at: quotas.delete(at.defaults, _SCOPE)),
     ("undo", lambda at: undo.undo(at.defaults.pool, (("doctor", _ID),))),
     ("reclaim", lambda at: reclaim.reclaim(at.defaults, limit=10)),
     ("repair", lambda at: audit.audit(at.defaults, repair=True)),

@@ -37,7 +37,7 @@ def _requested(entry: Any) -> Durability | None:
 def _record(entry: Any, level: str) -> None:
     place = _PLAIN.get(entry[0])
     if place is not None:
-        entry[place:] = [level]
+        entry[place : place + 1] = [level]  # behind it may stand the scope
     else:
         entry += ["durability", level]
 

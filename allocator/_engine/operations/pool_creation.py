@@ -102,6 +102,20 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
+    return found + _scope_differences(pool, given)
+
+
+def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference]:
+    """The same of what concerns scopes; `given` has the options in the script's format."""
+    found: list[_Difference] = []
+    stored = pool.default_scope or ""
+    scope = given.get("default_scope", stored)
+    if scope != stored:
+        found.append(_Difference("default_scope", stored or "none", scope or "none", f"--default-scope '{scope}'"))
+    required = given.get("requires_scope", "1" if pool.require_scope else "") == "1"
+    if required != pool.require_scope:
+        words = "--require-scope" if required else "--no-require-scope"
+        found.append(_Difference("require_scope", str(pool.require_scope), str(required), words))
     return found
 
 

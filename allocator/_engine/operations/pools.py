@@ -231,6 +231,10 @@ def _configure(
             case "in_use":
                 shown = format_amount(reply[1], reply[2])
                 raise PoolConflict(f"pool {pool.name!r}: {reply[1]} is in use: allocated={shown}", pool=pool.name)
+            case "guaranteed":
+                shown = format_amount(reply[1], reply[2])
+                text = f"pool {pool.name!r}: {shown} of {reply[1]} are guaranteed to scopes: change these first"
+                raise PoolConflict(text, pool=pool.name)
             case "not_counted":
                 raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="capacity")
             case "too_many":

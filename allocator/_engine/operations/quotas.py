@@ -18,7 +18,6 @@ from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, load
 from allocator.errors import InvalidRequest, PoolConflict
 from allocator.models.quotas import Limit, Quota, QuotaUsage
-from allocator.models.read_only import read_only
 from allocator.quantity import Quantity, parse_capacity
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
@@ -98,7 +97,8 @@ def _amount(resource: str, quantity: Quantity | None) -> Argument:
 def _raise_unset(pool: PoolKeys, scope: str, reply: Reply, generation: int) -> NoReturn:
     match reply[0]:
         case "generation":
-            text = f"quota {scope!r} has generation {reply[1]}, not {generation}"
+            wanted = f", not {generation}" if generation else "; the change was refused before"
+            text = f"quota {scope!r} has generation {reply[1]}{wanted}"
             raise PoolConflict(text, pool=pool.name, code="generation")
         case "not_counted":
             raise InvalidRequest(f"limits: pool {pool.name!r} does not count {reply[1]!r}", field="limits")
@@ -147,8 +147,14 @@ def list_quotas(defaults: Defaults, scope: str | None = None) -> Flow[list[Quota
 def get(defaults: Defaults, scope: str) -> Flow[Quota | None]:
     """One scope, or None.  One round trip."""
     name = scope_name(scope)
-    found = yield from list_quotas(defaults, name)
-    return next((one for one in found if one.scope == name), None)
+    pool = defaults.pool
+    reply: Reply = yield make_call(_LIST, pool, epoch=pool.epoch, scope=name, cursor="", count=1)
+    if reply[0] != "quotas":
+        raise_refused(pool, reply[0])
+    stored = _scopes(reply[5:])
+    if not stored.get(name):
+        return None
+    return _Tree(pool, decode_fields(reply[4]), stored).quota(name)
 
 
 class _Tree:
@@ -163,7 +169,7 @@ class _Tree:
         names = sorted({field.rpartition(".")[0] for field in fields if field.rpartition(".")[2] in _PARTS})
         resources = {name: self._usage(scope, name) for name in names}
         generation = parse_amount(fields, "generation", f"quota {scope!r}")
-        return Quota(scope, self._pool.name, generation, read_only(resources), read_only(over or {}))
+        return Quota(scope, self._pool.name, generation, resources, over or {})
 
     def _usage(self, scope: str, resource: str) -> QuotaUsage:
         fields, where = self._stored[scope], f"quota {scope!r}"
@@ -175,7 +181,7 @@ class _Tree:
         return QuotaUsage(
             allocated=part("allocated") or 0,
             kept=part("kept") or 0,
-            available=self._available(scope, resource),
+            available=min(self._available(scope, resource), settings.AMOUNT_MAX),
             nominal=part("nominal"),
             borrowing_limit=part("borrowing_limit"),
             lending_limit=part("lending_limit"),

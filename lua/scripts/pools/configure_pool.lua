@@ -15,7 +15,8 @@ ARGV    items        list    of one (call, repeated, mode, new_epoch, generation
                              change, one without a value is removed; floor: the least fence of a recovered pool
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
         | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
-        | {"not_counted", resource} (to remove or whole) | {"pinned", live} (refuses a longest ttl)
+        | {"not_counted", resource} (to remove or whole) | {"guaranteed", resource, amount} (to scopes; not removed)
+        | {"pinned", live} (refuses a longest ttl)
         | {"deleted"} (on purpose: not recovered)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"deleting"}
 Writes  pool, ended, events
@@ -70,6 +71,8 @@ local function remove(call, item, counted, dropped)
     if not counted[name] then return {'not_counted', name} end
     local allocated = allocated_of(call, name)
     if allocated > 0 then return {'in_use', name, allocated} end
+    local guaranteed = tonumber(redis.call('HGET', call.key, name .. '.guaranteed') or 0)
+    if guaranteed ~= 0 then return {'guaranteed', name, guaranteed or -1} end
     counted[name], dropped[name] = nil, true
     pools.drop(call, name .. '.capacity')
     pools.drop(call, name .. '.allocated')

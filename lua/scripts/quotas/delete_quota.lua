@@ -18,6 +18,9 @@ local pools = require('pools')
 local quotas = require('quotas')
 local transaction = require('transaction')
 
+-- The reply words after which a late copy of the call deletes nothing either.
+local REFUSED = {'absent', 'in_use', 'has_children'}
+
 -- The counters of a stored quota as a list without amounts, and the first that has something allocated.
 local function counters(flat)
   local list, used, amount = {}, nil, nil
@@ -38,18 +41,20 @@ end
 local function leave(call, scope, list)
   accounts.read(call.pool, list)
   local charged = quotas.chain(call, scope, list)
-  local account, parent = charged[1], charged[2]
+  local account = charged[1]
   for i = 1, #list, 2 do
     local field = list[i]
-    local guaranteed, name = account.guaranteed[field], string.sub(field, 1, -11) .. '.guaranteed'
-    quotas.change(charged, field, nil, nil, nil)
-    local sum = guaranteed > 0 and (numbers.exact(redis.call('HGET', parent.key, name)) or 0) - guaranteed
-    if sum and parent.quota then
-      parent.sets, parent.changed = parent.sets or {}, true
-      parent.sets[#parent.sets + 1], parent.sets[#parent.sets + 2] = name, math.max(0, sum)
-    elseif sum then
-      pools.set(call, name, math.max(0, sum))
+    local name = string.sub(field, 1, -11) .. '.guaranteed'
+    for n, sum in pairs((quotas.promise(charged, field, 0))) do
+      local upper = charged[n]
+      if upper.quota then
+        upper.sets, upper.changed = upper.sets or {}, true
+        upper.sets[#upper.sets + 1], upper.sets[#upper.sets + 2] = name, sum
+      else
+        pools.set(call, name, sum)
+      end
     end
+    quotas.change(charged, field, nil, nil, nil)
   end
   account.changed = false
   transaction.plan(call, 'unlinks', account.key)
@@ -57,7 +62,10 @@ local function leave(call, scope, list)
 end
 
 local function decide(call, item)
-  if idempotency.completed_at(call, item.call) then return {'deleted'} end
+  if idempotency.completed_at(call, item.call) then
+    local word = idempotency.was_told(call, item.call, REFUSED)
+    return word == 'absent' and {word} or word and {'in_use', 'allocations', 0} or {'deleted'}
+  end
   local names, index = quotas.names(item.scope), quotas.index(call)
   if not names then error({err = 'CONTRACT scope is no name of a scope'}) end
   local flat = redis.call('HGETALL', string.sub(call.key, 1, -5) .. names[1])
@@ -83,6 +91,9 @@ return function(call)
   if call.refused or call.pool.state then return {{call.refused or call.pool.state}} end
   -- Decide
   local reply = decide(call, item)
+  if item.repeated and reply[1] ~= 'deleted' and not idempotency.completed_at(call, item.call) then
+    idempotency.complete_as(call, item.call, reply[1])
+  end
   -- Write
   transaction.commit(call)
   return {reply}

@@ -15,6 +15,7 @@ Reply   per item {"quota", revision, {account, resource, above, ...} that are ab
 Writes  pool, accounts, quotas, ended, events
 Cost    O(D * R): D levels, R resources
 ]]
+local accounts = require('accounts')
 local arguments = require('arguments')
 local clock = require('clock')
 local events = require('events')
@@ -23,7 +24,6 @@ local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
-local accounts = require('accounts')
 local transaction = require('transaction')
 
 local function read_limit(call, name)
@@ -37,7 +37,7 @@ local function read_item(call)
   item.scope, item.generation = arguments.text(call, 'scope'), arguments.integer(call, 'generation')
   item.dry_run, item.list, item.limits = arguments.flag(call, 'dry_run'), {}, {}
   for i = 1, arguments.integer(call, 'resources', limits.RESOURCES_MAX) do
-    local field = arguments.text(call, 'resource') .. '.allocated'
+    local field = arguments.text(call, 'resources') .. '.allocated'
     if item.limits[field] then error({err = 'CONTRACT resource named twice'}) end
     item.list[2 * i - 1], item.list[2 * i] = field, 0
     item.limits[field] = {
@@ -49,39 +49,35 @@ local function read_item(call)
   return item
 end
 
+-- What the pool has of a resource; it does not limit one that it does not count.
+local function whole_of(pool, field)
+  return (pool.capacity[field] or limits.AMOUNT_MAX) + (pool.kept and pool.kept[field] or 0)
+end
+
 -- The share that bounds a scope's own: that of the nearest account above which has one, or the pool's capacity.
 local function share_above(charged, field)
   for n = 2, charged.levels do
     if charged[n].nominal[field] then return charged[n].nominal[field], charged[n] end
   end
   local pool = charged[#charged]
-  return (pool.capacity[field] or limits.AMOUNT_MAX) + (pool.kept and pool.kept[field] or 0), pool
-end
-
--- The sum of what is guaranteed to the scopes directly below an account, as stored.
-local function promised(account, field)
-  local text = redis.call('HGET', account.key, string.sub(field, 1, -11) .. '.guaranteed')
-  local sum = text and numbers.exact(text)
-  if text and not sum then error({err = 'INVARIANT ' .. account.key .. ' guarantees no exact amount'}) end
-  return sum or 0
+  return whole_of(pool, field), pool
 end
 
 -- The reply that refuses a change of one resource; nil if it may be made.
 local function refusal(charged, field, change)
-  local resource, account, parent = string.sub(field, 1, -11), charged[1], charged[2]
+  local resource, account, nominal = string.sub(field, 1, -11), charged[1], change.nominal or 0
   local most, above = share_above(charged, field)
-  if change.nominal and change.nominal > most then return {'above_parent', resource, above.name, most} end
-  local own = promised(account, field)
-  if own > (change.nominal or 0) then
-    return {'over_guaranteed', resource, account.name, own, change.nominal or 0}
+  if nominal > most then return {'above_parent', resource, above.name, most} end
+  local own = quotas.promised(account, field)
+  if own > nominal then return {'over_guaranteed', resource, account.name, own, nominal} end
+  local guaranteed = change.lending and math.max(0, nominal - change.lending) or 0
+  local sums, grows = quotas.promise(charged, field, guaranteed)
+  for n = 2, grows and #charged or 0 do
+    local upper, sum = charged[n], sums[n]
+    local share = upper.quota and (upper.nominal[field] or 0) or whole_of(upper, field)
+    if sum and sum > share then return {'over_guaranteed', resource, upper.name, sum, share} end
   end
-  local guaranteed = change.lending and math.max(0, (change.nominal or 0) - change.lending) or 0
-  local sum = promised(parent, field) - account.guaranteed[field] + guaranteed
-  local share = parent.quota and (parent.nominal[field] or 0) or most
-  if guaranteed > account.guaranteed[field] and sum > share then
-    return {'over_guaranteed', resource, parent.name, sum, share}
-  end
-  change.sum = sum
+  change.sums = sums
   return nil
 end
 
@@ -91,7 +87,7 @@ local function set(account, field, value)
 end
 
 local function store(call, charged, field, change)
-  local account, parent, name = charged[1], charged[2], string.sub(field, 1, -11)
+  local account, name = charged[1], string.sub(field, 1, -11)
   for part, value in pairs({nominal = change.nominal, borrowing_limit = change.borrowing,
     lending_limit = change.lending}) do
     set(account, name .. '.' .. part, value)
@@ -101,10 +97,12 @@ local function store(call, charged, field, change)
   if not change.borrowing then drops[#drops + 1] = name .. '.borrowing_limit' end
   if not change.lending then drops[#drops + 1] = name .. '.lending_limit' end
   for _, drop in ipairs(drops) do transaction.plan(call, 'old_fields', account.key, drop) end
-  if parent.quota then
-    set(parent, name .. '.guaranteed', change.sum)
-  elseif change.sum > 0 or call.pool.keeps then
-    pools.set(call, name .. '.guaranteed', change.sum)
+  for n, sum in pairs(change.sums) do
+    if charged[n].quota then
+      set(charged[n], name .. '.guaranteed', sum)
+    else
+      pools.set(call, name .. '.guaranteed', sum)
+    end
   end
 end
 
@@ -137,6 +135,7 @@ local function fields_after(account, list)
   local stored, flat = {}, redis.call('HGETALL', account.key)
   for i = 1, #flat, 2 do stored[flat[i]] = flat[i + 1] end
   for i = 1, account.sets and #account.sets or 0, 2 do stored[account.sets[i]] = account.sets[i + 1] end
+  if account.quota then stored[quotas.ALLOCATIONS] = account.allocated[quotas.ALLOCATIONS] end
   for i = 1, #list, 2 do
     local field, name = list[i], string.sub(list[i], 1, -11)
     if account.kept then stored[name .. '.kept'] = account.kept[field] end
@@ -167,7 +166,11 @@ local function decide(call, item)
   local charged = quotas.chain(call, item.scope, item.list)
   local account = charged[1]
   local known = tonumber(redis.call('HGET', account.key, 'generation') or 0)
-  if idempotency.completed_at(call, item.call) then return told(call, item, charged) end
+  local was_refused = false
+  if idempotency.completed_at(call, item.call) then
+    was_refused = idempotency.was_told(call, item.call, {'refused'})
+    if not was_refused then return told(call, item, charged) end
+  end
   if item.generation ~= 0 and item.generation ~= known then return {'generation', known} end
   if not is_room_for_it(call, charged) then return {'too_many'} end
   for i = 1, #item.list, 2 do
@@ -178,6 +181,8 @@ local function decide(call, item)
     local reply = refusal(charged, field, item.limits[field])
     if reply then return reply end
   end
+  -- It stays refused, whatever has changed since.
+  if was_refused then return {'generation', known} end
   for i = 1, #item.list, 2 do
     local field = item.list[i]
     local change = item.limits[field]
@@ -188,10 +193,20 @@ local function decide(call, item)
       lending_limit = change.lending or false,
     }
     store(call, charged, field, change)
-    if change.sum > 0 and field ~= quotas.ALLOCATIONS then call.keeps = true end
+    if (change.sums[#charged] or 0) > 0 and field ~= quotas.ALLOCATIONS then call.keeps = true end
   end
   set(account, 'generation', known + 1)
   return nil, charged
+end
+
+-- Plans what comes with every change.
+local function finish(call, item)
+  if call.keeps and not call.pool.keeps then
+    pools.set(call, 'options', (call.pool.options and call.pool.options .. ' ' or '') .. 'keeps=1')
+  end
+  pools.next_revision(call)
+  idempotency.complete(call, item.call)
+  events.add(call, 'quota_set', item.scope)
 end
 
 return function(call)
@@ -207,15 +222,14 @@ return function(call)
   if call.refused or call.pool.state then return {{call.refused or call.pool.state}} end
   -- Decide
   local reply, charged = decide(call, item)
-  if reply then return {reply} end
-  reply = told(call, item, charged)
-  if item.dry_run then return {reply} end
-  if call.keeps and not call.pool.keeps then
-    pools.set(call, 'options', (call.pool.options and call.pool.options .. ' ' or '') .. 'keeps=1')
+  if not reply then
+    reply = told(call, item, charged)
+    if item.dry_run then return {reply} end
+    finish(call, item)
+  elseif item.repeated and reply[1] ~= 'quota' then
+    -- It stays refused, whatever changes before a late copy of it arrives.
+    idempotency.complete_as(call, item.call, 'refused')
   end
-  pools.next_revision(call)
-  idempotency.complete(call, item.call)
-  events.add(call, 'quota_set', item.scope)
   -- Write
   transaction.commit(call)
   return {reply}
