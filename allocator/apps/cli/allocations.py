@@ -19,7 +19,7 @@ from allocator.apps.cli.arguments import (
 )
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, listing, printable, rfc3339, show
+from allocator.apps.cli.output import View, document, exact, listing, printable, rfc3339, room, show, table
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
@@ -45,6 +45,13 @@ _KEPT_FROM_S: Final = 1.0
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
 @click.option("--meta", multiple=True, type=metadatum, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
 @click.option(
+    "--scope",
+    type=arguments.scope,
+    metavar="SCOPE",
+    shell_complete=completion.scopes,
+    help="The scope to charge too [the pool's default scope].",
+)
+@click.option(
     "--durability",
     metavar="LEVEL",
     help="How safe the grant must be before the command ends: replicated:N, fsynced, or both with +.",
@@ -59,6 +66,7 @@ def allocate(
     id_: str | None,
     owner: str | None,
     meta: tuple[tuple[str, str], ...],
+    scope: str | None,
     durability: str | None,
 ) -> ExitCode:
     r"""Allocate resources, all of them or none.
@@ -85,6 +93,7 @@ def allocate(
             id=id_,
             owner=owner,
             metadata=assignments(meta) or None,
+            scope=scope,
         )
     )
     if isinstance(outcome, Denial):
@@ -111,18 +120,27 @@ def _tell_ignored(app: App, item: Allocation, ttl: float | None, meta: Mapping[s
 
 @click.command(cls=Command)
 @click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
-@click.option("--explain", is_flag=True, help="Estimate when it will fit, from the deadlines of what is live.")
+@click.option("--explain", is_flag=True, help="Show the numbers of the level that is short, and when it fits.")
+@click.option(
+    "--scope",
+    type=arguments.scope,
+    metavar="SCOPE",
+    shell_complete=completion.scopes,
+    help="The scope to charge too [the pool's default scope].",
+)
 @pass_app
-def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> ExitCode:
+def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool, scope: str | None) -> ExitCode:
     """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
 
     Nothing is reserved by it.
     """
-    answer = app.client().check(quantities(resources), explain=explain)
+    answer = app.client().check(quantities(resources), explain=explain, scope=scope)
     if answer.denial is None:
         text = "yes"
     else:
         text = f"no: {answer.denial}"
+        if explain:
+            text += f"\n{_explained(app, answer.denial)}"
         if answer.fits_ms is not None:
             text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
         elif explain and not answer.denial.never:
@@ -131,6 +149,17 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool) -> Ex
     if answer.denial is not None and answer.denial.code == "unknown_resource":
         app.note(f"hint: {denied(answer.denial, _counted(app))}")
     return ExitCode.OK if answer else ExitCode.DENIED
+
+
+def _explained(app: App, denial: Denial) -> str:
+    """A table of what is short, and at which level."""
+    rows: list[list[str]] = []
+    for one in denial.shortages:
+        numbers = (one.requested, one.allocated, one.kept, one.capacity, one.short)
+        level = f"{one.level} {one.name or denial.pool}"
+        rows.append([level, one.resource, *(format_amount(one.resource, number) for number in numbers)])
+    headers = ("LEVEL", "RESOURCE", "REQUESTED", "ALLOCATED", "KEPT", "LIMIT", "SHORT")
+    return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
 @click.command(cls=Command)
@@ -323,11 +352,12 @@ def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
         until = "pinned"
     else:
         until = f"ttl={exact(item.ttl_ms)} deadline={rfc3339(item.deadline_ms)}"
+    scope = "" if item.scope is None else f" scope={item.scope}"
     show(
         app,
         View(
             document("Allocation", **serializers.allocation(item, item.granted_ms), outcome=outcome),
-            lambda _: f"{item.id} {outcome}: {item.resources} owner={item.owner} fence={item.fence} {until}",
+            lambda _: f"{item.id} {outcome}: {item.resources} owner={item.owner}{scope} fence={item.fence} {until}",
             [item.id],
         ),
     )

@@ -11,7 +11,7 @@ import click
 from allocator import settings
 from allocator.apps.cli import arguments, serializers
 from allocator.apps.cli.arguments import closest, same_but_case
-from allocator.apps.cli.completion import ids
+from allocator.apps.cli.completion import ids, scopes
 from allocator.apps.cli.context import POOL, App, Command, pass_app
 from allocator.apps.cli.output import (
     View,
@@ -48,13 +48,27 @@ EVENTS_SHOWN: Final = 10
 @click.command("list", cls=Command)
 @POOL
 @click.option("--owner", metavar="NAME", help="Only what this owner holds; 'team-a/*' is every owner below team-a/.")
+@click.option(
+    "--scope",
+    type=arguments.scope,
+    metavar="SCOPE",
+    shell_complete=scopes,
+    help="Only what is in this scope or below it.",
+)
 @click.option("--older-than", type=arguments.age, metavar="DURATION", help="Only what was granted longer ago.")
 @click.option("--sort-by", default="age", metavar="KEY", help="age, deadline, id, owner, or a resource [age].")
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @WATCH
 @pass_app
 def list_(
-    app: App, *, owner: str | None, older_than: float | None, sort_by: str, reverse: bool, watch: float | None
+    app: App,
+    *,
+    owner: str | None,
+    scope: str | None,
+    older_than: float | None,
+    sort_by: str,
+    reverse: bool,
+    watch: float | None,
 ) -> None:
     r"""List the allocations of a pool.
 
@@ -76,7 +90,7 @@ def list_(
                 f"--sort-by: {sort_by[:64]!a} is none of {', '.join(keys)}{f': was {meant!r} meant?' if meant else ''}"
             )
         listed = client.list(owner=None if begins is not None else owner, older_than=older_than)
-        found = {item.id: item for item in listed if item.owner.startswith(begins or "")}
+        found = {item.id: item for item in listed if item.owner.startswith(begins or "") and _is_within(item, scope)}
         items = sorted(found.values(), key=lambda item: _rank(item, sort_by), reverse=reverse)
         if not items and watch is None:
             app.note(f"no allocations found in pool {app.pool}")
@@ -110,6 +124,11 @@ def describe(app: App, id_: str) -> None:
     show(app, View(whole, lambda _: _description(item, events, now_ms), [name]))
 
 
+def _is_within(item: Allocation, scope: str | None) -> bool:
+    """Whether it is charged to the scope or one below it; None: any."""
+    return scope is None or f"{item.scope or ''}/".startswith(f"{scope}/")
+
+
 def _rank(item: Allocation, key: str) -> tuple[int | float | str, ...]:
     """The sort key: by `key`, then by id, so that the order is stable."""
     if key == "age":
@@ -132,7 +151,16 @@ def _amount(name: str, held: Mapping[str, int], wide: bool) -> str:
 
 def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> str:
     resources = columns(item.resources for item in items)
-    headers = ["ID", "OWNER", "STATUS", *(name.upper() for name in resources), "AGE", "LEFT"]
+    scoped = any(item.scope is not None for item in items)
+    headers = [
+        "ID",
+        "OWNER",
+        *(["SCOPE"] if scoped else []),
+        "STATUS",
+        *(name.upper() for name in resources),
+        "AGE",
+        "LEFT",
+    ]
     if wide:
         headers += ["TTL", "FENCE", "GRANTED", "DEADLINE", "METADATA"]
     rows: list[list[str]] = []
@@ -140,6 +168,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
         row = [
             item.id,
             item.owner,
+            *([item.scope or ""] if scoped else []),
             serializers.status(item, now_ms),
             *(_amount(name, item.resources, wide) for name in resources),
             age(item.granted_ms, now_ms),
@@ -175,6 +204,7 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("ID", item.id),
             ("Pool", item.pool),
             ("Owner", item.owner),
+            ("Scope", item.scope or ""),
             ("Status", serializers.status(item, now_ms)),
             ("Resources", list(item.resources.text().items())),
             ("Fence", str(item.fence)),

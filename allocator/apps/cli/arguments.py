@@ -17,7 +17,7 @@ from allocator.errors import InvalidRequest
 from allocator.quantity import parse_capacity, parse_request
 from allocator.settings import AGE_MAX_S, AMOUNT_MAX, DEADLINE_MAX_S, MEMORY_MIN, TTL_MAX_S, TTL_MIN_S
 from allocator.units import Unit, unit_of
-from allocator.validation import deadline_s
+from allocator.validation import deadline_s, scope_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -40,6 +40,7 @@ __all__ = [
     "quantities",
     "resource",
     "same_but_case",
+    "scope",
     "time_to_live",
     "timeout",
     "whole_number",
@@ -171,6 +172,14 @@ def _ask_for_unit(name: str, quantity: str) -> str:
         meant = f"was '{bare[1]}Mi' or '{bare[1]}Gi' meant?"
         raise click.UsageError(f"{name}: {quantity!a} is {size}, {why}: {meant}")
     return name
+
+
+def scope(text: str) -> str:
+    """Parse a scope."""
+    try:
+        return scope_name(text)
+    except InvalidRequest as error:
+        raise click.BadParameter(str(error).removeprefix("scope: ")) from None
 
 
 def metadatum(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import click
 from allocator.apps.cli.context import App, Command
 from allocator.apps.cli.program import PROGRAM
 
-__all__ = ["completion", "ids"]
+__all__ = ["completion", "ids", "scopes"]
 
 IDS_MAX: Final = 1_000
 """Live allocations that completion reads."""
@@ -29,7 +29,8 @@ def completion(context: click.Context, shell: str) -> None:
     zsh    eval "$(resource-allocator completion zsh)"               in ~/.zshrc
     fish   resource-allocator completion fish | source               in ~/.config/fish/config.fish
 
-    Commands and options are completed, and with a --url or ALLOCATOR_REDIS_URL the names of pools and allocations.
+    Commands and options are completed, and with a --url or ALLOCATOR_REDIS_URL the names of pools, scopes
+    and allocations.
     """
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - few need it
 
@@ -42,3 +43,9 @@ def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """The ids of live allocations that begin with this text, among the first `IDS_MAX`."""
     app = context.ensure_object(App)
     return app.complete(begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))
+
+
+def scopes(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The scopes of the pool that begin with this text."""
+    app = context.ensure_object(App)
+    return app.complete(begun, lambda client: (item.scope for item in client.quotas.list()))

@@ -170,6 +170,10 @@ class App:
         """The names of the pools, for a hint; none if the server does not reply at once."""
         return self._ask_briefly(lambda client: client.pools.list())
 
+    def names_of_scopes(self) -> list[str]:
+        """The scopes of the pool, for a hint; none if the server does not reply at once."""
+        return self._ask_briefly(lambda client: [item.scope for item in client.quotas.list()])
+
     def _ask_briefly(self, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
         try:
             with self.connect(timeout=COMPLETION_TIMEOUT_S) as client:

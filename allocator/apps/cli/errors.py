@@ -24,6 +24,7 @@ from allocator.errors import (
     Recovering,
     UnknownAllocation,
     UnknownPool,
+    UnknownScope,
     WaitTimeout,
 )
 
@@ -60,12 +61,19 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
     (WaitTimeout, ExitCode.DENIED),
     (UnknownPool, ExitCode.NOT_FOUND),
     (UnknownAllocation, ExitCode.NOT_FOUND),
+    (UnknownScope, ExitCode.NOT_FOUND),
     (OutcomeUnknown, ExitCode.OUTCOME_UNKNOWN),
     (NotDurable, ExitCode.ERROR),
     (ReconcileRefused, ExitCode.DENIED),
     (BackendError, ExitCode.UNREACHABLE),
 )
 """The exit code of the first matching class; other errors of the library have 1."""
+
+_MAKE_ONE: Final[dict[type[AllocatorError], str]] = {
+    UnknownPool: "'pool list' shows the pools there are; 'pool create NAME cpu=32 memory=128Gi' makes one",
+    UnknownScope: "'quota tree' shows the scopes there are; 'quota set SCOPE cpu=4' makes one",
+}
+"""The hint of an error for what does not exist."""
 
 _MISSING_EXTRA: Final = "no_extra"
 
@@ -78,12 +86,14 @@ _WAYS_OUT: Final = {
 
 _OPTIONS: Final = {
     "as_of": "--as-of",
+    "default_scope": "--default-scope",
     "live_ids": "FILE",
     "max_released": "--max-released",
     "max_ttl": "--max-ttl",
     "metadata": "--meta",
     "older_than": "--older-than",
     "recovery_grace": "--recovery-grace",
+    "require_scope": "--require-scope",
     "whole_units": "--whole-units",
 }
 """Arguments of the library, and what they are called here."""
@@ -144,8 +154,8 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
         error: the error that ended the command.
         url: the server's, without its password.
     """
-    if isinstance(error, UnknownPool):
-        return "'pool list' shows the pools there are; 'pool create NAME cpu=32 memory=128Gi' makes one"
+    if type(error) in _MAKE_ONE:
+        return _MAKE_ONE[type(error)]
     if isinstance(error, Insufficient):
         return denied(error.denial)
     if isinstance(error, OutcomeUnknown):
@@ -166,7 +176,8 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     if isinstance(error, AllocationConflict):
         return "take another --id, or release that allocation first"
     if isinstance(error, PoolConflict) and error.code == "generation":
-        return "'pool show' has the present generation"
+        shown = "'quota list -o wide'" if str(error).startswith("quota ") else "'pool show'"
+        return f"{shown} has the present generation"
     return ""
 
 
@@ -186,6 +197,11 @@ def denied(denial: Denial, counted: Iterable[str] = ()) -> str:
         return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
     if denial.code == "constraint_violation":
         return "ask for a whole number; 'pool show' lists the resources of which fractions are refused"
+    quota = next((one.name for one in denial.shortages if one.level == "quota"), "")
     if denial.never:
-        return "waiting will not help: 'pool show' has the capacity, 'pool set' changes it"
-    return "'check --explain' with the same request says when it will fit"
+        shown = (
+            f"'quota tree {quota}' has its limits, 'quota set'" if quota else "'pool show' has the capacity, 'pool set'"
+        )
+        return f"waiting will not help: {shown} changes {'them' if quota else 'it'}"
+    who = f"'list --scope {quota}' shows what is allocated there; " if quota else ""
+    return f"{who}'check --explain' with the same request says when it will fit"

@@ -1,4 +1,4 @@
-"""The options of a pool beyond its capacity (recovery grace, longest ttl, durability), and a pool saved in a file."""
+"""The options of a pool beyond its capacity (recovery, longest ttl, durability, scopes), and a pool saved in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from allocator.apps.cli.arguments import GivenText, bounded
+from allocator.apps.cli.arguments import GivenText, bounded, scope
+from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import exact, rfc3339
 from allocator.durability import durability
@@ -21,11 +22,16 @@ __all__ = ["differing", "given", "options", "saved_pool", "shown"]
 F = TypeVar("F", bound=Callable[..., Any])
 """A function to which options are added."""
 
-_NAMES = ("recovery_grace", "max_ttl", "durability")
+_NAMES = ("recovery_grace", "max_ttl", "durability", "default_scope", "require_scope")
+
+
+def _scope(text: str) -> str:
+    """Parse a scope, or the empty text that removes it."""
+    return scope(text) if text else ""
 
 
 def options(command: F) -> F:
-    """Add the three options; 0s, or `memory`, removes one."""
+    """Add the options; 0s, `memory`, an empty scope or `--no-...` removes one."""
     for option in (
         click.option(
             "--durability",
@@ -40,6 +46,18 @@ def options(command: F) -> F:
             type=bounded(RECOVERY_GRACE_MAX_S),
             metavar="DURATION",
             help="How long to grant nothing after the server lost data.",
+        ),
+        click.option(
+            "--require-scope/--no-require-scope",
+            default=None,
+            help="Refuse requests without a scope, if there is no default scope.",
+        ),
+        click.option(
+            "--default-scope",
+            type=_scope,
+            metavar="SCOPE",
+            shell_complete=scopes,
+            help="The scope of requests that name none; '' removes it.",
         ),
     ):
         command = option(command)
@@ -60,6 +78,10 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         has.append(f"--max-ttl {exact(item.max_ttl_ms)}")
     if "durability" in values and durability(values["durability"]) != durability(item.durability):
         has.append(f"--durability {item.durability}")
+    if "default_scope" in values and values["default_scope"] != (item.default_scope or ""):
+        has.append(f"--default-scope {item.default_scope or repr('')}")
+    if "require_scope" in values and values["require_scope"] != item.require_scope:
+        has.append("--require-scope" if item.require_scope else "--no-require-scope")
     return has
 
 
@@ -72,6 +94,10 @@ def shown(item: Pool) -> list[tuple[str, str]]:
         rows.append(("Longest ttl", exact(item.max_ttl_ms)))
     if item.durability != "memory":
         rows.append(("Durability", item.durability))
+    if item.default_scope is not None:
+        rows.append(("Default scope", item.default_scope))
+    if item.require_scope:
+        rows.append(("Scope", "required"))
     if item.state == "recovering":
         rows.append(("Recovering", f"until {rfc3339(item.recovering_until_ms)}: {item.recovering_why}"))
     if item.clock_offset_ms:

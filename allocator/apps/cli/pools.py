@@ -339,6 +339,7 @@ def _show_pool(app: App, reading: Usage) -> None:
 def _of(reading: Usage, resource: str) -> str:
     row = reading.resources[resource]
     text = f"{human(resource, row.allocated, up=True)} of {human(resource, row.capacity)}"
+    text += f", {human(resource, row.kept, up=True)} kept for scopes" if row.kept else ""
     text += ", overcommitted" if row.overcommitted else ""
     return text + (", whole units" if resource in reading.pool.whole_units else "")
 

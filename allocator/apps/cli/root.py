@@ -20,7 +20,7 @@ from allocator.apps.cli.errors import ExitCode, Failure, ReaderGone, exit_code, 
 from allocator.apps.cli.output import printable
 from allocator.apps.cli.program import PROGRAM, missing_extra
 from allocator.distribution import version
-from allocator.errors import AllocatorError, UnknownPool
+from allocator.errors import AllocatorError, UnknownPool, UnknownScope
 
 __all__ = ["COMMANDS", "root"]
 
@@ -34,10 +34,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "renew": (f"{_CLI}.allocations:renew", "Extend the deadline of allocations."),
     "resize": (f"{_CLI}.allocations:resize", "Change what an allocation holds."),
     "release": (f"{_CLI}.allocations:release", "End allocations and give back what they hold."),
+    "move": (f"{_CLI}.quotas:move", "Charge an allocation to another scope."),
     "begin-release": (f"{_CLI}.allocations:begin_release", "Begin a release, and keep the charge for a grace period."),
     "check": (f"{_CLI}.allocations:check", "Say whether a request would be granted now."),
     "list": (f"{_CLI}.allocations_list:list_", "List the allocations of a pool."),
     "describe": (f"{_CLI}.allocations_list:describe", "Show one allocation in full."),
+    "quota": (f"{_CLI}.quotas:quota", "Limit what teams and people may have of a pool."),
     "usage": (f"{_CLI}.usage:usage", "Show how full a pool is."),
     "events": (f"{_CLI}.events:events", "Show what changed in a pool, and why."),
     "cleanup": (f"{_CLI}.maintenance:cleanup", "Take back what is past its deadline (the cron job)."),
@@ -64,6 +66,7 @@ OTHER_WORDS: Final = {
     "log": "events",
     "ls": "list",
     "pools": "pool list",
+    "quotas": "quota list",
     "prune": "cleanup",
     "ps": "list",
     "reclaim": "cleanup",
@@ -71,6 +74,7 @@ OTHER_WORDS: Final = {
     "show": "describe",
     "status": "usage",
     "top": "usage --watch",
+    "tree": "quota tree",
     "users": "acl",
     "version": "--version",
 }
@@ -219,10 +223,13 @@ def _understood(error: Exception, app: App) -> tuple[int, str, str]:
 
 
 def _advice(error: AllocatorError, app: App) -> str:
-    """The hint for an error; at a terminal, for a pool that does not exist, also the pool that was probably meant."""
+    """The hint for an error; at a terminal, for an unknown pool or scope, also the one that was probably meant."""
     advice = hint(error, app.shown_address)
     if isinstance(error, UnknownPool) and at_terminal():
         meant = closest(error.pool, app.names_of_pools())
+        advice = f"was {meant} meant? {advice}" if meant else advice
+    if isinstance(error, UnknownScope) and at_terminal():
+        meant = closest(error.scope, app.names_of_scopes())
         advice = f"was {meant} meant? {advice}" if meant else advice
     return advice
 

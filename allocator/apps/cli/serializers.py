@@ -9,9 +9,23 @@ from allocator.models.allocations import Allocation, Check, Release, Renewal
 from allocator.models.events import Event
 from allocator.models.maintenance import Audit, DoctorReport
 from allocator.models.pools import Pool, Usage
+from allocator.models.quotas import Quota
 from allocator.serialization import Value
 
-__all__ = ["allocation", "audit", "check", "denial", "doctor", "event", "pool", "release", "renewal", "status", "usage"]
+__all__ = [
+    "allocation",
+    "audit",
+    "check",
+    "denial",
+    "doctor",
+    "event",
+    "pool",
+    "quota",
+    "release",
+    "renewal",
+    "status",
+    "usage",
+]
 
 
 def status(item: Allocation, now_ms: int) -> str:
@@ -50,6 +64,11 @@ def release(item: Release) -> dict[str, Any]:
 
 def pool(item: Pool) -> dict[str, Any]:
     """A pool as configured."""
+    return _fields(item)
+
+
+def quota(item: Quota) -> dict[str, Any]:
+    """A scope with its limits and amounts."""
     return _fields(item)
 
 

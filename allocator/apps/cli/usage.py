@@ -8,12 +8,13 @@ from typing import Final
 
 import click
 
-from allocator.apps.cli import serializers
+from allocator.apps.cli import quotas, serializers
 from allocator.apps.cli.context import POOL, App, Command, colored, pass_app
 from allocator.apps.cli.output import View, columns, counted, document, human, room, table, width_of
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Usage
+from allocator.models.quotas import Quota
 
 __all__ = ["usage"]
 
@@ -32,22 +33,36 @@ RED_AT: Final = 90.0
 
 @click.command(cls=Command)
 @POOL
+@click.option("--by", type=click.Choice(("scope",)), help="scope: also what each scope has.")
 @WATCH
 @pass_app
-def usage(app: App, watch: float | None) -> None:
+def usage(app: App, by: str | None, watch: float | None) -> None:
     """Show how full a pool is.
 
     One atomic reading: capacity, allocated and available of each resource, and how many allocations there are.
+    With '--by scope' one row for each scope and resource as well, in the columns of 'quota list'.
     """
     client = app.client()
 
     def read() -> View:
         reading = client.pools.usage()
+        if by is not None:
+            return _by_scope(app, reading, client.quotas.list())
         return View(
             document("Usage", **serializers.usage(reading)), lambda _: _usage_text(app, reading), [reading.pool.name]
         )
 
     watched(app, watch, read)
+
+
+def _by_scope(app: App, reading: Usage, scopes: Sequence[Quota]) -> View:
+    def text(wide: bool) -> str:
+        whole = _usage_text(app, reading)
+        return f"{whole}\n\n{quotas.quota_table(app, scopes, wide)}" if scopes else whole
+
+    found = [serializers.quota(item) for item in scopes]
+    names = [item.scope for item in scopes]
+    return View(document("Usage", **serializers.usage(reading), scopes=found), text, names)
 
 
 def _usage_text(app: App, reading: Usage) -> str:

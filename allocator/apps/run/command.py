@@ -20,6 +20,7 @@ import click
 
 from allocator.apps.cli import arguments
 from allocator.apps.cli.arguments import assignment, assignments, metadatum
+from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App, Command
 from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
 from allocator.apps.run.child import Child, CommandNotRun
@@ -125,6 +126,13 @@ def _failure(error: AllocatorError, url: str) -> Failure:
     help="After a loss: time from TERM to KILL [a tenth of --ttl].",
 )
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
+@click.option(
+    "--scope",
+    type=arguments.scope,
+    metavar="SCOPE",
+    shell_complete=scopes,
+    help="The scope to charge too [the pool's default].",
+)
 @click.option("--meta", multiple=True, type=metadatum, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
 @click.pass_context
 def run(context: click.Context, /, *, resources: tuple[tuple[str, str], ...], **options: Any) -> int:
@@ -178,6 +186,7 @@ class _Run:
         shared: bool,
         kill_after: float | None,
         owner: str | None,
+        scope: str | None,
         meta: tuple[tuple[str, str], ...],
     ) -> None:
         self._app = app
@@ -189,6 +198,7 @@ class _Run:
             "ttl": ttl,
             "id": id_,
             "owner": owner,
+            "scope": scope,
             "metadata": assignments(meta) or None,
             "exclusive": not shared,
             "on_lost": self._hear_of_loss,

@@ -15,6 +15,7 @@ from allocator._engine.protocol import scripts
 from allocator._sync.events import Events
 from allocator._sync.maintenance import Maintenance
 from allocator._sync.pools import Pools
+from allocator._sync.quotas import Quotas
 from allocator.access import _WRITES, ROLES, user
 from tests.clients.stores import cluster_url
 from tests.support.cluster import Cluster
@@ -46,6 +47,9 @@ READS: Final[dict[str, Do]] = {
     "get": lambda one: one.get("a"),
     "list": lambda one: list(one.list()),
     "events.list": lambda one: one.events.list(),
+    "quotas.get": lambda one: one.quotas.get("team-a"),
+    "quotas.list": lambda one: one.quotas.list(),
+    "quotas.tree": lambda one: one.quotas.tree("team-a"),
     "check": lambda one: one.check({"cpu": 9}, explain=True),
     "maintenance.audit": lambda one: one.maintenance.audit(),
 }
@@ -69,6 +73,9 @@ TAKES: Final[dict[str, Do]] = {
     "renew": lambda one: one.renew("a"),
     "renew_many": lambda one: one.renew_many(["a"]),
     "resize": lambda one: one.resize("a", {"cpu": 1}),
+    "quotas.set": lambda one: one.quotas.set("team-a", {"cpu": 4}),
+    "move": lambda one: one.move("a", "team-a"),
+    "quotas.delete": lambda one: one.quotas.delete("team-b"),
     "adopt": lambda one: one.adopt(_live(one), force="a test"),
     "begin_release": lambda one: one.begin_release("a", grace=1),
     "pools.create": lambda one: one.pools.create("other", {"cpu": 1}, recovery_grace=5, max_ttl=5, new=True),
@@ -78,8 +85,8 @@ TAKES: Final[dict[str, Do]] = {
 }
 """In an order in which each finds what it needs."""
 
-ASKS_NO_SERVER: Final = {"close", "pools", "events", "maintenance"}
-NAMESPACES: Final = {"pools.": Pools, "events.": Events, "maintenance.": Maintenance}
+ASKS_NO_SERVER: Final = {"close", "pools", "quotas", "events", "maintenance"}
+NAMESPACES: Final = {"pools.": Pools, "quotas.": Quotas, "events.": Events, "maintenance.": Maintenance}
 
 
 @pytest.fixture
@@ -246,7 +253,7 @@ def _is_fit(url: str, check: str) -> None:
     with Allocator.from_url(url, pool="lab", owner="me") as client:
         client.pools.create("lab", {"cpu": 10})
         for name, do in (READS | {"durable": TAKES["durable"]}).items():
-            assert do(client) is not None or name == "get"
+            assert do(client) is not None or name in ("get", "quotas.get")
         found = client.maintenance.doctor()
         assert found
         assert not [one for one in found.checks if one.name == "rights" or one.verdict == "unknown"]

@@ -72,6 +72,7 @@ def test_an_allocation_in_json_has_its_amounts_twice_and_its_instants_in_utc(poo
         "epoch": pool.json("pool", "show")["epoch"],
         "releasingAt": None,
         "durability": "memory",
+        "scope": None,
         "outcome": "granted",
     }
 

@@ -27,6 +27,7 @@ CASES: list[tuple[errors.AllocatorError, int]] = [
     (errors.WaitTimeout("x"), 3),
     (errors.UnknownPool("x"), 4),
     (errors.UnknownAllocation("x"), 4),
+    (errors.UnknownScope("x"), 4),
     (errors.BackendError("x"), 5),
     (errors.BackendUnavailable("x"), 5),
     (errors.Recovering("x"), 5),
@@ -67,6 +68,7 @@ def test_every_error_of_the_library_is_in_the_table() -> None:
     ("error", "says"),
     [
         (errors.UnknownPool("x"), "'pool create NAME"),
+        (errors.UnknownScope("x"), "'quota set SCOPE"),
         (errors.OutcomeUnknown("x", id="job-1"), "'describe job-1' shows whether it was"),
         (errors.OutcomeUnknown("x"), "may be repeated"),
         (errors.BackendUnavailable("x"), "the server is redis://h:1"),
