@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from allocator import Allocator, AsyncAllocator, BackendUnavailable, InvalidQuantity, InvalidRequest, Request, Resources
+from allocator import (
+    Allocator,
+    AsyncAllocator,
+    BackendUnavailable,
+    InvalidQuantity,
+    InvalidRequest,
+    Limit,
+    Request,
+    Resources,
+)
 from tests.support import clients
 
 LONG = "x" * 600
@@ -211,6 +220,69 @@ async def test_other_arguments_out_of_bounds_are_refused_by_field(
 ) -> None:
     """Whatever the verb: one typed error, with the name of what is wrong."""
     assert (await refused(nowhere, attempt)).field == field
+
+
+SCOPES: list[Any] = [
+    *("", "/", "a/", "/a", "a//b", "a/*", "*", "a b", "a{b}", "a:b", "-a", ".", "..", "a/..", "é", "a\n", "quota:a"),
+    *("/".join("a" * 9), "x" * 129, LONG, 1, b"a", True),
+]
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=repr)
+async def test_scopes_with_impossible_names_are_refused(nowhere: AsyncAllocator, scope: Any) -> None:
+    """Empty parts, wildcards, nine levels, more than 128 characters: `field` is `scope`, whatever the verb."""
+    for attempt in (
+        lambda c: c.allocate(GOOD, ttl=60, scope=scope),
+        lambda c: c.try_allocate(GOOD, ttl=60, scope=scope),
+        lambda c: c.allocate_many([Request(GOOD, 60, scope=scope)]),
+        lambda c: c.allocate_many([Request(GOOD, 60, scope=scope)], atomic=True),
+        lambda c: c.check(GOOD, scope=scope),
+        lambda c: c.move("a", scope),
+        lambda c: c.quotas.set(scope, {"cpu": 1}),
+        lambda c: c.quotas.get(scope),
+        lambda c: c.quotas.list(scope),
+        lambda c: c.quotas.tree(scope),
+        lambda c: c.quotas.delete(scope),
+        *([lambda c: c.pools.create("lab", GOOD, default_scope=scope)] if scope != "" else []),
+    ):
+        assert (await refused(nowhere, attempt)).field == "scope"
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *(quantity for quantity in NO_QUANTITIES if quantity is not None),
+        *(Limit(1, quantity) for quantity in (-1, "x", True)),
+        *(Limit(1, None, quantity) for quantity in (-1, "x", math.nan)),
+    ],
+    ids=repr,
+)
+async def test_limits_that_are_no_quantities_are_refused_by_name(nowhere: AsyncAllocator, limit: Any) -> None:
+    """The error's `field` is the resource."""
+    error = await refused(nowhere, lambda c: c.quotas.set("a", {"cpu": limit}))
+    assert (error.field, error.code) == ("cpu", "invalid_quantity")
+
+
+async def test_other_wrong_limits_are_refused(nowhere: AsyncAllocator) -> None:
+    """A limit of what is nothing's share, none at all, too many; `allocations` as a resource."""
+    many = {f"r{n}": 1 for n in range(33)}
+    wrong: list[Any] = [{}, many, None, "cpu=1", {"cpu": Limit(None, 1)}, {"cpu": Limit(None, None, 1)}]
+    for limits in wrong:
+        assert (await refused(nowhere, lambda c, one=limits: c.quotas.set("a", one))).field == "limits"
+    assert (await refused(nowhere, lambda c: c.quotas.set("a", {"a/b/c": 1}))).field == "resource"
+    for generation in (0, -1, "1", True, 2**53):
+        attempt = lambda c, one=generation: c.quotas.set("a", GOOD, generation=one)  # noqa: E731
+        assert (await refused(nowhere, attempt)).field == "generation"
+    for field, attempt in (
+        ("request", lambda c: c.allocate({"cpu": 1, "allocations": 1}, ttl=60)),
+        ("request", lambda c: c.check({"allocations": 1})),
+        ("request", lambda c: c.resize("a", {"allocations": 1})),
+        ("capacity", lambda c: c.pools.create("lab", {"allocations": 1})),
+        ("capacity", lambda c: c.pools.update(None, {"allocations": 1})),
+        ("fence", lambda c: c.move("a", "b", fence=0)),
+        ("id", lambda c: c.move("a b", None)),
+    ):
+        assert (await refused(nowhere, attempt)).field == field
 
 
 async def test_filters_of_the_list_are_checked_when_it_is_asked_for(nowhere: AsyncAllocator) -> None:

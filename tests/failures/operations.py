@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import redis
 
-from allocator import Allocation, Allocator, AsyncAllocator, Request, UnknownPool
+from allocator import Allocation, Allocator, AsyncAllocator, InvalidRequest, Limit, Request, UnknownPool
 from allocator._engine.operations import undo
 from allocator._engine.protocol.keys import pool_keys
 from allocator.settings import OWNER_DEFAULT
@@ -69,6 +69,14 @@ def _due(scene: Scene) -> None:
     scene.clock.advance(60)
 
 
+def _in_scope(scene: Scene) -> None:
+    """Two scopes with limits, and an allocation in the first."""
+    _create(scene)
+    scene.direct.quotas.set("a", {"cpu": Limit(4, 2, 1)})
+    scene.direct.quotas.set("b/c", {"cpu": 3})
+    scene.held = (scene.direct.allocate(REQUEST, ttl=60, id="a", scope="a"),)
+
+
 def _a_while_ago(scene: Scene) -> None:
     """Granted before the controller looked at what it has."""
     _hold("a", "b")(scene)
@@ -102,6 +110,18 @@ async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
     else:
         await client._driver.run(flow)
     return None
+
+
+def _scopes(scene: Scene) -> None:
+    _create(scene)
+    scene.direct.quotas.set("a", {"cpu": Limit(6, None, 2)})
+
+
+async def _try_to_set(client: AsyncAllocator, _: Scene) -> object:
+    try:
+        return await client.quotas.set("a", {"cpu": 11})
+    except InvalidRequest as error:
+        return str(error)
 
 
 def _gang(*ids: str) -> list[Request]:
@@ -142,6 +162,22 @@ OPERATIONS: Final = (
     Operation("delete_pool", "delete_pool", lambda c, s: c.pools.delete(s.pool), _create),
     Operation("delete_pool_by_force", "delete_pool", lambda c, s: c.pools.delete(s.pool, force=True), _hold("a", "b")),
     Operation("delete_no_pool", "delete_pool", lambda c, s: c.pools.delete(s.pool, force=True), noted=False),
+    Operation("set_quota", "set_quota", lambda c, _: c.quotas.set("a/b", {"cpu": Limit(4, 1, 2)}), _scopes),
+    Operation("change_quota", "set_quota", lambda c, _: c.quotas.set("a", {"cpu": 1}), _in_scope),
+    Operation("refused_quota", "set_quota", _try_to_set, _create, noted=False),
+    Operation("delete_quota", "delete_quota", lambda c, _: c.quotas.delete("b/c"), _in_scope),
+    Operation("delete_no_quota", "delete_quota", lambda c, _: c.quotas.delete("nobody"), _create, noted=False),
+    Operation("move", "move", lambda c, s: c.move(s.held[0], "b/c"), _in_scope),
+    Operation("move_out", "move", lambda c, _: c.move("a", None), _in_scope),
+    Operation(
+        "allocate_in_scope",
+        "allocate",
+        lambda c, _: c.allocate(REQUEST, ttl=60, id="a", scope="a"),
+        _scopes,
+        charges=1,
+    ),
+    Operation("release_in_scope", "release", lambda c, _: c.release("a"), _in_scope),
+    Operation("resize_in_scope", "resize", lambda c, _: c.resize("a", {"cpu": 3}), _in_scope),
     Operation("repair", "repair", lambda c, _: c.maintenance.audit(repair=True), _broken),
     Operation("undo", "undo", _withdraw, _hold("a", "b")),
     Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),
@@ -177,10 +213,21 @@ def state(scene: Scene) -> object:
     except UnknownPool:
         return None
     live = {
-        one.id: (one.owner, one.resources.text(), one.ttl_ms, one.deadline_ms and one.deadline_ms - scene.clock())
+        one.id: (
+            one.owner, one.resources.text(), one.ttl_ms, one.deadline_ms and one.deadline_ms - scene.clock(), one.scope
+        )
         for one in scene.direct.list()
-    }
-    return pool.capacity.text(), pool.allocated.text(), pool.generation, pool.whole_units, live
+    }  # fmt: skip
+    scopes = {one.scope: (one.generation, one.resources) for one in scene.direct.quotas.list()}
+    return (
+        pool.capacity.text(),
+        pool.allocated.text(),
+        pool.kept.text(),
+        pool.generation,
+        pool.whole_units,
+        live,
+        scopes,
+    )
 
 
 def picture(scene: Scene) -> object:
@@ -199,10 +246,11 @@ def told(answer: object) -> object:
     if isinstance(answer, (list, tuple)):
         return [told(one) for one in answer]
     names = {
-        "Allocation": ("id", "owner", "resources", "ttl_ms", "created"),
+        "Allocation": ("id", "owner", "resources", "ttl_ms", "created", "scope"),
         "Audit": ("status", "records", "findings", "total"),
         "Finding": ("kind", "subject"),
         "Denial": ("code", "shortages", "item"),
+        "Quota": ("scope", "generation", "resources", "over"),
         "Pool": ("generation", "capacity", "allocated", "whole_units", "created"),
         "Reconciled": ("released", "kept", "missing"),
         "Release": ("id", "outcome"),

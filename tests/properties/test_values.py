@@ -24,7 +24,10 @@ from allocator import (
     Event,
     Finding,
     InvalidRequest,
+    Limit,
     Pool,
+    Quota,
+    QuotaUsage,
     Reclaimed,
     Reconciled,
     Release,
@@ -54,9 +57,13 @@ metadata = st.dictionaries(st.from_regex(r"[a-z][a-z0-9./-]{0,9}", fullmatch=Tru
 levels = st.sampled_from(["memory", "fsynced", "replicated:2", "fsynced+replicated:1"])
 id_lists = st.lists(ids, max_size=4).map(tuple)
 
-shortages = st.builds(Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts)
+shortages = st.builds(Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts)
 denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
-rows = st.builds(ResourceUsage, amounts, amounts)
+rows = st.builds(ResourceUsage, amounts, amounts, amounts)
+scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
+limits = st.none() | amounts
+quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
+quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 pools = st.builds(
     Pool,
     names,
@@ -76,6 +83,9 @@ pools = st.builds(
     recovering_until_ms=instants,
     recovering_why=texts,
     clock_offset_ms=amounts,
+    kept=resources,
+    default_scope=st.none() | scopes,
+    require_scope=st.booleans(),
 )
 entries = st.dictionaries(
     st.one_of(st.sampled_from(["id", "owner", "fence", "reason", "cpu.allocated", "x.allocated", ".allocated"]), texts),
@@ -97,6 +107,7 @@ allocations = st.builds(
     epoch=st.sampled_from(["", "0123456789abcdef"]),
     releasing_ms=st.none() | instants,
     durability=levels,
+    scope=st.none() | scopes,
 )
 
 VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
@@ -117,7 +128,17 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
     DoctorReport: st.builds(DoctorReport, st.lists(st.builds(DoctorCheck, texts, texts, texts), max_size=3).map(tuple)),
     Event: st.builds(Event, st.builds("{}-{}".format, instants, st.integers(0, 9)) | texts, texts, entries),
     Finding: st.builds(Finding, texts, texts, texts),
+    Limit: st.builds(Limit, quantities, quantities, quantities),
     Pool: pools,
+    Quota: st.builds(
+        Quota,
+        scopes,
+        names,
+        amounts,
+        st.dictionaries(resource_names, quota_rows, max_size=4),
+        st.dictionaries(st.just("") | scopes, resources, max_size=2),
+    ),
+    QuotaUsage: quota_rows,
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
     Release: st.builds(Release, ids, names, st.none() | instants),
@@ -129,6 +150,8 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | ids,
         st.none() | ids,
         st.none() | metadata.filter(lambda one: not any(key.endswith(("allocated", "capacity")) for key in one)),
+        st.booleans(),
+        st.none() | scopes,
     ),
     ResourceUsage: rows,
     Resources: resources,

@@ -18,8 +18,10 @@ from allocator import (
     Check,
     Denial,
     Event,
+    Limit,
     Outcome,
     Pool,
+    Quota,
     Reclaimed,
     Release,
     Renewal,
@@ -58,6 +60,12 @@ async def has_the_same_verbs_awaited(client: AsyncAllocator, held: Allocation) -
     assert_type(await client.renew(held), Renewal)
     assert_type(await client.renew_many([held]), list[Renewal])
     assert_type(await client.resize(held, {"cpu": 2}), Allocation)
+    assert_type(await client.move(held, "team-a"), Allocation)
+    assert_type(await client.quotas.set("team-a", {"cpu": Limit(2, 1), "memory": "4Gi"}), Quota)
+    assert_type(await client.quotas.tree("team-a"), dict[str, Quota])
+    assert_type(await client.quotas.list(), list[Quota])
+    assert_type(await client.quotas.get("team-a"), Quota | None)
+    assert_type(await client.quotas.delete("team-a"), bool)
     assert_type(await client.release(held), Release)
     assert_type(await client.release_many([held]), list[Release])
     assert_type(await client.get("a"), Allocation | None)

@@ -21,8 +21,11 @@ from allocator import (
     Event,
     Hold,
     Insufficient,
+    Limit,
     Outcome,
     Pool,
+    Quota,
+    QuotaUsage,
     Reclaimed,
     Release,
     Renewal,
@@ -64,6 +67,22 @@ def shapes_pools(client: Allocator) -> None:
     assert_type(client.pools.delete("lab", force=True), bool)
     client.pools.delete("lab", True)  # type: ignore[call-arg]
     client.pools.create("lab", {"cpu": None})  # type: ignore[dict-item]
+
+
+def limits(client: Allocator) -> None:
+    quota = client.quotas.set("team-a", {"cpu": Limit(2, None, "500m"), "memory": "4Gi"}, generation=1, dry_run=True)
+    assert_type(quota, Quota)
+    assert_type(quota.resources["cpu"], QuotaUsage)
+    assert_type(quota.resources["cpu"].nominal, int | None)
+    assert_type(quota.over["team-a"], Resources)
+    assert_type(client.quotas.get("team-a"), Quota | None)
+    assert_type(client.quotas.tree(), dict[str, Quota])
+    assert_type(client.quotas.list("team-a"), list[Quota])
+    assert_type(client.quotas.delete("team-a"), bool)
+    assert_type(client.move("a", None, fence=1), Allocation)
+    assert_type(client.allocate({"cpu": 1}, ttl=60, scope="team-a").scope, str | None)
+    client.quotas.set("team-a")  # type: ignore[call-arg]
+    client.move("a")  # type: ignore[call-arg]
 
 
 def takes(client: Allocator) -> None:
