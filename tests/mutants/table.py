@@ -9,6 +9,7 @@ from tests.mutants.ending import ENDING
 from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.losses import LOSSES
+from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *CLIENT)
