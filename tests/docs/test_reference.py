@@ -15,7 +15,7 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, Recovering, access, settings
+from allocator import Allocator, AsyncAllocator, Limit, Recovering, access, settings
 from allocator._base import NAMESPACES
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import pools, undo
@@ -40,7 +40,8 @@ def first_column(path: Path, heading: str, column: str) -> set[str]:
 
 def general(names: set[str]) -> set[str]:
     """Field names with the resource and the metadata's key left open, as the tables have them."""
-    open_resource = {re.sub(r"^.+(?=\.(capacity|allocated)$)", "<resource>", name) for name in names}
+    ends = "capacity|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
+    open_resource = {re.sub(rf"^.+(?=\.({ends})$)", "<resource>", name) for name in names}
     return {re.sub(r"^meta\..+", "meta.<key>", name) for name in open_resource}
 
 
@@ -82,6 +83,7 @@ def skip_the_deadline(store: Any, identity: str) -> None:
 def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
     """Each field, also those that are there only at times."""
     held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
+    client.quotas.set("team-a", {"cpu": Limit(1, 0, 0)})
     fill_ended(store)
     client.release(held[0])
     client.pools.update(recovery_grace=60, max_ttl=60)
@@ -115,13 +117,22 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     }  # fmt: skip
 
 
+def test_the_fields_of_a_quota_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """Of one that has all limits, and guarantees something below it."""
+    client.quotas.set("team-a", {"cpu": Limit(3, 1, 1)})
+    client.quotas.set("team-a/alice", {"cpu": Limit(1, 0, 0)})
+    stored = general(set(store.hgetall("allocator:{default}:quota:team-a")))
+    assert stored == first_column(DOCS / "keyspace.md", "## quota:\\<scope\\>", "field")
+
+
 def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
     """While it lives; and two minutes after its deletion there is none."""
     client.allocate({"cpu": 1}, ttl=60, id="lease")
     client.release(client.allocate({"cpu": 1}, ttl=None))
     client.allocate({"cpu": 1}, ttl=None)
+    client.quotas.set("team-a/alice", {"cpu": 1})
     keys = {key.partition("}:")[2] for key in store.scan_iter()}
-    shown = {re.sub(r"^allocation:.+", "allocation:<id>", key) for key in keys}
+    shown = {re.sub(r"^quota:.+", "quota:<scope>", re.sub(r"^allocation:.+", "allocation:<id>", key)) for key in keys}
     assert shown == first_column(DOCS / "keyspace.md", "# What is stored", "key")
     assert {key for key in store.scan_iter() if store.ttl(key) != -1} == set()
 
@@ -136,6 +147,10 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     """Each kind has a story that ends in it."""
     held = client.allocate({"cpu": 1}, ttl=60, id="a")
     client.resize(held, {"cpu": 2})
+    client.quotas.set("team-a", {"cpu": 4})
+    client.move(held, "team-a")
+    client.move(held, None)
+    client.quotas.delete("team-a")
     client.renew(held, ttl=30, shorten=True)
     call = store.hget("allocator:{default}:allocation:a", "call")
     run(client, undo.undo(pool_keys("default", "allocator"), [(call, "a")]))
