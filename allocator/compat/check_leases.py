@@ -52,12 +52,13 @@ def may_use(asker: Asker) -> list[Asker]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckLease:
-    """A lease that a check keeps; it lapses at `until`, by the holder's clock, at the latest."""
+    """A lease that a check on this loop keeps; it lapses at `until`, by the holder's clock, at the latest."""
 
     request: Resources
     allocation: Allocation
     location: LeaseLocation
     until: float
+    loop: asyncio.AbstractEventLoop
 
     @property
     def lapsed(self) -> bool:
@@ -97,9 +98,8 @@ class CheckLeases:
 
     def make_room(self) -> bool:
         """Give back what ended tasks and threads keep, and forget what has lapsed; returns whether there is room."""
+        left = self.take_ended()
         with self._lock:
-            over = [asker for asker in self._leases if _is_over(asker)]
-            left = [lease for asker in over for lease in self._leases.pop(asker).values()]
             for asker, leases in list(self._leases.items()):
                 for lease in [lease for lease in leases.values() if lease.lapsed]:
                     del leases[lease.request]
@@ -132,13 +132,43 @@ class CheckLeases:
                     return asker, lease
         return None
 
-    def take_all(self, askers: Iterable[Asker] | None = None) -> list[CheckLease]:
-        """Remove and return all that these keep; None: all that anybody keeps."""
+    def put_back(self, asker: Asker, lease: CheckLease) -> None:
+        """Keep a lease again that was taken; a newer one for its request stays, and this one is given back."""
+        if self.find(asker, lease.request) is None:
+            self.keep(asker, lease)
+        else:
+            self._release_kept([lease])
+
+    def drop(self, asker: Asker, lease: CheckLease) -> None:
+        """Forget a lease that has lapsed, unless another one is kept for its request meanwhile."""
+        with self._lock:
+            leases = self._leases.get(asker, {})
+            if leases.get(lease.request) is lease:
+                del leases[lease.request]
+
+    def take_ended(self) -> list[CheckLease]:
+        """Remove and return what ended tasks and threads keep."""
+        with self._lock:
+            over = [asker for asker in self._leases if _is_over(asker)]
+            return [lease for asker in over for lease in self._leases.pop(asker).values()]
+
+    def take_unused(self, askers: Iterable[Asker]) -> list[CheckLease]:
+        """Remove and return what these tasks keep, and what these threads keep for loops that were closed."""
         with self._lock:
             taken: list[CheckLease] = []
-            for asker in list(self._leases) if askers is None else askers:
+            for asker in askers:
                 leases = self._leases.get(asker, {})
-                taken += leases.values()
+                unused = [one for one in leases.values() if isinstance(asker, asyncio.Task) or one.loop.is_closed()]
+                taken += unused
+                for one in unused:
+                    del leases[one.request]
+        return taken
+
+    def take_all(self) -> list[CheckLease]:
+        """Remove and return all that anybody keeps."""
+        with self._lock:
+            taken = [lease for leases in self._leases.values() for lease in leases.values()]
+            for leases in self._leases.values():
                 leases.clear()
         return taken
 

@@ -6,6 +6,7 @@ leases that its checks keep.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from typing import Final
@@ -70,7 +71,7 @@ class Grants:
         except BaseException:
             # Not granted, or undone: the lease may still be there.
             if kept is not None:
-                self.leases.keep(*kept)
+                self.leases.put_back(*kept)
             raise
         if isinstance(outcome, Denial) and not outcome.never and await self._make_way(client, askers):
             outcome = await _grant(client, request, None)
@@ -108,14 +109,18 @@ class Grants:
                 raise
             return await self._keep(client, request, ttl_ms, asker, longest_s)
         if isinstance(outcome, Denial):
-            self.leases.take([asker], request)  # it has lapsed, and its room was granted to another
+            if kept is not None:
+                self.leases.drop(asker, kept)  # it has lapsed, and its room was granted to another
             return outcome
-        self.leases.keep(asker, CheckLease(request, outcome, location, sent + keep_s))
+        self.leases.keep(asker, CheckLease(request, outcome, location, sent + keep_s, asyncio.get_running_loop()))
         return None
 
     async def _make_way(self, client: AsyncAllocator, askers: Iterable[Asker]) -> bool:
-        """Give back all that these keep; returns whether there was anything."""
-        left = self.leases.take_all(askers)
+        """Give back what these and ended askers keep; returns whether there was anything.
+
+        What a thread keeps for a loop that still runs may belong to another of its tasks, and stays.
+        """
+        left = [*self.leases.take_ended(), *self.leases.take_unused(askers)]
         if left:
             await self._release(client, left)
         return bool(left)

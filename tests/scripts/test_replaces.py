@@ -169,3 +169,11 @@ def test_in_an_atomic_batch_twice_in_an_item_or_without_its_key_it_is_refused(po
     with contract():
         pool.run("allocate", line, atomic=0)
     pool.assert_untouched(before)
+
+
+def test_a_lapsed_lease_that_cannot_be_replaced_is_reclaimed_for_the_room(pool: Ledger) -> None:
+    """It has other amounts: the request is decided as without the option, and takes what has expired."""
+    fence = pool.grant("kept", {"cpu": 10}, ttl=1000)
+    pool.now += 2000
+    assert pool.allocate(pool.want("n", {"cpu": 3}, replaces=(fence, "kept")))[0][0] == "granted"
+    assert not pool.record("kept")

@@ -60,8 +60,13 @@ end
 
 -- The live record of the fence that the request replaces, or nil.
 local function find_replaced(call, request)
-  local record = records.of_item(call, request.replaces)
-  return record and not record.fresh and record.fence == request.replaces_fence and record or nil
+  local key = request.replaces
+  local known = call.records[key]
+  local record = records.of_item(call, key)
+  if record and not record.fresh and record.fence == request.replaces_fence then return record end
+  -- No item of this call: if it has expired, it may be reclaimed.
+  call.records[key] = known
+  return nil
 end
 
 -- Whether a record has the request's amounts, and is charged to the same accounts.
@@ -80,8 +85,12 @@ end
 
 -- Grants the request the charge of the record that it replaces; nil if there is none.
 local function replace(call, request, charged)
+  local known = call.records[request.replaces]
   local replaced = find_replaced(call, request)
-  if not replaced or not has_charge(request, charged, replaced) then return nil end
+  if not replaced or not has_charge(request, charged, replaced) then
+    call.records[request.replaces] = known
+    return nil
+  end
   end_replaced(call, request, replaced)
   accounts.add_all(charged, request.list, 1)
   return requests.grant(call, request, charged)

@@ -333,3 +333,29 @@ def test_threads_with_loops_of_their_own_never_meet_a_full_pool_after_a_yes(stor
             thread.join(60)
         assert failed == []
         assert allocator.get_resource_usage()["active_allocations"] == 0
+
+
+def test_what_an_ended_thread_kept_is_not_in_the_way_of_the_next_check(store: str) -> None:
+    """It is given back before that check is told no."""
+    with ResourceAllocator(8.0, 16, url=store, reserve_on_check=3600) as allocator:
+        thread = threading.Thread(target=lambda: asyncio.run(allocator.check_availability(ALL)))
+        thread.start()
+        thread.join()
+        assert asyncio.run(allocator.check_availability(ALL)) is True
+
+
+async def test_a_check_that_is_told_no_leaves_what_another_of_its_thread_keeps(make: Make) -> None:
+    """Tasks that are a check alone ask for their thread.  A lease that one keeps is never forgotten by another."""
+    allocator = make(reserve_on_check=600)
+    answers = await asyncio.gather(allocator.check_availability(ALL), allocator.check_availability(ALL))
+    assert any(answers)
+    assert len(allocator._grants.leases) == 1
+    assert await allocator.allocate_resources(ALL)
+
+
+async def test_tasks_of_one_thread_do_not_take_each_others_leases(make: Make) -> None:
+    """A yes stays good, whatever the next task asks for."""
+    allocator = make(reserve_on_check=600)
+    assert await asyncio.gather(allocator.check_availability(HALF)) == [True]
+    assert await asyncio.gather(allocator.check_availability(ALL)) == [False]
+    assert await allocator.allocate_resources(HALF)
