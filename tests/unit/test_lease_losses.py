@@ -37,6 +37,27 @@ def test_a_lease_that_was_asked_for_too_late_is_not_renewed() -> None:
     assert "did not run" in str(held.loss)
 
 
+def test_a_lease_whose_renewal_has_no_reply_says_so() -> None:
+    """A server that hangs refuses nothing, so there is no error to name; this process did run."""
+    schedule = Schedule(midway)
+    held = lease(ttl=60)
+    schedule.add(held)
+    taken(schedule, 50)
+    assert schedule.take_lost(54) == [held]
+    assert str(held.loss) == "allocation 'a' was not renewed in time: no reply to the renewal was received within 4.0 s"
+
+
+def test_a_lease_that_was_renewed_and_then_forgotten_does_not_blame_the_server() -> None:
+    """The renewal that has a reply is not the cause."""
+    schedule = Schedule(midway)
+    held = lease(ttl=60)
+    schedule.add(held)
+    batch = taken(schedule, 20)
+    schedule.record(batch, renewed(batch), 21)
+    assert schedule.take_lost(80) == [held]
+    assert "did not run" in str(held.loss)
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -81,7 +102,7 @@ def test_a_reply_read_after_the_time_was_over_does_not_revive_the_lease() -> Non
     schedule.add(held)
     batch = taken(schedule, 50)
     schedule.record(batch, renewed(batch), 54)
-    assert held.loss is not None
+    assert "within 4.0 s" in str(held.loss)
     assert taken(schedule, 54).release
     assert schedule.take_lost(54) == [held]
 

@@ -106,7 +106,7 @@ class Schedule:
     def lapse_if_due(self, lease: Lease, now: float) -> None:
         """Mark a lease as lapsed if its time is over."""
         if lease in self._care and not lease.ending and now >= lease.good_until:
-            self._lapse(lease)
+            self._lapse(lease, now)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Schedule:
         while len(taken) < settings.BATCH_ITEMS_MAX and (first := self._calls.first()):
             at, lease = first
             if not lease.ending and now >= lease.good_until:
-                self._lapse(lease)
+                self._lapse(lease, now)
                 continue
             early = min(settings.HOLD_BATCH_S, lease.interval_s / 10) if taken else 0.0
             if at - early > now or (taken and lease.ending != taken[0].ending):
@@ -202,16 +202,14 @@ class Schedule:
     def take_lost(self, now: float) -> list[Lease]:
         """The leases lost by now whose loss is not yet reported, each once."""
         while (first := self._ends.first()) and first[0] <= now:
-            self._lapse(first[1])
+            self._lapse(first[1], now)
         told, self._unreported = self._unreported, []
         return told
 
-    def _lapse(self, lease: Lease) -> None:
-        why = lease.error or "this process did not run"
+    def _lapse(self, lease: Lease, now: float) -> None:
         identity = lease.allocation.id
-        self._lose(
-            lease, AllocationLost(f"allocation {identity!r} was not renewed in time: {why}", id=identity, code="lapsed")
-        )
+        why = f"allocation {identity!r} was not renewed in time: {_cause(lease, now)}"
+        self._lose(lease, AllocationLost(why, id=identity, code="lapsed"))
         lease.ending = True
         self._calls.put(lease, lease.confirmed_at + lease.ttl_s)
 
@@ -219,6 +217,15 @@ class Schedule:
         lease.loss = loss
         self._ends.remove(lease)
         self._unreported.append(lease)
+
+
+def _cause(lease: Lease, now: float) -> str:
+    """Why a lease lapses: the last failure, a renewal without a reply, or no renewal at all."""
+    if lease.error is not None:
+        return str(lease.error)
+    if lease.asked > lease.confirmed_at:
+        return f"no reply to the renewal was received within {now - lease.asked:.1f} s"
+    return "this process did not run"
 
 
 def _failure(answer: Answer) -> Exception | None:
