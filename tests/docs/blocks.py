@@ -1,6 +1,7 @@
 """What the documents show, taken apart and run.
 
-    ```python     run in order, all of one document in one namespace; a ```text block right after it is what it prints
+    ```python     run in order, all of one document in one namespace; a ```text block right after it is what it prints.
+                  Each binds the names that it reads, unless its first line says `# continues ...`
     ```console    `$ command` lines, each followed by what it prints; `...` stands for anything
     ```sh         commands that are not run here (`make`, `pip`); their words are checked
     ```yaml       must parse
@@ -10,6 +11,8 @@ Each document has an empty server of its own, and the environment names it.
 
 from __future__ import annotations
 
+import ast
+import builtins
 import contextlib
 import doctest
 import io
@@ -27,7 +30,7 @@ from allocator.apps.cli.root import root
 from tests.support.servers import Server
 from tests.support.tools import require
 
-__all__ = ["PROGRAM", "ROOT", "Block", "Session", "blocks", "commands", "documents", "same"]
+__all__ = ["PROGRAM", "ROOT", "Block", "Session", "blocks", "commands", "documents", "same", "unbound"]
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -83,6 +86,24 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
         joined = part.replace("\\\n", "")
         command, _, printed = joined.partition("\n")
         yield command, printed
+
+
+def unbound(text: str) -> set[str]:
+    """The names that a Python text reads and binds nowhere; scopes are not told apart."""
+    read, bound = set[str](), {*dir(builtins), "__name__"}
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                read.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.alias(name=name, asname=other):
+                bound.add(other or name.partition(".")[0])
+            case _:
+                pass
+    return read - bound
 
 
 def same(expected: str, printed: str) -> bool:

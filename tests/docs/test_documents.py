@@ -13,7 +13,7 @@ import click
 import pytest
 
 from allocator.apps.cli.root import root
-from tests.docs.blocks import PROGRAM, ROOT, Block, Session, blocks, commands, documents, same
+from tests.docs.blocks import PROGRAM, ROOT, Block, Session, blocks, commands, documents, same, unbound
 from tests.support.servers import Server
 
 DOCUMENTS: Final = documents()
@@ -60,6 +60,14 @@ def test_every_block_of_a_document_does_what_it_shows(path: Path, session: Sessi
         elif block.language == "text" and block.adjoins and printed is not None:
             assert same(block.text, printed), f"{path}:{block.line}\n{printed}"
         printed = None
+
+
+@pytest.mark.parametrize("path", RUN, ids=named)
+def test_every_block_can_be_copied_alone(path: Path) -> None:
+    """It imports what it uses, or its first line says that it continues another block."""
+    for block in blocks(path):
+        if block.language == "python" and not block.text.startswith("# continues "):
+            assert not unbound(block.text), f"{path}:{block.line}"
 
 
 def test_both_quick_starts_and_the_keyspace_are_among_what_is_run() -> None:
