@@ -85,6 +85,7 @@ async def test_what_comes_too_late_is_logged(caplog: pytest.LogCaptureFixture) -
     withdrawer.add(POOL, [item])
     assert not withdrawer.queue
     assert f"lab/{item.id}" in caplog.text
+    assert "a lease that was granted stays until its deadline, a pinned allocation until it is released" in caplog.text
 
 
 def test_what_no_thread_can_be_started_for_is_undone_by_close(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ _log = logging.getLogger("allocator")
 CLOSED: Final = "the client was closed"
 """The reason logged for calls that are not undone because the client was closed."""
 
+_WHAT_STAYS: Final = "a lease that was granted stays until its deadline, a pinned allocation until it is released"
+
 _SHOWN: Final = 20
 """The maximum number of ids in a log record."""
 
@@ -90,7 +92,7 @@ class UndoQueue:
     def _give_up(self, group: list[Undo], reason: str) -> None:
         shown = ", ".join(f"{one.pool.name}/{one.id or one.call}" for one in itertools.islice(group, _SHOWN))
         more = f" and {len(group) - _SHOWN} more" if len(group) > _SHOWN else ""
-        _log.warning("not undone (%s): %s%s; what was granted stays until its deadline", reason, shown, more)
+        _log.warning("not undone (%s): %s%s; %s", reason, shown, more, _WHAT_STAYS)
 
 
 def undo_call(group: list[Undo]) -> Call:
