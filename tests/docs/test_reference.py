@@ -195,15 +195,36 @@ def test_the_readme_names_every_method(client_class: type) -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| method | does | calls |\n")[2]
     rows = [row.split(" | ")[0] for row in table.partition("\n\n")[0].splitlines()[1:]]
     named = {name.partition("(")[0] for row in rows for name in _TICKED.findall(row)}
-    assert named == set(_methods(client_class)) - {"from_url"}
+    assert named == set(_methods(client_class))
 
 
-def _methods(client_class: type) -> Iterator[str]:
+@pytest.mark.parametrize("client_class", [Allocator, AsyncAllocator])
+def test_the_readme_names_every_argument(client_class: type) -> None:
+    """In their order, those that are passed by name with `=`; `...` stands for the arguments of `allocate`."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| method | does | calls |\n")[2]
+    rows = [row.split(" | ")[0] for row in table.partition("\n\n")[0].splitlines()[1:]]
+    shown = {call.partition("(")[0]: call.partition("(")[2][:-1] for row in rows for call in _TICKED.findall(row)}
+    if client_class is Allocator:
+        shown["hold"] = shown["hold"].removesuffix(", cancel=")
+    shown = {name: arguments.replace("...", shown["allocate"]) for name, arguments in shown.items()}
+    assert shown == {name: ", ".join(_arguments(method)) for name, method in _methods(client_class).items()}
+
+
+def _methods(client_class: type) -> dict[str, Any]:
     """Of the client and of its namespaces."""
-    yield from (name for name, _ in inspect.getmembers(client_class, callable) if not name.startswith("_"))
-    client = client_class.from_url("memory://")
+    methods = {name: one for name, one in inspect.getmembers(client_class, callable) if not name.startswith("_")}
+    client = client_class.from_url("memory://")  # type: ignore[attr-defined]
     for place in NAMESPACES:
-        yield from (f"{place}.{name}" for name in vars(type(getattr(client, place))) if not name.startswith("_"))
+        members = vars(type(getattr(client, place)))
+        methods |= {f"{place}.{name}": one for name, one in members.items() if not name.startswith("_")}
+    return methods
+
+
+def _arguments(method: Any) -> Iterator[str]:
+    """Its arguments as the README writes them."""
+    for name, one in inspect.signature(method).parameters.items():
+        if name != "self":
+            yield f"{name}=" if one.kind is one.KEYWORD_ONLY else name
 
 
 def test_the_changelog_names_every_reply() -> None:
