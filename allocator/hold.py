@@ -50,11 +50,13 @@ class Hold(BaseHold):
         """Allocate.
 
         Raises:
-            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  This
+                call has half of the ttl, and at most the client's `timeout`.
         """
         sent = self._prepare()
         undo_log = UndoLog()
-        outcome = self._driver.run(self._spec.allocate(), deadline_s=self._spec.allocate_s, undo_log=undo_log)
+        with self._spec.limit() as seconds:
+            outcome = self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
         try:
             self._begin(outcome, sent, self._tell, undo_log.overdue_s)
         except BaseException:
@@ -133,13 +135,15 @@ class AsyncHold(BaseHold):
         """Allocate.
 
         Raises:
-            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  This
+                call has half of the ttl, and at most the client's `timeout`.
         """
         sent = self._prepare()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         undo_log = UndoLog()
-        outcome = await self._driver.run(self._spec.allocate(), deadline_s=self._spec.allocate_s, undo_log=undo_log)
+        with self._spec.limit() as seconds:
+            outcome = await self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
             self._begin(outcome, sent, self._tell, undo_log.overdue_s)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +19,15 @@ from allocator._engine.operations import allocate, release
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator.denials import Denial
-from allocator.errors import AllocationLost, AllocatorError, Insufficient, InvalidRequest, UnknownPool
+from allocator.errors import (
+    AllocationLost,
+    AllocatorError,
+    BackendUnavailable,
+    Insufficient,
+    InvalidRequest,
+    OutcomeUnknown,
+    UnknownPool,
+)
 from allocator.models.allocations import Allocation, Release, Request
 from allocator.resources import Resources
 from allocator.validation import ttl_ms
@@ -53,6 +62,17 @@ class HoldSpec:
     def allocate_s(self) -> float:
         """Seconds for the first call: after a later reply too little of the lease would be left."""
         return min(self.defaults.timeout_s, self.ttl_ms / 2000)
+
+    @contextmanager
+    def limit(self) -> Iterator[float]:
+        """`allocate_s`; an error of the store in this block gets a note that names it if it is less than `timeout`."""
+        seconds = self.allocate_s
+        try:
+            yield seconds
+        except (BackendUnavailable, OutcomeUnknown) as error:
+            if error.retryable and seconds < self.defaults.timeout_s:
+                error.add_note(f"the first call of a hold has half of its ttl: {seconds:g} s")
+            raise
 
     def allocate(self) -> Flow[Allocation | Denial]:
         """The flow that allocates it."""
