@@ -41,7 +41,7 @@ local function leave(call, item, record)
   if not claims.remove(call, record, item.call) then return false end
   idempotency.complete(call, item.call)
   if was_pinned ~= (record.deadline_ms == nil) then pools.next_revision(call) end
-  events.add(call, 'call_undone', record.id, nil, 'others were told of it')
+  events.add(call, 'call_undone', record.id, nil, 'it was returned to other calls, too')
   return true
 end
 
