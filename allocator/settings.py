@@ -26,7 +26,7 @@ MEMORY_MIN: Final = 2**20
 
 # -- names -------------------------------------------------------------------------------------------------------------
 NAME_LENGTH_MAX: Final = 64
-"""Characters of a pool's, node's or label's name."""
+"""Characters of a pool's name, or of a metadata key."""
 
 ID_LENGTH_MAX: Final = 512
 """Characters of an allocation id or an owner.

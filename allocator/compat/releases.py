@@ -86,8 +86,8 @@ class Releases:
 
 def _lease(location: LeaseLocation, allocation: Allocation, kept_s: float) -> Lease:
     now = location.now()
-    return Lease(allocation, round(kept_s * 1000), now, now, _unheard)
+    return Lease(allocation, round(kept_s * 1000), now, now, _ignore_loss)
 
 
-def _unheard() -> None:
-    """A lease that is released is lost to nobody."""
+def _ignore_loss() -> None:
+    """A lease that is being released has no holder to tell."""

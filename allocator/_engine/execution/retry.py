@@ -1,9 +1,8 @@
 """The retry policy of both drivers; no I/O.
 
 A call is attempted until there is a reply, until its total deadline passes, or until a failure is not transient or has
-used up its retries.  Once
-an attempt is ambiguous, only a reply of the script ends the ambiguity: a later attempt that the server refused does not
-show whether the earlier one was executed.
+used up its retries.  Once an attempt is ambiguous, only a reply of the script ends the ambiguity: a later attempt that
+the server refused does not show whether the earlier one was executed.
 """
 
 from __future__ import annotations
