@@ -22,6 +22,8 @@ An amount counts whole units, and the unit depends only on the resource's name (
 same.  A request is rounded up to the unit and a capacity is rounded down, so that rounding never grants more than
 there is.  All arithmetic is on integers.  A float is read by its text of 15 significant digits, as many as a double
 keeps of any decimal number, so that 0.1 + 0.2 is 0.3; a whole one is read exactly.
+
+`units` formats amounts, and names the two places of the command line with further rules for bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Units of resources, and formatting: from an exact integer to text."""
+"""Units of resources, and formatting: from an exact integer to text.
+
+The name alone decides the unit.  The command line has two more rules for bytes: `apps/cli/output.human` shows a long
+amount rounded, and `apps/cli/arguments` refuses a quantity that is probably a forgotten suffix.  A new unit concerns
+both.
+"""
 
 from __future__ import annotations
 
