@@ -37,7 +37,7 @@ class Summary:
     granted: int = 0
     released: int = 0
     reclaimed: int = 0
-    withdrawn: int = 0
+    undone: int = 0
     events_complete: bool = True
 
     capacity: dict[str, str] = field(default_factory=dict[str, str])
@@ -75,7 +75,7 @@ class Summary:
             found.append(f"{self.leaks} allocations or charges are left at the end")
         if self.audit != "clean":
             found.append(f"the audit is not clean: {self.audit}")
-        if self.events_complete and self.granted != self.released + self.reclaimed + self.withdrawn:
+        if self.events_complete and self.granted != self.released + self.reclaimed + self.undone:
             found.append("the events do not add up: granted is not released + reclaimed + undone")
         self.problems = found
 
@@ -123,8 +123,8 @@ class Summary:
         return text + (f", {self.given_back} grants given back (the lab was over)" if self.given_back else "")
 
     def _ledger(self) -> str:
-        withdrawn = f" + {self.withdrawn} undone" if self.withdrawn else ""
-        text = f"{self.granted} granted = {self.released} released + {self.reclaimed} reclaimed{withdrawn}"
+        undone = f" + {self.undone} undone" if self.undone else ""
+        text = f"{self.granted} granted = {self.released} released + {self.reclaimed} reclaimed{undone}"
         return text if self.events_complete else text + " (some events were trimmed before they were read)"
 
     def _utilization(self) -> str:

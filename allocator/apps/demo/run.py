@@ -277,7 +277,7 @@ def _fill_labs(summary: Summary, statuses: Sequence[Status]) -> None:
 
 def _fill_seen(summary: Summary, seen: Seen) -> None:
     summary.granted, summary.released = seen.events["granted"], seen.events["released"]
-    summary.reclaimed, summary.withdrawn = seen.events["reclaimed"], seen.events["undone"]
+    summary.reclaimed, summary.undone = seen.events["reclaimed"], seen.events["undone"]
     summary.events_complete = not seen.events_missed
     summary.peak_utilization = {name: round(peak, 1) for name, peak in sorted(seen.peak.items())}
     summary.mean_utilization = {name: round(mean, 1) for name, mean in sorted(seen.mean().items())}
