@@ -37,6 +37,7 @@ class Shortage(Value):
 
     `level` is `pool`, or the kind of another account (`quota`) whose `name` is given.  `kept` is what the account keeps
     for other scopes, to which it is guaranteed.
+    `requested` is what was asked for.  `held` is what a resized allocation has of it already; 0 for a new one.
     """
 
     FORMAT: ClassVar = (
@@ -47,6 +48,8 @@ class Shortage(Value):
         _amount("allocated"),
         _amount("capacity"),
         _amount("kept"),
+        _amount("held"),
+        derived("growth", _amount_of("growth")),
         derived("available", _amount_of("available")),
         derived("short", _amount_of("short")),
     )
@@ -58,6 +61,12 @@ class Shortage(Value):
     level: str = "pool"
     name: str = ""
     kept: int = 0
+    held: int = 0
+
+    @property
+    def growth(self) -> int:
+        """What had to be free: what was requested beyond what is held."""
+        return self.requested - self.held
 
     @property
     def available(self) -> int:
@@ -67,14 +76,15 @@ class Shortage(Value):
     @property
     def short(self) -> int:
         """How much more would have to be free."""
-        return max(0, self.allocated + self.kept + self.requested - self.capacity)
+        return max(0, self.allocated + self.kept + self.growth - self.capacity)
 
     def __str__(self) -> str:
         def show(amount: int) -> str:
             return format_amount(self.resource, amount)
 
+        more = f" held={show(self.held)} growth={show(self.growth)}" if self.held else ""
         return (
-            f"{self.resource} requested={show(self.requested)} available={show(self.available)} "
+            f"{self.resource} requested={show(self.requested)}{more} available={show(self.available)} "
             f"short={show(self.short)} (allocated={show(self.allocated)} capacity={show(self.capacity)}"
             + (f" kept={show(self.kept)})" if self.kept else ")")
         )

@@ -306,7 +306,7 @@ class AsyncAllocator(Client[AsyncDriver]):
         Shrinking always succeeds, also if the pool is overcommitted.
 
         Raises:
-            Insufficient: It does not fit; the denial's `requested` is the growth.
+            Insufficient: It does not fit; a shortage has what was `requested`, what is `held`, and the `growth`.
             UnknownAllocation: It was released or reclaimed, or never existed.
             AllocationLost: The id belongs to another grant now.
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round

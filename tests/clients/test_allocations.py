@@ -258,7 +258,9 @@ async def test_a_resize_that_does_not_fit_changes_nothing_and_says_how_much_it_g
     with pytest.raises(Insufficient) as refused:
         await client.resize(held, {"cpu": 3, "memory": "1Gi"})
     [short] = refused.value.denial.shortages
-    assert (short.resource, short.requested, short.allocated, short.capacity) == ("cpu", 2000, 3000, 4000)
+    assert (short.resource, short.requested, short.held, short.growth) == ("cpu", 3000, 1000, 2000)
+    assert (short.allocated, short.capacity, short.available, short.short) == (3000, 4000, 1000, 1000)
+    assert str(short) == "cpu requested=3 held=1 growth=2 available=1 short=1 (allocated=3 capacity=4)"
     assert await client.get(held.id) == Same(held)
     assert (await client.pools.usage()).pool.allocated["memory"] == 2 * 2**30
 

@@ -261,8 +261,8 @@ ANSWERS: Final[dict[str, Callable[[Any], tuple[Any, ...]]]] = {
 
 
 def numbers(denial: Denial) -> tuple[tuple[str, int, int, int], ...]:
-    """What was short."""
-    return tuple((one.resource, one.requested, one.allocated, one.capacity) for one in denial.shortages)
+    """What was short, of what had to be free."""
+    return tuple((one.resource, one.growth, one.allocated, one.capacity) for one in denial.shortages)
 
 
 def call_of(client: Any, move: Move) -> Callable[..., Any]:

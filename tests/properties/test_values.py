@@ -57,7 +57,9 @@ metadata = st.dictionaries(st.from_regex(r"[a-z][a-z0-9./-]{0,9}", fullmatch=Tru
 levels = st.sampled_from(["memory", "fsynced", "replicated:2", "fsynced+replicated:1"])
 id_lists = st.lists(ids, max_size=4).map(tuple)
 
-shortages = st.builds(Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts)
+shortages = st.builds(
+    Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts
+)
 denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
 rows = st.builds(ResourceUsage, amounts, amounts, amounts)
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)

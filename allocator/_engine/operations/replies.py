@@ -143,16 +143,25 @@ def _scope(fields: Mapping[str, str]) -> str | None:
     return first.removeprefix("quota:") if first.startswith("quota:") else None
 
 
-def decode_denial(pool: PoolKeys, flat: Sequence[Any], item: int = 0) -> Denial:
-    """(code, account, (resource, requested, allocated, capacity)*, and what it keeps for others, if anything)."""
+def decode_denial(
+    pool: PoolKeys, flat: Sequence[Any], item: int = 0, *, requested: Mapping[str, int] | None = None
+) -> Denial:
+    """(code, account, (resource, growth, allocated, capacity)*, and what it keeps for others, if anything).
+
+    Args:
+        pool, flat, item: The pool, the reply after its word, and the index of the request.
+        requested: The amounts that a resize asked for; what is beyond the growth is held already.
+            None: a new allocation.
+    """
     code, account, *numbers = flat
     level, _, name = account.partition(":") if account else ("pool", "", "")
     kept: Sequence[int] = numbers.pop() if numbers and isinstance(numbers[-1], list) else ()
     shortages: list[Shortage] = []
     for at in range(0, len(numbers), 4):
-        resource, requested, allocated, capacity = numbers[at : at + 4]
+        resource, growth, allocated, capacity = numbers[at : at + 4]
+        asked = growth if requested is None else requested.get(resource, growth)
         for_others = kept[at // 4] if kept else 0
-        shortages.append(Shortage(resource, requested, allocated, capacity, level, name, for_others))
+        shortages.append(Shortage(resource, asked, allocated, capacity, level, name, for_others, asked - growth))
     return Denial(code, pool.name, tuple(shortages), item)
 
 

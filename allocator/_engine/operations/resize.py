@@ -52,11 +52,12 @@ def resize(
         Insufficient, UnknownAllocation, AllocationLost
     """
     pool, one = defaults.identify(allocation, fence)
-    args = (one.fence, *encode_amounts(changes(request), schema.ALLOCATED))
+    wanted = changes(request)
+    args = (one.fence, *encode_amounts(wanted, schema.ALLOCATED))
     item = Item(new_call(), args, pool.record(one.id), one.id)
     operation = Operation(
         make_call(_RESIZE, pool, (item,), durability=requirement(defaults.durability), epoch=pool.epoch),
-        lambda replies: _resized(pool, one.id, one.fence, replies[0]),
+        lambda replies: _resized(pool, one.id, one.fence, wanted, replies[0]),
     )
     while True:
         answer = yield from operation
@@ -65,14 +66,14 @@ def resize(
         yield from reclaim_due(pool)
 
 
-def _resized(pool: PoolKeys, identity: str, fence: int, reply: Reply) -> Allocation | None:
+def _resized(pool: PoolKeys, identity: str, fence: int, wanted: Mapping[str, int], reply: Reply) -> Allocation | None:
     match reply[0]:
         case "resized":
             return decode_allocation(pool, identity, reply[1:])
         case "reclaim_first":
             return None
         case "denied":
-            raise Insufficient.of(decode_denial(pool, reply[1:]))
+            raise Insufficient.of(decode_denial(pool, reply[1:], requested=wanted))
         case "recovering":
             raise recovering(pool, reply)
         case "empty":

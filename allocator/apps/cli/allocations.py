@@ -24,8 +24,6 @@ from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
-from allocator.quantity import parse_request
-from allocator.units import format_amount
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
@@ -242,7 +240,7 @@ def resize(app: App, id_: str, resources: tuple[tuple[str, str], ...], fence: in
     try:
         resized = client.resize(name, wanted, fence=fence)
     except Insufficient as error:
-        return _refuse(app, error.denial, name, wanted)
+        return _refuse(app, error.denial, name)
     _show_allocation(app, resized, "resized")
     return ExitCode.OK
 
@@ -303,40 +301,22 @@ def _complain(code: ExitCode, failure: Failure) -> ExitCode:
     return code or failure.code
 
 
-def _refuse(app: App, denial: Denial, resized: str = "", wanted: Mapping[str, str] | None = None) -> ExitCode:
+def _refuse(app: App, denial: Denial, resized: str = "") -> ExitCode:
     """Report a denial: the numbers on stderr, and on stdout in a format for programs.
 
     Args:
         app: the run.
-        denial: the refusal; that of a resize has the growth as what was requested.
+        denial: the refusal.
         resized: the id of what was to be resized; "" for a new allocation.
-        wanted: the quantities that a resize asked for.
     """
-    text, whole = str(denial), document("Denial", **serializers.denial(denial))
+    whole = document("Denial", **serializers.denial(denial))
     if resized:
         whole["id"] = resized
-        text = f"{text.rpartition(': ')[0]}: {'; '.join(_growths(denial, whole, wanted or {}))}"
-    click.echo(f"error: {text}", err=True)
+    click.echo(f"error: {denial}", err=True)
     counted = _counted(app) if denial.code == "unknown_resource" else ()
     app.note(f"hint: {denied(denial, counted)}")
     show(app, View(whole, lambda _: ""))
     return ExitCode.DENIED
-
-
-def _growths(denial: Denial, whole: dict[str, Any], wanted: Mapping[str, str]) -> list[str]:
-    """The shortages of a resize in the numbers that were typed; they are put into the document, too."""
-    lines: list[str] = []
-    for short, row in zip(denial.shortages, whole["shortages"], strict=True):
-        name = short.resource
-        asked = parse_request(name, wanted[name]) if name in wanted else short.requested
-        held = asked - short.requested
-        more = {"requested": asked, "held": held, "growth": short.requested}
-        row.update({what: {"quantity": format_amount(name, amount), "amount": amount} for what, amount in more.items()})
-        numbers = {**more, "available": short.available, "short": short.short}
-        shown = " ".join(f"{what}={format_amount(name, amount)}" for what, amount in numbers.items())
-        room = f"allocated={format_amount(name, short.allocated)} capacity={format_amount(name, short.capacity)}"
-        lines.append(f"{name} {shown} ({room})")
-    return lines
 
 
 def _counted(app: App) -> Sequence[str]:

@@ -10,7 +10,8 @@ import pytest
 
 from allocator._sync.client import Allocator
 from allocator._sync.pools import Pools
-from allocator.errors import BackendUnavailable
+from allocator.denials import Denial
+from allocator.errors import BackendUnavailable, Insufficient
 from allocator.testing import Clock
 from tests.programs.cli.conftest import CommandLine
 
@@ -138,8 +139,8 @@ def test_one_thing_has_one_wording_and_one_of_a_thing_is_singular(pool: CommandL
     assert "has 1 live allocation\n" in pool.error("pool", "delete", "default", "--yes", code=1)
 
 
-def test_a_denied_resize_has_the_numbers_that_were_typed(pool: CommandLine) -> None:
-    """And in JSON it is a Denial, as that of allocate."""
+def test_a_denied_resize_has_the_numbers_that_were_typed(pool: CommandLine, client: Allocator) -> None:
+    """And in JSON it is the Denial that the library raises."""
     pool("allocate", "cpu=3", "--pin", "--id", "a")
     assert pool.error("resize", "a", "cpu=100", code=3).splitlines()[0] == (
         "error: never fits: pool default: "
@@ -149,6 +150,9 @@ def test_a_denied_resize_has_the_numbers_that_were_typed(pool: CommandLine) -> N
     assert (told["kind"], told["id"], told["code"]) == ("Denial", "a", "never_fits")
     [row] = told["shortages"]
     assert [row[what]["quantity"] for what in ("requested", "held", "growth", "short")] == ["100", "3", "97", "68"]
+    with pytest.raises(Insufficient) as denied:
+        client.resize("a", {"cpu": 100})
+    assert Denial.from_dict(told) == denied.value.denial
 
 
 def test_what_an_existing_allocation_ignores_is_said(pool: CommandLine) -> None:
