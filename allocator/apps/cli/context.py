@@ -131,7 +131,7 @@ class App:
             self.note(line)
 
     def end_silence(self) -> None:
-        """Something is printed, or asked: nobody has to be told that the command waits."""
+        """Something is printed, asked or begun: nobody has to be told that the command waits for the server."""
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
@@ -184,6 +184,7 @@ class App:
     def note(self, message: str) -> None:
         """Write a message that is not data to stderr, unless `--quiet`."""
         if not self.quiet:
+            self.end_silence()
             click.echo(message, err=True)
 
 

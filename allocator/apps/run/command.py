@@ -260,7 +260,9 @@ class _Run:
 
     def _hold_new(self, client: Allocator) -> Hold:
         self._hold = client.hold(**self._what)
-        return self._hold.__enter__()
+        held = self._hold.__enter__()
+        self._app.end_silence()
+        return held
 
     def _give_back(self) -> None:
         """Release what a signal kept from being used."""
@@ -342,6 +344,7 @@ class _Run:
             self._terminal.restore(modes=killed)
 
     def _tell(self, message: str) -> None:
+        self._app.end_silence()
         with contextlib.suppress(OSError):  # stderr may be closed
             click.echo(message, err=True)
 

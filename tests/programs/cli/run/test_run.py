@@ -20,6 +20,19 @@ from tests.support.waiting import is_gone, wait_until
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends a command whose run is killed")
 
 
+_TIMER_TOLD = """
+import os
+from allocator.apps.cli import context, main
+class Timer:
+    def __init__(self, *what): pass
+    def start(self): os.write(2, b"started\\n")
+    def cancel(self): os.write(2, b"stopped\\n")
+context.threading.Timer = Timer
+main.main()
+"""
+"""The program, with a timer of the silence that says what is done to it."""
+
+
 # -- exit codes and environment ----------------------------------------------------------------------------------------
 
 
@@ -70,6 +83,25 @@ def test_the_exit_code_says_whose_failure_it_is(start: Start, words: str, code: 
     assert err.startswith(said)
     assert bool(err) == bool(said), err
     assert "Traceback" not in err
+
+
+def test_run_says_that_it_waits_for_the_server_only_until_the_grant(start: Start) -> None:
+    """The timer of the silence is stopped before the command runs, and not set again."""
+    program = (sys.executable, "-c", _TIMER_TOLD, "run")
+    code, out, err = ended(start("cpu=1", "--", "sh", "-c", "echo ran >&2", program=program))
+    assert (code, out, err.split()) == (0, "", ["started", "stopped", "ran"])
+
+
+def test_run_that_says_why_it_waits_does_not_say_that_it_waits_for_the_server(start: Start, pool: Allocator) -> None:
+    """The note about a denial ends the silence as the grant does."""
+    full = pool.allocate({"cpu": 4}, ttl=60)
+    program = (sys.executable, "-c", _TIMER_TOLD, "run")
+    process = start("cpu=1", "--wait", "1m", "--", "true", program=program)
+    assert process.stderr is not None
+    assert [process.stderr.readline() for _ in range(2)] == ["started\n", "stopped\n"]
+    assert process.stderr.readline().startswith("waiting: capacity exceeded: ")
+    pool.release(full)
+    assert ended(process) == (0, "", "")
 
 
 def test_scripts_are_executed_as_by_a_shell(start: Start, tmp_path: Path) -> None:
