@@ -24,6 +24,7 @@ from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
+from allocator.units import format_amount
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 

@@ -32,7 +32,6 @@ from allocator.apps.cli.short_ids import identify, not_found
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.allocations import Allocation
 from allocator.models.events import Event
-from allocator.units import format_amount
 from allocator.validation import owner_pattern
 
 __all__ = ["describe", "list_"]
@@ -143,10 +142,8 @@ def _rank(item: Allocation, key: str) -> tuple[int | float | str, ...]:
 
 
 def _amount(name: str, held: Mapping[str, int], wide: bool) -> str:
-    """What an allocation holds of a resource; exact in the wide format."""
-    if name not in held:
-        return ""
-    return format_amount(name, held[name]) if wide else human(name, held[name], up=True)
+    """What an allocation holds of a resource."""
+    return human(name, held[name], up=True, wide=wide) if name in held else ""
 
 
 def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> str:

@@ -11,10 +11,9 @@ from allocator import settings
 from allocator.apps.cli import serializers
 from allocator.apps.cli.arguments import whole_number
 from allocator.apps.cli.context import POOL, App, Command, pass_app
-from allocator.apps.cli.output import View, listing, rfc3339, room, table
+from allocator.apps.cli.output import View, human, listing, rfc3339, room, table
 from allocator.apps.cli.watch import NOTHING, WATCH, redraws, watched
 from allocator.models.events import Event
-from allocator.resources import Resources
 
 __all__ = ["events"]
 
@@ -73,7 +72,7 @@ def _events_table(items: Sequence[Event], wide: bool, *, headed: bool, width: in
             item.kind,
             item.fields.get("id", ""),
             item.fields.get("owner", ""),
-            str(Resources.of(item.amounts)),
+            _amounts(item, wide),
             item.fields.get("reason", ""),
         ]
         if wide:
@@ -81,3 +80,8 @@ def _events_table(items: Sequence[Event], wide: bool, *, headed: bool, width: in
             row += [item.id, item.fields.get("fence", ""), details]
         rows.append(row)
     return table(headers, rows, headed=headed, width=width)
+
+
+def _amounts(item: Event, wide: bool) -> str:
+    """What was allocated or given back."""
+    return ",".join(f"{name}={human(name, units, up=True, wide=wide)}" for name, units in sorted(item.amounts.items()))

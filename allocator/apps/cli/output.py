@@ -162,16 +162,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def human(resource: str, amount: int, *, up: bool = False) -> str:
+def human(resource: str, amount: int, *, up: bool = False, wide: bool = False) -> str:
     """An amount as people read it: exact where it is short, else the largest binary unit to two decimals, `101.5Gi`.
 
     Args:
         resource: the resource's name, which decides the unit.
         amount: units, 0 or more; a negative one is shown exactly.
         up: round up, as of what is allocated, instead of down, as of what is available.
+        wide: exactly, as in the format `wide`.
     """
     text = format_amount(resource, amount)
-    if unit_of(resource) is not Unit.BYTES or amount < 0 or sum(map(str.isdigit, text)) <= _DIGITS_MAX:
+    if wide or unit_of(resource) is not Unit.BYTES or amount < 0 or sum(map(str.isdigit, text)) <= _DIGITS_MAX:
         return text
     size, suffix = next(pair for pair in _BINARY if amount >= pair[0])
     number = (Decimal(amount) / size).quantize(_HUNDREDTH, ROUND_CEILING if up else ROUND_FLOOR)

@@ -318,12 +318,17 @@ def _show_change(app: App, item: Pool, outcome: str) -> None:
 
 def _show_pool(app: App, reading: Usage) -> None:
     item = reading.pool
-    resources = [(name, _of(reading, name)) for name in columns([reading.resources])]
-    text = fields(
+    view = View(document("Pool", **serializers.pool(item)), lambda wide: _described(reading, wide), [item.name])
+    show(app, view)
+
+
+def _described(reading: Usage, wide: bool) -> str:
+    item = reading.pool
+    return fields(
         (
             ("Name", item.name),
             ("State", item.state),
-            ("Allocated", resources),
+            ("Allocated", [(name, _of(reading, name, wide)) for name in columns([reading.resources])]),
             ("Allocations", f"{reading.allocations} ({reading.pinned} pinned, {reading.due} due)"),
             ("Generation", str(item.generation)),
             ("Revision", str(item.revision)),
@@ -333,13 +338,12 @@ def _show_pool(app: App, reading: Usage) -> None:
             ("Created", f"{rfc3339(item.created_ms)} ({age(item.created_ms, reading.read_ms)} ago)"),
         )
     )
-    show(app, View(document("Pool", **serializers.pool(item)), lambda _: text, [item.name]))
 
 
-def _of(reading: Usage, resource: str) -> str:
+def _of(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources[resource]
-    text = f"{human(resource, row.allocated, up=True)} of {human(resource, row.capacity)}"
-    text += f", {human(resource, row.kept, up=True)} kept for scopes" if row.kept else ""
+    text = f"{human(resource, row.allocated, up=True, wide=wide)} of {human(resource, row.capacity, wide=wide)}"
+    text += f", {human(resource, row.kept, up=True, wide=wide)} kept for scopes" if row.kept else ""
     text += ", overcommitted" if row.overcommitted else ""
     return text + (", whole units" if resource in reading.pool.whole_units else "")
 
@@ -373,15 +377,15 @@ def _pools_table(app: App, readings: Mapping[str, Usage | AllocatorError], wide:
             rows.append([name, _BROKEN, *("" for _ in headers[2:])])
             continue
         one = reading.pool
-        row = [one.name, one.state, *(_share(reading, resource) for resource in resources)]
+        row = [one.name, one.state, *(_share(reading, resource, wide) for resource in resources)]
         row += [str(reading.allocations), age(one.created_ms, reading.read_ms)]
         row += [str(one.generation), str(one.revision), str(one.schema), one.epoch] if wide else []
         rows.append(row)
     return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
-def _share(reading: Usage, resource: str) -> str:
+def _share(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources.get(resource)
     if row is None:
         return ""
-    return f"{human(resource, row.allocated, up=True)}/{human(resource, row.capacity)}"
+    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.capacity, wide=wide)}"

@@ -49,7 +49,9 @@ def usage(app: App, by: str | None, watch: float | None) -> None:
         if by is not None:
             return _by_scope(app, reading, client.quotas.list())
         return View(
-            document("Usage", **serializers.usage(reading)), lambda _: _usage_text(app, reading), [reading.pool.name]
+            document("Usage", **serializers.usage(reading)),
+            lambda wide: _usage_text(app, reading, wide),
+            [reading.pool.name],
         )
 
     watched(app, watch, read)
@@ -57,7 +59,7 @@ def usage(app: App, by: str | None, watch: float | None) -> None:
 
 def _by_scope(app: App, reading: Usage, scopes: Sequence[Quota]) -> View:
     def text(wide: bool) -> str:
-        whole = _usage_text(app, reading)
+        whole = _usage_text(app, reading, wide)
         return f"{whole}\n\n{quotas.quota_table(app, scopes, wide)}" if scopes else whole
 
     found = [serializers.quota(item) for item in scopes]
@@ -65,13 +67,13 @@ def _by_scope(app: App, reading: Usage, scopes: Sequence[Quota]) -> View:
     return View(document("Usage", **serializers.usage(reading), scopes=found), text, names)
 
 
-def _usage_text(app: App, reading: Usage) -> str:
+def _usage_text(app: App, reading: Usage, wide: bool) -> str:
     names = columns([reading.resources])
     rows = [(name, reading.resources[name]) for name in names]
     width = room(app)
-    text = _usage_table(rows, BAR_WIDTH, headed=not app.no_headers)
+    text = _usage_table(rows, BAR_WIDTH, wide, headed=not app.no_headers)
     if width is not None and max(map(width_of, text.split("\n"))) > width:
-        text = _usage_table(rows, NARROW_BAR_WIDTH, headed=not app.no_headers, width=width)
+        text = _usage_table(rows, NARROW_BAR_WIDTH, wide, headed=not app.no_headers, width=width)
     if colored():
         text = _color(text, [row for _, row in rows])
     if app.no_headers:
@@ -80,13 +82,15 @@ def _usage_text(app: App, reading: Usage) -> str:
     return f"{text}\npool {reading.pool.name}: {counts}"
 
 
-def _usage_table(rows: Sequence[tuple[str, ResourceUsage]], bar: int, *, headed: bool, width: int | None = None) -> str:
+def _usage_table(
+    rows: Sequence[tuple[str, ResourceUsage]], bar: int, wide: bool, *, headed: bool, width: int | None = None
+) -> str:
     cells = [
         (
             name,
-            human(name, row.allocated, up=True),
-            human(name, row.capacity),
-            human(name, row.available),
+            human(name, row.allocated, up=True, wide=wide),
+            human(name, row.capacity, wide=wide),
+            human(name, row.available, wide=wide),
             _share(row, bar),
         )
         for name, row in rows
