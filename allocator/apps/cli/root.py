@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn, TextIO
 import click
 
 from allocator.apps.cli.arguments import closest
-from allocator.apps.cli.context import App, Group, at_terminal
+from allocator.apps.cli.context import SHARED, App, Group, at_terminal
 from allocator.apps.cli.errors import ExitCode, Failure, ReaderGone, exit_code, hint, message
 from allocator.apps.cli.output import printable
 from allocator.apps.cli.program import PROGRAM, missing_extra
@@ -242,13 +242,19 @@ def _unwritable(error: Exception) -> str:
 
 
 def _start(context: click.Context) -> None:
-    """Pass the URL and the format given before it to `demo`; not the environment's URL, as the demo causes load."""
+    """Pass the URL and the format given before it to `demo`; not the environment's URL, as the demo causes load.
+
+    Raises:
+        click.UsageError: another option is given before it, which the demo would not obey.
+    """
     app = context.ensure_object(App)
-    given = {"url": app.url, "output": app.output}
-    by_hand = click.core.ParameterSource.COMMANDLINE
-    context.default_map = {
-        "demo": {name: text for name, text in given.items() if context.get_parameter_source(name) is by_hand}
-    }
+    given = {name for name in SHARED if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    passed = {"url": app.url, "output": app.output}
+    context.default_map = {"demo": {name: text for name, text in passed.items() if name in given}}
+    ignored = [name for name in SHARED if name in given and name not in passed]
+    if context.invoked_subcommand == "demo" and ignored:
+        option = ignored[0].replace("_", "-")
+        raise click.UsageError(f"demo takes no --{option}: of the common options it has --url and -o")
 
 
 root = Root(

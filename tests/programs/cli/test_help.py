@@ -163,6 +163,28 @@ def test_the_demo_takes_over_what_is_given_before_it(cli: CommandLine, monkeypat
     assert cli.out("--url", "redis://h", "demo", "--url", "redis://other") == "redis://other table\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pool", "x"),
+        ("--prefix", "x"),
+        ("--timeout", "3"),
+        ("--no-headers",),
+        ("-q",),
+        ("-v",),
+        ("--url", "redis://h", "--pool", "x"),
+    ],
+)
+def test_the_demo_refuses_what_it_would_ignore(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A pool that is named and not used would be a surprise; the environment's is for other commands."""
+    monkeypatch.setitem(COMMANDS, "demo", (f"{__name__}:fake_demo", ""))
+    assert "demo takes no --" in cli.error(*words, "demo", code=2)
+    monkeypatch.setenv("ALLOCATOR_POOL", "x")
+    assert cli.out("demo") == "None table\n"
+
+
 def python(program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter."""
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
