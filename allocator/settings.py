@@ -24,6 +24,9 @@ FRACTION_BITS_MAX: Final = 2_048
 MEMORY_MIN: Final = 2**20
 """Bytes.  A smaller memory request is nearly always a forgotten suffix (`512` for `512Mi`)."""
 
+INSTANT_MIN_MS: Final = 1_000_000_000_000
+"""Milliseconds since 1970, in September 2001.  A smaller number for an instant is nearly always seconds."""
+
 # -- names -------------------------------------------------------------------------------------------------------------
 NAME_LENGTH_MAX: Final = 64
 """Characters of a pool's name, or of a metadata key."""

@@ -23,6 +23,7 @@ from allocator.settings import (
     AMOUNT_MAX,
     DEADLINE_MAX_S,
     ID_LENGTH_MAX,
+    INSTANT_MIN_MS,
     MANY_ITEMS_MAX,
     METADATA_BYTES_MAX,
     METADATA_ENTRIES_MAX,
@@ -191,11 +192,17 @@ def grace_ms(value: object, field: str, most_s: float = TTL_MAX_S) -> int:
 
 
 def instant_ms(value: object, field: str) -> int:
-    """An instant of the server's clock in milliseconds: an integer, or an aware datetime."""
+    """An instant of the server's clock in milliseconds: an integer, or an aware datetime.
+
+    An integer before 2001 is refused, as it is seconds, which would be long ago.
+    """
     if isinstance(value, datetime) and value.tzinfo is not None:
         return round(value.timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= AMOUNT_MAX:
         raise _wrong(field, value, "is no instant: write milliseconds of the server's clock, or an aware datetime")
+    if value < INSTANT_MIN_MS:
+        meant = f": were seconds meant? Write {value}000" if value * 1000 >= INSTANT_MIN_MS else ""
+        raise _wrong(field, value, f"is before 2001, as it counts milliseconds{meant}")
     return int(value)
 
 

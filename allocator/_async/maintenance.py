@@ -56,7 +56,7 @@ class AsyncMaintenance(AsyncNamespace):
 
         Raises:
             ReconcileRefused: It would release more.  Nothing was released.
-            InvalidRequest: `as_of` is later than the server's time.
+            InvalidRequest: `as_of` is later than the server's time; or a number that is before 2001, as seconds are.
         """
         work = reconcile.reconcile(self._defaults, live_ids, as_of, owner, max_released, dry_run=dry_run)
         return await self._run(work)

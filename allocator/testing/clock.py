@@ -21,7 +21,7 @@ class Clock:
         """Set the clock.
 
         Args:
-            begins: An aware datetime after 1970.
+            begins: An aware datetime after 2001, as `reconcile` takes smaller instants for seconds.
         """
         self._now_ms = int(begins.timestamp() * 1000)
         self._setting = threading.Lock()

@@ -130,6 +130,14 @@ async def test_what_is_younger_than_the_listing_is_kept(timed: AsyncAllocator, c
     assert not await timed.maintenance.reconcile([], as_of, owner="me", max_released=10)
 
 
+@pytest.mark.parametrize("as_of", [0, 1_795_737_600, 10**12 - 1])
+async def test_an_as_of_in_seconds_is_refused(crowd: AsyncAllocator, as_of: int) -> None:
+    """Nothing is as old as 1970, so nothing would be released, without a word."""
+    with pytest.raises(InvalidRequest, match="is before 2001") as wrong:
+        await crowd.maintenance.reconcile(["a"], as_of, owner="me")
+    assert wrong.value.field == "as_of"
+
+
 async def test_an_as_of_in_the_future_is_refused(crowd: AsyncAllocator) -> None:
     """Nothing changes, whatever is asked for."""
     future = (await crowd.pools.usage()).read_ms + 3_600_000
@@ -156,7 +164,7 @@ async def test_an_as_of_in_the_future_is_refused(crowd: AsyncAllocator) -> None:
 )
 async def test_nonsense_is_refused_before_anything_is_sent(crowd: AsyncAllocator, arguments: Any, field: str) -> None:
     """The field is named."""
-    given = {"live_ids": [], "as_of": 0, "owner": "me", **arguments}
+    given = {"live_ids": [], "as_of": 10**12, "owner": "me", **arguments}
     with pytest.raises(InvalidRequest) as wrong:
         await crowd.maintenance.reconcile(given.pop("live_ids"), given.pop("as_of"), **given)
     assert wrong.value.field == field

@@ -45,6 +45,11 @@ from tests.programs.cli.conftest import CommandLine
         (("pool", "create", "x", "cpu=1", "--whole-units", "b"), "--whole-units names 'b', which the pool does not"),
         (("renew", "x", "--fence", "9" * 30), "is not a whole number of 1 or more"),
         (("pool", "set", "cpu=1", "--generation", "9" * 17), "is not a whole number of 1 or more"),
+        (
+            ("reconcile", "/dev/null", "--owner", "me", "--as-of", "1795737600"),
+            "--as-of: 1795737600 is before 2001, as it counts milliseconds: were seconds meant? Write 1795737600000",
+        ),
+        (("reconcile", "/dev/null", "--owner", "me", "--as-of", "0"), "--as-of: 0 is before 2001, as it counts milli"),
         (("reconcile", "/dev/null", "--owner", "me", "--as-of", "9" * 17), "is not a whole number of 0 or more"),
         (("allocate", "cpu=1", "--pin", "--meta", "a b=1"), "--meta: 'a b' is not allowed"),
         (("usage", "t2", "--pool", "t3"), "two pools are named, "),
@@ -202,7 +207,7 @@ def test_quiet_is_silent_only_where_nothing_was_due(pool: CommandLine, clock: Cl
     clock.advance(60)
     assert json.loads(pool.out("cleanup", "-q"))["ids"] == ["a"]
     (tmp_path / "ids").write_text("a\n")
-    assert pool.out("reconcile", str(tmp_path / "ids"), "--owner", "me", "--as-of", "1", "-q") == ""
+    assert pool.out("reconcile", str(tmp_path / "ids"), "--owner", "me", "--as-of", "1600000000000", "-q") == ""
 
 
 @pytest.mark.parametrize(
@@ -220,7 +225,7 @@ def test_a_listing_that_is_none_is_wrong_input(
     path = tmp_path / "ids"
     if given is not None:
         path.write_bytes(given)
-    assert said in pool.error("reconcile", str(path), "--owner", "me", "--as-of", "1", code=2)
+    assert said in pool.error("reconcile", str(path), "--owner", "me", "--as-of", "1600000000000", code=2)
     assert "cannot be read: Is a directory" in pool.error("pool", "recover", str(tmp_path), code=2)
 
 
