@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar, cast
 
 import click
 
+from allocator.apps.cli import arguments
 from allocator.apps.cli.arguments import GivenText, bounded, scope
 from allocator.apps.cli.completion import scopes
+from allocator.apps.cli.context import App
 from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import exact, rfc3339
 from allocator.durability import durability
@@ -17,7 +19,7 @@ from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
 from allocator.settings import RECOVERY_GRACE_MAX_S, TTL_MAX_S
 
-__all__ = ["differing", "given", "options", "saved_pool", "shown"]
+__all__ = ["differing", "given", "options", "saved_pool", "shown", "tell_closed", "tell_misspelled", "tell_too_long"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function to which options are added."""
@@ -83,6 +85,42 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
     if "require_scope" in values and values["require_scope"] != item.require_scope:
         has.append("--require-scope" if item.require_scope else "--no-require-scope")
     return has
+
+
+def tell_misspelled(app: App, names: Iterable[str], counted: Collection[str]) -> None:
+    """Note each resource that a pool counts from now on, and whose name is nearly that of another.
+
+    Args:
+        app: the run.
+        names: the resources of the command.
+        counted: those that the pool has counted before.
+    """
+    known = [*arguments.KNOWN, *counted]
+    for name in names:
+        meant = "" if name in known else arguments.closest(name, known)
+        if meant:
+            app.note(f"note: {name} is a resource like any other, counted in pieces: was {meant} meant?")
+
+
+def tell_closed(app: App, item: Pool) -> None:
+    """Note that a new pool grants nothing yet, as it has a recovery grace and was not said to be new."""
+    if item.state == "recovering":
+        left = exact(item.recovery_grace_ms)
+        app.note(
+            f"note: {item.name} grants nothing for {left}, as a lost pool of this name may have holders: "
+            f"'pool end-recovery {item.name}' ends it, and --new says that there was none"
+        )
+
+
+def tell_too_long(app: App, item: Pool) -> None:
+    """Note that leases may outlast the recovery grace: what a loss of data lost may then be granted twice."""
+    grace, longest = item.recovery_grace_ms, item.max_ttl_ms
+    if grace and not 0 < longest <= grace:
+        what = f"the longest ttl ({exact(longest)}) is longer than" if longest else "any ttl is granted, also beyond"
+        app.note(
+            f"note: {what} the recovery grace ({exact(grace)}): after a loss of data two may hold the same; "
+            "--max-ttl shortens the one, --recovery-grace extends the other"
+        )
 
 
 def shown(item: Pool) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -101,10 +101,11 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
     if not made.created:
         _same_as_asked(made, Resources.capacity(capacity), set(whole_units), given)
     _show_change(app, made, "created" if made.created else "unchanged")
-    for name in capacity if made.created else ():
-        meant = arguments.closest(name, arguments.KNOWN) if name not in arguments.KNOWN else ""
-        if meant:
-            app.note(f"note: {name} is a resource like any other, counted in pieces: was {meant} meant?")
+    if made.created:
+        pool_options.tell_misspelled(app, capacity, ())
+        pool_options.tell_closed(app, made)
+    if made.created or given:
+        pool_options.tell_too_long(app, made)
     if new and not made.created:
         app.note(f"note: --new is ignored: pool {made.name} was there already")
 
@@ -182,7 +183,7 @@ def set_(
             "nothing to change: write for instance cpu=64, --remove RESOURCE or --whole-units RESOURCE"
         )
     client = app.client()
-    _refuse_another_case(client, [*capacity, *whole_units, *remove])
+    known = _refuse_another_case(client, [*capacity, *whole_units, *remove])
     changed = client.pools.update(
         app.pool,
         capacity or None,
@@ -193,18 +194,26 @@ def set_(
         **wanted,
     )
     _show_change(app, changed, "configured")
+    pool_options.tell_misspelled(app, capacity, known)
+    if wanted:
+        pool_options.tell_too_long(app, changed)
     for resource in changed.overcommitted:
         allocated = format_amount(resource, changed.allocated[resource])
         app.note(f"warning: pool {changed.name} is overcommitted in {resource}: {allocated} are allocated")
 
 
-def _refuse_another_case(client: Allocator, names: Sequence[str]) -> None:
-    """Refuse a resource that differs from one of the pool by its case only: it would be counted beside it."""
-    known: Iterable[str] = client.pools.usage().resources if any(name not in arguments.KNOWN for name in names) else ()
+def _refuse_another_case(client: Allocator, names: Sequence[str]) -> Collection[str]:
+    """Refuse a resource that differs from one of the pool by its case only: it would be counted beside it.
+
+    Returns the resources of the pool; none where all names have a unit, as they cannot be misspelled.
+    """
+    asks = any(name not in arguments.KNOWN for name in names)
+    known: Collection[str] = client.pools.usage().resources if asks else ()
     for name in names:
         meant = arguments.same_but_case(name, known)
         if meant and name not in known:
             raise click.UsageError(f"{name[:64]!a} differs from {meant!a} of the pool by its case only: write {meant}")
+    return known
 
 
 @pool.command(name="list")

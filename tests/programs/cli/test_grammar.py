@@ -97,6 +97,10 @@ def test_a_misspelt_resource_or_pool_is_answered_with_the_one_that_was_meant(
 ) -> None:
     """A pool's name only at a terminal: to list the pools is more than a script wants to pay for."""
     assert "hint: was cpu meant?" in pool("allocate", "cpus=1", "--pin", code=3).stderr
+    for wrong, meant in (("cpus", "cpu"), ("nvidia.com/gpus", "nvidia.com/gpu")):
+        told = pool("pool", "set", f"{wrong}=3").stderr
+        assert told == f"note: {wrong} is a resource like any other, counted in pieces: was {meant} meant?\n"
+        assert pool("pool", "set", f"{wrong}=4").stderr == "", "the pool counts it already"
     assert "hint: was nvidia.com/gpu meant?" in pool("check", "nvidia.com/GPU=1", code=3).stderr
     assert "was memory meant?" in pool("pool", "create", "gpu", "memroy=1Gi").stderr
     assert "meant" not in pool.error("usage", "defualt", code=4)

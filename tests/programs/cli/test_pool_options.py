@@ -13,7 +13,7 @@ from tests.programs.cli.conftest import CommandLine
 
 def test_a_pool_is_made_and_changed_with_promises(cli: CommandLine) -> None:
     """They are shown where a person looks, and in JSON."""
-    cli.out("pool", "create", "lab", "cpu=4", "--recovery-grace", "30s", "--durability", "replicated:1")
+    cli.out("pool", "create", "lab", "cpu=4", "--recovery-grace", "30s", "--durability", "replicated:1", "--new")
     shown = cli.out("pool", "show", "lab")
     assert "Recovery grace" in shown
     assert "30s" in shown
@@ -24,9 +24,32 @@ def test_a_pool_is_made_and_changed_with_promises(cli: CommandLine) -> None:
     assert (told["recoveryGraceMs"], told["maxTtlMs"], told["durability"]) == (0, 0, "memory")
 
 
+def test_a_new_pool_that_grants_nothing_yet_says_so(cli: CommandLine) -> None:
+    """Once, by the command that makes it; not where there was no pool of that name."""
+    words = ("pool", "create", "lab", "cpu=4", "--recovery-grace", "65s")
+    assert cli(*words).stderr == (
+        "note: lab grants nothing for 1m5s, as a lost pool of this name may have holders: "
+        "'pool end-recovery lab' ends it, and --new says that there was none\n"
+    )
+    assert cli(*words).stderr == ""
+    assert cli(*words, "-q").stderr == ""
+    cli.out("pool", "create", "new", "cpu=4", "--recovery-grace", "65s", "--new")
+
+
+def test_a_ttl_that_outlasts_the_recovery_grace_is_a_note(cli: CommandLine) -> None:
+    """By each command that makes it so, and by no other."""
+    said = "note: the longest ttl (1h) is longer than the recovery grace (10s): after a loss of data two may"
+    words = ("--recovery-grace", "10s", "--max-ttl", "1h")
+    assert cli("pool", "create", "lab", "cpu=4", *words, "--new").stderr.startswith(said)
+    assert cli("pool", "set", "lab", *words).stderr.startswith(said)
+    assert cli("pool", "set", "lab", "--max-ttl", "0s").stderr.startswith("note: any ttl is granted, also beyond the ")
+    cli.out("pool", "set", "lab", "cpu=5")
+    cli.out("pool", "set", "lab", "--max-ttl", "10s")
+
+
 def test_a_lost_pool_is_recovered_from_what_was_shown_of_it(cli: CommandLine, tmp_path: Path) -> None:
     """And says so until somebody ends it."""
-    cli.out("pool", "create", "lab", "cpu=4", "--recovery-grace", "30s")
+    cli.out("pool", "create", "lab", "cpu=4", "--recovery-grace", "30s", "--new")
     saved = tmp_path / "pool.json"
     told = cli.json("pool", "show", "lab")
     saved.write_text(json.dumps({**told, "name": "lost"}))
