@@ -145,7 +145,7 @@ async def test_a_primary_behind_sentinels_is_told_what_a_failover_costs(examine:
 
 
 async def test_a_pool_whose_promise_cannot_be_kept_is_bad(examine: Examine, connect: Connect, kind: str) -> None:
-    """Each of its grants would be withdrawn, so it is better known before."""
+    """Each of its grants would be undone, so it is better known before."""
     with Server() as server:
         client = clients.connect(kind, server.url)
         await client.pools.create("lab", {"cpu": 1}, durability="replicated:1", recovery_grace=60, new=True)

@@ -21,11 +21,11 @@ from tests.support.drivers import (
     count,
     count_all,
     executed,
+    is_undone,
     new_item,
     read,
     requests_of,
     script,
-    withdrawn,
 )
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
@@ -105,7 +105,7 @@ async def test_an_error_reaches_only_its_caller(driver: AsyncDriver, one_server:
 async def test_a_lost_batch_is_sent_again_item_by_item_with_its_own_ids(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
-    """Each item keeps its doubt; one that arrives meanwhile has none."""
+    """Each item stays ambiguous; one that arrives meanwhile is not."""
     proxy.reset_after(match=b"adrift")
     lost = [new_item("adrift") for _ in range(3)]
     waiting = [asyncio.create_task(driver.run(count(item))) for item in lost]
@@ -125,8 +125,8 @@ async def test_each_item_has_its_own_time(driver: AsyncDriver, proxy: FaultProxy
     assert isinstance(replies[0], OutcomeUnknown)
     assert replies[0].id == hasty.id
     assert replies[1][:3] == [patient.call, 1, 2]
-    await wait_until_async(lambda: withdrawn(one_server, hasty))
-    assert not withdrawn(one_server, patient)
+    await wait_until_async(lambda: is_undone(one_server, hasty))
+    assert not is_undone(one_server, patient)
 
 
 async def test_a_call_of_many_items_may_fail_in_some(driver: AsyncDriver) -> None:
@@ -150,7 +150,7 @@ async def patient_driver(proxy: FaultProxy) -> AsyncIterator[AsyncDriver]:
 async def test_who_shares_a_script_call_is_answered_by_its_own_deadline(
     patient_driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
-    """The call may have been executed, so it is withdrawn; the others of the batch go on, with the same attempt."""
+    """The call may have been executed, so it is undone; the others of the batch go on, with the same attempt."""
     proxy.delay(match=b"held")
     hasty, patient = new_item("held"), new_item("held")
     waits = asyncio.create_task(patient_driver.run(count(patient), deadline_s=30.0))
@@ -160,10 +160,10 @@ async def test_who_shares_a_script_call_is_answered_by_its_own_deadline(
     error = tells.exception()
     assert isinstance(error, OutcomeUnknown)
     assert (error.id, error.code) == (hasty.id, "outcome_unknown")
-    await wait_until_async(lambda: withdrawn(one_server, hasty))
+    await wait_until_async(lambda: is_undone(one_server, hasty))
     proxy.resume()
     assert (await waits)[:3] == [patient.call, 0, 1]
-    assert not withdrawn(one_server, patient)
+    assert not is_undone(one_server, patient)
 
 
 async def test_who_shares_a_call_that_is_sent_again_is_answered_by_its_own_deadline(

@@ -21,9 +21,9 @@ from tests.support.drivers import (
     count_all,
     error_of,
     executed,
+    is_undone,
     new_item,
     read,
-    withdrawn,
 )
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
@@ -99,7 +99,7 @@ def test_a_script_that_the_server_has_forgotten_is_sent_again(
 def test_a_connection_that_the_server_closed_is_noticed_before_sending(
     drive: Open, proxy: FaultProxy, one_server: Server
 ) -> None:
-    """So that no needless doubt arises: the next call is a first attempt on a new connection."""
+    """So that no call is ambiguous without need: the next call is a first attempt on a new connection."""
     side = drive(proxy.url)
     side.run(count())
     proxy.drop_connections()
@@ -123,7 +123,7 @@ def test_a_lost_reply_is_asked_for_again_with_the_same_ids(
     item = new_item()
     assert side.run(count_all(item, gather=gather)) == [[item.call, 1, 2, "fine", "0"]]
     assert executed(one_server, item) == 2
-    assert not withdrawn(one_server, item)
+    assert not is_undone(one_server, item)
 
 
 def test_a_request_that_never_arrived_is_marked_as_a_repeat_all_the_same(
@@ -138,7 +138,7 @@ def test_a_request_that_never_arrived_is_marked_as_a_repeat_all_the_same(
 
 
 @pytest.mark.parametrize("gather", [True, False])
-def test_a_doubt_that_lasts_until_the_deadline_is_told_and_withdrawn(
+def test_a_call_that_is_ambiguous_until_the_deadline_is_told_and_undone(
     drive: Open, proxy: FaultProxy, one_server: Server, gather: bool
 ) -> None:
     """The caller learns which allocation it is about; what was granted does not stay."""
@@ -154,7 +154,7 @@ def test_a_doubt_that_lasts_until_the_deadline_is_told_and_withdrawn(
     assert time.monotonic() - began < 0.5 + 0.2 + 0.3
     assert executed(one_server, item) >= 2
     proxy.clear()
-    side.wait_until(lambda: withdrawn(one_server, item))
+    side.wait_until(lambda: is_undone(one_server, item))
 
 
 def test_a_refusal_after_a_lost_reply_is_no_answer(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
@@ -173,10 +173,10 @@ def test_a_refusal_after_a_lost_reply_is_no_answer(drive: Open, proxy: FaultProx
     assert isinstance(error_of(lambda: side.run(count(item))), OutcomeUnknown)
     fall.join()
     proxy.up()
-    side.wait_until(lambda: withdrawn(one_server, item))
+    side.wait_until(lambda: is_undone(one_server, item))
 
 
-def test_a_reading_is_never_in_doubt(drive: Open, proxy: FaultProxy) -> None:
+def test_a_reading_is_never_ambiguous(drive: Open, proxy: FaultProxy) -> None:
     """It changes nothing, so there is nothing to be unsure of."""
     side = drive(proxy.url, deadline_s=0.3, attempt_timeout_s=0.1)
     side.run(count())
@@ -185,7 +185,7 @@ def test_a_reading_is_never_in_doubt(drive: Open, proxy: FaultProxy) -> None:
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_leaves_no_doubt(drive: Open, proxy: FaultProxy) -> None:
-    """Nothing was sent: the caller may be told for sure, and nothing is withdrawn."""
+    """Nothing was sent: the caller may be told for sure, and nothing is undone."""
     proxy.close()
     side = drive(proxy.url, deadline_s=0.2)
     began = time.monotonic()
@@ -222,8 +222,8 @@ def test_what_there_is_no_time_for_is_not_sent(drive: Open, proxy: FaultProxy, o
     assert {(type(entry), entry.code) for entry in others} == {(BackendUnavailable, "timeout")}
     assert not any(executed(one_server, item) for item in items[settings.BATCH_ITEMS_MAX :])
     proxy.clear()
-    side.wait_until(lambda: withdrawn(one_server, items[0]))
-    assert not withdrawn(one_server, items[-1])
+    side.wait_until(lambda: is_undone(one_server, items[0]))
+    assert not is_undone(one_server, items[-1])
 
 
 # -- states of the server ----------------------------------------------------------------------------------------------
@@ -296,8 +296,8 @@ def test_a_closed_driver_says_so(drive: Open, one_server: Server) -> None:
     side.close_driver()
 
 
-def test_closing_sends_the_withdrawals_first(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
-    """What is in doubt does not outlive its client if that can be helped."""
+def test_closing_sends_the_undos_first(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
+    """What is ambiguous does not outlive its client if that can be helped."""
     side = drive(proxy.url, deadline_s=0.2, attempt_timeout_s=0.1)
     side.run(count())
     item = new_item()
@@ -305,7 +305,7 @@ def test_closing_sends_the_withdrawals_first(drive: Open, proxy: FaultProxy, one
     error_of(lambda: side.run(count(item)))
     proxy.clear()
     side.close_driver()
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
 def test_a_reading_sees_nothing_of_a_call_that_was_refused(drive: Open, one_server: Server) -> None:

@@ -26,10 +26,10 @@ from tests.support.drivers import (
     count,
     count_all,
     executed,
+    is_undone,
     new_item,
     read,
     requests_of,
-    withdrawn,
 )
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
@@ -45,7 +45,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await task
 
 
-async def test_a_cancelled_call_is_withdrawn_and_its_batch_goes_on(
+async def test_a_cancelled_call_is_undone_and_its_batch_goes_on(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
     """The batch is not its caller's alone: the others get their replies, and what he was granted is undone."""
@@ -58,14 +58,14 @@ async def test_a_cancelled_call_is_withdrawn_and_its_batch_goes_on(
     await cancelled(leaver)
     proxy.resume()
     assert (await stayer)[:3] == [stays.call, 0, 1]
-    await wait_until_async(lambda: withdrawn(one_server, gone))
-    assert not withdrawn(one_server, stays)
+    await wait_until_async(lambda: is_undone(one_server, gone))
+    assert not is_undone(one_server, stays)
 
 
 async def test_a_call_cancelled_in_the_queue_is_never_sent(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server
 ) -> None:
-    """It waits for the call before it to come back; nothing has been handed over, so nothing is withdrawn."""
+    """It waits for the call before it to come back; nothing has been handed over, so nothing is undone."""
     first = await busy(driver, proxy)
     queued, last = new_item(), new_item()
     leaver = asyncio.create_task(driver.run(count(queued)))
@@ -76,7 +76,7 @@ async def test_a_call_cancelled_in_the_queue_is_never_sent(
     await all_of(*first, stayer)
     assert executed(one_server, last) == 1
     assert executed(one_server, queued) == 0
-    assert not withdrawn(one_server, queued)
+    assert not is_undone(one_server, queued)
 
 
 async def test_a_cancelled_call_is_left_out_of_the_repeat(
@@ -91,10 +91,10 @@ async def test_a_cancelled_call_is_left_out_of_the_repeat(
     await cancelled(leaver)
     assert (await stayer)[:3] == [stays.call, 1, 2]
     assert executed(one_server, gone) == 1
-    await wait_until_async(lambda: withdrawn(one_server, gone))
+    await wait_until_async(lambda: is_undone(one_server, gone))
 
 
-async def test_a_cancelled_direct_call_is_withdrawn(driver: AsyncDriver, proxy: FaultProxy, one_server: Server) -> None:
+async def test_a_cancelled_direct_call_is_undone(driver: AsyncDriver, proxy: FaultProxy, one_server: Server) -> None:
     """`gather=False`: its connection is not used again, for a reply is still under way on it."""
     proxy.delay(match=b"slow")
     item = new_item("slow")
@@ -105,7 +105,7 @@ async def test_a_cancelled_direct_call_is_withdrawn(driver: AsyncDriver, proxy: 
     proxy.resume()
     other = new_item()
     assert (await driver.run(count_all(other, gather=False)))[0][:3] == [other.call, 0, 1]
-    await wait_until_async(lambda: withdrawn(one_server, item))
+    await wait_until_async(lambda: is_undone(one_server, item))
 
 
 class CancellingSender:
@@ -113,7 +113,7 @@ class CancellingSender:
 
     def __init__(self) -> None:
         self.caller: asyncio.Task[Any] | None = None
-        self.withdrawn: list[Item] = []
+        self.undone: list[Item] = []
 
     async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any, undo_logs: Any) -> list[Any]:
         assert self.caller is not None
@@ -124,13 +124,13 @@ class CancellingSender:
         """Never asked."""
 
     def undo(self, pool: PoolKeys, items: Sequence[Item]) -> None:
-        self.withdrawn += items
+        self.undone += items
 
     def envelope(self, call: Call) -> tuple[int, ...]:
         return (0,)
 
 
-async def test_a_reply_that_comes_with_the_cancellation_is_withdrawn_too() -> None:
+async def test_a_reply_that_comes_with_the_cancellation_is_undone_too() -> None:
     """Both happen in one turn of the loop, and the caller sees only the cancellation."""
     sender = CancellingSender()
     gatherer = Batcher(sender, asyncio.get_running_loop())
@@ -138,7 +138,7 @@ async def test_a_reply_that_comes_with_the_cancellation_is_withdrawn_too() -> No
     sender.caller = asyncio.create_task(gatherer.call(call_of(item), time.monotonic() + 1.0))
     with pytest.raises(asyncio.CancelledError):
         await sender.caller
-    assert sender.withdrawn == [item]
+    assert sender.undone == [item]
 
 
 async def test_a_timeout_of_the_caller_is_a_cancellation(
@@ -150,7 +150,7 @@ async def test_a_timeout_of_the_caller_is_a_cancellation(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await driver.run(count(item))
-    await wait_until_async(lambda: withdrawn(one_server, item))
+    await wait_until_async(lambda: is_undone(one_server, item))
 
 
 # -- event loops -------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_one_driver_serves_several_loops_at_once(one_server: Server) -> None:
     assert [executed(one_server, item) for group in items for item in group] == [1] * 80
 
 
-def test_withdrawals_are_sent_when_the_loop_ends(one_server: Server, proxy: FaultProxy) -> None:
+def test_undos_are_sent_when_the_loop_ends(one_server: Server, proxy: FaultProxy) -> None:
     """A program that is interrupted leaves nothing behind if that can be helped."""
     driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     item = new_item()
@@ -197,11 +197,11 @@ def test_withdrawals_are_sent_when_the_loop_ends(one_server: Server, proxy: Faul
         assert not task.done()
 
     asyncio.run(interrupted())
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
 async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Server, monkeypatch: Any) -> None:
-    """A call under way gets a while to finish; then its caller is told, and the call is withdrawn."""
+    """A call under way gets a while to finish; then its caller is told, and the call is undone."""
     monkeypatch.setattr("allocator.settings.CLOSE_FLUSH_S", 0.2)
     driver = AsyncDriver(resolve_target(proxy.url, attempt_timeout_s=5.0))
     await driver.run(count())
@@ -212,7 +212,7 @@ async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Serve
     await driver.close()
     with pytest.raises(OutcomeUnknown):
         await task
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
     with pytest.raises(BackendUnavailable, match="closed"):
         await driver.run(count())
 
@@ -220,7 +220,7 @@ async def test_closing_tells_those_who_wait(proxy: FaultProxy, one_server: Serve
 async def test_closing_ends_what_waits_to_be_sent_again(
     driver: AsyncDriver, proxy: FaultProxy, one_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its reply was lost and it is in its pause: nobody would withdraw it once the client has gone."""
+    """Its reply was lost and it is in its pause: nobody would undo it once the client has gone."""
     monkeypatch.setattr(settings, "BACKOFF_BASE_S", 30.0)
     monkeypatch.setattr(settings, "BACKOFF_CAP_S", 30.0)
     item = new_item()
@@ -230,7 +230,7 @@ async def test_closing_ends_what_waits_to_be_sent_again(
     await driver.close()
     with pytest.raises(OutcomeUnknown):
         await task
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
 @pytest.mark.parametrize("goes_on", [True, False])
@@ -251,10 +251,10 @@ def test_closing_goes_on_where_nobody_waits_for_it(
         if goes_on:
             with pytest.raises(OutcomeUnknown):
                 await task
-            await wait_until_async(lambda: withdrawn(one_server, item))
+            await wait_until_async(lambda: is_undone(one_server, item))
 
     asyncio.run(story())
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
 async def test_many_readings_share_a_bounded_number_of_connections(one_server: Server) -> None:
@@ -284,7 +284,7 @@ async def test_a_caller_waits_for_a_connection_no_longer_than_its_deadline(proxy
 
 
 async def test_a_flow_that_is_cancelled_runs_its_finally(driver: AsyncDriver, proxy: FaultProxy) -> None:
-    """And its call is withdrawn like any other."""
+    """And its call is undone like any other."""
     closed: list[str] = []
 
     def story() -> Any:

@@ -1,4 +1,4 @@
-"""What the blocking driver does alone: threads, interruptions, and withdrawals in the background."""
+"""What the blocking driver does alone: threads, interruptions, and undos in the background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allocator._engine.execution.driver import Driver
 from allocator._engine.execution.undo_queue import UndoQueue
 from allocator._engine.transport.urls import resolve_target
 from allocator.errors import OutcomeUnknown
-from tests.support.drivers import count, count_all, error_of, executed, keys_of, new_item, withdrawn
+from tests.support.drivers import count, count_all, error_of, executed, is_undone, keys_of, new_item
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -56,7 +56,7 @@ def test_threads_share_a_driver(driver: Driver, proxy: FaultProxy, one_server: S
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_an_interrupted_call_is_withdrawn(driver: Driver, proxy: FaultProxy, one_server: Server, many: bool) -> None:
+def test_an_interrupted_call_is_undone(driver: Driver, proxy: FaultProxy, one_server: Server, many: bool) -> None:
     """Ctrl-C while the reply is awaited: the caller never hears what was granted, in earlier batches neither."""
     items = [new_item() for _ in range(150 if many else 1)]
     proxy.swallow(match=items[-1].call.encode() + b"\r\n")
@@ -69,11 +69,11 @@ def test_an_interrupted_call_is_withdrawn(driver: Driver, proxy: FaultProxy, one
     with pytest.raises(KeyboardInterrupt):
         driver.run(count_all(*items))
     thread.join()
-    wait_until(lambda: all(withdrawn(one_server, item) for item in items))
+    wait_until(lambda: all(is_undone(one_server, item) for item in items))
     assert driver.run(count())[1] == 0
 
 
-def test_withdrawals_wait_for_the_store_to_come_back(driver: Driver, proxy: FaultProxy, one_server: Server) -> None:
+def test_undos_wait_for_the_store_to_come_back(driver: Driver, proxy: FaultProxy, one_server: Server) -> None:
     """In the background, each in its turn; the thread ends when there are none left."""
     items = [new_item("adrift") for _ in range(3)]
     proxy.arm(Fault.SWALLOW, match=b"adrift", times=100)
@@ -84,7 +84,7 @@ def test_withdrawals_wait_for_the_store_to_come_back(driver: Driver, proxy: Faul
     proxy.down()
     proxy.clear()
     proxy.up()
-    wait_until(lambda: all(withdrawn(one_server, item) for item in items))
+    wait_until(lambda: all(is_undone(one_server, item) for item in items))
     wait_until(lambda: all(thread.name != "allocator-undo" for thread in threading.enumerate()))
 
 
@@ -103,10 +103,10 @@ def test_closing_takes_a_bounded_time_and_logs_what_is_left(
     assert f"lab/{item.id}" in caplog.text
 
 
-def test_a_call_that_outlives_its_client_is_withdrawn_all_the_same(
+def test_a_call_that_outlives_its_client_is_undone_all_the_same(
     driver: Driver, proxy: FaultProxy, one_server: Server
 ) -> None:
-    """Another thread's, still in doubt when the client was closed."""
+    """Another thread's, still ambiguous when the client was closed."""
     item = new_item("adrift")
     armed = proxy.arm(Fault.SWALLOW, match=b"adrift", times=100)
     errors: list[Exception] = []
@@ -115,7 +115,7 @@ def test_a_call_that_outlives_its_client_is_withdrawn_all_the_same(
     driver.close()
     caller.join()
     assert [type(error) for error in errors] == [OutcomeUnknown]
-    wait_until(lambda: withdrawn(one_server, item))
+    wait_until(lambda: is_undone(one_server, item))
 
 
 def test_a_call_that_outlives_its_client_and_its_store_is_logged(
@@ -144,10 +144,10 @@ def test_a_call_ends_within_its_deadline_though_the_server_is_silent(driver: Dri
     proxy.clear()
 
 
-# -- the queue of withdrawals ------------------------------------------------------------------------------------------
+# -- the queue of undos ------------------------------------------------------------------------------------------------
 
 
-def test_withdrawals_are_taken_by_pool_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undos_are_taken_by_pool_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """One script call takes those of one pool, in order; what could not be sent goes back in its place."""
     monkeypatch.setattr(settings, "BATCH_ITEMS_MAX", 2)
     queue = UndoQueue()
@@ -166,7 +166,7 @@ def test_withdrawals_are_taken_by_pool_and_batch(monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def test_what_has_no_call_id_is_not_withdrawn() -> None:
+def test_what_has_no_call_id_is_not_undone() -> None:
     """There is nothing to mark as ended."""
     queue = UndoQueue()
     nameless = new_item()

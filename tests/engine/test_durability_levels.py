@@ -102,7 +102,7 @@ async def test_a_denial_waits_for_nobody(connect: Connect, pair: tuple[Server, S
     assert not await client.options(durability="replicated:1").try_allocate({"cpu": 5}, ttl=60)
 
 
-async def test_what_no_replica_confirms_is_withdrawn(connect: Connect, pair: tuple[Server, Server]) -> None:
+async def test_what_no_replica_confirms_is_undone(connect: Connect, pair: tuple[Server, Server]) -> None:
     """The caller is told that it was executed and is not as safe; its room comes back."""
     client = connect(pair[0].url, **HASTY)
     await client.pools.create("lab", POOL)
@@ -129,7 +129,7 @@ async def test_a_renewal_that_no_replica_confirms_stays_and_says_so(
 async def test_a_resize_that_no_replica_confirms_stays_and_says_so(
     connect: Connect, pair: tuple[Server, Server]
 ) -> None:
-    """Nothing pretends that it was undone: neither the error's text nor a withdrawal that would end nothing."""
+    """Nothing pretends that it was undone: neither the error's text nor an undo that would end nothing."""
     client = connect(pair[0].url)
     await client.pools.create("lab", POOL)
     held = await client.allocate({"cpu": 4}, ttl=60)

@@ -10,7 +10,7 @@ WANTED, REACHED = Durability.read("replicated:1"), Durability.read("memory")
 
 
 def test_a_grant_is_given_back_and_its_caller_is_told_so() -> None:
-    """It is withdrawn as any call in doubt is."""
+    """It is undone as any ambiguous call is."""
     fault = durability_not_reached("here", WANTED, REACHED, undo=True)
     assert (type(fault.error), fault.ambiguous) == (NotDurable, True)
     assert "what it was granted is given back" in str(fault.error)

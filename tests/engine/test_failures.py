@@ -100,7 +100,7 @@ def test_what_the_script_itself_says_ends_the_doubt(text: str, kind: type[Alloca
     fault = failures.reply_failure("here", reply_error(text), COUNT)
     assert fault.from_script
     assert not fault.transient
-    assert fault.ambiguous is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is withdrawn
+    assert fault.ambiguous is not text.startswith(("CONTRACT", "INVARIANT"))  # what was stopped midway is undone
     assert type(final_error([new_item()], fault, ambiguous=True)) is kind
     assert message in str(fault.error)
 
@@ -171,7 +171,7 @@ def test_a_redirection_names_the_node(word: str, way: RedirectKind) -> None:
 
 
 def test_the_demoted_primary_of_a_sentinel_is_a_refusal() -> None:
-    """A Sentinel-managed connection turns READONLY into a lost connection, which would leave a needless doubt."""
+    """A Sentinel-managed connection turns READONLY into a lost connection, which would be ambiguous without need."""
     try:
         try:
             raise raised.ReadOnlyError("You can't write against a read only replica.")  # noqa: TRY301

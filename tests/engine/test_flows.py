@@ -18,10 +18,10 @@ from tests.support.drivers import (
     count_all,
     error_of,
     executed,
+    is_undone,
     new_item,
     read,
     script,
-    withdrawn,
 )
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
@@ -62,8 +62,8 @@ def test_an_indivisible_call_is_refused_as_one(drive: Open, one_server: Server) 
     assert [executed(one_server, item) for item in items] == [0, 0]
 
 
-def test_what_is_in_doubt_takes_each_items_place(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
-    """A lost batch is unknown item by item, each under its own id, and withdrawn as a whole."""
+def test_an_unknown_outcome_takes_each_items_place(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
+    """A lost batch is unknown item by item, each under its own id, and undone as a whole."""
     side = drive(proxy.url, deadline_s=0.3, attempt_timeout_s=0.1)
     side.run(count())
     items = [new_item() for _ in range(3)]
@@ -71,7 +71,7 @@ def test_what_is_in_doubt_takes_each_items_place(drive: Open, proxy: FaultProxy,
     entries: list[Any] = side.run(count_all(*items))
     assert [(type(entry), entry.id) for entry in entries] == [(OutcomeUnknown, item.id) for item in items]
     proxy.clear()
-    side.wait_until(lambda: all(withdrawn(one_server, item) for item in items))
+    side.wait_until(lambda: all(is_undone(one_server, item) for item in items))
 
 
 def test_an_error_inside_a_script_names_the_file_and_line(drive: Open, one_server: Server) -> None:

@@ -24,7 +24,7 @@ STORIES: list[Callable[[], Flow[Any]]] = [
 
 
 @pytest.mark.parametrize("story", STORIES, ids=["allocate", "allocate_many", "resize", "check"])
-def test_a_lost_reclaim_puts_nothing_of_the_callers_in_doubt(story: Callable[[], Flow[Any]]) -> None:
+def test_a_lost_reclaim_makes_nothing_of_the_callers_ambiguous(story: Callable[[], Flow[Any]]) -> None:
     """The item itself was answered: more is due than this takes back; so it was not executed, and that is told."""
     flow = story()
     call = next(flow)

@@ -13,7 +13,7 @@ from allocator._engine.execution.driver_async import AsyncDriver
 from allocator._engine.protocol.flows import Flow, Item, Operation
 from allocator._engine.transport.urls import resolve_target
 from allocator.errors import AllocatorError, InvariantError
-from tests.support.drivers import Open, call_of, error_of, new_item, say, withdrawn
+from tests.support.drivers import Open, call_of, error_of, is_undone, new_item, say
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until, wait_until_async
@@ -42,7 +42,7 @@ def test_what_a_flow_was_granted_does_not_outlive_it(drive: Open, one_server: Se
     items = [new_item(word) for word in words]
     assert type(error_of(lambda: side.run(granted_then_failing(*items, gather=gather)))) is GaveUpError
     side.close_driver()
-    assert [word for word, item in zip(words, items, strict=True) if withdrawn(one_server, item)] == [
+    assert [word for word, item in zip(words, items, strict=True) if is_undone(one_server, item)] == [
         "granted",
         "replayed",
         "existing",
@@ -61,11 +61,11 @@ def test_the_only_item_of_a_call_is_no_exception(drive: Open, one_server: Server
 
     error_of(lambda: side.run(story()))
     side.close_driver()
-    assert all(withdrawn(one_server, item) for item in items)
+    assert all(is_undone(one_server, item) for item in items)
 
 
 def test_what_a_flow_returns_stays(drive: Open, one_server: Server) -> None:
-    """Nor is anything withdrawn of calls whose effect is no one's to give back."""
+    """Nor is anything undone of calls whose effect is no one's to give back."""
     side = drive(one_server.url)
     returned, kept = new_item("granted"), new_item("granted")
 
@@ -76,8 +76,8 @@ def test_what_a_flow_returns_stays(drive: Open, one_server: Server) -> None:
     assert side.run(story()) == [["granted", 0]]
     error_of(lambda: side.run(granted_then_failing(kept, undo=False)))
     side.close_driver()
-    assert not withdrawn(one_server, returned)
-    assert not withdrawn(one_server, kept)
+    assert not is_undone(one_server, returned)
+    assert not is_undone(one_server, kept)
 
 
 def test_an_interrupted_flow_is_undone(one_server: Server) -> None:
@@ -91,7 +91,7 @@ def test_an_interrupted_flow_is_undone(one_server: Server) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         driver.run(story())
-    wait_until(lambda: withdrawn(one_server, item))
+    wait_until(lambda: is_undone(one_server, item))
     driver.close()
 
 
@@ -110,7 +110,7 @@ async def test_a_cancelled_flow_is_undone(proxy: FaultProxy, one_server: Server)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until_async(lambda: withdrawn(one_server, first) and withdrawn(one_server, second))
+    await wait_until_async(lambda: is_undone(one_server, first) and is_undone(one_server, second))
     await driver.close()
 
 
@@ -118,14 +118,14 @@ async def test_a_cancelled_flow_is_undone(proxy: FaultProxy, one_server: Server)
 
 
 @pytest.mark.parametrize("word", [*REFUSALS, "reclaim_first"])
-def test_a_refused_repeat_is_withdrawn(drive: Open, proxy: FaultProxy, one_server: Server, word: str) -> None:
+def test_a_refused_repeat_is_undone(drive: Open, proxy: FaultProxy, one_server: Server, word: str) -> None:
     """The refusal left no mark, and the first attempt may arrive after the pool's state has passed."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
     item = new_item(word)
     assert side.run(Operation(say(item), list)) == [[word, 1]]
     side.close_driver()
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
 @pytest.mark.parametrize("gather", [True, False])
@@ -139,7 +139,7 @@ def test_of_a_refused_batch_each_item_is_looked_at(
     items = [new_item(word) for word in words]
     assert side.run(Operation(say(*items, gather=gather), list)) == [[word, 1] for word in words]
     side.close_driver()
-    undone = [word for word, item in zip(words, items, strict=True) if withdrawn(one_server, item)]
+    undone = [word for word, item in zip(words, items, strict=True) if is_undone(one_server, item)]
     assert undone == ["denied", "offline", "schema"]
 
 
@@ -150,11 +150,11 @@ def test_a_refusal_that_leaves_no_doubt_is_the_end(drive: Open, one_server: Serv
     item = new_item(word)
     side.run(Operation(say(item), list))
     side.close_driver()
-    assert not withdrawn(one_server, item)
+    assert not is_undone(one_server, item)
 
 
 def test_a_doubt_lasts_until_the_flow_has_its_answer(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
-    """Asked for again after a reclaim, the item is still a repeat; what decides it then ends the doubt."""
+    """Asked for again after a reclaim, the item is still a repeat; what decides it then ends the ambiguity."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
     items = [new_item("reclaim_first"), new_item("reclaim_first")]
@@ -174,8 +174,8 @@ def test_a_doubt_lasts_until_the_flow_has_its_answer(drive: Open, proxy: FaultPr
         ["granted", 0],
     ]
     side.close_driver()
-    assert not withdrawn(one_server, items[0])
-    assert withdrawn(one_server, items[1])
+    assert not is_undone(one_server, items[0])
+    assert is_undone(one_server, items[1])
 
 
 @pytest.mark.parametrize("gather", [True, False])
@@ -201,10 +201,10 @@ def test_a_flow_that_gives_up_leaves_no_doubt(
     else:
         side.run(story())
     side.close_driver()
-    assert all(withdrawn(one_server, item) for item in items)
+    assert all(is_undone(one_server, item) for item in items)
 
 
-def test_an_error_after_a_doubt_that_lasted_is_withdrawn(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
+def test_an_error_after_an_ambiguous_attempt_is_undone(drive: Open, proxy: FaultProxy, one_server: Server) -> None:
     """The second time the script itself refuses; of the first time that says nothing."""
     side = drive(proxy.url)
     proxy.reset_before(match=b"EVALSHA")
@@ -216,10 +216,10 @@ def test_an_error_after_a_doubt_that_lasted_is_withdrawn(drive: Open, proxy: Fau
 
     assert type(error_of(lambda: side.run(story()))) is InvariantError
     side.close_driver()
-    assert withdrawn(one_server, item)
+    assert is_undone(one_server, item)
 
 
-# -- withdrawals find their way ----------------------------------------------------------------------------------------
+# -- undos find their way ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def other() -> Iterator[Server]:
         yield other
 
 
-def test_a_withdrawal_follows_a_failover(drive: Open, proxy: FaultProxy, one_server: Server, other: Server) -> None:
+def test_an_undo_follows_a_failover(drive: Open, proxy: FaultProxy, one_server: Server, other: Server) -> None:
     """Its connection is still the old primary's, which is a replica now; a new one leads to the new primary."""
     side = drive(proxy.url)
     item = new_item("granted")
@@ -242,7 +242,7 @@ def test_a_withdrawal_follows_a_failover(drive: Open, proxy: FaultProxy, one_ser
 
     try:
         error_of(lambda: side.run(story()))
-        side.wait_until(lambda: withdrawn(other, item))
+        side.wait_until(lambda: is_undone(other, item))
     finally:
         one_server.ask("REPLICAOF", "NO", "ONE")
-    assert not withdrawn(one_server, item)
+    assert not is_undone(one_server, item)

@@ -1,4 +1,4 @@
-"""How queued withdrawals are tried, refused, tried again and given up, in the background of both drivers."""
+"""How queued undos are tried, refused, tried again and given up, in the background of both drivers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED = AttemptFailure(ContractError("not so"), from_script=True)
 
 
 class Store:
-    """Takes withdrawals, after it has failed with each of these once."""
+    """Takes undos, after it has failed with each of these once."""
 
     def __init__(self, *faults: AttemptFailure) -> None:
         self._faults = list(faults)
@@ -40,38 +40,38 @@ class Store:
         self.perform(call, until)
 
 
-def withdraw(kind: str, store: Store, count: int, done: Callable[[], object]) -> list[str]:
-    """Have so many items withdrawn, wait until it is done, and return their calls."""
+def undo(kind: str, store: Store, count: int, done: Callable[[], object]) -> list[str]:
+    """Have so many items undone, wait until it is done, and return their calls."""
     items = [new_item() for _ in range(count)]
     if kind == "sync":
-        withdrawer = UndoWorker(store.perform)
-        withdrawer.add(POOL, items)
+        worker = UndoWorker(store.perform)
+        worker.add(POOL, items)
         wait_until(done)
-        withdrawer.close()
+        worker.close()
     else:
 
         async def story() -> None:
-            withdrawer = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
-            withdrawer.add(POOL, items)
+            worker = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
+            worker.add(POOL, items)
             await wait_until_async(done)
-            await withdrawer.close(1.0)
+            await worker.close(1.0)
 
         asyncio.run(story())
     return [item.call for item in items]
 
 
-def test_a_withdrawal_waits_out_whatever_state_the_store_is_in(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_undo_waits_out_whatever_state_the_store_is_in(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk, credentials that are being changed: also what does not pass within a call's time."""
     store = Store(DISK_FULL, DISK_FULL)
-    calls = withdraw(kind, store, 2, lambda: store.taken)
+    calls = undo(kind, store, 2, lambda: store.taken)
     assert store.taken == calls
     assert not caplog.records
 
 
-def test_a_withdrawal_that_the_script_refuses_is_given_up_alone(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_undo_that_the_script_refuses_is_given_up_alone(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """It would be refused again; the others of its batch shall not suffer, and a person is told which it was."""
     store = Store(REFUSED, REFUSED)
-    calls = withdraw(kind, store, 3, lambda: store.taken[1:])
+    calls = undo(kind, store, 3, lambda: store.taken[1:])
     assert store.taken == calls[1:]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "not so" in caplog.text
@@ -80,10 +80,10 @@ def test_a_withdrawal_that_the_script_refuses_is_given_up_alone(kind: str, caplo
 async def test_what_comes_too_late_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """After `close` there is no task that would send it, and the loop may end at any time."""
     store, item = Store(), new_item()
-    withdrawer = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
-    await withdrawer.close(1.0)
-    withdrawer.add(POOL, [item])
-    assert not withdrawer.queue
+    worker = AsyncUndoWorker(store.perform_async, asyncio.get_running_loop())
+    await worker.close(1.0)
+    worker.add(POOL, [item])
+    assert not worker.queue
     assert f"lab/{item.id}" in caplog.text
     assert "a lease that was granted stays until its deadline, a pinned allocation until it is released" in caplog.text
 

@@ -41,7 +41,7 @@ class Operation:
     act: Act
     prepare: Callable[[Scene], None] = lambda _: None
     charges: int = 0
-    """How many calls are withdrawn when nobody hears of the outcome."""
+    """How many calls are undone when nobody hears of the outcome."""
     remembered: bool = True
     """Whether a repeat is told what the first attempt did."""
     noted: bool = True
@@ -102,7 +102,7 @@ def _raw(scene: Scene, *words: str | int) -> Any:
         return cast("Any", client).execute_command(*words)
 
 
-async def _withdraw(client: AsyncAllocator, scene: Scene) -> object:
+async def _undo(client: AsyncAllocator, scene: Scene) -> object:
     keys = pool_keys(scene.pool, "allocator")
     flow = iter(undo.undo(keys, [(_raw(scene, "HGET", keys.record("a"), "call"), "a")]))
     if isinstance(client, Awaited):
@@ -179,7 +179,7 @@ OPERATIONS: Final = (
     Operation("release_in_scope", "release", lambda c, _: c.release("a"), _in_scope),
     Operation("resize_in_scope", "resize", lambda c, _: c.resize("a", {"cpu": 3}), _in_scope),
     Operation("repair", "repair", lambda c, _: c.maintenance.audit(repair=True), _broken),
-    Operation("undo", "undo", _withdraw, _hold("a", "b")),
+    Operation("undo", "undo", _undo, _hold("a", "b")),
     Operation("begin_release", "begin_release", lambda c, s: c.begin_release(s.held[0], grace=30), _hold("a")),
     Operation(
         "reconcile",

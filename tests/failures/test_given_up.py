@@ -32,7 +32,7 @@ def is_charged(scene: Scene) -> bool:
 async def test_an_unknown_outcome_is_said_so_and_then_undone(
     operation: Operation, fault: Fault, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
 ) -> None:
-    """The error names the id; the withdrawal follows as soon as the store answers again, and late copies do nothing."""
+    """The error names the id; the undo follows as soon as the store answers again, and late copies do nothing."""
     lab = scene("lab")
     operation.prepare(lab)
     lab.direct.maintenance.reclaim()
@@ -43,9 +43,7 @@ async def test_an_unknown_outcome_is_said_so_and_then_undone(
         await operation.act(client, lab)
     assert unknown.value.id == "a"
     armed.times = armed.taken
-    await wait_until_async(
-        lambda: len(ended_calls(lab) - ended) >= operation.charges, message="the withdrawals have arrived"
-    )
+    await wait_until_async(lambda: len(ended_calls(lab) - ended) >= operation.charges, message="the undos have arrived")
     assert not is_charged(lab)
     proxy.release()
     assert not is_charged(lab)
@@ -111,7 +109,7 @@ async def test_a_server_that_was_never_reached_is_unavailable_and_not_a_doubt(
 async def test_a_cancelled_call_leaves_nothing_charged(
     operation: Operation, fault: Fault, proxy: FaultProxy, scene: Stage, disturbed: Disturbed
 ) -> None:
-    """Its task ends at once; what it may have been granted is withdrawn behind it."""
+    """Its task ends at once; what it may have been granted is undone behind it."""
     control, lab = scene("control"), scene("lab")
     for each in (control, lab):
         operation.prepare(each)

@@ -84,7 +84,7 @@ CLIENT: Final = (
     Mutant(
         "undoes what is no grant", "allocator/_engine/execution/durability_wait.py",
         "ambiguous=undo)", "ambiguous=True)",
-        "A10: the withdrawal of a resize is queued", "engine/test_durability_wait",
+        "A10: the undo of a resize is queued", "engine/test_durability_wait",
     ),
     Mutant(
         "gang of any size", "allocator/_engine/operations/allocate.py",

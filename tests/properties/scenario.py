@@ -172,7 +172,7 @@ class Replica:
         self.undos.append((undo, sent))
 
     def close(self) -> None:
-        """All clients are closed: what was in doubt has been undone, unless the library says that it was not."""
+        """All clients are closed: what was ambiguous has been undone, unless the library says that it was not."""
         for undo, sent in self.undos:
             if sent.given_up:
                 self.counts["undos_given_up"] += 1
@@ -302,7 +302,7 @@ async def work_awaited(replica: Replica, client: AsyncAllocator, count: int) -> 
 def play(proxy: FaultProxy, luck: Luck, replicas: list[Replica], count: int) -> list[str]:
     """Let all replicas work at the same time, so often each; then heal the network, and let them close.
 
-    When it returns, what was in doubt has been withdrawn: nothing of it may take effect any more.
+    When it returns, what was ambiguous has been undone: nothing of it may take effect any more.
     """
     problems: list[str] = []
     done = threading.Barrier(THREADS + 1)

@@ -1,4 +1,4 @@
-"""The scenario of the linearizability stage: seeded, and honest about what was in doubt."""
+"""The scenario of the linearizability stage: seeded, and honest about what was ambiguous."""
 
 from __future__ import annotations
 

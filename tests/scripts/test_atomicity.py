@@ -106,7 +106,7 @@ ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "a repeated refusal": ("resize", lambda pool: pool.resize(pool.resize_line("leased", {"disk": 1}, repeated=1))),
     "releases": ("release", lambda pool: pool.release("leased", "pinned")),
     "a repeated release": ("release", lambda pool: pool.release(pool.release_line("none", repeated=1))),
-    "withdraws": ("undo", _own_call),
+    "undoes": ("undo", _own_call),
     "reclaims": ("reclaim", lambda pool: pool.reclaim(age=1)),
     "changes": ("configure_pool", lambda pool: pool.configure("change", {"gpu": 1, "cpu": 11})),
     "goes offline": ("configure_pool", lambda pool: pool.configure("offline")),
@@ -237,7 +237,7 @@ def _undo_as_a_client_does(real: Ledger, user: Any) -> None:
     real.undo(("c", "a"), client=user)
 
 
-def test_a_withdrawal_from_a_pool_that_is_gone_changes_nothing_on_error(real: Ledger) -> None:
+def test_an_undo_from_a_pool_that_is_gone_changes_nothing_on_error(real: Ledger) -> None:
     """The one case in which it writes without a pool."""
     socket = real.client.connection_pool.connection_kwargs["path"]
     for command in ("zadd", "pexpire", "zrem"):

@@ -49,7 +49,7 @@ def test_a_lease_spared_for_a_gap_and_pinned_in_one_call(ledger: Ledger) -> None
 
 
 def test_a_repeat_and_a_new_call_of_a_lapsed_id_in_one_batch(pool: Ledger) -> None:
-    """The new grant is the new call's: withdrawing the old one must not take it."""
+    """The new grant is the new call's: undoing the old one must not take it."""
     first = pool.want("x", {"cpu": 2}, ttl=1000)
     pool.allocate(first)
     pool.now += 1500

@@ -1,4 +1,4 @@
-"""release and withdraw: what comes back, once, and to whom it is said."""
+"""release and undo: what comes back, once, and to whom it is said."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def test_an_overcommitted_pool_takes_back(pool: Ledger) -> None:
     assert pool.release("a")[0][0] == "released"
 
 
-# -- withdraw ------------------------------------------------------------------------------------------------------
+# -- undo --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_withdrawal_releases_the_record_of_its_own_call(pool: Ledger) -> None:
+def test_an_undo_releases_the_record_of_its_own_call(pool: Ledger) -> None:
     """And a copy of the call grants nothing any more."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)
@@ -130,7 +130,7 @@ def test_a_withdrawal_releases_the_record_of_its_own_call(pool: Ledger) -> None:
     assert pool.allocate(line) == [["ended", T0]]
 
 
-def test_a_withdrawal_that_overtakes_its_call_keeps_it_from_granting(pool: Ledger) -> None:
+def test_an_undo_that_overtakes_its_call_keeps_it_from_granting(pool: Ledger) -> None:
     """The mark is set in any case."""
     line = pool.want("a", {"cpu": 4})
     assert pool.undo((line.call, "a")) == [["absent"]]
@@ -138,7 +138,7 @@ def test_a_withdrawal_that_overtakes_its_call_keeps_it_from_granting(pool: Ledge
     assert pool.allocated() == 0
 
 
-def test_a_withdrawal_leaves_a_record_that_another_call_made(pool: Ledger) -> None:
+def test_an_undo_leaves_a_record_that_another_call_made(pool: Ledger) -> None:
     """An allocation that was replayed to somebody else is theirs."""
     pool.grant("a", {"cpu": 4})
     mine = pool.want("a", {"cpu": 4})
@@ -148,7 +148,7 @@ def test_a_withdrawal_leaves_a_record_that_another_call_made(pool: Ledger) -> No
     assert mine.call in pool.index("ended")
 
 
-def test_a_withdrawal_of_a_call_that_a_record_does_not_name_is_not_told_of_it(pool: Ledger) -> None:
+def test_an_undo_of_a_call_that_a_record_does_not_name_is_not_told_of_it(pool: Ledger) -> None:
     """Nor does the record or an event say anything."""
     pool.grant("a", {"cpu": 4})
     before = pool.dump()
@@ -156,7 +156,7 @@ def test_a_withdrawal_of_a_call_that_a_record_does_not_name_is_not_told_of_it(po
     pool.assert_untouched(before, but="ended")
 
 
-def test_a_withdrawal_may_be_repeated(pool: Ledger) -> None:
+def test_an_undo_may_be_repeated(pool: Ledger) -> None:
     """The second time there is nothing left, and the mark is not made younger."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)
@@ -167,7 +167,7 @@ def test_a_withdrawal_may_be_repeated(pool: Ledger) -> None:
     pool.assert_untouched(before)
 
 
-def test_withdrawals_in_a_batch_see_those_before_them(pool: Ledger) -> None:
+def test_undos_in_a_batch_see_those_before_them(pool: Ledger) -> None:
     """The same call twice, and one that names no allocation."""
     line = pool.want("a", {"cpu": 4})
     pool.allocate(line)

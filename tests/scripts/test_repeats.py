@@ -180,7 +180,7 @@ def test_an_expired_allocation_whose_new_request_does_not_fit_is_gone(pool: Ledg
     assert (pool.record("a"), pool.index("deadlines")) == ({}, {})
 
 
-@pytest.mark.parametrize("end", ["release", "reclaim", "withdraw", "expired"])
+@pytest.mark.parametrize("end", ["release", "reclaim", "undo", "expired"])
 def test_a_copy_of_a_call_whose_allocation_has_ended_is_granted_nothing(pool: Ledger, end: str) -> None:
     """However it ended.  The copy is told when."""
     line = pool.want("a", {"cpu": 4})
@@ -190,7 +190,7 @@ def test_a_copy_of_a_call_whose_allocation_has_ended_is_granted_nothing(pool: Le
         pool.release("a")
     elif end == "reclaim":
         pool.reclaim()
-    elif end == "withdraw":
+    elif end == "undo":
         pool.undo((line.call, "a"))
     else:
         pool.grant("a", {"cpu": 1})

@@ -93,7 +93,7 @@ def plans() -> list[Plan]:
     return sorted(whole, key=str) + [Plan(engine, "everysec", torn=True) for engine in there]
 
 
-class Keeper:
+class ConfirmedGrants:
     """Takes pinned allocations and remembers which ones it was told of, and when it had asked and was told."""
 
     def __init__(self, client: Allocator) -> None:
@@ -155,7 +155,7 @@ class Round:
         self.client = client
         self.counts = counts
         self.chance = chance
-        self.keeper = Keeper(client)
+        self.confirmed = ConfirmedGrants(client)
         self.doubts: list[Doubt] = []
         self.fullest = 0.0
         self.recoveries: set[int | None] = set()
@@ -192,7 +192,7 @@ class Round:
             assert self.recoveries, f"over-allocated: {usage}"
             self.seen["overcommitted"] += 1
         with contextlib.suppress(Recovering):
-            self.keeper.take()
+            self.confirmed.take()
 
     def kill_server(self) -> None:
         """And start it again, perhaps without the end of its file."""
@@ -205,10 +205,10 @@ class Round:
         self.server.start()
         if self.plan.torn:
             mend(self.server)
-        told, lost = self.keeper.compare(self.plan, killed_at)
+        told, lost = self.confirmed.compare(self.plan, killed_at)
         if self.plan.forgets_s and not self.plan.torn:
-            self.doubts.append(Doubt(max(self.keeper.kept_ms, dead_ms - 1000 * self.plan.forgets_s), dead_ms))
-        self.keeper.kept_ms = dead_ms  # what is in the file now is kept
+            self.doubts.append(Doubt(max(self.confirmed.kept_ms, dead_ms - 1000 * self.plan.forgets_s), dead_ms))
+        self.confirmed.kept_ms = dead_ms  # what is in the file now is kept
         how = "cut_off" if self.plan.torn else f"lost_by_{self.plan.fsync}"
         self.seen.update({"server_kills": 1, "confirmed_grants": told, f"of_them_{how}": lost})
 

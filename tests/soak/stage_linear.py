@@ -1,7 +1,7 @@
 """Concurrent callers over a bad network: whatever each of them was told, one order explains all of it.
 
-Each seed has a server of its own and plays in rounds.  After a round the network is healed and what was in doubt is
-withdrawn, so the next begins with what a listing shows; the late copies that the network has kept are delivered, and
+Each seed has a server of its own and plays in rounds.  After a round the network is healed and what was ambiguous is
+undone, so the next begins with what a listing shows; the late copies that the network has kept are delivered, and
 must change nothing; the pools are audited.  At the end all is released, and nothing may be left.
 
 That it finds anything is shown by three controls, which must fail: a bug planted in a script, clients that do not keep

@@ -107,7 +107,7 @@ def executed(server: Server, item: Item) -> int:
     return int(server.ask("EVAL", f"return redis.call('HGET', '{COUNTS}', '{item.call}') or '0'", "0"))
 
 
-def withdrawn(server: Server, item: Item) -> bool:
+def is_undone(server: Server, item: Item) -> bool:
     """Whether the item's call is marked as ended."""
     return server.ask("EVAL", f"return redis.call('ZSCORE', '{POOL['ended']}', '{item.call}') or ''", "0") != ""
 

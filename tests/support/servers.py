@@ -237,7 +237,7 @@ class Server:
     def flush(self) -> None:
         """Empty it for the next test: data, scripts, functions and connections; it goes on after a `stop_process`.
 
-        A keeper of leases lets go of its connection some seconds after its last hold: the next test counts its own.
+        A renewer of leases lets go of its connection some seconds after its last hold: the next test counts its own.
         """
         self.cont()
         for words in (

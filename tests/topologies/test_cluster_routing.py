@@ -249,14 +249,14 @@ def test_a_batch_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> No
 
 
 def granted_then_failing(pool: str, item: Item, meanwhile: Callable[[], object]) -> Flow[None]:
-    """A flow whose grant is withdrawn, after something has happened of which its driver has not heard."""
+    """A flow whose grant is undone, after something has happened of which its driver has not heard."""
     keys = keys_of(pool)
     yield Call(SAY, keys, (key_of(pool),), (), (item,), batch=True, undo=True)
     meanwhile()
     raise InvalidRequest("after the grant", field="none")
 
 
-def test_a_withdrawal_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> None:
+def test_an_undo_follows_its_slot(drive: Open, cluster: Cluster, url: str) -> None:
     """No other call is made that would learn of the move."""
     side = drive(url)
     item, slot = new_item("granted"), cluster.slot_of(key_of("leaving"))
@@ -269,13 +269,13 @@ def test_a_withdrawal_follows_its_slot(drive: Open, cluster: Cluster, url: str) 
         cluster.migrate(slot, home)
 
 
-def test_a_withdrawal_is_asked_for_where_its_keys_are_already(
+def test_an_undo_is_asked_for_where_its_keys_are_already(
     drive: Open, cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the slot is on its way; with one key, as the servers take no more there."""
 
     def counted(pool: PoolKeys, calls: Sequence[tuple[str, str]]) -> Operation[Any]:
-        items = tuple(Item(call, ("withdrawn",), id=identity) for call, identity in calls)
+        items = tuple(Item(call, ("undone",), id=identity) for call, identity in calls)
         return Operation(Call(COUNT, pool, (key_of("arriving"),), (), items), list)
 
     monkeypatch.setattr(undo, "undo", counted)

@@ -236,7 +236,7 @@ def test_a_scratch_pool_that_is_left_behind_is_named() -> None:
     ],
 )
 def test_a_durability_that_cannot_be_reached_is_bad(durability: str, info: dict[str, str], verdict: str) -> None:
-    """Each grant would be withdrawn."""
+    """Each grant would be undone."""
     account = dataclasses.replace(POOL, durability=durability)
     (found,) = [one for one in judge(facts(info, account=account)) if "durability" in one.detail]
     assert found.verdict == verdict

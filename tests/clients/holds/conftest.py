@@ -71,8 +71,8 @@ def disturbed(connect: Callable[..., AsyncAllocator], onlooker: Allocator, proxy
 
 
 def in_care() -> int:
-    """Leases that any keeper of this process has."""
-    return sum(len(keeper._schedule) for keeper in RENEWERS._renewers.values())
+    """Leases that any renewer of this process has."""
+    return sum(len(renewer._schedule) for renewer in RENEWERS._renewers.values())
 
 
 def charged(onlooker: Allocator) -> str:

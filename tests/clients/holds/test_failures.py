@@ -99,7 +99,7 @@ async def test_what_nobody_can_renew_is_lost_before_somebody_else_has_it(
 async def test_a_renewal_whose_reply_is_lost_is_repeated(
     disturbed: AsyncAllocator, proxy: FaultProxy, onlooker: Allocator
 ) -> None:
-    """Nothing is in doubt about a renewal: it may be executed any number of times."""
+    """A renewal is never ambiguous: it may be executed any number of times."""
     for fault in (Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.SWALLOW):
         proxy.arm(fault, match=calls_of("renew"))
     async with disturbed.hold({"cpu": 1}, ttl=2) as hold:
@@ -257,7 +257,7 @@ def test_after_a_fork_the_hold_is_not_the_childs(one_server: Server, onlooker: A
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_at_any_moment_leaves_the_child_able_to_hold(one_server: Server, onlooker: Allocator) -> None:
-    """Also while a thread of the parent has the keepers' locks."""
+    """Also while a thread of the parent has the renewers' locks."""
     with Allocator.from_url(one_server.url, pool="lab") as client, client.hold({"cpu": 1}, ttl=60) as hold:
 
         def in_child() -> int:

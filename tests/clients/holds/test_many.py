@@ -33,14 +33,14 @@ def client(one_server: Server) -> Iterator[Allocator]:
 
 
 class Watch:
-    """What a keeper sends, and how much of a core it takes."""
+    """What a renewer sends, and how much of a core it takes."""
 
-    def __init__(self, keeper: LeaseRenewer) -> None:
+    def __init__(self, renewer: LeaseRenewer) -> None:
         self.batches: list[int] = []
         self.seconds: Counter[int] = Counter()
-        self._keeper = keeper
-        self._settle = keeper._schedule.record
-        keeper._schedule.record = self._record  # type: ignore[method-assign, assignment]
+        self._renewer = renewer
+        self._settle = renewer._schedule.record
+        renewer._schedule.record = self._record  # type: ignore[method-assign, assignment]
         self._began = local_now()
         self._cpu = self._used()
 
@@ -50,8 +50,8 @@ class Watch:
         return self._settle(batch, answers, now, overdue_s)
 
     def _used(self) -> float:
-        """Seconds of a core that the keeper's threads have used so far."""
-        clocks = [time.pthread_getcpuclockid(thread.ident or 0) for thread in self._keeper.threads]
+        """Seconds of a core that the renewer's threads have used so far."""
+        clocks = [time.pthread_getcpuclockid(thread.ident or 0) for thread in self._renewer.threads]
         return sum(time.clock_gettime(clock) for clock in clocks)
 
     @property
@@ -70,9 +70,9 @@ def test_thousands_of_leases_are_renewed_by_a_fraction_of_a_core(
     """Spread over the interval, and at most a hundred in a script call."""
     with contextlib.ExitStack() as held:
         holds = [held.enter_context(client.hold({"cpu": 1}, ttl=ttl_s)) for _ in range(leases)]
-        (keeper,) = [one for one in RENEWERS._renewers.values() if one._pool.name == "many"]
+        (renewer,) = [one for one in RENEWERS._renewers.values() if one._pool.name == "many"]
         before = int(one_server.info("commandstats")["cmdstat_evalsha"].partition("calls=")[2].partition(",")[0])
-        watch = Watch(keeper)
+        watch = Watch(renewer)
         wait_until(lambda: max(watch.seconds, default=0) > ttl_s / 3, timeout_s=120, message="an interval")
         share = watch.core_share
         calls = (

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until, wait_until_async
 
 
 def threads(name: str) -> list[str]:
-    """The keepers' threads whose names begin so."""
+    """The renewers' threads whose names begin so."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(f"allocator-{name}")]
 
 
@@ -94,7 +94,7 @@ async def test_a_block_that_swallows_the_cancellation_is_told_at_its_end(
 
 
 async def test_a_hold_whose_beginning_is_cancelled_holds_nothing(awaited: AsyncAllocator, onlooker: Allocator) -> None:
-    """Sent or not, it is withdrawn."""
+    """Sent or not, it is undone."""
 
     async def work() -> None:
         async with awaited.hold({"cpu": 1}, ttl=60):
