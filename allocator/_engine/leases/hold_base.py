@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -64,7 +64,7 @@ class HoldSpec:
         return min(self.defaults.timeout_s, self.ttl_ms / 2000)
 
     @contextmanager
-    def limit(self) -> Iterator[float]:
+    def limit(self) -> Generator[float]:
         """`allocate_s`; an error of the store in this block gets a note that names it if it is less than `timeout`."""
         seconds = self.allocate_s
         try:
