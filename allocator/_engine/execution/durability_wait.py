@@ -48,8 +48,8 @@ def durability_not_reached(where: str, wanted: Durability, reached: Durability, 
     With `undo` the call is undone: what it was granted is released.  The change of any other call stays, as an undo
     would end or change a live allocation; nothing is queued.
     """
-    after = "what it was granted is given back" if undo else "what it changed stays so"
-    text = f"{where} has executed it, and it was not {wanted} in time but {reached}; {after}"
+    what, after = ("grant", "it is undone") if undo else ("change", "it stays")
+    text = f"the {what} reached durability {reached}, not {wanted}, in time on {where}; {after}"
     return AttemptFailure(NotDurable(text, reached=str(reached)), ambiguous=undo)
 
 
