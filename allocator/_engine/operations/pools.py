@@ -78,9 +78,8 @@ def _longest_ttl(grace: int) -> int:
     least, margin = settings.TTL_MIN_S * 1000, settings.RECOVERY_MARGIN_S * 1000
     if 0 < grace < least + margin:
         raise InvalidRequest(
-            f"recovery_grace: {grace / 1000:g} s, of which {margin / 1000:g} s are for finding out that the primary is "
-            f"another one, leave no ttl: give {(least + margin) / 1000:g} s or more, or say max_ttl, up to the grace "
-            "where a server that is replaced is surely dead",
+            f"recovery_grace: {grace / 1000:g} s must be at least {(least + margin) / 1000:g} s: "
+            f"{margin / 1000:g} s to notice a failover and {least / 1000:g} s of ttl; max_ttl sets the longest ttl yourself",
             field="recovery_grace",
         )
     return int(grace - margin) if grace else 0
