@@ -242,9 +242,7 @@ def _gone(allocation: Allocation, answer: Answer) -> AllocationLost:
     identity = allocation.id
     if isinstance(answer, Renewal) and answer.outcome == "fenced":
         return AllocationLost(
-            f"allocation {identity!r} is another grant's now: fence {answer.fence}, not {allocation.fence}",
-            id=identity,
-            code="fenced",
+            f"allocation {identity!r} has fence {answer.fence}, not {allocation.fence}", id=identity, code="fenced"
         )
     if isinstance(answer, Renewal) and answer.outcome == "releasing":
         return AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")

@@ -101,7 +101,7 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
             text = f"{name} is live: owner {live.owner!r} has {live.resources}, not {one.owner!r} {one.resources}"
             raise AllocationConflict(text, id=one.id)
         case "fenced":
-            text = f"{name} is another grant's now: fence {reply[1]}, not {one.fence}"
+            text = f"{name} has fence {reply[1]}, not {one.fence}"
             raise AllocationLost(text, id=one.id, code="fenced")
         case "wrong_epoch":
             raise AllocationLost(f"{name} is of another pool {pool.name!r} (epoch)", id=one.id, code="epoch")

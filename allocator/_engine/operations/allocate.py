@@ -258,7 +258,7 @@ def _conflict(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) ->
         return AllocationConflict(f"allocation {wanted.id!r} is being released by owner {live.owner!r}", id=wanted.id)
     asked = f"owner {wanted.owner!r} asked for {wanted.resources}"
     if wanted.exclusive:
-        asked += ", and exclusive=True shares no allocation"
+        asked += ", and exclusive=True does not share it"
     return AllocationConflict(
         f"allocation {wanted.id!r} is live: owner {live.owner!r} has {live.resources}; {asked}", id=wanted.id
     )

@@ -62,9 +62,7 @@ def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Repl
     if word == "releasing":
         raise AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
     if word == "fenced":
-        raise AllocationLost(
-            f"allocation {identity!r} is another grant's now: fence {reply[1]}, not {fence}", id=identity, code="fenced"
-        )
+        raise AllocationLost(f"allocation {identity!r} has fence {reply[1]}, not {fence}", id=identity, code="fenced")
     raise_refused(pool, word)
 
 

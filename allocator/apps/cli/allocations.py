@@ -264,8 +264,9 @@ def release(app: App, ids: tuple[str, ...], fence: int | None, ignore_not_found:
         item = client.release(identify(app, given, verb="release"), fence=fence)
         done.append(item)
         if item.outcome == "fenced":
-            text = f"allocation {item.id!r} is another grant's now, not that of fence {fence}; it stays as it is"
-            code = _complain(code, Failure(text))
+            live = client.get(item.id)
+            has = "another fence" if live is None else f"fence {live.fence}"
+            code = _complain(code, Failure(f"allocation {item.id!r} has {has}, not {fence}"))
         elif not item and not ignore_not_found:
             code = _complain(code, not_found(item.id, app.pool))
     rows = [

@@ -174,7 +174,7 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     if isinstance(error, InvariantError):
         return "'audit' lists what is broken; 'audit --repair' mends it"
     if isinstance(error, AllocationConflict):
-        return "take another --id, or release that allocation first"
+        return "take another --id, or release that one first; 'resize' changes the amounts of your own"
     if isinstance(error, PoolConflict) and error.code == "generation":
         shown = "'quota list -o wide'" if str(error).startswith("quota ") else "'pool show'"
         return f"{shown} has the present generation"

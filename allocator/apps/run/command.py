@@ -49,6 +49,9 @@ KILL_AFTER: Final = 0.1
 """Part of the time to live after which a command without a lease is killed: a hold is lost that long before the server
 may give its resources to another."""
 
+_EXCLUSIVE: Final = "exclusive=True"
+"""What the library calls it that another `run` is refused."""
+
 _SIGNALLED: Final = 128
 """Added to the number of the signal that ended the command, as shells do."""
 
@@ -97,9 +100,14 @@ class RunCommand(Command):
             raise _failure(error, ctx.ensure_object(App).shown_address) from error
 
 
+def _said(error: AllocatorError) -> str:
+    """The message in the words of the command line."""
+    return str(error).replace(_EXCLUSIVE, "run")
+
+
 def _failure(error: AllocatorError, url: str) -> Failure:
     if isinstance(error, AllocationConflict):
-        return Failure(str(error), ExitCode.ID_IN_USE, hint="--wait waits for its end, --shared shares it")
+        return Failure(_said(error), ExitCode.ID_IN_USE, hint="--wait waits for its end, --shared shares it")
     code = _CODES.get(exit_code(error), ExitCode.RUN_FAILED)
     advice = hint(error, url)
     if isinstance(error, Insufficient) and not error.denial.never:
@@ -252,7 +260,7 @@ class _Run:
                     if left <= 0 or (isinstance(error, Insufficient) and error.denial.never):
                         raise
                     if not waits:
-                        self._app.note(f"waiting: {error}")
+                        self._app.note(f"waiting: {_said(error)}")
                     waits = True
                 threading.Event().wait(min(left, random.uniform(0.5, 1.5) * POLL_S))
         finally:

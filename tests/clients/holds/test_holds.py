@@ -99,7 +99,7 @@ async def test_an_exclusive_hold_shares_nothing(holder: AsyncAllocator, onlooker
     """Two deliveries of one job: the second is refused, and the first one's lease stays as it is."""
     async with holder.hold({"cpu": 1}, ttl=60, id="job-7", exclusive=True) as first:
         before = onlooker.get("job-7")
-        with pytest.raises(AllocationConflict, match="exclusive=True shares no allocation"):
+        with pytest.raises(AllocationConflict, match="exclusive=True does not share it"):
             async with holder.hold({"cpu": 1}, ttl=600, id="job-7", exclusive=True):
                 pytest.fail("it was entered")
         with pytest.raises(AllocationConflict):

@@ -48,7 +48,9 @@ def test_another_request_under_a_live_id_is_an_error(pool: CommandLine) -> None:
     pool("allocate", "cpu=2", "--pin", "--id", "job-1")
     stderr = pool.error("allocate", "cpu=3", "--pin", "--id", "job-1", code=1)
     assert stderr.startswith("error: ")
-    assert stderr.endswith("hint: take another --id, or release that allocation first\n")
+    assert stderr.endswith(
+        "hint: take another --id, or release that one first; 'resize' changes the amounts of your own\n"
+    )
 
 
 def test_an_allocation_in_json_has_its_amounts_twice_and_its_instants_in_utc(pool: CommandLine) -> None:
@@ -253,9 +255,11 @@ def test_a_stale_fence_changes_nothing(pool: CommandLine, client: Allocator) -> 
     pool("release", "job-1", "--fence", stale)
     pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")
     before = client.get("job-1")
-    assert "another grant's now, not that of fence" in pool.error("release", "job-1", "--fence", stale, code=1)
-    assert pool.error("renew", "job-1", "--fence", stale, code=1).startswith("error: ")
-    assert pool.error("resize", "job-1", "cpu=2", "--fence", stale, code=1).startswith("error: ")
+    assert before is not None
+    said = f"error: allocation 'job-1' has fence {before.fence}, not {stale}\n"
+    for words in (("release", "job-1"), ("renew", "job-1"), ("resize", "job-1", "cpu=2")):
+        assert pool.error(*words, "--fence", stale, code=1) == said, words
+    assert pool.error("begin-release", "job-1", "--grace", "5s", "--fence", stale, code=1) == said
     assert client.get("job-1") == before
 
 

@@ -152,6 +152,7 @@ def test_a_second_run_of_an_id_is_refused_unless_shared(start: Start, pool: Allo
     assert (code, out) == (122, "")
     assert "allocation 'nightly' is live" in err
     assert "hint: --wait waits for its end, --shared shares it" in err
+    assert "; owner 'anonymous' asked for cpu=1, and run does not share it\n" in err
     assert pool.get("nightly") == before
     shared = start("cpu=1", "--id", "nightly", "--shared", "--", "sh", "-c", "echo $ALLOCATOR_FENCE")
     assert line(shared) == fence
