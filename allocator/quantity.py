@@ -39,7 +39,7 @@ from allocator.input_errors import InvalidQuantity
 from allocator.settings import AMOUNT_MAX, FRACTION_BITS_MAX, MEMORY_MIN, QUANTITY_LENGTH_MAX
 from allocator.units import FACTORS, Unit, scale_of, unit_of
 
-__all__ = ["Quantity", "float_text", "parse_capacity", "parse_request", "shown"]
+__all__ = ["Quantity", "float_text", "kind_of", "parse_capacity", "parse_request", "shown"]
 
 Quantity: TypeAlias = str | int | float | Decimal | Rational
 """The types of a quantity.  A fraction is read exactly, any other number as its text.
@@ -69,6 +69,12 @@ _FLOAT_DIGITS: Final = 15
 """Decimal digits that a double keeps of any number (`sys.float_info.dig`); those behind them come of computing."""
 
 _SHOWN_LENGTH: Final = 40
+
+
+def kind_of(value: object) -> str:
+    """The type of a refused value, with its article: `an int`."""
+    name = type(value).__name__
+    return f"{'an' if name.startswith(('a', 'e', 'i', 'o', 'u')) else 'a'} {name}"
 
 
 def shown(value: object) -> str:
@@ -140,7 +146,7 @@ def _read(resource: str, quantity: object, *, up: bool) -> tuple[int, bool, str]
         except (ArithmeticError, AttributeError, TypeError, ValueError):
             raise _refused(resource, quantity, "cannot be read as a number") from None
     else:
-        raise _refused(resource, quantity, f"is not a quantity but a {type(quantity).__name__}")
+        raise _refused(resource, quantity, f"is not a quantity but {kind_of(quantity)}")
     return *_parse(resource, text, up), text
 
 

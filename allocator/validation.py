@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
 from allocator.input_errors import InvalidRequest
-from allocator.quantity import shown
+from allocator.quantity import kind_of, shown
 from allocator.settings import (
     AGE_MAX_S,
     AMOUNT_MAX,
@@ -271,7 +271,7 @@ def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T
 def _bounded(field: str, value: object, length: int) -> str:
     """The value, if it is a text of at most `length` characters."""
     if not isinstance(value, str):
-        raise _wrong(field, value, f"is not a text but a {type(value).__name__}")
+        raise _wrong(field, value, f"is not a text but {kind_of(value)}")
     if len(value) > length:
         raise _wrong(field, value, f"has {len(value)} characters, at most {length} are allowed")
     return value
@@ -286,7 +286,7 @@ def _key(value: object) -> str:
 
 def _value(key: object, value: object) -> str:
     if not isinstance(value, str):
-        raise _wrong("metadata", value, f"for {shown(key)} is not a text but a {type(value).__name__}")
+        raise _wrong("metadata", value, f"for {shown(key)} is not a text but {kind_of(value)}")
     if len(value) > METADATA_BYTES_MAX:
         raise _wrong("metadata", value, f"for {shown(key)} is longer than {METADATA_BYTES_MAX} bytes")
     text = str.__str__(value)

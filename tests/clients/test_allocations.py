@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from allocator import (
     AsyncAllocator,
     Denial,
     Insufficient,
+    InvalidRequest,
     Resources,
     UnknownAllocation,
     UnknownPool,
@@ -179,6 +181,18 @@ async def test_what_is_past_its_deadline_makes_room_for_a_request(timed: AsyncAl
     await timed.allocate({"cpu": 1}, ttl=60)
     assert await timed.get(first.id) is None
     assert await timed.get(second.id) is not None
+
+
+async def test_the_dict_of_an_allocation_is_answered_with_how_to_read_it(client: AsyncAllocator) -> None:
+    """Nothing is sent; that it is no text would not help."""
+    lab = await client.allocate({"cpu": 1}, ttl=60)
+    stored: Any = lab.to_dict()
+    for call in (client.renew, client.release, lambda one: client.resize(one, {"cpu": 2})):
+        with pytest.raises(InvalidRequest, match=r"it is a dict: Allocation\.from_dict makes") as wrong:
+            await call(stored)
+        assert wrong.value.field == "allocation"
+    with pytest.raises(InvalidRequest, match="is not a text but an int"):
+        await client.renew(cast("Any", 7))
 
 
 async def test_fences_grow_with_every_grant(client: AsyncAllocator) -> None:

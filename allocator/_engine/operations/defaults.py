@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from allocator import settings
 from allocator._engine.operations.requests import FencedId
 from allocator._engine.protocol.keys import PoolKeys, pool_keys
 from allocator.durability import durability
+from allocator.input_errors import InvalidRequest
 from allocator.models.allocations import Allocation
 from allocator.validation import allocation_id, batch, deadline_s, epoch_text, key_prefix, owner_name, pool_name
 from allocator.validation import fence as valid_fence
@@ -59,6 +60,9 @@ class Defaults:
         if isinstance(allocation, Allocation):
             required = allocation.fence if fence is None else valid_fence(fence)
             return self.keys(allocation.pool), FencedId(allocation.id, required, allocation)
+        if isinstance(allocation, Mapping):
+            text = "allocation: it is a dict: Allocation.from_dict makes an allocation of that of to_dict"
+            raise InvalidRequest(text, field="allocation")
         return self.pool, FencedId(allocation_id(allocation), valid_fence(fence))
 
     def group(self, allocations: Iterable[AllocationOrId]) -> tuple[int, dict[PoolKeys, list[tuple[int, FencedId]]]]:

@@ -79,7 +79,8 @@ def _longest_ttl(grace: int) -> int:
     if 0 < grace < least + margin:
         raise InvalidRequest(
             f"recovery_grace: {grace / 1000:g} s must be at least {(least + margin) / 1000:g} s: "
-            f"{margin / 1000:g} s to notice a failover and {least / 1000:g} s of ttl; max_ttl sets the longest ttl yourself",
+            f"{margin / 1000:g} s to notice a failover and {least / 1000:g} s of ttl; "
+            "max_ttl sets the longest ttl yourself",
             field="recovery_grace",
         )
     return int(grace - margin) if grace else 0
