@@ -13,7 +13,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from allocator import settings
 from allocator._engine.execution.undo_log import UndoLog
@@ -40,6 +40,8 @@ class Hold(BaseHold):
 
     A thread cannot be stopped from outside: the block must read `lost` or call `check`, or `on_lost` must signal it.
     """
+
+    _STATEMENT: ClassVar[str] = "a with"
 
     def __init__(self, driver: Driver, spec: HoldSpec, on_lost: Callable[[Hold], object] | None) -> None:
         super().__init__(spec)
@@ -115,6 +117,8 @@ class AsyncHold(BaseHold):
     A thread renews it, so a blocked event loop does not lose it.  With `cancel` the block's task is cancelled when it
     is lost, as `asyncio.timeout` does, and the block ends with `AllocationLost`.
     """
+
+    _STATEMENT: ClassVar[str] = "an async with"
 
     def __init__(
         self, driver: AsyncDriver, spec: HoldSpec, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import ClassVar
 
 from allocator._engine.leases.lease import Lease
 from allocator._engine.leases.registry import RENEWERS, LeaseLocation
@@ -92,6 +93,9 @@ class BaseHold:
     that could not be renewed in time is lost, whatever the server's state.  Once lost, it stays lost.
     """
 
+    _STATEMENT: ClassVar[str]
+    """The statement whose block it is for, with its article."""
+
     def __init__(self, spec: HoldSpec) -> None:
         self._spec = spec
         self._ttl_ms = spec.ttl_ms
@@ -169,7 +173,7 @@ class BaseHold:
     @property
     def _held(self) -> Lease:
         if self._lease is None:
-            raise RuntimeError("this hold has not begun: use it in a with statement")
+            raise RuntimeError(f"this hold has not begun: use it in {self._STATEMENT} statement")
         return self._lease
 
     def _prepare(self) -> float:

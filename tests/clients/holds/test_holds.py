@@ -73,11 +73,18 @@ async def test_a_hold_has_a_time_to_live(holder: AsyncAllocator, ttl: Any) -> No
     assert refused.value.field == "ttl"
 
 
+async def test_an_awaited_hold_names_its_own_statement(one_server: Server) -> None:
+    """`with` would be a second error."""
+    async with AsyncAllocator.from_url(one_server.url, pool="lab") as client:
+        with pytest.raises(RuntimeError, match="has not begun: use it in an async with statement"):
+            client.hold({"cpu": 1}, ttl=60).check()
+
+
 async def test_a_hold_is_for_one_block_and_knows_nothing_before(one_server: Server, onlooker: Allocator) -> None:
     """A second block would be another allocation."""
     with Allocator.from_url(one_server.url, pool="lab") as client:
         hold = client.hold({"cpu": 1}, ttl=60)
-        with pytest.raises(RuntimeError, match="has not begun"):
+        with pytest.raises(RuntimeError, match="has not begun: use it in a with statement"):
             assert hold.id
         assert repr(hold) == "<Hold not begun>"
         with hold:
