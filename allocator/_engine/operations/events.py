@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from allocator import settings
+from allocator._engine.operations.audit_findings import readable
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.protocol.flows import Call, Operation, Reply
@@ -13,6 +14,9 @@ from allocator.models.events import Event
 from allocator.validation import count
 
 _EVENTS: Final = load("read_events")
+
+_DRIFT: Final = "drift: "
+"""The beginning of the reason of an event about a mended counter, whose resource is the event's id."""
 
 
 def read(defaults: Defaults, limit: int) -> Operation[list[Event]]:
@@ -27,6 +31,9 @@ def read(defaults: Defaults, limit: int) -> Operation[list[Event]]:
         for at in range(1, len(reply), 2):
             fields = decode_fields(reply[at + 1])
             kind = fields.pop("kind", "")
+            if kind == "repaired" and fields.get("reason", "").startswith(_DRIFT):
+                detail = fields["reason"].removeprefix(_DRIFT)
+                fields["reason"] = _DRIFT + readable("drift", fields.get("id", ""), detail).detail
             found.append(Event(reply[at], kind, fields))
         return found
 

@@ -137,6 +137,9 @@ def test_audit_finds_drift_and_mends_it_only_when_told(due: CommandLine) -> None
     assert rehearsed.startswith("pool default: drift, 4 allocations, 1 would be mended\n")
     assert due.json("audit", code=3)["total"] == 1
     assert due("audit", "--repair").stdout.startswith("pool default: repaired, 4 allocations, 1 mended\n")
+    reason = f"drift: {' '.join(lines[2].split()[2:])}"
+    assert due.json("events")["items"][-1]["reason"] == reason, "in the quantities of the audit"
+    assert due.out("events").splitlines()[-1].endswith(reason)
     assert due.out("audit") == "pool default: clean, 4 allocations\n"
 
 
