@@ -15,6 +15,7 @@ from allocator.apps.cli.embedded import socket_path
 from allocator.apps.cli.errors import ExitCode, Failure
 from allocator.apps.cli.output import View, document, show
 from allocator.errors import AllocatorError
+from allocator.validation import allocation_id
 
 __all__ = ["redis_cli"]
 
@@ -34,6 +35,8 @@ def redis_cli(app: App, id_: str | None) -> None:
 
     Without an ID the record is that of some live allocation.  A password is not printed: put it into REDISCLI_AUTH.
     """
+    if id_ is not None:
+        allocation_id(id_)
     secret, program = _program(app.address)
     base = f"{app.prefix}:{{{app.pool}}}:"
     record = id_ or _example(app)

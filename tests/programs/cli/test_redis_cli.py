@@ -64,6 +64,11 @@ def test_the_keys_are_those_of_the_pool(cli: CommandLine) -> None:
     }
 
 
+def test_an_id_that_cannot_be_is_refused(cli: CommandLine) -> None:
+    """The commands would show a record that no allocation has."""
+    assert "error: id: 'x y' is not allowed" in cli.error("redis-cli", "x y", code=2)
+
+
 def test_without_an_id_a_live_allocation_is_the_example(pool: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that shows something is worth more than a placeholder."""
     pool("allocate", "cpu=1", "--pin", "--id", "job-1")
