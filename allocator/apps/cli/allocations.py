@@ -145,8 +145,8 @@ def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool, scope
         elif explain and not answer.denial.never:
             text += "\nno known deadline makes it fit"
     show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
-    if answer.denial is not None and answer.denial.code == "unknown_resource":
-        app.note(f"hint: {denied(answer.denial, _counted(app))}")
+    if answer.denial is not None and (answer.denial.never or not explain):
+        _advise(app, answer.denial)
     return ExitCode.OK if answer else ExitCode.DENIED
 
 
@@ -315,10 +315,14 @@ def _refuse(app: App, denial: Denial, resized: str = "") -> ExitCode:
     if resized:
         whole["id"] = resized
     click.echo(f"error: {denial}", err=True)
-    counted = _counted(app) if denial.code == "unknown_resource" else ()
-    app.note(f"hint: {denied(denial, counted)}")
+    _advise(app, denial)
     show(app, View(whole, lambda _: ""))
     return ExitCode.DENIED
+
+
+def _advise(app: App, denial: Denial) -> None:
+    counted = _counted(app) if denial.code == "unknown_resource" else ()
+    app.note(f"hint: {denied(denial, counted)}")
 
 
 def _counted(app: App) -> Sequence[str]:

@@ -137,7 +137,12 @@ def test_check_says_yes_or_no_and_why(pool: CommandLine) -> None:
     """It answers as `allocate` would, and changes nothing."""
     assert pool.out("check", "cpu=32") == "yes\n"
     pool("allocate", "cpu=30", "--ttl", "10m")
-    assert pool.out("check", "cpu=4", code=3) == (
+    no = pool("check", "cpu=4", code=3)
+    assert no.stderr == "hint: 'check --explain' with the same request says when it will fit\n"
+    assert (
+        pool("check", "cpu=99", code=3).stderr == pool("allocate", "cpu=99", "--pin", code=3).stderr.split("\n", 1)[1]
+    )
+    assert no.stdout == (
         "no: capacity exceeded: pool default: cpu requested=4 available=2 short=2 (allocated=30 capacity=32)\n"
     )
     assert pool.out("check", "cpu=4", "--explain", code=3).endswith(
