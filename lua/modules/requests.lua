@@ -182,6 +182,7 @@ end
 -- Whether a record equals the request text for text: the ordinary case, which is faster.
 function requests.is_same(request, record)
   local list, has, same = request.list, record.list, record.owner == request.owner and not record.accounts
+  if request.scope then same = false end
   if #list ~= #has then same = false end
   for i = 1, same and #list or 0 do
     if list[i] ~= has[i] then same = false end

@@ -82,6 +82,14 @@ def test_an_unknown_scope_is_refused(tree: Ledger) -> None:
     assert tree.allocated() == 0
 
 
+def test_a_scope_that_the_live_record_has_not_is_a_conflict(tree: Ledger) -> None:
+    """Text for text the same otherwise; nothing would be charged to that scope."""
+    want(tree, "a", 1)
+    assert want(tree, "a", 1, "team-b")[0] == "conflict"
+    assert want(tree, "a", 1, "nobody")[0] == "conflict"
+    assert want(tree, "a", 1)[0] == "existing"
+
+
 def test_a_repeat_with_another_scope_is_a_conflict(tree: Ledger) -> None:
     """One that names none is not."""
     want(tree, "a", 1, "team-a/alice")
