@@ -2,9 +2,9 @@
 --[[
 move -- Charge a live allocation to another scope, all or nothing.
 
-The amounts stay.  The accounts of its scope are uncharged and those of the other are charged in one decision.  It
-is decided as a release and a request after it: it is refused where an account above both is above its limit.  Expired allocations of the other scope
-make room, as for a request.  A move to where it is changes nothing.
+The amounts stay.  The accounts of its scope are uncharged and those of the other are charged in one decision.  It is
+decided as a release and a request after it: it is refused where an account above both is above its limit.  Expired
+allocations of the other scope make room, as for a request.  A move to where it is changes nothing.
 
 KEYS    records      keys    the key of the one item
 ARGV    items        list    of one (call, repeated, fence, scope); fence 0: any; scope '': the pool alone
