@@ -78,7 +78,7 @@ CLIENT: Final = (
     # -- A10, A11: what is said, and what is sent ----------------------------------------------------------------------
     Mutant(
         "says undone", "allocator/_engine/execution/durability_wait.py",
-        ' if undo else "what it changed stays so"', "",
+        '("change", "it stays")', '("change", "it is undone")',
         "A10: a resize that is not durable says that it is undone", "engine/test_durability_wait",
     ),
     Mutant(
