@@ -282,6 +282,48 @@ RECONCILE_IDS_MAX: Final = 100_000
 DURABLE_REPLICAS_MAX: Final = 16
 """Replicas that a call may wait for."""
 
+# -- waiting in line ---------------------------------------------------------------------------------------------------
+PRIORITY_MAX: Final = 1_000
+"""The highest priority of a request; the lowest is its negative."""
+
+WAIT_MAX_S: Final = 7 * 86_400.0
+WAIT_MAX_MS: Final = int(WAIT_MAX_S * 1000)
+"""Seconds, and milliseconds, that a request may wait: a week.  Its client must be there all the time."""
+
+HEARTBEAT_S: Final = 5.0
+"""Seconds after which a waiting client asks again: the bound on a wake-up that was lost."""
+
+WAITER_TTL_MS: Final = 15_000
+"""Milliseconds without a word of its client after which a waiter leaves the line: three of its heartbeats."""
+
+GRANT_CLAIM_MS: Final = 15_000
+"""Milliseconds for which a grant from the line is kept for its waiter: three heartbeats, so that two may be lost."""
+
+WAITERS_LOOKED_MAX: Final = 32
+"""Waiters that one script call looks at, from the first on or from where an earlier call has stopped."""
+
+LINE_MARKS_MAX: Final = 256
+"""Counters that waiters are short of, which are kept for the next call where one stops in the midst of a line."""
+
+QUEUE_MAX: Final = 100_000
+"""Requests that wait in a pool, unless it has a lower limit; about 40 MB."""
+
+PASSES_MAX: Final = 100
+"""Grants that may pass the first waiter, unless the pool has another limit, before room is kept for it."""
+
+WAIT_PASSED_MAX_S: Final = 600.0
+WAIT_PASSED_MAX_MS: Final = int(WAIT_PASSED_MAX_S * 1000)
+"""Seconds, and milliseconds, after which room is kept for the first waiter, unless the pool has another limit."""
+
+AUDIT_WAITERS_MAX: Final = 1_000
+"""Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""
+
+PAGE_WAITERS_MAX: Final = 200
+"""Waiters of one page of the line."""
+
+EXPLAIN_WAITERS_MAX: Final = 32
+"""Waiters, from the first on, of which a listing estimates the start."""
+
 # -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3
 """The interval of renewals as a share of the time to live.  Two may fail before the lease lapses."""

@@ -5,6 +5,7 @@
 --   call.pool, call.refused       its state and its counters, and the reply word that refuses the call (`pools`)
 --   call.accounts                 the counters of other accounts, by name (`accounts`)
 --   call.records                  live records by key; false if there is none (`records`)
+--   call.line                     who waits, once it is read (`line`); call.freed: there may be room for them
 -- Modules plan the writes in it; `transaction.commit` executes them.
 local limits = require('limits')
 

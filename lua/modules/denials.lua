@@ -62,6 +62,18 @@ local function counted(charged, list, held)
   return whole
 end
 
+-- For a request that fits, but must wait for those before it in line: what the pool has of each resource.
+function denials.queued(charged, list)
+  local pool, reply = charged[#charged], {'denied', 'queued', ''}
+  for i = 1, #list, 2 do
+    local field, n = list[i], #reply
+    local kept = pool.kept and pool.kept[field] or 0
+    reply[n + 1], reply[n + 2] = string.sub(field, 1, -11), list[i + 1] + 0
+    reply[n + 3], reply[n + 4] = pool.allocated[field] or 0, (pool.capacity[field] or 0) + kept
+  end
+  return reply
+end
+
 -- `held`: the allocation's present amounts.  `asked`: the totals of an atomic batch, by account.  `was_refused`: it was
 -- refused before, and stays refused even if it fits now.
 function denials.reply(charged, list, held, asked, was_refused)

@@ -55,6 +55,17 @@ local function open(call, most)
   call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
 end
 
+-- Reclaims what has expired, whether or not the room is asked for; once a call.
+function expiry.reclaim_due(call, most)
+  if call.expired then return end
+  open(call, most)
+  while call.expired_at < call.expired_most do
+    call.expired_at = call.expired_at + 1
+    local id = call.expired[call.expired_at]
+    if call.records[records.key(call, id)] == nil then expiry.take(call, id, 'deadline') end
+  end
+end
+
 -- Reclaims until the list fits.  Returns nil if it is charged; else the account that is short.  `call.more_expired`:
 -- there are more expired allocations than one call may reclaim, or than this call can.
 function expiry.make_room(call, most, charged, list, held)

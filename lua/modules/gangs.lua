@@ -8,7 +8,8 @@ local gangs = {}
 -- Whether this reply word stops an atomic batch.
 function gangs.stops(word)
   return word == 'denied' or word == 'conflict' or word == 'ended' or word == 'reclaim_first' or word == 'recovering'
-    or word == 'ttl_too_long' or word == 'unknown_scope' or word == 'scope_required'
+    or word == 'ttl_too_long' or word == 'unknown_scope' or word == 'scope_required' or word == 'conflict_waiting'
+    or word == 'withdrawn'
 end
 
 local function add_up(sums, name, list)
@@ -36,15 +37,26 @@ function gangs.asked(items, last)
   return sums
 end
 
+-- Reverts the grants of the batch, not those to waiters, which come before it.  Returns their number.
+local function give_back(call)
+  local kept, undone = {}, 0
+  for _, one in ipairs(call.fresh or {}) do
+    if one.i then
+      accounts.add_all(accounts.charged(call, one.accounts, one.list), one.list, -1)
+      call.records[one.key], undone = false, undone + 1
+    else
+      kept[#kept + 1] = one
+    end
+  end
+  call.fresh = kept[1] and kept or nil
+  if call.line then call.line.passing = 0 end
+  return undone
+end
+
 -- Stops the batch: nothing of it is granted or extended, and the replies of its other items name the one that stopped
 -- it.  Reclaimed allocations stay reclaimed.
 function gangs.stop(call, items, replies, stopped)
-  local fresh = call.fresh or {}
-  for i = 1, #fresh do
-    local charged = accounts.charged(call, fresh[i].accounts, fresh[i].list)
-    accounts.add_all(charged, fresh[i].list, -1)
-    call.records[fresh[i].key] = false
-  end
+  local undone = give_back(call)
   local shared = call.shared or {}
   for i = #shared, 1, -1 do
     local was = shared[i]
@@ -52,10 +64,11 @@ function gangs.stop(call, items, replies, stopped)
     record.call, record.ttl_ms, record.deadline_ms, record.asserted_ms = was.call, was.ttl_ms, was.deadline_ms,
       was.asserted_ms
     record.gap_ms, record.ttls, record.told, record.touched = was.gap_ms, was.ttls, was.told, nil
+    record.unclaimed_ttl_ms = was.unclaimed_ttl_ms
   end
-  call.pool.revision = call.pool.revision - #fresh - (call.tentative or 0)
+  call.pool.revision = call.pool.revision - undone - (call.tentative or 0)
   if call.forgotten_calls then idempotency.keep(call, call.forgotten_calls) end
-  call.fresh, call.shared, call.forgotten_calls = nil, nil, nil
+  call.shared, call.forgotten_calls = nil, nil
   local word = replies[stopped][1]
   for i = 1, #items do
     if i ~= stopped then replies[i] = {word == 'reclaim_first' and 'reclaim_first' or 'aborted', stopped} end

@@ -1,8 +1,8 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
--- max_ttl_ms, durability, grace_ms, recovering, run_id, keeps, scope, needs_scope}
+-- max_ttl_ms, durability, grace_ms, recovering, run_id, keeps, waits, scope, needs_scope}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
--- granted.  `keeps`: it keeps something for scopes (`quotas`).
+-- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).
 local accounts = require('accounts')
 local clock = require('clock')
 local limits = require('limits')
@@ -28,6 +28,7 @@ local function read_options(call, pool, options)
   pool.durability = string.match(options, 'durability=(%S+)')
   pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
   pool.keeps = string.find(options, 'keeps=1', 1, true)
+  pool.waits = string.find(options, 'waits=1', 1, true)
   pool.scope = string.match(options, 'default_scope=(%S+)')
   pool.needs_scope = string.find(options, 'requires_scope=1', 1, true)
   if not pool.grace_ms then return end
@@ -110,6 +111,17 @@ function pools.set(call, field, value)
   local sets = call.pool_sets or {}
   sets[#sets + 1], sets[#sets + 2] = field, value
   call.pool_sets = sets
+end
+
+-- Changes one option of the pool; '' removes it.
+function pools.set_option(call, name, value)
+  local parts = {}
+  for part in string.gmatch(call.pool.options or '', '%S+') do
+    if string.sub(part, 1, #name + 1) ~= name .. '=' then parts[#parts + 1] = part end
+  end
+  if value ~= '' then parts[#parts + 1] = name .. '=' .. value end
+  call.pool.options = parts[1] and table.concat(parts, ' ')
+  if parts[1] then pools.set(call, 'options', call.pool.options) else pools.drop(call, 'options') end
 end
 
 function pools.drop(call, field)

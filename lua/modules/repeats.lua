@@ -28,6 +28,7 @@ local function remember(call, record)
   shared[#shared + 1], call.shared = {
     record = record, call = record.call, ttl_ms = record.ttl_ms, deadline_ms = record.deadline_ms,
     asserted_ms = record.asserted_ms, gap_ms = record.gap_ms, ttls = record.ttls, told = record.told,
+    unclaimed_ttl_ms = record.unclaimed_ttl_ms,
   }, shared
 end
 
@@ -36,13 +37,30 @@ local function assert_live(call, record)
   if record.granted_ms ~= call.now then record.asserted_ms = call.now end
 end
 
+-- The caller of a grant from the line learns of it: the requested time to live begins.
+local function claim(call, record)
+  local ask_ms = record.unclaimed_ttl_ms
+  record.unclaimed_ttl_ms = nil
+  if record.releasing_ms then return end
+  -- Another call has it, too: it keeps what it was told.
+  if not record.ttls and ask_ms > 0 then
+    record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, call.now + ask_ms, nil
+  else
+    extend(call, record, ask_ms)
+  end
+end
+
 local function replay(call, request, record)
   local renews = expiry.is_lapsed(call, record) and not record.releasing_ms
   -- The other calls that returned it are still to be extended by a gap.
   if renews and record.ttls then expiry.spares(call, record) end
   records.edit(call, record)
   remember(call, record)
-  if renews then extend(call, record, request.ask_ms + 0) end
+  if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then
+    claim(call, record)
+  elseif renews then
+    extend(call, record, request.ask_ms + 0)
+  end
   claims.set_deadline(record, request.call)
   assert_live(call, record)
   record.touched = true

@@ -2,7 +2,8 @@
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts, exclusive, replaces,
 -- replaces_fence}: `ask_ms` is text, '0' pins; `list` has its fields and amounts, alternating; `accounts` the names of
 -- those beyond the pool, or nil; `exclusive` is set if a live allocation of the id is a conflict; `replaces` is the key
--- of the record to replace, or nil; `scope` its scope, or nil.  Once granted it is a record (`records`) with `fresh`.
+-- of the record to replace, or nil; `scope` its scope, or nil; `wait_ms` how long it may wait in line, or nil;
+-- `priority` its priority there, 0 if nil.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
@@ -54,6 +55,16 @@ local function set_replaces(call, request, value)
   call.declared[key] = true
 end
 
+-- Sets how long the request may wait, or its priority.
+local function set_wait(call, request, name, value)
+  local number = string.find(value, '^%-?%d+$') and #value < 16 and value + 0
+  local least, most = 1, limits.WAIT_MAX_MS
+  if name == 'priority' then least, most = -limits.PRIORITY_MAX, limits.PRIORITY_MAX end
+  if not number or number < least or number > most then refuse(request.i, name .. ' is no integer in its bounds') end
+  if name == 'wait' and call.atomic then refuse(request.i, 'wait is not for an atomic batch') end
+  request[name == 'wait' and 'wait_ms' or name] = number
+end
+
 -- Reads the options, (name, value) pairs.
 local function read_options(call, request, first, options)
   local argv, scope = call.argv, nil
@@ -68,10 +79,13 @@ local function read_options(call, request, first, options)
       request.exclusive = true
     elseif name == 'replaces' then
       set_replaces(call, request, value)
+    elseif name == 'wait' or name == 'priority' then
+      set_wait(call, request, name, value)
     else
       refuse(request.i, 'unknown option ' .. name)
     end
   end
+  if request.wait_ms and request.replaces then refuse(request.i, 'wait is not for a request that replaces') end
   if scope then requests.charge_to(request, scope) end
 end
 

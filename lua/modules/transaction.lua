@@ -9,6 +9,7 @@ local limits = require('limits')
 local numbers = require('numbers')
 local quotas = require('quotas')
 local records = require('records')
+local waiters = require('waiters')
 
 local transaction = {}
 
@@ -129,6 +130,36 @@ local function compare(record)
     compare_accounts(record, sets, drops)
   end
   return sets, drops
+end
+
+-- Writes the entries of requests that wait: new ones, and that their clients have asked again.
+local function write_waiters(call)
+  local line, places = call.line, {}
+  for _, waiter in ipairs(line.puts) do
+    if waiter then
+      redis.call('HSET', waiter.key, unpack(waiters.flat(waiter)))
+      places[#places + 1], places[#places + 2] = waiter.place, waiter.id
+    end
+  end
+  if places[1] then redis.call('ZADD', waiters.index(call), unpack(places)) end
+  for _, waiter in ipairs(line.heard) do
+    if not waiter.left then
+      redis.call('HSET', waiter.key, 'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms)
+    end
+  end
+end
+
+-- Removes the entries of those who wait no more, and wakes the clients of those who are granted: a hint, of which
+-- neither a missing right nor an older server is an error.
+local function drop_waiters(call)
+  local line = call.line
+  if line.drops[1] then
+    redis.call('UNLINK', unpack(line.drops))
+    redis.call('ZREM', waiters.index(call), unpack(line.gone))
+  end
+  for _, id in ipairs(line.wakes) do
+    redis.pcall('SPUBLISH', string.sub(call.key, 1, -5) .. 'wake:' .. id, '1')
+  end
 end
 
 local function write_changed(call)
@@ -298,6 +329,7 @@ local function drop(call)
   if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
   if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
   if call.old_scopes then redis.call('ZREM', quotas.index(call), unpack(call.old_scopes)) end
+  if call.old_waiters then redis.call('ZREM', waiters.index(call), unpack(call.old_waiters)) end
   for i = 1, call.old_fields and #call.old_fields or 0, 2 do
     redis.call('HDEL', call.old_fields[i], call.old_fields[i + 1])
   end
@@ -314,6 +346,7 @@ function transaction.commit(call)
   local completed = call.completed
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
   if call.fresh then write_fresh(call) end
+  if call.line then write_waiters(call) end
   if call.changed then write_changed(call) end
   if call.planned then write_indexes(call) end
   -- A changed counter always comes with a new revision.
@@ -323,6 +356,7 @@ function transaction.commit(call)
     write_pool(call)
   end
   if call.removed or call.changed or call.planned then drop(call) end
+  if call.line then drop_waiters(call) end
   if call.forgotten then redis.call('ZREM', call.ended, unpack(call.forgotten)) end
   if rest then write_rest(call) end
 end

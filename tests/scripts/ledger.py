@@ -133,12 +133,14 @@ class Ledger:
         exclusive: bool = False,
         replaces: tuple[int, str] | None = None,
         scope: str = "",
+        wait: int = 0,
+        priority: int | None = None,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first.
 
-        `replaces` is the fence and the id of the allocation whose charge it takes.
+        `replaces` is the fence and the id of the allocation whose charge it takes; `wait` is in milliseconds.
         """
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
@@ -147,6 +149,10 @@ class Ledger:
             pairs.append(("replaces", f"{replaces[0]}:{replaces[1]}"))
         if scope:
             pairs.append(("scope", scope))
+        if wait:
+            pairs.append(("wait", wait))
+        if priority is not None:
+            pairs.append(("priority", priority))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
@@ -289,6 +295,27 @@ class Ledger:
 
     def move(self, identity: str, scope: str, *, fence: int = 0, call: str = "", repeated: int = 0) -> Any:
         return self.run("move", Line(identity, call or self.new_call(), (fence, scope), repeated))[0]
+
+    # -- the line ------------------------------------------------------------------------------------------------------
+
+    def withdraw(self, *identities: str, call: str = "", repeated: int = 0, **options: Any) -> Any:
+        lines = [Line(identity, call or self.new_call(), (), repeated) for identity in identities]
+        return self.run("withdraw", *lines, **options)
+
+    def list_waiters(self, first: int = 1, count: int = 100, *, starts: int = 0, **options: Any) -> Any:
+        return self.run("list_waiters", first=first, count=count, starts=starts, **options)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The ids in line, in order."""
+        found: list[str] = self.client.zrange(f"{self.keys.base}waiting", 0, -1)
+        return found
+
+    def waiter(self, identity: str) -> dict[str, str]:
+        found: dict[str, str] = self.client.hgetall(f"{self.keys.base}waiter:{identity}")
+        return found
+
+    # -- maintenance ---------------------------------------------------------------------------------------------------
 
     def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("audit", index=index, cursor=cursor, count=count, **options)

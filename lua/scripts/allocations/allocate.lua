@@ -7,6 +7,10 @@ returned, not granted again.  If capacity is short, at most RECLAIM_INLINE_MAX e
 first.  With `atomic` all items are granted or none.  If the server has lost data, a pool with a recovery grace grants
 nothing new for that time; fences jump ahead in any case.
 
+With `wait`, what does not fit takes a place in line (`line`); its caller asks again with the same call, at least every
+WAITER_TTL_MS, until it is granted; the call without `wait` is the last, and leaves the line.  While somebody waits,
+nothing is granted that would pass those before it, but as the pool's policy says.
+
 With `replaces` the item takes the charge of another live allocation of the same amounts and accounts, which ends in the
 same decision: no capacity is checked.  Where there is none of that fence, the item is decided as without it.
 
@@ -17,7 +21,8 @@ ARGV    atomic       int     1: all or none
                              option `account`: the name of an account to charge too, innermost first; `scope`: its
                              quota, and those above it, are charged too; `exclusive`, 1: a live allocation of the id is
                              a conflict, unless this call has it; `replaces`: `<fence>:<id>` of the allocation to
-                             replace, not with `atomic`
+                             replace, not with `atomic`; `wait`: for how many ms the caller waits, not with `atomic`
+                             nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX, of its place in line
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope} (0: pinned; durability: the
           pool's, or left out; scope: the one that is charged, or left out)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
@@ -25,26 +30,31 @@ Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, 
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?} (account '': the pool)
         | {"unknown_scope", scope} | {"scope_required"}
+        | {"waiting", position, again_ms, refusal} (in line; again_ms: until the next deadline; refusal: a reply)
+        | {"queue_full", length} | {"conflict_waiting", owner} (another call waits for the id) | {"withdrawn"}
         | {"reclaim_first"} (more have expired than this reclaims) | {"aborted", item} (1-based; it stopped the batch)
         | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
-Writes  pool, accounts, records, deadlines, pinned, ended, events
-Cost    O(I * (A * R + log N) + 64 * R): I items, A accounts, R resources, N live
+Writes  pool, accounts, records, waiters, deadlines, pinned, ended, events
+Cost    O(I * (A * R + log N) + 64 * R): I items, A accounts, R resources, N live; while somebody waits also O(32 * R)
 ]]
 local accounts = require('accounts')
 local arguments = require('arguments')
+local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
 local expiry = require('expiry')
 local gangs = require('gangs')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
 local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
 local repeats = require('repeats')
 local requests = require('requests')
 local transaction = require('transaction')
+local waiters = require('waiters')
 
 -- For a request that does not fit: reclaims expired allocations and charges it, or returns the denial.
 local function refuse(call, items, request, charged)
@@ -96,38 +106,105 @@ local function replace(call, request, charged)
   return requests.grant(call, request, charged)
 end
 
-local function decide(call, items, request)
-  local pool, key, id, list = call.pool, request.key, request.call, request.list
-  local record = records.of_item(call, key)
-  if record then
-    local reply = repeats.answer(call, request, record)
-    if reply then
-      local replaced = request.replaces and reply[1] == 'existing' and find_replaced(call, request)
-      if replaced then end_replaced(call, request, replaced) end
-      return reply
-    end
-  else
-    local completed_ms = idempotency.completed_at(call, id)
-    if completed_ms then return {'ended', completed_ms} end
+-- The reply to a call that is completed, or nil.
+local function completed(call, id)
+  local completed_ms = idempotency.completed_at(call, id)
+  if not completed_ms then return nil end
+  return idempotency.was_told(call, id, {'withdrawn'}) and {'withdrawn'} or {'ended', completed_ms}
+end
+
+-- The last try of a request that has waited: it leaves the line, so that no late copy of it is granted.
+local function give_up(call, waiter, refusal)
+  line.leave(call, waiter, 'it has waited long enough')
+  idempotency.complete_as(call, waiter.call, 'withdrawn')
+  return refusal
+end
+
+-- For a request that is refused for now: its place in line, if it may wait.
+local function stay(call, request, charged, waiter, refusal)
+  if waiter and request.wait_ms then return arrivals.hear(call, request, waiter, refusal) end
+  if waiter then return give_up(call, waiter, refusal) end
+  if request.wait_ms then return arrivals.enter(call, request, charged, refusal) end
+  return refusal
+end
+
+-- The refusal of a request, which its place in line has by now.
+local function refusal_of(charged, list)
+  if not accounts.take(charged, list) then
+    accounts.add_all(charged, list, -1)
+    return denials.queued(charged, list)
   end
+  return denials.reply(charged, list)
+end
+
+-- Lets those before it in line go first.  Returns the reply, if it has one by now; else whether it passes somebody.
+local function queue(call, request, charged, waiter)
+  local pool, list = call.pool, request.list
+  if pool.waits then
+    expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
+    line.serve_once(call, waiter ~= nil)
+    local record = call.records[request.key]
+    if record then return repeats.answer(call, request, record) end
+  end
+  if waiter and not waiter.left then return stay(call, request, charged, waiter, refusal_of(charged, list)) end
+  local blocked, ahead = line.blocks(call, waiters.last_place(request.priority or 0), charged, list)
+  if blocked then return stay(call, request, charged, nil, denials.queued(charged, list)) end
+  return nil, ahead
+end
+
+-- The scope's accounts, and the pool; nil and the reply, if the request names no scope that there is.
+local function accounts_of(call, request)
+  local pool = call.pool
+  if not request.scope and (pool.scope or pool.needs_scope) then
+    if not pool.scope then return nil, {'scope_required'} end
+    requests.charge_to(request, pool.scope)
+  end
+  local charged = request.accounts and accounts.charged(call, request.accounts, request.list) or {pool}
+  if request.scope and not call.accounts['quota:' .. request.scope] then
+    return nil, {'unknown_scope', request.scope}
+  end
+  return charged, nil
+end
+
+-- Decides a request whose id is not live.
+local function decide_new(call, items, request)
+  local pool, list, ahead = call.pool, request.list, nil
   if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
   end
-  if pool.recovering then return recovery.refusal(call) end
-  if not request.scope and (pool.scope or pool.needs_scope) then
-    if not pool.scope then return {'scope_required'} end
-    requests.charge_to(request, pool.scope)
-  end
-  local charged = request.accounts and accounts.charged(call, request.accounts, list) or {pool}
-  if request.scope and not call.accounts['quota:' .. request.scope] then return {'unknown_scope', request.scope} end
+  local waiter = (pool.waits or call.line) and line.at_record(call, request.key)
+  if waiter and waiter.call ~= request.call then return {'conflict_waiting', waiter.owner} end
+  if pool.recovering and not request.wait_ms then return recovery.refusal(call) end
+  local charged, refusal = accounts_of(call, request)
+  if refusal then return refusal end
+  if pool.recovering then return stay(call, request, charged, waiter, recovery.refusal(call)) end
   local granted = request.replaces and replace(call, request, charged)
   if granted then return granted end
-  local short = accounts.take(charged, list)
-  if short then
-    local reply = refuse(call, items, request, charged)
+  if pool.waits or call.line then
+    local reply
+    reply, ahead = queue(call, request, charged, waiter)
     if reply then return reply end
   end
+  if accounts.take(charged, list) then
+    local reply = refuse(call, items, request, charged)
+    if reply and reply[2] == 'capacity_exceeded' then return stay(call, request, charged, nil, reply) end
+    if reply then return reply end
+  end
+  line.pass(call, ahead)
   return requests.grant(call, request, charged)
+end
+
+local function decide(call, items, request)
+  local record = records.of_item(call, request.key)
+  local reply
+  if record then
+    reply = repeats.answer(call, request, record)
+    local replaced = reply and request.replaces and reply[1] == 'existing' and find_replaced(call, request)
+    if replaced then end_replaced(call, request, replaced) end
+  else
+    reply = completed(call, request.call)
+  end
+  return reply or decide_new(call, items, request)
 end
 
 local function refuse_all(items, word)
@@ -154,6 +231,7 @@ return function(call)
       break
     end
   end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies

@@ -2,7 +2,7 @@
 --[[
 check -- Whether a request would be granted now, and if not, when at the latest.
 
-It uses the same code as `allocate`; expired allocations count as free, at most CHECK_EXPIRED_MAX of them.  With
+It uses the same code as `allocate`, and asks as a request of priority 0 that does not wait; expired allocations count as free, at most CHECK_EXPIRED_MAX of them.  With
 `explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
 
 ARGV    explain      int     1: add up the future deadlines
@@ -25,6 +25,7 @@ local clock = require('clock')
 local denials = require('denials')
 local expiry = require('expiry')
 local limits = require('limits')
+local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
@@ -32,6 +33,7 @@ local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
 local requests = require('requests')
+local waiters = require('waiters')
 
 -- The deadline by which enough will be free, without renewals and other requests.
 local function foresee(call, charged, list)
@@ -60,6 +62,14 @@ end
 local function decide(call, scope, list, explain)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
+  if call.pool.waits then
+    local blocked = line.blocks(call, waiters.last_place(0), charged, list)
+    local reply = blocked and denials.queued(charged, list)
+    if reply and not accounts.take(charged, list) then
+      table.insert(reply, 3, 0)
+      return reply
+    end
+  end
   local short = accounts.take(charged, list)
   if not short then return {'fits'} end
   local reply = denials.reply(charged, list)

@@ -5,6 +5,7 @@ move -- Charge a live allocation to another scope, all or nothing.
 The amounts stay.  The accounts of its scope are uncharged and those of the other are charged in one decision.  It is
 decided as a release and a request after it: it is refused where an account above both is above its limit.  Expired
 allocations of the other scope make room, as for a request.  A move to where it is changes nothing.
+It does not wait in line.
 
 KEYS    records      keys    the key of the one item
 ARGV    items        list    of one (call, repeated, fence, scope); fence 0: any; scope '': the pool alone
@@ -23,6 +24,7 @@ local events = require('events')
 local expiry = require('expiry')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
 local pools = require('pools')
 local quotas = require('quotas')
 local records = require('records')
@@ -79,6 +81,7 @@ local function move(call, item, record, was_denied)
   pools.next_revision(call)
   events.add(call, 'moved', record.id, record, item.scope)
   idempotency.complete(call, item.call)
+  call.freed = true
   return records.reply(call, 'moved', record)
 end
 
@@ -125,6 +128,7 @@ return function(call)
       if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
     end
   end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return {reply}

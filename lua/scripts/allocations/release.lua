@@ -2,7 +2,8 @@
 --[[
 release -- End allocations and uncharge their amounts, once.
 
-The amounts come from the record, never from the caller.  A repeated call gets the first reply again.  The calls that
+The amounts come from the record, never from the caller; what is free then goes to those who wait in line.
+A repeated call gets the first reply again.  The calls that
 returned the allocation are completed too, so that a late copy of one grants nothing.  A missing allocation that should
 be live begins a recovery, as in `renew`, and is not adopted any more.
 
@@ -19,6 +20,7 @@ Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live
 local arguments = require('arguments')
 local clock = require('clock')
 local idempotency = require('idempotency')
+local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
@@ -76,6 +78,7 @@ return function(call)
   -- Decide
   local replies = {items[1]}
   for i = 1, #items do replies[i] = decide(call, items[i], reason) end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies

@@ -25,10 +25,12 @@ local events = require('events')
 local expiry = require('expiry')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
 local transaction = require('transaction')
+local waiters = require('waiters')
 
 -- The reply words that a retry gets again after a call that changed nothing, as an undo could not revert a change.
 local REFUSED = {'unknown', 'denied', 'empty', 'too_many'}
@@ -67,14 +69,32 @@ local function wanted(record, item)
   return {list = list, gone = gone, held = held, grows = grows}
 end
 
+-- The growth waits for nobody, but passes those in line only as a request of priority 0 would.  Returns the denial.
+local function queue(call, charged, after)
+  if not call.pool.waits then return nil end
+  local growth = {}
+  for i = 1, #after.list, 2 do
+    local more = after.list[i + 1] - (after.held[after.list[i]] or 0)
+    if more > 0 then growth[#growth + 1], growth[#growth + 2] = after.list[i], more end
+  end
+  expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
+  line.serve_once(call)
+  local blocked, ahead = line.blocks(call, waiters.last_place(0), charged, growth)
+  if blocked then return denials.queued(charged, growth) end
+  after.ahead = ahead
+  return nil
+end
+
 -- Charges the growth, or returns the denial.
 local function refuse(call, charged, after)
   if after.grows and call.pool.grace_ms then recovery.check(call) end
   if after.grows and call.pool.recovering then return recovery.refusal(call) end
   local list, held = after.list, after.held
+  local reply = after.grows and queue(call, charged, after)
+  if reply then return reply end
   local short = accounts.take(charged, list, held)
   if not short then return nil end
-  local reply = denials.reply(charged, list, held)
+  reply = denials.reply(charged, list, held)
   if reply[2] ~= 'capacity_exceeded' then return reply end
   if not expiry.make_room(call, limits.RECLAIM_INLINE_MAX, charged, list, held) then return nil end
   return call.more_expired and {'reclaim_first'} or denials.reply(charged, list, held)
@@ -97,6 +117,8 @@ local function resize(call, item, record, charged, after)
   if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
   local reply = refuse(call, charged, after)
   if reply then return reply end
+  line.pass(call, after.ahead)
+  call.freed = true
   if after.gone[1] then accounts.add_all(charged, after.gone, -1, {}) end
   records.edit(call, record)
   record.stored_list, record.list = record.list, after.list
@@ -156,6 +178,7 @@ return function(call)
       if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
     end
   end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return {reply}

@@ -2,7 +2,8 @@
 --[[
 undo -- Undo calls whose outcome no caller receives, so that late copies of them have no effect.
 
-The call id is removed from the record that has it.  If it was the only one, the allocation ends; else it gets the ttl
+A call that waits leaves the line.  Its id is removed from the record that has it.
+If it was the only one, the allocation ends; else it gets the ttl
 and deadline that the other calls returned, so that no change of an undone call remains.  The call is completed in any
 case, also if the pool does not exist: a copy may arrive after the pool is created again.
 
@@ -17,6 +18,7 @@ local claims = require('claims')
 local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
+local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local removals = require('removals')
@@ -45,9 +47,17 @@ local function leave(call, item, record)
   return true
 end
 
+-- The call waits in line: it leaves.
+local function withdraw(call, item)
+  line.open(call)
+  local waiter = line.at_record(call, item.key)
+  if waiter and waiter.call == item.call then line.leave(call, waiter, 'undone') end
+end
+
 local function decide(call, item)
   if call.refused == 'schema' then return {call.refused} end
   local record = of_item(call, item)
+  if not record and not call.refused and call.pool.waits then withdraw(call, item) end
   if not record or not claims.has(record, item.call) then
     if not idempotency.completed_at(call, item.call) then idempotency.complete(call, item.call) end
     return {'absent'}
@@ -71,6 +81,7 @@ return function(call)
   -- The completed calls of a missing pool expire, unless it is created again.
   call.ended_expires = call.refused == 'unknown_pool' and call.completed ~= nil
   call.upkeep = call.ended_expires
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies

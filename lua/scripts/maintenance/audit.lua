@@ -4,7 +4,7 @@ audit -- Compare records with their indexes and sum their amounts.
 
 With `all`, every record in this one call, up to AUDIT_RECORDS_MAX of them; else one page of one index.  The caller adds
 up the pages as long as `revision` does not change.  The reply has the pool's counters, which the caller compares with
-the sums; those of other accounts are compared here, with `all`.
+the sums; those of other accounts, and the line, are compared here, with `all`.
 
 ARGV    index        text    all, deadlines or pinned
         cursor       text    '0' for the first page
@@ -18,17 +18,20 @@ Cost    O(N * R), about 2.5 us a record
 local arguments = require('arguments')
 local audits = require('audits')
 local limits = require('limits')
+local line_audit = require('line_audit')
 local pools = require('pools')
 
 return function(call)
   local name, cursor = arguments.text(call, 'index'), arguments.text(call, 'cursor')
   local count = arguments.integer(call, 'count', limits.PAGE_RECORDS_MAX)
   arguments.finish(call, 0)
-  local stored = redis.call('HMGET', call.key, 'epoch', 'revision')
+  local stored = redis.call('HMGET', call.key, 'epoch', 'revision', 'options')
   local _, refused = pools.identify(call, stored[1])
   if refused then return {refused} end
   local revision = tonumber(stored[2]) or 0
   audits.open(call, revision)
+  -- Once in an audit of several pages, too.
+  if name ~= 'deadlines' and cursor == '0' then line_audit.walk(call, stored[3]) end
   if name == 'all' then
     local large = audits.walk_all(call)
     if large then return {'large', large} end

@@ -16,6 +16,7 @@ local arguments = require('arguments')
 local clock = require('clock')
 local expiry = require('expiry')
 local limits = require('limits')
+local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
@@ -61,7 +62,8 @@ return function(call)
   local reply, room = {'reclaimed', 0}, limit
   if not call.pool.recovering then room = walk(call, call.deadlines, call.now, room, reply) end
   if age_ms then walk(call, call.pinned, call.now - age_ms, room, reply) end
-  call.trims = true
+  call.trims, call.freed = true, true
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return reply

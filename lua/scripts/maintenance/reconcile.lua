@@ -17,6 +17,7 @@ Cost    O(I * (A * R + log N)): I items, A accounts, R resources, N live
 local arguments = require('arguments')
 local clock = require('clock')
 local idempotency = require('idempotency')
+local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local removals = require('removals')
@@ -58,6 +59,7 @@ return function(call)
   -- Decide
   local replies = {}
   for i = 1, #items do replies[i] = decide(call, items[i], owner, as_of_ms) end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies

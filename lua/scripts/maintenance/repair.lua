@@ -19,6 +19,8 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
+local line_audit = require('line_audit')
 local pools = require('pools')
 local transaction = require('transaction')
 
@@ -65,6 +67,7 @@ end
 
 local function decide(call, id, mode, cursor, taken)
   local counted, allocated = read_counters(call)
+  if mode ~= 'deadlines' and cursor == '0' then line_audit.walk(call, call.pool.options) end
   if mode == 'totals' then
     if taken.revision ~= call.pool.revision then return {'moved'} end
     audits.recount(call, counted, allocated, taken.sums)
@@ -77,7 +80,10 @@ local function decide(call, id, mode, cursor, taken)
   end
   local reply = {'repaired', cursor, call.audit.total}
   for i = 1, #call.audit.findings do reply[i + 3] = call.audit.findings[i] end
-  if #call.audit.mends > 0 then plan(call, id) end
+  if #call.audit.mends > 0 then
+    plan(call, id)
+    line.wake_first(call)
+  end
   return reply
 end
 

@@ -27,6 +27,7 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
 local pools = require('pools')
 local recovery = require('recovery')
 local transaction = require('transaction')
@@ -264,6 +265,7 @@ return function(call)
   if changed then
     events.add(call, word == 'created' and 'created' or 'configured', nil, nil, item.mode)
     call.ended_stays = true
+    if not missing then line.wake_first(call) end
   end
   -- The completed calls of a missing pool expire, unless it is created.
   call.ended_expires = missing and not changed and call.completed ~= nil

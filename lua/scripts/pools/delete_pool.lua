@@ -7,7 +7,7 @@ that the deletion completes.  The ids of completed calls stay as long as a late 
 
 ARGV    items        list    of one (call, repeated, force)
 Reply   per item {"deleted"} | {"deleting", left} | {"in_use", live} | {"absent"} | {"other_epoch"} | {"schema"}
-Writes  everything of the pool, its quotas too
+Writes  everything of the pool, its quotas and its line too
 Cost    O(200 * (R + log N))
 ]]
 local arguments = require('arguments')
@@ -19,6 +19,7 @@ local quotas = require('quotas')
 local records = require('records')
 local removals = require('removals')
 local transaction = require('transaction')
+local waiters = require('waiters')
 
 -- The reply word, if nothing more is to do.
 local function decide(call, id, force, live)
@@ -48,6 +49,11 @@ local function empty(call)
     transaction.plan(call, 'old_scopes', scope)
     room = room - 1
   end
+  for _, id in ipairs(room > 0 and redis.call('ZRANGE', waiters.index(call), 0, room - 1) or {}) do
+    transaction.plan(call, 'unlinks', waiters.key(call, id))
+    transaction.plan(call, 'old_waiters', id)
+    room = room - 1
+  end
   return limits.RECLAIM_BATCH_MAX - room
 end
 
@@ -73,10 +79,10 @@ return function(call)
   arguments.finish(call, 0)
   pools.open_state(call)
   local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
-  local scopes = redis.call('ZCARD', quotas.index(call))
+  local others = redis.call('ZCARD', quotas.index(call)) + redis.call('ZCARD', waiters.index(call))
   -- Decide
   local word = decide(call, id, force, live)
-  local left = live + scopes
+  local left = live + others
   local reply = word and {word, (word == 'in_use' or word == 'deleting') and live or nil} or delete(call, id, left)
   -- A late copy of a call that changed nothing must not delete a pool that is created, or emptied, later.
   if repeated and (word == 'absent' or word == 'in_use') then

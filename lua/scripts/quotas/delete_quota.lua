@@ -13,6 +13,7 @@ local arguments = require('arguments')
 local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
+local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
@@ -78,6 +79,7 @@ local function decide(call, item)
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'quota_deleted', item.scope)
+  line.wake_first(call)
   return {'deleted'}
 end
 

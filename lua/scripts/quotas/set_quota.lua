@@ -21,6 +21,7 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
@@ -202,11 +203,12 @@ end
 -- Plans what comes with every change.
 local function finish(call, item)
   if call.keeps and not call.pool.keeps then
-    pools.set(call, 'options', (call.pool.options and call.pool.options .. ' ' or '') .. 'keeps=1')
+    pools.set_option(call, 'keeps', '1')
   end
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'quota_set', item.scope)
+  line.wake_first(call)
 end
 
 return function(call)

@@ -1,0 +1,68 @@
+-- contention: which counters those who wait are short of, so that others must not take them: a set of marks, each the
+-- name of an account and the field of a counter.
+local limits = require('limits')
+local quotas = require('quotas')
+
+local contention = {}
+
+-- A mark for all counters of an account.
+local ALL = '*'
+
+-- The counters that a waiter cannot have now: for each, the account that is short, and those of its chain below it,
+-- whose guarantees it counts on.
+function contention.add(marks, charged, list, everything)
+  local levels = charged.levels or 0
+  for n = 1, #charged do
+    local account = charged[n]
+    if everything then marks[account.name .. ' ' .. ALL] = true end
+    for i = 1, n > levels and #list or 0, 2 do
+      local field, capacity = list[i], account.capacity[list[i]]
+      if levels == 0 and capacity and account.allocated[field] + list[i + 1] > capacity then
+        marks[account.name .. ' ' .. field] = true
+      end
+    end
+  end
+  for i = 1, levels > 0 and #list + 2 or 0, 2 do
+    local field, amount = list[i] or quotas.ALLOCATIONS, list[i + 1] or quotas.ONE
+    local short = quotas.short(charged, field, amount + 0)
+    for n = 1, short and #charged or 0 do
+      if n <= levels or n == #charged then marks[charged[n].name .. ' ' .. field] = true end
+      if charged[n] == short then break end
+    end
+  end
+end
+
+-- Whether a request competes for a counter that is marked.  What a guarantee covers is not taken from above.
+local function competes(marks, charged, field, amount)
+  for n = 1, #charged do
+    local account = charged[n]
+    local name = account.name
+    if marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL] then return true end
+    if account.quota then amount = amount - quotas.reserve(account, field) end
+    if amount <= 0 then return false end
+  end
+  return false
+end
+
+function contention.has(marks, charged, list)
+  for i = 1, #list, 2 do
+    if competes(marks, charged, list[i], list[i + 1] + 0) then return true end
+  end
+  return charged.levels ~= nil and competes(marks, charged, quotas.ALLOCATIONS, quotas.ONE)
+end
+
+-- The marks as a text; nil if they are more than LINE_MARKS_MAX.
+function contention.text(marks)
+  local names = {}
+  for name in pairs(marks) do names[#names + 1] = name end
+  table.sort(names)
+  return #names <= limits.LINE_MARKS_MAX and table.concat(names, '\n') or nil
+end
+
+function contention.parse(text)
+  local marks = {}
+  for name in string.gmatch(text, '[^\n]+') do marks[name] = true end
+  return marks
+end
+
+return contention
