@@ -2,8 +2,9 @@
 --[[
 check -- Whether a request would be granted now, and if not, when at the latest.
 
-It uses the same code as `allocate`, and asks as a request of priority 0 that does not wait; expired allocations count as free, at most CHECK_EXPIRED_MAX of them.  With
-`explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the request fits.
+It uses the same code as `allocate`, and asks as a request of priority 0 that does not wait.  Expired allocations count
+as free, at most CHECK_EXPIRED_MAX of them.  With `explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up
+until the request fits.
 
 ARGV    explain      int     1: add up the future deadlines
         ttl_ms       text    the time to live to be asked for, 0 pins; '': not tested
