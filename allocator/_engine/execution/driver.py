@@ -26,6 +26,7 @@ from allocator._engine.execution.retry import RetryState, deadline_exceeded, fin
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker import UndoWorker
 from allocator._engine.execution.validity import believed
+from allocator._engine.execution.wake_waits import WakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Command,
@@ -37,6 +38,7 @@ from allocator._engine.protocol.flows import (
     Scan,
     Sleep,
     TimeLeft,
+    Wake,
 )
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.resp import pack_command, split_batches
@@ -70,6 +72,7 @@ class Driver:
         """
         self._router = make_router(target)
         self._deadline_s = deadline_s
+        self._attempt_timeout_s = target.attempt_timeout_s
         self._invoker = Invoker(self._router, FenceWatermarks(clock), target.attempt_timeout_s)
         self._closed = False
         self._undo_worker = UndoWorker(self._undo_unheard)
@@ -92,12 +95,13 @@ class Driver:
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
-        until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        timeout_s = self._deadline_s if deadline_s is None else deadline_s
+        until = time.monotonic() + timeout_s
         if isinstance(work, Operation):
             if undo_log is None and not self._router.watched:
                 return work.decode(self._call(work.call, until))
             work = iter(work)
-        return self._flow(work, until, undo_log or UndoLog())
+        return self._flow(work, until, undo_log or UndoLog(), timeout_s)
 
     def close(self) -> None:
         """Send the queued undos, for at most `CLOSE_FLUSH_S`, and close the connections."""
@@ -112,8 +116,9 @@ class Driver:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog) -> R:
+    def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
+        waits: WakeWaits | None = None
         try:
             step = next(flow)
             while True:
@@ -122,6 +127,10 @@ class Driver:
                         answer = self._call(step, until, undo_log)
                         if step.undo:
                             undo_log.record_reply(step, answer)
+                    elif isinstance(step, Wake):
+                        waits = waits or WakeWaits(self._router, self._attempt_timeout_s, lambda: self._closed)
+                        answer = waits.wake(step)
+                        until = time.monotonic() + timeout_s
                     else:
                         answer = self._perform(step, until)
                 except AllocatorError as error:
@@ -135,6 +144,8 @@ class Driver:
         finally:
             for pool, items in undo_log.pending(returned=returned):
                 self._undo_worker.add(pool, items)
+            if waits is not None:
+                waits.close()
             flow.close()
 
     def _perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:

@@ -93,6 +93,22 @@ class Sleep(NamedTuple):
     seconds: float
 
 
+class Wake(NamedTuple):
+    """Wait until a script publishes on the wake channel of a call, or until so many seconds have passed.
+
+    The first one of a call only subscribes, and returns once the server has confirmed that: the flow asks the store
+    again after it, so that nothing is published unheard in between.  The result is a bool: whether a message arrived.
+    Where there is no subscription it is a wait of at most `WAKE_POLL_S`, and the next one subscribes again.  A message
+    that arrives between two of them ends the second at once.
+
+    The flow's deadline does not run meanwhile: after each one it starts anew.
+    """
+
+    pool: PoolKeys
+    call: str
+    seconds: float
+
+
 class Scan(NamedTuple):
     """List at most `limit` keys that match a pattern, on every primary, each once.  The result is list[str]."""
 
@@ -120,7 +136,7 @@ class TimeLeft:
     """Return how many seconds of the call's total deadline are left: a float, never below 0."""
 
 
-Step: TypeAlias = Call | Command | Sleep | Scan | TimeLeft
+Step: TypeAlias = Call | Command | Sleep | Wake | Scan | TimeLeft
 Flow: TypeAlias = Generator[Step, Any, R]
 
 

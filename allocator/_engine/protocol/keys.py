@@ -17,6 +17,9 @@ FIXED = ("pool", "deadlines", "pinned", "ended", "events")
 
 RECORD = "allocation"
 
+WAKE = "wake"
+"""The channels of waiting calls: no keys, but named like them."""
+
 
 @dataclass(frozen=True)
 class PoolKeys:
@@ -40,6 +43,10 @@ class PoolKeys:
     def record(self, allocation_id: str) -> str:
         """The key of an allocation's record."""
         return f"{self.base}{RECORD}:{allocation_id}"
+
+    def wake_channel(self, call: str) -> str:
+        """The channel, in the slot of the pool, on which a script says that the waiting call may be asked again."""
+        return f"{self.base}{WAKE}:{call}"
 
     @property
     def records_pattern(self) -> str:

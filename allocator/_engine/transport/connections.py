@@ -38,7 +38,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        make: Callable[[], Connection],
+        make: Callable[..., Connection],
         *,
         address: str,
         max_connections: int = settings.CONNECTIONS_MAX,
@@ -48,7 +48,7 @@ class ConnectionPool:
         """Prepare; no connection is made.
 
         Args:
-            make: Makes a connection object, not yet connected.
+            make: Makes a connection object, not yet connected; its arguments override options.
             address: The server, for messages; without a password.
             max_connections: The maximum number of connections, in use and idle.
             check_server: Checks the first connection once, and raises if this server must not be used.
@@ -102,6 +102,29 @@ class ConnectionPool:
             self.close_idle()  # the cause has probably closed the other connections as well
             connection = self._claim(until)
         return connection or self._open()
+
+    def connect_apart(self) -> Connection:
+        """Make a connection that listens: it speaks RESP2, is not of this pool, and the caller closes it.
+
+        It is beyond `max_connections`: those that wait must not take the connections from those that release.
+
+        Raises:
+            AttemptFailure: It cannot be made, or leads to the wrong server.
+        """
+        connection: Connection | None = None
+        try:
+            self._check_superseded()
+            connection = self._make(protocol=2)
+            connection.connect()
+            if self._on_connect is not None:
+                self._on_connect(connection)
+            self._check_superseded()  # it may have changed while connecting
+        except BaseException as error:
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.disconnect()
+            raise self._failure(error) from error
+        return connection
 
     def release(self, connection: Connection) -> None:
         """Return a connection whose last reply has been read completely."""

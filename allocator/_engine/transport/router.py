@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.cluster import ClusterRouter
@@ -61,9 +61,10 @@ class ServerRouter:
             check_server=server_check(target.eviction_check, target.address),
         )
 
-    def _connection(self) -> Connection:
+    def _connection(self, **options: Any) -> Connection:
         target = self._target
-        return self._make(target.attempt_timeout_s, **(target.locate() if target.locate is not None else {}))
+        location = target.locate() if target.locate is not None else {}
+        return self._make(target.attempt_timeout_s, **location, **options)
 
     def route(self, pool: PoolKeys, until: float) -> ConnectionPool:
         return self._connections
