@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 from allocator import settings
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.transport.urls import Target, resolve_target
-from allocator.models.allocations import Request
+from allocator.models.allocations import Request, Wait
 
 if TYPE_CHECKING:
     from allocator._engine.leases.hold_base import HoldSpec
@@ -46,7 +46,7 @@ MOVED_ARGUMENTS: Final = {"deadline": "timeout", "durability": "options(durabili
 """Arguments of earlier versions, and their replacements."""
 
 
-NAMESPACES: Final = frozenset({"events", "maintenance", "pools", "quotas"})
+NAMESPACES: Final = frozenset({"events", "maintenance", "pools", "queue", "quotas"})
 """The namespaces of a client; each is imported and made when it is first used."""
 
 _pools_log = logging.getLogger("allocator.pools")
@@ -194,13 +194,13 @@ class Client(Surface, ABC, Generic[D]):
     def _drive(self) -> D:
         """The driver for this client's target and clock."""
 
-    def _hold_spec(self, request: Request) -> HoldSpec:
+    def _hold_spec(self, request: Request, wait: Wait | None = None) -> HoldSpec:
         """The specification of a hold by this client."""
         from allocator._engine.leases.hold_base import HoldSpec  # noqa: PLC0415 - as `hold` itself
         from allocator._engine.leases.registry import LeaseLocation  # noqa: PLC0415
 
         location = LeaseLocation(self._target, self._defaults.pool, self._clock)
-        return HoldSpec(location, request, self._defaults)
+        return HoldSpec(location, request, self._defaults, wait)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._target.address} pool={self._defaults.pool.name}>"

@@ -90,12 +90,17 @@ class Shortage(Value):
         )
 
 
+_PASSING = frozenset({"capacity_exceeded", "queued", "queue_full"})
+"""The codes of denials that may be over later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Denial(Value):
     """A refused request, with the reason in numbers.  Nothing was changed.  It is falsy, for `if outcome:`.
 
     `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
-    `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`.
+    `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`;
+    `queued`: it may fit, but must not pass a request that waits in line; `queue_full`: no more may wait.
     """
 
     KIND: ClassVar = "Denial"
@@ -115,7 +120,7 @@ class Denial(Value):
     @property
     def never(self) -> bool:
         """True where waiting cannot help, as only a different configuration of the pool would."""
-        return self.code != "capacity_exceeded"
+        return self.code not in _PASSING
 
     def __bool__(self) -> bool:
         return False
@@ -126,8 +131,11 @@ class Denial(Value):
             "constraint_violation": "whole units only",
             "never_fits": "never fits",
             "capacity_exceeded": "capacity exceeded",
+            "queued": "others wait before it",
+            "queue_full": "the line is full",
         }.get(self.code, self.code)
         where = f"pool {self.pool}"
         if self.shortages and self.shortages[0].level != "pool":
             where += f", {self.shortages[0].level} {self.shortages[0].name}"
-        return f"{what}: {where}: " + "; ".join(str(shortage) for shortage in self.shortages)
+        numbers = "; ".join(str(shortage) for shortage in self.shortages)
+        return f"{what}: {where}: {numbers}" if numbers else f"{what}: {where}"

@@ -6,14 +6,15 @@
     |-- InvalidRequest (ValueError)        an argument is wrong; nothing was sent or changed
     |   `-- InvalidQuantity                a text or number is not a quantity
     |-- Insufficient (ValueError)          full: a `Denial` says by how much
-    |   `-- QuotaExceeded                  ... and the level that was short is a quota
+    |   |-- QuotaExceeded                  ... and the level that was short is a quota
+    |   `-- WaitTimeout (TimeoutError)     ... and it did not fit within the time that it waited
     |-- UnknownPool (LookupError)          no such pool, or another one of that name
     |-- UnknownScope (LookupError)         the pool has no such scope
     |-- UnknownAllocation (LookupError)    no live allocation of that id
     |-- AllocationConflict                 the id is live with another owner or another request
     |-- AllocationLost                     the caller no longer holds the allocation
     |-- PoolConflict                       the pool is in use, or was changed meanwhile by another call
-    |-- WaitTimeout (TimeoutError)         the request did not fit in time
+    |-- RequestWithdrawn                   a waiting request was taken out of the line
     |-- BackendError                       the server did not do it, or not as it should
     |   |-- BackendUnavailable             ... and nothing was executed
     |   |-- Recovering                     ... it lost data: nothing new is granted for now
@@ -53,6 +54,7 @@ __all__ = [
     "QuotaExceeded",
     "ReconcileRefused",
     "Recovering",
+    "RequestWithdrawn",
     "UnknownAllocation",
     "UnknownPool",
     "UnknownScope",
@@ -85,6 +87,21 @@ class QuotaExceeded(Insufficient):
     """The level that was short is a quota, not the pool."""
 
     default_code = "quota_exceeded"
+
+
+class WaitTimeout(Insufficient, TimeoutError):
+    """The request did not fit within the time that it waited; `denial` is the last one.  It has left the line."""
+
+    default_code = "wait_timeout"
+
+    @staticmethod
+    def of(denial: Denial) -> Insufficient:
+        """The error for the denial of a request that waited; one that can never fit does not wait."""
+        return WaitTimeout(denial) if denial.code in _WAITED_FOR else Insufficient.of(denial)
+
+
+_WAITED_FOR: Final = frozenset({"capacity_exceeded", "queued"})
+"""The codes of denials that may be over later."""
 
 
 class UnknownScope(AllocatorError, LookupError):
@@ -148,11 +165,10 @@ class PoolConflict(AllocatorError):
         self.pool = pool
 
 
-class WaitTimeout(AllocatorError, TimeoutError):
-    """The request did not fit within the caller's wait time."""
+class RequestWithdrawn(_OfAllocation):
+    """The request waited in line, and somebody took it out (`queue.withdraw`).  Nothing was granted."""
 
-    default_code = "wait_timeout"
-    retryable = True
+    default_code = "withdrawn"
 
 
 class BackendError(AllocatorError):

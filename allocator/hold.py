@@ -49,18 +49,18 @@ class Hold(BaseHold):
         self._on_lost = _callable(on_lost)
 
     def __enter__(self) -> Self:
-        """Allocate.
+        """Allocate; with `wait`, wait in line.
 
         Raises:
-            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  This
-                call has half of the ttl, and at most the client's `timeout`.
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  Each
+                attempt has half of the ttl, and at most the client's `timeout`.
         """
-        sent = self._prepare()
+        self._prepare()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
+            outcome = self._driver.run(self._spec.allocate(self._sending), deadline_s=seconds, undo_log=undo_log)
         try:
-            self._begin(outcome, sent, self._tell, undo_log.overdue_s)
+            self._begin(outcome, self._tell, undo_log.overdue_s)
         except BaseException:
             self._give_back()
             raise
@@ -136,21 +136,21 @@ class AsyncHold(BaseHold):
         self._task: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> Self:
-        """Allocate.
+        """Allocate; with `wait`, wait in line.
 
         Raises:
-            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  This
-                call has half of the ttl, and at most the client's `timeout`.
+            Insufficient, AllocationConflict, AllocationLost, AllocatorError: As `allocate` does; nothing is held.  Each
+                attempt has half of the ttl, and at most the client's `timeout`.
         """
-        sent = self._prepare()
+        self._prepare()
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = await self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
+            outcome = await self._driver.run(self._spec.allocate(self._sending), deadline_s=seconds, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
-            self._begin(outcome, sent, self._tell, undo_log.overdue_s)
+            self._begin(outcome, self._tell, undo_log.overdue_s)
         except BaseException:
             await self._give_back()
             raise

@@ -304,9 +304,6 @@ WAIT_MAX_S: Final = 7 * 86_400.0
 WAIT_MAX_MS: Final = int(WAIT_MAX_S * 1000)
 """Seconds, and milliseconds, that a request may wait: a week.  Its client must be there all the time."""
 
-HEARTBEAT_S: Final = 5.0
-"""Seconds after which a waiting client asks again: the bound on a wake-up that was lost."""
-
 WAITER_TTL_MS: Final = 15_000
 """Milliseconds without a word of its client after which a waiter leaves the line: three of its heartbeats."""
 

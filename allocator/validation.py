@@ -29,11 +29,13 @@ from allocator.settings import (
     METADATA_ENTRIES_MAX,
     NAME_LENGTH_MAX,
     PREFIX_LENGTH_MAX,
+    PRIORITY_MAX,
     REASON_LENGTH_MAX,
     SCOPE_DEPTH_MAX,
     SCOPE_LENGTH_MAX,
     TTL_MAX_S,
     TTL_MIN_S,
+    WAIT_MAX_S,
 )
 
 __all__ = [
@@ -51,9 +53,11 @@ __all__ = [
     "owner_name",
     "owner_pattern",
     "pool_name",
+    "priority_number",
     "reason_text",
     "scope_name",
     "ttl_ms",
+    "wait_s",
 ]
 
 T = TypeVar("T")
@@ -168,6 +172,25 @@ def ttl_ms(ttl: object) -> int:
             "ttl", ttl, f"is not within {TTL_MIN_S:.0f} s and {TTL_MAX_S / _DAY_S:.0f} days; None pins the allocation"
         )
     return round(seconds * 1000)
+
+
+def wait_s(wait: object) -> float:
+    """The seconds that a request may wait in line.
+
+    Args:
+        wait: seconds (int or float) or a timedelta, 0 to 7 days.
+    """
+    seconds = _seconds("wait", wait)
+    if not 0 <= seconds <= WAIT_MAX_S:
+        raise _wrong("wait", wait, f"is not within 0 s and {WAIT_MAX_S / _DAY_S:.0f} days")
+    return float(seconds)
+
+
+def priority_number(value: object) -> int:
+    """The priority of a request in line, -1000 to 1000."""
+    if type(value) is not int or not -PRIORITY_MAX <= value <= PRIORITY_MAX:
+        raise _wrong("priority", value, f"is not an integer from {-PRIORITY_MAX} to {PRIORITY_MAX}")
+    return value
 
 
 def age_ms(age: object, field: str) -> int:

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from allocator import settings
-from allocator._base import Client
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, release, renew, resize, waiting
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
+from allocator._sync.namespaces import Namespaces
 from allocator.denials import Denial
 from allocator.errors import Insufficient
-from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl
+from allocator.models.allocations import (
+    Allocation,
+    Check,
+    Outcome,
+    Release,
+    Renewal,
+    Request,
+    RequestLike,
+    Ttl,
+    Wait,
+)
 
-if TYPE_CHECKING:  # namespaces and holds are imported when they are first used
+if TYPE_CHECKING:  # holds are imported when they are first used
     from redis import Redis
     from redis.cluster import RedisCluster
 
-    from allocator._sync.events import Events
-    from allocator._sync.maintenance import Maintenance
-    from allocator._sync.pools import Pools
-    from allocator._sync.quotas import Quotas
     from allocator.hold import Hold
 
 __all__ = ["Allocator"]
@@ -35,7 +40,7 @@ __all__ = ["Allocator"]
 R = TypeVar("R")
 
 
-class Allocator(Client[Driver]):
+class Allocator(Namespaces):
     """Shares pools of capacity with every other process that uses the same server.
 
     Each call is one script in Redis, executed atomically.  It is retried with the same ids if its reply is lost, for at
@@ -83,34 +88,6 @@ class Allocator(Client[Driver]):
     def _drive(self) -> Driver:
         return Driver(self._target, clock=self._clock)
 
-    @cached_property
-    def pools(self) -> Pools:
-        """Creates, changes, reads and deletes pools."""
-        from allocator._sync.pools import Pools  # noqa: PLC0415
-
-        return Pools(self._driver, self._defaults)
-
-    @cached_property
-    def quotas(self) -> Quotas:
-        """Sets, reads and deletes the limits of scopes."""
-        from allocator._sync.quotas import Quotas  # noqa: PLC0415
-
-        return Quotas(self._driver, self._defaults)
-
-    @cached_property
-    def events(self) -> Events:
-        """Reads the changes of the pool."""
-        from allocator._sync.events import Events  # noqa: PLC0415
-
-        return Events(self._driver, self._defaults)
-
-    @cached_property
-    def maintenance(self) -> Maintenance:
-        """Reclaims, reconciles, audits, examines."""
-        from allocator._sync.maintenance import Maintenance  # noqa: PLC0415
-
-        return Maintenance(self._driver, self._defaults)
-
     def _run(self, work: Operation[R] | Flow[R]) -> R:
         return self._driver.run(work, deadline_s=self._defaults.timeout_s)
 
@@ -139,6 +116,8 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        wait: Wait | None = None,
+        priority: int = 0,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -155,12 +134,16 @@ class Allocator(Client[Driver]):
             metadata: Up to 16 texts, 4 KiB in all.
             exclusive: Share no live allocation of this id: only this call, with its retries, may have made it.
             scope: The scope to charge, too (`quotas.set`); None: the pool's default scope, if it has one.
+            wait: Seconds, up to 7 days, to wait in line for room; None: not at all.  `timeout` counts for each attempt.
+            priority: -1000 to 1000: its place in line, the higher first.
 
         Returns:
-            The allocation; `created` is False if it existed before.  One round trip.
+            The allocation; `created` is False if it existed before.  One round trip; two more where it waits, and one
+            for each five seconds.
 
         Raises:
             Insufficient: It does not fit; `denial` has the numbers.  `QuotaExceeded`: a scope is at its limit.
+            WaitTimeout: It did not fit within `wait`.  `RequestWithdrawn`: somebody took it out of the line.
             UnknownScope: The pool has no such scope.
             AllocationConflict: The id is live with another owner, other amounts or another scope, or at all with
                 `exclusive`; the live allocation stays as it is.
@@ -169,9 +152,11 @@ class Allocator(Client[Driver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = self._run(
-            allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive, scope))
-        )
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, priority)
+        if wait is not None:
+            waited = self._run(waiting.allocate(self._defaults, wanted, wait))
+            return waiting.granted(waited)
+        outcome = self._run(allocate.allocate(self._defaults, wanted))
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome)
         return outcome
@@ -186,9 +171,10 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        priority: int = 0,
     ) -> Allocation | Denial:
-        """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
+        """`allocate`, but a denial is returned rather than raised, at once; it is falsy."""
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, priority)
         return self._run(allocate.allocate(self._defaults, wanted))
 
     def hold(
@@ -201,6 +187,8 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        wait: Wait | None = None,
+        priority: int = 0,
         on_lost: Callable[[Hold], object] | None = None,
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
@@ -209,8 +197,8 @@ class Allocator(Client[Driver]):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope: As for `allocate`.  Without `exclusive`, holds of one id
-                share an allocation, and the first that ends releases it.
+            request, id, owner, metadata, exclusive, scope, wait, priority: As for `allocate`.  Without `exclusive`,
+                holds of one id share an allocation, and the first that ends releases it.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
@@ -218,7 +206,7 @@ class Allocator(Client[Driver]):
 
         return Hold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope)),
+            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope, priority), wait),
             on_lost,
         )
 

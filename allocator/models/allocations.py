@@ -30,7 +30,16 @@ from allocator.serialization import (
     read_text,
     value,
 )
-from allocator.validation import allocation_id, epoch_text, metadata, owner_name, pool_name, scope_name, ttl_ms
+from allocator.validation import (
+    allocation_id,
+    epoch_text,
+    metadata,
+    owner_name,
+    pool_name,
+    priority_number,
+    scope_name,
+    ttl_ms,
+)
 
 RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 """A request: resource names with Kubernetes quantities, or a `Resources` vector."""
@@ -38,6 +47,10 @@ RequestLike: TypeAlias = Mapping[str, Quantity] | Resources
 
 Ttl: TypeAlias = float | timedelta | None
 """Seconds, a timedelta, or None: pinned, without a deadline."""
+
+
+Wait: TypeAlias = float | timedelta
+"""Seconds or a timedelta that a request may wait in line; 0: not at all."""
 
 
 _ID = checked(allocation_id)
@@ -64,6 +77,9 @@ _TTL_OF_REQUEST = Codec(lambda ttl: ttl_ms(ttl) or None, _read_ttl)
 _METADATA_OF_REQUEST = Codec(lambda given: dict(metadata(given)), _read_entries)
 
 
+_PRIORITY = Codec(priority_number, INTEGER.read)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Request(Value):
     """One item of `allocate_many`.
@@ -72,6 +88,7 @@ class Request(Value):
     exact and the time to live is in milliseconds, so what is read back is the same request in `Resources` and seconds;
     `to_dict` raises `InvalidRequest` for what `allocate` refuses.
     With `exclusive` a live allocation of the id is a conflict, also one of the same owner and amounts.
+    `priority` is its place among those that wait in line: -1000 to 1000, the higher first.
     """
 
     KIND: ClassVar = "Request"
@@ -83,6 +100,7 @@ class Request(Value):
         field("metadata", "metadata", optional(_METADATA_OF_REQUEST)),
         field("exclusive", "exclusive", TRUTH),
         field("scope", "scope", optional(_SCOPE)),
+        field("priority", "priority", _PRIORITY),
     )
 
     resources: RequestLike
@@ -92,6 +110,7 @@ class Request(Value):
     metadata: Mapping[str, str] | None = None
     exclusive: bool = False
     scope: str | None = None
+    priority: int = 0
 
     def __init__(
         self,
@@ -102,6 +121,7 @@ class Request(Value):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        priority: int = 0,
     ) -> None:
         slots = _REQUEST_SLOTS
         slots[0](self, resources)
@@ -111,6 +131,7 @@ class Request(Value):
         slots[4](self, metadata)
         slots[5](self, exclusive)
         slots[6](self, scope)
+        slots[7](self, priority)
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -33,6 +33,7 @@ from allocator._engine.protocol.flows import (
     CommandError,
     Flow,
     Item,
+    Now,
     Operation,
     Reply,
     Scan,
@@ -119,6 +120,7 @@ class Driver:
     def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
         waits: WakeWaits | None = None
+        answer: Any
         try:
             step = next(flow)
             while True:
@@ -148,10 +150,12 @@ class Driver:
                 waits.close()
             flow.close()
 
-    def _perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
+    def _perform(self, step: Command | Sleep | Now | TimeLeft | Scan, until: float) -> Any:
         match step:
             case Sleep(seconds):
                 return time.sleep(max(0.0, min(seconds, until - time.monotonic())))
+            case Now():
+                return time.monotonic()
             case TimeLeft():
                 return max(0.0, until - time.monotonic())
             case Scan():

@@ -16,6 +16,11 @@ from allocator._engine.protocol.scripts import Argument, Script
 __all__ = ["FenceWatermarks"]
 
 _GRANTED: Final = "granted"
+_REPLAYED: Final = "replayed"
+_EPOCH_AT: Final = 2
+_FENCE_AT: Final = 8
+"""Where the fields of a replayed record stand (`records.reply`)."""
+
 _GRANTING: Final = "allocate"
 _NONE: Final = ("", 0)
 
@@ -39,13 +44,20 @@ class FenceWatermarks:
         return (self._clock() if self._clock else 0, *self._seen.get(pool.base, _NONE))
 
     def observe(self, script: Script, pool: PoolKeys, reply: Any) -> None:
-        """Raise the watermark to a reply's highest fence.  Fences grow from item to item, so the last grant has it."""
+        """Raise the watermark to a reply's highest fence.  Fences grow from item to item, so the last grant has it.
+
+        A grant from the line is replayed to the caller that waited.
+        """
         if script.name != _GRANTING:
             return
         for pending in reversed(reply):
             if pending[0] == _GRANTED:
-                fence, epoch = pending[1], pending[4]
-                known = self._seen.get(pool.base, _NONE)
-                if known[0] != epoch or known[1] < fence:
-                    self._seen[pool.base] = (epoch, fence)
+                self._raise(pool, pending[4], pending[1])
                 return
+            if pending[0] == _REPLAYED:
+                self._raise(pool, pending[_EPOCH_AT], int(pending[_FENCE_AT]))
+
+    def _raise(self, pool: PoolKeys, epoch: str, fence: int) -> None:
+        known = self._seen.get(pool.base, _NONE)
+        if known[0] != epoch or known[1] < fence:
+            self._seen[pool.base] = (epoch, fence)

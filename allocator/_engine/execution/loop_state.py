@@ -23,6 +23,7 @@ from allocator._engine.protocol.flows import (
     Command,
     CommandError,
     Item,
+    Now,
     Reply,
     Scan,
     Sleep,
@@ -99,11 +100,13 @@ class LoopState:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    async def perform(self, step: Command | Sleep | TimeLeft | Scan, until: float) -> Any:
+    async def perform(self, step: Command | Sleep | Now | TimeLeft | Scan, until: float) -> Any:
         """Perform a step of a flow that is not a script call."""
         match step:
             case Sleep(seconds):
                 return await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
+            case Now():
+                return time.monotonic()
             case TimeLeft():
                 return max(0.0, until - time.monotonic())
             case Scan():

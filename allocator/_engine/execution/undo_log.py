@@ -19,13 +19,13 @@ from allocator._engine.protocol.keys import PoolKeys
 
 __all__ = ["UndoLog", "items_to_undo", "needs_undo"]
 
-_DONE: Final = frozenset({"granted", "replayed", "existing"})
+_DONE: Final = frozenset({"granted", "replayed", "existing", "waiting"})
 """Reply words of an item that took effect; an existing allocation may have been extended or pinned by it."""
 
 _REFUSED: Final = frozenset(
     {
         "offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema", "recovering",
-        "denied", "conflict", "ttl_too_long", "unknown_scope", "scope_required",
+        "denied", "conflict", "ttl_too_long", "unknown_scope", "scope_required", "queue_full", "conflict_waiting",
     }
 )  # fmt: skip
 """Reply words of an item that was refused, without a record of the completed call."""
@@ -46,7 +46,14 @@ class UndoLog:
         """Seconds beyond `SENTINEL_BELIEF_S` by which the primary was unconfirmed at a send; 0.0 without Sentinels."""
 
     def record_reply(self, call: Call, reply: Reply) -> None:
-        """Record a call that must be undone if the flow does not return."""
+        """Record a call that must be undone if the flow does not return.
+
+        Of a call that waits, and is sent again and again, the last reply counts.
+        """
+        if _waits(reply) and self._answered:
+            last = self._answered[-1]
+            if _waits(last[1]) and last[0].items[0].call == call.items[0].call:
+                self._answered.pop()
         self._answered.append((call, reply))
 
     def rely(self, confirmed: float, sent: float) -> None:
@@ -97,6 +104,10 @@ def items_to_undo(call: Call, reply: Reply, undo_log: UndoLog | None) -> list[It
         return []
     pending_items = zip(call.items, reply, strict=False)
     return [item for item, pending in pending_items if needs_undo(call.pool, item, pending, undo_log)]
+
+
+def _waits(reply: Reply) -> bool:
+    return len(reply) == 1 and _word(reply[0]) == "waiting"
 
 
 def _word(pending: Any) -> str:

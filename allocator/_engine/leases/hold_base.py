@@ -16,7 +16,7 @@ from typing import ClassVar
 from allocator._engine.leases.lease import Lease
 from allocator._engine.leases.registry import RENEWERS, LeaseLocation
 from allocator._engine.leases.renewer import LeaseRenewer
-from allocator._engine.operations import allocate, release
+from allocator._engine.operations import allocate, release, waiting
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator.denials import Denial
@@ -28,8 +28,9 @@ from allocator.errors import (
     InvalidRequest,
     OutcomeUnknown,
     UnknownPool,
+    WaitTimeout,
 )
-from allocator.models.allocations import Allocation, Release, Request
+from allocator.models.allocations import Allocation, Release, Request, Wait
 from allocator.resources import Resources
 from allocator.validation import ttl_ms
 
@@ -45,6 +46,7 @@ class HoldSpec:
     location: LeaseLocation
     request: Request
     defaults: Defaults
+    wait: Wait | None = None
 
     @property
     def ttl_ms(self) -> int:
@@ -75,8 +77,10 @@ class HoldSpec:
                 error.add_note(f"the first call of a hold has half of its ttl: {seconds:g} s")
             raise
 
-    def allocate(self) -> Flow[Allocation | Denial]:
-        """The flow that allocates it."""
+    def allocate(self, sending: Callable[[], object]) -> Flow[Allocation | Denial]:
+        """The flow that allocates it; `sending` is called before each attempt of one that waits."""
+        if self.wait is not None:
+            return waiting.allocate(self.defaults, self.request, self.wait, sending=sending)
         return allocate.allocate(self.defaults, self.request)
 
     def release(self, allocation: Allocation) -> Operation[Release]:
@@ -103,6 +107,7 @@ class BaseHold:
         self._lease: Lease | None = None
         self._renewer: LeaseRenewer | None = None
         self._inside = False
+        self._sent = 0.0
 
     def __repr__(self) -> str:
         what = "not begun" if self._lease is None else self._lease.allocation.id
@@ -176,21 +181,23 @@ class BaseHold:
             raise RuntimeError(f"this hold has not begun: use it in {self._STATEMENT} statement")
         return self._lease
 
-    def _prepare(self) -> float:
-        """Check that the hold is new; returns the instant before the first byte is sent."""
+    def _prepare(self) -> None:
+        """Check that the hold is new, before the first byte is sent."""
         if self._lease is not None:
             raise RuntimeError("a hold is good for one block: make another")
         self._generation = RENEWERS.generation
-        return self._spec.location.now()
+        self._sending()
 
-    def _begin(
-        self, outcome: Allocation | Denial, sent: float, on_lost: Callable[[], object], overdue_s: float
-    ) -> None:
+    def _sending(self) -> None:
+        """An attempt is about to be sent: the lease counts from here."""
+        self._sent = self._spec.location.now()
+
+    def _begin(self, outcome: Allocation | Denial, on_lost: Callable[[], object], overdue_s: float) -> None:
         """Register the grant with the renewer; where this raises, the caller must release it."""
         if isinstance(outcome, Denial):
-            raise Insufficient.of(outcome)
+            raise Insufficient.of(outcome) if self._spec.wait is None else WaitTimeout.of(outcome)
         location = self._spec.location
-        now = location.now()
+        now, sent = location.now(), self._sent
         lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s)
         if now >= lease.good_until:
             late = "" if lease.error is None else f" ({lease.error})"

@@ -28,12 +28,19 @@ from allocator._engine.protocol.resp import weight
 from allocator._engine.protocol.scripts import Argument, load
 from allocator.denials import Denial
 from allocator.durability import Durability
-from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, Insufficient, InvalidRequest
+from allocator.errors import (
+    AllocationConflict,
+    AllocationLost,
+    AllocatorError,
+    Insufficient,
+    InvalidRequest,
+    RequestWithdrawn,
+)
 from allocator.models.allocations import Allocation, Outcome, Request
 from allocator.models.read_only import NO_ENTRIES
 from allocator.quantity import shown
 from allocator.resources import Resources
-from allocator.validation import allocation_id, batch, metadata, owner_name, scope_name, ttl_ms
+from allocator.validation import allocation_id, batch, metadata, owner_name, priority_number, scope_name, ttl_ms
 
 _ALLOCATE: Final = load("allocate")
 
@@ -60,6 +67,8 @@ class ValidRequest(NamedTuple):
     call: str
     scope: str | None = None
     replaces: Allocation | None = None
+    priority: int = 0
+    wait_ms: int = 0
 
     @classmethod
     def validate(cls, request: Request, owner: str, replaces: Allocation | None = None) -> ValidRequest:
@@ -76,6 +85,7 @@ class ValidRequest(NamedTuple):
             call=new_call(),
             replaces=replaces if replaces is not None and replaces.id != request.id else None,
             scope=None if request.scope is None else scope_name(request.scope),
+            priority=priority_number(request.priority) if request.priority else 0,
         )
 
     def item(self, pool: PoolKeys) -> Item:
@@ -91,6 +101,10 @@ class ValidRequest(NamedTuple):
             options += ("exclusive", 1)
         if self.replaces is not None:
             options += ("replaces", f"{self.replaces.fence}:{self.replaces.id}")
+        if self.wait_ms:
+            options += ("wait", self.wait_ms)
+        if self.priority:
+            options += ("priority", self.priority)
         if not options:
             return Item(self.call, tuple(args), pool.record(self.id), self.id)
         args[4] = len(options) // 2
@@ -111,10 +125,10 @@ def allocate(defaults: Defaults, request: Request, *, replaces: Allocation | Non
     """
     pool = defaults.pool
     wanted = ValidRequest.validate(request, defaults.owner, replaces)
-    call = _call(pool, (wanted,), defaults.durability, atomic=False)
+    call = call_of(pool, (wanted,), defaults.durability, atomic=False)
     while True:
         reply: Reply = yield call
-        answer = _answer(pool, wanted, reply[0])
+        answer = answer_of(pool, wanted, reply[0])
         if isinstance(answer, Allocation | Denial):
             return answer
         if isinstance(answer, AllocatorError):
@@ -139,9 +153,9 @@ def _allocate_each(defaults: Defaults, requests: Sequence[Request]) -> Flow[list
     open_items = list(range(len(wanted)))
     while open_items:
         asked = [wanted[at] for at in open_items]
-        replies: Reply = yield _call(pool, asked, defaults.durability, atomic=False)
+        replies: Reply = yield call_of(pool, asked, defaults.durability, atomic=False)
         for at, reply in zip(open_items, replies, strict=True):
-            answers[at] = reply if isinstance(reply, AllocatorError) else _answer(pool, wanted[at], reply, item=at)
+            answers[at] = reply if isinstance(reply, AllocatorError) else answer_of(pool, wanted[at], reply, item=at)
         open_items = [at for at in open_items if answers[at] is RECLAIM_FIRST]
         if open_items:
             yield from reclaim_due(pool)
@@ -163,7 +177,7 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
     ]
     if not wanted:
         return []
-    call = _call(pool, wanted, defaults.durability, atomic=True)
+    call = call_of(pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
         raise InvalidRequest(
             f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
@@ -173,7 +187,7 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
     while True:
         replies: Reply = yield call
         answers = [
-            _answer(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))
+            answer_of(pool, one, reply, item=at) for at, (one, reply) in enumerate(zip(wanted, replies, strict=True))
         ]
         if all(isinstance(answer, Allocation) for answer in answers):
             return [_outcome(answer) for answer in answers]
@@ -194,7 +208,8 @@ class _Aborted(AllocatorError):
     """The item was not decided, as another one stopped the atomic batch."""
 
 
-def _call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
+def call_of(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
+    """The call that asks for these."""
     keys, args = _fixed(pool, atomic)
     items = tuple([one.item(pool) for one in wanted])
     return Call(_ALLOCATE, pool, keys, args, items, not atomic, undo=True, durability=requirement(level))
@@ -217,7 +232,7 @@ def _default_scope(reply: Reply) -> str | None:
     return reply[6] or None if len(reply) > 6 else None
 
 
-def _answer(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0) -> _Answer:
+def answer_of(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int = 0) -> _Answer:
     """Decode the reply of one item."""
     word = reply[0]
     if word == "granted":
@@ -288,6 +303,22 @@ def _unknown_scope(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: i
     return unknown_scope(pool, reply[1])
 
 
+def _queue_full(pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, item: int) -> _Answer:
+    return Denial("queue_full", pool.name, (), item)
+
+
+def _conflict_waiting(_pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
+    return AllocationConflict(
+        f"a request for allocation {wanted.id!r} waits in line: of another call, owner {reply[1]!r}",
+        id=wanted.id,
+        code="waiting",
+    )
+
+
+def _withdrawn(pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
+    return RequestWithdrawn(f"this request left the line of pool {pool.name!r} before", id=wanted.id)
+
+
 def _scope_required(pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
     return scope_required(pool)
 
@@ -308,4 +339,7 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int]
     "ttl_too_long": _too_long,
     "unknown_scope": _unknown_scope,
     "scope_required": _scope_required,
+    "queue_full": _queue_full,
+    "conflict_waiting": _conflict_waiting,
+    "withdrawn": _withdrawn,
 }

@@ -132,11 +132,15 @@ class CommandError(NamedTuple):
     text: str
 
 
+class Now:
+    """Return the time of a clock that is never set, in seconds: a float."""
+
+
 class TimeLeft:
     """Return how many seconds of the call's total deadline are left: a float, never below 0."""
 
 
-Step: TypeAlias = Call | Command | Sleep | Wake | Scan | TimeLeft
+Step: TypeAlias = Call | Command | Sleep | Wake | Scan | Now | TimeLeft
 Flow: TypeAlias = Generator[Step, Any, R]
 
 

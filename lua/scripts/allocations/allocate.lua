@@ -174,7 +174,7 @@ local function decide_new(call, items, request)
   end
   local waiter = (pool.waits or call.line) and line.at_record(call, request.key)
   if waiter and waiter.call ~= request.call then return {'conflict_waiting', waiter.owner} end
-  if pool.recovering and not request.wait_ms then return recovery.refusal(call) end
+  if pool.recovering and not request.wait_ms then return stay(call, request, nil, waiter, recovery.refusal(call)) end
   local charged, refusal = accounts_of(call, request)
   if refusal then return refusal end
   if pool.recovering then return stay(call, request, charged, waiter, recovery.refusal(call)) end

@@ -35,7 +35,8 @@ local function decide(call, item)
   line.leave(call, waiter, 'withdrawn')
   idempotency.complete_as(call, waiter.call, 'withdrawn')
   idempotency.complete(call, item.call)
-  call.freed = true
+  -- Its client learns of it when it asks again.
+  call.line.wakes[#call.line.wakes + 1], call.freed = waiter.call, true
   return {'withdrawn'}
 end
 
