@@ -130,7 +130,9 @@ def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[s
     spoken.pool.assert_untouched(before)
 
 
-@pytest.mark.parametrize("name", [*WRITING, "check", "list_allocations", "list_quotas", "audit", "read_events", "check_access"])
+@pytest.mark.parametrize(
+    "name", [*WRITING, "check", "list_allocations", "list_quotas", "audit", "read_events", "check_access"]
+)
 def test_an_argument_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """It means that the two sides do not speak of the same items."""
     spoken = speak(name)
