@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,12 @@ from tests.support.thinning import pytest_collection_modifyitems
 from tests.support.tools import engine_params, pytest_configure, pytest_runtest_setup, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_runtest_setup", "pytest_terminal_summary"]
+
+
+def pytest_sessionstart() -> None:
+    """Take Ctrl-C as in the foreground: a shell without jobs starts what it has in the background to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -132,11 +132,14 @@ class Session:
         """Run a command and return what it prints; where there is no `redis-cli`, the test ends here, as left out."""
         words = shlex.split(command)
         if words[0] == PROGRAM and "|" not in words:
-            return CliRunner().invoke(root, words[1:], prog_name=PROGRAM).output
+            return _without_waits(CliRunner().invoke(root, words[1:], prog_name=PROGRAM).output)
         assert words[0] == "redis-cli", f"nobody knows how to run {command!r}"
         require("redis-cli")
         here = f'redis-cli() {{ command redis-cli -s {shlex.quote(self._server.socket)} "$@"; }}\n'
         run = subprocess.run(["bash", "-c", here + command], capture_output=True, text=True, timeout=10, check=False)
-        # What a busy machine makes it say, after a second without a connection, is left out.
-        said = (line for line in run.stderr.splitlines(keepends=True) if not line.startswith("waiting for "))
-        return run.stdout + "".join(said)
+        return run.stdout + _without_waits(run.stderr)
+
+
+def _without_waits(printed: str) -> str:
+    """Without what a busy machine makes it say, after a second without a connection or a result."""
+    return "".join(line for line in printed.splitlines(keepends=True) if not line.startswith("waiting for "))

@@ -51,15 +51,18 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    if Path("/proc/self/stat").exists():  # not every Linux has `ps`
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-    else:
+    return process_state(pid) in ("", "Z", "X")
+
+
+def process_state(pid: int) -> str:
+    """The letter of a process's state, such as T for stopped; empty if there is no such process."""
+    if not Path("/proc/self/stat").exists():
         words = ["ps", "-o", "stat=", "-p", str(pid)]
-        state = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()[:1]
-    return state in ("", "Z", "X")
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()[:1]
+    try:  # not every Linux has `ps`
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 async def _evaluate(condition: Callable[[], object]) -> object:

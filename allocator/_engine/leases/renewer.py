@@ -69,9 +69,12 @@ class _Wakeup:
         self._wakes = -math.inf
 
     def wait(self, now: float, at: float | None, most: float | None) -> bool:
-        """Wait until the instant `at`, for at most `most` seconds; returns whether it was woken earlier."""
+        """Wait until the instant `at`, for at most `most` seconds; returns whether it was woken earlier.
+
+        Without `at`, any instant wakes it: a clock that a test sets may stand still while the seconds pass.
+        """
         seconds = most if at is None else max(0.0, min(at - now, math.inf if most is None else most))
-        self._wakes = math.inf if seconds is None else now + seconds
+        self._wakes = math.inf if at is None or seconds is None else now + seconds
         woken = self._changed.wait(seconds)
         self._wakes = -math.inf
         return woken

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from allocator.apps.cli import arguments, pool_options, serializers
+from allocator.apps.cli import arguments, pool_options
 from allocator.apps.cli.arguments import GivenText, TextFile, named_capacity, whole_number
 from allocator.apps.cli.context import POOL, App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure
-from allocator.apps.cli.output import (
-    View,
-    age,
-    columns,
-    document,
-    fields,
-    human,
-    listing,
-    printable,
-    rfc3339,
-    room,
-    show,
-    table,
-)
+from allocator.apps.cli.output import View, document, listing, show
+from allocator.apps.cli.pools_output import complain, listed, pools_table, show_change, show_pool
 from allocator.errors import AllocatorError, ContractError, InvariantError, PoolConflict, UnknownPool
 from allocator.models.pools import Pool, Usage
 from allocator.resources import Resources
@@ -51,9 +39,6 @@ OTHER_WORDS: Final = {
     "update": "set",
 }
 """What other programs call a command of this group, and what it is called here."""
-
-_BROKEN: Final = "broken"
-"""The state in a list of a pool whose usage cannot be read."""
 
 
 class _Pools(Group):
@@ -100,7 +85,7 @@ def create(app: App, /, words: tuple[str, ...], whole_units: tuple[str, ...], ne
     made = app.client().pools.create(app.pool, capacity, whole_units=whole_units, new=new, **given)
     if not made.created:
         _same_as_asked(made, Resources.capacity(capacity), set(whole_units), given)
-    _show_change(app, made, "created" if made.created else "unchanged")
+    show_change(app, made, "created" if made.created else "unchanged")
     if made.created:
         pool_options.tell_misspelled(app, capacity, ())
         pool_options.tell_closed(app, made)
@@ -134,7 +119,7 @@ def _same_as_asked(made: Pool, capacity: Resources, whole_units: set[str], given
 @pass_app
 def show_(app: App) -> None:
     """Show one pool: its capacity, what is allocated of it, its generation."""
-    _show_pool(app, app.client().pools.usage())
+    show_pool(app, app.client().pools.usage())
 
 
 @pool.command(name="set")
@@ -193,7 +178,7 @@ def set_(
         generation=generation,
         **wanted,
     )
-    _show_change(app, changed, "configured")
+    show_change(app, changed, "configured")
     pool_options.tell_misspelled(app, capacity, known)
     if wanted:
         pool_options.tell_too_long(app, changed)
@@ -241,12 +226,12 @@ def list_(app: App) -> ExitCode:
     show(
         app,
         View(
-            listing("Pool", [_listed(name, reading) for name, reading in readings.items()]),
-            lambda wide: _pools_table(app, readings, wide) if readings else "",
+            listing("Pool", [listed(name, reading) for name, reading in readings.items()]),
+            lambda wide: pools_table(app, readings, wide) if readings else "",
             names,
         ),
     )
-    return _complain(app, readings)
+    return complain(app, readings)
 
 
 @pool.command()
@@ -286,7 +271,7 @@ def upgrade(app: App) -> None:
 
     Older clients are refused from then on, so upgrade every replica first.
     """
-    _show_change(app, app.client().pools.upgrade(), "upgraded")
+    show_change(app, app.client().pools.upgrade(), "upgraded")
 
 
 @pool.command(name="end-recovery")
@@ -294,7 +279,7 @@ def upgrade(app: App) -> None:
 @pass_app
 def end_recovery(app: App) -> None:
     """Let a pool grant again at once: all holders are back, and have asserted what they have."""
-    _show_change(app, app.client().pools.end_recovery(), "active")
+    show_change(app, app.client().pools.end_recovery(), "active")
 
 
 @pool.command()
@@ -311,90 +296,4 @@ def recover(app: App, file: GivenText) -> None:
     """
     lost = pool_options.saved_pool(file)
     made = app.client().pools.recover(lost)
-    _show_change(app, made, "recovering" if made.created else "unchanged")
-
-
-def _show_change(app: App, item: Pool, outcome: str) -> None:
-    show(
-        app,
-        View(
-            document("Pool", **serializers.pool(item), outcome=outcome),
-            lambda _: f"pool {item.name} {outcome}: {item.capacity} (generation {item.generation})",
-            [item.name],
-        ),
-    )
-
-
-def _show_pool(app: App, reading: Usage) -> None:
-    item = reading.pool
-    view = View(document("Pool", **serializers.pool(item)), lambda wide: _described(reading, wide), [item.name])
-    show(app, view)
-
-
-def _described(reading: Usage, wide: bool) -> str:
-    item = reading.pool
-    return fields(
-        (
-            ("Name", item.name),
-            ("State", item.state),
-            ("Allocated", [(name, _of(reading, name, wide)) for name in columns([reading.resources])]),
-            ("Allocations", f"{reading.allocations} ({reading.pinned} pinned, {reading.due} due)"),
-            ("Generation", str(item.generation)),
-            ("Revision", str(item.revision)),
-            ("Schema", str(item.schema)),
-            ("Epoch", item.epoch),
-            *pool_options.shown(item),
-            ("Created", f"{rfc3339(item.created_ms)} ({age(item.created_ms, reading.read_ms)} ago)"),
-        )
-    )
-
-
-def _of(reading: Usage, resource: str, wide: bool) -> str:
-    row = reading.resources[resource]
-    text = f"{human(resource, row.allocated, up=True, wide=wide)} of {human(resource, row.capacity, wide=wide)}"
-    text += f", {human(resource, row.kept, up=True, wide=wide)} kept for scopes" if row.kept else ""
-    text += ", overcommitted" if row.overcommitted else ""
-    return text + (", whole units" if resource in reading.pool.whole_units else "")
-
-
-def _listed(name: str, reading: Usage | AllocatorError) -> dict[str, Any]:
-    """A pool of the list for programs; a broken one has its name, its state and the error."""
-    if isinstance(reading, AllocatorError):
-        return {"name": name, "state": _BROKEN, "error": {"code": reading.code, "message": str(reading)}}
-    return serializers.pool(reading.pool)
-
-
-def _complain(app: App, readings: Mapping[str, Usage | AllocatorError]) -> ExitCode:
-    """Report the broken pools with their errors."""
-    code = ExitCode.OK
-    for name, reading in readings.items():
-        if isinstance(reading, AllocatorError):
-            click.echo(f"error: pool {name} is broken: {printable(' '.join(str(reading).split()))}", err=True)
-            code = ExitCode.ERROR
-    if code:
-        app.note("hint: 'audit --pool NAME' says more; 'audit --repair' mends counters and indexes")
-    return code
-
-
-def _pools_table(app: App, readings: Mapping[str, Usage | AllocatorError], wide: bool) -> str:
-    resources = columns(reading.resources for reading in readings.values() if isinstance(reading, Usage))
-    headers = ["NAME", "STATE", *(name.upper() for name in resources), "ALLOCATIONS", "AGE"]
-    headers += ["GENERATION", "REVISION", "SCHEMA", "EPOCH"] if wide else []
-    rows: list[list[str]] = []
-    for name, reading in readings.items():
-        if isinstance(reading, AllocatorError):
-            rows.append([name, _BROKEN, *("" for _ in headers[2:])])
-            continue
-        one = reading.pool
-        row = [one.name, one.state, *(_share(reading, resource, wide) for resource in resources)]
-        row += [str(reading.allocations), age(one.created_ms, reading.read_ms)]
-        row += [str(one.generation), str(one.revision), str(one.schema), one.epoch] if wide else []
-        rows.append(row)
-    return table(headers, rows, headed=not app.no_headers, width=room(app))
-
-
-def _share(reading: Usage, resource: str, wide: bool) -> str:
-    row = reading.resources.get(resource)
-    if row is None:
-        return ""
-    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.capacity, wide=wide)}"
+    show_change(app, made, "recovering" if made.created else "unchanged")

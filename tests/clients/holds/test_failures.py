@@ -287,6 +287,21 @@ def test_a_holder_goes_by_the_clock_that_a_test_turns() -> None:
             clock.advance(31)
             assert hold.lost
             assert told.wait(5)
+        wait_until(lambda: not in_care())
+
+
+def test_a_hold_after_a_pause_goes_by_the_clock_that_a_test_turns() -> None:
+    """The renewer had nothing to do, and its clock stands still: it must not wait for the end of its pause."""
+    clock = Clock()
+    with memory_allocator({"cpu": 4}, clock=clock) as client:
+        with client.hold({"cpu": 1}, ttl=300) as hold:
+            renewer = hold._renewer
+        assert renewer is not None
+        wait_until(lambda: renewer._calls._wakes > renewer.now() + 1, message="the pause")
+        renewer._schedule._chance = lambda: 1.0
+        with pytest.raises(AllocationLost), client.hold({"cpu": 1}, ttl=300):
+            clock.advance(301)
+        wait_until(lambda: not in_care(), timeout_s=settings.HOLD_IDLE_S / 2)
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from allocator import Allocator
 from allocator.apps.demo.command import demo
 from allocator.testing import PrivateServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_gone, wait_until
 
 LABS = "name,cpu,memory,seconds\n" + "".join(f"course/lab{i:02},1,1Gi,{6 + i % 5}\n" for i in range(24))
 
@@ -27,15 +27,6 @@ def requests_file(tmp_path: Path) -> Path:
     path = tmp_path / "labs.csv"
     path.write_text(LABS + "course/huge,9,1Gi,5\n", encoding="utf-8")
     return path
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 @pytest.fixture
@@ -63,7 +54,7 @@ def started(requests_file: Path) -> Iterator[tuple[subprocess.Popen[str], list[i
     process.kill()
     process.wait()
     for pid in pids:
-        assert not alive(pid)
+        assert is_gone(pid)
 
 
 def test_the_killed_replicas_labs_are_run_by_others_and_the_numbers_add_up(requests_file: Path) -> None:
@@ -106,7 +97,7 @@ def test_ctrl_c_ends_all_that_was_started(started: tuple[subprocess.Popen[str], 
     process, pids = started
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130
-    assert not any(alive(pid) for pid in pids)
+    assert all(is_gone(pid) for pid in pids)
 
 
 def test_no_process_outlives_a_demo_that_was_killed(started: tuple[subprocess.Popen[str], list[int]]) -> None:
@@ -114,7 +105,7 @@ def test_no_process_outlives_a_demo_that_was_killed(started: tuple[subprocess.Po
     process, pids = started
     process.kill()
     process.wait()
-    wait_until(lambda: not any(alive(pid) for pid in pids), timeout_s=10, message="the replicas end")
+    wait_until(lambda: all(is_gone(pid) for pid in pids), timeout_s=10, message="the replicas end")
 
 
 def test_labs_that_nobody_is_left_to_run_are_lost_and_that_is_no_success(

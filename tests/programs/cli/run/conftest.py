@@ -119,12 +119,6 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
-def state(pid: int) -> str:
-    """The letter of a process's state: T is stopped."""
-    words = ["ps", "-o", "stat=", "-p", str(pid)]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout[:1]
-
-
 class Terminal:
     """A program whose controlling terminal is a new pseudo-terminal."""
 

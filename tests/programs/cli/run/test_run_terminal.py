@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 
 from allocator import Allocator
-from tests.programs.cli.run.conftest import RUN, TIMEOUT_S, Terminal, probe, state
-from tests.support.waiting import is_gone, wait_until
+from tests.programs.cli.run.conftest import RUN, TIMEOUT_S, Terminal, probe
+from tests.support.waiting import is_gone, process_state, wait_until
 
 
 def test_ctrl_c_and_a_signal_each_reach_the_command_once(at: Callable[..., Terminal]) -> None:
@@ -44,11 +44,11 @@ def test_ctrl_z_and_fg_in_a_shell_with_jobs(at: Callable[..., Terminal]) -> None
     pid = int(terminal.wait_for(r"pid=(\d+)\r"))
     terminal.type("\x1a")
     terminal.wait_for("Stopped|Suspended")
-    assert state(pid) == "T"
+    assert process_state(pid) == "T"
     terminal.type("echo here=$((1+1))\r")
     terminal.wait_for("here=2")
     terminal.type("fg\r")
-    wait_until(lambda: state(pid) != "T")
+    wait_until(lambda: process_state(pid) != "T")
     terminal.type("hello\r")
     terminal.wait_for("got=hello")
     terminal.type("echo code=$?\r")
@@ -63,9 +63,9 @@ def test_an_interactive_shell_runs_in_it_with_jobs_of_its_own(at: Callable[..., 
     terminal.type("sh -c 'echo pid=$$; exec sleep 1000'\r")
     pid = int(terminal.wait_for(r"pid=(\d+)\r"))
     terminal.type("\x1a")
-    wait_until(lambda: state(pid) == "T")
+    wait_until(lambda: process_state(pid) == "T")
     terminal.type("fg\r")
-    wait_until(lambda: state(pid) != "T")
+    wait_until(lambda: process_state(pid) != "T")
     terminal.type("\x03")
     wait_until(lambda: is_gone(pid))
     terminal.type("exit 5\r")
