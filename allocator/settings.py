@@ -214,20 +214,6 @@ BACKOFF_BASE_S: Final = 0.02
 BACKOFF_CAP_S: Final = 1.0
 """Seconds between attempts: doubled from the base up to the cap, each multiplied by a random factor of 0.5 to 1."""
 
-HEARTBEAT_S: Final = 5.0
-"""Seconds after which a waiting call asks again though no message has woken it: how long a lost message delays it.
-
-A message is lost with its connection: it is published once, to those who listen at that instant.
-"""
-
-WAKE_POLL_S: Final = 1.0
-"""Seconds after which a waiting call asks again where it cannot listen: on a server before Redis 7, without the right
-to the channel, and while a connection is broken.  A waiting thread also looks as often whether its client was closed.
-"""
-
-WAKE_IN_PROCESS_S: Final = 0.02
-"""The same for the in-process store, which has no messages, and whose clock a test may advance at any time."""
-
 ENDED_KEEP_MS: Final = int(2 * DEADLINE_MAX_S * 1000)
 """Milliseconds that the id of a completed call is kept."""
 
@@ -257,6 +243,21 @@ UNDO_FOR_S: Final = 300.0
 
 CLOSE_FLUSH_S: Final = 2.0
 """Seconds that `close()` spends on queued undos."""
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+HEARTBEAT_S: Final = 5.0
+"""Seconds after which a waiting call asks again though no message has woken it: how long a lost message delays it.
+
+A message is lost with its connection: it is published once, to those who listen at that instant.
+"""
+
+WAKE_POLL_S: Final = 1.0
+"""Seconds after which a waiting call asks again where it cannot listen: on a server before Redis 7, without the right
+to the channel, and while a connection is broken.  A waiting thread also looks as often whether its client was closed.
+"""
+
+WAKE_IN_PROCESS_S: Final = 0.02
+"""The same for the in-process store, which has no messages, and whose clock a test may advance at any time."""
 
 # -- recovery and the clock --------------------------------------------------------------------------------------------
 RECOVERY_FENCES: Final = 1_000_000

@@ -124,6 +124,7 @@ class Driver:
         try:
             step = next(flow)
             while True:
+                answer: Any
                 try:
                     if isinstance(step, Call):
                         answer = self._call(step, until, undo_log)

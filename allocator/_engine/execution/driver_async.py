@@ -13,16 +13,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from allocator import settings
 from allocator._engine.execution.loop_state import LoopState
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.execution.validity import believed
+from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Flow,
     Operation,
+    Wake,
 )
 from allocator._engine.transport.router_async import check_async
 from allocator._engine.transport.target import Target
@@ -77,12 +79,13 @@ class AsyncDriver:
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
         side = self._loop_states.get(asyncio.get_running_loop()) or await self._open()
-        until = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        timeout_s = self._deadline_s if deadline_s is None else deadline_s
+        until = time.monotonic() + timeout_s
         if isinstance(work, Operation):
             if undo_log is None and not side.watched:
                 return work.decode(await side.call(work.call, until))
             work = iter(work)
-        return await self._flow(side, work, until, undo_log or UndoLog())
+        return await self._flow(side, work, until, undo_log or UndoLog(), timeout_s)
 
     async def close(self) -> None:
         """Send the undos that the running loop has queued, for at most `CLOSE_FLUSH_S`, and close its connections.
@@ -114,16 +117,22 @@ class AsyncDriver:
         return side
 
     @staticmethod
-    async def _flow(side: LoopState, flow: Flow[R], until: float, undo_log: UndoLog) -> R:
+    async def _flow(side: LoopState, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
+        waits: AsyncWakeWaits | None = None
         try:
             step = next(flow)
             while True:
+                answer: Any
                 try:
                     if isinstance(step, Call):
                         answer = await side.call(step, until, undo_log)
                         if step.undo:
                             undo_log.record_reply(step, answer)
+                    elif isinstance(step, Wake):
+                        waits = waits or side.wake_waits()
+                        answer = await waits.wake(step)
+                        until = time.monotonic() + timeout_s
                     else:
                         answer = await side.perform(step, until)
                 except AllocatorError as error:
@@ -137,4 +146,6 @@ class AsyncDriver:
         finally:
             for pool, items in undo_log.pending(returned=returned):
                 side.undo(pool, items)
+            if waits is not None:
+                waits.close()
             flow.close()

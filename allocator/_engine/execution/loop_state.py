@@ -18,6 +18,7 @@ from allocator._engine.execution.fence_watermarks import FenceWatermarks
 from allocator._engine.execution.retry import RetryState, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
+from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Command,
@@ -38,6 +39,7 @@ from allocator._engine.transport.connection import AsyncConnection
 from allocator._engine.transport.connections_async import AsyncConnectionPool
 from allocator._engine.transport.exchange import run_exchange_async
 from allocator._engine.transport.failures import AttemptFailure
+from allocator._engine.transport.listener_async import AsyncListeners
 from allocator._engine.transport.router_async import make_router_async
 from allocator._engine.transport.target import Target
 from allocator.durability import Durability
@@ -58,6 +60,7 @@ class LoopState:
         self._attempt_timeout_s = target.attempt_timeout_s
         self._watermarks = FenceWatermarks(clock)
         self._batcher = Batcher(self, loop)
+        self._listeners = AsyncListeners(target.attempt_timeout_s)
         self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
@@ -93,6 +96,7 @@ class LoopState:
             await self._watch.aclose()
 
     async def _end(self) -> None:
+        await self._listeners.close()
         await self._batcher.close(settings.CLOSE_FLUSH_S)
         await self._undo_worker.close(settings.CLOSE_FLUSH_S)
         await self._router.close()
@@ -113,6 +117,10 @@ class LoopState:
                 return await self._scan(step, until)
             case Command(pool, words):
                 return await self._inquire(pool, pack_command(words), until)
+
+    def wake_waits(self) -> AsyncWakeWaits:
+        """The waits of one flow for wake-ups."""
+        return AsyncWakeWaits(self._router, self._listeners, self._attempt_timeout_s, lambda: self._ending is not None)
 
     async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
         """Perform a script call, alone or as a step of a flow with an undo log."""

@@ -23,7 +23,7 @@ class WakeWaits:
 
         Args:
             router: Finds the server of a pool.
-            attempt_timeout_s: Seconds that finding it may take.
+            attempt_timeout_s: Seconds that finding it may take, and that it may take to reply.
             is_closed: Whether the client was closed meanwhile, which ends a wait.
         """
         self._router = router
@@ -71,10 +71,11 @@ class WakeWaits:
         if found is not None and found.connections is connections:
             return found
         self._drop(channel)
-        self._subscriptions[channel] = Subscription(connections, channel)
+        self._subscriptions[channel] = Subscription(connections, channel, self._attempt_timeout_s)
         return None
 
     def _listen(self, subscription: Subscription, until: float) -> bool:
+        subscription.probe()
         while True:
             left = until - time.monotonic()
             if subscription.wait(min(left, settings.WAKE_POLL_S)):

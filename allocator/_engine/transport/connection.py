@@ -47,6 +47,12 @@ class RedisConnection:
         await connection.send_packed_command((packed,), False)
         return await connection.read_response()
 
+    async def send(self, packed: bytes) -> None:
+        await self.connection.send_packed_command((packed,), False)
+
+    async def receive(self) -> Any:
+        return await self.connection.read_response()
+
     async def is_silent(self) -> bool:
         # The stream's state is not enough: it does not report a reset as the end of file, and it has not read what
         # arrived since the loop last polled its sockets.  redis-py has no method for either.

@@ -34,7 +34,7 @@ class AsyncConnectionPool:
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[AsyncConnection]],
+        make: Callable[..., Awaitable[AsyncConnection]],
         *,
         address: str,
         max_connections: int = settings.CONNECTIONS_MAX,
@@ -45,7 +45,7 @@ class AsyncConnectionPool:
         """Prepare; no connection is made.
 
         Args:
-            make: Makes a connection, not yet connected.
+            make: Makes a connection, not yet connected; its arguments override options.
             address: The server, for messages; without a password.
             max_connections: The maximum number of connections, in use and idle.
             attempt_timeout_s: Seconds that connecting may take, the handshake included.
@@ -97,6 +97,33 @@ class AsyncConnectionPool:
                 return await self._open(until)
             else:
                 await self._turn(until)
+
+    async def connect_apart(self) -> RedisConnection:
+        """Make a connection that listens: it speaks RESP2, is not of this pool, and the caller closes it.
+
+        It is beyond `max_connections`: those that wait must not take the connections from those that release.
+
+        Raises:
+            AttemptFailure: It cannot be made, or leads to the wrong server.
+        """
+        connection: AsyncConnection | None = None
+        try:
+            self._check_superseded()
+            connection = await self._make(protocol=2)
+            assert isinstance(connection, RedisConnection)
+            async with asyncio.timeout(self._attempt_timeout_s):
+                await connection.connect()
+                if self._on_connect is not None:
+                    await self._on_connect(connection)
+            self._check_superseded()  # it may have changed while connecting
+        except BaseException as error:
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    await connection.close()
+            if isinstance(error, Exception):
+                raise failures.connection_failure(self.address, error) from error
+            raise
+        return connection
 
     async def release(self, connection: AsyncConnection) -> None:
         """Return a connection whose last reply has been read completely."""

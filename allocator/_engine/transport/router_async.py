@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.cluster_async import AsyncClusterRouter
@@ -69,9 +69,10 @@ class AsyncServerRouter:
             check_server=server_check_async(target.eviction_check, target.address),
         )
 
-    async def _connection(self) -> AsyncConnection:
+    async def _connection(self, **options: Any) -> AsyncConnection:
         find = self._target.locate
-        return await self._make(**(await asyncio.to_thread(find) if find is not None else {}))
+        location = await asyncio.to_thread(find) if find is not None else {}
+        return await self._make(**location, **options)
 
     async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:
         return self._connections
