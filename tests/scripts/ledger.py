@@ -133,12 +133,13 @@ class Ledger:
         exclusive: bool = False,
         replaces: tuple[int, str] | None = None,
         scope: str = "",
+        lifetime: int | str = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first.
 
-        `replaces` is the fence and the id of the allocation whose charge it takes.
+        `replaces`: fence and id of the allocation whose charge it takes; `lifetime`: ms until its hard end, 0: none.
         """
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
@@ -147,6 +148,8 @@ class Ledger:
             pairs.append(("replaces", f"{replaces[0]}:{replaces[1]}"))
         if scope:
             pairs.append(("scope", scope))
+        if lifetime:
+            pairs.append(("lifetime_ms", lifetime))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
@@ -207,13 +210,14 @@ class Ledger:
         ttl: int = MINUTE,
         meta: Mapping[str, str] | None = None,
         scope: str = "",
+        ends: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `adopt`: what a holder knows of its allocation."""
         entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
         counts = (len(resources), len(meta or {}))
-        words = (epoch, owner, fence, granted, ttl, scope, *counts, *fields_of(resources), *entries)
+        words = (epoch, owner, fence, granted, ttl, scope, ends, *counts, *fields_of(resources), *entries)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:
