@@ -58,7 +58,7 @@ class Hold(BaseHold):
         sent = self._prepare()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
+            outcome = self._driver.run(self._spec.allocate(self._set_left), deadline_s=seconds, undo_log=undo_log)
         try:
             self._begin(outcome, sent, self._tell, undo_log.overdue_s)
         except BaseException:
@@ -147,7 +147,7 @@ class AsyncHold(BaseHold):
         self._task = asyncio.current_task()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = await self._driver.run(self._spec.allocate(), deadline_s=seconds, undo_log=undo_log)
+            outcome = await self._driver.run(self._spec.allocate(self._set_left), deadline_s=seconds, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
             self._begin(outcome, sent, self._tell, undo_log.overdue_s)

@@ -139,6 +139,7 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -155,6 +156,8 @@ class Allocator(Client[Driver]):
             metadata: Up to 16 texts, 4 KiB in all.
             exclusive: Share no live allocation of this id: only this call, with its retries, may have made it.
             scope: The scope to charge, too (`quotas.set`); None: the pool's default scope, if it has one.
+            max_lifetime: Seconds until its hard end, 1 to ten years: no renewal passes it.  With `ttl=None` it is a
+                lease until then.  A live allocation that is returned keeps the end of its grant.
 
         Returns:
             The allocation; `created` is False if it existed before.  One round trip.
@@ -169,9 +172,8 @@ class Allocator(Client[Driver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        outcome = self._run(
-            allocate.allocate(self._defaults, Request(request, ttl, id, owner, metadata, exclusive, scope))
-        )
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime)
+        outcome = self._run(allocate.allocate(self._defaults, wanted))
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome)
         return outcome
@@ -186,9 +188,10 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised; it is falsy."""
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime)
         return self._run(allocate.allocate(self._defaults, wanted))
 
     def hold(
@@ -201,6 +204,7 @@ class Allocator(Client[Driver]):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
         on_lost: Callable[[Hold], object] | None = None,
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
@@ -209,8 +213,9 @@ class Allocator(Client[Driver]):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope: As for `allocate`.  Without `exclusive`, holds of one id
-                share an allocation, and the first that ends releases it.
+            request, id, owner, metadata, exclusive, scope, max_lifetime: As for `allocate`.  Without `exclusive`, holds
+                of one id share an allocation, and the first that ends releases it.  A hold is lost
+                (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
@@ -218,16 +223,11 @@ class Allocator(Client[Driver]):
 
         return Hold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope)),
+            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime)),
             on_lost,
         )
 
-    def allocate_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        atomic: bool = False,
-    ) -> list[Outcome]:
+    def allocate_many(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Outcome]:
         """Decide many requests in order, each after those before it.
 
         Args:
@@ -265,6 +265,8 @@ class Allocator(Client[Driver]):
     ) -> Renewal:
         """Extend a lease; its deadline never becomes earlier, unless `shorten`.  A pinned one stays pinned.
 
+        No deadline is later than its hard end, if it has one (`Renewal.ends_ms`): there it is cut.
+
         A lease past its deadline that is not yet reclaimed is renewed, as nothing was granted in its place.  Given an
         `Allocation`, one that the server has lost is adopted while the pool recovers (`outcome="adopted"`; one more
         round trip).
@@ -276,18 +278,13 @@ class Allocator(Client[Driver]):
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never existed.
-            AllocationLost: The id belongs to another grant now.
+            AllocationLost: The id belongs to another grant now, or its hard end has been reached (`code="over"`).
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
         return self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
 
-    def renew_many(
-        self,
-        allocations: Iterable[AllocationOrId],
-        *,
-        ttl: Ttl = None,
-    ) -> list[Renewal]:
+    def renew_many(self, allocations: Iterable[AllocationOrId], *, ttl: Ttl = None) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
         return self._run(renew.renew_many(self._defaults, allocations, ttl))
 
@@ -354,7 +351,8 @@ class Allocator(Client[Driver]):
 
         Raises:
             AllocationLost: It has ended (`code="ended"`), the pool is not recovering (`"not_recovering"`) or has
-                another epoch (`"epoch"`), or the id belongs to another grant now (`"fenced"`).
+                another epoch (`"epoch"`), its hard end has been reached (`"over"`), or the id belongs to another grant
+                now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
         return self._run(adopt.adopt(self._defaults, allocation, ttl, force))
