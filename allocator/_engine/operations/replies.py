@@ -85,8 +85,8 @@ def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
 
 
 def over(identity: str, ends_ms: int) -> AllocationLost:
-    """The error for an allocation whose hard end has been reached: it ended as agreed, not by a failure."""
-    text = f"allocation {identity!r} reached its hard end (max_lifetime) at {rfc3339(ends_ms)}"
+    """The error for an allocation whose hard end has come: it ends as agreed, not by a failure."""
+    text = f"allocation {identity!r} is over: its hard end (max_lifetime) is {rfc3339(ends_ms)}"
     return AllocationLost(text, id=identity, code="over")
 
 
