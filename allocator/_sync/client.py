@@ -172,8 +172,11 @@ class Allocator(Client[Driver]):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime)
-        outcome = self._run(allocate.allocate(self._defaults, wanted))
+        outcome = self._run(
+            allocate.allocate(
+                self._defaults, Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime)
+            )
+        )
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome)
         return outcome
