@@ -58,7 +58,8 @@ class Hold(BaseHold):
         self._prepare()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = self._driver.run(self._spec.allocate(self._sending), deadline_s=seconds, undo_log=undo_log)
+            work = self._spec.allocate(self._sending, self._set_left)
+            outcome = self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
         try:
             self._begin(outcome, self._tell, undo_log.overdue_s)
         except BaseException:
@@ -147,7 +148,8 @@ class AsyncHold(BaseHold):
         self._task = asyncio.current_task()
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
-            outcome = await self._driver.run(self._spec.allocate(self._sending), deadline_s=seconds, undo_log=undo_log)
+            work = self._spec.allocate(self._sending, self._set_left)
+            outcome = await self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
             self._begin(outcome, self._tell, undo_log.overdue_s)

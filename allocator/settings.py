@@ -77,6 +77,9 @@ TTL_MAX_S: Final = 30 * 86_400.0
 AGE_MAX_S: Final = 10 * 366 * 86_400.0
 """Seconds: ten years, the largest age that `maintenance.reclaim(older_than=)` and the filters accept."""
 
+LIFETIME_MAX_S: Final = AGE_MAX_S
+"""Seconds: the longest `max_lifetime`, the time until the hard end of an allocation."""
+
 # -- script calls ------------------------------------------------------------------------------------------------------
 BATCH_ITEMS_MAX: Final = 100
 """Items of one script call: about a millisecond of the server's time."""

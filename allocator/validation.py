@@ -24,6 +24,7 @@ from allocator.settings import (
     DEADLINE_MAX_S,
     ID_LENGTH_MAX,
     INSTANT_MIN_MS,
+    LIFETIME_MAX_S,
     MANY_ITEMS_MAX,
     METADATA_BYTES_MAX,
     METADATA_ENTRIES_MAX,
@@ -49,6 +50,7 @@ __all__ = [
     "grace_ms",
     "instant_ms",
     "key_prefix",
+    "lifetime_ms",
     "metadata",
     "owner_name",
     "owner_pattern",
@@ -171,6 +173,21 @@ def ttl_ms(ttl: object) -> int:
         raise _wrong(
             "ttl", ttl, f"is not within {TTL_MIN_S:.0f} s and {TTL_MAX_S / _DAY_S:.0f} days; None pins the allocation"
         )
+    return round(seconds * 1000)
+
+
+def lifetime_ms(value: object) -> int:
+    """The time until the hard end of an allocation, in milliseconds; 0 for None: it has none.
+
+    Args:
+        value: seconds (int or float) or a timedelta, 1 s to ten years; or None.  The error's `field` is `max_lifetime`.
+    """
+    if value is None:
+        return 0
+    seconds = _seconds("max_lifetime", value)
+    if not TTL_MIN_S <= seconds <= LIFETIME_MAX_S:
+        text = f"is not within {TTL_MIN_S:.0f} s and {LIFETIME_MAX_S / _DAY_S:.0f} days; None is no hard end"
+        raise _wrong("max_lifetime", value, text)
     return round(seconds * 1000)
 
 

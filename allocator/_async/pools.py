@@ -30,6 +30,7 @@ class AsyncPools(AsyncNamespace):
         durability: str | None = None,
         default_scope: str | None = None,
         require_scope: bool | None = None,
+        max_lifetime: float | timedelta | None = None,
         new: bool = False,
         update: bool = False,
     ) -> Pool:
@@ -50,6 +51,8 @@ class AsyncPools(AsyncNamespace):
             durability: The durability of each grant: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
             default_scope: The scope that is charged by requests which name none (`quotas.set` makes scopes).
             require_scope: Refuse requests that name no scope, if there is no default.
+            max_lifetime: The longest time from a grant to its hard end, in seconds: a request for more, or for none,
+                gets this.  It counts for grants from now on.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
             update: Change an existing one to what is given here.  Of replicas that start with different values the
@@ -61,7 +64,7 @@ class AsyncPools(AsyncNamespace):
         Raises:
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime)
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return await self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
@@ -83,6 +86,7 @@ class AsyncPools(AsyncNamespace):
         durability: str | None = None,
         default_scope: str | None = None,
         require_scope: bool | None = None,
+        max_lifetime: float | timedelta | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
@@ -96,13 +100,13 @@ class AsyncPools(AsyncNamespace):
             whole_units: All resources that are granted in whole units only; None: unchanged.
             strict: Refuse to lower below what is allocated.
             generation: Change only if this is the pool's generation.
-            recovery_grace, max_ttl, durability, default_scope, require_scope: As for `create`; 0, `memory`, "" or False
-                removes one.
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime: As for `create`; 0,
+                `memory`, "" or False removes one.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime)
         work = pools.update(
             self._defaults,
             name,

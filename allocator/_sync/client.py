@@ -116,6 +116,7 @@ class Allocator(Namespaces):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
         wait: Wait | None = None,
         priority: int = 0,
     ) -> Allocation:
@@ -134,6 +135,8 @@ class Allocator(Namespaces):
             metadata: Up to 16 texts, 4 KiB in all.
             exclusive: Share no live allocation of this id: only this call, with its retries, may have made it.
             scope: The scope to charge, too (`quotas.set`); None: the pool's default scope, if it has one.
+            max_lifetime: Seconds until its hard end, 1 to ten years: no renewal passes it.  With `ttl=None` it is a
+                lease until then.  A live allocation that is returned keeps the end of its grant.
             wait: Seconds, up to 7 days, to wait in line for room; None: not at all.  `timeout` counts for each attempt.
             priority: -1000 to 1000: its place in line, the higher first.
 
@@ -152,7 +155,7 @@ class Allocator(Namespaces):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, priority)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority)
         if wait is not None:
             waited = self._run(waiting.allocate(self._defaults, wanted, wait))
             return waiting.granted(waited)
@@ -171,10 +174,11 @@ class Allocator(Namespaces):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
         priority: int = 0,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised, at once; it is falsy."""
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, priority)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority)
         return self._run(allocate.allocate(self._defaults, wanted))
 
     def hold(
@@ -187,6 +191,7 @@ class Allocator(Namespaces):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
         wait: Wait | None = None,
         priority: int = 0,
         on_lost: Callable[[Hold], object] | None = None,
@@ -197,8 +202,9 @@ class Allocator(Namespaces):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope, wait, priority: As for `allocate`.  Without `exclusive`,
-                holds of one id share an allocation, and the first that ends releases it.
+            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority: As for `allocate`.  Without
+                `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold is lost
+                (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
         """
@@ -206,16 +212,11 @@ class Allocator(Namespaces):
 
         return Hold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope, priority), wait),
+            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority), wait),
             on_lost,
         )
 
-    def allocate_many(
-        self,
-        requests: Sequence[Request],
-        *,
-        atomic: bool = False,
-    ) -> list[Outcome]:
+    def allocate_many(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Outcome]:
         """Decide many requests in order, each after those before it.
 
         Args:
@@ -253,6 +254,8 @@ class Allocator(Namespaces):
     ) -> Renewal:
         """Extend a lease; its deadline never becomes earlier, unless `shorten`.  A pinned one stays pinned.
 
+        No deadline is later than its hard end, if it has one (`Renewal.ends_ms`): there it is cut.
+
         A lease past its deadline that is not yet reclaimed is renewed, as nothing was granted in its place.  Given an
         `Allocation`, one that the server has lost is adopted while the pool recovers (`outcome="adopted"`; one more
         round trip).
@@ -264,18 +267,13 @@ class Allocator(Namespaces):
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never existed.
-            AllocationLost: The id belongs to another grant now.
+            AllocationLost: The id belongs to another grant now, or its hard end has been reached (`code="over"`).
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
         return self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
 
-    def renew_many(
-        self,
-        allocations: Iterable[AllocationOrId],
-        *,
-        ttl: Ttl = None,
-    ) -> list[Renewal]:
+    def renew_many(self, allocations: Iterable[AllocationOrId], *, ttl: Ttl = None) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
         return self._run(renew.renew_many(self._defaults, allocations, ttl))
 
@@ -342,7 +340,8 @@ class Allocator(Namespaces):
 
         Raises:
             AllocationLost: It has ended (`code="ended"`), the pool is not recovering (`"not_recovering"`) or has
-                another epoch (`"epoch"`), or the id belongs to another grant now (`"fenced"`).
+                another epoch (`"epoch"`), its hard end has been reached (`"over"`), or the id belongs to another grant
+                now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
         return self._run(adopt.adopt(self._defaults, allocation, ttl, force))

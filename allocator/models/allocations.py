@@ -33,6 +33,7 @@ from allocator.serialization import (
 from allocator.validation import (
     allocation_id,
     epoch_text,
+    lifetime_ms,
     metadata,
     owner_name,
     pool_name,
@@ -74,6 +75,7 @@ def _read_ttl(found: object, path: str) -> float | None:
 
 _RESOURCES_OF_REQUEST = Codec(lambda given: Resources.request(given).to_dict(), RESOURCES.read)
 _TTL_OF_REQUEST = Codec(lambda ttl: ttl_ms(ttl) or None, _read_ttl)
+_LIFETIME_OF_REQUEST = Codec(lambda lifetime: lifetime_ms(lifetime) or None, _read_ttl)
 _METADATA_OF_REQUEST = Codec(lambda given: dict(metadata(given)), _read_entries)
 
 
@@ -88,6 +90,7 @@ class Request(Value):
     exact and the time to live is in milliseconds, so what is read back is the same request in `Resources` and seconds;
     `to_dict` raises `InvalidRequest` for what `allocate` refuses.
     With `exclusive` a live allocation of the id is a conflict, also one of the same owner and amounts.
+    `max_lifetime` is the time until its hard end, in seconds; None: it has none.
     `priority` is its place among those that wait in line: -1000 to 1000, the higher first.
     """
 
@@ -100,6 +103,7 @@ class Request(Value):
         field("metadata", "metadata", optional(_METADATA_OF_REQUEST)),
         field("exclusive", "exclusive", TRUTH),
         field("scope", "scope", optional(_SCOPE)),
+        field("max_lifetime", "maxLifetimeMs", _LIFETIME_OF_REQUEST),
         field("priority", "priority", _PRIORITY),
     )
 
@@ -110,6 +114,7 @@ class Request(Value):
     metadata: Mapping[str, str] | None = None
     exclusive: bool = False
     scope: str | None = None
+    max_lifetime: Ttl = None
     priority: int = 0
 
     def __init__(
@@ -121,6 +126,7 @@ class Request(Value):
         metadata: Mapping[str, str] | None = None,
         exclusive: bool = False,
         scope: str | None = None,
+        max_lifetime: Ttl = None,
         priority: int = 0,
     ) -> None:
         slots = _REQUEST_SLOTS
@@ -131,7 +137,8 @@ class Request(Value):
         slots[4](self, metadata)
         slots[5](self, exclusive)
         slots[6](self, scope)
-        slots[7](self, priority)
+        slots[7](self, max_lifetime)
+        slots[8](self, priority)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -144,7 +151,7 @@ class Allocation(Value):
     lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
     began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
     level that was waited for.  `metadata` is read-only.  `scope` is the scope that it is charged to, None
-    for the pool alone.
+    for the pool alone.  `ends_ms` is its hard end, which no renewal passes; None: it has none.
 
     `to_dict` is for a status or a file; `from_dict` of that is the same allocation, for `renew`, `release` or `adopt`.
     """
@@ -165,6 +172,7 @@ class Allocation(Value):
         field("releasing_ms", "releasingAt", OPTIONAL_INSTANT),
         field("durability", "durability", TEXT),
         field("scope", "scope", optional(_SCOPE)),
+        field("ends_ms", "endsAt", OPTIONAL_INSTANT),
     )
 
     id: str
@@ -181,6 +189,7 @@ class Allocation(Value):
     releasing_ms: int | None = None
     durability: str = MEMORY
     scope: str | None = None
+    ends_ms: int | None = None
 
     def __init__(
         self,
@@ -198,6 +207,7 @@ class Allocation(Value):
         releasing_ms: int | None = None,
         durability: str = MEMORY,
         scope: str | None = None,
+        ends_ms: int | None = None,
     ) -> None:
         slots = _ALLOCATION_SLOTS
         slots[0](self, id)
@@ -214,6 +224,7 @@ class Allocation(Value):
         slots[11](self, releasing_ms)
         slots[12](self, durability)
         slots[13](self, scope)
+        slots[14](self, ends_ms)
 
     @property
     def pinned(self) -> bool:
@@ -229,6 +240,11 @@ class Allocation(Value):
     def deadline(self) -> datetime | None:
         """When it ends unless renewed, by the server's clock; None when pinned."""
         return None if self.deadline_ms is None else instant(self.deadline_ms)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends at the latest, however often it is renewed, by the server's clock; None: it has no hard end."""
+        return None if self.ends_ms is None else instant(self.ends_ms)
 
 
 def _slots_of(kind: type[Any]) -> tuple[Callable[[Any, object], None], ...]:
@@ -284,8 +300,9 @@ class Renewal(Value):
 
     `outcome` is `renewed`, `adopted` (the server had lost it, and has it again), `unknown` (released, or reclaimed
     after its deadline), `fenced` (the id belongs to another grant now), `wrong_epoch` (of a pool that was created again
-    since) or `releasing` (its release has begun).  `deadline_ms` is as in `Allocation`, `durability` the level it has
-    reached.
+    since), `releasing` (its release has begun) or `over` (its hard end has been reached).  `deadline_ms` and `ends_ms`
+    are as in `Allocation`: at the hard end a deadline is cut.  `left_ms` is how long it was until then, by the server's
+    clock, when it was renewed.  `durability` is the level it has reached.
     """
 
     KIND: ClassVar = "Renewal"
@@ -295,6 +312,8 @@ class Renewal(Value):
         field("fence", "fence", INTEGER),
         field("deadline_ms", "deadline", OPTIONAL_INSTANT),
         field("durability", "durability", TEXT),
+        field("ends_ms", "endsAt", OPTIONAL_INSTANT),
+        field("left_ms", "leftMs", OPTIONAL_INTEGER),
     )
 
     id: str
@@ -302,6 +321,8 @@ class Renewal(Value):
     fence: int = 0
     deadline_ms: int | None = None
     durability: str = MEMORY
+    ends_ms: int | None = None
+    left_ms: int | None = None
 
     def __bool__(self) -> bool:
         return self.outcome in ("renewed", "adopted")
@@ -310,6 +331,11 @@ class Renewal(Value):
     def deadline(self) -> datetime | None:
         """The new deadline; None when pinned or not renewed."""
         return None if self.deadline_ms is None else instant(self.deadline_ms)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The hard end; None if there is none."""
+        return None if self.ends_ms is None else instant(self.ends_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,9 @@ class Pool(Value):
     `epoch` is drawn when the pool is created: a pool that was deleted and created again has another one.
     `state` is `active`, `offline` (a repair refuses new grants), `recovering` (the server has lost data: nothing
     new is granted until `recovering_until_ms`) or `deleting`.  `recovery_grace_ms` is the length of a recovery,
-    0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted.  `durability` is the level
-    of each grant.  `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
+    0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted; `max_lifetime_ms` is the
+    longest time from a grant to its hard end, 0 if there is no limit.  `durability` is the level of each grant.
+    `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
     without it they are refused.
     """
@@ -78,6 +79,7 @@ class Pool(Value):
         field("kept", "kept", RESOURCES),
         field("default_scope", "defaultScope", optional(checked(scope_name))),
         field("require_scope", "requireScope", TRUTH),
+        field("max_lifetime_ms", "maxLifetimeMs", INTEGER),
     )
 
     name: str
@@ -100,6 +102,7 @@ class Pool(Value):
     kept: Resources = _NOTHING
     default_scope: str | None = None
     require_scope: bool = False
+    max_lifetime_ms: int = 0
 
     @property
     def overcommitted(self) -> tuple[str, ...]:

@@ -71,6 +71,19 @@ local function index_again(call, target)
   transaction.plan(call, index == call.deadlines and 'new_deadlines' or 'new_pinned', score, target.id)
 end
 
+-- Gives a record that would live beyond its hard end that end as its deadline.
+local function cut_deadline(call, target)
+  local record, ends_ms = target.record, target.record.ends_ms
+  record.deadline_ms = ends_ms
+  transaction.plan(call, 'counters', {key = target.key, field = 'deadline_ms', sum = ends_ms})
+  if not record.ttl_ms then
+    local ttl_ms = math.max(ends_ms - record.granted_ms, 0)
+    transaction.plan(call, 'counters', {key = target.key, field = 'ttl_ms', sum = ttl_ms})
+  end
+  transaction.plan(call, 'new_deadlines', ends_ms, target.id)
+  transaction.plan(call, 'old_pinned', target.id)
+end
+
 local function unlink(call, target)
   transaction.plan(call, 'unlinks', target.key)
 end
@@ -103,6 +116,11 @@ function audits.inspect(call, index, id, score)
   if record.broken then
     audits.report(call, 'broken_record', id, record.broken, remove_whole, target)
     return
+  end
+  local deadline_ms, ends_ms = record.deadline_ms, record.ends_ms
+  if ends_ms and (not deadline_ms or deadline_ms > ends_ms) then
+    local detail = deadline_ms and string.format('deadline %.0f, hard end %.0f', deadline_ms, ends_ms) or 'no deadline'
+    audits.report(call, 'beyond_end', id, detail, cut_deadline, target)
   end
   local right, right_score = records.index_entry(call, record)
   if index ~= right then

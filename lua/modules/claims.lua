@@ -135,7 +135,9 @@ function claims.defer(record, gaps, asserted_ms)
     for n = 1, #gaps do
       local from_ms, to_ms = gaps[n][1], gaps[n][2]
       local deadline_ms = list[i].deadline_ms
-      if deadline_ms > from_ms and asserted_ms < to_ms then list[i].deadline_ms = deadline_ms + to_ms - from_ms end
+      if deadline_ms > from_ms and asserted_ms < to_ms then
+        list[i].deadline_ms = records.cut(deadline_ms + to_ms - from_ms, record.ends_ms)
+      end
     end
   end
   write(record, list)
@@ -189,7 +191,7 @@ function claims.remove(call, record, id)
   if deadline_ms == 0 then
     record.ttl_ms, record.deadline_ms = nil, nil
   else
-    record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms
+    record.ttl_ms, record.deadline_ms = ttl_ms, records.cut(deadline_ms, record.ends_ms)
   end
   return true
 end

@@ -1,6 +1,7 @@
 -- expiry: reclaims expired allocations, oldest first, until the request fits.  A lease that expired because of a gap in
 -- the pool's time is extended by the gap, once until its next renewal.  The server's clock may have been set forward,
--- or the pool was unused: the two cannot be distinguished.
+-- or the pool was unused: the two cannot be distinguished.  It is extended no further than to its hard end, which the
+-- gap does not move.
 local accounts = require('accounts')
 local claims = require('claims')
 local clock = require('clock')
@@ -27,6 +28,7 @@ function expiry.spares(call, record)
       deadline_ms, gap_ms = deadline_ms + to_ms - from_ms, from_ms
     end
   end
+  deadline_ms = records.cut(deadline_ms, record.ends_ms)
   if not gap_ms or deadline_ms <= call.now then return false end
   records.edit(call, record)
   -- Each of its calls is extended, as the change of one of them may be undone.
@@ -45,6 +47,7 @@ function expiry.take(call, id, reason)
     call.records[key] = record
     return false
   end
+  if record and records.is_over(call, record) then reason = 'end' end
   return removals.plan_expired(call, id, key, record, reason)
 end
 

@@ -144,13 +144,15 @@ end
 -- The waiter's grant, charged already, which is a record from here on.
 local function grant(call, state, waiter)
   local pool, ask_ms, names = call.pool, waiter.ask_ms + 0, {}
+  local ends_ms = records.end_of(call, waiter.lifetime_ms)
   pool.revision = pool.revision + 1
   for n = 1, #waiter.charged - 1 do names[n] = waiter.charged[n].name end
   local record = {
     id = waiter.id, key = records.key(call, waiter.id), owner = waiter.owner, fence = numbers.text(pool.revision),
     call = waiter.call, granted_ms = call.now, ttl_ms = limits.GRANT_CLAIM_MS,
-    deadline_ms = call.now + limits.GRANT_CLAIM_MS, unclaimed_ttl_ms = ask_ms, list = waiter.list, meta = waiter.meta,
-    accounts = names[1] and names or nil, fresh = true,
+    deadline_ms = records.cut(call.now + limits.GRANT_CLAIM_MS, ends_ms), ends_ms = ends_ms,
+    unclaimed_ttl_ms = ask_ms, list = waiter.list, meta = waiter.meta, accounts = names[1] and names or nil,
+    fresh = true,
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record

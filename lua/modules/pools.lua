@@ -1,6 +1,6 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
--- max_ttl_ms, durability, grace_ms, recovering, run_id, keeps, waits, scope, needs_scope}
+-- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, scope, needs_scope}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
 -- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).
 local accounts = require('accounts')
@@ -25,6 +25,7 @@ end
 local function read_options(call, pool, options)
   pool.options = options
   pool.max_ttl_ms = tonumber(string.match(options, 'max_ttl_ms=(%d+)'))
+  pool.max_lifetime_ms = tonumber(string.match(options, 'max_lifetime_ms=(%d+)'))
   pool.durability = string.match(options, 'durability=(%S+)')
   pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
   pool.keeps = string.find(options, 'keeps=1', 1, true)

@@ -1,9 +1,10 @@
 -- records: converts an allocation's hash to and from a table
--- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, asserted_ms, releasing_ms, gap_ms, ttls, told,
---  list, meta, accounts}: `list` has its fields and amounts, alternating; `accounts` the accounts beyond the pool.
--- A pinned allocation has neither ttl_ms nor deadline_ms.  `unclaimed_ttl_ms`: granted from the line, and its caller
--- does not know yet; the requested time to live, 0 pins.  A record is read once, changed in memory, and
--- `transaction.commit` writes the difference.
+-- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, ends_ms, asserted_ms, releasing_ms, gap_ms, ttls,
+--  told, list, meta, accounts}: `list` has its fields and amounts, alternating; `accounts` the accounts beyond the
+-- pool.  A pinned allocation has neither ttl_ms nor deadline_ms.  `ends_ms` is its hard end, which no deadline passes:
+-- whatever sets a deadline cuts it.  `unclaimed_ttl_ms`: granted from the line, and its caller does not know yet; the
+-- requested time to live, 0 pins.  A record is read once, changed in memory, and `transaction.commit` writes the
+-- difference.
 local accounts = require('accounts')
 local numbers = require('numbers')
 
@@ -28,6 +29,9 @@ local function take_other(record, field, value)
     names[tonumber(string.sub(field, 9)) or #names + 1], record.accounts = value, names
   elseif field == 'asserted_ms' or field == 'releasing_ms' or field == 'gap_ms' or field == 'unclaimed_ttl_ms' then
     record[field] = tonumber(value)
+  elseif field == 'ends_ms' then
+    record.ends_ms = numbers.exact(value)
+    if not record.ends_ms then record.broken = 'ends_ms is no number' end
   else
     record[field] = value
   end
@@ -177,6 +181,7 @@ function records.edit(call, record)
   record.stored = {
     call = record.call, ttl_ms = record.ttl_ms, deadline_ms = record.deadline_ms, asserted_ms = record.asserted_ms,
     releasing_ms = record.releasing_ms, gap_ms = record.gap_ms, ttls = record.ttls, told = record.told,
+    ends_ms = record.ends_ms,
     unclaimed_ttl_ms = record.unclaimed_ttl_ms,
   }
   local changed = call.changed or {}
@@ -185,7 +190,7 @@ end
 
 -- The optional fields that may change, in the order of the reply.
 records.OPTIONAL = {
-  'ttl_ms', 'deadline_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told', 'unclaimed_ttl_ms',
+  'ttl_ms', 'deadline_ms', 'ends_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told', 'unclaimed_ttl_ms',
 }
 
 -- Adds the amounts and the optional fields, after the first `n` entries of `into`.
@@ -238,10 +243,36 @@ function records.reply(call, word, record)
   return reply
 end
 
+-- A deadline, no later than a hard end, if there is one.
+function records.cut(deadline_ms, ends_ms)
+  if ends_ms and deadline_ms > ends_ms then return ends_ms end
+  return deadline_ms
+end
+
+-- The hard end of what is granted now, by its own lifetime and the pool's; nil if it has none.
+function records.end_of(call, lifetime_ms)
+  local most_ms = call.pool.max_lifetime_ms
+  if most_ms and (not lifetime_ms or lifetime_ms > most_ms) then lifetime_ms = most_ms end
+  return lifetime_ms and call.now + lifetime_ms
+end
+
+-- Whether the hard end has been reached: then no call extends or returns it.
+function records.is_over(call, record)
+  return record.ends_ms and record.ends_ms <= call.now
+end
+
+-- The time to live for a request that asked for `ask_ms`: with a hard end, 0 asks for all the time until then.
+function records.lasting(call, ask_ms, ends_ms)
+  if ask_ms == 0 and ends_ms then return ends_ms - call.now end
+  return ask_ms
+end
+
 -- When the allocation was last returned: by a grant, a renewal, or a reply to a repeated call.
 function records.last_asserted(record)
   if record.asserted_ms then return record.asserted_ms end
-  return record.ttl_ms and record.deadline_ms - record.ttl_ms or record.granted_ms
+  if not record.ttl_ms then return record.granted_ms end
+  -- A deadline that is cut is earlier than a time to live after that.
+  return math.max(record.deadline_ms - record.ttl_ms, record.ends_ms and record.granted_ms or 0)
 end
 
 -- The sorted set that indexes it, and its score there.

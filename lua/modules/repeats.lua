@@ -9,15 +9,16 @@ local requests = require('requests')
 
 local repeats = {}
 
--- Sets the deadline to at least now + ttl; 0 pins.
+-- Sets the deadline to at least now + ttl, or to the hard end if that is earlier; 0 pins.
 local function extend(call, record, ask_ms)
   if not record.deadline_ms then return end
+  local deadline_ms = records.cut(call.now + ask_ms, record.ends_ms)
   if ask_ms == 0 then
     record.ttl_ms, record.deadline_ms, record.gap_ms = nil, nil, nil
     pools.next_revision(call)
     call.tentative = (call.tentative or 0) + 1
-  elseif call.now + ask_ms > record.deadline_ms then
-    record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, call.now + ask_ms, nil
+  elseif deadline_ms > record.deadline_ms then
+    record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, deadline_ms, nil
   end
 end
 
@@ -39,12 +40,13 @@ end
 
 -- The caller of a grant from the line learns of it: the requested time to live begins.
 local function claim(call, record)
-  local ask_ms = record.unclaimed_ttl_ms
+  local ask_ms = records.lasting(call, record.unclaimed_ttl_ms, record.ends_ms)
   record.unclaimed_ttl_ms = nil
   if record.releasing_ms then return end
   -- Another call has it, too: it keeps what it was told.
   if not record.ttls and ask_ms > 0 then
-    record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, call.now + ask_ms, nil
+    record.ttl_ms, record.gap_ms = ask_ms, nil
+    record.deadline_ms = records.cut(call.now + ask_ms, record.ends_ms)
   else
     extend(call, record, ask_ms)
   end
@@ -59,7 +61,7 @@ local function replay(call, request, record)
   if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then
     claim(call, record)
   elseif renews then
-    extend(call, record, request.ask_ms + 0)
+    extend(call, record, records.lasting(call, request.ask_ms + 0, record.ends_ms))
   end
   claims.set_deadline(record, request.call)
   assert_live(call, record)
@@ -80,9 +82,10 @@ end
 local function share(call, request, record)
   records.edit(call, record)
   remember(call, record)
-  local forgotten = claims.add(record, request.call, request.ask_ms + 0)
+  local ask_ms = records.lasting(call, request.ask_ms + 0, record.ends_ms)
+  local forgotten = claims.add(record, request.call, ask_ms)
   if forgotten then forget(call, forgotten) end
-  extend(call, record, request.ask_ms + 0)
+  extend(call, record, ask_ms)
   claims.set_deadline(record, request.call)
   assert_live(call, record)
   return records.reply(call, 'existing', record)
@@ -92,11 +95,20 @@ end
 function repeats.answer(call, request, record)
   local id, pool = request.call, call.pool
   local is_repeat = claims.has(record, id)
-  if is_repeat then return replay(call, request, record) end
+  local is_over = records.is_over(call, record)
+  if is_repeat then
+    if not is_over then return replay(call, request, record) end
+    removals.plan(call, record, 'reclaimed', 'end')
+    return {'ended', call.now}
+  end
   local completed_ms = idempotency.completed_at(call, id)
   if completed_ms then return {'ended', completed_ms} end
   if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
     return {'ttl_too_long', pool.max_ttl_ms}
+  end
+  if is_over then
+    removals.plan(call, record, 'reclaimed', 'end')
+    return nil
   end
   local is_lapsed = expiry.is_lapsed(call, record)
   if is_lapsed and not pool.recovering and not expiry.spares(call, record) then

@@ -1,15 +1,17 @@
 -- requests: one item of an allocate.  Its arguments are not copied: a grant is written from them.
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts, exclusive, replaces,
--- replaces_fence}: `ask_ms` is text, '0' pins; `list` has its fields and amounts, alternating; `accounts` the names of
--- those beyond the pool, or nil; `exclusive` is set if a live allocation of the id is a conflict; `replaces` is the key
--- of the record to replace, or nil; `scope` its scope, or nil; `wait_ms` how long it may wait in line, or nil;
--- `priority` its priority there, 0 if nil.  Once granted it is a record (`records`) with `fresh`.
+-- replaces_fence, scope, lifetime_ms, wait_ms, priority}: `ask_ms` is text, '0' pins; `list` has its fields and
+-- amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if a live allocation of
+-- the id is a conflict; `replaces` is the key of the record to replace, or nil; `scope` its scope, or nil;
+-- `lifetime_ms` the time until its hard end, or nil; `wait_ms` how long it may wait in line, or nil; `priority` its
+-- priority there, 0 if nil.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
+local records = require('records')
 
 local requests = {}
 
@@ -65,6 +67,14 @@ local function set_wait(call, request, name, value)
   request[name == 'wait' and 'wait_ms' or name] = number
 end
 
+local function set_lifetime(request, value)
+  local whole = is_whole(value)
+  if not whole or request.lifetime_ms then
+    refuse(request.i, 'lifetime_ms is no integer in its bounds, or named twice')
+  end
+  request.lifetime_ms = value + 0
+end
+
 -- Reads the options, (name, value) pairs.
 local function read_options(call, request, first, options)
   local argv, scope = call.argv, nil
@@ -81,6 +91,8 @@ local function read_options(call, request, first, options)
       set_replaces(call, request, value)
     elseif name == 'wait' or name == 'priority' then
       set_wait(call, request, name, value)
+    elseif name == 'lifetime_ms' then
+      set_lifetime(request, value)
     else
       refuse(request.i, 'unknown option ' .. name)
     end
@@ -240,17 +252,19 @@ function requests.grant(call, request, charged)
   local fence = numbers.text(revision)
   request.fence, request.granted_as, request.granted_ms, request.fresh = fence, revision, now, true
   request.id = key:sub(#call.key + 8)
-  if ask_ms ~= '0' then
-    local ttl_ms = ask_ms + 0
-    deadline_ms = now + ttl_ms
-    request.ttl_ms, request.deadline_ms = ttl_ms, deadline_ms
+  local ends_ms = (request.lifetime_ms or pool.max_lifetime_ms) and records.end_of(call, request.lifetime_ms)
+  if ask_ms ~= '0' or ends_ms then
+    local ttl_ms = records.lasting(call, ask_ms + 0, ends_ms)
+    deadline_ms = records.cut(now + ttl_ms, ends_ms)
+    request.ttl_ms, request.deadline_ms, request.ends_ms = ttl_ms, deadline_ms, ends_ms
   end
   if request.accounts then request.accounts = charged_names(charged) end
   call.records[key] = request
   local fresh = call.fresh
   if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end
   local reply = {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
-  if request.scope then reply[6], reply[7] = pool.durability or '', request.scope end
+  if request.scope or ends_ms then reply[6], reply[7] = pool.durability or '', request.scope or '' end
+  reply[8] = ends_ms
   return reply
 end
 

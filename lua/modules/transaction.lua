@@ -42,7 +42,7 @@ local function write_indexes(call)
   if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
 end
 
--- Writes a grant that is not ordinary: adopted, returned to several items of this call, or with accounts.
+-- Writes a grant that is not ordinary: adopted, returned to several items of this call, with accounts or a hard end.
 local function write_whole(call, record)
   redis.call('HSET', record.key, unpack(records.flat(call, record, {})))
   plan_index(call, record)
@@ -58,7 +58,7 @@ local function write_fresh(call)
       redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
         'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
     end
-    if not first or one.accounts or one.ttls or one.asserted_ms then
+    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms then
       write_whole(call, one)
     elseif one.deadline_ms then
       local deadline_ms = one.deadline_ms

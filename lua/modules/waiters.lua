@@ -1,5 +1,6 @@
 -- waiters: converts the entry of a request that waits in line, a hash, to and from a table
--- {id, key, place, call, owner, priority, since_ms, heard_ms, until_ms, ask_ms, scope, accounts, list, meta, broken}
+-- {id, key, place, call, owner, priority, since_ms, heard_ms, until_ms, ask_ms, lifetime_ms, scope, accounts,
+--  list, meta, broken}
 -- `list` has the fields of a record and amounts, alternating; `accounts` the accounts beyond the pool.  An entry is
 -- `<base>waiter:<id>`; its place is its score in `<base>waiting`: the higher priority first, then the earlier arrival.
 local limits = require('limits')
@@ -43,7 +44,8 @@ function waiters.new(call, request, place)
   return {
     id = id, key = waiters.key(call, id), place = place, call = request.call, owner = request.owner,
     priority = request.priority or 0, since_ms = call.now, heard_ms = call.now, until_ms = call.now + request.wait_ms,
-    ask_ms = request.ask_ms, scope = request.scope, accounts = request.accounts, list = request.list, meta = meta,
+    ask_ms = request.ask_ms, lifetime_ms = request.lifetime_ms, scope = request.scope, accounts = request.accounts,
+    list = request.list, meta = meta,
   }
 end
 
@@ -53,6 +55,7 @@ function waiters.flat(waiter)
     'owner', waiter.owner, 'call', waiter.call, 'priority', waiter.priority, 'since_ms', waiter.since_ms,
     'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms, 'ttl_ms', waiter.ask_ms,
   }
+  if waiter.lifetime_ms then flat[#flat + 1], flat[#flat + 2] = 'lifetime_ms', waiter.lifetime_ms end
   if waiter.scope then flat[#flat + 1], flat[#flat + 2] = 'scope', waiter.scope end
   for i, name in ipairs(waiter.accounts or {}) do flat[#flat + 1], flat[#flat + 2] = 'account.' .. i, name end
   for i = 1, #waiter.list, 2 do
@@ -62,7 +65,7 @@ function waiters.flat(waiter)
   return flat
 end
 
-local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true}
+local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true}
 
 local function take(waiter, field, value)
   local resource = string.match(field, '^requested%.(.+)$')

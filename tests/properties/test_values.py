@@ -88,6 +88,7 @@ pools = st.builds(
     kept=resources,
     default_scope=st.none() | scopes,
     require_scope=st.booleans(),
+    max_lifetime_ms=amounts,
 )
 entries = st.dictionaries(
     st.one_of(st.sampled_from(["id", "owner", "fence", "reason", "cpu.allocated", "x.allocated", ".allocated"]), texts),
@@ -110,6 +111,7 @@ allocations = st.builds(
     releasing_ms=st.none() | instants,
     durability=levels,
     scope=st.none() | scopes,
+    ends_ms=st.none() | instants,
 )
 
 VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
@@ -144,7 +146,9 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
     Release: st.builds(Release, ids, names, st.none() | instants),
-    Renewal: st.builds(Renewal, ids, names, amounts, st.none() | instants, levels),
+    Renewal: st.builds(
+        Renewal, ids, names, amounts, st.none() | instants, levels, st.none() | instants, st.none() | amounts
+    ),
     Request: st.builds(
         Request,
         resources.map(lambda one: Resources.request(Resources.of({**one, "cpu": 1}))),  # zeros are dropped
@@ -154,6 +158,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | metadata.filter(lambda one: not any(key.endswith(("allocated", "capacity")) for key in one)),
         st.booleans(),
         st.none() | scopes,
+        st.none() | st.integers(1000, 10**11).map(lambda ms: ms / 1000),
     ),
     ResourceUsage: rows,
     Resources: resources,

@@ -36,7 +36,7 @@ ACCOUNT_FIELDS: Final = {
 }
 RECORD_FIELDS: Final = {
     "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls",
-    "told",
+    "told", "ends_ms",
 }  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
@@ -152,6 +152,12 @@ def _record(identity: str, record: dict[str, str], deadline_ms: int | None, gran
     else:
         assert number(record["deadline_ms"], "deadline_ms") == deadline_ms, f"{identity}: the index says {deadline_ms}"
         assert number(record["ttl_ms"], "ttl_ms") > 0
+    ends_ms = record.get("ends_ms")
+    if ends_ms is not None:
+        told = [int(text) for text in record.get("told", "").split()]
+        assert 0 not in told, f"{identity} is told to be pinned, and has a hard end"
+        latest = max([deadline_ms or 2**53, *told])
+        assert latest <= number(ends_ms, "ends_ms"), f"{identity} passes its hard end: {record}"
 
 
 def _events(client: Any, keys: PoolKeys) -> None:

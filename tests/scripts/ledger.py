@@ -133,6 +133,7 @@ class Ledger:
         exclusive: bool = False,
         replaces: tuple[int, str] | None = None,
         scope: str = "",
+        lifetime: int | str = 0,
         wait: int = 0,
         priority: int | None = None,
         call: str = "",
@@ -140,7 +141,8 @@ class Ledger:
     ) -> Line:
         """An item of `allocate`; `ttl` in milliseconds, 0 pins; `accounts`, beyond the pool, innermost first.
 
-        `replaces` is the fence and the id of the allocation whose charge it takes; `wait` is in milliseconds.
+        `replaces`: fence and id of the allocation whose charge it takes; `lifetime`: ms until its hard end, 0: none;
+        `wait` is in milliseconds.
         """
         entries = [(f"meta.{key}", value) for key, value in (meta or {}).items()]
         flat = itertools.chain.from_iterable(entries)
@@ -153,6 +155,8 @@ class Ledger:
             pairs.append(("wait", wait))
         if priority is not None:
             pairs.append(("priority", priority))
+        if lifetime:
+            pairs.append(("lifetime_ms", lifetime))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
@@ -213,13 +217,14 @@ class Ledger:
         ttl: int = MINUTE,
         meta: Mapping[str, str] | None = None,
         scope: str = "",
+        ends: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `adopt`: what a holder knows of its allocation."""
         entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
         counts = (len(resources), len(meta or {}))
-        words = (epoch, owner, fence, granted, ttl, scope, *counts, *fields_of(resources), *entries)
+        words = (epoch, owner, fence, granted, ttl, scope, ends, *counts, *fields_of(resources), *entries)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:

@@ -120,7 +120,6 @@ class Driver:
     def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
         waits: WakeWaits | None = None
-        answer: Any
         try:
             step = next(flow)
             while True:

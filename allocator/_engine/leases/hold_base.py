@@ -32,7 +32,7 @@ from allocator.errors import (
 )
 from allocator.models.allocations import Allocation, Release, Request, Wait
 from allocator.resources import Resources
-from allocator.validation import ttl_ms
+from allocator.validation import lifetime_ms, ttl_ms
 
 __all__ = ["BaseHold", "HoldSpec"]
 
@@ -64,7 +64,8 @@ class HoldSpec:
     @property
     def allocate_s(self) -> float:
         """Seconds for the first call: after a later reply too little of the lease would be left."""
-        return min(self.defaults.timeout_s, self.ttl_ms / 2000)
+        lasting_ms = min(self.ttl_ms, lifetime_ms(self.request.max_lifetime) or self.ttl_ms)
+        return min(self.defaults.timeout_s, lasting_ms / 2000)
 
     @contextmanager
     def limit(self) -> Generator[float]:
@@ -77,11 +78,16 @@ class HoldSpec:
                 error.add_note(f"the first call of a hold has half of its ttl: {seconds:g} s")
             raise
 
-    def allocate(self, sending: Callable[[], object]) -> Flow[Allocation | Denial]:
-        """The flow that allocates it; `sending` is called before each attempt of one that waits."""
+    def allocate(self, sending: Callable[[], object], on_end: Callable[[int], object]) -> Flow[Allocation | Denial]:
+        """The flow that allocates it.
+
+        Args:
+            sending: Called before each attempt of one that waits.
+            on_end: Gets the milliseconds until its hard end, if it has one.
+        """
         if self.wait is not None:
-            return waiting.allocate(self.defaults, self.request, self.wait, sending=sending)
-        return allocate.allocate(self.defaults, self.request)
+            return waiting.allocate(self.defaults, self.request, self.wait, sending=sending, on_end=on_end)
+        return allocate.allocate(self.defaults, self.request, on_end=on_end)
 
     def release(self, allocation: Allocation) -> Operation[Release]:
         """The operation that releases it if it is still this grant."""
@@ -108,6 +114,7 @@ class BaseHold:
         self._renewer: LeaseRenewer | None = None
         self._inside = False
         self._sent = 0.0
+        self._left_s: float | None = None
 
     def __repr__(self) -> str:
         what = "not begun" if self._lease is None else self._lease.allocation.id
@@ -142,6 +149,11 @@ class BaseHold:
         return self.allocation.deadline
 
     @property
+    def ends_at(self) -> datetime | None:
+        """Its hard end, by the server's clock: shortly before it the hold is lost; None: there is none."""
+        return self._held.allocation.ends_at
+
+    @property
     def remaining(self) -> float:
         """Seconds for which it stays held even if no renewal succeeds from now on; 0.0 once it is lost."""
         return 0.0 if self.lost else max(0.0, self._held.good_until - self._spec.location.now())
@@ -155,8 +167,9 @@ class BaseHold:
     def loss(self) -> AllocationLost | None:
         """Why it was lost, or None.
 
-        Its `code` is `lapsed` (not renewed in time), `gone` (released or reclaimed), `fenced` (another grant has its
-        id), `releasing` (its release has begun) or `forked` (the parent process holds it).
+        Its `code` is `over` (its hard end has come), `lapsed` (not renewed in time), `gone` (released or reclaimed),
+        `fenced` (another grant has its id), `releasing` (its release has begun) or `forked` (the parent process holds
+        it).
         """
         lease = self._held
         if not self._is_ours:
@@ -192,13 +205,16 @@ class BaseHold:
         """An attempt is about to be sent: the lease counts from here."""
         self._sent = self._spec.location.now()
 
+    def _set_left(self, left_ms: int) -> None:
+        self._left_s = left_ms / 1000
+
     def _begin(self, outcome: Allocation | Denial, on_lost: Callable[[], object], overdue_s: float) -> None:
         """Register the grant with the renewer; where this raises, the caller must release it."""
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome) if self._spec.wait is None else WaitTimeout.of(outcome)
         location = self._spec.location
         now, sent = location.now(), self._sent
-        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s)
+        lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s, self._left_s)
         if now >= lease.good_until:
             late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(

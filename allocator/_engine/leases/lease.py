@@ -4,6 +4,9 @@ The holder's clock decides whether a lease is good, never the server's.  It coun
 successful request was sent: however long the reply took, the server's deadline is later.  A margin is subtracted
 (`HOLD_MARGIN`, and the round trip).  Behind Sentinels, so is the time by which the primary was unconfirmed when the
 request was sent (`validity`).
+
+With a hard end (`max_lifetime`) it is good until shortly before that at the longest.  A reply says how long it is until
+then, by the server's clock, so no clocks are compared.
 """
 
 from __future__ import annotations
@@ -27,13 +30,16 @@ class Lease:
     __slots__ = (
         "allocation",
         "asked",
+        "at_end",
         "confirmed_at",
         "deadline_ms",
         "ending",
         "error",
         "failures",
         "good_until",
+        "lasts_s",
         "loss",
+        "margin_s",
         "on_ended",
         "on_lost",
         "on_settled",
@@ -50,6 +56,7 @@ class Lease:
         now: float,
         on_lost: Callable[[], object],
         overdue_s: float = 0.0,
+        left_s: float | None = None,
     ) -> None:
         """Start with a grant.
 
@@ -60,6 +67,7 @@ class Lease:
             now: The instant of the reply.
             on_lost: Called once if it is lost.
             overdue_s: Seconds by which the primary that granted it was unconfirmed.
+            left_s: Seconds until its hard end; None: it has none.
 
         `on_ended` may be set: it is called once its release in the background has ended, with the last error if that
         was given up.
@@ -77,21 +85,25 @@ class Lease:
         self.on_settled: Callable[[], object] | None = None
         self.on_ended: Callable[[Exception | None], object] | None = None
         self.asked = sent
-        self.extend(sent, now, overdue_s)
+        self.margin_s = settings.HOLD_MARGIN * _within(self.ttl_s, left_s)
+        self.extend(sent, now, overdue_s, left_s)
 
     @property
     def interval_s(self) -> float:
         """Seconds between two renewals."""
         return self.ttl_s * settings.HOLD_INTERVAL
 
-    def extend(self, sent: float, now: float, overdue_s: float) -> None:
+    def extend(self, sent: float, now: float, overdue_s: float, left_s: float | None = None) -> None:
         """Extend `good_until` after a request that was sent at `sent` has succeeded.
 
-        The lease is good for its time to live from `sent`, less the margin and less `overdue_s`.
+        The lease is good for its time to live from `sent`, or until its hard end if that is earlier, less the margin
+        and less `overdue_s`.  `lasts_s` is this time without what is subtracted; `at_end`: its hard end is why it will
+        be lost, whatever succeeds from now on.
         """
-        margin = settings.HOLD_MARGIN * self.ttl_s
         self.confirmed_at = sent
-        self.good_until = sent + self.ttl_s - margin - min(margin, now - sent) - overdue_s
+        self.lasts_s = _within(self.ttl_s, left_s)
+        self.at_end = left_s is not None and left_s <= self.ttl_s and not overdue_s
+        self.good_until = sent + self.lasts_s - self.margin_s - min(self.margin_s, now - sent) - overdue_s
         self.error = _unconfirmed(overdue_s) if overdue_s else None
 
     @property
@@ -111,6 +123,10 @@ class Batch(NamedTuple):
     def time_s(self) -> float:
         """Seconds that the call may take, so that after a dead connection there is time for another attempt."""
         return min(settings.HOLD_RENEW_S, min(lease.interval_s for lease in self.leases) / 2)
+
+
+def _within(ttl_s: float, left_s: float | None) -> float:
+    return ttl_s if left_s is None else min(ttl_s, left_s)
 
 
 def _unconfirmed(overdue_s: float) -> BackendUnavailable:

@@ -8,6 +8,9 @@ A `Schedule` has all leases of one pool.  Each of them is
   shows that one was;
 - *ending*: its holder has ended and could not release it.
 
+A lease with a hard end is renewed until shortly before it, so that a release by others is noticed; it lapses there,
+whatever succeeds.  At the end it is released.
+
 A lease leaves the schedule when its holder releases it, when the server replies that it is gone, and when the renewer
 has released it.
 
@@ -26,6 +29,7 @@ from functools import partial
 from allocator import settings
 from allocator._engine.execution.retry import backoff
 from allocator._engine.leases.lease import Answer, Batch, Lease
+from allocator._engine.operations.replies import over
 from allocator.errors import AllocationLost, UnknownPool
 from allocator.models.allocations import Allocation, Release, Renewal
 
@@ -173,7 +177,7 @@ class Schedule:
             return
         assert isinstance(answer, Renewal)
         late = sent - lease.confirmed_at > lease.interval_s * (1 + settings.HOLD_JITTER)
-        lease.extend(sent, now, overdue_s)
+        lease.extend(sent, now, overdue_s, None if answer.left_ms is None else answer.left_ms / 1000)
         lease.deadline_ms = answer.deadline_ms
         lease.failures = 0
         self._ends.put(lease, lease.good_until)
@@ -207,11 +211,14 @@ class Schedule:
         return told
 
     def _lapse(self, lease: Lease, now: float) -> None:
-        identity = lease.allocation.id
-        why = f"allocation {identity!r} was not renewed in time: {_cause(lease, now)}"
-        self._lose(lease, AllocationLost(why, id=identity, code="lapsed"))
+        identity, ends_ms = lease.allocation.id, lease.allocation.ends_ms
+        if lease.at_end and ends_ms is not None:
+            self._lose(lease, over(identity, ends_ms))
+        else:
+            why = f"allocation {identity!r} was not renewed in time: {_cause(lease, now)}"
+            self._lose(lease, AllocationLost(why, id=identity, code="lapsed"))
         lease.ending = True
-        self._calls.put(lease, lease.confirmed_at + lease.ttl_s)
+        self._calls.put(lease, lease.confirmed_at + lease.lasts_s)
 
     def _lose(self, lease: Lease, loss: AllocationLost) -> None:
         lease.loss = loss
@@ -244,6 +251,8 @@ def _gone(allocation: Allocation, answer: Answer) -> AllocationLost:
         return AllocationLost(
             f"allocation {identity!r} has fence {answer.fence}, not {allocation.fence}", id=identity, code="fenced"
         )
+    if isinstance(answer, Renewal) and answer.outcome == "over" and answer.ends_ms is not None:
+        return over(identity, answer.ends_ms)
     if isinstance(answer, Renewal) and answer.outcome == "releasing":
         return AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
     why = str(answer) if isinstance(answer, UnknownPool) else "it was released, or reclaimed after its deadline"

@@ -7,7 +7,7 @@ from typing import Final
 
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.durability_levels import requirement
-from allocator._engine.operations.replies import decode_allocation, raise_refused
+from allocator._engine.operations.replies import decode_allocation, left_until_end, over, raise_refused
 from allocator._engine.operations.requests import make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
@@ -17,7 +17,16 @@ from allocator.durability import Durability
 from allocator.errors import AllocationConflict, AllocationLost, AllocatorError, InvalidRequest
 from allocator.models.allocations import Allocation, Ttl
 from allocator.resources import Resources
-from allocator.validation import allocation_id, metadata, owner_name, pool_name, reason_text, scope_name, ttl_ms
+from allocator.validation import (
+    allocation_id,
+    instant_ms,
+    metadata,
+    owner_name,
+    pool_name,
+    reason_text,
+    scope_name,
+    ttl_ms,
+)
 from allocator.validation import fence as valid_fence
 
 _ADOPT: Final = load("adopt")
@@ -32,7 +41,7 @@ def adopt(defaults: Defaults, allocation: Allocation, ttl: Ttl = None, force: st
     held = _validated(allocation)
     reason = "" if force is None else reason_text(force, "force")
     pool = defaults.keys(held.pool)
-    outcome = (yield from adopt_each(pool, [(held, ttl_ms(ttl))], defaults.durability, reason))[0]
+    outcome, _ = (yield from adopt_each(pool, [(held, ttl_ms(ttl))], defaults.durability, reason))[0]
     if isinstance(outcome, AllocatorError):
         raise outcome
     return outcome
@@ -56,31 +65,37 @@ def _validated(one: Allocation) -> Allocation:
         dict(metadata(one.metadata)),
         epoch=one.epoch,
         scope=None if one.scope is None else scope_name(one.scope),
+        ends_ms=None if one.ends_ms is None else instant_ms(one.ends_ms, "allocation"),
     )
 
 
 def adopt_each(
     pool: PoolKeys, held: Sequence[tuple[Allocation, int]], level: Durability, reason: str = ""
-) -> Flow[list[Allocation | AllocatorError]]:
-    """Assert allocations again, each with a new ttl_ms (0: its present one); an error takes its item's place."""
+) -> Flow[list[tuple[Allocation | AllocatorError, int | None]]]:
+    """Assert allocations again, each with a new ttl_ms (0: its present one); an error takes its item's place.
+
+    With each: the milliseconds until its hard end, None if it has none.
+    """
     items = [_item(pool, one, lasting_ms) for one, lasting_ms in held]
     call: Call = make_call(
         _ADOPT, pool, items, batch=True, durability=requirement(level), epoch=pool.epoch, reason=reason
     )
     replies: Reply = yield call
-    answers: list[Allocation | AllocatorError] = []
+    answers: list[tuple[Allocation | AllocatorError, int | None]] = []
     for (one, _), reply in zip(held, replies, strict=True):
         try:
-            answers.append(_adopted(pool, one, reply))
+            adopted = _adopted(pool, one, reply)
         except AllocatorError as error:
-            answers.append(error)
+            answers.append((error, None))
+        else:
+            answers.append((adopted, None if adopted.ends_ms is None else left_until_end(reply)))
     return answers
 
 
 def _item(pool: PoolKeys, one: Allocation, lasting_ms: int) -> Item:
     args: list[Argument] = [
         one.epoch, one.owner, one.fence, one.granted_ms, lasting_ms or one.ttl_ms or 0, one.scope or "",
-        len(one.resources), len(one.metadata),
+        one.ends_ms or 0, len(one.resources), len(one.metadata),
     ]  # fmt: skip
     for name, amount in one.resources.items():
         args += (name + schema.ALLOCATED, amount)
@@ -107,6 +122,8 @@ def _adopted(pool: PoolKeys, one: Allocation, reply: Reply | AllocatorError) -> 
             raise AllocationLost(f"{name} is of another pool {pool.name!r} (epoch)", id=one.id, code="epoch")
         case "ended":
             raise AllocationLost(f"{name} has ended: it was released or reclaimed", id=one.id, code="ended")
+        case "over":
+            raise over(one.id, reply[1])
         case "not_recovering":
             text = f"{name} has no record, and pool {pool.name!r} is not recovering: it has ended"
             raise AllocationLost(text, id=one.id, code="not_recovering")

@@ -14,6 +14,7 @@ from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     decode_allocation,
     decode_denial,
+    left_until_end,
     raise_refused,
     recovering,
     scope_required,
@@ -40,7 +41,16 @@ from allocator.models.allocations import Allocation, Outcome, Request
 from allocator.models.read_only import NO_ENTRIES
 from allocator.quantity import shown
 from allocator.resources import Resources
-from allocator.validation import allocation_id, batch, metadata, owner_name, priority_number, scope_name, ttl_ms
+from allocator.validation import (
+    allocation_id,
+    batch,
+    lifetime_ms,
+    metadata,
+    owner_name,
+    priority_number,
+    scope_name,
+    ttl_ms,
+)
 
 _ALLOCATE: Final = load("allocate")
 
@@ -67,6 +77,7 @@ class ValidRequest(NamedTuple):
     call: str
     scope: str | None = None
     replaces: Allocation | None = None
+    lifetime_ms: int = 0
     priority: int = 0
     wait_ms: int = 0
 
@@ -85,6 +96,7 @@ class ValidRequest(NamedTuple):
             call=new_call(),
             replaces=replaces if replaces is not None and replaces.id != request.id else None,
             scope=None if request.scope is None else scope_name(request.scope),
+            lifetime_ms=lifetime_ms(request.max_lifetime),
             priority=priority_number(request.priority) if request.priority else 0,
         )
 
@@ -105,6 +117,8 @@ class ValidRequest(NamedTuple):
             options += ("wait", self.wait_ms)
         if self.priority:
             options += ("priority", self.priority)
+        if self.lifetime_ms:
+            options += ("lifetime_ms", self.lifetime_ms)
         if not options:
             return Item(self.call, tuple(args), pool.record(self.id), self.id)
         args[4] = len(options) // 2
@@ -112,13 +126,20 @@ class ValidRequest(NamedTuple):
         return Item(self.call, (*args, *options), pool.record(self.id), self.id, other)
 
 
-def allocate(defaults: Defaults, request: Request, *, replaces: Allocation | None = None) -> Flow[Allocation | Denial]:
+def allocate(
+    defaults: Defaults,
+    request: Request,
+    *,
+    replaces: Allocation | None = None,
+    on_end: Callable[[int], object] | None = None,
+) -> Flow[Allocation | Denial]:
     """Grant one request; a denial is returned, not raised.  One round trip.
 
     Args:
         defaults, request: As the client has them.
         replaces: A live allocation that ends in the same decision.  If it has the request's amounts, its charge is
             taken over, without a check of the capacity; if it is gone, the request is decided as without it.
+        on_end: Called with the milliseconds until the hard end of what is returned, if it has one.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering
@@ -130,6 +151,8 @@ def allocate(defaults: Defaults, request: Request, *, replaces: Allocation | Non
         reply: Reply = yield call
         answer = answer_of(pool, wanted, reply[0])
         if isinstance(answer, Allocation | Denial):
+            if on_end is not None and isinstance(answer, Allocation) and answer.ends_ms is not None:
+                on_end(left_until_end(reply[0]))
             return answer
         if isinstance(answer, AllocatorError):
             raise answer
@@ -237,6 +260,7 @@ def answer_of(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int =
     word = reply[0]
     if word == "granted":
         _, fence, granted_ms, deadline_ms, epoch, *_ = reply
+        ends_ms = reply[7] if len(reply) > 7 else None
         return Allocation(
             wanted.id,
             pool.name,
@@ -244,7 +268,7 @@ def answer_of(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int =
             wanted.resources,
             fence,
             granted_ms,
-            wanted.ttl_ms or None,
+            wanted.ttl_ms or (None if ends_ms is None else ends_ms - granted_ms),
             deadline_ms or None,
             dict(wanted.metadata) if wanted.metadata else NO_ENTRIES,
             True,
@@ -252,6 +276,7 @@ def answer_of(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int =
             None,
             reached(reply),
             wanted.scope or _default_scope(reply),
+            ends_ms,
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:

@@ -93,7 +93,8 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
         words = " ".join(f"--whole-units {name}" for name in names)
         found.append(_Difference("whole_units", "+".join(pool.whole_units) or "none", "+".join(names), words))
     given = dict(word.split("=", 1) for word in spec.options.words().split())
-    for name, stored_ms in (("recovery_grace", pool.recovery_grace_ms), ("max_ttl", pool.max_ttl_ms)):
+    durations = {"recovery_grace": pool.recovery_grace_ms, "max_ttl": pool.max_ttl_ms}
+    for name, stored_ms in (durations | {"max_lifetime": pool.max_lifetime_ms}).items():
         given_ms = int(given.get(f"{name}_ms", stored_ms) or 0)
         if given_ms != stored_ms:
             text = f"{given_ms / 1000:g}s"

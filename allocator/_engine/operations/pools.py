@@ -52,6 +52,7 @@ class PoolOptions(NamedTuple):
     durability: str | None = None
     default_scope: str | None = None
     require_scope: bool | None = None
+    max_lifetime: float | timedelta | None = None
 
     def words(self) -> str:
         """The names and values that change, in the script's format."""
@@ -66,6 +67,9 @@ class PoolOptions(NamedTuple):
             longest = _longest_ttl(grace) if longest is None else longest
         if longest is not None:
             options["max_ttl_ms"] = str(longest or "")
+        if self.max_lifetime is not None:
+            lifetime = grace_ms(self.max_lifetime, "max_lifetime", settings.LIFETIME_MAX_S)
+            options["max_lifetime_ms"] = str(lifetime or "")
         if self.default_scope is not None:
             options["default_scope"] = self.default_scope and scope_name(self.default_scope)
         if self.require_scope is not None:
@@ -136,6 +140,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     if lost.durability != MEMORY:
         options["durability"] = lost.durability
     options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
+    options["max_lifetime_ms"] = lost.max_lifetime_ms or ""
     return _configure(
         pool,
         "recover",
@@ -291,6 +296,7 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         created=created,
         recovery_grace_ms=parse_amount(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
         max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
+        max_lifetime_ms=parse_amount(options, "max_lifetime_ms", where) if "max_lifetime_ms" in options else 0,
         durability=options.get("durability", MEMORY),
         default_scope=options.get("default_scope"),
         require_scope="requires_scope" in options,

@@ -8,7 +8,7 @@ from typing import Final
 from allocator._engine.operations import adopt
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
-from allocator._engine.operations.replies import raise_lost, raise_refused, too_long
+from allocator._engine.operations.replies import over, raise_lost, raise_refused, too_long
 from allocator._engine.operations.requests import FencedId, known, make_call, new_call
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -34,6 +34,8 @@ def renew(
     pool, one = defaults.identify(allocation, fence)
     renewed = (yield from _renew(pool, (one,), ttl_ms(ttl), defaults.durability, shorten=shorten))[0]
     if not renewed:
+        if renewed.outcome == "over" and renewed.ends_ms is not None:
+            raise over(one.id, renewed.ends_ms)
         raise_lost(pool, one.id, one.fence, renewed.outcome, [renewed.outcome, renewed.fence])
     return renewed
 
@@ -99,16 +101,21 @@ def _settled(
     lost = [(held, wanted[at][1]) for at in missing if (held := wanted[at][0].held) is not None]
     if lost:
         adopted = yield from adopt.adopt_each(pool, lost, level)
-        for at, outcome in zip(missing, adopted, strict=True):
-            answers[at] = _after_adoption(wanted[at][0].id, outcome)
+        for at, (outcome, left_ms) in zip(missing, adopted, strict=True):
+            answers[at] = _after_adoption(wanted[at][0], outcome, left_ms)
     return answers
 
 
-def _after_adoption(identity: str, outcome: Allocation | AllocatorError) -> Renewal | AllocatorError:
+def _after_adoption(
+    one: FencedId, outcome: Allocation | AllocatorError, left_ms: int | None
+) -> Renewal | AllocatorError:
     if isinstance(outcome, Allocation):
-        return Renewal(identity, "adopted", outcome.fence, outcome.deadline_ms, outcome.durability)
+        known = (outcome.fence, outcome.deadline_ms, outcome.durability, outcome.ends_ms, left_ms)
+        return Renewal(one.id, "adopted", *known)
     if isinstance(outcome, AllocationLost | AllocationConflict):
-        return Renewal(identity, "fenced" if outcome.code == "fenced" else "unknown")
+        if outcome.code == "over":
+            return Renewal(one.id, "over", ends_ms=None if one.held is None else one.held.ends_ms)
+        return Renewal(one.id, "fenced" if outcome.code == "fenced" else "unknown")
     return outcome
 
 
@@ -117,7 +124,10 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
         raise reply
     match reply[0]:
         case "renewed":
-            return Renewal(identity, "renewed", reply[1], reply[2] or None, reached(reply))
+            ends_ms, left_ms = reply[4:] if len(reply) > 4 else (None, None)
+            return Renewal(identity, "renewed", reply[1], reply[2] or None, reached(reply), ends_ms, left_ms)
+        case "over":
+            return Renewal(identity, "over", ends_ms=reply[1])
         case "unknown" | "missing":
             return Renewal(identity, "unknown")
         case "wrong_epoch":

@@ -24,6 +24,7 @@ from allocator.errors import (
 from allocator.models.allocations import Allocation
 from allocator.models.read_only import NO_ENTRIES
 from allocator.resources import Resources
+from allocator.serialization import rfc3339
 
 
 def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
@@ -61,6 +62,8 @@ def raise_lost(pool: PoolKeys, identity: str, fence: int, word: str, reply: Repl
         )
     if word == "releasing":
         raise AllocationLost(f"allocation {identity!r} is being released", id=identity, code="releasing")
+    if word == "over":
+        raise over(identity, reply[1])
     if word == "fenced":
         raise AllocationLost(f"allocation {identity!r} has fence {reply[1]}, not {fence}", id=identity, code="fenced")
     raise_refused(pool, word)
@@ -79,6 +82,20 @@ def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
     """The error for a time to live that is longer than the pool's limit, or for none."""
     text = f"ttl: pool {pool.name!r} grants {reply[1] / 1000:g} s at the longest, and pins nothing"
     return InvalidRequest(text, field="ttl", code="ttl_too_long")
+
+
+def over(identity: str, ends_ms: int) -> AllocationLost:
+    """The error for an allocation whose hard end has come: it ends as agreed, not by a failure."""
+    text = f"allocation {identity!r} is over: its hard end (max_lifetime) is {rfc3339(ends_ms)}"
+    return AllocationLost(text, id=identity, code="over")
+
+
+def left_until_end(reply: Reply) -> int:
+    """Milliseconds from the server's time of a reply to the hard end of the allocation in it."""
+    if reply[0] == "granted":
+        return int(reply[7]) - int(reply[2])
+    fields = decode_fields(reply[1:])
+    return int(fields["ends_ms"]) - int(fields.get("asserted_ms") or fields["granted_ms"])
 
 
 def decode_fields(flat: Sequence[Any]) -> dict[str, Any]:
@@ -132,6 +149,7 @@ def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *
         releasing_ms=parse_amount(fields, "releasing_ms", where) if "releasing_ms" in fields else None,
         durability=durability,
         scope=_scope(fields),
+        ends_ms=parse_amount(fields, "ends_ms", where) if "ends_ms" in fields else None,
     )
 
 

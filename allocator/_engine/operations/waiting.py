@@ -15,7 +15,7 @@ from allocator import settings
 from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, answer_of, call_of
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import decode_denial
+from allocator._engine.operations.replies import decode_denial, left_until_end
 from allocator._engine.operations.requests import new_allocation_id, new_call
 from allocator._engine.protocol.flows import Flow, Now, Reply, Sleep, Wake
 from allocator._engine.protocol.keys import PoolKeys
@@ -43,7 +43,12 @@ _AGAIN_S: Final = 1.0
 
 
 def allocate(
-    defaults: Defaults, request: Request, wait: Wait, *, sending: Callable[[], object] | None = None
+    defaults: Defaults,
+    request: Request,
+    wait: Wait,
+    *,
+    sending: Callable[[], object] | None = None,
+    on_end: Callable[[int], object] | None = None,
 ) -> Flow[Allocation | Denial]:
     """Grant one request, now or within `wait`; the last denial is returned, not raised.
 
@@ -51,6 +56,7 @@ def allocate(
         defaults, request: As the client has them.
         wait: Seconds, or a timedelta.
         sending: Called before each attempt is sent: a lease is counted from there.
+        on_end: Called with the milliseconds until the hard end of what was granted, if it has one.
 
     Raises:
         AllocationConflict, AllocationLost, UnknownPool, Recovering, BackendUnavailable: As `allocate` does; of the last
@@ -60,7 +66,7 @@ def allocate(
     seconds = wait_s(wait)
     wanted = ValidRequest.validate(request, defaults.owner)
     ends = (yield Now()) + seconds
-    return (yield from _Waiting(defaults, wanted, ends, sending, is_random=request.id is None).flow())
+    return (yield from _Waiting(defaults, wanted, ends, sending, on_end, is_random=request.id is None).flow())
 
 
 def granted(outcome: Allocation | Denial) -> Allocation:
@@ -83,6 +89,7 @@ class _Waiting:
         wanted: ValidRequest,
         ends: float,
         sending: Callable[[], object] | None,
+        on_end: Callable[[int], object] | None,
         *,
         is_random: bool,
     ) -> None:
@@ -91,6 +98,7 @@ class _Waiting:
         self._wanted = wanted
         self._ends = ends
         self._sending = sending
+        self._on_end = on_end
         self._is_random = is_random
         self._renewed = False
         self._refusal: Denial | None = None
@@ -141,6 +149,8 @@ class _Waiting:
         if isinstance(answer, AllocatorError):
             raise answer
         assert isinstance(answer, Allocation | Denial)
+        if self._on_end is not None and isinstance(answer, Allocation) and answer.ends_ms is not None:
+            self._on_end(left_until_end(reply))
         return answer
 
     def _waits(self, reply: Reply) -> float:

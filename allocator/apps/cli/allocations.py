@@ -40,6 +40,9 @@ _KEPT_FROM_S: Final = 1.0
     "--ttl", type=time_to_live, metavar="DURATION", help="Time to live, such as 90s, 10m, 3h12m, 1d; 'none' pins."
 )
 @click.option("--pin", is_flag=True, help="No time to live: it stays until it is released.")
+@click.option(
+    "--max-lifetime", type=arguments.lifetime, metavar="DURATION", help="Its hard end: no renewal goes beyond it."
+)
 @click.option("--id", "id_", metavar="ID", help="Its id; with one, the command may be repeated.  Random otherwise.")
 @click.option("--owner", metavar="NAME", help="Who holds it [anonymous].")
 @click.option("--meta", multiple=True, type=metadatum, metavar="KEY=VALUE", help="Text to keep with it; repeatable.")
@@ -62,6 +65,7 @@ def allocate(
     resources: tuple[tuple[str, str], ...],
     ttl: float | None,
     pin: bool,
+    max_lifetime: float | None,
     id_: str | None,
     owner: str | None,
     meta: tuple[tuple[str, str], ...],
@@ -93,17 +97,20 @@ def allocate(
             owner=owner,
             metadata=assignments(meta) or None,
             scope=scope,
+            max_lifetime=max_lifetime,
         )
     )
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)
     _show_allocation(app, outcome, "granted" if outcome.created else "existing")
     if not outcome.created:
-        _tell_ignored(app, outcome, ttl, dict(meta))
+        _tell_ignored(app, outcome, ttl, dict(meta), max_lifetime)
     return ExitCode.OK
 
 
-def _tell_ignored(app: App, item: Allocation, ttl: float | None, meta: Mapping[str, str]) -> None:
+def _tell_ignored(
+    app: App, item: Allocation, ttl: float | None, meta: Mapping[str, str], max_lifetime: float | None
+) -> None:
     """Say what a request asked for that its existing allocation does not have."""
     if ttl is not None and ttl != PINNED:
         if item.ttl_ms is None:
@@ -112,6 +119,10 @@ def _tell_ignored(app: App, item: Allocation, ttl: float | None, meta: Mapping[s
             app.note(
                 f"note: --ttl is ignored: {item.id} has a later deadline; 'renew --ttl --shorten' makes it earlier"
             )
+    asked_ms = None if max_lifetime is None else item.granted_ms + round(max_lifetime * 1000)
+    if asked_ms is not None and asked_ms != item.ends_ms:
+        has = "has no hard end" if item.ends_ms is None else f"ends at {rfc3339(item.ends_ms)} at the latest"
+        app.note(f"note: --max-lifetime is ignored: {item.id} {has}, as its grant said")
     if meta and dict(item.metadata) != dict(meta):
         kept = printable(",".join(f"{key}={text}" for key, text in sorted(item.metadata.items()))) or "none"
         app.note(f"note: --meta is ignored: the metadata of {item.id} are those of its grant: {kept}")
@@ -187,7 +198,7 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
             done.append(Renewal(name, "unknown"))
         except AllocationLost as error:
             code = _complain(code, Failure(str(error)))
-            done.append(Renewal(name, "fenced"))
+            done.append(Renewal(name, "over" if error.code == "over" else "fenced"))
     kept = set[str]() if ttl is None or shorten else _kept(app, done, ttl)
     rows: list[tuple[dict[str, Any], str, str]] = []
     for item in done:
@@ -219,6 +230,8 @@ def _renewed(item: Renewal, kept: bool | None, ttl: float | None) -> str:
         return ""
     if kept:
         return f"{item.id} kept until {rfc3339(item.deadline_ms)} (renew never shortens; --shorten does)"
+    if item.deadline_ms is not None and item.deadline_ms == item.ends_ms:
+        return f"{item.id} renewed until {rfc3339(item.deadline_ms)}, its hard end"
     if item.deadline_ms is None:
         return f"{item.id} stays pinned: it has no deadline{', and --ttl is ignored' if ttl is not None else ''}"
     return f"{item.id} renewed until {rfc3339(item.deadline_ms)}"
@@ -338,6 +351,8 @@ def _show_allocation(app: App, item: Allocation, outcome: str) -> None:
         until = "pinned"
     else:
         until = f"ttl={exact(item.ttl_ms)} deadline={rfc3339(item.deadline_ms)}"
+    if item.ends_ms is not None:
+        until += f" ends={rfc3339(item.ends_ms)}"
     scope = "" if item.scope is None else f" scope={item.scope}"
     show(
         app,

@@ -146,9 +146,23 @@ def _amount(name: str, held: Mapping[str, int], wide: bool) -> str:
     return human(name, held[name], up=True, wide=wide) if name in held else ""
 
 
+def _until(at_ms: int | None, now_ms: int) -> str:
+    """How long it is until an instant; "" if there is none."""
+    return "" if at_ms is None else duration((at_ms - now_ms) / 1000)
+
+
+def _when(at_ms: int | None, now_ms: int) -> str:
+    """An instant, and how far away it is; "" if there is none."""
+    if at_ms is None:
+        return ""
+    away = duration(abs(at_ms - now_ms) / 1000)
+    return f"{rfc3339(at_ms)} ({f'{away} ago' if at_ms <= now_ms else f'in {away}'})"
+
+
 def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> str:
     resources = columns(item.resources for item in items)
     scoped = any(item.scope is not None for item in items)
+    ending = any(item.ends_ms is not None for item in items)
     headers = [
         "ID",
         "OWNER",
@@ -157,9 +171,10 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
         *(name.upper() for name in resources),
         "AGE",
         "LEFT",
+        *(["ENDS IN"] if ending else []),
     ]
     if wide:
-        headers += ["TTL", "FENCE", "GRANTED", "DEADLINE", "METADATA"]
+        headers += ["TTL", "FENCE", "GRANTED", "DEADLINE", *(["ENDS"] if ending else []), "METADATA"]
     rows: list[list[str]] = []
     for item in items:
         row = [
@@ -169,7 +184,8 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
             serializers.status(item, now_ms),
             *(_amount(name, item.resources, wide) for name in resources),
             age(item.granted_ms, now_ms),
-            "" if item.deadline_ms is None else duration((item.deadline_ms - now_ms) / 1000),
+            _until(item.deadline_ms, now_ms),
+            *([_until(item.ends_ms, now_ms)] if ending else []),
         ]
         if wide:
             row += [
@@ -177,6 +193,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
                 str(item.fence),
                 rfc3339(item.granted_ms) or "",
                 rfc3339(item.deadline_ms) or "",
+                *([rfc3339(item.ends_ms) or ""] if ending else []),
                 ",".join(f"{key}={text}" for key, text in sorted(item.metadata.items())),
             ]
         rows.append(row)
@@ -184,11 +201,6 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
 
 
 def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
-    deadline = ""
-    if item.deadline_ms is not None:
-        past = item.deadline_ms <= now_ms
-        away = duration(abs(item.deadline_ms - now_ms) / 1000)
-        deadline = f"{rfc3339(item.deadline_ms)} ({f'{away} ago' if past else f'in {away}'})"
     history = [
         (
             f"{age(int(event.id.partition('-')[0]), now_ms)} ago",
@@ -207,7 +219,8 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("Fence", str(item.fence)),
             ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),
             ("TTL", "" if item.ttl_ms is None else exact(item.ttl_ms)),
-            ("Deadline", deadline),
+            ("Deadline", _when(item.deadline_ms, now_ms)),
+            ("Hard end", _when(item.ends_ms, now_ms)),
             ("Metadata", sorted(item.metadata.items())),
             ("Events", history),
         )

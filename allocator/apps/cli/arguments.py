@@ -15,7 +15,15 @@ import click
 
 from allocator.errors import InvalidRequest
 from allocator.quantity import parse_capacity, parse_request
-from allocator.settings import AGE_MAX_S, AMOUNT_MAX, DEADLINE_MAX_S, MEMORY_MIN, TTL_MAX_S, TTL_MIN_S
+from allocator.settings import (
+    AGE_MAX_S,
+    AMOUNT_MAX,
+    DEADLINE_MAX_S,
+    LIFETIME_MAX_S,
+    MEMORY_MIN,
+    TTL_MAX_S,
+    TTL_MIN_S,
+)
 from allocator.units import Unit, unit_of
 from allocator.validation import deadline_s, scope_name
 
@@ -34,6 +42,7 @@ __all__ = [
     "closest",
     "duration",
     "grace",
+    "lifetime",
     "metadatum",
     "named_capacity",
     "new_time_to_live",
@@ -87,6 +96,11 @@ def new_time_to_live(text: str) -> float:
 def age(text: str) -> float:
     """Parse an age."""
     return _within(text, 0, AGE_MAX_S)
+
+
+def lifetime(text: str) -> float:
+    """Parse the time until a hard end."""
+    return _within(text, TTL_MIN_S, LIFETIME_MAX_S)
 
 
 def grace(text: str) -> float:

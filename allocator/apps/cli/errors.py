@@ -88,6 +88,7 @@ _OPTIONS: Final = {
     "as_of": "--as-of",
     "default_scope": "--default-scope",
     "live_ids": "FILE",
+    "max_lifetime": "--max-lifetime",
     "max_released": "--max-released",
     "max_ttl": "--max-ttl",
     "metadata": "--meta",

@@ -17,14 +17,14 @@ from allocator.apps.cli.output import exact, rfc3339
 from allocator.durability import durability
 from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
-from allocator.settings import RECOVERY_GRACE_MAX_S, TTL_MAX_S
+from allocator.settings import LIFETIME_MAX_S, RECOVERY_GRACE_MAX_S, TTL_MAX_S
 
 __all__ = ["differing", "given", "options", "saved_pool", "shown", "tell_closed", "tell_misspelled", "tell_too_long"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 """A function to which options are added."""
 
-_NAMES = ("recovery_grace", "max_ttl", "durability", "default_scope", "require_scope")
+_NAMES = ("recovery_grace", "max_ttl", "max_lifetime", "durability", "default_scope", "require_scope")
 
 
 def _scope(text: str) -> str:
@@ -39,6 +39,12 @@ def options(command: F) -> F:
             "--durability",
             metavar="LEVEL",
             help="memory, replicated:N, fsynced or fsynced+replicated:N, of each grant.",
+        ),
+        click.option(
+            "--max-lifetime",
+            type=bounded(LIFETIME_MAX_S),
+            metavar="DURATION",
+            help="The longest time from a grant to its hard end.",
         ),
         click.option(
             "--max-ttl", type=bounded(TTL_MAX_S), metavar="DURATION", help="The longest time to live; --pin is refused."
@@ -78,6 +84,8 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         has.append(f"--recovery-grace {exact(item.recovery_grace_ms)}")
     if "max_ttl" in values and round(values["max_ttl"] * 1000) != item.max_ttl_ms:
         has.append(f"--max-ttl {exact(item.max_ttl_ms)}")
+    if "max_lifetime" in values and round(values["max_lifetime"] * 1000) != item.max_lifetime_ms:
+        has.append(f"--max-lifetime {exact(item.max_lifetime_ms)}")
     if "durability" in values and durability(values["durability"]) != durability(item.durability):
         has.append(f"--durability {item.durability}")
     if "default_scope" in values and values["default_scope"] != (item.default_scope or ""):
@@ -130,6 +138,8 @@ def shown(item: Pool) -> list[tuple[str, str]]:
         rows.append(("Recovery grace", exact(item.recovery_grace_ms)))
     if item.max_ttl_ms:
         rows.append(("Longest ttl", exact(item.max_ttl_ms)))
+    if item.max_lifetime_ms:
+        rows.append(("Longest life", exact(item.max_lifetime_ms)))
     if item.durability != "memory":
         rows.append(("Durability", item.durability))
     if item.default_scope is not None:

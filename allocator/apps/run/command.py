@@ -122,6 +122,12 @@ def _failure(error: AllocatorError, url: str) -> Failure:
 @click.option(
     "--ttl", type=arguments.new_time_to_live, default=TTL, metavar="DURATION", help=f"Time to live, renewed [{TTL}]."
 )
+@click.option(
+    "--max-lifetime",
+    type=arguments.lifetime,
+    metavar="DURATION",
+    help="Its hard end: shortly before it the command gets TERM.",
+)
 @click.option("--wait", type=arguments.age, default="0s", metavar="DURATION", help="Try again for that long [0s].")
 @click.option(
     "--id", "id_", metavar="ID", help="Its id: while it is live, another 'run' is refused.  Random otherwise."
@@ -150,8 +156,9 @@ def run(context: click.Context, /, *, resources: tuple[tuple[str, str], ...], **
     resource-allocator run cpu=2 memory=4Gi --wait 1h -- make -j2
     resource-allocator run nvidia.com/gpu=1 --id nightly -- ./train.sh
 
-    The lease is renewed while the command runs.  Signals are passed on.  If the lease is lost, the command gets TERM,
-    then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE, ALLOCATOR_POOL and ALLOCATOR_RESOURCES in its environment.
+    The lease is renewed while the command runs.  Signals are passed on.  If the lease is lost, or ends with
+    --max-lifetime, the command gets TERM, then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE, ALLOCATOR_POOL and
+    ALLOCATOR_RESOURCES in its environment.
 
     \b
     Exit codes: the command's, 128+N if signal N ended it, or
@@ -189,6 +196,7 @@ class _Run:
         request: dict[str, str],
         *,
         ttl: float,
+        max_lifetime: float | None,
         wait: float,
         id_: str | None,
         shared: bool,
@@ -200,10 +208,12 @@ class _Run:
         self._app = app
         self._command = command
         self._wait_s = wait
-        self._kill_after_s = ttl * KILL_AFTER if kill_after is None else kill_after
+        longest = ttl if max_lifetime is None else min(ttl, max_lifetime)
+        self._kill_after_s = longest * KILL_AFTER if kill_after is None else kill_after
         self._what: dict[str, Any] = {
             "request": request,
             "ttl": ttl,
+            "max_lifetime": max_lifetime,
             "id": id_,
             "owner": owner,
             "scope": scope,
@@ -321,8 +331,11 @@ class _Run:
         self._lost = True
         self._kill_at = time.monotonic() + self._kill_after_s
         loss = hold.loss
-        why = "" if loss is None else f" ({loss.code})"
-        self._tell(f"error: the lease of {hold.id!r} is lost{why}: the command gets TERM")
+        if loss is not None and loss.code == "over":
+            self._tell(f"error: {loss}: the command gets TERM")
+        else:
+            why = "" if loss is None else f" ({loss.code})"
+            self._tell(f"error: the lease of {hold.id!r} is lost{why}: the command gets TERM")
         self._child.send(signal.SIGTERM)
         self._child.send(signal.SIGCONT)  # a stopped process does not take it
 

@@ -3,17 +3,19 @@
 adopt -- Record allocations again that the server has lost, also above the capacity, as they are in use.
 
 Only while the pool recovers and for its epoch, so that a stale holder cannot take what was granted to others.  An
-operator may force it with a reason.  A live allocation is returned, with a deadline of at least now + ttl.
+operator may force it with a reason.  A live allocation is returned, with a deadline of at least now + ttl.  A hard end
+cuts the deadlines, and after it nothing is adopted.
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    the reason of an operator who forces it, else ''
-        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, R, M,
-                             (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms and scope as
-                             granted; ttl_ms 0 pins; a scope that the server has lost is made again, without limits
+        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, R, M,
+                             (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope and ends_ms
+                             as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the server has lost is
+                             made again, without limits
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
         | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
         | {"fenced", fence} (granted anew since) | {"wrong_epoch"} | {"ended", ended_ms}
-        | {"not_recovering"} | {"not_counted", resource}
+        | {"over", ends_ms} (the hard end has been reached) | {"not_recovering"} | {"not_counted", resource}
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"offline"} | {"deleting"}
 Writes  pool, accounts, quotas, records, deadlines, pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
@@ -39,6 +41,8 @@ local function read_item(call)
     fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
     ask_ms = arguments.integer(call, 'ttl_ms'), scope = arguments.text(call, 'scope'),
   }
+  local ends_ms = arguments.integer(call, 'ends_ms')
+  item.ends_ms = ends_ms > 0 and ends_ms or nil
   if item.scope == '' then item.scope = nil end
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)
@@ -52,9 +56,10 @@ end
 -- The same grant is live: extends it.
 local function extend(call, item, record)
   item.accounts, item.scope = record.accounts, nil
+  if records.is_over(call, record) then return {'over', record.ends_ms} end
   if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end
   records.edit(call, record)
-  local deadline_ms = item.ask_ms > 0 and call.now + item.ask_ms
+  local deadline_ms = item.ask_ms > 0 and records.cut(call.now + item.ask_ms, record.ends_ms)
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
@@ -85,6 +90,14 @@ local function charge(call, item)
   accounts.add_all(charged, item.list, 1)
 end
 
+-- Sets the time to live and the deadline of a record that is made again.
+local function set_deadline(call, item)
+  local ends_ms = item.ends_ms
+  local ttl_ms = records.lasting(call, item.ask_ms, ends_ms)
+  if ttl_ms > 0 then item.ttl_ms, item.deadline_ms = ttl_ms, records.cut(call.now + ttl_ms, ends_ms) end
+  if ends_ms then item.asserted_ms = call.now end
+end
+
 local function adopt(call, item, reason)
   local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
   local completed_ms = idempotency.completed_at(call, item.call)
@@ -95,6 +108,7 @@ local function adopt(call, item, reason)
     if not pool.recovering then return {'not_recovering'} end
   end
   recovery.check_fence(call, item.fence)
+  if records.is_over(call, item) then return {'over', item.ends_ms} end
   local missing = accounts.not_counted(call.pool, item.list)
   if missing then return {'not_counted', missing} end
   if record then
@@ -109,7 +123,7 @@ local function adopt(call, item, reason)
   pool.revision = math.max(pool.revision + 1, item.fence)
   -- A fence of another epoch may belong to another grant here.
   if item.epoch ~= pool.epoch then item.fence = pool.revision end
-  if item.ask_ms > 0 then item.ttl_ms, item.deadline_ms = item.ask_ms, call.now + item.ask_ms end
+  set_deadline(call, item)
   idempotency.complete(call, item.call)
   item.id, item.call, item.fresh = records.id(call, item.key), '*', true
   call.records[item.key] = item

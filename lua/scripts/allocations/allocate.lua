@@ -21,12 +21,14 @@ ARGV    atomic       int     1: all or none
                              option `account`: the name of an account to charge too, innermost first; `scope`: its
                              quota, and those above it, are charged too; `exclusive`, 1: a live allocation of the id is
                              a conflict, unless this call has it; `replaces`: `<fence>:<id>` of the allocation to
-                             replace, not with `atomic`; `wait`: for how many ms the caller waits, not with `atomic`
-                             nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX, of its place in line
-Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope} (0: pinned; durability: the
-          pool's, or left out; scope: the one that is charged, or left out)
+                             replace, not with `atomic`; `lifetime_ms`: the time until its hard end, which no
+                             deadline of it passes; with ttl_ms 0 it is a lease until then; `wait`: for how many ms the
+                             caller waits, not with `atomic` nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX,
+                             of its place in line
+Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope, ends_ms} (0: pinned;
+          durability: the pool's, or left out; scope: the one that is charged, or left out; ends_ms: likewise)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
-        | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl)
+        | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl, or its end)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?} (account '': the pool)
         | {"unknown_scope", scope} | {"scope_required"}

@@ -3,7 +3,7 @@
 begin_release -- Let allocations end at a deadline that no call can move, as they are still in use.
 
 For a workload that is shutting down.  The charge stays until `release`, or until the grace has passed.  A renewal is
-refused meanwhile, and the id is not granted again.
+refused meanwhile, and the id is not granted again.  The grace ends no later than the hard end of the allocation.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated, fence, grace_ms); fence 0: any
@@ -26,8 +26,11 @@ end
 
 local function begin(call, item, record)
   records.edit(call, record)
-  record.releasing_ms, record.ttl_ms, record.deadline_ms = call.now, item.grace_ms, call.now + item.grace_ms
+  local deadline_ms = records.cut(call.now + item.grace_ms, record.ends_ms)
+  record.releasing_ms, record.ttl_ms, record.deadline_ms = call.now, item.grace_ms, deadline_ms
   record.asserted_ms, record.gap_ms, record.ttls, record.told = nil, nil, nil, nil
+  -- Of a deadline that is cut this instant does not follow.
+  if deadline_ms < call.now + item.grace_ms then record.asserted_ms = call.now end
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'releasing', record.id, record)

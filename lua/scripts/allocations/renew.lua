@@ -13,10 +13,12 @@ KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated, fence, ttl_ms, shorten, epoch, known_ms); fence 0: any; ttl_ms 0: the
                              record's; epoch: the pool's that granted it, '' any; known_ms: its holder's deadline, 0
                              none
-Reply   per item {"renewed", fence, deadline_ms, durability} (0: pinned; durability: the pool's, or left out)
-        | {"fenced", fence} | {"unknown"} | {"missing", remaining_ms} (of the recovery: adopt it)
-        | {"wrong_epoch"} | {"releasing"} | {"ttl_too_long", max_ttl_ms}
-        | {"pool_lost"} (no pool, and no deletion) | {"unknown_pool"} | {"other_epoch"} | {"schema"}
+Reply   per item {"renewed", fence, deadline_ms, durability, ends_ms, left_ms} (0: pinned; durability: the pool's, or
+          left out; ends_ms: the hard end, which cuts the deadline, or left out; left_ms: until then)
+        | {"over", ends_ms} (the hard end has been reached) | {"fenced", fence} | {"unknown"}
+        | {"missing", remaining_ms} (of the recovery: adopt it) | {"wrong_epoch"} | {"releasing"}
+        | {"ttl_too_long", max_ttl_ms} | {"pool_lost"} (no pool, and no deletion)
+        | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  records, deadlines, pool; when one is shortened or a recovery begins also pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
@@ -56,7 +58,7 @@ end
 local function extend(call, item, record)
   local now, ttl_ms, was_ms = call.now, item.ttl_ms, record.deadline_ms
   if ttl_ms == 0 then ttl_ms = record.ttl_ms or claims.lease_ttl(record) end
-  local deadline_ms = ttl_ms and now + ttl_ms
+  local deadline_ms = ttl_ms and records.cut(now + ttl_ms, record.ends_ms)
   local shortened = item.shorten and shorten(call, item, record, deadline_ms)
   if not shortened and was_ms and deadline_ms > was_ms then record.deadline_ms = deadline_ms end
   record.gap_ms = nil
@@ -75,6 +77,19 @@ local function answer_fenced(call, item, record)
   return reply
 end
 
+-- For a record whose hard end has been reached: its holder has nothing any more, though it is not yet reclaimed.
+local function answer_over(call, item, record, repeats)
+  -- A late copy must not shorten a later grant.
+  if item.shorten and item.repeated and not repeats then idempotency.complete_as(call, item.call, 'unknown') end
+  return {'over', record.ends_ms}
+end
+
+local function answer_renewed(call, record, deadline_ms)
+  local reply, ends_ms = {'renewed', record.fence, deadline_ms, call.pool.durability}, record.ends_ms
+  if ends_ms then reply[4], reply[5], reply[6] = call.pool.durability or '', ends_ms, ends_ms - call.now end
+  return reply
+end
+
 local function decide(call, item)
   if call.refused then return recovery.answer_absent(call, item) end
   local pool, fence, epoch, key = call.pool, item.fence, item.epoch, item.key
@@ -86,8 +101,9 @@ local function decide(call, item)
     return recovery.answer_absent(call, item)
   end
   if fence ~= 0 and fence ~= record.fence then return answer_fenced(call, item, record) end
+  if records.is_over(call, record) then return answer_over(call, item, record, repeats) end
   if repeats and not idempotency.was_told(call, item.call, {'releasing'}) then
-    return {'renewed', record.fence, record.deadline_ms or 0, pool.durability}
+    return answer_renewed(call, record, record.deadline_ms or 0)
   end
   if repeats or record.releasing_ms then
     -- A late copy must not shorten a later grant.
@@ -102,7 +118,7 @@ local function decide(call, item)
   records.edit(call, record)
   if pool.recovering then claims.add_holder(record) end
   local deadline_ms = extend(call, item, record)
-  return {'renewed', record.fence, deadline_ms, pool.durability}
+  return answer_renewed(call, record, deadline_ms)
 end
 
 return function(call)

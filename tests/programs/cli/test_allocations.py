@@ -75,8 +75,49 @@ def test_an_allocation_in_json_has_its_amounts_twice_and_its_instants_in_utc(poo
         "releasingAt": None,
         "durability": "memory",
         "scope": None,
+        "endsAt": None,
         "outcome": "granted",
     }
+
+
+def test_a_hard_end_is_shown_wherever_the_deadline_is(pool: CommandLine, clock: Clock) -> None:
+    """With the allocation, in the list, in its description, in JSON, and where a renewal is cut."""
+    assert pool.out("allocate", "cpu=1", "--ttl", "10m", "--max-lifetime", "15m", "--id", "a").endswith(
+        " ttl=10m deadline=2026-01-01T00:10:00.000Z ends=2026-01-01T00:15:00.000Z\n"
+    )
+    pool("allocate", "cpu=1", "--ttl", "10m", "--id", "b")
+    clock.advance(360)
+    assert pool.out("renew", "a") == "a renewed until 2026-01-01T00:15:00.000Z, its hard end\n"
+    header, row, other = pool.out("list", "--sort-by", "id").splitlines()
+    assert header.split()[-3:] == ["LEFT", "ENDS", "IN"]
+    assert row.split()[-2:] == ["9m", "9m"]
+    assert other.split()[-2:] == ["4m", "-"]
+    assert "2026-01-01T00:15:00.000Z" in pool.out("list", "-o", "wide")
+    assert "Hard end:   2026-01-01T00:15:00.000Z (in 9m)" in pool.out("describe", "a")
+    assert "Hard end" not in pool.out("describe", "b")
+    assert [one["endsAt"] for one in pool.json("list", "--sort-by", "id")["items"]] == [
+        "2026-01-01T00:15:00.000Z",
+        None,
+    ]
+    assert pool.json("renew", "a")["leftMs"] == 540_000
+    clock.advance(540)
+    assert pool.error("renew", "a", code=1).startswith("error: allocation 'a' is over: its hard end")
+
+
+def test_a_hard_end_that_a_live_allocation_does_not_get_is_a_note(pool: CommandLine, clock: Clock) -> None:
+    """Its grant has decided."""
+    words = ("allocate", "cpu=1", "--ttl", "10m", "--id")
+    pool(*words, "a", "--max-lifetime", "15m")
+    pool(*words, "b")
+    clock.advance(60)
+    assert pool(*words, "a", "--max-lifetime", "15m").stderr == ""
+    assert pool(*words, "a", "--max-lifetime", "1h").stderr == (
+        "note: --max-lifetime is ignored: a ends at 2026-01-01T00:15:00.000Z at the latest, as its grant said\n"
+    )
+    assert pool(*words, "b", "--max-lifetime", "1h").stderr == (
+        "note: --max-lifetime is ignored: b has no hard end, as its grant said\n"
+    )
+    assert "is not within 1s and" in pool.error(*words, "c", "--max-lifetime", "0s", code=2)
 
 
 def test_quiet_prints_the_id_and_nothing_else(pool: CommandLine) -> None:

@@ -15,7 +15,9 @@ from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.root import COMMANDS, root
 from tests.programs.cli.conftest import CommandLine
 
-POOL_OPTIONS = "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope"
+POOL_OPTIONS = (
+    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime"
+)
 
 OPTIONS = {
     "pool": "",
@@ -27,8 +29,8 @@ OPTIONS = {
     "pool upgrade": "",
     "pool end-recovery": "",
     "pool recover": "",
-    "allocate": "--ttl --pin --id --owner --meta --scope --durability",
-    "run": "--ttl --wait --id --shared --kill-after --owner --scope --meta",
+    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability",
+    "run": "--ttl --max-lifetime --wait --id --shared --kill-after --owner --scope --meta",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",

@@ -24,6 +24,18 @@ def test_a_pool_is_made_and_changed_with_promises(cli: CommandLine) -> None:
     assert (told["recoveryGraceMs"], told["maxTtlMs"], told["durability"]) == (0, 0, "memory")
 
 
+def test_a_pool_limits_the_lives_of_its_allocations(cli: CommandLine) -> None:
+    """Shown, compared by a repeated create, and removed by 0s."""
+    words = ("pool", "create", "lab", "cpu=4", "--max-lifetime")
+    cli.out(*words, "1d")
+    assert "Longest life" in cli.out("pool", "show", "lab")
+    assert cli.json("pool", "show", "lab")["maxLifetimeMs"] == 86_400_000
+    assert "--max-lifetime 1d" in cli(*words, "2d", code=1).stderr
+    assert " ends=" in cli.out("allocate", "cpu=1", "--pin", "--pool", "lab")
+    cli.out("pool", "set", "lab", "--max-lifetime", "0s")
+    assert cli.out("allocate", "cpu=1", "--pin", "--pool", "lab").endswith(" pinned\n")
+
+
 def test_a_new_pool_that_grants_nothing_yet_says_so(cli: CommandLine) -> None:
     """Once, by the command that makes it; not where there was no pool of that name."""
     words = ("pool", "create", "lab", "cpu=4", "--recovery-grace", "65s")
