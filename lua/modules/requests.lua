@@ -1,8 +1,8 @@
 -- requests: one item of an allocate.  Its arguments are not copied: a grant is written from them.
 -- {i, key, call, repeated, owner, ask_ms, list, first, meta_first, last, accounts, exclusive, replaces,
 -- replaces_fence, scope, lifetime_ms, wait_ms, priority}: `ask_ms` is text, '0' pins; `list` has its fields and
--- amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if a live allocation of
--- the id is a conflict; `replaces` is the key of the record to replace, or nil; `scope` its scope, or nil;
+-- amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if a live allocation
+-- of the id is a conflict; `replaces` is the key of the record to replace, or nil; `scope` its scope, or nil;
 -- `lifetime_ms` the time until its hard end, or nil; `wait_ms` how long it may wait in line, or nil; `priority` its
 -- priority there, 0 if nil.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
