@@ -80,8 +80,7 @@ HARD_ENDS: Final = (
     ),
     Mutant(
         "live adoption not cut", "allocations/adopt.lua",
-        "item.ask_ms > 0 and records.cut(call.now + item.ask_ms, record.ends_ms)",
-        "item.ask_ms > 0 and call.now + item.ask_ms",
+        "ttl_ms > 0 and records.cut(call.now + ttl_ms, record.ends_ms)", "ttl_ms > 0 and call.now + ttl_ms",
         "an adoption of what is there passes the end", "test_hard_ends",
     ),
     Mutant(
