@@ -59,7 +59,8 @@ local function extend(call, item, record)
   if records.is_over(call, record) then return {'over', record.ends_ms} end
   if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end
   records.edit(call, record)
-  local deadline_ms = item.ask_ms > 0 and records.cut(call.now + item.ask_ms, record.ends_ms)
+  local ttl_ms = records.lasting(call, item.ask_ms, record.ends_ms)
+  local deadline_ms = ttl_ms > 0 and records.cut(call.now + ttl_ms, record.ends_ms)
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
