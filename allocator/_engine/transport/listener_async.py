@@ -41,7 +41,7 @@ class AsyncSubscription:
     async def confirm(self) -> None:
         """Wait until the server has confirmed it; raises `AttemptFailure`."""
         await self._wait(lambda: self.confirmed, self._listener.patience_s)
-        if not self.confirmed:
+        if not self.confirmed and self.failure is None:
             self._listener.end(TimeoutError())
         self._check()
 
