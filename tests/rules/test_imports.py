@@ -29,8 +29,10 @@ AWAITED: Final = {"_async", "_engine.leases.blocking_async"} | {
         "execution.driver_async",
         "execution.loop_state",
         "execution.undo_worker_async",
+        "execution.wake_waits_async",
         "transport.cluster_async",
         "transport.connections_async",
+        "transport.listener_async",
         "transport.router_async",
         "transport.sentinel_async",
     )
@@ -43,8 +45,10 @@ BLOCKING: Final = {"_sync"} | {
         "execution.driver",
         "execution.invocation",
         "execution.undo_worker",
+        "execution.wake_waits",
         "transport.cluster",
         "transport.connections",
+        "transport.listener",
         "transport.router",
         "transport.sentinel",
     )
