@@ -54,6 +54,14 @@ async def test_all_that_wait_share_one_connection(waker: AsyncDriver, one_server
     assert all(isinstance(end, asyncio.CancelledError) for end in await _ends(tasks[1::2]))
 
 
+async def _turn(times: int) -> None:
+    """Let the event loop turn."""
+    for _ in range(times):
+        turned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
+
+
 async def _ends(tasks: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -63,8 +71,7 @@ async def test_a_flow_that_is_cancelled_anywhere_leaves_nothing(waker: AsyncDriv
     for turns in range(120):
         heard: list[bool] = []
         task = asyncio.create_task(waker.run(until_woken("a", heard, ask=False)))
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await _turn(turns)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -78,8 +85,7 @@ async def test_a_cancelled_flow_does_not_disturb_the_others(waker: AsyncDriver, 
     await wait_until_async(lambda: heard)
     for turns in range(60):
         task = asyncio.create_task(waker.run(until_woken(f"c{turns}", [], ask=False)))
-        for _ in range(turns % 20):
-            await asyncio.sleep(0)
+        await _turn(turns % 20)
         task.cancel()
         await _ends([task])
     await wait_until_async(lambda: len(channels(one_server)) == 1)

@@ -27,12 +27,12 @@ AWAITED: Final = {"_async", "_engine.leases.blocking_async"} | {
         "execution.batch_queues",
         "execution.batching",
         "execution.driver_async",
+        "execution.listener_async",
         "execution.loop_state",
         "execution.undo_worker_async",
         "execution.wake_waits_async",
         "transport.cluster_async",
         "transport.connections_async",
-        "transport.listener_async",
         "transport.router_async",
         "transport.sentinel_async",
     )
@@ -44,11 +44,11 @@ BLOCKING: Final = {"_sync"} | {
     for name in (
         "execution.driver",
         "execution.invocation",
+        "execution.listener",
         "execution.undo_worker",
         "execution.wake_waits",
         "transport.cluster",
         "transport.connections",
-        "transport.listener",
         "transport.router",
         "transport.sentinel",
     )
