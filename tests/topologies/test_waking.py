@@ -106,7 +106,7 @@ def test_a_message_is_heard_by_tls(drive: Open, tmp_path: Path) -> None:
     with SecuredServer(Engine.REDIS7, tcp=True, options=made.options(clients="yes")) as server:
         heard: list[bool] = []
         url = f"{server.secured_url}?{made.query('ca', 'client')}"
-        with Waiting(drive(url), until_woken("a", heard)) as waiting:
+        with Waiting(drive(url, attempt_timeout_s=5.0), until_woken("a", heard)) as waiting:
             wait_until(lambda: heard)
             began = time.monotonic()
             assert publish(server, "a") == 1

@@ -151,8 +151,9 @@ class _Listener:
         for channel in list(self._subscriptions):
             self._lose(channel, error)
         with contextlib.suppress(RuntimeError):  # the event loop is closed
-            for task in {self._writer, self._reader} - {asyncio.current_task(), None}:
-                task.cancel()
+            for task in (self._writer, self._reader):
+                if task is not None and task is not asyncio.current_task():
+                    task.cancel()
 
     def _lose(self, channel: str, error: Exception) -> None:
         """Let the subscriptions to one channel fail; those to others stay."""
