@@ -26,8 +26,11 @@ def _old_calls(pool: Ledger) -> None:
 
 
 def _crowd(pool: Ledger) -> None:
-    """Due and pinned, whole and broken, with nothing free, and old marks to forget."""
-    pool.grant("due", {"cpu": 2, "memory": 1}, ttl=1000)
+    """Due and pinned, whole and broken, with nothing free, old marks to forget, and scopes, one of them full."""
+    pool.set_quota("full", {"cpu": (2, 0, "-")})
+    pool.set_quota("empty", {"memory": (2, "-", 0)})
+    pool.set_quota("team-a", {"memory": (10, "-", 4)})
+    pool.grant("due", {"cpu": 2, "memory": 1}, ttl=1000, scope="full")
     pool.grant("broken", {"cpu": 1}, ttl=1001)
     pool.grant("again", {"cpu": 2, "memory": 3}, ttl=1002, meta={"old": "x"})
     pool.grant("leased", {"cpu": 2, "memory": 5}, ttl=10 * MINUTE)
@@ -90,6 +93,10 @@ def _damage(pool: Ledger) -> Any:
     return pool.repair(orphans=["lost"])
 
 
+def _limit(pool: Ledger) -> Any:
+    return pool.set_quota("team-a/alice", {"cpu": (1, 0, "-"), "memory": (3, 1, 1), "allocations": (2000, 0, "-")})
+
+
 def _own_call(pool: Ledger) -> Any:
     return pool.undo((pool.record("leased")["call"], "leased"), ("other", "-"))
 
@@ -118,6 +125,13 @@ ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "adopts": ("adopt", _adopt),
     "begins a release": ("begin_release", _begin),
     "reconciles": ("reconcile", _reconcile),
+    "limits": ("set_quota", _limit),
+    "refuses a limit": ("set_quota", lambda pool: pool.set_quota("team-a", {"disk": (1, 0, "-")}, repeated=1)),
+    "deletes a scope": ("delete_quota", lambda pool: pool.delete_quota("empty")),
+    "refuses to delete a scope": ("delete_quota", lambda pool: pool.delete_quota("full", repeated=1)),
+    "moves": ("move", lambda pool: pool.move("leased", "team-a")),
+    "moves over the dead": ("move", lambda pool: pool.move("leased", "full")),
+    "a repeated move": ("move", lambda pool: pool.move("leased", "nobody", repeated=1)),
 }
 """What a crowded pool is asked for, so that every write of every script is met."""
 
@@ -177,14 +191,15 @@ def test_the_act_succeeds_where_nothing_is_spoiled(pool: Ledger, act: str) -> No
 
 
 @pytest.mark.parametrize(
-    "what", ["pool", "deadlines", "pinned", "ended", "events", "leased", "again", "due", "pinned one"]
+    "what",
+    ["pool", "deadlines", "pinned", "ended", "events", "leased", "again", "due", "pinned one", "quotas", "quota:full"],
 )
 @pytest.mark.parametrize("act", ACTS)
 def test_a_key_of_the_wrong_type_changes_nothing_where_it_is_an_error(pool: Ledger, act: str, what: str) -> None:
     """Whether or not the call needs that key: on error everything is as it was."""
     _crowd(pool)
     names = {"leased": "leased", "again": "again", "due": "due", "pinned one": "pinned"}
-    key = pool.keys.record(names[what]) if what in names else pool.keys[what]
+    key = pool.keys.record(names[what]) if what in names else f"{pool.keys.base}{what}"
 
     def spoil() -> None:
         pool.client.delete(key)

@@ -27,26 +27,30 @@ class Case:
 CASES: dict[str, Case] = {
     "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 2, 8, 9, 10, 11, 13)),
     "adopt": Case(
-        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 9, 10, 11, 12, 13, 15)
+        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 9, 10, 11, 13, 14, 16)
     ),
     "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 6, 7)),
     "audit": Case(lambda pool: pool.audit(), (6,), items=False),
-    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 6, 8), items=False),
+    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 7, 9), items=False),
     "check_access": Case(lambda pool: pool.run("check_access"), (), items=False),
     "configure_pool": Case(
         lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 8, 12, 14, 16, 17)
     ),
     "delete_pool": Case(lambda pool: pool.delete(force=1)),
+    "delete_quota": Case(lambda pool: pool.delete_quota("team-a")),
     "read_events": Case(lambda pool: pool.run("read_events", count=1), (4,), items=False),
     "get_allocation": Case(lambda pool: pool.get("a"), (), items=False),
     "find_orphans": Case(lambda pool: pool.run("find_orphans", records=["a"]), (), items=False),
     "list_allocations": Case(lambda pool: pool.page("pinned"), (0, 6), items=False),
+    "list_quotas": Case(lambda pool: pool.list_quotas(), (0, 6), items=False),
+    "move": Case(lambda pool: pool.move("a", "team-a"), (0, 6)),
     "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 4, 5), items=False),
     "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 5, 8)),
     "release": Case(lambda pool: pool.release("a"), (0, 7, 9)),
     "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 6, 7, 10)),
     "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 8, 9, 11)),
     "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 6, 7, 9)),
+    "set_quota": Case(lambda pool: pool.set_quota("team-a", {"cpu": (3, 2, 1)}), (0, 7, 9, 11, 12, 13)),
     "read_pool": Case(lambda pool: pool.run("read_pool"), (0,), items=False),
     "undo": Case(lambda pool: pool.undo(("c", "a"))),
 }
@@ -77,8 +81,9 @@ class Spoken:
 
 @pytest.fixture
 def speak(pool: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Spoken]:
-    """Hand a script's call out instead of sending it; in the pool there is one live allocation, and it drifts."""
+    """Hand a script's call out instead of sending it; in the pool there are one live allocation and one scope."""
     pool.grant("a", {"cpu": 1})
+    pool.set_quota("team-a", {"cpu": (2, 0, "-")})
 
     def spell(name: str) -> Spoken:
         said: list[Spoken] = []
@@ -125,7 +130,7 @@ def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[s
     spoken.pool.assert_untouched(before)
 
 
-@pytest.mark.parametrize("name", [*WRITING, "check", "list_allocations", "audit", "read_events", "check_access"])
+@pytest.mark.parametrize("name", [*WRITING, "check", "list_allocations", "list_quotas", "audit", "read_events", "check_access"])
 def test_an_argument_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """It means that the two sides do not speak of the same items."""
     spoken = speak(name)
@@ -165,7 +170,7 @@ def test_an_amount_of_nothing_is_neither_granted_nor_adopted(pool: Ledger, amoun
     with contract("amount"):
         pool.allocate(Line("a", "c", ("owner", 0, 2, 0, 0, "cpu.allocated", 1, "memory.allocated", amount)))
     if amount != "01":
-        words = ("epoch-1", "owner", pool.revision, T0, 0, 1, 0, "cpu.allocated", amount)
+        words = ("epoch-1", "owner", pool.revision, T0, 0, "", 1, 0, "cpu.allocated", amount)
         with contract("amount"):
             pool.adopt(Line("a", "c", words), reason="by hand")
     pool.assert_untouched(before)

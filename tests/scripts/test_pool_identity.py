@@ -49,9 +49,12 @@ SENT: Final = (
     Sent("check_access", lambda ledger: [ledger.run("check_access")]),
     *(_configure(mode) for mode in ("change", "upgrade", "offline", "online", "recovered")),
     Sent("delete_pool", lambda ledger: [ledger.delete()]),
+    Sent("delete_quota", lambda ledger: [ledger.delete_quota("team-a")]),
     Sent("find_orphans", lambda ledger: [ledger.run("find_orphans", records=["a"])]),
     Sent("get_allocation", lambda ledger: [ledger.get("a")]),
     Sent("list_allocations", lambda ledger: [ledger.page("pinned")]),
+    Sent("list_quotas", lambda ledger: [ledger.list_quotas()]),
+    Sent("move", lambda ledger: [ledger.move("b", "team-b")]),
     Sent("read_events", lambda ledger: [ledger.run("read_events", count=2)]),
     Sent("read_pool", lambda ledger: [ledger.run("read_pool")]),
     Sent("reclaim", lambda ledger: [ledger.reclaim()]),
@@ -60,6 +63,7 @@ SENT: Final = (
     Sent("renew", lambda ledger: ledger.renew("a", ledger.renew_line("a", ttl=1000, shorten=1))),
     Sent("repair", lambda ledger: [ledger.repair()]),
     Sent("resize", lambda ledger: [ledger.resize("a", {"cpu": 2})]),
+    Sent("set_quota", lambda ledger: [ledger.set_quota("team-a", {"cpu": (2, 0, "-")})]),
     Sent("undo", lambda ledger: ledger.undo(("call-of-a", "a"), ("call-of-b", "b"))),
 )
 
@@ -79,10 +83,12 @@ def _words(script: str) -> set[str]:
 
 
 def _enter(ledger: Ledger, state: str) -> None:
-    """Bring the pool into a state; it has an allocation that is past its deadline, and one that is not."""
+    """Bring the pool into a state; it has an allocation that is past its deadline, one that is not, and scopes."""
     if state == "unknown_pool":
         return
     ledger.create({"cpu": 10}, epoch=EPOCH)
+    ledger.set_quota("team-a", {"cpu": (1, 0, "-")})
+    ledger.set_quota("team-b", {"cpu": (1, 0, "-")})
     ledger.grant("a", {"cpu": 1}, ttl=1000)
     ledger.grant("b", {"cpu": 1})
     ledger.now += 2000

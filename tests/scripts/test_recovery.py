@@ -297,6 +297,17 @@ def test_an_operator_may_force_it_with_a_reason(pool: Ledger) -> None:
     assert (pool.events[-1]["kind"], pool.events[-1]["reason"]) == ("adopted", "ticket 12")
 
 
+@pytest.mark.parametrize("scope", ["", "team-a/alice"])
+def test_a_forced_adoption_is_repeated_with_the_fence_that_the_holder_knows(pool: Ledger, scope: str) -> None:
+    """It is that of another epoch, as the first one gave it a fence of this one: the rest says that it is the same."""
+    for word in ("adopted", "existing"):
+        line = pool.adopt_line("a", {"cpu": 1}, fence=5, epoch="epoch-0", scope=scope)
+        assert pool.adopt(line, reason="ticket 12")[0][0] == word
+    assert pool.allocated() == 1
+    other = pool.adopt_line("a", {"cpu": 1}, fence=5, epoch="epoch-0", scope="team-b")
+    assert pool.adopt(other, reason="ticket 12")[0][0] == "fenced"
+
+
 def test_a_late_copy_of_a_forced_adoption_does_nothing(pool: Ledger) -> None:
     """The allocation was released meanwhile."""
     line = pool.adopt_line("a", {"cpu": 1}, fence=5)

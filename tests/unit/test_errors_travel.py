@@ -28,6 +28,7 @@ from allocator.errors import (
     Recovering,
     UnknownAllocation,
     UnknownPool,
+    UnknownScope,
     WaitTimeout,
 )
 
@@ -40,6 +41,7 @@ ERRORS: list[AllocatorError] = [
     Insufficient(DENIAL),
     QuotaExceeded(DENIAL),
     UnknownPool("why", pool="lab", code="pool_lost"),
+    UnknownScope("why", pool="lab", scope="team-a/alice"),
     UnknownAllocation("why", id="a"),
     AllocationConflict("why", id="a"),
     AllocationLost("why", id="a", code="fenced"),

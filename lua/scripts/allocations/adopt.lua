@@ -39,6 +39,7 @@ local function read_item(call)
     fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
     ask_ms = arguments.integer(call, 'ttl_ms'), scope = arguments.text(call, 'scope'),
   }
+  if item.scope == '' then item.scope = nil end
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)
   if count < 1 then arguments.refuse('resources') end
@@ -74,7 +75,7 @@ local function forget_fresh(call, record)
 end
 
 local function charge(call, item)
-  if item.scope == '' then
+  if not item.scope then
     accounts.add(call.pool, item.list, 1)
     return
   end

@@ -264,6 +264,6 @@ def test_a_file_of_stdin_may_have_a_mark_at_its_beginning(environment: dict[str,
     """As editors of Windows write it."""
     shell(environment, "RA pool create mark cpu=1")
     (tmp_path / "ids").write_bytes("\ufeffa\r\nb\r\n".encode())
-    done = shell(environment, f"RA reconcile - --owner me --as-of 1 --pool mark < {tmp_path}/ids")
+    done = shell(environment, f"RA reconcile - --owner me --as-of 1000000000000 --pool mark < {tmp_path}/ids")
     assert json.loads(done.stdout)["missing"] == ["a", "b"]
     shell(environment, "RA pool delete mark --yes")
