@@ -44,11 +44,11 @@ def test_a_request_that_fits_does_not_wait(pool: Ledger) -> None:
 @pytest.mark.parametrize("asked", [{"cpu": 11}, {"disk": 1}])
 def test_a_request_that_can_never_fit_does_not_wait(full: Ledger, asked: dict[str, int]) -> None:
     """Neither where the line is empty nor where it is not."""
-    for _ in range(2):
+    for name in ("b", "c"):
         reply = full.allocate(full.want("a", asked, wait=MINUTE))[0]
         assert reply[:2] in (["denied", "never_fits"], ["denied", "unknown_resource"])
-        wait(full, "b", {"cpu": 1})
-    assert full.waiting == ["b"]
+        wait(full, name, {"cpu": 1})
+    assert full.waiting == ["b", "c"]
 
 
 def test_the_next_deadline_says_when_to_ask_again(pool: Ledger) -> None:
