@@ -38,7 +38,7 @@ local function assert_live(call, record)
 end
 
 -- The caller of a grant from the line learns of it: the requested time to live begins.
-local function claim(call, record)
+local function claim(call, request, record)
   local ask_ms = record.unclaimed_ttl_ms
   record.unclaimed_ttl_ms = nil
   if record.releasing_ms then return end
@@ -46,6 +46,7 @@ local function claim(call, record)
   if not record.ttls and ask_ms > 0 then
     record.ttl_ms, record.deadline_ms, record.gap_ms = ask_ms, call.now + ask_ms, nil
   else
+    claims.set_ttl(record, request.call, ask_ms)
     extend(call, record, ask_ms)
   end
 end
@@ -57,7 +58,7 @@ local function replay(call, request, record)
   records.edit(call, record)
   remember(call, record)
   if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then
-    claim(call, record)
+    claim(call, request, record)
   elseif renews then
     extend(call, record, request.ask_ms + 0)
   end
