@@ -27,6 +27,8 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
+local line_entries = require('line_entries')
 local pools = require('pools')
 local quotas = require('quotas')
 local records = require('records')
@@ -99,6 +101,14 @@ local function set_deadline(call, item)
   if ends_ms then item.asserted_ms = call.now end
 end
 
+-- Nobody waits for an id that is live.
+local function leave_line(call, item)
+  local waiter = call.pool.waits and line_entries.at_record(call, item.key)
+  if not waiter then return end
+  line_entries.leave(call, waiter, 'its id is adopted')
+  call.freed = true
+end
+
 local function adopt(call, item, reason)
   local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
   local completed_ms = idempotency.completed_at(call, item.call)
@@ -116,6 +126,7 @@ local function adopt(call, item, reason)
     removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
     if record.fresh then forget_fresh(call, record) end
   end
+  leave_line(call, item)
   -- Also above the capacity; but not beyond exact integers, or no release could be counted.
   charge(call, item)
   for i = 1, #item.list, 2 do
@@ -155,6 +166,7 @@ return function(call)
   -- Decide
   local replies = {}
   for i = 1, #items do replies[i] = decide(call, items[i], reason) end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies
