@@ -56,9 +56,10 @@ def listens(server: Server, call: str) -> bool:
     return POOL.wake_channel(call) in channels(server)
 
 
-def listeners(server: Server) -> int:
-    """How many connections listen."""
-    return sum("flags=P" in line for line in server.ask("CLIENT", "LIST").splitlines())
+def listeners(server: Server) -> list[str]:
+    """The ids of the connections that listen."""
+    lines = server.ask("CLIENT", "LIST").splitlines()
+    return [line.partition(" ")[0] for line in lines if "flags=P" in line]
 
 
 def is_quiet(server: Server) -> bool:
