@@ -295,8 +295,10 @@ def test_the_in_process_store_is_polled(drive: Open) -> None:
 
 
 def test_no_step_takes_longer_than_its_time(drive: Open, server: Server) -> None:
-    """Not even where it polls."""
-    began = time.monotonic()
-    for target in (server.url, "memory://"):
-        assert drive(target).run(waits(*[0.0] * 50)) == [False] * 50
-    assert time.monotonic() - began < SOON_S
+    """Not even where it polls: then these would take ten seconds or more."""
+    for target, steps in ((server.url, 50), ("memory://", 500)):
+        side = drive(target)
+        side.run(waits(0.0))  # what is done once, such as imports, may take its time
+        began = time.monotonic()
+        assert side.run(waits(*[0.0] * steps)) == [False] * steps
+        assert time.monotonic() - began < LONG_S / 6
