@@ -226,7 +226,8 @@ class Story:
         """The store holds what the model does."""
         ledger, model = self.ledger, self.model
         stored = ledger.waiting
-        model.line = [one for one in model.line if one.asked.id in stored or not model.silent(one)]
+        for one in [one for one in model.line if model.silent(one) and one.asked.id not in stored]:
+            model.leave(one)
         assert stored == [one.asked.id for one in model.line], f"in line {stored}, and not {[one.asked.id for one in model.line]}"
         pipe = ledger.client.pipeline(transaction=False)
         pipe.hgetall(ledger.keys["pool"])
