@@ -186,7 +186,7 @@ class Model:
     def must_queue(self, before: Sequence[Waiter], scope: str, amounts: dict[str, int], *, new: bool = True) -> bool:
         counters, accounts = self.held_back(before)
         return any(
-            one in counters or one[0] in accounts and (one[1] != "allocations" or self.counts(one[0]))
+            one in counters or (one[0] in accounts and (one[1] != "allocations" or self.counts(one[0])))
             for one in self.touches(scope, amounts, new=new)
         )
 
