@@ -26,7 +26,7 @@ local function check(account, field, amount, growth, asked, charged)
     return check_in_scope(account, field, amount, growth, asked, charged)
   end
   local capacity, whole = account.capacity[field], account.whole
-  if not capacity then return 1 end
+  if not capacity then return field == quotas.ALLOCATIONS and FITS or 1 end
   if whole and whole[field] and amount % 1000 ~= 0 then return 2 end
   if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end
   if account.allocated[field] + growth > capacity then return 4 end

@@ -257,9 +257,14 @@ end
 -- Wakes the first waiter, whose client asks again: for changes of limits, which this call does not decide by.
 function line.wake_first(call)
   if not call.pool.waits then return end
-  local state = line_entries.open(call)
-  local waiter = state.seen[1] or line_entries.next(call, state)
-  if waiter and waiter.call then state.wakes[#state.wakes + 1] = waiter.call end
+  local state, n = line_entries.open(call), 1
+  local waiter = line_entries.next(call, state)
+  while waiter and waiter.left do
+    n = n + 1
+    waiter = state.seen[n] or line_entries.next(call, state)
+  end
+  if waiter then state.wakes[#state.wakes + 1] = waiter.call end
+  line_entries.keep(call, state)
 end
 
 -- Before a commit: grants what this call has freed, and plans what the line needs.

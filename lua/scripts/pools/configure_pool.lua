@@ -150,6 +150,7 @@ end
 local function choose(call, changes)
   if changes == '' then return nil end
   local text, values = merge_options(call, changes)
+  call.pool.options = text ~= '' and text or nil
   local bounded = string.find(changes, 'max_ttl_ms=%d') or string.find(changes, 'recovery_grace_ms=%d')
   local live = bounded and redis.call('ZCARD', call.pinned) or 0
   if live > 0 then return {'pinned', live} end

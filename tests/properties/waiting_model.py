@@ -185,7 +185,14 @@ class Model:
 
     def must_queue(self, before: Sequence[Waiter], scope: str, amounts: dict[str, int], *, new: bool = True) -> bool:
         counters, accounts = self.held_back(before)
-        return any(one in counters or one[0] in accounts for one in self.touches(scope, amounts, new=new))
+        return any(
+            one in counters or (one[0] in accounts and (one[1] != "allocations" or self.counts(one[0])))
+            for one in self.touches(scope, amounts, new=new)
+        )
+
+    def counts(self, scope: str) -> bool:
+        """Whether a scope limits the number of its allocations."""
+        return bool(scope) and self.tree.limit(scope, "allocations").borrowing is not None
 
     def passes(self, before: Sequence[Waiter]) -> None:
         """Somebody was granted who stands behind these."""
