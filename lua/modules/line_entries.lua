@@ -14,6 +14,7 @@ local line_entries = {}
 
 local FIELDS = {
   'waiting_number', 'waiting_shape', 'waiting_passes', 'waiting_first', 'waiting_cursor', 'waiting_marks',
+  'waiting_looked_ms',
 }
 
 -- Whether anybody waits.  The line's state, read once a call.
@@ -37,6 +38,7 @@ function line_entries.open(call)
   state.stored, state.number, state.shape = state.count, tonumber(found[1]) or 0, found[2] or waiters.MIXED
   state.passes, state.first = tonumber(found[3]) or 0, found[4]
   state.cursor, state.cursor_marks = tonumber(found[5]), found[6] or ''
+  state.looked_ms = tonumber(found[7])
   return state
 end
 
@@ -158,7 +160,7 @@ function line_entries.keep(call, state)
   local first, cursor = state.first, state.cursor
   local values = {
     numbers.text(state.number), state.shape, first and numbers.text(state.passes), first,
-    cursor and numbers.text(cursor), cursor and state.cursor_marks,
+    cursor and numbers.text(cursor), cursor and state.cursor_marks, state.looked_ms and numbers.text(state.looked_ms),
   }
   for i = 1, #FIELDS do
     local value = waits and values[i] or nil
