@@ -11,6 +11,7 @@ from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator._sync.namespace import Namespace
 from allocator.models.pools import Pool, Usage
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 
 __all__ = ["Pools"]
@@ -30,6 +31,7 @@ class Pools(Namespace):
         durability: str | None = None,
         default_scope: str | None = None,
         require_scope: bool | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
         new: bool = False,
         update: bool = False,
     ) -> Pool:
@@ -50,6 +52,8 @@ class Pools(Namespace):
             durability: The durability of each grant: `memory`, `replicated:N`, `fsynced`, `fsynced+replicated:N`.
             default_scope: The scope that is charged by requests which name none (`quotas.set` makes scopes).
             require_scope: Refuse requests that name no scope, if there is no default.
+            units: Resource -> `ResourceUnits`: how much of it is given out, and in which amounts.  docs/policies.md has
+                the rule.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
             update: Change an existing one to what is given here.  Of replicas that start with different values the
@@ -61,7 +65,7 @@ class Pools(Namespace):
         Raises:
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, units)
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
@@ -83,10 +87,11 @@ class Pools(Namespace):
         durability: str | None = None,
         default_scope: str | None = None,
         require_scope: bool | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: no allocation ends,
+        Lowering a capacity, or what is given out of it, below what is allocated marks the pool overcommitted in that resource: no allocation ends,
         and requests for it are refused until enough is released.
 
         Args:
@@ -98,11 +103,12 @@ class Pools(Namespace):
             generation: Change only if this is the pool's generation.
             recovery_grace, max_ttl, durability, default_scope, require_scope: As for `create`; 0, `memory`, "" or False
                 removes one.
+            units: As for `create`; of a resource named, the parts that are None stay, and 0 removes one.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope)
+        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, units)
         work = pools.update(
             self._defaults,
             name,
