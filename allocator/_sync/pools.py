@@ -91,8 +91,8 @@ class Pools(Namespace):
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
-        Lowering a capacity, or what is given out of it, below what is allocated marks the pool overcommitted in that resource: no allocation ends,
-        and requests for it are refused until enough is released.
+        Lowering a capacity, or what is given out of it, below what is allocated marks the pool overcommitted in that
+        resource: no allocation ends, and requests for it are refused until enough is released.
 
         Args:
             name: Its name; None: the client's pool.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from allocator import settings
-from allocator.errors import InvalidRequest
+from allocator.errors import InvalidRequest, InvariantError
 from allocator.models.resource_units import ResourceUnits, given_amount, given_permille
 from allocator.quantity import shown
 from allocator.resources import resource_name
@@ -15,6 +16,7 @@ from allocator.units import format_amount
 __all__ = ["decode_units", "encode_units", "units_refused"]
 
 _UNCHANGED: Final = "-"
+_ENTRY: Final = re.compile(r"([^:,]+):([0-9]*):([0-9]*):([0-9]*):([0-9]*):([0-9]*)", re.ASCII)
 _NOTHING: Final = ResourceUnits()
 _FLAWS: Final = {
     "reserved": "reserved: more is reserved than the capacity has",
@@ -30,9 +32,11 @@ def encode_units(units: Mapping[str, ResourceUnits]) -> str:
         InvalidRequest: `field` is the path of what is wrong, such as `units.cpu.step`.
     """
     if not isinstance(units, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidRequest(f"units: {shown(units)} is not a mapping of resource names to ResourceUnits", field="units")
+        text = f"units: {shown(units)} is not a mapping of resource names to ResourceUnits"
+        raise InvalidRequest(text, field="units")
     if len(units) > settings.RESOURCES_MAX:
-        raise InvalidRequest(f"units: {len(units)} resources, at most {settings.RESOURCES_MAX} are taken", field="units")
+        text = f"units: {len(units)} resources, at most {settings.RESOURCES_MAX} are taken"
+        raise InvalidRequest(text, field="units")
     entries: list[str] = []
     for given, one in units.items():
         name = resource_name(given)
@@ -57,17 +61,20 @@ def _written(number: int) -> str:
     return str(number) if number else ""
 
 
-def decode_units(text: str) -> dict[str, ResourceUnits]:
-    """The units of a pool, with quantities as canonical texts."""
+def decode_units(text: str, where: str) -> dict[str, ResourceUnits]:
+    """The units of a pool, with quantities as canonical texts.
+
+    Raises:
+        InvariantError: The stored text is broken.
+    """
     found: dict[str, ResourceUnits] = {}
     for entry in filter(None, text.split(",")):
-        name, reserved, overcommit, least, most, step = entry.split(":")
-
-        def shown_as(number: str, name: str = name) -> str | None:
-            return format_amount(name, int(number)) if number else None
-
-        permille = int(overcommit) if overcommit else None
-        found[name] = ResourceUnits(shown_as(reserved), permille, shown_as(least), shown_as(most), shown_as(step))
+        match = _ENTRY.fullmatch(entry)
+        if match is None:
+            raise InvariantError(f"{where} has broken units in options: {entry[:40]!r}")
+        name, reserved, overcommit, *bounds = match.groups()
+        kept, least, most, step = (format_amount(name, int(one)) if one else None for one in (reserved, *bounds))
+        found[name] = ResourceUnits(kept, int(overcommit) if overcommit else None, least, most, step)
     return found
 
 
