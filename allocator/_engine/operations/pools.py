@@ -72,7 +72,7 @@ class PoolOptions(NamedTuple):
             options["default_scope"] = self.default_scope and scope_name(self.default_scope)
         if self.require_scope is not None:
             options["requires_scope"] = "1" if self.require_scope else ""
-        if units := encode_units(self.units or {}):
+        if self.units is not None and (units := encode_units(self.units)):
             options["units"] = units
         return " ".join(f"{name}={value}" for name, value in options.items())
 

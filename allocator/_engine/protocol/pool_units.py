@@ -32,8 +32,7 @@ def encode_units(units: Mapping[str, ResourceUnits]) -> str:
         InvalidRequest: `field` is the path of what is wrong, such as `units.cpu.step`.
     """
     if not isinstance(units, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        text = f"units: {shown(units)} is not a mapping of resource names to ResourceUnits"
-        raise InvalidRequest(text, field="units")
+        raise InvalidRequest(f"units: {shown(units)} is not a mapping of names to ResourceUnits", field="units")
     if len(units) > settings.RESOURCES_MAX:
         text = f"units: {len(units)} resources, at most {settings.RESOURCES_MAX} are taken"
         raise InvalidRequest(text, field="units")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from allocator.apps.cli import arguments, pool_options, serializers
+from allocator.apps.cli import arguments, pool_options, pool_units, serializers
 from allocator.apps.cli.arguments import GivenText, TextFile, named_capacity, whole_number
 from allocator.apps.cli.context import POOL, App, Group, at_terminal, confirmed, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure
@@ -351,7 +351,7 @@ def _described(reading: Usage, wide: bool) -> str:
 
 def _of(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources[resource]
-    text = f"{human(resource, row.allocated, up=True, wide=wide)} of {human(resource, row.capacity, wide=wide)}"
+    text = pool_units.allocated(resource, row, wide)
     text += f", {human(resource, row.kept, up=True, wide=wide)} kept for scopes" if row.kept else ""
     text += ", overcommitted" if row.overcommitted else ""
     return text + (", whole units" if resource in reading.pool.whole_units else "")
@@ -397,4 +397,4 @@ def _share(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources.get(resource)
     if row is None:
         return ""
-    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.capacity, wide=wide)}"
+    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.limit, wide=wide)}"
