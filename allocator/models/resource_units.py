@@ -10,7 +10,7 @@ from allocator.input_errors import InvalidRequest
 from allocator.models.read_only import ReadOnlyMapping, read_only
 from allocator.quantity import Quantity, parse_capacity, shown
 from allocator.resources import resource_name
-from allocator.serialization import OPTIONAL_INTEGER, QUANTITY, Codec, Value, field, read_mapping
+from allocator.serialization import OPTIONAL_INTEGER, QUANTITY, Codec, Value, field, read_mapping, wrong
 from allocator.settings import OVERCOMMIT_PERMILLE_MAX
 
 __all__ = ["NO_UNITS", "QUANTITIES", "UNITS", "ResourceUnits", "given_amount", "given_permille", "limit_of"]
@@ -86,11 +86,27 @@ NO_UNITS: Final[Mapping[str, ResourceUnits]] = ReadOnlyMapping({})
 def _read_units(found: object, path: str) -> Mapping[str, ResourceUnits]:
     units: dict[str, ResourceUnits] = {}
     for name, row in read_mapping(found, path).items():
-        resource_name(name)
+        try:
+            resource_name(name)
+        except InvalidRequest:
+            raise wrong(path, name, "is not a resource's name") from None
         units[name] = ResourceUnits.from_fields(row, f"{path}.{name}")
-        units[name].amounts(name)
-        given_permille(name, units[name].overcommit_permille or 0)
+        _check(name, units[name], f"{path}.{name}")
     return read_only(units)
+
+
+def _check(resource: str, one: ResourceUnits, path: str) -> None:
+    """Refuse what is no quantity of the resource: its name is known only here."""
+    for part in ResourceUnits.FORMAT:
+        given = getattr(one, part.attribute)
+        if part.attribute == "overcommit_permille":
+            if given is not None and given > OVERCOMMIT_PERMILLE_MAX:
+                raise wrong(f"{path}.{part.name}", given, f"is not an integer from 0 to {OVERCOMMIT_PERMILLE_MAX}")
+            continue
+        try:
+            parse_capacity(resource, given or 0)
+        except InvalidRequest:
+            raise wrong(f"{path}.{part.name}", given, f"is no quantity of {resource}") from None
 
 
 UNITS: Final = Codec(lambda units: {name: one.to_fields() for name, one in units.items()}, _read_units)

@@ -15,7 +15,10 @@ from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.root import COMMANDS, root
 from tests.programs.cli.conftest import CommandLine
 
-POOL_OPTIONS = "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope"
+POOL_OPTIONS = (
+    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope "
+    "--reserved --overcommit --min --max --step"
+)
 
 OPTIONS = {
     "pool": "",
