@@ -34,6 +34,7 @@ NO_REPLIES: Final = {
     "unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded",  # reasons of a denial
     "kind", "revision", "fence", "refused", "state", "generation", "ttl_ms", "recovering_until_ms",  # fields, a mark
     "resources", "metadata", "options",  # arguments
+    "reserved",  # a part of units
 }  # fmt: skip
 """What stands first in a table and is no reply."""
 
