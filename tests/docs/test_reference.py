@@ -15,7 +15,7 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, Limit, Recovering, access, settings
+from allocator import Allocator, AsyncAllocator, Limit, Recovering, ResourceUnits, access, settings
 from allocator._base import NAMESPACES
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import pools, undo
@@ -86,7 +86,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
     client.quotas.set("team-a", {"cpu": Limit(1, 0, 0)})
     fill_ended(store)
     client.release(held[0])
-    client.pools.update(recovery_grace=60, max_ttl=60)
+    client.pools.update(recovery_grace=60, max_ttl=60, units={"cpu": ResourceUnits(overcommit_permille=1)})
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
