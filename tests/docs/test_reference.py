@@ -40,7 +40,7 @@ def first_column(path: Path, heading: str, column: str) -> set[str]:
 
 def general(names: set[str]) -> set[str]:
     """Field names with the resource and the metadata's key left open, as the tables have them."""
-    ends = "capacity|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
+    ends = "capacity|total|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
     open_resource = {re.sub(rf"^.+(?=\.({ends})$)", "<resource>", name) for name in names}
     return {re.sub(r"^meta\..+", "meta.<key>", name) for name in open_resource}
 

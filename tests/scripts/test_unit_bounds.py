@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.scripts.ledger import MINUTE, Ledger
+from tests.scripts.ordinary import TEAM, make_accounts
 from tests.scripts.unit_rules import NONE, setting, units, want
 
 
@@ -149,6 +150,18 @@ def test_bounds_concern_requests_of_scopes(bounded: Ledger) -> None:
     assert bounded.resize("a", {"cpu": 10})[1:3] == ["unit_violation", ""]
     assert bounded.resize("a", {"cpu": 6})[1:3] == ["unit_violation", ""]
     assert bounded.resize("a", {"cpu": 12})[0] == "resized"
+
+
+def test_a_refused_amount_is_charged_nowhere(bounded: Ledger) -> None:
+    """Neither to the other accounts of its charge, which were charged before the pool refused it."""
+    make_accounts(bounded)
+    items = [bounded.want("a", {"memory": 5, "cpu": 6}, accounts=TEAM), bounded.want("b", {"cpu": 8}, accounts=TEAM)]
+    refused, granted = bounded.allocate(*items)
+    assert refused == ["denied", "unit_violation", "", "cpu", 6, 0, 100, [4, 20, 4]]
+    assert granted[0] == "granted"
+    for name in TEAM:
+        account = bounded.client.hgetall(f"{bounded.keys.base}{name}")
+        assert (account["cpu.allocated"], account["memory.allocated"]) == ("8", "0")
 
 
 def test_a_move_keeps_the_amounts(bounded: Ledger) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.scripts.ledger import AMOUNT_MAX, Ledger, broken, contract
+from tests.scripts.ledger import AMOUNT_MAX, MINUTE, Ledger, broken, contract
 from tests.scripts.quota_tree import Limit, Tree
 from tests.scripts.unit_rules import NONE, PARTS, Model, setting, units, want
 
@@ -42,6 +42,31 @@ def test_the_limit_is_exact(ledger: Ledger, capacity: int, reserved: int, overco
     if limit:
         assert want(ledger, "all", limit)[0] == "granted"
     assert want(ledger, "more", 1)[0] == "denied"
+
+
+def test_random_limits_are_exact(newest: Ledger) -> None:
+    """Compared with integers of any length."""
+    chooser = random.Random(11)
+    newest.create({"cpu": 1})
+    for _ in range(300):
+        capacity = chooser.randrange(2 ** chooser.randint(1, 53))
+        reserved, more = chooser.randint(0, capacity), chooser.choice([0, 1, 333, 999, chooser.randint(0, 15_000)])
+        limit = (capacity - reserved) * (1000 + more) // 1000
+        reply = newest.configure("change", {"cpu": capacity}, promises=units(cpu=(reserved, more, 0, 0, 0)))
+        assert reply[0] == ("configured" if limit <= AMOUNT_MAX else "units"), (capacity, reserved, more)
+        if reply[0] == "configured":
+            assert newest.account["cpu.capacity"] == str(limit), (capacity, reserved, more)
+
+
+def test_what_has_expired_makes_room_up_to_the_limit(pool: Ledger) -> None:
+    """And no further."""
+    setting(pool, cpu=(0, 500, 0, 0, 0))
+    pool.grant("due", {"cpu": 10}, ttl=1000)
+    pool.grant("live", {"cpu": 5}, ttl=MINUTE)
+    pool.now += 2000
+    assert pool.check({"cpu": 10}) == ["fits"]
+    assert want(pool, "a", 11)[:2] == ["denied", "capacity_exceeded"]
+    assert want(pool, "a", 10)[0] == "granted"
 
 
 def test_a_denial_has_the_limit_in_numbers(pool: Ledger) -> None:

@@ -43,7 +43,7 @@ def limits(account: Mapping[str, str], capacities: Mapping[str, str], totals: Ma
         capacities: Resource -> the account's `capacity`, as stored: what it gives out.
         totals: Resource -> the account's `total`, as stored: what it has, where units set a limit.
     """
-    options = dict(word.partition("=")[::2] for word in account.get("options", "").split())
+    options = dict(word.split("=", 1) for word in account.get("options", "").split() if "=" in word)
     try:
         units = decode_units(options.get("units", ""), "the pool")
     except InvariantError as error:
