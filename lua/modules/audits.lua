@@ -186,10 +186,13 @@ function audits.recount(call, counted, allocated, sums)
   end
 end
 
--- Compares what the pool gives out of each resource with its total and its units.  `stored`: the fields of the pool.
+-- Compares what the pool gives out of each resource with its total and its units, unless these are broken: then nobody
+-- knows what is reserved.  `stored`: the fields of the pool.
 function audits.compare_limits(call, stored)
-  local rules = units.parse(units.among(stored.options or ''))
-  for field, text in pairs(stored) do
+  local option = units.among(stored.options or '') or ''
+  local rules = units.parse(option)
+  local readable = units.text(rules) == option
+  for field, text in pairs(readable and stored or {}) do
     local name = string.match(field, '^(.+)%.total$')
     local total, was = name and numbers.exact(text), name and numbers.exact(stored[name .. '.capacity'])
     local limit = total and units.limit(total, rules[name])

@@ -67,6 +67,11 @@ UNITS: Final = (
         "    if limit and was and limit ~= was then\n", "    if limit and was and limit < was then\n",
         "a repair leaves a limit that is too low", "test_units",
     ),
+    Mutant(
+        "broken units mended", "modules/audits.lua",
+        "readable and stored or {}", "stored",
+        "a repair gives out what was reserved", "test_units",
+    ),
     # -- amounts -------------------------------------------------------------------------------------------------------
     Mutant(
         "bounds of scopes ignored", "modules/accounts.lua",

@@ -231,6 +231,17 @@ def test_a_repair_by_pages_sets_the_limit(pool: Ledger) -> None:
 
 
 @pytest.mark.breaks_data
+def test_a_repair_does_not_give_out_what_broken_units_reserve(pool: Ledger) -> None:
+    """It cannot know how much that was; the owner sets the units again."""
+    setting(pool, cpu=(2, 0, 0, 0, 0))
+    pool.client.hset(pool.key("pool"), "options", "units=cpu:2x::::")
+    assert pool.repair()[2] == 0
+    assert pool.account["cpu.capacity"] == "8"
+    assert setting(pool, cpu=(3, 0, 0, 0, 0))[0] == "configured"
+    assert (pool.account["cpu.capacity"], pool.account["options"]) == ("7", "units=cpu:3::::")
+
+
+@pytest.mark.breaks_data
 def test_units_of_a_capacity_that_is_no_amount_are_not_computed(pool: Ledger) -> None:
     """Its owner gives it again."""
     pool.client.hset(pool.key("pool"), "cpu.capacity", "many")
