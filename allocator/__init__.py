@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
     from allocator.models.pools import Pool, Usage
     from allocator.models.quotas import Limit, Quota, QuotaUsage
+    from allocator.models.resource_units import ResourceUnits
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
@@ -62,6 +63,7 @@ _MODULES: Final = {
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
     "allocator.models.pools": ("Pool", "Usage"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
+    "allocator.models.resource_units": ("ResourceUnits",),
 }
 """Modules that are imported when one of these names is first used.
 
@@ -130,6 +132,7 @@ __all__ = [
     "RequestLike",
     "ResourceAllocation",
     "ResourceAllocator",
+    "ResourceUnits",
     "ResourceUsage",
     "Resources",
     "Shortage",

@@ -99,6 +99,9 @@ BATCH_SPLIT_FROM: Final = 16
 OPTIONS_MAX: Final = 16
 """Options of one request beyond its resources and metadata."""
 
+OVERCOMMIT_PERMILLE_MAX: Final = 15_000
+"""The most thousandths beyond its capacity that a pool gives out of a resource: sixteen times the capacity in all."""
+
 FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes at most 8,000 values."""
 

@@ -91,15 +91,16 @@ def scopes(stage: Stage, sizes: Sizes) -> Result:
 # -- waiting -----------------------------------------------------------------------------------------------------------
 
 
-def _queue(stage: Stage, count: int, requests: Iterator[dict[str, str]]) -> None:
-    """Put so many requests into the line."""
+def _queue(stage: Stage, count: int, requests: Iterator[dict[str, str]], now_ms: int) -> None:
+    """Put so many requests into the line, at this instant."""
     wanted = [
         ValidRequest.validate(Request(next(requests), ttl=TTL_S, id=secrets.token_hex(8)), OWNER)._replace(
             wait_ms=WAIT_MS
         )
         for _ in range(count)
     ]
-    calls = [command(stage, call_of(KEYS, (one,), PLAIN, atomic=False)) for one in wanted]
+    # At one instant, so that none of them falls silent while the others come.
+    calls = [command(stage, call_of(KEYS, (one,), PLAIN, atomic=False), now_ms) for one in wanted]
     replies = stage.send(Stage.EMPTY, calls)
     assert {reply[0][0] for reply in replies} == {"waiting"}, replies[0]
 
@@ -119,8 +120,9 @@ def _served(stage: Stage, waiting: int, requests: Callable[[], Iterator[dict[str
     def measure() -> float:
         stage.fresh(capacity=FULL)
         held = live(stage, ROOM)
-        _queue(stage, waiting + ROOM, requests())
-        calls = [command(stage, first(release.release(DEFAULTS, one.one))) for one in held]
+        now_ms = max(one.one.granted_ms for one in held)
+        _queue(stage, waiting + ROOM, requests(), now_ms)
+        calls = [command(stage, first(release.release(DEFAULTS, one.one)), now_ms) for one in held]
         spent = stage.cpu_us(Stage.EMPTY, calls, "released") / ROOM
         left = int(stage.client().zcard(f"{KEYS.base}waiting"))
         assert left == waiting, f"{waiting + ROOM - left} of {ROOM} were granted"
@@ -166,7 +168,7 @@ def woken(stage: Stage, sizes: Sizes) -> Result:
         def returned() -> float:
             times: list[float] = []
             for holder, waiter in itertools.islice(turns, 20):
-                times.append(_handed_over(holder, waiter, held))
+                times.append(_handed_over(stage, holder, waiter, held))
             return statistics.median(times)
 
         def round_trip() -> float:
@@ -182,7 +184,7 @@ def woken(stage: Stage, sizes: Sizes) -> Result:
         return result
 
 
-def _handed_over(holder: Allocator, waiter: Allocator, held: list[object]) -> float:
+def _handed_over(stage: Stage, holder: Allocator, waiter: Allocator, held: list[object]) -> float:
     """Seconds from the release to the return of the other's `allocate`."""
     arrived: list[float] = []
 
@@ -192,9 +194,9 @@ def _handed_over(holder: Allocator, waiter: Allocator, held: list[object]) -> fl
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not holder.queue.list(limit=1):
+    while not _channels(stage):
         time.sleep(0.001)
-    time.sleep(0.01)  # it listens by then
+    time.sleep(0.01)  # it has asked again by then
     began = time.perf_counter()
     holder.release(held.pop(0))  # type: ignore[arg-type]
     thread.join()
@@ -202,8 +204,8 @@ def _handed_over(holder: Allocator, waiter: Allocator, held: list[object]) -> fl
 
 
 @row("slot", "200 waiters on one freed slot: wake-ups a grant", at_least=1.0, aim=1.0, smaller_is_better=True)
-def slot(stage: Stage, sizes: Sizes) -> Result:
-    """Counted by the server: the messages that it delivers."""
+def slot(stage: Stage, _sizes: Sizes) -> Result:
+    """As many return as were granted, though each listens."""
     tasks = 200
     stage.fresh(capacity={"cpu": "1500m", "memory": "2Gi"})
     with asyncio.Runner() as runner:
@@ -214,12 +216,9 @@ async def _free_one(stage: Stage, tasks: int) -> Result:
     async with AsyncAllocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True) as allocator:
         held = await allocator.allocate(REQUEST, ttl=TTL_S)
         waiting = [asyncio.create_task(allocator.allocate(REQUEST, ttl=TTL_S, wait=60)) for _ in range(tasks)]
-        while len(await allocator.queue.list()) < tasks:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        heard = stage.client().pubsub()
-        channels = stage.client().execute_command("PUBSUB", "SHARDCHANNELS")
-        heard.close()
+        async with asyncio.timeout(30):
+            while len(_channels(stage)) < tasks:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)
         granted_before = _granted_so_far(stage)
         await allocator.release(held)
         done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=4)
@@ -229,8 +228,13 @@ async def _free_one(stage: Stage, tasks: int) -> Result:
         await asyncio.gather(*others, return_exceptions=True)
         for task in done:
             await allocator.release(task.result())
-        assert granted == 1 and len(channels) == tasks, (granted, len(channels))
+        assert granted == 1
         return Result(len(done) / granted, 1.0, 1.0, {"granted": float(granted), "returned": float(len(done))})
+
+
+def _channels(stage: Stage) -> list[str]:
+    found: list[str] = stage.client().execute_command("PUBSUB", "SHARDCHANNELS")  # type: ignore[no-untyped-call]
+    return found
 
 
 def _granted_so_far(stage: Stage) -> int:

@@ -12,6 +12,7 @@ from allocator._engine.transport.urls import resolve_target
 from allocator._sync.client import Allocator
 from allocator.compat.resource_allocator import ResourceAllocator
 from allocator.models.allocations import Ttl
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 from allocator.testing.clock import Clock
 from allocator.testing.store import MemoryStore, store_of
@@ -29,6 +30,7 @@ def memory_allocator(
     store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -43,7 +45,7 @@ def memory_allocator(
         pool: The client's pool.
         store: The store, or its name, that other clients share as `memory://NAME`; None: a new one.
         clock: Replaces this machine's clock for all clients of a new store.
-        whole_units, recovery_grace, max_ttl, durability: Of the pool, as for `pools.create`.  It does not begin
+        whole_units, units, recovery_grace, max_ttl, durability: Of the pool, as for `pools.create`.  It does not begin
             recovering.
         owner, prefix, timeout: As for `Allocator`.
 
@@ -57,6 +59,7 @@ def memory_allocator(
             pool,
             capacity,
             whole_units=whole_units,
+            units=units,
             recovery_grace=recovery_grace,
             max_ttl=max_ttl,
             durability=durability,
@@ -72,6 +75,7 @@ def memory_async_allocator(
     store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -86,6 +90,7 @@ def memory_async_allocator(
         pool=pool,
         store=shared,
         whole_units=whole_units,
+        units=units,
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,
@@ -107,6 +112,7 @@ def memory_resource_allocator(
     clock: Clock | None = None,
     ttl: Ttl = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -122,7 +128,7 @@ def memory_resource_allocator(
         total_cpu, total_memory_gb: The totals of the pool, unless it exists already.
         capacity: Further resources of the pool, such as `{"nvidia.com/gpu": 8}`.
         ttl: As for `ResourceAllocator`; `recovery_grace` requires it.
-        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, owner, prefix, timeout: As for
+        pool, store, clock, whole_units, units, recovery_grace, max_ttl, durability, owner, prefix, timeout: As for
             `memory_allocator`.
     """
     shared = store_of(store, clock)
@@ -143,6 +149,7 @@ def memory_resource_allocator(
         pool=pool,
         store=shared,
         whole_units=whole_units,
+        units=units,
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,

@@ -20,8 +20,8 @@ GRANTING: Final = (
     ),
     Mutant(
         "whole units ignored", "modules/accounts.lua",
-        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0) then\n        give_back",
-        "> capacity[field]) then\n        give_back",
+        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0)\n        or bounds and",
+        "> capacity[field])\n        or bounds and",
         "half a device is given", "test_allocate",
     ),
     Mutant(
@@ -97,7 +97,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "larger than the pool waits", "modules/denials.lua",
-        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end", "",
+        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 4 end", "",
         "a caller waits for what can never be", "test_allocate",
     ),
     Mutant(

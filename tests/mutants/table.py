@@ -12,5 +12,6 @@ from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
+from tests.mutants.units import UNITS
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *HARD_ENDS, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *CLIENT)

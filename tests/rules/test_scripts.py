@@ -35,6 +35,7 @@ NO_REPLIES: Final = {
     "kind", "revision", "fence", "refused", "state", "generation", "recovering_until_ms",  # fields, a mark
     "resources", "metadata", "options",  # arguments
     "denied", "unknown_scope",  # why a request waits, which whoever frees room compares
+    "reserved",  # a part of units
 }  # fmt: skip
 """What stands first in a table and is no reply."""
 

@@ -198,6 +198,8 @@ def denied(denial: Denial, counted: Iterable[str] = ()) -> str:
         return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
     if denial.code == "constraint_violation":
         return "ask for a whole number; 'pool show' lists the resources of which fractions are refused"
+    if denial.code == "unit_violation":
+        return "'pool show' lists the amounts that are given out, 'pool set' changes them"
     quota = next((one.name for one in denial.shortages if one.level == "quota"), "")
     if denial.never:
         shown = (

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from allocator.apps.cli import arguments
+from allocator.apps.cli import arguments, pool_units
 from allocator.apps.cli.arguments import GivenText, bounded, scope
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App
@@ -69,12 +69,14 @@ def options(command: F) -> F:
         ),
     ):
         command = option(command)
-    return command
+    return pool_units.options(command)
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
-    return {name: values[name] for name in _NAMES if values.get(name) is not None}
+    units = pool_units.given(values)
+    found = {name: values[name] for name in _NAMES if values.get(name) is not None}
+    return {**found, "units": units} if units else found
 
 
 def differing(item: Pool, values: dict[str, Any]) -> list[str]:
@@ -92,7 +94,7 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         has.append(f"--default-scope {item.default_scope or repr('')}")
     if "require_scope" in values and values["require_scope"] != item.require_scope:
         has.append("--require-scope" if item.require_scope else "--no-require-scope")
-    return has
+    return has + pool_units.differing(item, values.get("units", {}))
 
 
 def tell_misspelled(app: App, names: Iterable[str], counted: Collection[str]) -> None:
@@ -131,9 +133,9 @@ def tell_too_long(app: App, item: Pool) -> None:
         )
 
 
-def shown(item: Pool) -> list[tuple[str, str]]:
+def shown(item: Pool) -> list[tuple[str, str | list[tuple[str, str]]]]:
     """The options of a pool, for people."""
-    rows: list[tuple[str, str]] = []
+    rows: list[tuple[str, str | list[tuple[str, str]]]] = [*pool_units.shown(item)]
     if item.recovery_grace_ms:
         rows.append(("Recovery grace", exact(item.recovery_grace_ms)))
     if item.max_ttl_ms:

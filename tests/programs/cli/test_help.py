@@ -16,7 +16,8 @@ from allocator.apps.cli.root import COMMANDS, root
 from tests.programs.cli.conftest import CommandLine
 
 POOL_OPTIONS = (
-    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime"
+    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
+    "--reserved --overcommit --min --max --step"
 )
 
 OPTIONS = {
