@@ -11,5 +11,6 @@ from tests.mutants.granting import GRANTING
 from tests.mutants.losses import LOSSES
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
+from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *WAITING, *CLIENT)
