@@ -127,8 +127,8 @@ WAITING: Final = (
     ),
     Mutant(
         "silent ones keep their id", "allocations/allocate.lua",
-        "  if not waiter or waiters.is_heard(call, waiter) or call.pool.recovering and waiter.call == request.call then\n",
-        "  if waiter then\n",
+        "if not waiter or waiters.is_heard(call, waiter) or call.pool.recovering and waiter.call == request.call then",
+        "if not waiter or true then",
         "a controller that starts again is refused by itself for ever", "test_waiting",
     ),
     Mutant(

@@ -190,7 +190,8 @@ class Model(Order):
         if not fits and self._too_much(item, sums):
             return ("denied", "never_fits")
         if self.must_queue(before, item.scope, item.amounts):
-            return ("reclaim_first",) if left_over else self._stay(item, None, "queued" if fits else "capacity_exceeded")
+            code = "queued" if fits else "capacity_exceeded"
+            return ("reclaim_first",) if left_over else self._stay(item, None, code)
         if not fits and not self.make_room(item.scope, item.amounts, touched):
             return ("reclaim_first",) if self.behind else self._stay(item, None, "capacity_exceeded")
         return self._grant(item, before)
