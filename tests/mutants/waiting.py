@@ -80,6 +80,26 @@ WAITING: Final = (
         "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
         "room is kept for who can never fit", "test_waiting_order",
     ),
+    Mutant(
+        "cursor without its marks", "modules/line.lua",
+        "local marks, from = contention.parse(state.cursor_marks), '('", "local marks, from = {}, '('",
+        "those at the end of a long line pass all before them", "test_waiting_long",
+    ),
+    Mutant(
+        "cursor without who came", "modules/line_entries.lua",
+        "if state.cursor and waiter.place < state.cursor and", "if false and",
+        "those at the end of a long line pass who came before them", "test_waiting_long",
+    ),
+    Mutant(
+        "end of the line forgotten", "modules/line.lua",
+        "if state.cut and not state.cursor then", "if false then",
+        "who stands far behind is never looked at", "test_waiting_long",
+    ),
+    Mutant(
+        "passes from the end not counted", "modules/line.lua",
+        "if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end", "",
+        "the first is passed by those far behind for ever", "test_waiting_long",
+    ),
     # -- serving -------------------------------------------------------------------------------------------------------
     Mutant(
         "nobody served on release", "modules/line.lua",
