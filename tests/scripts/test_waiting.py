@@ -149,8 +149,8 @@ def test_another_call_for_an_id_that_waits_is_a_conflict(full: Ledger) -> None:
     for other in (full.want("a", {"cpu": 2}, wait=MINUTE), full.want("a", {"memory": 1})):
         assert full.allocate(other) == [["conflict_waiting", "me"]]
     full.now += HEARD
-    other = wait(full, "a", {"cpu": 2}, owner="you")
-    assert (other.reply[1], full.waiter("a")["owner"], full.waiting) == (1, "you", ["a"])
+    after = wait(full, "a", {"cpu": 2}, owner="you")
+    assert (after.reply[1], full.waiter("a")["owner"], full.waiting) == (1, "you", ["a"])
 
 
 def test_the_last_try_is_granted_or_leaves_the_line(full: Ledger) -> None:
