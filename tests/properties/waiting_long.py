@@ -167,7 +167,7 @@ class LongStory:
         """All ask again; then nobody waits who could go."""
         self.told.append("settle ")
         for _ in range(4 + 2 * len(IDS) // LOOKED):
-            self.ledger.now += 100
+            self.ledger.now += 1_000
             for one in self.line().values():
                 self.ask([self.sent[one.call][0].again()])
         account = self.ledger.account

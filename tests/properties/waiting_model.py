@@ -14,6 +14,9 @@ from tests.properties.waiting_order import Asked, Live, Order, Waiter
 
 __all__ = ["Model"]
 
+LOOK_AGAIN_MS: Final = 2_500
+"""Within which those who ask again look at a line of at most 32."""
+
 STOPS: Final = {"denied", "conflict", "ended", "withdrawn", "conflict_waiting", "reclaim_first"}
 """What stops an atomic batch."""
 
@@ -24,6 +27,7 @@ class Model(Order):
 
     def begin(self) -> None:
         self.freed, self.served, self.behind, self.waited = False, False, False, bool(self.line)
+        self.cleared, self.removed = False, False
         self.reverts = None
 
     def finish(self) -> None:
@@ -31,17 +35,23 @@ class Model(Order):
         if self.freed:
             self.serve()
 
-    def look_first(self, touched: set[str]) -> None:
-        """Who comes while somebody waits takes back what has expired, and lets the others go first."""
-        if self.served or not self.waited:
+    def look_first(self, touched: set[str], *, again: bool = False) -> None:
+        """Who comes while somebody waits takes back what has expired, and lets the others go first.
+
+        Who asks again does so only if nobody has looked at the line lately.
+        """
+        if not self.waited:
             return
-        self.served = True
-        for name in self.expired():
+        for name in [] if self.cleared else self.expired():
             if name in touched:
                 self.behind = True
             else:
                 self.end(name)
-        self.serve()
+        self.cleared = True
+        is_fresh = self.looked is not None and self.now - self.looked < LOOK_AGAIN_MS
+        if not self.served and not (again and is_fresh and not self.removed):
+            self.served = True
+            self.serve()
 
     def make_room(self, scope: str, amounts: dict[str, int], touched: set[str]) -> bool:
         for name in self.expired():
@@ -169,7 +179,7 @@ class Model(Order):
         if old and old.asked.scope == item.scope and old.amounts == item.amounts:
             self.end(item.replaces)
             return self._grant(item, [])
-        self.look_first(touched | {item.id})
+        self.look_first(touched | {item.id}, again=waiter is not None)
         if item.id in self.live:
             reply = self._known(item, self.live[item.id])
             assert reply

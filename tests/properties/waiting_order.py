@@ -83,6 +83,9 @@ class Order:
     served: bool = False
     waited: bool = False
     behind: bool = False
+    cleared: bool = False
+    removed: bool = False
+    looked: int | None = None
     reverts: list[Callable[[], None]] | None = None
 
     # -- counters ------------------------------------------------------------------------------------------------------
@@ -96,7 +99,7 @@ class Order:
         """The allocation ends, for whatever reason: its calls are over."""
         self.ended |= set(self.live.pop(identity).calls)
         del self.tree.live[identity]
-        self.freed = True
+        self.freed, self.removed = True, True
 
     def forget(self, identity: str) -> None:
         """It was never granted."""
@@ -212,6 +215,7 @@ class Order:
 
     def serve(self) -> None:
         """Grant in order what may be granted."""
+        self.looked = self.now if self.line else None
         for waiter in list(self.line):
             if waiter not in self.line or self.silent(waiter):
                 continue
