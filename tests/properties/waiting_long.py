@@ -166,10 +166,13 @@ class LongStory:
     def settle(self) -> None:
         """All ask again; then nobody waits who could go."""
         self.told.append("settle ")
-        for _ in range(4 + 2 * len(IDS) // LOOKED):
+        quiet = 0
+        while quiet < 4 + 2 * len(IDS) // LOOKED:
             self.ledger.now += 1_000
-            for one in self.line().values():
+            before = self.line()
+            for one in before.values():
                 self.ask([self.sent[one.call][0].again()])
+            quiet = quiet + 1 if self.line().keys() == before.keys() else 0
         account = self.ledger.account
         room = {name: 10 - int(account[f"{name}.allocated"]) for name in ("cpu", "gpu", "memory")}
         lacked: set[str] = set()
