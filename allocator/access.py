@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator._engine.protocol import scripts
+from allocator._engine.protocol.keys import WAKE
 from allocator.errors import InvalidRequest
 from allocator.settings import PREFIX_DEFAULT
 from allocator.validation import key_prefix, owner_name, pool_name
@@ -31,17 +32,21 @@ _CONFIRMS_FROM_7_2: Final = ("waitaof",)
 
 _WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
+_LISTENS: Final = ("ssubscribe", "sunsubscribe")
+"""Those who wait in line listen on a channel of their own.  Without the right they ask each second."""
+
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
 """`pools.list()` and audits scan the keys.  `doctor` reads settings, and skips those that it may not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One kind of client: its purpose, its scripts, and its rights on keys."""
+    """One kind of client: its purpose, its scripts, its rights on keys, and whether it may wait in line."""
 
     purpose: str
     scripts: tuple[str, ...]
     writes: bool
+    waits: bool = False
 
 
 def _reading() -> tuple[str, ...]:
@@ -49,8 +54,10 @@ def _reading() -> tuple[str, ...]:
 
 
 ROLES: Final = {
-    "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True),
-    "inspector": Role("Looks, and can change nothing: usage, list, describe, events, check, audit.", _reading(), False),
+    "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True, waits=True),
+    "inspector": Role(
+        "Looks, and can change nothing: usage, lists, describe, events, check, audit.", _reading(), False
+    ),
     "cron": Role(
         "Cleans up: cleanup, reconcile, audit --repair.",
         (*_reading(), "reclaim", "reconcile", "release", "repair", "configure_pool", "undo"),
@@ -108,6 +115,10 @@ def user(
     commands |= {_SETINFO} if newer else set()
     if known.writes:
         commands |= {*_CONFIRMS, *(_CONFIRMS_FROM_7_2 if newer else ())}
-    keys = f"{key_prefix(prefix)}:{{{pool_name(pool) if pool is not None else '*'}}}:*"
-    rules = ("reset", "on", f">{password}", "resetchannels", "-@all", f"{'~' if known.writes else '%R~'}{keys}")
-    return User(owner_name(name or role), (*rules, *(f"+{one}" for one in sorted(commands))))
+    commands |= set(_LISTENS) if known.waits else set()
+    base = f"{key_prefix(prefix)}:{{{pool_name(pool) if pool is not None else '*'}}}:"
+    # Who frees room publishes on the channel of the waiter that it is granted to.
+    channels = (f"&{base}{WAKE}:*",) if known.writes else ()
+    rules = ("reset", "on", f">{password}", "resetchannels", *channels, "-@all")
+    keys = f"{'~' if known.writes else '%R~'}{base}*"
+    return User(owner_name(name or role), (*rules, keys, *(f"+{one}" for one in sorted(commands))))
