@@ -21,7 +21,10 @@ from allocator import (
     WaitTimeout,
 )
 from tests.clients.conftest import Connect
+from tests.clients.stores import EVERY
 from tests.support.waiters import Line
+
+STORES = EVERY
 
 
 @pytest.fixture
