@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from allocator.models.pools import Pool, Usage
     from allocator.models.queue import QueuePolicy, Waiter
     from allocator.models.quotas import Limit, Quota, QuotaUsage
+    from allocator.models.resource_units import ResourceUnits
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
@@ -65,6 +66,7 @@ _MODULES: Final = {
     "allocator.models.pools": ("Pool", "Usage"),
     "allocator.models.queue": ("QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
+    "allocator.models.resource_units": ("ResourceUnits",),
 }
 """Modules that are imported when one of these names is first used.
 
@@ -135,6 +137,7 @@ __all__ = [
     "RequestWithdrawn",
     "ResourceAllocation",
     "ResourceAllocator",
+    "ResourceUnits",
     "ResourceUsage",
     "Resources",
     "Shortage",

@@ -30,10 +30,10 @@ _CONFIRMS: Final = ("wait",)
 _CONFIRMS_FROM_7_2: Final = ("waitaof",)
 """Needed if a call or its pool requires durability."""
 
-_WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
-
 _LISTENS: Final = ("ssubscribe", "sunsubscribe")
-"""Those who wait in line listen on a channel of their own.  Without the right they ask each second."""
+"""A waiting call listens for the script that grants it.  Who may not do so asks every second instead."""
+
+_WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
 """`pools.list()` and audits scan the keys.  `doctor` reads settings, and skips those that it may not read."""
@@ -41,12 +41,11 @@ _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One kind of client: its purpose, its scripts, its rights on keys, and whether it may wait in line."""
+    """One kind of client: its purpose, its scripts, and its rights on keys and channels."""
 
     purpose: str
     scripts: tuple[str, ...]
     writes: bool
-    waits: bool = False
 
 
 def _reading() -> tuple[str, ...]:
@@ -54,7 +53,7 @@ def _reading() -> tuple[str, ...]:
 
 
 ROLES: Final = {
-    "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True, waits=True),
+    "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True),
     "inspector": Role(
         "Looks, and can change nothing: usage, lists, describe, events, check, audit.", _reading(), False
     ),
@@ -115,10 +114,9 @@ def user(
     commands |= {_SETINFO} if newer else set()
     if known.writes:
         commands |= {*_CONFIRMS, *(_CONFIRMS_FROM_7_2 if newer else ())}
-    commands |= set(_LISTENS) if known.waits else set()
+    commands |= {*_LISTENS} if "allocate" in known.scripts else set()
     base = f"{key_prefix(prefix)}:{{{pool_name(pool) if pool is not None else '*'}}}:"
-    # Who frees room publishes on the channel of the waiter that it is granted to.
-    channels = (f"&{base}{WAKE}:*",) if known.writes else ()
-    rules = ("reset", "on", f">{password}", "resetchannels", *channels, "-@all")
-    keys = f"{'~' if known.writes else '%R~'}{base}*"
-    return User(owner_name(name or role), (*rules, keys, *(f"+{one}" for one in sorted(commands))))
+    rules = ["reset", "on", f">{password}", "resetchannels", "-@all", f"{'~' if known.writes else '%R~'}{base}*"]
+    if known.writes:  # a script that gives back may grant a waiting call, and publishes that
+        rules.append(f"&{base}{WAKE}:*")
+    return User(owner_name(name or role), (*rules, *(f"+{one}" for one in sorted(commands))))

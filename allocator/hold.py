@@ -79,8 +79,9 @@ class Hold(BaseHold):
         """
         self._inside = False
         loss = self.loss
-        if loss is None:
-            loss = self._release()
+        if loss is None or loss.code == "over":  # at its hard end nothing has failed: a call can release it
+            released = self._release()
+            loss = loss or released
         else:
             self._give_back()
         if loss is not None and exc_type is None:
@@ -172,8 +173,9 @@ class AsyncHold(BaseHold):
         self._inside = False
         ours = self._uncancel() and exc_type is asyncio.CancelledError
         loss = self.loss
-        if loss is None:
-            loss = await self._release()
+        if loss is None or loss.code == "over":  # at its hard end nothing has failed: a call can release it
+            released = await self._release()
+            loss = loss or released
         else:
             await self._give_back()
         if loss is not None and (exc_type is None or ours):

@@ -286,7 +286,7 @@ class Allocator(Namespaces):
     ) -> Allocation:
         """Change the amounts of an allocation, all or nothing: named resources change, 0 gives one up.
 
-        Shrinking always succeeds, also if the pool is overcommitted.
+        Shrinking succeeds also if the pool is overcommitted; only the `units` of a pool may refuse an amount.
 
         Raises:
             Insufficient: It does not fit; a shortage has what was `requested`, what is `held`, and the `growth`.

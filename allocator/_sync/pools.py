@@ -12,6 +12,7 @@ from allocator._engine.operations.pools import PoolOptions
 from allocator._sync.namespace import Namespace
 from allocator.models.pools import Pool, Usage
 from allocator.models.queue import QueuePolicy
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 
 __all__ = ["Pools"]
@@ -32,6 +33,7 @@ class Pools(Namespace):
         default_scope: str | None = None,
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
         new: bool = False,
         update: bool = False,
@@ -55,6 +57,8 @@ class Pools(Namespace):
             require_scope: Refuse requests that name no scope, if there is no default.
             max_lifetime: The longest time from a grant to its hard end, in seconds: a request for more, or for none,
                 gets this.  It counts for grants from now on.
+            units: Resource -> `ResourceUnits`: how much of it is given out, and in which amounts.  docs/policies.md has
+                the rule.
             queue: Who may pass those who wait in line, and how many may wait; what is None in it has its default.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
@@ -67,7 +71,9 @@ class Pools(Namespace):
         Raises:
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, queue)
+        options = PoolOptions(
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+        )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
@@ -90,12 +96,13 @@ class Pools(Namespace):
         default_scope: str | None = None,
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: no allocation ends,
-        and requests for it are refused until enough is released.
+        Lowering a capacity, or what is given out of it, below what is allocated marks the pool overcommitted in that
+        resource: no allocation ends, and requests for it are refused until enough is released.
 
         Args:
             name: Its name; None: the client's pool.
@@ -106,12 +113,15 @@ class Pools(Namespace):
             generation: Change only if this is the pool's generation.
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime: As for `create`; 0,
                 `memory`, "" or False removes one.
+            units: As for `create`; of a resource named, the parts that are None stay, and 0 removes one.
             queue: As for `create`; what is None in it is unchanged.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, queue)
+        options = PoolOptions(
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+        )
         work = pools.update(
             self._defaults,
             name,

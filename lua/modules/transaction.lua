@@ -132,12 +132,25 @@ local function compare(record)
   return sets, drops
 end
 
+-- Writes a new entry; where one of the same id has left in this call, in its place.
+local function write_waiter(waiter)
+  local flat, was = waiters.flat(waiter), waiter.instead_of
+  local kept, stale = {}, {}
+  if was and not was.stored then redis.call('UNLINK', was.key) end
+  redis.call('HSET', waiter.key, unpack(flat))
+  for i = 1, #flat, 2 do kept[flat[i]] = true end
+  for i = 1, was and was.stored and #was.stored or 0, 2 do
+    if not kept[was.stored[i]] then stale[#stale + 1] = was.stored[i] end
+  end
+  if stale[1] then redis.call('HDEL', waiter.key, unpack(stale)) end
+end
+
 -- Writes the entries of requests that wait: new ones, and that their clients have asked again.
 local function write_waiters(call)
   local line, places = call.line, {}
   for _, waiter in ipairs(line.puts) do
     if waiter then
-      redis.call('HSET', waiter.key, unpack(waiters.flat(waiter)))
+      write_waiter(waiter)
       places[#places + 1], places[#places + 2] = waiter.place, waiter.id
     end
   end
@@ -153,9 +166,11 @@ end
 -- neither a missing right nor an older server is an error.
 local function drop_waiters(call)
   local line = call.line
-  if line.drops[1] then
-    redis.call('UNLINK', unpack(line.drops))
-    redis.call('ZREM', waiters.index(call), unpack(line.gone))
+  local entries, ids = {}, {}
+  for n, waiter in ipairs(line.drops) do entries[n], ids[n] = waiter.key, waiter.id end
+  if entries[1] then
+    redis.call('UNLINK', unpack(entries))
+    redis.call('ZREM', waiters.index(call), unpack(ids))
   end
   for _, id in ipairs(line.wakes) do
     redis.pcall('SPUBLISH', string.sub(call.key, 1, -5) .. 'wake:' .. id, '1')

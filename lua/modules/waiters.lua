@@ -110,6 +110,7 @@ function waiters.read(call, id, place)
     if place then redis.call('EXISTS', call.key, key) end
     return nil
   end
+  waiter.stored = flat
   for i = 1, #flat, 2 do take(waiter, flat[i], flat[i + 1]) end
   waiter.broken = find_fault(waiter)
   return waiter

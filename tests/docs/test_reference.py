@@ -16,7 +16,7 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, Limit, QueuePolicy, Recovering, access, settings
+from allocator import Allocator, AsyncAllocator, Limit, QueuePolicy, Recovering, ResourceUnits, access, settings
 from allocator._base import NAMESPACES
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import pools, undo
@@ -43,7 +43,7 @@ def first_column(path: Path, heading: str, column: str) -> set[str]:
 
 def general(names: set[str]) -> set[str]:
     """Field names with the resource and the metadata's key left open, as the tables have them."""
-    ends = "capacity|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
+    ends = "capacity|total|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
     open_resource = {re.sub(rf"^.+(?=\.({ends})$)", "<resource>", name) for name in names}
     return {re.sub(r"^meta\..+", "meta.<key>", name) for name in open_resource}
 
@@ -114,7 +114,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(
     client.quotas.set("team-a", {"cpu": Limit(1, 0, 0)})
     fill_ended(store)
     client.release(held[0])
-    client.pools.update(recovery_grace=60, max_ttl=60)
+    client.pools.update(recovery_grace=60, max_ttl=60, units={"cpu": ResourceUnits(overcommit_permille=1)})
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)

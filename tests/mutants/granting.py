@@ -20,8 +20,8 @@ GRANTING: Final = (
     ),
     Mutant(
         "whole units ignored", "modules/accounts.lua",
-        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0) then\n        give_back",
-        "> capacity[field]) then\n        give_back",
+        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0)\n        or bounds and",
+        "> capacity[field])\n        or bounds and",
         "half a device is given", "test_allocate",
     ),
     Mutant(
@@ -97,7 +97,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "larger than the pool waits", "modules/denials.lua",
-        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end", "",
+        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 4 end", "",
         "a caller waits for what can never be", "test_allocate",
     ),
     Mutant(
@@ -133,12 +133,12 @@ GRANTING: Final = (
     ),
     Mutant(
         "existing not extended", "modules/repeats.lua",
-        "elseif call.now + ask_ms > record.deadline_ms then", "elseif ask_ms < 0 then",
+        "elseif deadline_ms > record.deadline_ms then", "elseif ask_ms < 0 then",
         "the caller has less time than it asked for", "test_repeats",
     ),
     Mutant(
         "existing shortens", "modules/repeats.lua",
-        "elseif call.now + ask_ms > record.deadline_ms then", "else",
+        "elseif deadline_ms > record.deadline_ms then", "else",
         "a second caller takes the first one's time away", "test_repeats",
     ),
     Mutant(

@@ -35,6 +35,7 @@ from allocator import (
     Renewal,
     Request,
     Resources,
+    ResourceUnits,
     ResourceUsage,
     Shortage,
     Usage,
@@ -60,14 +61,16 @@ levels = st.sampled_from(["memory", "fsynced", "replicated:2", "fsynced+replicat
 id_lists = st.lists(ids, max_size=4).map(tuple)
 
 shortages = st.builds(
-    Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts
-)
+    Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts,
+    min_unit=amounts, max_unit=amounts, step=amounts,
+)  # fmt: skip
 denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
-rows = st.builds(ResourceUsage, amounts, amounts, amounts)
+rows = st.builds(ResourceUsage, amounts, amounts, amounts, amounts, st.integers(0, 15_000))
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
+units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
 policies = st.builds(
     QueuePolicy,
@@ -99,6 +102,7 @@ pools = st.builds(
     default_scope=st.none() | scopes,
     require_scope=st.booleans(),
     max_lifetime_ms=amounts,
+    units=st.dictionaries(resource_names, units, max_size=3),
     queue=policies,
 )
 entries = st.dictionaries(
@@ -173,6 +177,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | st.integers(1000, 10**11).map(lambda ms: ms / 1000),
         priorities,
     ),
+    ResourceUnits: units,
     ResourceUsage: rows,
     Resources: resources,
     Shortage: shortages,

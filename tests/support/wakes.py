@@ -6,6 +6,8 @@ import threading
 from types import TracebackType
 from typing import Any, Final, Self
 
+import redis
+
 from allocator._engine.protocol.flows import Flow, Wake
 from tests.support.drivers import POOL, Side, read
 from tests.support.servers import Server
@@ -29,24 +31,40 @@ def until_woken(call: str, heard: list[bool], *, seconds: float = LONG_S, ask: b
             yield from read()
 
 
+def waits(*seconds: float, call: str = "a") -> Flow[list[bool]]:
+    """One step after another, of so many seconds each; returns what each returned."""
+    results: list[bool] = []
+    for each in seconds:
+        woken: bool = yield Wake(POOL, call, each)
+        results += [woken]
+    return results
+
+
 def publish(server: Server, call: str) -> int:
     """Publish on a call's channel from a script; returns how many connections received it."""
     return int(server.ask("EVAL", f"return redis.call('SPUBLISH', '{POOL.wake_channel(call)}', '')", "0"))
 
 
+def channels(server: Server) -> list[str]:
+    """The channels on which somebody listens."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        return list(client.execute_command("PUBSUB", "SHARDCHANNELS"))
+
+
 def listens(server: Server, call: str) -> bool:
     """Whether somebody listens on a call's channel."""
-    return POOL.wake_channel(call) in server.ask("PUBSUB", "SHARDCHANNELS")
+    return POOL.wake_channel(call) in channels(server)
 
 
-def listeners(server: Server) -> int:
-    """How many connections listen."""
-    return sum("flags=P" in line for line in server.ask("CLIENT", "LIST").splitlines())
+def listeners(server: Server) -> list[str]:
+    """The ids of the connections that listen."""
+    lines = server.ask("CLIENT", "LIST").splitlines()
+    return [line.partition(" ")[0] for line in lines if "flags=P" in line]
 
 
 def is_quiet(server: Server) -> bool:
     """Whether nobody listens and no connection is left that did."""
-    return "wake:" not in server.ask("PUBSUB", "SHARDCHANNELS") and not listeners(server)
+    return not channels(server) and not listeners(server)
 
 
 class Waiting:
@@ -61,7 +79,7 @@ class Waiting:
     def _run(self) -> None:
         try:
             self.result = self._side.run(self._flow)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from allocator.apps.cli import arguments
+from allocator.apps.cli import arguments, pool_units
 from allocator.apps.cli.arguments import GivenText, bounded, scope, whole_number
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App
@@ -87,7 +87,7 @@ def options(command: F) -> F:
         ),
     ):
         command = option(command)
-    return command
+    return pool_units.options(command)
 
 
 def _of_the_line() -> Iterable[Callable[[Any], Any]]:
@@ -120,9 +120,10 @@ def _of_the_line() -> Iterable[Callable[[Any], Any]]:
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
+    units = pool_units.given(values)
     found = {name: values[name] for name in _NAMES if values.get(name) is not None}
     line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
-    return found | ({"queue": QueuePolicy(**line)} if line else {})
+    return {**found, **({"units": units} if units else {}), **({"queue": QueuePolicy(**line)} if line else {})}
 
 
 def differing(item: Pool, values: dict[str, Any]) -> list[str]:
@@ -145,7 +146,7 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         for name, text in values["queue"].texts().items():
             if stored.get(name) != text:
                 has.append(f"--{name.replace('_', '-')} {stored.get(name)}")
-    return has
+    return has + pool_units.differing(item, values.get("units", {}))
 
 
 def tell_misspelled(app: App, names: Iterable[str], counted: Collection[str]) -> None:
@@ -193,9 +194,9 @@ _LABELS: Final = {
 }
 
 
-def shown(item: Pool) -> list[tuple[str, str]]:
+def shown(item: Pool) -> list[tuple[str, str | list[tuple[str, str]]]]:
     """The options of a pool, for people."""
-    rows: list[tuple[str, str]] = []
+    rows: list[tuple[str, str | list[tuple[str, str]]]] = [*pool_units.shown(item)]
     if item.recovery_grace_ms:
         rows.append(("Recovery grace", exact(item.recovery_grace_ms)))
     if item.max_ttl_ms:

@@ -63,20 +63,15 @@ end
 local function decide(call, scope, list, explain)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  if call.pool.waits then
-    local blocked = line.blocks(call, waiters.last_place(0), charged, list)
-    local reply = blocked and denials.queued(charged, list)
-    if reply and not accounts.take(charged, list) then
-      table.insert(reply, 3, 0)
-      return reply
-    end
-  end
+  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(0), charged, list)
+  local queued = blocked and denials.queued(charged, list)
+  if queued then table.insert(queued, 3, 0) end
   local short = accounts.take(charged, list)
-  if not short then return {'fits'} end
+  if not short then return queued or {'fits'} end
   local reply = denials.reply(charged, list)
   local fits_ms = 0
   if reply[2] == 'capacity_exceeded' then
-    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then return {'fits'} end
+    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then return queued or {'fits'} end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
     fits_ms = explain and foresee(call, charged, list) or 0
