@@ -13,5 +13,6 @@ from tests.mutants.losses import LOSSES
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
 from tests.mutants.units import UNITS
+from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *CLIENT)

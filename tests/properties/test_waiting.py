@@ -8,6 +8,7 @@ import fakeredis
 import pytest
 import redis
 
+from tests.properties import waiting_long
 from tests.properties.waiting_stories import tell
 from tests.scripts.ledger import Ledger
 from tests.support.servers import Engine, SessionServers, engines
@@ -47,6 +48,14 @@ def test_a_story_is_the_same_on_every_engine(engine: Ledger, seed: int) -> None:
     """Longer ones."""
     engine.client.flushall()
     tell(Ledger(engine.client), seed)
+
+
+def test_a_line_that_is_longer_than_what_a_call_looks_at_keeps_its_rules(newest: Ledger) -> None:
+    """Where the model would have to know how far each call has looked."""
+    with waiting_long.bounded(WAITERS_LOOKED_MAX=waiting_long.LOOKED):
+        for seed in range(8):
+            newest.client.flushall()
+            waiting_long.tell(Ledger(newest.client), seed)
 
 
 @pytest.mark.parametrize("seed", range(2000, 2003))

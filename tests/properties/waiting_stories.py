@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import redis
 
-from tests.properties.waiting_model import Asked, Model
+from tests.properties.waiting_model import Model
+from tests.properties.waiting_order import Asked
 from tests.scripts.invariants import check_pool
 from tests.scripts.ledger import T0, Ledger, Line
 from tests.scripts.quota_tree import Limit, Tree
@@ -213,7 +214,7 @@ class Story:
         for reply, wanted in zip(replies, expected, strict=True):
             word = wanted[0]
             assert reply[0] == word, f"{reply}, and not {wanted}; {replies}, {expected}"
-            if word == "denied" or word == "aborted":
+            if word in {"denied", "aborted"}:
                 assert reply[1] == wanted[1], f"{reply}, and not {wanted}"
             elif word == "waiting":
                 _, code, least, most = wanted

@@ -36,6 +36,7 @@ ACCOUNT_FIELDS: Final = {
 }
 LINE_FIELDS: Final = {
     "waiting_number", "waiting_shape", "waiting_passes", "waiting_first", "waiting_cursor", "waiting_marks",
+    "waiting_looked_ms",
 }  # fmt: skip
 """Of a pool where somebody waits."""
 

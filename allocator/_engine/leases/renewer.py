@@ -242,7 +242,8 @@ class LeaseRenewer:
                     at = self._schedule.next_loss()
                     self._losses.wait(now, at, None if at is None else self._look_s)
             for lease in lost:
-                _log.warning("%s", lease.loss)
+                ended = lease.loss is not None and lease.loss.code == "over"
+                _log.log(logging.INFO if ended else logging.WARNING, "%s", lease.loss)
                 try:
                     lease.on_lost()
                 except Exception:  # noqa: BLE001 - it is logged; the other losses are still reported
