@@ -11,6 +11,7 @@ from allocator._engine.operations import pool_creation, pool_deletion, pools
 from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
+from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 
@@ -33,6 +34,7 @@ class AsyncPools(AsyncNamespace):
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
         units: Mapping[str, ResourceUnits] | None = None,
+        queue: QueuePolicy | None = None,
         new: bool = False,
         update: bool = False,
     ) -> Pool:
@@ -57,6 +59,7 @@ class AsyncPools(AsyncNamespace):
                 gets this.  It counts for grants from now on.
             units: Resource -> `ResourceUnits`: how much of it is given out, and in which amounts.  docs/policies.md has
                 the rule.
+            queue: Who may pass those who wait in line, and how many may wait; what is None in it has its default.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
             update: Change an existing one to what is given here.  Of replicas that start with different values the
@@ -68,7 +71,9 @@ class AsyncPools(AsyncNamespace):
         Raises:
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units)
+        options = PoolOptions(
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+        )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return await self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
 
@@ -92,6 +97,7 @@ class AsyncPools(AsyncNamespace):
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
         units: Mapping[str, ResourceUnits] | None = None,
+        queue: QueuePolicy | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
@@ -108,11 +114,14 @@ class AsyncPools(AsyncNamespace):
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime: As for `create`; 0,
                 `memory`, "" or False removes one.
             units: As for `create`; of a resource named, the parts that are None stay, and 0 removes one.
+            queue: As for `create`; what is None in it is unchanged.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
-        options = PoolOptions(recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units)
+        options = PoolOptions(
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+        )
         work = pools.update(
             self._defaults,
             name,

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from allocator.durability import MEMORY, durability
 from allocator.models.accounts import ResourceUsage, usage_fields
+from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.read_only import read_only
 from allocator.models.resource_units import NO_UNITS, UNITS, ResourceUnits
 from allocator.resources import RESOURCES, Resources, resource_name
@@ -53,6 +54,7 @@ class Pool(Value):
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted; `max_lifetime_ms` is the
     longest time from a grant to its hard end, 0 if there is no limit.  `durability` is the level of each grant.
     `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
+    `queue` says who may pass those who wait in its line, and how many may wait.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
     without it they are refused.  `units` has the resources of which it gives out more or less than the capacity, or in
     certain amounts only.
@@ -84,6 +86,7 @@ class Pool(Value):
         field("max_lifetime_ms", "maxLifetimeMs", INTEGER),
         field("units", "units", UNITS),
         derived("limit", lambda pool: RESOURCES.write(pool.limit)),
+        field("queue", "queue", value(QueuePolicy)),
     )
 
     name: str
@@ -108,6 +111,7 @@ class Pool(Value):
     require_scope: bool = False
     max_lifetime_ms: int = 0
     units: Mapping[str, ResourceUnits] = NO_UNITS
+    queue: QueuePolicy = DEFAULT_POLICY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", read_only(self.units))
@@ -140,7 +144,7 @@ class Usage(Value):
     """A pool's counters and numbers of allocations, read atomically.
 
     `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
-    reclaimed.  `read_ms` is the server's time of the reading.
+    reclaimed.  `waiting` is how many requests wait in line.  `read_ms` is the server's time of the reading.
     """
 
     KIND: ClassVar = "Usage"
@@ -152,6 +156,7 @@ class Usage(Value):
         field("allocations", "allocations", INTEGER),
         field("pinned", "pinned", INTEGER),
         field("due", "due", INTEGER),
+        field("waiting", "waiting", INTEGER),
         field("pool", "configuration", value(Pool)),
     )
 
@@ -161,6 +166,7 @@ class Usage(Value):
     pinned: int
     due: int
     read_ms: int
+    waiting: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", read_only(self.resources))

@@ -14,6 +14,7 @@ from allocator._engine.protocol.flows import Flow
 from allocator.durability import MEMORY
 from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
+from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 from allocator.resources import Resources
@@ -104,7 +105,8 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
-    return [*found, *_scope_differences(pool, given), *_unit_differences(pool, spec.options.units or {})]
+    units, queue = spec.options.units or {}, spec.options.queue
+    return [*found, *_scope_differences(pool, given), *_unit_differences(pool, units), *_queue_differences(pool, queue)]
 
 
 def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference]:
@@ -138,6 +140,16 @@ def _unit_differences(pool: Pool, given: Mapping[str, ResourceUnits]) -> Iterato
         if permille is not None and permille != known:
             words = f"--overcommit {resource}={permille}"
             yield _Difference(f"overcommit_permille of {resource}", str(known), str(permille), words)
+
+
+def _queue_differences(pool: Pool, queue: QueuePolicy | None) -> list[_Difference]:
+    """The same of the policy of its line."""
+    found: list[_Difference] = []
+    stored, given = pool.queue.texts(), {} if queue is None else queue.texts()
+    for name, text in given.items():
+        if stored.get(name) != text:
+            found.append(_Difference(name, stored.get(name, ""), text, f"--{name.replace('_', '-')} {text}"))
+    return found
 
 
 def _warning(pool: Pool, differing: Sequence[_Difference]) -> tuple[tuple[str, str, int, str], str]:

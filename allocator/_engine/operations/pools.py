@@ -19,8 +19,9 @@ from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models.pools import Pool, Usage
+from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.resource_units import ResourceUnits
-from allocator.quantity import Quantity
+from allocator.quantity import Quantity, shown
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
 from allocator.validation import generation_number, grace_ms, pool_name, scope_name
@@ -55,6 +56,7 @@ class PoolOptions(NamedTuple):
     require_scope: bool | None = None
     max_lifetime: float | timedelta | None = None
     units: Mapping[str, ResourceUnits] | None = None
+    queue: QueuePolicy | None = None
 
     def words(self) -> str:
         """The names and values that change, in the script's format."""
@@ -78,6 +80,8 @@ class PoolOptions(NamedTuple):
             options["requires_scope"] = "1" if self.require_scope else ""
         if self.units is not None and (units := encode_units(self.units)):
             options["units"] = units
+        if self.queue is not None:
+            options |= queue_words(self.queue)
         return " ".join(f"{name}={value}" for name, value in options.items())
 
 
@@ -92,6 +96,13 @@ def _longest_ttl(grace: int) -> int:
             field="recovery_grace",
         )
     return int(grace - margin) if grace else 0
+
+
+def queue_words(queue: object) -> dict[str, str]:
+    """The options of a policy of the line."""
+    if not isinstance(queue, QueuePolicy):
+        raise InvalidRequest(f"queue: {shown(queue)} is no QueuePolicy", field="queue")
+    return queue.words()
 
 
 NO_OPTIONS: Final = PoolOptions()
@@ -144,7 +155,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     if lost.durability != MEMORY:
         options["durability"] = lost.durability
     options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
-    options["max_lifetime_ms"] = lost.max_lifetime_ms or ""
+    options |= {"max_lifetime_ms": lost.max_lifetime_ms or "", **queue_words(lost.queue)}
     options["units"] = encode_units(lost.units)
     return _configure(
         pool,
@@ -304,6 +315,7 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         recovery_grace_ms=parse_amount(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
         max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
         max_lifetime_ms=parse_amount(options, "max_lifetime_ms", where) if "max_lifetime_ms" in options else 0,
+        queue=_decode_queue(options, where),
         durability=options.get("durability", MEMORY),
         default_scope=options.get("default_scope"),
         require_scope="requires_scope" in options,
@@ -320,6 +332,22 @@ def _capacity(fields: Mapping[str, str], where: str) -> Resources:
     return Resources.of({name: totals.get(name, amount) for name, amount in given_out.items()}) if totals else given_out
 
 
+def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
+    """The policy of a pool's line; one of a newer version is named as it stands."""
+
+    def number(name: str, default: int | None) -> int:
+        return parse_amount(options, name, where) if name in options else default or 0
+
+    if not any(name.startswith("queue_") for name in options):
+        return DEFAULT_POLICY
+    return QueuePolicy(
+        options.get("queue_policy", DEFAULT_POLICY.policy),
+        number("queue_passes_max", DEFAULT_POLICY.passes_max),
+        number("queue_wait_max_ms", settings.WAIT_PASSED_MAX_MS) / 1000,
+        number("queue_length_max", DEFAULT_POLICY.length_max),
+    )
+
+
 def get(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
     """A pool as configured, and its counters.  One round trip."""
     read = usage(defaults, name)
@@ -333,8 +361,8 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":
             raise_refused(pool, reply[0])
-        _, read_ms, leased, pinned, due, *flat = reply
+        _, read_ms, leased, pinned, due, waiting, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
-        return Usage(described, described.rows(), leased + pinned, pinned, due, read_ms)
+        return Usage(described, described.rows(), leased + pinned, pinned, due, read_ms, waiting)
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

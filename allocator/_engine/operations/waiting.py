@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, answer_of, call_of
+from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, allocate_call, answer_of
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import decode_denial, left_until_end
@@ -40,6 +40,9 @@ _WAKE_MIN_S: Final = 0.05
 
 _AGAIN_S: Final = 1.0
 """Seconds until the next attempt while the store grants nothing, or cannot be reached."""
+
+_OF_SETTINGS: Final = frozenset({"auth", "eviction", "no_permission", "tls"})
+"""Codes of a `BackendUnavailable` that does not end by itself: somebody has to change a setting."""
 
 
 def allocate(
@@ -115,7 +118,7 @@ class _Waiting:
                 self._renew()
                 answer = _AGAIN_S
             except (BackendUnavailable, Recovering) as error:
-                if left <= 0 or not error.retryable:
+                if left <= 0 or not error.retryable or error.code in _OF_SETTINGS:
                     raise
                 answer = min(error.retry_after or _AGAIN_S, _AGAIN_S)
             if isinstance(answer, Allocation | Denial):
@@ -131,7 +134,7 @@ class _Waiting:
         wanted = self._wanted if last else self._wanted._replace(wait_ms=math.ceil(left * 1000))
         if self._sending is not None:
             self._sending()
-        reply: Reply = (yield call_of(self._pool, (wanted,), self._durability, atomic=False))[0]
+        reply: Reply = (yield allocate_call(self._pool, (wanted,), self._durability, atomic=False))[0]
         match reply[0]:
             case "waiting":
                 return self._waits(reply)
@@ -139,6 +142,8 @@ class _Waiting:
                 return self._withdrawn(last=last)
             case "conflict_waiting" if self._renewed and not last:
                 return _AGAIN_S  # of our own earlier call, whose undo is under way
+            case _:
+                pass
         answer = answer_of(self._pool, wanted, reply)
         if answer is RECLAIM_FIRST:
             return None

@@ -40,15 +40,16 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "list": (f"{_CLI}.allocations_list:list_", "List the allocations of a pool."),
     "describe": (f"{_CLI}.allocations_list:describe", "Show one allocation in full."),
     "quota": (f"{_CLI}.quotas:quota", "Limit what teams and people may have of a pool."),
+    "queue": (f"{_CLI}.queue:queue", "Show who waits in line for room, and take requests out."),
     "usage": (f"{_CLI}.usage:usage", "Show how full a pool is."),
     "events": (f"{_CLI}.events:events", "Show what changed in a pool, and why."),
     "cleanup": (f"{_CLI}.maintenance:cleanup", "Take back what is past its deadline (the cron job)."),
     "reconcile": (f"{_CLI}.maintenance:reconcile", "Release the allocations that an owner no longer has."),
     "audit": (f"{_CLI}.maintenance:audit", "Check a pool's counters, and repair them if asked."),
     "doctor": (f"{_CLI}.maintenance:doctor", "Check a server for use, and say what to change."),
-    "acl": (f"{_CLI}.acl:acl", "Print Redis users (ACL) with the least rights for each role."),
-    "redis-cli": (f"{_CLI}.redis_cli:redis_cli", "Print the redis-cli commands that show a pool by hand."),
-    "embedded": (f"{_CLI}.embedded:embedded", "Show or stop this user's embedded server."),
+    "acl": (f"{_CLI}.servers:acl", "Print Redis users (ACL) with the least rights for each role."),
+    "redis-cli": (f"{_CLI}.servers:redis_cli", "Print the redis-cli commands that show a pool by hand."),
+    "embedded": (f"{_CLI}.servers:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }
 """Name -> (module:attribute, the line in `--help`), so that help imports none of them."""
@@ -66,6 +67,7 @@ OTHER_WORDS: Final = {
     "log": "events",
     "ls": "list",
     "pools": "pool list",
+    "queues": "queue list",
     "quotas": "quota list",
     "prune": "cleanup",
     "ps": "list",
@@ -77,6 +79,9 @@ OTHER_WORDS: Final = {
     "tree": "quota tree",
     "users": "acl",
     "version": "--version",
+    "wait": "run --wait",
+    "waiting": "queue list",
+    "withdraw": "queue withdraw",
 }
 """What other programs call a command, and what it is called here."""
 
