@@ -218,7 +218,7 @@ class Story:
                 assert reply[1] == wanted[1], f"{reply}, and not {wanted}"
             elif word == "waiting":
                 _, code, least, most = wanted
-                assert least <= reply[1] <= most, f"{reply}, and not {wanted}"  # type: ignore[operator]
+                assert least <= reply[1] <= most, f"{reply}, and not {wanted}"
                 assert reply[3][:2] == ["denied", code], f"{reply}, and not {wanted}"
 
     def compare(self) -> None:
