@@ -1,7 +1,7 @@
 """Random stories of a pool in which requests wait, told to the scripts and to the model.
 
 After each step: the replies, the line, the live allocations and their deadlines are the model's, and the counters the
-sums.  `python -m tests.properties.waiting_stories --stories 5000 --seed 1` tells more of them than the suite.
+sums.  `python -m tests.properties.waiting_random --stories 5000 --seed 1` tells more of them than the suite.
 """
 
 from __future__ import annotations
