@@ -53,7 +53,7 @@ def test_a_story_is_the_same_on_every_engine(engine: Ledger, seed: int) -> None:
 def test_a_line_that_is_longer_than_what_a_call_looks_at_keeps_its_rules(newest: Ledger) -> None:
     """Where the model would have to know how far each call has looked."""
     with waiting_long.bounded(WAITERS_LOOKED_MAX=waiting_long.LOOKED):
-        for seed in range(6):
+        for seed in (1522, *range(5)):
             newest.client.flushall()
             waiting_long.tell(Ledger(newest.client), seed)
 
