@@ -1,12 +1,20 @@
 -- contention: which counters those who wait are short of, so that others must not take them: a set of marks, each the
 -- name of an account and the field of a counter.
 local limits = require('limits')
+local numbers = require('numbers')
 local quotas = require('quotas')
 
 local contention = {}
 
 -- A mark for all counters of an account.
 local ALL = '*'
+
+-- Marks a counter, or keeps the largest amount that is wanted of it by those who are not short of it.
+local function mark(marks, name, is_short, amount)
+  local was = marks[name]
+  if was == true then return end
+  marks[name] = is_short or math.max(was or 0, amount)
+end
 
 -- The counters that a waiter cannot have now: for each, the account that is short, and those of its chain below it,
 -- whose guarantees it counts on.
@@ -19,17 +27,19 @@ function contention.add(marks, charged, list, everything)
     local is_alone = n > levels and (levels == 0 or n < #charged)
     for i = 1, is_alone and #list or 0, 2 do
       local field, capacity = list[i], account.capacity[list[i]]
-      if capacity and account.allocated[field] + list[i + 1] > capacity then
-        marks[account.name .. ' ' .. field] = true
+      if capacity then
+        local amount = list[i + 1] + 0
+        mark(marks, account.name .. ' ' .. field, account.allocated[field] + amount > capacity, amount)
       end
     end
   end
   for i = 1, levels > 0 and #list + 2 or 0, 2 do
     local field, amount = list[i] or quotas.ALLOCATIONS, list[i + 1] or quotas.ONE
-    local short = quotas.short(charged, field, amount + 0)
-    for n = 1, short and #charged or 0 do
-      if n <= levels or n == #charged then marks[charged[n].name .. ' ' .. field] = true end
-      if charged[n] == short then break end
+    local short, is_short = quotas.short(charged, field, amount + 0), true
+    for n = 1, #charged do
+      is_short = is_short and short ~= nil
+      if n <= levels or n == #charged then mark(marks, charged[n].name .. ' ' .. field, is_short, amount + 0) end
+      is_short = is_short and charged[n] ~= short
     end
   end
 end
@@ -47,7 +57,8 @@ local function competes(marks, charged, field, amount)
     local account = charged[n]
     local name = account.name
     local is_taken = amount > 0 or n > levels and n < #charged
-    if is_taken and (marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL] and is_limited(account, field)) then
+    local marked = marks[name .. ' ' .. field] == true or marks[name .. ' ' .. ALL] and is_limited(account, field)
+    if is_taken and marked then
       return true
     end
     if account.quota then amount = amount - quotas.reserve(account, field) end
@@ -63,17 +74,35 @@ function contention.has(marks, charged, list, is_growth)
   return not is_growth and charged.levels ~= nil and competes(marks, charged, quotas.ALLOCATIONS, quotas.ONE)
 end
 
+-- Somebody has been granted this: those who wanted more of a counter than is left are short of it from here on.
+function contention.taken(marks, charged, list)
+  for n = 1, #charged do
+    local account = charged[n]
+    for i = 1, #list, 2 do
+      local field = list[i]
+      local name, capacity = account.name .. ' ' .. field, account.capacity[field]
+      local wanted = marks[name]
+      if wanted and wanted ~= true then
+        -- What a quota has left depends on those above it.
+        marks[name] = account.quota or not capacity or wanted > capacity - account.allocated[field] or wanted
+      end
+    end
+  end
+end
+
 -- The marks as a text; nil if they are more than LINE_MARKS_MAX.
 function contention.text(marks)
   local names = {}
-  for name in pairs(marks) do names[#names + 1] = name end
+  for name, value in pairs(marks) do
+    names[#names + 1] = value == true and name or name .. '\t' .. numbers.text(value)
+  end
   table.sort(names)
   return #names <= limits.LINE_MARKS_MAX and table.concat(names, '\n') or nil
 end
 
 function contention.parse(text)
   local marks = {}
-  for name in string.gmatch(text, '[^\n]+') do marks[name] = true end
+  for name, wanted in string.gmatch(text, '([^\n\t]+)\t?(%d*)') do marks[name] = tonumber(wanted) or true end
   return marks
 end
 

@@ -139,6 +139,14 @@ local function ends_here(call, state)
   return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps
 end
 
+-- What is granted while the line is longer than one call looks at, for those behind the cursor.
+local function note_taken(state, charged, list)
+  if not state.cursor then return end
+  local marks = contention.parse(state.cursor_marks)
+  contention.taken(marks, charged, list)
+  state.cursor_marks = contention.text(marks)
+end
+
 -- Serves the entries from the first on.  Returns what those who stay hold back.
 local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
@@ -148,6 +156,7 @@ local function serve_first(call, state)
     if not waiter then break end
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
+      if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
       if not gone then
         ahead = ahead or waiter
         hold_back(call, state, waiter, marks)
@@ -190,6 +199,7 @@ local function serve_others(call, state)
         contention.add(marks, first.charged, first.list, true)
       end
       local gone = serve_one(call, state, waiter, marks)
+      if gone == 'granted' then contention.taken(marks, waiter.charged, waiter.list) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
@@ -266,10 +276,11 @@ function line.blocks(call, place, charged, list, is_growth)
   return contention.has(marks, charged, list, is_growth), ahead
 end
 
--- A request is granted that passes the first waiter: counted when the call is finished.
-function line.pass(call, ahead)
-  if not ahead then return end
+-- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished.
+function line.pass(call, ahead, charged, list)
   local state = call.line
+  if state then note_taken(state, charged, list) end
+  if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
   state.passing = state.passing + 1
 end

@@ -54,8 +54,7 @@ WAITING: Final = (
     ),
     Mutant(
         "guarantee of a waiter taken", "modules/contention.lua",
-        "if n <= levels or n == #charged then marks[charged[n].name .. ' ' .. field] = true end",
-        "if charged[n] == short then marks[charged[n].name .. ' ' .. field] = true end",
+        "is_short = is_short and short ~= nil\n", "is_short = charged[n] == short\n",
         "a waiter loses the guarantee that it counts on", "test_waiting_order",
     ),
     Mutant(
@@ -99,6 +98,11 @@ WAITING: Final = (
         "passes from the end not counted", "modules/line.lua",
         "if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end", "",
         "the first is passed by those far behind for ever", "test_waiting_long",
+    ),
+    Mutant(
+        "grants meanwhile not noted", "modules/line.lua",
+        "  if state then note_taken(state, charged, list) end\n", "",
+        "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------
     Mutant(

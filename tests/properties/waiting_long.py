@@ -109,7 +109,7 @@ class LongStory:
             self.ask(lines)
         else:
             for line in lines:
-                self.watch(lambda line=line: self.ask([line]))  # type: ignore[misc]
+                self.watch(lambda line=line: self.ask([line]))
 
     def release(self) -> None:
         names = sorted({name for name, _ in self.live()})
@@ -138,7 +138,7 @@ class LongStory:
     def watch(self, act: object) -> None:
         """Who was granted has passed nobody whom it competes with."""
         before, live = self.line(), self.live()
-        act()  # type: ignore[operator]
+        act()
         after, now = self.line(), self.live()
         granted = {one: amounts for one, amounts in now.items() if one not in live}
         if not granted or self.policy == "best_effort":

@@ -17,6 +17,7 @@ import redis
 from allocator._engine.protocol import schema, scripts
 from allocator._engine.protocol.keys import PoolKeys
 from tests.scripts.items import Line, amounts, fields, fields_of
+from tests.scripts.looking import Looking
 
 __all__ = ["AMOUNT_MAX", "MINUTE", "T0", "Ledger", "Line", "amounts", "broken", "contract", "fields", "fields_of"]
 
@@ -29,7 +30,7 @@ AMOUNT_MAX: Final = 2**53 - 1
 
 
 @dataclass
-class Ledger:
+class Ledger(Looking):
     """One pool, spoken to by raw script calls."""
 
     client: Any
@@ -310,16 +311,6 @@ class Ledger:
     def list_waiters(self, first: int = 1, count: int = 100, *, starts: int = 0, **options: Any) -> Any:
         return self.run("list_waiters", first=first, count=count, starts=starts, **options)
 
-    @property
-    def waiting(self) -> list[str]:
-        """The ids in line, in order."""
-        found: list[str] = self.client.zrange(f"{self.keys.base}waiting", 0, -1)
-        return found
-
-    def waiter(self, identity: str) -> dict[str, str]:
-        found: dict[str, str] = self.client.hgetall(f"{self.keys.base}waiter:{identity}")
-        return found
-
     # -- maintenance ---------------------------------------------------------------------------------------------------
 
     def audit(self, index: str = "all", cursor: str = "0", count: int = 100, **options: Any) -> Any:
@@ -352,65 +343,6 @@ class Ledger:
         """`offline` or `deleting`, as the scripts leave it."""
         until = {"offline_until_ms": self.now + MINUTE} if word == "offline" else {}
         self.client.hset(self.keys["pool"], mapping={"state": word, **until})
-
-    # -- looking, by plain commands ----------------------------------------------------------------------------------
-
-    @property
-    def account(self) -> dict[str, str]:
-        found: dict[str, str] = self.client.hgetall(self.keys["pool"])
-        return found
-
-    def allocated(self, resource: str = "cpu") -> int:
-        return int(self.account[f"{resource}.allocated"])
-
-    @property
-    def revision(self) -> int:
-        return int(self.account["revision"])
-
-    def record(self, identity: str) -> dict[str, str]:
-        found: dict[str, str] = self.client.hgetall(self.keys.record(identity))
-        return found
-
-    def index(self, name: str) -> dict[str, int]:
-        """A sorted set as member -> score."""
-        return {member: int(score) for member, score in self.client.zrange(self.keys[name], 0, -1, withscores=True)}
-
-    @property
-    def events(self) -> list[dict[str, str]]:
-        """The fields of every event, oldest first."""
-        return [entry for _, entry in self.client.xrange(self.keys["events"])]
-
-    @property
-    def kinds(self) -> list[str]:
-        """What the events say happened, oldest first."""
-        return [event["kind"] for event in self.events]
-
-    def dump(self) -> dict[str, Any]:
-        """Everything that the server holds, with how each key ends."""
-        found: dict[str, Any] = {}
-        for key in sorted(self.client.scan_iter(count=1000)):
-            found[key] = (self._content(key), self.client.ttl(key) >= 0)
-        return found
-
-    def assert_untouched(self, before: dict[str, Any], *, but: str = "") -> None:
-        """That the server holds what it held, except for one key."""
-        after = self.dump()
-        kept = sorted((before | after).keys() - {self.keys[but] if but else ""})
-        changed = [key for key in kept if before.get(key) != after.get(key)]
-        assert not changed, {key: (before.get(key), after.get(key)) for key in changed}
-
-    def _content(self, key: str) -> Any:
-        match self.client.type(key):
-            case "hash":
-                return self.client.hgetall(key)
-            case "zset":
-                return self.client.zrange(key, 0, -1, withscores=True)
-            case "stream":
-                return self.client.xrange(key)
-            case "string":
-                return self.client.get(key)
-            case kind:
-                raise AssertionError(f"{key} is a {kind}")
 
 
 def broken(match: str) -> Any:

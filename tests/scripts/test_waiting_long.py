@@ -92,3 +92,16 @@ def test_the_line_in_full_serves_as_many_as_fit(full: Ledger) -> None:
     full.release("memory")
     assert len(full.waiting) == 0
     assert full.allocated("memory") == sum(2 + number % 2 for number in range(settings.WAITERS_LOOKED_MAX))
+
+
+@pytest.mark.parametrize("taken", [10, 11])
+def test_what_is_granted_meanwhile_may_make_those_before_short(full: Ledger, taken: int) -> None:
+    """The first wants 50, and is not short of it, until somebody takes so much that less is left."""
+    wait(full, "first", {"cpu": 1, "memory": 50})
+    for number in range(2):
+        wait(full, f"w-{number}", {"cpu": 2 + number})
+    behind = wait(full, "behind", {"memory": 20})
+    assert full.resize("memory", {"memory": 40}, bounds=FEW)[0] == "resized"
+    line = full.want("high", {"memory": taken}, priority=1)
+    assert full.allocate(line, bounds=FEW)[0][0] == "granted"
+    assert _again(full, behind)[0] == ("waiting" if taken == 11 else "replayed")

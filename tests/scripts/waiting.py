@@ -26,7 +26,8 @@ class Waiting:
 def wait(pool: Ledger, identity: str, resources: dict[str, int], *, ms: int = MINUTE, **options: Any) -> Waiting:
     """Send a request that must wait."""
     line = pool.want(identity, resources, wait=ms, **options)
-    last = pool.want(identity, resources, **{**options, "call": line.call})
+    again: dict[str, Any] = {**options, "call": line.call}
+    last = pool.want(identity, resources, **again)
     reply = pool.allocate(line)[0]
     assert reply[0] == "waiting", reply
     return Waiting(line, last, reply)

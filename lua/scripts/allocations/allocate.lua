@@ -218,7 +218,7 @@ local function decide_new(call, items, request)
     if reply and reply[2] == 'capacity_exceeded' then return stay(call, request, charged, nil, reply) end
     if reply then return reply end
   end
-  line.pass(call, ahead)
+  line.pass(call, ahead, charged, list)
   return requests.grant(call, request, charged)
 end
 

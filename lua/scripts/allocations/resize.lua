@@ -119,7 +119,7 @@ local function resize(call, item, record, charged, after)
   if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
   local reply = refuse(call, charged, after)
   if reply then return reply end
-  line.pass(call, after.ahead)
+  line.pass(call, after.ahead, charged, after.list)
   call.freed = true
   if after.gone[1] then accounts.add_all(charged, after.gone, -1, {}) end
   records.edit(call, record)

@@ -1,7 +1,7 @@
 """Random stories of a pool in which requests wait, told to the scripts and to the model.
 
 After each step: the replies, the line, the live allocations and their deadlines are the model's, and the counters the
-sums.  `python -m tests.properties.waiting_stories --stories 5000 --seed 1` tells more of them than the suite.
+sums.  `python -m tests.properties.waiting_random --stories 5000 --seed 1` tells more of them than the suite.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Story:
                 assert reply[1] == wanted[1], f"{reply}, and not {wanted}"
             elif word == "waiting":
                 _, code, least, most = wanted
-                assert least <= reply[1] <= most, f"{reply}, and not {wanted}"  # type: ignore[operator]
+                assert least <= reply[1] <= most, f"{reply}, and not {wanted}"
                 assert reply[3][:2] == ["denied", code], f"{reply}, and not {wanted}"
 
     def compare(self) -> None:
