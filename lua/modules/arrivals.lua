@@ -3,6 +3,7 @@ local events = require('events')
 local limits = require('limits')
 local line = require('line')
 local numbers = require('numbers')
+local preemption = require('preemption')
 local waiters = require('waiters')
 
 local arrivals = {}
@@ -32,6 +33,13 @@ local function answer(call, state, waiter, refusal)
   return {'waiting', position(call, state, waiter.place), next_change(call), refusal}
 end
 
+-- A request that is short, and may, takes room from lower priorities.
+local function preempt(call, request, charged, waiter, refusal)
+  if request.preempt and call.pool.preempts and refusal[2] == 'capacity_exceeded' then
+    preemption.run(call, waiter, charged)
+  end
+end
+
 -- Puts a refused request into the line.
 function arrivals.enter(call, request, charged, refusal)
   local state = line.open(call)
@@ -44,14 +52,16 @@ function arrivals.enter(call, request, charged, refusal)
   state.puts[waiter.new], state.known[waiter.id] = waiter, waiter
   waiter.charged = charged
   events.add(call, 'waiting', waiter.id, nil, refusal[2])
+  preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)
 end
 
 -- The client of a waiter asks again.
-function arrivals.hear(call, request, waiter, refusal)
+function arrivals.hear(call, request, charged, waiter, refusal)
   local state = call.line
   waiter.heard_ms, waiter.until_ms = call.now, call.now + request.wait_ms
   if not waiter.new then state.heard[#state.heard + 1] = waiter end
+  preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)
 end
 

@@ -130,7 +130,8 @@ local function hold_back(call, state, waiter, marks)
   local is_first = not state.has_first
   state.has_first = true
   local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)
-  if everything or state.policy ~= 'best_effort' then
+  -- What its victims leave is for it.
+  if everything or waiter.victims or state.policy ~= 'best_effort' then
     contention.add(marks, waiter.charged, waiter.list, everything)
   end
 end
@@ -151,8 +152,8 @@ local function grant(call, state, waiter)
     id = waiter.id, key = records.key(call, waiter.id), owner = waiter.owner, fence = numbers.text(pool.revision),
     call = waiter.call, granted_ms = call.now, ttl_ms = limits.GRANT_CLAIM_MS,
     deadline_ms = records.cut(call.now + limits.GRANT_CLAIM_MS, ends_ms), ends_ms = ends_ms,
-    unclaimed_ttl_ms = ask_ms, list = waiter.list, meta = waiter.meta, accounts = names[1] and names or nil,
-    fresh = true,
+    unclaimed_ttl_ms = ask_ms, priority = waiter.priority ~= 0 and waiter.priority or nil, list = waiter.list,
+    meta = waiter.meta, accounts = names[1] and names or nil, fresh = true,
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record

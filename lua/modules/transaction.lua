@@ -7,6 +7,7 @@ local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
+local preemption = require('preemption')
 local quotas = require('quotas')
 local records = require('records')
 local waiters = require('waiters')
@@ -58,7 +59,7 @@ local function write_fresh(call)
       redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
         'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
     end
-    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms then
+    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms or one.priority then
       write_whole(call, one)
     elseif one.deadline_ms then
       local deadline_ms = one.deadline_ms
@@ -132,6 +133,23 @@ local function compare(record)
   return sets, drops
 end
 
+-- Enters grants into the index of priorities, where a pool permits preemption.
+local function write_priorities(call)
+  local entries = {}
+  for i, one in ipairs(call.fresh) do entries[2 * i - 1], entries[2 * i] = preemption.score(one), one.id end
+  if entries[1] then redis.call('ZADD', preemption.index(call), unpack(entries)) end
+end
+
+-- Removes what has ended from it.
+local function drop_priorities(call)
+  local ids = {}
+  for _, gone in ipairs(call.removed) do
+    local survivor = call.records[gone.key]
+    if not (survivor and survivor.fresh) then ids[#ids + 1] = gone.id end
+  end
+  if ids[1] then redis.call('ZREM', preemption.index(call), unpack(ids)) end
+end
+
 -- Writes the entries of requests that wait: new ones, and that their clients have asked again.
 local function write_waiters(call)
   local line, places = call.line, {}
@@ -145,6 +163,7 @@ local function write_waiters(call)
   for _, waiter in ipairs(line.heard) do
     if not waiter.left then
       redis.call('HSET', waiter.key, 'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms)
+      if waiter.victims_changed then redis.call('HSET', waiter.key, 'victims', waiter.victims) end
     end
   end
 end
@@ -284,7 +303,7 @@ end
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
-  if call.deletes_pool then redis.call('UNLINK', call.key, call.events) end
+  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, preemption.index(call)) end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')
@@ -323,6 +342,7 @@ local function drop(call)
     else
       drop_several(call)
     end
+    if call.pool.preempts then drop_priorities(call) end
   end
   if not call.planned then return end
   if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
@@ -345,7 +365,10 @@ function transaction.commit(call)
   if call.planned_events and not call.deletes_pool then write_events(call) end
   local completed = call.completed
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
-  if call.fresh then write_fresh(call) end
+  if call.fresh then
+    write_fresh(call)
+    if pool.preempts then write_priorities(call) end
+  end
   if call.line then write_waiters(call) end
   if call.changed then write_changed(call) end
   if call.planned then write_indexes(call) end

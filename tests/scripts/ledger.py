@@ -136,6 +136,7 @@ class Ledger:
         lifetime: int | str = 0,
         wait: int = 0,
         priority: int | None = None,
+        preempt: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
@@ -155,6 +156,8 @@ class Ledger:
             pairs.append(("wait", wait))
         if priority is not None:
             pairs.append(("priority", priority))
+        if preempt:
+            pairs.append(("preempt", preempt))
         if lifetime:
             pairs.append(("lifetime_ms", lifetime))
         counts = (len(resources), len(entries), len(pairs))
@@ -268,9 +271,14 @@ class Ledger:
         explain: int = 0,
         ttl_ms: int | str = "",
         scope: str = "",
+        priority: int = 0,
+        preempt: int = 0,
         **options: Any,
     ) -> Any:
-        args: dict[str, Any] = {"explain": explain, "ttl_ms": ttl_ms, "scope": scope, "resources": len(resources)}
+        args: dict[str, Any] = {
+            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms, "scope": scope,
+            "resources": len(resources),
+        }  # fmt: skip
         return self.run("check", tail=fields_of(resources), **args, **options)
 
     # -- quotas --------------------------------------------------------------------------------------------------------
