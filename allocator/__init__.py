@@ -26,6 +26,7 @@ from allocator.errors import (
     QuotaExceeded,
     ReconcileRefused,
     Recovering,
+    RequestWithdrawn,
     UnknownAllocation,
     UnknownPool,
     UnknownScope,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from allocator.models.events import Event
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
     from allocator.models.pools import Pool, Usage
+    from allocator.models.queue import QueuePolicy, Waiter
     from allocator.models.quotas import Limit, Quota, QuotaUsage
 
 _MODULES: Final = {
@@ -61,6 +63,7 @@ _MODULES: Final = {
     "allocator.models.events": ("Event",),
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
     "allocator.models.pools": ("Pool", "Usage"),
+    "allocator.models.queue": ("QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
 }
 """Modules that are imported when one of these names is first used.
@@ -117,6 +120,7 @@ __all__ = [
     "Pool",
     "PoolConflict",
     "Quantity",
+    "QueuePolicy",
     "Quota",
     "QuotaExceeded",
     "QuotaUsage",
@@ -128,6 +132,7 @@ __all__ = [
     "Renewal",
     "Request",
     "RequestLike",
+    "RequestWithdrawn",
     "ResourceAllocation",
     "ResourceAllocator",
     "ResourceUsage",
@@ -139,5 +144,6 @@ __all__ = [
     "UnknownScope",
     "Usage",
     "WaitTimeout",
+    "Waiter",
     "redact_url",
 ]

@@ -42,6 +42,7 @@ __all__ = [
     "derived",
     "field",
     "many",
+    "numbered",
     "optional",
     "read_amount",
     "read_integer",
@@ -278,6 +279,20 @@ TEXT: Final = Codec(str, read_text)
 INTEGER: Final = Codec(int, read_integer)
 TRUTH: Final = Codec(bool, _read_truth)
 INSTANT: Final = Codec(rfc3339, _read_instant)
+
+
+def numbered(check: Callable[[object], int]) -> Codec:
+    """An integer that a function of `allocator.validation` checks, below 0 too.  The error names the path."""
+
+    def read(found: object, path: str) -> int:
+        if isinstance(found, float) and found.is_integer() and abs(found) <= AMOUNT_MAX:
+            found = int(found)
+        try:
+            return check(found)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{path}: {str(error).partition(': ')[2]}", field=path) from None
+
+    return Codec(check, read)
 
 
 def optional(codec: Codec) -> Codec:

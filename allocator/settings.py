@@ -323,6 +323,13 @@ LINE_MARKS_MAX: Final = 256
 QUEUE_MAX: Final = 100_000
 """Requests that wait in a pool, unless it has a lower limit; about 40 MB."""
 
+QUEUE_POLICIES: Final = ("contended", "strict", "best_effort")
+QUEUE_POLICY: Final = "contended"
+"""Who may pass those who wait in line, and which of them counts in a pool that says nothing else."""
+
+PASSES_LIMIT: Final = 1_000_000
+"""The highest limit of passes that a pool may have."""
+
 PASSES_MAX: Final = 100
 """Grants that may pass the first waiter, unless the pool has another limit, before room is kept for it."""
 

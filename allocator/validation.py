@@ -31,6 +31,7 @@ from allocator.settings import (
     NAME_LENGTH_MAX,
     PREFIX_LENGTH_MAX,
     PRIORITY_MAX,
+    QUEUE_POLICIES,
     REASON_LENGTH_MAX,
     SCOPE_DEPTH_MAX,
     SCOPE_LENGTH_MAX,
@@ -56,6 +57,7 @@ __all__ = [
     "owner_pattern",
     "pool_name",
     "priority_number",
+    "queue_policy_name",
     "reason_text",
     "scope_name",
     "ttl_ms",
@@ -207,6 +209,13 @@ def priority_number(value: object) -> int:
     """The priority of a request in line, -1000 to 1000."""
     if type(value) is not int or not -PRIORITY_MAX <= value <= PRIORITY_MAX:
         raise _wrong("priority", value, f"is not an integer from {-PRIORITY_MAX} to {PRIORITY_MAX}")
+    return value
+
+
+def queue_policy_name(value: object) -> str:
+    """The policy of a pool's line.  The error's `field` is `queue_policy`."""
+    if not isinstance(value, str) or value not in QUEUE_POLICIES:
+        raise _wrong("queue_policy", value, f"is none of {', '.join(QUEUE_POLICIES)}")
     return value
 
 

@@ -25,6 +25,7 @@ from allocator.serialization import (
     Value,
     checked,
     field,
+    numbered,
     optional,
     read_mapping,
     read_text,
@@ -79,7 +80,7 @@ _LIFETIME_OF_REQUEST = Codec(lambda lifetime: lifetime_ms(lifetime) or None, _re
 _METADATA_OF_REQUEST = Codec(lambda given: dict(metadata(given)), _read_entries)
 
 
-_PRIORITY = Codec(priority_number, INTEGER.read)
+_PRIORITY = numbered(priority_number)
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from allocator.durability import MEMORY, durability
 from allocator.models.accounts import ResourceUsage, usage_fields
+from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.read_only import read_only
 from allocator.resources import RESOURCES, Resources, resource_name
 from allocator.serialization import (
@@ -52,6 +53,7 @@ class Pool(Value):
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted; `max_lifetime_ms` is the
     longest time from a grant to its hard end, 0 if there is no limit.  `durability` is the level of each grant.
     `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
+    `queue` says who may pass those who wait in its line, and how many may wait.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
     without it they are refused.
     """
@@ -80,6 +82,7 @@ class Pool(Value):
         field("default_scope", "defaultScope", optional(checked(scope_name))),
         field("require_scope", "requireScope", TRUTH),
         field("max_lifetime_ms", "maxLifetimeMs", INTEGER),
+        field("queue", "queue", value(QueuePolicy)),
     )
 
     name: str
@@ -103,6 +106,7 @@ class Pool(Value):
     default_scope: str | None = None
     require_scope: bool = False
     max_lifetime_ms: int = 0
+    queue: QueuePolicy = DEFAULT_POLICY
 
     @property
     def overcommitted(self) -> tuple[str, ...]:
@@ -115,7 +119,7 @@ class Usage(Value):
     """A pool's counters and numbers of allocations, read atomically.
 
     `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
-    reclaimed.  `read_ms` is the server's time of the reading.
+    reclaimed.  `waiting` is how many requests wait in line.  `read_ms` is the server's time of the reading.
     """
 
     KIND: ClassVar = "Usage"
@@ -127,6 +131,7 @@ class Usage(Value):
         field("allocations", "allocations", INTEGER),
         field("pinned", "pinned", INTEGER),
         field("due", "due", INTEGER),
+        field("waiting", "waiting", INTEGER),
         field("pool", "configuration", value(Pool)),
     )
 
@@ -136,6 +141,7 @@ class Usage(Value):
     pinned: int
     due: int
     read_ms: int
+    waiting: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", read_only(self.resources))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
+from allocator import settings
 from allocator.denials import Denial
 from allocator.models.instants import instant
 from allocator.models.read_only import NO_ENTRIES, read_only
@@ -20,18 +21,101 @@ from allocator.serialization import (
     Value,
     checked,
     field,
+    numbered,
     optional,
+    read_integer,
     read_mapping,
     read_text,
     value,
 )
-from allocator.validation import allocation_id, owner_name, pool_name, priority_number, scope_name
+from allocator.validation import (
+    allocation_id,
+    count,
+    grace_ms,
+    owner_name,
+    pool_name,
+    priority_number,
+    queue_policy_name,
+    scope_name,
+)
 
-__all__ = ["Waiter"]
+__all__ = ["DEFAULT_POLICY", "QueuePolicy", "Waiter"]
 
 _METADATA: Final = Codec(
     dict, lambda found, path: {key: read_text(text, f"{path}.{key}") for key, text in read_mapping(found, path).items()}
 )
+
+
+def _wait_max_ms(value: object) -> int:
+    return grace_ms(value, "queue_wait_max", settings.AGE_MAX_S)
+
+
+_SECONDS: Final = Codec(_wait_max_ms, lambda found, path: read_integer(found, path) / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy(Value):
+    """Who may pass those who wait in a pool's line; `docs/policies.md` has examples.
+
+    As an argument, None leaves a value as it is; a pool has all four.
+
+    Attributes:
+        policy: `contended`: a request passes unless it competes for what a waiter before it is short of.  `strict`:
+            nobody passes.  `best_effort`: whatever fits passes.
+        passes_max: So many grants may pass the first waiter; then nobody does.
+        wait_max: Seconds, or a timedelta, after which nobody passes the first waiter; at most ten years.
+        length_max: So many may wait; 0: nobody.
+    """
+
+    FORMAT: ClassVar = (
+        field("policy", "policy", optional(checked(queue_policy_name))),
+        field("passes_max", "passesMax", OPTIONAL_INTEGER),
+        field("wait_max", "waitMaxMs", optional(_SECONDS)),
+        field("length_max", "lengthMax", OPTIONAL_INTEGER),
+    )
+
+    policy: str | None = None
+    passes_max: int | None = None
+    wait_max: float | timedelta | None = None
+    length_max: int | None = None
+
+    def texts(self) -> dict[str, str]:
+        """What is given, by the names that the command line has for it."""
+        wait_max = None if self.wait_max is None else f"{_wait_max_ms(self.wait_max) / 1000:g}s"
+        given = {"policy": self.policy, "passes_max": self.passes_max, "wait_max": wait_max}
+        given["length_max"] = self.length_max
+        return {f"queue_{name}": str(one) for name, one in given.items() if one is not None}
+
+    def words(self) -> dict[str, str]:
+        """What is given, as a pool's options: name -> value; "" for what is the default.
+
+        Raises:
+            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max` or `queue_length_max`.
+        """
+        options: dict[str, str] = {}
+        if self.policy is not None:
+            options["queue_policy"] = queue_policy_name(self.policy)
+        if self.passes_max is not None:
+            passes = count(self.passes_max, "queue_passes_max", settings.PASSES_LIMIT, 0)
+            options["queue_passes_max"] = str(passes)
+        if self.wait_max is not None:
+            options["queue_wait_max_ms"] = str(_wait_max_ms(self.wait_max))
+        if self.length_max is not None:
+            options["queue_length_max"] = str(count(self.length_max, "queue_length_max", settings.QUEUE_MAX, 0))
+        return {name: "" if _DEFAULTS[name] == text else text for name, text in options.items()}
+
+
+DEFAULT_POLICY: Final = QueuePolicy(
+    settings.QUEUE_POLICY, settings.PASSES_MAX, settings.WAIT_PASSED_MAX_S, settings.QUEUE_MAX
+)
+"""What counts in a pool that says nothing else."""
+
+_DEFAULTS: Final = {
+    "queue_policy": settings.QUEUE_POLICY,
+    "queue_passes_max": str(settings.PASSES_MAX),
+    "queue_wait_max_ms": str(settings.WAIT_PASSED_MAX_MS),
+    "queue_length_max": str(settings.QUEUE_MAX),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +134,7 @@ class Waiter(Value):
         field("pool", "pool", checked(pool_name)),
         field("position", "position", INTEGER),
         field("owner", "owner", checked(owner_name)),
-        field("priority", "priority", Codec(priority_number, INTEGER.read)),
+        field("priority", "priority", numbered(priority_number)),
         field("resources", "resources", RESOURCES),
         field("since_ms", "since", INSTANT),
         field("until_ms", "until", OPTIONAL_INSTANT),

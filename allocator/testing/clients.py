@@ -12,6 +12,7 @@ from allocator._engine.transport.urls import resolve_target
 from allocator._sync.client import Allocator
 from allocator.compat.resource_allocator import ResourceAllocator
 from allocator.models.allocations import Ttl
+from allocator.models.queue import QueuePolicy
 from allocator.quantity import Quantity
 from allocator.testing.clock import Clock
 from allocator.testing.store import MemoryStore, store_of
@@ -32,6 +33,7 @@ def memory_allocator(
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
+    queue: QueuePolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -43,7 +45,7 @@ def memory_allocator(
         pool: The client's pool.
         store: The store, or its name, that other clients share as `memory://NAME`; None: a new one.
         clock: Replaces this machine's clock for all clients of a new store.
-        whole_units, recovery_grace, max_ttl, durability: Of the pool, as for `pools.create`.  It does not begin
+        whole_units, recovery_grace, max_ttl, durability, queue: Of the pool, as for `pools.create`.  It does not begin
             recovering.
         owner, prefix, timeout: As for `Allocator`.
 
@@ -60,6 +62,7 @@ def memory_allocator(
             recovery_grace=recovery_grace,
             max_ttl=max_ttl,
             durability=durability,
+            queue=queue,
             new=True,
         )
     return Allocator._on(resolve_target(shared.url), defaults, shared.clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -75,6 +78,7 @@ def memory_async_allocator(
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
+    queue: QueuePolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -89,6 +93,7 @@ def memory_async_allocator(
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,
+        queue=queue,
         owner=owner,
         prefix=prefix,
         timeout=timeout,
@@ -110,6 +115,7 @@ def memory_resource_allocator(
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
+    queue: QueuePolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -122,7 +128,7 @@ def memory_resource_allocator(
         total_cpu, total_memory_gb: The totals of the pool, unless it exists already.
         capacity: Further resources of the pool, such as `{"nvidia.com/gpu": 8}`.
         ttl: As for `ResourceAllocator`; `recovery_grace` requires it.
-        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, owner, prefix, timeout: As for
+        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, queue, owner, prefix, timeout: As for
             `memory_allocator`.
     """
     shared = store_of(store, clock)
@@ -146,6 +152,7 @@ def memory_resource_allocator(
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,
+        queue=queue,
         prefix=prefix,
     ).close()
     return made

@@ -14,6 +14,7 @@ from allocator._engine.protocol.flows import Flow
 from allocator.durability import MEMORY
 from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
+from allocator.models.queue import QueuePolicy
 from allocator.quantity import Quantity
 from allocator.resources import Resources
 from allocator.units import format_amount
@@ -103,7 +104,7 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
-    return found + _scope_differences(pool, given)
+    return found + _scope_differences(pool, given) + _queue_differences(pool, spec.options.queue)
 
 
 def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference]:
@@ -117,6 +118,16 @@ def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference
     if required != pool.require_scope:
         words = "--require-scope" if required else "--no-require-scope"
         found.append(_Difference("require_scope", str(pool.require_scope), str(required), words))
+    return found
+
+
+def _queue_differences(pool: Pool, queue: QueuePolicy | None) -> list[_Difference]:
+    """The same of the policy of its line."""
+    found: list[_Difference] = []
+    stored, given = pool.queue.texts(), {} if queue is None else queue.texts()
+    for name, text in given.items():
+        if stored.get(name) != text:
+            found.append(_Difference(name, stored.get(name, ""), text, f"--{name.replace('_', '-')} {text}"))
     return found
 
 

@@ -19,7 +19,8 @@ from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Pool, Usage
-from allocator.quantity import Quantity
+from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
+from allocator.quantity import Quantity, shown
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
 from allocator.validation import generation_number, grace_ms, pool_name, scope_name
@@ -53,6 +54,7 @@ class PoolOptions(NamedTuple):
     default_scope: str | None = None
     require_scope: bool | None = None
     max_lifetime: float | timedelta | None = None
+    queue: QueuePolicy | None = None
 
     def words(self) -> str:
         """The names and values that change, in the script's format."""
@@ -74,6 +76,8 @@ class PoolOptions(NamedTuple):
             options["default_scope"] = self.default_scope and scope_name(self.default_scope)
         if self.require_scope is not None:
             options["requires_scope"] = "1" if self.require_scope else ""
+        if self.queue is not None:
+            options |= queue_words(self.queue)
         return " ".join(f"{name}={value}" for name, value in options.items())
 
 
@@ -88,6 +92,13 @@ def _longest_ttl(grace: int) -> int:
             field="recovery_grace",
         )
     return int(grace - margin) if grace else 0
+
+
+def queue_words(queue: object) -> dict[str, str]:
+    """The options of a policy of the line."""
+    if not isinstance(queue, QueuePolicy):
+        raise InvalidRequest(f"queue: {shown(queue)} is no QueuePolicy", field="queue")
+    return queue.words()
 
 
 NO_OPTIONS: Final = PoolOptions()
@@ -140,7 +151,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     if lost.durability != MEMORY:
         options["durability"] = lost.durability
     options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
-    options["max_lifetime_ms"] = lost.max_lifetime_ms or ""
+    options |= {"max_lifetime_ms": lost.max_lifetime_ms or "", **queue_words(lost.queue)}
     return _configure(
         pool,
         "recover",
@@ -297,12 +308,29 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         recovery_grace_ms=parse_amount(options, "recovery_grace_ms", where) if "recovery_grace_ms" in options else 0,
         max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
         max_lifetime_ms=parse_amount(options, "max_lifetime_ms", where) if "max_lifetime_ms" in options else 0,
+        queue=_decode_queue(options, where),
         durability=options.get("durability", MEMORY),
         default_scope=options.get("default_scope"),
         require_scope="requires_scope" in options,
         recovering_until_ms=until_ms,
         recovering_why=fields.get("recovering_why", ""),
         clock_offset_ms=parse_amount(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
+    )
+
+
+def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
+    """The policy of a pool's line; one of a newer version is named as it stands."""
+
+    def number(name: str, default: int | None) -> int:
+        return parse_amount(options, name, where) if name in options else default or 0
+
+    if not any(name.startswith("queue_") for name in options):
+        return DEFAULT_POLICY
+    return QueuePolicy(
+        options.get("queue_policy", DEFAULT_POLICY.policy),
+        number("queue_passes_max", DEFAULT_POLICY.passes_max),
+        number("queue_wait_max_ms", settings.WAIT_PASSED_MAX_MS) / 1000,
+        number("queue_length_max", DEFAULT_POLICY.length_max),
     )
 
 
@@ -319,12 +347,12 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":
             raise_refused(pool, reply[0])
-        _, read_ms, leased, pinned, due, *flat = reply
+        _, read_ms, leased, pinned, due, waiting, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
         resources = {
             resource: ResourceUsage(capacity, described.allocated.get(resource, 0), described.kept.get(resource, 0))
             for resource, capacity in described.capacity.items()
         }
-        return Usage(described, resources, leased + pinned, pinned, due, read_ms)
+        return Usage(described, resources, leased + pinned, pinned, due, read_ms, waiting)
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)
