@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator._engine.protocol import scripts
+from allocator._engine.protocol.keys import WAKE
 from allocator.errors import InvalidRequest
 from allocator.settings import PREFIX_DEFAULT
 from allocator.validation import key_prefix, owner_name, pool_name
@@ -29,6 +30,9 @@ _CONFIRMS: Final = ("wait",)
 _CONFIRMS_FROM_7_2: Final = ("waitaof",)
 """Needed if a call or its pool requires durability."""
 
+_LISTENS: Final = ("ssubscribe", "sunsubscribe")
+"""A waiting call listens for the script that grants it.  Who may not do so asks every second instead."""
+
 _WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
@@ -37,7 +41,7 @@ _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One kind of client: its purpose, its scripts, and its rights on keys."""
+    """One kind of client: its purpose, its scripts, and its rights on keys and channels."""
 
     purpose: str
     scripts: tuple[str, ...]
@@ -108,6 +112,9 @@ def user(
     commands |= {_SETINFO} if newer else set()
     if known.writes:
         commands |= {*_CONFIRMS, *(_CONFIRMS_FROM_7_2 if newer else ())}
-    keys = f"{key_prefix(prefix)}:{{{pool_name(pool) if pool is not None else '*'}}}:*"
-    rules = ("reset", "on", f">{password}", "resetchannels", "-@all", f"{'~' if known.writes else '%R~'}{keys}")
+    commands |= {*_LISTENS} if "allocate" in known.scripts else set()
+    base = f"{key_prefix(prefix)}:{{{pool_name(pool) if pool is not None else '*'}}}:"
+    rules = ["reset", "on", f">{password}", "resetchannels", "-@all", f"{'~' if known.writes else '%R~'}{base}*"]
+    if known.writes:  # a script that gives back may grant a waiting call, and publishes that
+        rules.append(f"&{base}{WAKE}:*")
     return User(owner_name(name or role), (*rules, *(f"+{one}" for one in sorted(commands))))

@@ -347,11 +347,11 @@ PREEMPT_GRACE_S: Final = 30.0
 PREEMPT_GRACE_MS: Final = int(PREEMPT_GRACE_S * 1000)
 """Seconds, and milliseconds, that a preempted allocation keeps its room, unless the pool has another grace."""
 
-PREEMPT_VICTIMS_MAX: Final = 16
+PREEMPT_VICTIMS_MAX: Final = 64
 """Allocations that one request takes at a time."""
 
-PREEMPT_CANDIDATES_MAX: Final = 64
-PREEMPT_LOOKED_MAX: Final = 256
+PREEMPT_CANDIDATES_MAX: Final = 256
+PREEMPT_LOOKED_MAX: Final = 512
 """Allocations of lower priority among which it chooses, and those it reads to find them: under 25 ms with the former."""
 
 EXPLAIN_WAITERS_MAX: Final = 32

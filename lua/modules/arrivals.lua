@@ -2,6 +2,7 @@
 local events = require('events')
 local limits = require('limits')
 local line = require('line')
+local line_entries = require('line_entries')
 local numbers = require('numbers')
 local preemption = require('preemption')
 local waiters = require('waiters')
@@ -13,10 +14,13 @@ local function position(call, state, place)
   local index, before = waiters.index(call), 0
   if state.stored > 0 then before = redis.call('ZCOUNT', index, '-inf', '(' .. numbers.text(place)) end
   for i = 1, #state.puts do
-    if state.puts[i] and state.puts[i].place < place then before = before + 1 end
+    local waiter = state.puts[i]
+    if waiter and waiter.place < place then before = before + 1 end
+    local was = waiter and waiter.instead_of
+    if was and was.place and was.place < place then before = before - 1 end
   end
-  for i = 1, #state.seen do
-    if state.seen[i].left and not state.seen[i].new and state.seen[i].place < place then before = before - 1 end
+  for i = 1, #state.drops do
+    if state.drops[i].place and state.drops[i].place < place then before = before - 1 end
   end
   return before + 1
 end
@@ -33,24 +37,22 @@ local function answer(call, state, waiter, refusal)
   return {'waiting', position(call, state, waiter.place), next_change(call), refusal}
 end
 
--- A request that is short, and may, takes room from lower priorities.
+-- A request that has no room, and may, takes it from lower priorities.  What has expired is reclaimed first.
 local function preempt(call, request, charged, waiter, refusal)
-  if request.preempt and call.pool.preempts and refusal[2] == 'capacity_exceeded' then
-    preemption.run(call, waiter, charged)
-  end
+  if not (request.preempt and call.pool.preempts) or refusal[1] ~= 'denied' or call.more_expired then return end
+  if preemption.run(call, waiter, charged) then line.serve(call) end
 end
 
 -- Puts a refused request into the line.
 function arrivals.enter(call, request, charged, refusal)
-  local state = line.open(call)
+  local state = line_entries.open(call)
   if state.count >= state.length_max then return {'queue_full', state.length_max} end
   state.number = state.number + 1
   local waiter = waiters.new(call, request, waiters.place(request.priority or 0, state.number))
   local shape = waiters.shape(waiter)
   state.shape = (state.count == 0 or state.shape == shape) and shape or waiters.MIXED
-  state.count, waiter.new = state.count + 1, #state.puts + 1
-  state.puts[waiter.new], state.known[waiter.id] = waiter, waiter
   waiter.charged = charged
+  line_entries.add(call, waiter)
   events.add(call, 'waiting', waiter.id, nil, refusal[2])
   preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)

@@ -119,6 +119,16 @@ function claims.set_deadline(record, id)
   write(record, list)
 end
 
+-- Records the time to live that a call requests, where others have the allocation, too.
+function claims.set_ttl(record, id, ttl_ms)
+  if not record.ttls then return end
+  local list = read(record)
+  for i = 1, #list do
+    if list[i].id == id then list[i].ttl_ms = ttl_ms end
+  end
+  write(record, list)
+end
+
 -- Records the present ttl and deadline for all calls, as a reply without a call id had them.
 function claims.set_deadlines(record)
   if not record.ttls then return end

@@ -15,9 +15,11 @@ function contention.add(marks, charged, list, everything)
   for n = 1, #charged do
     local account = charged[n]
     if everything then marks[account.name .. ' ' .. ALL] = true end
-    for i = 1, n > levels and #list or 0, 2 do
+    -- The quotas of a scope and the pool above them are one rule, which follows.
+    local is_alone = n > levels and (levels == 0 or n < #charged)
+    for i = 1, is_alone and #list or 0, 2 do
       local field, capacity = list[i], account.capacity[list[i]]
-      if levels == 0 and capacity and account.allocated[field] + list[i + 1] > capacity then
+      if capacity and account.allocated[field] + list[i + 1] > capacity then
         marks[account.name .. ' ' .. field] = true
       end
     end
@@ -32,23 +34,26 @@ function contention.add(marks, charged, list, everything)
   end
 end
 
--- Whether a request competes for a counter that is marked.  What a guarantee covers is not taken from above.
+-- Whether a request competes for a counter that is marked.  What a guarantee covers is not taken from the quotas and
+-- the pool above.
 local function competes(marks, charged, field, amount)
+  local levels = charged.levels or 0
   for n = 1, #charged do
     local account = charged[n]
     local name = account.name
-    if marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL] then return true end
+    local is_taken = amount > 0 or n > levels and n < #charged
+    if is_taken and (marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL]) then return true end
     if account.quota then amount = amount - quotas.reserve(account, field) end
-    if amount <= 0 then return false end
   end
   return false
 end
 
-function contention.has(marks, charged, list)
+-- `is_growth`: of an allocation that is counted already.
+function contention.has(marks, charged, list, is_growth)
   for i = 1, #list, 2 do
     if competes(marks, charged, list[i], list[i + 1] + 0) then return true end
   end
-  return charged.levels ~= nil and competes(marks, charged, quotas.ALLOCATIONS, quotas.ONE)
+  return not is_growth and charged.levels ~= nil and competes(marks, charged, quotas.ALLOCATIONS, quotas.ONE)
 end
 
 -- The marks as a text; nil if they are more than LINE_MARKS_MAX.

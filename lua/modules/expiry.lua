@@ -58,6 +58,12 @@ local function open(call, most)
   call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
 end
 
+-- Whether an item of this call returned an expired allocation: the next call may reclaim it.  Except the one that is
+-- resized, which must not end.
+local function is_left_over(call, touched)
+  return touched and touched ~= call.resized and expiry.is_lapsed(call, touched)
+end
+
 -- Reclaims what has expired, whether or not the room is asked for; once a call.
 function expiry.reclaim_due(call, most)
   if call.expired then return end
@@ -65,7 +71,9 @@ function expiry.reclaim_due(call, most)
   while call.expired_at < call.expired_most do
     call.expired_at = call.expired_at + 1
     local id = call.expired[call.expired_at]
-    if call.records[records.key(call, id)] == nil then expiry.take(call, id, 'deadline') end
+    local touched = call.records[records.key(call, id)]
+    if touched == nil then expiry.take(call, id, 'deadline') end
+    if is_left_over(call, touched) then call.more_expired = true end
   end
 end
 
@@ -82,9 +90,7 @@ function expiry.make_room(call, most, charged, list, held)
       expiry.take(call, id, 'deadline')
       short = accounts.take(charged, list, held)
       if not short then return nil end
-    elseif touched and touched ~= call.resized and expiry.is_lapsed(call, touched) then
-      -- An item of this call returned it; the next call may reclaim it.  (Except the allocation that is resized, which
-      -- must not end.)
+    elseif is_left_over(call, touched) then
       call.more_expired = true
     end
   end

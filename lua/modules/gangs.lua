@@ -37,7 +37,8 @@ function gangs.asked(items, last)
   return sums
 end
 
--- Reverts the grants of the batch, not those to waiters, which come before it.  Returns their number.
+-- Reverts the grants of the batch, not those to waiters.  Returns by how much the revision goes back: not at all where
+-- a waiter's fence would be granted again.
 local function give_back(call)
   local kept, undone = {}, 0
   for _, one in ipairs(call.fresh or {}) do
@@ -50,13 +51,13 @@ local function give_back(call)
   end
   call.fresh = kept[1] and kept or nil
   if call.line then call.line.passing = 0 end
-  return undone
+  return kept[1] and 0 or undone + (call.tentative or 0)
 end
 
 -- Stops the batch: nothing of it is granted or extended, and the replies of its other items name the one that stopped
 -- it.  Reclaimed allocations stay reclaimed.
 function gangs.stop(call, items, replies, stopped)
-  local undone = give_back(call)
+  call.pool.revision = call.pool.revision - give_back(call)
   local shared = call.shared or {}
   for i = #shared, 1, -1 do
     local was = shared[i]
@@ -66,7 +67,6 @@ function gangs.stop(call, items, replies, stopped)
     record.gap_ms, record.ttls, record.told, record.touched = was.gap_ms, was.ttls, was.told, nil
     record.unclaimed_ttl_ms = was.unclaimed_ttl_ms
   end
-  call.pool.revision = call.pool.revision - undone - (call.tentative or 0)
   if call.forgotten_calls then idempotency.keep(call, call.forgotten_calls) end
   call.shared, call.forgotten_calls = nil, nil
   local word = replies[stopped][1]

@@ -13,41 +13,12 @@ local contention = require('contention')
 local denials = require('denials')
 local events = require('events')
 local limits = require('limits')
+local line_entries = require('line_entries')
 local numbers = require('numbers')
-local pools = require('pools')
 local records = require('records')
 local waiters = require('waiters')
 
 local line = {}
-
-local FIELDS = {
-  'waiting_number', 'waiting_shape', 'waiting_passes', 'waiting_first', 'waiting_cursor', 'waiting_marks',
-}
-
-
--- Whether anybody waits.  The line's state, read once a call.
-function line.open(call)
-  local state = call.line
-  if state then return state end
-  local options = call.pool.options or ''
-  state = {
-    count = 0, stored = 0, seen = {}, at = 0, known = {}, puts = {}, heard = {}, drops = {}, gone = {}, wakes = {},
-    was = {}, policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
-    passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
-    wait_max_ms = tonumber(string.match(options, 'queue_wait_max_ms=(%d+)')) or limits.WAIT_PASSED_MAX_MS,
-    length_max = tonumber(string.match(options, 'queue_length_max=(%d+)')) or limits.QUEUE_MAX,
-    number = 0, passes = 0, passing = 0,
-  }
-  call.line = state
-  if not call.pool.waits then return state end
-  local found = redis.call('HMGET', call.key, unpack(FIELDS))
-  state.was = found
-  state.count = redis.call('ZCARD', waiters.index(call))
-  state.stored, state.number, state.shape = state.count, tonumber(found[1]) or 0, found[2] or waiters.MIXED
-  state.passes, state.first = tonumber(found[3]) or 0, found[4]
-  state.cursor, state.cursor_marks = tonumber(found[5]), found[6] or ''
-  return state
-end
 
 -- The accounts that a waiter is charged to; nil if its scope does not exist.
 local function charged_of(call, waiter)
@@ -58,82 +29,27 @@ local function charged_of(call, waiter)
   return charged
 end
 
--- Removes an entry.
-local function remove(call, waiter)
-  local state = call.line
-  waiter.left, state.count = true, state.count - 1
-  if waiter.new then
-    state.puts[waiter.new] = false
-    return
-  end
-  state.drops[#state.drops + 1], state.gone[#state.gone + 1] = waiter.key, waiter.id
-end
-
--- Ends a wait that is not granted.
-function line.leave(call, waiter, reason)
-  remove(call, waiter)
-  events.add(call, 'withdrawn', waiter.id, nil, reason)
-end
-
--- The next entry from the first on; nil at the end, or if this call has looked at enough of them.
-local function read_next(call, state)
-  if not state.ids then
-    state.ids = redis.call('ZRANGE', waiters.index(call), '0', limits.WAITERS_LOOKED_MAX, 'WITHSCORES')
-  end
-  local id, place = state.ids[state.at + 1], tonumber(state.ids[state.at + 2])
-  if not id or state.at >= 2 * limits.WAITERS_LOOKED_MAX then
-    state.cut = id ~= nil
-    return nil
-  end
-  state.at = state.at + 2
-  local waiter = line.of_id(call, id, place)
-  state.seen[#state.seen + 1] = waiter
-  return waiter
-end
-
--- The entry of an id, read once; an index entry without one is removed.
-function line.of_id(call, id, place)
-  local state = line.open(call)
-  local waiter = state.known[id]
-  if waiter == nil then
-    waiter = waiters.read(call, id, place)
-    if not waiter and place then
-      waiter = {id = id, key = waiters.key(call, id), place = place}
-      remove(call, waiter)
-    end
-    state.known[id] = waiter or false
-    if waiter and waiter.broken then line.leave(call, waiter, 'its entry ' .. waiter.broken) end
-  end
-  if waiter and place then waiter.place = place end
-  return waiter or nil
-end
-
--- The entry of the id with this record, or nil.
-function line.at_record(call, key)
-  local waiter = line.of_id(call, records.id(call, key), nil)
-  if not waiter or waiter.left then return nil end
-  waiter.place = waiter.place or tonumber(redis.call('ZSCORE', waiters.index(call), waiter.id) or nil)
-  if waiter.place then return waiter end
-  -- An entry that is not in line counts as none.
-  call.line.drops[#call.line.drops + 1], waiter.left = waiter.key, true
-  return nil
-end
-
 -- Whether nobody passes this waiter, which is the first.
 local function is_kept_for(call, state, waiter)
   local passes = state.first == waiter.id and state.passes or 0
+  if state.passed == waiter then passes = passes + state.passing end
   return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now
 end
 
--- Adds what those behind this waiter may not have.
-local function hold_back(call, state, waiter, marks)
-  local is_first = not state.has_first
-  state.has_first = true
+-- Adds what those behind this waiter, perhaps the first, may not have.
+function line.hold_back(call, waiter, marks, is_first)
+  local state = call.line
   local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)
   -- What its victims leave is for it.
   if everything or waiter.victims or state.policy ~= 'best_effort' then
     contention.add(marks, waiter.charged, waiter.list, everything)
   end
+end
+
+local function hold_back(call, state, waiter, marks)
+  local is_first = not state.has_first
+  state.has_first = true
+  line.hold_back(call, waiter, marks, is_first)
 end
 
 -- Counts that the first waiter was passed.
@@ -170,18 +86,21 @@ end
 
 -- Whether the waiter goes: 'granted', or 'left' as its wait is in vain; false if it stays.
 local function try(call, state, waiter, marks)
-  if contention.has(marks, waiter.charged, waiter.list) then return false end
-  if accounts.take(waiter.charged, waiter.list) then
-    if denials.reply(waiter.charged, waiter.list)[2] == 'capacity_exceeded' then return false end
-    line.leave(call, waiter, 'it can never fit')
+  local charged, list = waiter.charged, waiter.list
+  local blocked = contention.has(marks, charged, list)
+  if accounts.take(charged, list) then
+    if denials.reply(charged, list)[2] == 'capacity_exceeded' then return false end
+    line_entries.leave(call, waiter, 'it can never fit')
     return 'left'
   end
-  if is_known(call, waiter) then
-    accounts.add_all(waiter.charged, waiter.list, -1)
-    line.leave(call, waiter, 'its id is live')
+  local known = not blocked and is_known(call, waiter)
+  if blocked or known then accounts.add_all(charged, list, -1) end
+  if blocked then return false end
+  if known then
+    line_entries.leave(call, waiter, 'its id is live')
     return 'left'
   end
-  remove(call, waiter)
+  line_entries.remove(call, waiter)
   grant(call, state, waiter)
   return 'granted'
 end
@@ -193,7 +112,7 @@ local function serve_one(call, state, waiter, marks)
     local gone = try(call, state, waiter, marks)
     return gone
   end
-  line.leave(call, waiter, waiter.charged and 'its client is silent' or 'its scope is unknown')
+  line_entries.leave(call, waiter, waiter.charged and 'its client is silent' or 'its scope is unknown')
   return 'left'
 end
 
@@ -206,14 +125,13 @@ local function is_before(call, waiter, place)
   return waiter.charged ~= nil
 end
 
--- What those who stay hold back: the first `last` entries, and those that came in this call; `place`: only of those
--- before it.  Second result: the first of them.
+-- What those who stay hold back, of the first `last`; `place`: only of those before it.  Second result: the first of
+-- them.
 local function marks_of(call, state, last, place)
   local marks, ahead = {}, nil
   state.has_first = false
-  for n = 1, last + #state.puts do
+  for n = 1, last do
     local waiter = state.seen[n]
-    if n > last then waiter = state.puts[n - last] end
     if is_before(call, waiter, place) then
       ahead = ahead or waiter
       hold_back(call, state, waiter, marks)
@@ -232,7 +150,7 @@ local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
   state.has_first = false
   while true do
-    local waiter = state.seen[n] or read_next(call, state)
+    local waiter = state.seen[n] or line_entries.next(call, state)
     if not waiter then break end
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
@@ -253,16 +171,32 @@ local function serve_first(call, state)
   return marks
 end
 
+-- The first of those who stay, or nil.
+local function first_of(call, state)
+  local n = 1
+  local waiter = state.seen[n] or line_entries.next(call, state)
+  while waiter and not is_before(call, waiter) do
+    n = n + 1
+    waiter = state.seen[n] or line_entries.next(call, state)
+  end
+  return waiter
+end
+
 -- Serves the entries after those that an earlier call has looked at.
 local function serve_others(call, state)
   local marks, from = contention.parse(state.cursor_marks), '(' .. numbers.text(state.cursor)
+  local first = first_of(call, state)
   local ids = redis.call('ZRANGEBYSCORE', waiters.index(call), from, '+inf', 'WITHSCORES', 'LIMIT', '0',
     limits.WAITERS_LOOKED_MAX)
   for i = 1, #ids, 2 do
-    local waiter = line.of_id(call, ids[i], tonumber(ids[i + 1]))
+    local waiter = line_entries.at_place(call, state, ids[i], tonumber(ids[i + 1]))
     state.cursor = tonumber(ids[i + 1])
     if not waiter.left then
+      if first and first ~= waiter and is_kept_for(call, state, first) then
+        contention.add(marks, first.charged, first.list, true)
+      end
       local gone = serve_one(call, state, waiter, marks)
+      if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
       end
@@ -274,7 +208,7 @@ end
 
 -- Grants what may be granted.
 function line.serve(call)
-  local state = line.open(call)
+  local state = line_entries.open(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   local marks = serve_first(call, state)
   if state.cut and not state.cursor then
@@ -286,7 +220,7 @@ end
 -- Grants what may be granted, once a call, before one of its items is decided.  `others`: looks further where an
 -- earlier call has stopped.
 function line.serve_once(call, others)
-  local state = line.open(call)
+  local state = line_entries.open(call)
   local kind = others and state.cursor and 'others' or 'first'
   if state[kind .. '_served'] then return end
   state[kind .. '_served'] = true
@@ -297,13 +231,14 @@ function line.serve_once(call, others)
   end
 end
 
--- Whether the request must wait for those before its place; second result: the first of them.
-function line.blocks(call, place, charged, list)
-  local state = line.open(call)
+-- Whether the request must wait for those before its place; second result: the first of them.  `is_growth`: it is the
+-- growth of a live allocation.
+function line.blocks(call, place, charged, list, is_growth)
+  local state = line_entries.open(call)
   if state.count == 0 then return false, nil end
   local n, many = 1, false
   while true do
-    local waiter = state.seen[n] or read_next(call, state)
+    local waiter = state.seen[n] or line_entries.next(call, state)
     if not waiter then
       many = state.cut
       break
@@ -314,51 +249,49 @@ function line.blocks(call, place, charged, list)
   local marks, ahead = marks_of(call, state, #state.seen, place)
   -- Those that it has not looked at may compete, too.
   if many and state.policy ~= 'best_effort' then return true, ahead end
-  return contention.has(marks, charged, list), ahead
+  return contention.has(marks, charged, list, is_growth), ahead
+end
+
+-- Those who wait before a place, in order.  Second result: whether there are more that hold others back.
+function line.ahead(call, place)
+  local state, ahead, n = line_entries.open(call), {}, 1
+  local waiter = state.count > 0 and (state.seen[n] or line_entries.next(call, state))
+  while waiter and waiter.place <= place do
+    if is_before(call, waiter, place) then ahead[#ahead + 1] = waiter end
+    n = n + 1
+    waiter = state.seen[n] or line_entries.next(call, state)
+  end
+  return ahead, not waiter and state.cut and state.policy ~= 'best_effort'
 end
 
 -- A request is granted that passes the first waiter: counted when the call is finished.
 function line.pass(call, ahead)
   if not ahead then return end
-  call.line.passing, call.line.passed = call.line.passing + 1, ahead
+  local state = call.line
+  if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
+  state.passing = state.passing + 1
 end
 
 -- Wakes the first waiter, whose client asks again: for changes of limits, which this call does not decide by.
 function line.wake_first(call)
   if not call.pool.waits then return end
-  local state = line.open(call)
-  local waiter = state.seen[1] or read_next(call, state)
+  local state = line_entries.open(call)
+  local waiter = state.seen[1] or line_entries.next(call, state)
   if waiter and waiter.call then state.wakes[#state.wakes + 1] = waiter.call end
-end
-
--- Plans the fields of the pool that have changed.
-local function keep(call, state)
-  local waits = state.count > 0
-  local first, cursor = state.first, state.cursor
-  local values = {
-    numbers.text(state.number), state.shape, first and numbers.text(state.passes), first,
-    cursor and numbers.text(cursor), cursor and state.cursor_marks,
-  }
-  for i = 1, #FIELDS do
-    local value = waits and values[i] or nil
-    if value and value ~= state.was[i] then pools.set(call, FIELDS[i], value) end
-    if not value and state.was[i] then pools.drop(call, FIELDS[i]) end
-  end
-  if waits ~= (call.pool.waits ~= nil) then pools.set_option(call, 'waits', waits and '1' or '') end
 end
 
 -- Before a commit: grants what this call has freed, and plans what the line needs.
 function line.finish(call)
   local pool = call.pool
   if call.refused or not pool.waits and not call.line then return end
-  if pool.waits and (call.removed or call.freed) then line.serve(call) end
   local state = call.line
-  if not state then return end
-  if state.passing > 0 and not state.passed.left then
+  if state and state.passing > 0 and not state.passed.left then
     count_pass(state, state.passed)
-    state.passes = state.passes + state.passing - 1
+    state.passes, state.passing = state.passes + state.passing - 1, 0
   end
-  keep(call, state)
+  if call.removed or call.freed then line.serve(call) end
+  state = call.line
+  if state then line_entries.keep(call, state) end
 end
 
 return line

@@ -273,9 +273,7 @@ end
 -- When the allocation was last returned: by a grant, a renewal, or a reply to a repeated call.
 function records.last_asserted(record)
   if record.asserted_ms then return record.asserted_ms end
-  if not record.ttl_ms then return record.granted_ms end
-  -- A deadline that is cut is earlier than a time to live after that.
-  return math.max(record.deadline_ms - record.ttl_ms, record.ends_ms and record.granted_ms or 0)
+  return record.ttl_ms and record.deadline_ms - record.ttl_ms or record.granted_ms
 end
 
 -- The sorted set that indexes it, and its score there.

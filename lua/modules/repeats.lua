@@ -39,7 +39,7 @@ local function assert_live(call, record)
 end
 
 -- The caller of a grant from the line learns of it: the requested time to live begins.
-local function claim(call, record)
+local function claim(call, request, record)
   local ask_ms = records.lasting(call, record.unclaimed_ttl_ms, record.ends_ms)
   record.unclaimed_ttl_ms = nil
   if record.releasing_ms then return end
@@ -48,6 +48,7 @@ local function claim(call, record)
     record.ttl_ms, record.gap_ms = ask_ms, nil
     record.deadline_ms = records.cut(call.now + ask_ms, record.ends_ms)
   else
+    claims.set_ttl(record, request.call, ask_ms)
     extend(call, record, ask_ms)
   end
 end
@@ -59,7 +60,7 @@ local function replay(call, request, record)
   records.edit(call, record)
   remember(call, record)
   if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then
-    claim(call, record)
+    claim(call, request, record)
   elseif renews then
     extend(call, record, records.lasting(call, request.ask_ms + 0, record.ends_ms))
   end

@@ -7,7 +7,7 @@ local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
-local preemption = require('preemption')
+local priorities = require('priorities')
 local quotas = require('quotas')
 local records = require('records')
 local waiters = require('waiters')
@@ -41,6 +41,7 @@ end
 local function write_indexes(call)
   if call.new_deadlines then redis.call('ZADD', call.deadlines, unpack(call.new_deadlines)) end
   if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
+  if call.new_ranks then redis.call('ZADD', priorities.index(call), unpack(call.new_ranks)) end
 end
 
 -- Writes a grant that is not ordinary: adopted, returned to several items of this call, with accounts or a hard end.
@@ -133,21 +134,13 @@ local function compare(record)
   return sets, drops
 end
 
--- Enters grants into the index of priorities, where a pool permits preemption.
-local function write_priorities(call)
-  local entries = {}
-  for i, one in ipairs(call.fresh) do entries[2 * i - 1], entries[2 * i] = preemption.score(one), one.id end
-  if entries[1] then redis.call('ZADD', preemption.index(call), unpack(entries)) end
-end
-
--- Removes what has ended from it.
-local function drop_priorities(call)
-  local ids = {}
-  for _, gone in ipairs(call.removed) do
-    local survivor = call.records[gone.key]
-    if not (survivor and survivor.fresh) then ids[#ids + 1] = gone.id end
-  end
-  if ids[1] then redis.call('ZREM', preemption.index(call), unpack(ids)) end
+-- Writes a new entry; where one of the same id has left in this call, in its place.
+local function write_waiter(waiter)
+  local flat, was = waiters.flat(waiter), waiter.instead_of
+  local stale = waiters.stale(was, flat)
+  if was and not was.stored then redis.call('UNLINK', was.key) end
+  redis.call('HSET', waiter.key, unpack(flat))
+  if stale[1] then redis.call('HDEL', waiter.key, unpack(stale)) end
 end
 
 -- Writes the entries of requests that wait: new ones, and that their clients have asked again.
@@ -155,7 +148,7 @@ local function write_waiters(call)
   local line, places = call.line, {}
   for _, waiter in ipairs(line.puts) do
     if waiter then
-      redis.call('HSET', waiter.key, unpack(waiters.flat(waiter)))
+      write_waiter(waiter)
       places[#places + 1], places[#places + 2] = waiter.place, waiter.id
     end
   end
@@ -163,7 +156,7 @@ local function write_waiters(call)
   for _, waiter in ipairs(line.heard) do
     if not waiter.left then
       redis.call('HSET', waiter.key, 'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms)
-      if waiter.victims_changed then redis.call('HSET', waiter.key, 'victims', waiter.victims) end
+      if waiter.victims_changed then redis.call('HSET', waiter.key, 'victims', waiter.victims or '') end
     end
   end
 end
@@ -172,9 +165,11 @@ end
 -- neither a missing right nor an older server is an error.
 local function drop_waiters(call)
   local line = call.line
-  if line.drops[1] then
-    redis.call('UNLINK', unpack(line.drops))
-    redis.call('ZREM', waiters.index(call), unpack(line.gone))
+  local keys, ids = {}, {}
+  for n, waiter in ipairs(line.drops) do keys[n], ids[n] = waiter.key, waiter.id end
+  if keys[1] then
+    redis.call('UNLINK', unpack(keys))
+    redis.call('ZREM', waiters.index(call), unpack(ids))
   end
   for _, id in ipairs(line.wakes) do
     redis.pcall('SPUBLISH', string.sub(call.key, 1, -5) .. 'wake:' .. id, '1')
@@ -303,7 +298,7 @@ end
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
-  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, preemption.index(call)) end
+  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, priorities.index(call)) end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')
@@ -342,12 +337,13 @@ local function drop(call)
     else
       drop_several(call)
     end
-    if call.pool.preempts then drop_priorities(call) end
+    if call.pool.preempts then priorities.plan_removed(call, transaction.plan) end
   end
   if not call.planned then return end
   if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
   if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
   if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
+  if call.old_ranks then redis.call('ZREM', priorities.index(call), unpack(call.old_ranks)) end
   if call.old_scopes then redis.call('ZREM', quotas.index(call), unpack(call.old_scopes)) end
   if call.old_waiters then redis.call('ZREM', waiters.index(call), unpack(call.old_waiters)) end
   for i = 1, call.old_fields and #call.old_fields or 0, 2 do
@@ -367,7 +363,7 @@ function transaction.commit(call)
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
   if call.fresh then
     write_fresh(call)
-    if pool.preempts then write_priorities(call) end
+    if pool.preempts then priorities.plan_fresh(call, transaction.plan) end
   end
   if call.line then write_waiters(call) end
   if call.changed then write_changed(call) end

@@ -67,6 +67,16 @@ function waiters.flat(waiter)
   return flat
 end
 
+-- The stored fields of an entry that the one in its place does not have.
+function waiters.stale(was, flat)
+  local kept, stale = {}, {}
+  for i = 1, #flat, 2 do kept[flat[i]] = true end
+  for i = 1, was and was.stored and #was.stored or 0, 2 do
+    if not kept[was.stored[i]] then stale[#stale + 1] = was.stored[i] end
+  end
+  return stale
+end
+
 local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true}
 
 local function take(waiter, field, value)
@@ -112,7 +122,9 @@ function waiters.read(call, id, place)
     if place then redis.call('EXISTS', call.key, key) end
     return nil
   end
+  waiter.stored = flat
   for i = 1, #flat, 2 do take(waiter, flat[i], flat[i + 1]) end
+  if waiter.victims == '' then waiter.victims = nil end
   waiter.broken = find_fault(waiter)
   return waiter
 end

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from allocator import Allocation, AllocationLost, AsyncAllocator, InvalidRequest, Request
-from allocator.testing import Clock
+from allocator.testing import Clock, memory_async_allocator
 from tests.support.waiting import wait_until
 
 
@@ -128,5 +129,67 @@ async def test_a_hold_is_lost_shortly_before_its_end(timed: AsyncAllocator, cloc
             assert hold.lost
             assert not await timed.try_allocate({"cpu": 1}, ttl=60)
     assert lost.value.code == "over"
-    wait_until(lambda: hold._renewer is None or not len(hold._renewer._schedule) or clock.advance(1))
-    assert await timed.get("a") is None
+    assert told == ["a"]
+    assert await timed.get("a") is None, "it is released at the end of the block, before its hard end"
+
+
+async def test_a_hold_that_finds_it_live_is_lost_before_its_end(timed: AsyncAllocator, clock: Clock) -> None:
+    """Though it was granted long ago, to another call: the reply says how much is left."""
+    held = await timed.allocate({"cpu": 1}, ttl=60, id="a", max_lifetime=60)
+    clock.advance(40)
+    async with timed.hold({"cpu": 1}, ttl=30, id="a") as hold:
+        assert hold.ends_at == held.ends_at
+        assert hold.deadline == held.ends_at
+        assert hold.remaining == pytest.approx(18, abs=0.5)
+    with pytest.raises(AllocationLost) as lost:
+        async with timed.hold({"cpu": 1}, ttl=30, max_lifetime=20, id="b") as hold:
+            clock.advance(18.5)
+            hold.check()
+    assert lost.value.code == "over"
+
+
+async def test_a_hold_without_an_end_says_so(timed: AsyncAllocator) -> None:
+    """As today."""
+    async with timed.hold({"cpu": 1}, ttl=30) as hold:
+        assert hold.ends_at is None
+
+
+async def test_a_block_is_cancelled_before_its_end() -> None:
+    """By the awaited client, as for any loss."""
+    clock = Clock()
+    async with memory_async_allocator({"cpu": 4}, clock=clock) as client:
+        with pytest.raises(AllocationLost) as lost:
+            async with client.hold({"cpu": 4}, ttl=30, max_lifetime=20, cancel=True):
+                clock.advance(18.5)
+                await asyncio.Event().wait()
+        assert lost.value.code == "over"
+
+
+async def test_a_pool_has_a_longest_life(client: AsyncAllocator) -> None:
+    """For each grant from now on; what is pinned has an end, too."""
+    pool = await client.pools.create("short", {"cpu": 4}, max_lifetime=timedelta(hours=1))
+    assert pool.max_lifetime_ms == 3_600_000
+    short = client.options(pool="short")
+    for ttl, lifetime, lives_ms in ((60, None, 3_600_000), (None, 7200, 3_600_000), (60, 90, 90_000)):
+        held = await short.allocate({"cpu": 1}, ttl=ttl, max_lifetime=lifetime)
+        assert held.ends_ms == held.granted_ms + lives_ms
+        assert held.deadline_ms is not None
+    changed = await client.pools.create("short", {"cpu": 4}, max_lifetime=1800, update=True)
+    assert changed.max_lifetime_ms == 1_800_000
+    assert (await client.pools.update("short", max_lifetime=0)).max_lifetime_ms == 0
+    assert (await short.allocate({"cpu": 1}, ttl=None)).pinned
+    with pytest.raises(InvalidRequest) as wrong:
+        await client.pools.update("short", max_lifetime=0.5)
+    assert wrong.value.field == "max_lifetime"
+
+
+async def test_what_an_older_version_wrote_has_no_end(client: AsyncAllocator) -> None:
+    """Dicts of an allocation, a renewal, a request and a pool."""
+    held = await client.allocate({"cpu": 1}, ttl=60)
+    request = Request({"cpu": 1}, 60)
+    for one in (held, await client.renew(held), request, await client.pools.get()):
+        data = one.to_dict()
+        for name in ("endsAt", "leftMs", "maxLifetimeMs"):
+            data.pop(name, None)
+        assert type(one).from_dict(data).to_dict() == one.to_dict()
+    assert Request.from_dict(Request({"cpu": 1}, 60, max_lifetime=90).to_dict()).max_lifetime == 90

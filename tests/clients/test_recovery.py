@@ -74,6 +74,24 @@ async def test_a_renewal_of_what_was_lost_adopts_it(guarded: AsyncAllocator, los
     assert (pool.state, pool.recovering_why) == ("recovering", "a lease that was live is missing")
 
 
+async def test_what_is_adopted_again_has_its_hard_end(
+    guarded: AsyncAllocator, lose: Callable[[str], None], clock: Clock
+) -> None:
+    """A renewal that adopts is cut as any other; after the end it adopts nothing, and says why."""
+    held = await guarded.allocate({"cpu": 1}, ttl=60, id="a", max_lifetime=75)
+    clock.advance(50)
+    lose("a")
+    renewal = await guarded.renew(held)
+    known = (renewal.outcome, renewal.deadline_ms, renewal.ends_ms, renewal.left_ms)
+    assert known == ("adopted", held.ends_ms, held.ends_ms, 25_000)
+    lose("a")
+    clock.advance(25)
+    with pytest.raises(AllocationLost) as lost:
+        await guarded.renew(held)
+    assert lost.value.code == "over"
+    assert await guarded.get("a") is None
+
+
 async def test_many_renewals_say_which_were_adopted(guarded: AsyncAllocator, lose: Callable[[str], None]) -> None:
     """Each for itself; by id alone nobody can adopt."""
     a = await guarded.allocate({"cpu": 1}, ttl=60, id="a")

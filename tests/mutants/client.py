@@ -36,7 +36,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "held for ever", "allocator/_engine/leases/lease.py",
-        " - min(margin, now - sent) - overdue_s", " - min(margin, now - sent)",
+        " - min(self.margin_s, now - sent) - overdue_s", " - min(self.margin_s, now - sent)",
         "A6: a hold is good for longer than its primary may be believed", "unit/test_lease_schedule",
     ),
     Mutant(

@@ -68,7 +68,7 @@ FINDINGS: Final = (
     # -- A5, A18: undone calls -----------------------------------------------------------------------------------------
     Mutant(
         "second caller blanks the calls", "modules/repeats.lua",
-        "local forgotten = claims.add(record, request.call, request.ask_ms + 0)",
+        "local forgotten = claims.add(record, request.call, ask_ms)",
         "local forgotten record.call, record.ttls, record.told = '*', nil, nil",
         "A5: nobody's undo ends what two callers have given up", "test_repeats",
     ),
@@ -90,14 +90,14 @@ FINDINGS: Final = (
     ),
     Mutant(
         "undo leaves the deadline", "modules/claims.lua",
-        "record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms",
+        "record.ttl_ms, record.deadline_ms = ttl_ms, records.cut(deadline_ms, record.ends_ms)",
         "record.ttl_ms, record.deadline_ms = ttl_ms, record.deadline_ms or deadline_ms",
         "A18: a lease lasts for as long as only an undone call was told", "test_claims",
     ),
     Mutant(
         "undo leaves the ttl", "modules/claims.lua",
-        "record.ttl_ms, record.deadline_ms = ttl_ms, deadline_ms",
-        "record.ttl_ms, record.deadline_ms = record.ttl_ms or ttl_ms, deadline_ms",
+        "record.ttl_ms, record.deadline_ms = ttl_ms, records",
+        "record.ttl_ms, record.deadline_ms = record.ttl_ms or ttl_ms, records",
         "A18: renewals give the time that only an undone call asked for", "test_claims",
     ),
     # -- A7: a repeat whose grant has ended ----------------------------------------------------------------------------

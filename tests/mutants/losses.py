@@ -197,7 +197,8 @@ LOSSES: Final = (
     ),
     Mutant(
         "forgets who would have shortened what is leaving", "allocations/renew.lua",
-        "if item.shorten and item.repeated and not repeats then", "if item.shorten and item.repeated and repeats then",
+        "if item.shorten and item.repeated and not repeats then\n",
+        "if item.shorten and item.repeated and repeats then\n",
         "a late copy shortens a later grant", "test_begin_release",
     ),
     Mutant(

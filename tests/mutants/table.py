@@ -8,8 +8,9 @@ from tests.mutants.client import CLIENT
 from tests.mutants.ending import ENDING
 from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
+from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *HARD_ENDS, *CLIENT)

@@ -34,16 +34,23 @@ ACCOUNT_FIELDS: Final = {
     "gap_from_ms",
     "gap_to_ms",
 }
+LINE_FIELDS: Final = {
+    "waiting_number", "waiting_shape", "waiting_passes", "waiting_first", "waiting_cursor", "waiting_marks",
+}  # fmt: skip
+"""Of a pool where somebody waits."""
+
 RECORD_FIELDS: Final = {
     "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls",
-    "told", "ends_ms",
+    "told", "ends_ms", "unclaimed_ttl_ms",
 }  # fmt: skip
+WAITER_FIELDS: Final = {"owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "ttl_ms", "scope"}
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
     "repaired", "broken", "deleted", "idempotency_trimmed", "releasing", "recovering", "rolled_back", "adopted",
-    "deferred", "quota_set", "quota_deleted", "moved",
+    "deferred", "quota_set", "quota_deleted", "moved", "waiting",
+    "withdrawn",
 }  # fmt: skip
-KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas"}
+KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
@@ -61,10 +68,12 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
     record_keys = {key for key in found if key.startswith(keys.record(""))}
     fixed = {key.removeprefix(keys.base) for key in found - record_keys}
     names = {name for name in fixed if name.startswith(ACCOUNTS)}
-    fixed -= names
+    entries = {name for name in fixed if name.startswith("waiter:")}
+    fixed -= names | entries
     assert fixed <= KEYS, f"keys that nobody declared: {fixed - KEYS}"
     if not account:
         assert not record_keys, f"records without a pool: {record_keys}"
+        assert not entries, f"waiters without a pool: {entries}"
         assert fixed <= {"ended"}, f"left of a pool that is gone: {fixed}"
         assert not fixed or client.pttl(keys["ended"]) > 0, "what is left of a pool that is gone stays for ever"
         return
@@ -97,9 +106,32 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
         _check_account(client.hgetall(keys.base + name), name, taken, overcommitted=overcommitted)
     if not overcommitted:
         assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
+    _check_line(client, keys, account, {name.removeprefix("waiter:") for name in entries}, leased.keys() | pinned.keys())
     for key in found:
         assert client.pttl(key) == -1, f"{key} would vanish by itself"
     _events(client, keys)
+
+
+def _check_line(client: Any, keys: PoolKeys, account: dict[str, str], entries: set[str], live: set[str]) -> None:
+    """The line and its entries agree, nobody both waits and is live, and the pool knows whether anybody waits."""
+    places = _index(client, f"{keys.base}waiting")
+    assert places.keys() == entries, f"in line {set(places)}, entries {entries}"
+    assert not entries & live, f"both wait and are live: {entries & live}"
+    assert ("waits=1" in account.get("options", "").split()) == bool(places), f"{account.get('options')}, {places}"
+    fields = LINE_FIELDS & account.keys()
+    assert places or not fields, f"left of a line that is empty: {fields}"
+    calls: set[str] = set()
+    order = []
+    for identity in places:
+        waiter: dict[str, str] = client.hgetall(f"{keys.base}waiter:{identity}")
+        rest = {name for name in waiter if not name.startswith(("requested.", "meta.", "account."))}
+        assert rest <= WAITER_FIELDS, f"{identity} has fields that nobody declared: {rest - WAITER_FIELDS}"
+        assert {"owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "ttl_ms"} <= rest, waiter
+        assert number(waiter["since_ms"], "since_ms") <= number(waiter["heard_ms"], "heard_ms")
+        calls.add(waiter["call"])
+        order.append((-int(waiter["priority"]), places[identity]))
+    assert len(calls) == len(places), "one call waits twice"
+    assert order == sorted(order), f"a lower priority stands before a higher one: {order}"
 
 
 def _accounts(record: dict[str, str]) -> list[str]:
@@ -122,6 +154,7 @@ def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
     capacity = {name[:-9]: number(text, name) for name, text in account.items() if name.endswith(".capacity")}
     allocated = _amounts(account, "")
     rest = {name for name in account if not name.endswith((".capacity", ".allocated", ".kept", ".guaranteed"))}
+    rest -= LINE_FIELDS
     assert rest <= ACCOUNT_FIELDS, f"fields that nobody declared: {rest - ACCOUNT_FIELDS}"
     assert {"epoch", "generation", "revision", "schema", "created_ms"} <= rest
     for name in ("generation", "revision", "schema", "created_ms"):

@@ -221,13 +221,14 @@ class Ledger:
         meta: Mapping[str, str] | None = None,
         scope: str = "",
         ends: int = 0,
+        priority: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `adopt`: what a holder knows of its allocation."""
         entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
         counts = (len(resources), len(meta or {}))
-        words = (epoch, owner, fence, granted, ttl, scope, ends, *counts, *fields_of(resources), *entries)
+        words = (epoch, owner, fence, granted, ttl, scope, ends, priority, *counts, *fields_of(resources), *entries)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:

@@ -36,6 +36,8 @@ DAMAGE: dict[str, tuple[str, Callable[[Ledger], object]]] = {
         lambda pool: (pool.client.zrem(pool.keys["deadlines"], "a"), pool.client.zadd(pool.keys["pinned"], {"a": T0})),
     ),
     "both indexes": ("indexed_twice", lambda pool: pool.client.zadd(pool.keys["pinned"], {"a": T0})),
+    "beyond its end": ("beyond_end", _hset("ends_ms", T0 + 30_000)),
+    "end no number": ("broken_record", _hset("ends_ms", "soon")),
     "fence ahead": ("fence_ahead", _hset("fence", 2**53 - 2)),
     "same fence": ("fence_twice", lambda pool: _hset("fence", pool.record("b")["fence"])(pool)),
 }

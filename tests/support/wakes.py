@@ -6,6 +6,8 @@ import threading
 from types import TracebackType
 from typing import Any, Final, Self
 
+import redis
+
 from allocator._engine.protocol.flows import Flow, Wake
 from tests.support.drivers import POOL, Side, read
 from tests.support.servers import Server
@@ -29,14 +31,29 @@ def until_woken(call: str, heard: list[bool], *, seconds: float = LONG_S, ask: b
             yield from read()
 
 
+def waits(*seconds: float, call: str = "a") -> Flow[list[bool]]:
+    """One step after another, of so many seconds each; returns what each returned."""
+    results: list[bool] = []
+    for each in seconds:
+        woken: bool = yield Wake(POOL, call, each)
+        results += [woken]
+    return results
+
+
 def publish(server: Server, call: str) -> int:
     """Publish on a call's channel from a script; returns how many connections received it."""
     return int(server.ask("EVAL", f"return redis.call('SPUBLISH', '{POOL.wake_channel(call)}', '')", "0"))
 
 
+def channels(server: Server) -> list[str]:
+    """The channels on which somebody listens."""
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        return list(client.execute_command("PUBSUB", "SHARDCHANNELS"))  # type: ignore[no-untyped-call]
+
+
 def listens(server: Server, call: str) -> bool:
     """Whether somebody listens on a call's channel."""
-    return POOL.wake_channel(call) in server.ask("PUBSUB", "SHARDCHANNELS")
+    return POOL.wake_channel(call) in channels(server)
 
 
 def listeners(server: Server) -> int:
@@ -46,7 +63,7 @@ def listeners(server: Server) -> int:
 
 def is_quiet(server: Server) -> bool:
     """Whether nobody listens and no connection is left that did."""
-    return "wake:" not in server.ask("PUBSUB", "SHARDCHANNELS") and not listeners(server)
+    return not channels(server) and not listeners(server)
 
 
 class Waiting:
@@ -61,7 +78,7 @@ class Waiting:
     def _run(self) -> None:
         try:
             self.result = self._side.run(self._flow)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
 
     @property

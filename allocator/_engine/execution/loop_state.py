@@ -15,6 +15,7 @@ from allocator import settings
 from allocator._engine.execution.batching import Batcher
 from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
 from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.listener_async import AsyncListeners
 from allocator._engine.execution.retry import RetryState, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
@@ -39,7 +40,6 @@ from allocator._engine.transport.connection import AsyncConnection
 from allocator._engine.transport.connections_async import AsyncConnectionPool
 from allocator._engine.transport.exchange import run_exchange_async
 from allocator._engine.transport.failures import AttemptFailure
-from allocator._engine.transport.listener_async import AsyncListeners
 from allocator._engine.transport.router_async import make_router_async
 from allocator._engine.transport.target import Target
 from allocator.durability import Durability

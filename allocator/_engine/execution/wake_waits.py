@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from allocator import settings
+from allocator._engine.execution.listener import Subscription
 from allocator._engine.protocol.flows import Wake
 from allocator._engine.transport.failures import AttemptFailure
-from allocator._engine.transport.listener import Subscription
 from allocator._engine.transport.router import Router
 from allocator.errors import BackendUnavailable
 

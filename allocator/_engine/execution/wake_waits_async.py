@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from allocator import settings
+from allocator._engine.execution.listener_async import AsyncListeners, AsyncSubscription
 from allocator._engine.protocol.flows import Wake
 from allocator._engine.transport.failures import AttemptFailure
-from allocator._engine.transport.listener_async import AsyncListeners, AsyncSubscription
 from allocator._engine.transport.router_async import AsyncRouter
 from allocator.errors import BackendUnavailable
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from allocator import settings
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, Script
 from allocator.durability import Durability
@@ -106,7 +107,7 @@ class Wake(NamedTuple):
 
     pool: PoolKeys
     call: str
-    seconds: float
+    seconds: float = settings.HEARTBEAT_S
 
 
 class Scan(NamedTuple):

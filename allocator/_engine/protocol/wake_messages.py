@@ -6,7 +6,7 @@ A sharded channel (Redis 7) is used: it belongs to the slot of the pool, so only
 from __future__ import annotations
 
 import enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from allocator._engine.protocol.resp import pack_command
 
@@ -43,5 +43,5 @@ def unsubscribe(channel: str) -> bytes:
 
 def read_news(received: Any) -> tuple[News, str]:
     """What was received, and the channel."""
-    kind, channel, *_ = received if isinstance(received, list) and len(received) > 1 else ("", "")
-    return _KINDS.get(str(kind), News.OTHER), str(channel)
+    words = [str(word) for word in cast("list[object]", received)] if isinstance(received, list) else []
+    return (_KINDS.get(words[0], News.OTHER), words[1]) if len(words) > 1 else (News.OTHER, "")

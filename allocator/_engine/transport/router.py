@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
@@ -63,7 +63,7 @@ class ServerRouter:
 
     def _connection(self, **options: Any) -> Connection:
         target = self._target
-        location = target.locate() if target.locate is not None else {}
+        location: Mapping[str, Any] = target.locate() if target.locate is not None else {}
         return self._make(target.attempt_timeout_s, **location, **options)
 
     def route(self, pool: PoolKeys, until: float) -> ConnectionPool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from allocator._engine.protocol.keys import PoolKeys
@@ -71,7 +71,7 @@ class AsyncServerRouter:
 
     async def _connection(self, **options: Any) -> AsyncConnection:
         find = self._target.locate
-        location = await asyncio.to_thread(find) if find is not None else {}
+        location: Mapping[str, Any] = await asyncio.to_thread(find) if find is not None else {}
         return await self._make(**location, **options)
 
     async def route(self, pool: PoolKeys, until: float) -> AsyncConnectionPool:

@@ -194,6 +194,7 @@ class Controller:
             self._admit()
         except BackendError:
             self.counters.errors += 1  # unavailable or ambiguous: the next round retries, and leases lapse if it lasts
+            self._write([])  # or a replica whose renewals fail would not see that the run, or its parent, has ended
         return not self._stop
 
     def give_up(self) -> None:

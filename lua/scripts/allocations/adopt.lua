@@ -8,9 +8,9 @@ cuts the deadlines, and after it nothing is adopted.
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    the reason of an operator who forces it, else ''
-        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, R, M,
-                             (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope and ends_ms
-                             as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the server has lost is
+        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, priority, R,
+                             M, (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope, ends_ms
+                             and priority as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the server has lost is
                              made again, without limits
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
         | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
@@ -27,6 +27,8 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
+local line = require('line')
+local line_entries = require('line_entries')
 local pools = require('pools')
 local quotas = require('quotas')
 local records = require('records')
@@ -41,8 +43,8 @@ local function read_item(call)
     fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
     ask_ms = arguments.integer(call, 'ttl_ms'), scope = arguments.text(call, 'scope'),
   }
-  local ends_ms = arguments.integer(call, 'ends_ms')
-  item.ends_ms = ends_ms > 0 and ends_ms or nil
+  local ends_ms, priority = arguments.integer(call, 'ends_ms'), arguments.signed(call, 'priority', limits.PRIORITY_MAX)
+  item.ends_ms, item.priority = ends_ms > 0 and ends_ms or nil, priority ~= 0 and priority or nil
   if item.scope == '' then item.scope = nil end
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)
@@ -59,7 +61,8 @@ local function extend(call, item, record)
   if records.is_over(call, record) then return {'over', record.ends_ms} end
   if not requests.matches(item, record) then return records.reply(call, 'conflict', record) end
   records.edit(call, record)
-  local deadline_ms = item.ask_ms > 0 and records.cut(call.now + item.ask_ms, record.ends_ms)
+  local ttl_ms = records.lasting(call, item.ask_ms, record.ends_ms)
+  local deadline_ms = ttl_ms > 0 and records.cut(call.now + ttl_ms, record.ends_ms)
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end
@@ -98,6 +101,14 @@ local function set_deadline(call, item)
   if ends_ms then item.asserted_ms = call.now end
 end
 
+-- Nobody waits for an id that is live.
+local function leave_line(call, item)
+  local waiter = call.pool.waits and line_entries.at_record(call, item.key)
+  if not waiter then return end
+  line_entries.leave(call, waiter, 'its id is adopted')
+  call.freed = true
+end
+
 local function adopt(call, item, reason)
   local record, pool, forced = call.records[item.key], call.pool, reason ~= ''
   local completed_ms = idempotency.completed_at(call, item.call)
@@ -115,6 +126,7 @@ local function adopt(call, item, reason)
     removals.plan(call, record, 'reclaimed', 'a later grant is adopted')
     if record.fresh then forget_fresh(call, record) end
   end
+  leave_line(call, item)
   -- Also above the capacity; but not beyond exact integers, or no release could be counted.
   charge(call, item)
   for i = 1, #item.list, 2 do
@@ -154,6 +166,7 @@ return function(call)
   -- Decide
   local replies = {}
   for i = 1, #items do replies[i] = decide(call, items[i], reason) end
+  line.finish(call)
   -- Write
   transaction.commit(call)
   return replies

@@ -51,6 +51,7 @@ local gangs = require('gangs')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
+local line_entries = require('line_entries')
 local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
@@ -118,41 +119,56 @@ end
 
 -- The last try of a request that has waited: it leaves the line, so that no late copy of it is granted.
 local function give_up(call, waiter, refusal)
-  line.leave(call, waiter, 'it has waited long enough')
+  line_entries.leave(call, waiter, 'it has waited long enough')
   idempotency.complete_as(call, waiter.call, 'withdrawn')
+  call.freed = true
   return refusal
 end
 
 -- For a request that is refused for now: its place in line, if it may wait.
 local function stay(call, request, charged, waiter, refusal)
-  if waiter and request.wait_ms then return arrivals.hear(call, request, charged, waiter, refusal) end
-  if waiter then return give_up(call, waiter, refusal) end
-  if request.wait_ms then return arrivals.enter(call, request, charged, refusal) end
-  return refusal
+  if waiter and not request.wait_ms then return give_up(call, waiter, refusal) end
+  if not request.wait_ms then return refusal end
+  local reply
+  if waiter then
+    reply = arrivals.hear(call, request, charged, waiter, refusal)
+  else
+    reply = arrivals.enter(call, request, charged, refusal)
+  end
+  -- What it has preempted at once may be its own by now.
+  local record = request.preempt and call.records[request.key]
+  return record and repeats.answer(call, request, record) or reply
 end
 
--- The refusal of a request, which its place in line has by now.
-local function refusal_of(charged, list)
+-- The refusal of a request that must wait for others; second result: whether it may fit later.
+local function refusal_of(call, items, request, charged)
+  local list = request.list
   if not accounts.take(charged, list) then
     accounts.add_all(charged, list, -1)
-    return denials.queued(charged, list)
+    return denials.queued(charged, list), true
   end
-  return denials.reply(charged, list)
+  local reply = denials.reply(charged, list, nil, call.atomic and gangs.asked(items, request.i))
+  return reply, reply[2] == 'capacity_exceeded'
 end
 
 -- Lets those before it in line go first.  Returns the reply, if it has one by now; else whether it passes somebody.
-local function queue(call, request, charged, waiter)
-  local pool, list = call.pool, request.list
-  if pool.waits then
+local function queue(call, items, request, charged, waiter)
+  if call.pool.waits then
     expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
     line.serve_once(call, waiter ~= nil)
     local record = call.records[request.key]
     if record then return repeats.answer(call, request, record) end
   end
-  if waiter and not waiter.left then return stay(call, request, charged, waiter, refusal_of(charged, list)) end
-  local blocked, ahead = line.blocks(call, waiters.last_place(request.priority or 0), charged, list)
-  if blocked then return stay(call, request, charged, nil, denials.queued(charged, list)) end
-  return nil, ahead
+  if waiter and waiter.left then waiter = nil end
+  local blocked, ahead = true, nil
+  if not waiter then
+    blocked, ahead = line.blocks(call, waiters.last_place(request.priority or 0), charged, request.list)
+  end
+  if not blocked then return nil, ahead end
+  local refusal, may_fit = refusal_of(call, items, request, charged)
+  if may_fit and call.more_expired and not request.wait_ms then return {'reclaim_first'} end
+  return waiter and stay(call, request, charged, waiter, refusal)
+    or may_fit and stay(call, request, charged, nil, refusal) or refusal
 end
 
 -- The scope's accounts, and the pool; nil and the reply, if the request names no scope that there is.
@@ -169,23 +185,40 @@ local function accounts_of(call, request)
   return charged, nil
 end
 
+-- The accounts to charge; nil and the reply, if the request cannot be granted as it is, nor wait.
+local function check_request(call, request)
+  local pool = call.pool
+  if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
+    return nil, {'ttl_too_long', pool.max_ttl_ms}
+  end
+  if pool.recovering and not request.wait_ms then return nil, recovery.refusal(call) end
+  return accounts_of(call, request)
+end
+
+-- Who waits for the id, or nil.  One that is not heard leaves; in a recovery it may not have been able to ask.
+local function find_waiter(call, request)
+  local waiter = line_entries.at_record(call, request.key)
+  if not waiter or waiters.is_heard(call, waiter) or call.pool.recovering and waiter.call == request.call then
+    return waiter
+  end
+  line_entries.leave(call, waiter, 'its client is silent')
+  call.freed = true
+  return nil
+end
+
 -- Decides a request whose id is not live.
 local function decide_new(call, items, request)
   local pool, list, ahead = call.pool, request.list, nil
-  if pool.max_ttl_ms and requests.is_too_long(call, request.ask_ms + 0) then
-    return {'ttl_too_long', pool.max_ttl_ms}
-  end
-  local waiter = (pool.waits or call.line) and line.at_record(call, request.key)
+  local waiter = (pool.waits or call.line) and find_waiter(call, request)
   if waiter and waiter.call ~= request.call then return {'conflict_waiting', waiter.owner} end
-  if pool.recovering and not request.wait_ms then return stay(call, request, nil, waiter, recovery.refusal(call)) end
-  local charged, refusal = accounts_of(call, request)
-  if refusal then return refusal end
+  local charged, refusal = check_request(call, request)
+  if refusal then return waiter and give_up(call, waiter, refusal) or refusal end
   if pool.recovering then return stay(call, request, charged, waiter, recovery.refusal(call)) end
   local granted = request.replaces and replace(call, request, charged)
   if granted then return granted end
   if pool.waits or call.line then
     local reply
-    reply, ahead = queue(call, request, charged, waiter)
+    reply, ahead = queue(call, items, request, charged, waiter)
     if reply then return reply end
   end
   if accounts.take(charged, list) then

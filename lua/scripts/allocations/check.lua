@@ -68,28 +68,32 @@ end
 local function victims_of(call, charged, list, ask)
   local ids = {}
   if not ask.preempt or not call.pool.preempts then return ids end
-  for i, record in ipairs(preemption.victims(call, charged, list, ask.priority)) do ids[i] = record.id end
+  local place = waiters.last_place(ask.priority)
+  for i, one in ipairs(preemption.victims(call, charged, list, ask.priority, place)) do ids[i] = one.record.id end
   return ids
+end
+
+-- The reply to a request that there is room for, which it has taken in memory; `blocked`: others wait before it.
+local function answer_room(call, charged, list, ask, blocked)
+  if not blocked then return {'fits'} end
+  accounts.add_all(charged, list, -1)
+  local reply = denials.queued(charged, list)
+  table.insert(reply, 3, 0)
+  table.insert(reply, 4, victims_of(call, charged, list, ask))
+  return reply
 end
 
 local function decide(call, scope, list, ask)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  if call.pool.waits then
-    local blocked = line.blocks(call, waiters.last_place(ask.priority), charged, list)
-    local reply = blocked and denials.queued(charged, list)
-    if reply and not accounts.take(charged, list) then
-      table.insert(reply, 3, 0)
-      table.insert(reply, 4, {})
-      return reply
-    end
-  end
-  local short = accounts.take(charged, list)
-  if not short then return {'fits'} end
+  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(ask.priority), charged, list)
+  if not accounts.take(charged, list) then return answer_room(call, charged, list, ask, blocked) end
   local reply = denials.reply(charged, list)
   local fits_ms, victims = 0, {}
   if reply[2] == 'capacity_exceeded' then
-    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then return {'fits'} end
+    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then
+      return answer_room(call, charged, list, ask, blocked)
+    end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
     victims = victims_of(call, charged, list, ask)
@@ -100,16 +104,9 @@ local function decide(call, scope, list, ask)
   return reply
 end
 
-local function read_priority(call)
-  local text = arguments.text(call, 'priority')
-  local priority = string.find(text, '^%-?%d+$') and tonumber(text)
-  if not priority or math.abs(priority) > limits.PRIORITY_MAX then arguments.refuse('priority') end
-  return priority
-end
-
 return function(call)
   clock.start(call)
-  local ask = {explain = arguments.flag(call, 'explain'), priority = read_priority(call)}
+  local ask = {explain = arguments.flag(call, 'explain'), priority = arguments.signed(call, 'priority', limits.PRIORITY_MAX)}
   ask.preempt = arguments.flag(call, 'preempt')
   local ttl_ms = arguments.text(call, 'ttl_ms')
   local scope = arguments.text(call, 'scope')

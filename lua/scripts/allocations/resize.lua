@@ -69,7 +69,8 @@ local function wanted(record, item)
   return {list = list, gone = gone, held = held, grows = grows}
 end
 
--- The growth waits for nobody, but passes those in line only as a request of priority 0 would.  Returns the denial.
+-- The growth waits for nobody, but passes those in line only as a request of priority 0 would.  Returns the denial of
+-- what would fit.
 local function queue(call, charged, after)
   if not call.pool.waits then return nil end
   local growth = {}
@@ -79,10 +80,11 @@ local function queue(call, charged, after)
   end
   expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
   line.serve_once(call)
-  local blocked, ahead = line.blocks(call, waiters.last_place(0), charged, growth)
-  if blocked then return denials.queued(charged, growth) end
+  local blocked, ahead = line.blocks(call, waiters.last_place(0), charged, growth, true)
   after.ahead = ahead
-  return nil
+  if not blocked or accounts.take(charged, after.list, after.held) then return nil end
+  accounts.add_all(charged, after.list, -1, after.held)
+  return call.more_expired and {'reclaim_first'} or denials.queued(charged, growth)
 end
 
 -- Charges the growth, or returns the denial.

@@ -19,6 +19,7 @@ local clock = require('clock')
 local events = require('events')
 local idempotency = require('idempotency')
 local line = require('line')
+local line_entries = require('line_entries')
 local pools = require('pools')
 local records = require('records')
 local removals = require('removals')
@@ -39,8 +40,10 @@ local function of_item(call, item)
 end
 
 local function leave(call, item, record)
-  local was_pinned = not record.deadline_ms
+  local was_pinned, is_first = not record.deadline_ms, claims.is_first(record, item.call)
   if not claims.remove(call, record, item.call) then return false end
+  -- Nobody is to claim the grant any more.
+  if is_first then record.unclaimed_ttl_ms = nil end
   idempotency.complete(call, item.call)
   if was_pinned ~= (record.deadline_ms == nil) then pools.next_revision(call) end
   events.add(call, 'call_undone', record.id, nil, 'it was returned to other calls, too')
@@ -49,9 +52,11 @@ end
 
 -- The call waits in line: it leaves.
 local function withdraw(call, item)
-  line.open(call)
-  local waiter = line.at_record(call, item.key)
-  if waiter and waiter.call == item.call then line.leave(call, waiter, 'undone') end
+  line_entries.open(call)
+  local waiter = line_entries.at_record(call, item.key)
+  if not waiter or waiter.call ~= item.call then return end
+  line_entries.leave(call, waiter, 'undone')
+  call.freed = true
 end
 
 local function decide(call, item)

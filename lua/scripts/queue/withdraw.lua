@@ -14,6 +14,7 @@ local arguments = require('arguments')
 local clock = require('clock')
 local idempotency = require('idempotency')
 local line = require('line')
+local line_entries = require('line_entries')
 local pools = require('pools')
 local transaction = require('transaction')
 
@@ -26,13 +27,13 @@ local function decide(call, item)
   if idempotency.completed_at(call, item.call) then
     return {idempotency.was_told(call, item.call, {'absent'}) or 'withdrawn'}
   end
-  line.open(call)
-  local waiter = call.pool.waits and line.at_record(call, item.key)
+  line_entries.open(call)
+  local waiter = call.pool.waits and line_entries.at_record(call, item.key)
   if not waiter then
     if item.repeated then idempotency.complete_as(call, item.call, 'absent') end
     return {'absent'}
   end
-  line.leave(call, waiter, 'withdrawn')
+  line_entries.leave(call, waiter, 'withdrawn')
   idempotency.complete_as(call, waiter.call, 'withdrawn')
   idempotency.complete(call, item.call)
   -- Its client learns of it when it asks again.

@@ -12,6 +12,7 @@ import redis
 
 from allocator import Allocation, Allocator, BackendUnavailable, InvalidRequest, Request
 from allocator._engine.protocol import scripts
+from allocator._engine.protocol.keys import pool_keys
 from allocator._sync.events import Events
 from allocator._sync.maintenance import Maintenance
 from allocator._sync.pools import Pools
@@ -189,6 +190,35 @@ def test_a_user_of_one_pool_has_no_other(login: Callable[..., Allocator], server
         client.pools.create("other", {"cpu": 1})
 
 
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("pool", [None, "lab"])
+def test_who_may_allocate_may_listen_for_it(
+    login: Callable[..., Allocator], server: Server, role: str, pool: str | None
+) -> None:
+    """On the channels of waiting calls, of its pools, and on no other."""
+    login(role, pool=pool)
+    heard = pool_keys("lab", "allocator").wake_channel("c")
+    elsewhere = pool_keys("else", "allocator").wake_channel("c")
+    allowed = {heard} | ({elsewhere} if pool is None else set())
+    url = server.url.replace("unix://", f"unix://{role}:{PASSWORD}@")
+    for channel in (heard, elsewhere, "allocator:{lab}:pool", "theirs"):
+        with redis.Redis.from_url(url, protocol=2) as client, client.pubsub() as listening:
+            listening.execute_command("SSUBSCRIBE", channel)
+            if role == "controller" and channel in allowed:
+                assert listening.parse_response()[0] == b"ssubscribe"
+            else:
+                with pytest.raises(redis.ResponseError, match=r"(?i)permission"):
+                    listening.parse_response()
+
+
+@pytest.mark.parametrize("role", ["controller", "cron"])
+def test_who_gives_back_may_have_the_script_publish_it(role: str) -> None:
+    """The right to the command comes from the scripts; that to the channel does not."""
+    assert "&allocator:{*}:wake:*" in user(role).rules
+    assert "&allocator:{lab}:wake:*" in user(role, pool="lab").rules
+    assert not [rule for rule in user("inspector").rules if rule.startswith("&")]
+
+
 def test_every_method_is_tried_with_every_user() -> None:
     """One that is added later must not be forgotten."""
     tried = set(READS | CLEANS | TAKES) - {"durable", "repair"}
@@ -206,6 +236,7 @@ def test_what_the_scripts_call_is_what_is_allowed() -> None:
     called = {call.strip().strip("'").lower() for call in calls}
     rules = {rule.removeprefix("+") for rule in user("controller").rules if rule.startswith("+")}
     sent = {"evalsha", "eval", "evalsha_ro", "eval_ro", "hello", "ping", "select", "asking", "role", "wait", "scan"}
+    sent |= {"ssubscribe", "sunsubscribe"}
     assert {rule for rule in rules if "|" not in rule} == called | sent | {"info"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from allocator import Allocator, Resources
+from allocator import Allocator, BackendUnavailable, Resources
 from allocator.apps.demo.cluster import Change, Cluster, Phase, Transition
 from allocator.apps.demo.controller import Controller, Counters, News, Plan
 from allocator.apps.demo.lab_requests import LabRequest
@@ -179,6 +179,24 @@ def test_a_replica_that_is_told_to_end_gives_everything_back() -> None:
     assert world.ledger.pools.usage().allocations == 1
     replica.give_up()
     world.check()
+
+
+def test_a_replica_whose_renewals_fail_sees_that_the_run_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears of the end, and of its parent's, in the exchange of statuses: also where the server is gone."""
+    world = World({"cpu": "4"}, [lab("a", seconds=60, cpu="1")])
+    one = world.replica(0, 1)
+    world.go(0.5, one)
+    assert one._in_hand
+
+    def unavailable(_held: object) -> None:
+        raise BackendUnavailable("gone")
+
+    monkeypatch.setattr(one._allocator, "renew_many", unavailable)
+    world.clock.advance(TTL_S / 2)
+    assert one.reconcile()
+    monkeypatch.setattr(World, "over", True)
+    assert not one.reconcile()
+    assert one.counters.errors == 2
 
 
 def test_which_labs_fail_is_a_matter_of_the_seed() -> None:

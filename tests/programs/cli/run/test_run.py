@@ -244,6 +244,21 @@ def test_a_command_whose_lease_is_lost_gets_term(start: Start, pool: Allocator) 
     assert err.endswith("error: the lease of 'job' is lost (gone): the command gets TERM\n")
 
 
+def test_a_command_gets_term_before_the_hard_end_of_its_allocation(start: Start, pool: Allocator) -> None:
+    """The message says that nothing has failed; the exit code is that of a loss."""
+    command = ("sh", "-c", f"trap 'echo caught; exit 3' TERM; echo ready; {WAITS}")
+    process = start("cpu=1", "--ttl", "1h", "--max-lifetime", "2s", "--id", "job", "--", *command)
+    assert line(process) == "ready"
+    live = pool.get("job")
+    assert live is not None
+    assert live.ends_ms == live.deadline_ms == live.granted_ms + 2000
+    assert line(process) == "caught"
+    code, _, err = ended(process)
+    assert code == 121
+    assert "error: allocation 'job' is over: its hard end (max_lifetime) is " in err
+    assert err.endswith("Z: the command gets TERM\n")
+
+
 @pytest.mark.parametrize("what", ["ignores", "stopped", "descendant"])
 def test_what_does_not_end_by_term_is_killed(start: Start, pool: Allocator, what: str) -> None:
     """After --kill-after: what ignores TERM or is stopped, and its descendants in the same way."""

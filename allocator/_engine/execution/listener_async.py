@@ -41,7 +41,7 @@ class AsyncSubscription:
     async def confirm(self) -> None:
         """Wait until the server has confirmed it; raises `AttemptFailure`."""
         await self._wait(lambda: self.confirmed, self._listener.patience_s)
-        if not self.confirmed:
+        if not self.confirmed and self.failure is None:
             self._listener.end(TimeoutError())
         self._check()
 
@@ -151,8 +151,9 @@ class _Listener:
         for channel in list(self._subscriptions):
             self._lose(channel, error)
         with contextlib.suppress(RuntimeError):  # the event loop is closed
-            for task in {self._writer, self._reader} - {asyncio.current_task(), None}:
-                task.cancel()
+            for task in (self._writer, self._reader):
+                if task is not None and task is not asyncio.current_task():
+                    task.cancel()
 
     def _lose(self, channel: str, error: Exception) -> None:
         """Let the subscriptions to one channel fail; those to others stay."""

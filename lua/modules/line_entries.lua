@@ -1,0 +1,167 @@
+-- line_entries: what one call knows of the line: the entries that it has read, in their order, those that come, and
+-- those that leave.  call.line = {count, seen, at, known, puts, coming, drops, ...}: `seen` has the entries from the
+-- first on that were read, and those that came among them; `coming` those that came behind these; `puts` all that came;
+-- `drops` those that leave.
+local contention = require('contention')
+local events = require('events')
+local limits = require('limits')
+local numbers = require('numbers')
+local pools = require('pools')
+local records = require('records')
+local waiters = require('waiters')
+
+local line_entries = {}
+
+local FIELDS = {
+  'waiting_number', 'waiting_shape', 'waiting_passes', 'waiting_first', 'waiting_cursor', 'waiting_marks',
+}
+
+-- Whether anybody waits.  The line's state, read once a call.
+function line_entries.open(call)
+  local state = call.line
+  if state then return state end
+  local options = call.pool.options or ''
+  state = {
+    count = 0, stored = 0, seen = {}, at = 0, known = {}, puts = {}, coming = {}, heard = {}, drops = {}, wakes = {},
+    was = {}, policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
+    passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
+    wait_max_ms = tonumber(string.match(options, 'queue_wait_max_ms=(%d+)')) or limits.WAIT_PASSED_MAX_MS,
+    length_max = tonumber(string.match(options, 'queue_length_max=(%d+)')) or limits.QUEUE_MAX,
+    number = 0, passes = 0, passing = 0,
+  }
+  call.line = state
+  if not call.pool.waits then return state end
+  local found = redis.call('HMGET', call.key, unpack(FIELDS))
+  state.was = found
+  state.count = redis.call('ZCARD', waiters.index(call))
+  state.stored, state.number, state.shape = state.count, tonumber(found[1]) or 0, found[2] or waiters.MIXED
+  state.passes, state.first = tonumber(found[3]) or 0, found[4]
+  state.cursor, state.cursor_marks = tonumber(found[5]), found[6] or ''
+  return state
+end
+
+-- Removes an entry.
+function line_entries.remove(call, waiter)
+  local state = call.line
+  waiter.left, state.count = true, state.count - 1
+  if state.first == waiter.id then state.first, state.passes = nil, 0 end
+  if waiter.new then
+    state.puts[waiter.new] = false
+    waiter = waiter.instead_of
+  end
+  if waiter then state.drops[#state.drops + 1] = waiter end
+end
+
+-- Inserts a waiter into a list in the order of places.
+local function insert(list, waiter)
+  local at = #list + 1
+  while at > 1 and list[at - 1].place > waiter.place do at = at - 1 end
+  table.insert(list, at, waiter)
+end
+
+-- Adds a waiter that comes in this call, perhaps in the place of one of the same id that has left in it.
+function line_entries.add(call, waiter)
+  local state = line_entries.open(call)
+  local seen, drops = state.seen, state.drops
+  for n = #drops, 1, -1 do
+    if drops[n].id == waiter.id then waiter.instead_of = table.remove(drops, n) end
+  end
+  state.count, waiter.new = state.count + 1, #state.puts + 1
+  state.puts[waiter.new], state.known[waiter.id] = waiter, waiter
+  insert(seen[1] and waiter.place < seen[#seen].place and seen or state.coming, waiter)
+  -- Those behind the cursor are compared with it, too.
+  if state.cursor and waiter.place < state.cursor and state.policy ~= 'best_effort' then
+    local marks = contention.parse(state.cursor_marks)
+    contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
+    state.cursor_marks = contention.text(marks)
+    if not state.cursor_marks then state.cursor = nil end
+  end
+end
+
+-- Ends a wait that is not granted.
+function line_entries.leave(call, waiter, reason)
+  line_entries.remove(call, waiter)
+  events.add(call, 'withdrawn', waiter.id, nil, reason)
+end
+
+-- The entry of an id, read once.
+local function of_id(call, state, id, place)
+  local waiter = state.known[id]
+  if waiter == nil then
+    waiter = waiters.read(call, id, place) or false
+    state.known[id] = waiter
+  end
+  return waiter
+end
+
+-- The waiter of an id that is in line at a place.  One without an entry, or with a broken one, leaves.
+function line_entries.at_place(call, state, id, place)
+  local waiter = of_id(call, state, id, place)
+  if waiter and waiter.new then
+    -- It came in this call; who stood here before has no entry.
+    if not waiter.instead_of then state.count = state.count - 1 end
+    return waiter.instead_of or {id = id, place = place, left = true}
+  end
+  if not waiter then
+    waiter = {id = id, key = waiters.key(call, id), place = place}
+    state.known[id] = waiter
+    line_entries.remove(call, waiter)
+  end
+  waiter.place = place
+  if waiter.broken and not waiter.left then line_entries.leave(call, waiter, 'its entry ' .. waiter.broken) end
+  return waiter
+end
+
+-- The next waiter from the first on; nil at the end, or if this call has looked at enough of them.
+function line_entries.next(call, state)
+  if not state.ids then
+    state.ids = state.stored == 0 and {}
+      or redis.call('ZRANGE', waiters.index(call), '0', limits.WAITERS_LOOKED_MAX, 'WITHSCORES')
+  end
+  local id, place = state.ids[state.at + 1], tonumber(state.ids[state.at + 2])
+  local waiter = state.coming[1]
+  if waiter and (not id or waiter.place < place) then
+    table.remove(state.coming, 1)
+  elseif not id or state.at >= 2 * limits.WAITERS_LOOKED_MAX then
+    state.cut = id ~= nil
+    return nil
+  else
+    state.at = state.at + 2
+    waiter = line_entries.at_place(call, state, id, place)
+  end
+  state.seen[#state.seen + 1] = waiter
+  return waiter
+end
+
+-- The entry of the id with this record, or nil.
+function line_entries.at_record(call, key)
+  local state = line_entries.open(call)
+  local waiter = of_id(call, state, records.id(call, key), nil)
+  if not waiter or waiter.left then return nil end
+  local place = waiter.place or tonumber(redis.call('ZSCORE', waiters.index(call), waiter.id) or nil)
+  if not place then
+    -- An entry that is not in line counts as none.
+    state.drops[#state.drops + 1], waiter.left = waiter, true
+  elseif not waiter.place then
+    waiter = line_entries.at_place(call, state, waiter.id, place)
+  end
+  return not waiter.left and waiter or nil
+end
+
+-- Plans the fields of the pool that have changed.
+function line_entries.keep(call, state)
+  local waits = state.count > 0
+  local first, cursor = state.first, state.cursor
+  local values = {
+    numbers.text(state.number), state.shape, first and numbers.text(state.passes), first,
+    cursor and numbers.text(cursor), cursor and state.cursor_marks,
+  }
+  for i = 1, #FIELDS do
+    local value = waits and values[i] or nil
+    if value and value ~= state.was[i] then pools.set(call, FIELDS[i], value) end
+    if not value and state.was[i] then pools.drop(call, FIELDS[i]) end
+  end
+  if waits ~= (call.pool.waits ~= nil) then pools.set_option(call, 'waits', waits and '1' or '') end
+end
+
+return line_entries
