@@ -26,6 +26,7 @@ from allocator import (
     InvalidRequest,
     Limit,
     Pool,
+    QueuePolicy,
     Quota,
     QuotaUsage,
     Reclaimed,
@@ -37,6 +38,7 @@ from allocator import (
     ResourceUsage,
     Shortage,
     Usage,
+    Waiter,
 )
 from allocator.models.read_only import ReadOnlyMapping
 from allocator.serialization import API_VERSION, Value, restore, rfc3339
@@ -66,6 +68,14 @@ scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
+priorities = st.integers(-1000, 1000)
+policies = st.builds(
+    QueuePolicy,
+    st.none() | st.sampled_from(["contended", "strict", "best_effort"]),
+    st.none() | st.integers(0, 10**6),
+    st.none() | st.integers(1000, 10**10).map(lambda ms: ms / 1000),
+    st.none() | st.integers(0, 10**5),
+)
 pools = st.builds(
     Pool,
     names,
@@ -89,6 +99,7 @@ pools = st.builds(
     default_scope=st.none() | scopes,
     require_scope=st.booleans(),
     max_lifetime_ms=amounts,
+    queue=policies,
 )
 entries = st.dictionaries(
     st.one_of(st.sampled_from(["id", "owner", "fence", "reason", "cpu.allocated", "x.allocated", ".allocated"]), texts),
@@ -142,6 +153,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.dictionaries(resource_names, quota_rows, max_size=4),
         st.dictionaries(st.just("") | scopes, resources, max_size=2),
     ),
+    QueuePolicy: policies,
     QuotaUsage: quota_rows,
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
@@ -159,12 +171,29 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.booleans(),
         st.none() | scopes,
         st.none() | st.integers(1000, 10**11).map(lambda ms: ms / 1000),
+        priorities,
     ),
     ResourceUsage: rows,
     Resources: resources,
     Shortage: shortages,
     Usage: st.builds(
-        Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants
+        Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants, amounts
+    ),
+    Waiter: st.builds(
+        Waiter,
+        ids,
+        names,
+        amounts,
+        ids,
+        priorities,
+        resources,
+        instants,
+        st.none() | instants,
+        st.none() | amounts,
+        st.none() | scopes,
+        st.none() | denials,
+        st.none() | instants,
+        metadata,
     ),
 }
 

@@ -41,6 +41,9 @@ _WAKE_MIN_S: Final = 0.05
 _AGAIN_S: Final = 1.0
 """Seconds until the next attempt while the store grants nothing, or cannot be reached."""
 
+_OF_SETTINGS: Final = frozenset({"auth", "eviction", "no_permission", "tls"})
+"""Codes of a `BackendUnavailable` that does not end by itself: somebody has to change a setting."""
+
 
 def allocate(
     defaults: Defaults,
@@ -115,7 +118,7 @@ class _Waiting:
                 self._renew()
                 answer = _AGAIN_S
             except (BackendUnavailable, Recovering) as error:
-                if left <= 0 or not error.retryable:
+                if left <= 0 or not error.retryable or error.code in _OF_SETTINGS:
                     raise
                 answer = min(error.retry_after or _AGAIN_S, _AGAIN_S)
             if isinstance(answer, Allocation | Denial):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from allocator.apps.cli import arguments, completion, serializers
 from allocator.apps.cli.arguments import (
     PINNED,
+    PRIORITY,
     assignment,
     assignments,
     metadatum,
@@ -25,6 +26,9 @@ from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
 from allocator.units import format_amount
+
+if TYPE_CHECKING:
+    from allocator import Allocator
 
 __all__ = ["allocate", "check", "release", "renew", "resize"]
 
@@ -58,6 +62,8 @@ _KEPT_FROM_S: Final = 1.0
     metavar="LEVEL",
     help="How safe the grant must be before the command ends: replicated:N, fsynced, or both with +.",
 )
+@click.option("--wait", type=arguments.waiting, metavar="DURATION", help="Wait in line for room, for so long [0s].")
+@PRIORITY
 @pass_app
 def allocate(
     app: App,
@@ -71,6 +77,8 @@ def allocate(
     meta: tuple[tuple[str, str], ...],
     scope: str | None,
     durability: str | None,
+    wait: float | None,
+    priority: int,
 ) -> ExitCode:
     r"""Allocate resources, all of them or none.
 
@@ -80,6 +88,7 @@ def allocate(
 
     With --id the command may be repeated: the same request of the same owner is the same allocation, charged once.
     It is 'existing' then, with the deadline that is later; what it does not take over is on stderr.
+    With --wait it takes a place in line if it does not fit now; 'queue list' shows it.
     Exit code 3: it does not fit, and the numbers are on stderr.
     """
     if (ttl is None) == (not pin):
@@ -87,25 +96,35 @@ def allocate(
             "give either --ttl DURATION (it ends by itself unless it is renewed) "
             "or --pin (it stays until it is released, even if its holder dies)"
         )
-    outcome = (
-        app.client()
-        .options(durability=durability)
-        .try_allocate(
-            quantities(resources),
-            ttl=None if pin or ttl == PINNED else ttl,
-            id=id_,
-            owner=owner,
-            metadata=assignments(meta) or None,
-            scope=scope,
-            max_lifetime=max_lifetime,
-        )
-    )
+    client = app.client().options(durability=durability)
+    asked: dict[str, Any] = {
+        "request": quantities(resources),
+        "ttl": None if pin or ttl == PINNED else ttl,
+        "id": id_,
+        "owner": owner,
+        "metadata": assignments(meta) or None,
+        "scope": scope,
+        "max_lifetime": max_lifetime,
+        "priority": priority,
+    }
+    outcome: Allocation | Denial = client.try_allocate(**asked)
+    if isinstance(outcome, Denial) and wait and not outcome.never:
+        app.note(f"waiting: {outcome}")
+        outcome = _wait(client, asked, wait)
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)
     _show_allocation(app, outcome, "granted" if outcome.created else "existing")
     if not outcome.created:
         _tell_ignored(app, outcome, ttl, dict(meta), max_lifetime)
     return ExitCode.OK
+
+
+def _wait(client: Allocator, asked: Mapping[str, Any], wait: float) -> Allocation | Denial:
+    """Wait in line; the last denial if it was in vain."""
+    try:
+        return client.allocate(**asked, wait=wait)
+    except Insufficient as error:
+        return error.denial
 
 
 def _tell_ignored(

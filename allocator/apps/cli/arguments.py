@@ -21,8 +21,10 @@ from allocator.settings import (
     DEADLINE_MAX_S,
     LIFETIME_MAX_S,
     MEMORY_MIN,
+    PRIORITY_MAX,
     TTL_MAX_S,
     TTL_MIN_S,
+    WAIT_MAX_S,
 )
 from allocator.units import Unit, unit_of
 from allocator.validation import deadline_s, scope_name
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KNOWN",
     "PINNED",
+    "PRIORITY",
     "GivenText",
     "TextFile",
     "age",
@@ -52,6 +55,7 @@ __all__ = [
     "scope",
     "time_to_live",
     "timeout",
+    "waiting",
     "whole_number",
 ]
 
@@ -73,6 +77,21 @@ FILE_BYTES_MAX: Final = 32 * 2**20
 
 _BARE: Final = re.compile(r"[+]?([0-9.]+)([num]?)", re.ASCII)
 """A quantity without a unit of bytes, or with one of fractions of a byte."""
+
+
+def _priority(text: str | int) -> int:
+    """Parse a priority."""
+    return whole_number(-PRIORITY_MAX, PRIORITY_MAX)(text)
+
+
+PRIORITY: Final = click.option(
+    "--priority",
+    type=_priority,
+    default=0,
+    metavar="NUMBER",
+    help=f"Its place in line, the higher first: -{PRIORITY_MAX} to {PRIORITY_MAX} [0].",
+)
+"""The option of those who may wait."""
 
 
 def duration(text: str) -> float:
@@ -106,6 +125,11 @@ def lifetime(text: str) -> float:
 def grace(text: str) -> float:
     """Parse the grace of a release."""
     return _within(text, TTL_MIN_S, TTL_MAX_S, "; without one it is 'release'")
+
+
+def waiting(text: str) -> float:
+    """Parse how long a request waits in line."""
+    return _within(text, 0, WAIT_MAX_S)
 
 
 def bounded(most: float) -> Callable[[str], float]:

@@ -10,7 +10,7 @@ import click
 from allocator.apps.cli.context import App, Command
 from allocator.apps.cli.program import PROGRAM
 
-__all__ = ["completion", "ids", "scopes"]
+__all__ = ["completion", "ids", "scopes", "waiters"]
 
 IDS_MAX: Final = 1_000
 """Live allocations that completion reads."""
@@ -43,6 +43,12 @@ def ids(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """The ids of live allocations that begin with this text, among the first `IDS_MAX`."""
     app = context.ensure_object(App)
     return app.complete(begun, lambda client: (item.id for item in islice(client.list(), IDS_MAX)))
+
+
+def waiters(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The ids that begin with this text and for which somebody waits, among the first `IDS_MAX`."""
+    app = context.ensure_object(App)
+    return app.complete(begun, lambda client: (item.id for item in client.queue.list(limit=IDS_MAX)))
 
 
 def scopes(context: click.Context, _: click.Parameter, begun: str) -> list[str]:

@@ -22,10 +22,10 @@ from allocator.errors import (
     PoolConflict,
     ReconcileRefused,
     Recovering,
+    RequestWithdrawn,
     UnknownAllocation,
     UnknownPool,
     UnknownScope,
-    WaitTimeout,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ExitCode(enum.IntEnum):
 _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
     (InvalidRequest, ExitCode.USAGE),
     (Insufficient, ExitCode.DENIED),
-    (WaitTimeout, ExitCode.DENIED),
+    (RequestWithdrawn, ExitCode.DENIED),
     (UnknownPool, ExitCode.NOT_FOUND),
     (UnknownAllocation, ExitCode.NOT_FOUND),
     (UnknownScope, ExitCode.NOT_FOUND),
@@ -69,11 +69,25 @@ _CODES: Final[tuple[tuple[type[AllocatorError], ExitCode], ...]] = (
 )
 """The exit code of the first matching class; other errors of the library have 1."""
 
-_MAKE_ONE: Final[dict[type[AllocatorError], str]] = {
+_OF_CLASS: Final[dict[type[AllocatorError], str]] = {
     UnknownPool: "'pool list' shows the pools there are; 'pool create NAME cpu=32 memory=128Gi' makes one",
     UnknownScope: "'quota tree' shows the scopes there are; 'quota set SCOPE cpu=4' makes one",
+    RequestWithdrawn: "'events' shows when; the same command takes a new place in line",
 }
-"""The hint of an error for what does not exist."""
+"""The hint of an error by its class."""
+
+_IN_USE: Final = {
+    "allocation_conflict": "take another --id, or release that one first; 'resize' changes the amounts of your own",
+    "waiting": "'queue list' shows the request; 'queue withdraw' takes it out of the line",
+}
+"""The hint of an `AllocationConflict` by its code."""
+
+_DENIED: Final = {
+    "constraint_violation": "ask for a whole number; 'pool show' lists the resources of which fractions are refused",
+    "queued": "'queue list' shows who waits before it; --wait takes a place behind them",
+    "queue_full": "'queue list' shows who waits; 'pool set --queue-length-max' changes how many may",
+}
+"""The hint of a denial by its code."""
 
 _MISSING_EXTRA: Final = "no_extra"
 
@@ -93,6 +107,11 @@ _OPTIONS: Final = {
     "max_ttl": "--max-ttl",
     "metadata": "--meta",
     "older_than": "--older-than",
+    "priority": "--priority",
+    "queue_length_max": "--queue-length-max",
+    "queue_passes_max": "--queue-passes-max",
+    "queue_policy": "--queue-policy",
+    "queue_wait_max": "--queue-wait-max",
     "recovery_grace": "--recovery-grace",
     "require_scope": "--require-scope",
     "whole_units": "--whole-units",
@@ -155,8 +174,8 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
         error: the error that ended the command.
         url: the server's, without its password.
     """
-    if type(error) in _MAKE_ONE:
-        return _MAKE_ONE[type(error)]
+    if type(error) in _OF_CLASS:
+        return _OF_CLASS[type(error)]
     if isinstance(error, Insufficient):
         return denied(error.denial)
     if isinstance(error, OutcomeUnknown):
@@ -175,7 +194,7 @@ def hint(error: AllocatorError, url: str) -> str:  # noqa: PLR0911 - a table tha
     if isinstance(error, InvariantError):
         return "'audit' lists what is broken; 'audit --repair' mends it"
     if isinstance(error, AllocationConflict):
-        return "take another --id, or release that one first; 'resize' changes the amounts of your own"
+        return _IN_USE.get(error.code, _IN_USE[AllocationConflict.default_code])
     if isinstance(error, PoolConflict) and error.code == "generation":
         shown = "'quota list -o wide'" if str(error).startswith("quota ") else "'pool show'"
         return f"{shown} has the present generation"
@@ -196,8 +215,8 @@ def denied(denial: Denial, counted: Iterable[str] = ()) -> str:
         if meant:
             return f"was {meant} meant? 'pool show' lists the resources that the pool counts"
         return "'pool show' lists the resources that the pool counts, 'pool set' adds one"
-    if denial.code == "constraint_violation":
-        return "ask for a whole number; 'pool show' lists the resources of which fractions are refused"
+    if denial.code in _DENIED:
+        return _DENIED[denial.code]
     quota = next((one.name for one in denial.shortages if one.level == "quota"), "")
     if denial.never:
         shown = (

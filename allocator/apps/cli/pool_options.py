@@ -1,15 +1,15 @@
-"""The options of a pool beyond its capacity (recovery, longest ttl, durability, scopes), and a pool saved in a file."""
+"""The options of a pool beyond its capacity (recovery, ttl, durability, scopes, line), and a pool saved in a file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import click
 
 from allocator.apps.cli import arguments
-from allocator.apps.cli.arguments import GivenText, bounded, scope
+from allocator.apps.cli.arguments import GivenText, bounded, scope, whole_number
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App
 from allocator.apps.cli.errors import ExitCode, Failure
@@ -17,7 +17,16 @@ from allocator.apps.cli.output import exact, rfc3339
 from allocator.durability import durability
 from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
-from allocator.settings import LIFETIME_MAX_S, RECOVERY_GRACE_MAX_S, TTL_MAX_S
+from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
+from allocator.settings import (
+    LIFETIME_MAX_S,
+    PASSES_LIMIT,
+    QUEUE_MAX,
+    QUEUE_POLICIES,
+    RECOVERY_GRACE_MAX_S,
+    TTL_MAX_S,
+    WAIT_PASSED_MAX_S,
+)
 
 __all__ = ["differing", "given", "options", "saved_pool", "shown", "tell_closed", "tell_misspelled", "tell_too_long"]
 
@@ -25,6 +34,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 """A function to which options are added."""
 
 _NAMES = ("recovery_grace", "max_ttl", "max_lifetime", "durability", "default_scope", "require_scope")
+
+_QUEUE: Final = {
+    "queue_policy": "policy",
+    "queue_passes_max": "passes_max",
+    "queue_wait_max": "wait_max",
+    "queue_length_max": "length_max",
+}
+"""Options of the line, and what `QueuePolicy` calls them."""
 
 
 def _scope(text: str) -> str:
@@ -35,6 +52,7 @@ def _scope(text: str) -> str:
 def options(command: F) -> F:
     """Add the options; 0s, `memory`, an empty scope or `--no-...` removes one."""
     for option in (
+        *_of_the_line(),
         click.option(
             "--durability",
             metavar="LEVEL",
@@ -72,9 +90,39 @@ def options(command: F) -> F:
     return command
 
 
+def _of_the_line() -> Iterable[Callable[[Any], Any]]:
+    """The options of those who wait, the last first."""
+    most = f"[{DEFAULT_POLICY.length_max}]"
+    yield click.option(
+        "--queue-length-max",
+        type=whole_number(0, QUEUE_MAX),
+        metavar="NUMBER",
+        help=f"How many requests may wait {most}.",
+    )
+    yield click.option(
+        "--queue-wait-max",
+        type=arguments.age,
+        metavar="DURATION",
+        help=f"How long the first waiter may be passed [{exact(round(WAIT_PASSED_MAX_S * 1000))}].",
+    )
+    yield click.option(
+        "--queue-passes-max",
+        type=whole_number(0, PASSES_LIMIT),
+        metavar="NUMBER",
+        help=f"How many grants may pass the first waiter [{DEFAULT_POLICY.passes_max}].",
+    )
+    yield click.option(
+        "--queue-policy",
+        type=click.Choice(QUEUE_POLICIES),
+        help=f"Who may pass those who wait [{DEFAULT_POLICY.policy}].",
+    )
+
+
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
-    return {name: values[name] for name in _NAMES if values.get(name) is not None}
+    found = {name: values[name] for name in _NAMES if values.get(name) is not None}
+    line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
+    return found | ({"queue": QueuePolicy(**line)} if line else {})
 
 
 def differing(item: Pool, values: dict[str, Any]) -> list[str]:
@@ -92,6 +140,11 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         has.append(f"--default-scope {item.default_scope or repr('')}")
     if "require_scope" in values and values["require_scope"] != item.require_scope:
         has.append("--require-scope" if item.require_scope else "--no-require-scope")
+    if "queue" in values:
+        stored = item.queue.texts()
+        for name, text in values["queue"].texts().items():
+            if stored.get(name) != text:
+                has.append(f"--{name.replace('_', '-')} {stored.get(name)}")
     return has
 
 
@@ -131,6 +184,15 @@ def tell_too_long(app: App, item: Pool) -> None:
         )
 
 
+_USUAL: Final = DEFAULT_POLICY.texts()
+_LABELS: Final = {
+    "queue_policy": "Queue policy",
+    "queue_passes_max": "Passes",
+    "queue_wait_max": "Passed for",
+    "queue_length_max": "Queue length",
+}
+
+
 def shown(item: Pool) -> list[tuple[str, str]]:
     """The options of a pool, for people."""
     rows: list[tuple[str, str]] = []
@@ -146,6 +208,9 @@ def shown(item: Pool) -> list[tuple[str, str]]:
         rows.append(("Default scope", item.default_scope))
     if item.require_scope:
         rows.append(("Scope", "required"))
+    for name, text in item.queue.texts().items():
+        if text != _USUAL[name]:
+            rows.append((_LABELS[name], text))
     if item.state == "recovering":
         rows.append(("Recovering", f"until {rfc3339(item.recovering_until_ms)}: {item.recovering_why}"))
     if item.clock_offset_ms:

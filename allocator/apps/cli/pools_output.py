@@ -59,6 +59,7 @@ def _described(reading: Usage, wide: bool) -> str:
             ("State", item.state),
             ("Allocated", [(name, _of(reading, name, wide)) for name in columns([reading.resources])]),
             ("Allocations", f"{reading.allocations} ({reading.pinned} pinned, {reading.due} due)"),
+            ("Waiting", str(reading.waiting) if reading.waiting else ""),
             ("Generation", str(item.generation)),
             ("Revision", str(item.revision)),
             ("Schema", str(item.schema)),

@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "list": (f"{_CLI}.allocations_list:list_", "List the allocations of a pool."),
     "describe": (f"{_CLI}.allocations_list:describe", "Show one allocation in full."),
     "quota": (f"{_CLI}.quotas:quota", "Limit what teams and people may have of a pool."),
+    "queue": (f"{_CLI}.queue:queue", "Show who waits in line for room, and take requests out."),
     "usage": (f"{_CLI}.usage:usage", "Show how full a pool is."),
     "events": (f"{_CLI}.events:events", "Show what changed in a pool, and why."),
     "cleanup": (f"{_CLI}.maintenance:cleanup", "Take back what is past its deadline (the cron job)."),
@@ -66,6 +67,7 @@ OTHER_WORDS: Final = {
     "log": "events",
     "ls": "list",
     "pools": "pool list",
+    "queues": "queue list",
     "quotas": "quota list",
     "prune": "cleanup",
     "ps": "list",
@@ -77,6 +79,9 @@ OTHER_WORDS: Final = {
     "tree": "quota tree",
     "users": "acl",
     "version": "--version",
+    "wait": "run --wait",
+    "waiting": "queue list",
+    "withdraw": "queue withdraw",
 }
 """What other programs call a command, and what it is called here."""
 

@@ -9,6 +9,7 @@ from allocator.models.allocations import Allocation, Check, Release, Renewal
 from allocator.models.events import Event
 from allocator.models.maintenance import Audit, DoctorReport
 from allocator.models.pools import Pool, Usage
+from allocator.models.queue import Waiter
 from allocator.models.quotas import Quota
 from allocator.serialization import Value
 
@@ -25,6 +26,7 @@ __all__ = [
     "renewal",
     "status",
     "usage",
+    "waiter",
 ]
 
 
@@ -74,6 +76,11 @@ def quota(item: Quota) -> dict[str, Any]:
 
 def usage(item: Usage) -> dict[str, Any]:
     """The usage of a pool."""
+    return _fields(item)
+
+
+def waiter(item: Waiter) -> dict[str, Any]:
+    """A request that waits in line."""
     return _fields(item)
 
 

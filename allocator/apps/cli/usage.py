@@ -79,6 +79,7 @@ def _usage_text(app: App, reading: Usage, wide: bool) -> str:
     if app.no_headers:
         return text
     counts = f"{counted(reading.allocations, 'allocation')}, {reading.pinned} pinned, {reading.due} due"
+    counts += f", {reading.waiting} waiting" if reading.waiting else ""
     return f"{text}\npool {reading.pool.name}: {counts}"
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from allocator.apps.cli import arguments
-from allocator.apps.cli.arguments import assignment, assignments, metadatum
+from allocator.apps.cli.arguments import PRIORITY, assignment, assignments, metadatum
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App, Command
 from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
@@ -34,6 +34,7 @@ from allocator.errors import (
     Insufficient,
     Recovering,
 )
+from allocator.settings import WAIT_MAX_S
 
 if TYPE_CHECKING:
     from allocator import Allocator, Hold
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 POLL_S: Final = 1.0
-"""Seconds between two attempts with `--wait`: half to one and a half of them, so that many who wait do not meet."""
+"""Seconds between two attempts for what does not wait in line: half to one and a half of them, at random."""
 
 TTL: Final = "60s"
 
@@ -111,7 +112,7 @@ def _failure(error: AllocatorError, url: str) -> Failure:
     code = _CODES.get(exit_code(error), ExitCode.RUN_FAILED)
     advice = hint(error, url)
     if isinstance(error, Insufficient) and not error.denial.never:
-        advice = "--wait DURATION tries again until it fits"
+        advice = "--wait DURATION waits in line until it fits"
     return Failure(str(error), code, hint=advice)
 
 
@@ -128,7 +129,8 @@ def _failure(error: AllocatorError, url: str) -> Failure:
     metavar="DURATION",
     help="Its hard end: shortly before it the command gets TERM.",
 )
-@click.option("--wait", type=arguments.age, default="0s", metavar="DURATION", help="Try again for that long [0s].")
+@click.option("--wait", type=arguments.age, default="0s", metavar="DURATION", help="Wait in line for that long [0s].")
+@PRIORITY
 @click.option(
     "--id", "id_", metavar="ID", help="Its id: while it is live, another 'run' is refused.  Random otherwise."
 )
@@ -198,6 +200,7 @@ class _Run:
         ttl: float,
         max_lifetime: float | None,
         wait: float,
+        priority: int,
         id_: str | None,
         shared: bool,
         kill_after: float | None,
@@ -219,6 +222,7 @@ class _Run:
             "scope": scope,
             "metadata": assignments(meta) or None,
             "exclusive": not shared,
+            "priority": priority,
             "on_lost": self._hear_of_loss,
         }
         self._events: queue.SimpleQueue[Taken | _Lost] = queue.SimpleQueue()
@@ -256,28 +260,34 @@ class _Run:
         return ExitCode.LEASE_LOST if loss is not None else code
 
     def _obtain(self) -> Hold:
-        """Allocate; with `--wait` again and again."""
+        """Allocate, with `--wait` in line.  What ends otherwise, as the use of an id, is tried again and again.
+
+        The first attempt does not wait, so that the reason for waiting can be shown.
+        """
         waits = False
         try:
             self._signals.interruptible = True
             client = self._app.client()
             ends = time.monotonic() + self._wait_s
             while True:
+                left = ends - time.monotonic()
                 try:
-                    return self._hold_new(client)
+                    return self._hold_new(client, max(0.0, min(left, WAIT_MAX_S)) if waits else None)
                 except _LATER as error:
                     left = ends - time.monotonic()
                     if left <= 0 or (isinstance(error, Insufficient) and error.denial.never):
                         raise
                     if not waits:
                         self._app.note(f"waiting: {_said(error)}")
+                    in_line = not waits and isinstance(error, Insufficient)
                     waits = True
-                threading.Event().wait(min(left, random.uniform(0.5, 1.5) * POLL_S))
+                if not in_line:
+                    threading.Event().wait(min(left, random.uniform(0.5, 1.5) * POLL_S))
         finally:
             self._signals.interruptible = False
 
-    def _hold_new(self, client: Allocator) -> Hold:
-        self._hold = client.hold(**self._what)
+    def _hold_new(self, client: Allocator, wait: float | None) -> Hold:
+        self._hold = client.hold(**self._what, wait=wait)
         held = self._hold.__enter__()
         self._app.end_silence()
         return held

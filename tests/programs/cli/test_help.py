@@ -16,7 +16,8 @@ from allocator.apps.cli.root import COMMANDS, root
 from tests.programs.cli.conftest import CommandLine
 
 POOL_OPTIONS = (
-    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime"
+    "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
+    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max"
 )
 
 OPTIONS = {
@@ -29,8 +30,8 @@ OPTIONS = {
     "pool upgrade": "",
     "pool end-recovery": "",
     "pool recover": "",
-    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability",
-    "run": "--ttl --max-lifetime --wait --id --shared --kill-after --owner --scope --meta",
+    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability --wait --priority",
+    "run": "--ttl --max-lifetime --wait --priority --id --shared --kill-after --owner --scope --meta",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",
@@ -44,6 +45,9 @@ OPTIONS = {
     "quota list": "",
     "quota tree": "",
     "quota delete": "--ignore-not-found",
+    "queue": "",
+    "queue list": "--limit -w --watch",
+    "queue withdraw": "--ignore-not-found",
     "usage": "--by -w --watch",
     "events": "--limit -w --watch",
     "cleanup": "--all-pools --older-than --limit --dry-run",
