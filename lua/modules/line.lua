@@ -46,7 +46,7 @@ function line.hold_back(call, waiter, marks, is_first)
   end
 end
 
-local function hold_back(call, state, waiter, marks)
+local function add_marks(call, state, waiter, marks)
   local is_first = not state.has_first
   state.has_first = true
   line.hold_back(call, waiter, marks, is_first)
@@ -134,7 +134,7 @@ local function marks_of(call, state, last, place)
     local waiter = state.seen[n]
     if is_before(call, waiter, place) then
       ahead = ahead or waiter
-      hold_back(call, state, waiter, marks)
+      add_marks(call, state, waiter, marks)
     end
   end
   return marks, ahead
@@ -156,7 +156,7 @@ local function serve_first(call, state)
       local gone = serve_one(call, state, waiter, marks)
       if not gone then
         ahead = ahead or waiter
-        hold_back(call, state, waiter, marks)
+        add_marks(call, state, waiter, marks)
         if ends_here(call, state) then
           state.cut = false
           break
