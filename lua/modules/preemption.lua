@@ -119,7 +119,7 @@ local function candidate(call, id, priority, marks)
   local protected_ms = call.pool.preempt_protect_ms or 0
   if record.granted_ms + protected_ms > call.now or expiry.is_lapsed(call, record) then return nil end
   local charged = is_useful(record, marks) and charged_of(call, record)
-  return charged and {record = record, charged = charged, taken = false}
+  return charged and {record = record, charged = charged, taken = false} or nil
 end
 
 -- What may be taken by a request of this priority, in the order of the index.

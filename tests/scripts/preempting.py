@@ -13,7 +13,7 @@ from typing import Any
 from tests.scripts.ledger import Ledger
 from tests.scripts.quota_tree import Tree
 
-__all__ = ["GRACE", "Held", "brute", "permit", "victims"]
+__all__ = ["GRACE", "Held", "brute", "live", "permit", "preempted", "victims"]
 
 GRACE = 5000
 
@@ -37,6 +37,16 @@ def permit(pool: Ledger, *, grace: int | None = GRACE, protect: int = 0, more: s
     reply = pool.configure("change", promises=" ".join([*words, more]).strip())
     assert reply[0] == "configured", reply
     return pool
+
+
+def live(pool: Ledger) -> set[str]:
+    """The ids of the live allocations."""
+    return {*pool.index("deadlines"), *pool.index("pinned")}
+
+
+def preempted(pool: Ledger) -> set[str]:
+    """The ids whose room is taken."""
+    return {name for name in live(pool) if "preempted_by" in pool.record(name)}
 
 
 def _chain(scope: str) -> Iterator[str]:
