@@ -352,7 +352,7 @@ PREEMPT_VICTIMS_MAX: Final = 64
 
 PREEMPT_CANDIDATES_MAX: Final = 256
 PREEMPT_LOOKED_MAX: Final = 512
-"""Allocations of lower priority among which it chooses, and those it reads to find them: under 25 ms with the former."""
+"""Allocations of lower priority among which it chooses, and that it reads to find these: together under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""

@@ -263,9 +263,7 @@ class AsyncAllocator(AsyncNamespaces):
             scope, priority: As for `allocate`.
             preempt: Also name what a request that waits would preempt now: `Check.victims`.
         """
-        work = check.check(
-            self._defaults, request, explain=explain, scope=scope, priority=priority, preempt=preempt
-        )
+        work = check.check(self._defaults, request, explain=explain, scope=scope, priority=priority, preempt=preempt)
         return await self._run(work)
 
     async def renew(

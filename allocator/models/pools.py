@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from allocator.durability import MEMORY, durability
 from allocator.models.accounts import ResourceUsage, usage_fields
+from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.read_only import read_only
 from allocator.resources import RESOURCES, Resources, resource_name
@@ -53,7 +54,8 @@ class Pool(Value):
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted; `max_lifetime_ms` is the
     longest time from a grant to its hard end, 0 if there is no limit.  `durability` is the level of each grant.
     `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
-    `queue` says who may pass those who wait in its line, and how many may wait.
+    `queue` says who may pass those who wait in its line, and how many may wait; `preemption` whether requests may take
+    room from lower priorities.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
     without it they are refused.
     """
@@ -83,6 +85,7 @@ class Pool(Value):
         field("require_scope", "requireScope", TRUTH),
         field("max_lifetime_ms", "maxLifetimeMs", INTEGER),
         field("queue", "queue", value(QueuePolicy)),
+        field("preemption", "preemption", value(PreemptionPolicy)),
     )
 
     name: str
@@ -107,6 +110,7 @@ class Pool(Value):
     require_scope: bool = False
     max_lifetime_ms: int = 0
     queue: QueuePolicy = DEFAULT_POLICY
+    preemption: PreemptionPolicy = NO_PREEMPTION
 
     @property
     def overcommitted(self) -> tuple[str, ...]:

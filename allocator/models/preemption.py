@@ -69,9 +69,7 @@ class PreemptionPolicy(Value):
         options: dict[str, str] = {}
         if self.permitted is not None:
             if type(self.permitted) is not bool:
-                raise InvalidRequest(
-                    f"preemption: {self.permitted!r} is neither True nor False", field="preemption"
-                )
+                raise InvalidRequest(f"preemption: {self.permitted!r} is neither True nor False", field="preemption")
             options["preemption"] = "1" if self.permitted else ""
         if self.grace is not None:
             milliseconds = _grace_ms(self.grace)

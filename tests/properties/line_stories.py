@@ -227,7 +227,9 @@ class Story:
         ledger, model = self.ledger, self.model
         stored = ledger.waiting
         model.line = [one for one in model.line if one.asked.id in stored or not model.silent(one)]
-        assert stored == [one.asked.id for one in model.line], f"in line {stored}, and not {[one.asked.id for one in model.line]}"
+        assert stored == [one.asked.id for one in model.line], (
+            f"in line {stored}, and not {[one.asked.id for one in model.line]}"
+        )
         pipe = ledger.client.pipeline(transaction=False)
         pipe.hgetall(ledger.keys["pool"])
         for name in sorted(model.live):

@@ -110,7 +110,9 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
     if not overcommitted:
         assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
     _check_ranks(client, keys, account, leased.keys() | pinned.keys())
-    _check_line(client, keys, account, {name.removeprefix("waiter:") for name in entries}, leased.keys() | pinned.keys())
+    _check_line(
+        client, keys, account, {name.removeprefix("waiter:") for name in entries}, leased.keys() | pinned.keys()
+    )
     for key in found:
         assert client.pttl(key) == -1, f"{key} would vanish by itself"
     _events(client, keys)

@@ -75,9 +75,9 @@ def _tight(tree: Tree, scope: str, amounts: dict[str, int]) -> set[tuple[str, st
 def _borrows(tree: Tree, one: Held, tight: set[tuple[str, str]]) -> bool:
     for level, resource in itertools.product(_chain(one.scope), one.amounts):
         nominal = tree.limit(level, resource).nominal
-        if nominal is not None and tree.used(level, resource) > nominal:
-            if any((account, resource) in tight for account in ("", *_chain(one.scope))):
-                return True
+        is_short = any((account, resource) in tight for account in ("", *_chain(one.scope)))
+        if is_short and nominal is not None and tree.used(level, resource) > nominal:
+            return True
     return False
 
 

@@ -113,7 +113,7 @@ class Lease:
         self.error = _unconfirmed(overdue_s) if overdue_s else None
 
     def preempt(self, why: Preemption, sent: float, now: float, overdue_s: float, left_s: float) -> None:
-        """Its room is taken `left_s` seconds after the reply to a renewal that was sent at `sent`; it is good till then."""
+        """Its room is taken `left_s` seconds after the reply to a renewal sent at `sent`; it is good until then."""
         self.preempted, self.deadline_ms = why, why.deadline_ms
         self.confirmed_at, self.lasts_s, self.at_end = sent, max(0.0, left_s), False
         margin_s = settings.HOLD_MARGIN * _within(self.ttl_s, self.lasts_s)

@@ -251,7 +251,9 @@ class LeaseRenewer:
     def _report(self, lease: Lease, call: Callable[[], object] | None, name: str, why: object) -> None:
         if isinstance(why, Preemption):
             until = why.deadline.isoformat(timespec="seconds")
-            _log.warning("allocation %r is preempted by %r: its room is taken at %s", lease.allocation.id, why.by, until)
+            _log.warning(
+                "allocation %r is preempted by %r: its room is taken at %s", lease.allocation.id, why.by, until
+            )
         else:
             _log.warning("%s", why)
         try:

@@ -11,8 +11,8 @@ A `Schedule` has all leases of one pool.  Each of them is
 A lease with a hard end is renewed until shortly before it, so that a release by others is noticed; it lapses there,
 whatever succeeds.  At the end it is released.
 
-A lease that is preempted is not renewed any more, as that would be in vain: it is held until its grace is over, less the
-margin, and lapses there.
+A lease that is preempted is not renewed any more, as that would be in vain: it is held until its grace is over, less
+the margin, and lapses there.
 
 A lease leaves the schedule when its holder releases it, when the server replies that it is gone, and when the renewer
 has released it.

@@ -14,6 +14,7 @@ from allocator._engine.protocol.flows import Flow
 from allocator.durability import MEMORY
 from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
+from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
 from allocator.quantity import Quantity
 from allocator.resources import Resources
@@ -104,7 +105,8 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
-    return found + _scope_differences(pool, given) + _queue_differences(pool, spec.options.queue)
+    found += _scope_differences(pool, given) + _policy_differences(pool.queue, spec.options.queue)
+    return found + _policy_differences(pool.preemption, spec.options.preemption)
 
 
 def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference]:
@@ -121,10 +123,12 @@ def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference
     return found
 
 
-def _queue_differences(pool: Pool, queue: QueuePolicy | None) -> list[_Difference]:
-    """The same of the policy of its line."""
+def _policy_differences(
+    has: QueuePolicy | PreemptionPolicy, asked: QueuePolicy | PreemptionPolicy | None
+) -> list[_Difference]:
+    """The same of the policy of its line, or of its preemption."""
     found: list[_Difference] = []
-    stored, given = pool.queue.texts(), {} if queue is None else queue.texts()
+    stored, given = has.texts(), {} if asked is None else asked.texts()
     for name, text in given.items():
         if stored.get(name) != text:
             found.append(_Difference(name, stored.get(name, ""), text, f"--{name.replace('_', '-')} {text}"))

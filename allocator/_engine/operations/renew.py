@@ -132,13 +132,11 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
             return Renewal(identity, "over", ends_ms=reply[1])
         case "unknown" | "missing":
             return Renewal(identity, "unknown")
-        case "wrong_epoch":
-            return Renewal(identity, "wrong_epoch")
         case "preempted":
             _, deadline_ms, left_ms, by = reply
             return Renewal(identity, "preempted", 0, deadline_ms, left_ms=left_ms, preempted_by=by)
-        case "releasing":
-            return Renewal(identity, "releasing")
+        case "releasing" | "wrong_epoch" as word:
+            return Renewal(identity, word)
         case "ttl_too_long":
             raise too_long(pool, reply)
         case "fenced":
