@@ -108,7 +108,8 @@ def _said(error: AllocatorError) -> str:
 
 def _failure(error: AllocatorError, url: str) -> Failure:
     if isinstance(error, AllocationConflict):
-        return Failure(_said(error), ExitCode.ID_IN_USE, hint="--wait waits for its end, --shared shares it")
+        advice = hint(error, url) if error.code == "waiting" else "--wait waits for its end, --shared shares it"
+        return Failure(_said(error), ExitCode.ID_IN_USE, hint=advice)
     code = _CODES.get(exit_code(error), ExitCode.RUN_FAILED)
     advice = hint(error, url)
     if isinstance(error, Insufficient) and not error.denial.never:

@@ -16,12 +16,15 @@ from allocator._engine.protocol.keys import pool_keys
 from allocator._sync.events import Events
 from allocator._sync.maintenance import Maintenance
 from allocator._sync.pools import Pools
+from allocator._sync.queue import Queue
 from allocator._sync.quotas import Quotas
 from allocator.access import _WRITES, ROLES, user
 from tests.clients.stores import cluster_url
 from tests.support.cluster import Cluster
 from tests.support.sentinel import Sentinels
 from tests.support.servers import Engine, Server, engines
+from tests.support.waiters import begun
+from tests.support.waiting import wait_until
 
 PASSWORD: Final = "canary"
 
@@ -51,6 +54,7 @@ READS: Final[dict[str, Do]] = {
     "quotas.get": lambda one: one.quotas.get("team-a"),
     "quotas.list": lambda one: one.quotas.list(),
     "quotas.tree": lambda one: one.quotas.tree("team-a"),
+    "queue.list": lambda one: one.queue.list(),
     "check": lambda one: one.check({"cpu": 9}, explain=True),
     "maintenance.audit": lambda one: one.maintenance.audit(),
 }
@@ -70,6 +74,8 @@ TAKES: Final[dict[str, Do]] = {
     "try_allocate": lambda one: one.try_allocate({"cpu": 1}, ttl=60, id="t"),
     "allocate_many": lambda one: one.allocate_many([Request({"cpu": 1}, 60, id="m")], atomic=True),
     "durable": lambda one: one.options(durability="memory").allocate({"cpu": 1}, ttl=60, id="d"),
+    "waits": lambda one: one.release(one.allocate({"cpu": 1}, ttl=60, wait=5)),
+    "queue.withdraw": lambda one: one.queue.withdraw("nobody"),
     "hold": _held,
     "renew": lambda one: one.renew("a"),
     "renew_many": lambda one: one.renew_many(["a"]),
@@ -86,8 +92,10 @@ TAKES: Final[dict[str, Do]] = {
 }
 """In an order in which each finds what it needs."""
 
-ASKS_NO_SERVER: Final = {"close", "pools", "quotas", "events", "maintenance"}
-NAMESPACES: Final = {"pools.": Pools, "quotas.": Quotas, "events.": Events, "maintenance.": Maintenance}
+NAMESPACES: Final = {
+    "pools.": Pools, "quotas.": Quotas, "queue.": Queue, "events.": Events, "maintenance.": Maintenance
+}  # fmt: skip
+ASKS_NO_SERVER: Final = {"close", *(name.removesuffix(".") for name in NAMESPACES)}
 
 
 @pytest.fixture
@@ -182,6 +190,22 @@ def test_no_user_has_more_rights_than_that(
             client.execute_command(command, "return redis.call('HGETALL', KEYS[1])", 1, "theirs")
 
 
+@pytest.mark.parametrize("pool", [None, "lab"])
+def test_who_waits_listens_and_who_releases_wakes_it(
+    login: Callable[..., Allocator], admin: Any, pool: str | None
+) -> None:
+    """The server has refused neither, which it would log; it may listen on no other channel."""
+    client, other = login("controller", pool=pool), login("cron", pool=pool)
+    admin.execute_command("ACL", "LOG", "RESET")
+    with begun(client, {"cpu": 8}, id="next") as waiting:
+        wait_until(lambda: admin.execute_command("PUBSUB", "SHARDCHANNELS"), message="a channel")
+        other.release("a")
+        assert waiting.result(5).created
+    assert admin.execute_command("ACL", "LOG") == []
+    channel = "theirs" if pool is None else "allocator:{other}:wake:x"
+    assert "permission" in str(admin.execute_command("ACL", "DRYRUN", "controller", "SSUBSCRIBE", channel))
+
+
 def test_a_user_of_one_pool_has_no_other(login: Callable[..., Allocator], server: Server) -> None:
     """The key pattern ends at the hash tag."""
     client = login("controller", pool="lab")
@@ -221,7 +245,7 @@ def test_who_gives_back_may_have_the_script_publish_it(role: str) -> None:
 
 def test_every_method_is_tried_with_every_user() -> None:
     """One that is added later must not be forgotten."""
-    tried = set(READS | CLEANS | TAKES) - {"durable", "repair"}
+    tried = set(READS | CLEANS | TAKES) - {"durable", "repair", "waits"}
     sends = {name for name in vars(Allocator) if not name.startswith("_")} - ASKS_NO_SERVER
     for place, kind in NAMESPACES.items():
         sends |= {place + name for name in vars(kind) if not name.startswith("_")}

@@ -160,8 +160,8 @@ def test_a_second_run_of_an_id_is_refused_unless_shared(start: Start, pool: Allo
     assert ended(first)[0] in (41, 121), "what is shared is released by the first that ends"
 
 
-def test_wait_tries_again_until_it_fits_or_the_time_is_over(start: Start, pool: Allocator) -> None:
-    """A full pool, and an id that is in use."""
+def test_wait_ends_with_a_grant_or_with_the_time(start: Start, pool: Allocator) -> None:
+    """A full pool, for which it is in line, and an id that is in use."""
     held = pool.allocate({"cpu": 4}, ttl=60, id="nightly")
     code, out, err = ended(start("cpu=1", "--wait", "1s", "--", "echo", "ran"))
     assert (code, out) == (124, "")
@@ -170,8 +170,27 @@ def test_wait_tries_again_until_it_fits_or_the_time_is_over(start: Start, pool: 
     for process in waiting:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("waiting: ")
+    (first,) = wait_until(pool.queue.list, timeout_s=TIMEOUT_S)
+    assert first.resources == {"cpu": 1000}
     pool.release(held)
     assert [ended(process)[:2] for process in waiting] == [(0, "ran\n")] * 2
+
+
+def test_run_takes_its_place_by_priority_and_can_be_taken_out(start: Start, pool: Allocator) -> None:
+    """Taken out, it ends as one that was not granted."""
+    held = pool.allocate({"cpu": 4}, ttl=60)
+    orders = {"low": "-5", "high": "5"}
+    runs = {
+        name: start("cpu=4", "--wait", "1h", "--id", name, "--priority", priority, "--", "echo", name)
+        for name, priority in orders.items()
+    }
+    wait_until(lambda: [one.id for one in pool.queue.list()] == ["high", "low"], timeout_s=TIMEOUT_S)
+    assert pool.queue.withdraw("low")
+    code, out, err = ended(runs["low"])
+    assert (code, out) == (124, "")
+    assert "error: the request for 'low' was taken out of the line" in err
+    pool.release(held)
+    assert ended(runs["high"])[:2] == (0, "high\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
@@ -179,11 +198,12 @@ def test_a_signal_ends_a_run_that_waits(start: Start, pool: Allocator, number: s
     """With the code of a process that the signal ended; the command never runs."""
     held = pool.allocate({"cpu": 4}, ttl=60)
     waiting = start("cpu=1", "--wait", "1h", "--", "echo", "ran")
-    assert waiting.stderr is not None
-    waiting.stderr.readline()
+    wait_until(pool.queue.list, timeout_s=TIMEOUT_S, message="a place in line")
     waiting.send_signal(number)
     code, out, err = ended(waiting)
-    assert (code, out, err) == (128 + number, "", "")
+    assert pool.queue.list() == [], "nothing is left in line"
+    assert (code, out) == (128 + number, "")
+    assert re.fullmatch("waiting: capacity exceeded: .*\n", err)
     pool.release(held)
 
 
@@ -304,11 +324,13 @@ def test_a_killed_run_takes_its_command_along_and_its_lease_lapses(start: Start,
 def test_a_run_that_is_killed_while_it_waits_leaves_no_process(start: Start, pool: Allocator) -> None:
     """The forked process that would become the command ends: it was the last to have stderr open."""
     held = pool.allocate({"cpu": 4}, ttl=60)
-    process = start("cpu=1", "--wait", "1h", "--", "echo", "ran")
-    assert process.stderr is not None
-    process.stderr.readline()
+    process = start("cpu=1", "--wait", "1h", "--id", "next", "--", "echo", "ran")
+    wait_until(pool.queue.list, timeout_s=TIMEOUT_S, message="a place in line")
     process.kill()
-    assert ended(process) == (-signal.SIGKILL, "", "")
+    code, out, err = ended(process)
+    assert (code, out) == (-signal.SIGKILL, "")
+    assert err.startswith("waiting: capacity exceeded: ")
+    assert pool.queue.withdraw("next"), "it would leave the line after 15 seconds"
     pool.release(held)
 
 
