@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -20,6 +20,7 @@ from allocator import (
     WaitTimeout,
 )
 from allocator.testing import Clock
+from tests.support.waiters import Line
 
 PERMITTED = PreemptionPolicy(True, grace=20)
 
@@ -31,22 +32,19 @@ async def pool(client: AsyncAllocator) -> AsyncAllocator:
     return client
 
 
-async def preempt(pool: AsyncAllocator, identity: str, cpu: int, priority: int) -> asyncio.Task[Allocation]:
-    """A request that waits and preempts; it has taken its victims, or nobody, when this returns."""
-    call = pool.allocate({"cpu": cpu}, ttl=60, id=identity, wait=60, priority=priority, preempt=True)
-    task = asyncio.ensure_future(call)
-    for _ in range(500):
-        await asyncio.sleep(0.02)
-        if task.done() or any(one.id == identity for one in await pool.queue.list()):
-            break
-    return task
+@pytest.fixture
+async def line(client: AsyncAllocator) -> AsyncIterator[Line]:
+    """Calls that wait for the pool `lab`."""
+    begun = Line(client)
+    yield begun
+    await begun.close()
 
 
-async def test_a_victim_is_told_and_its_release_gives_the_room_away(pool: AsyncAllocator) -> None:
+async def test_a_victim_is_told_and_its_release_gives_the_room_away(pool: AsyncAllocator, line: Line) -> None:
     """By its renewal, its record and an event; the waiter is granted at once."""
     low = await pool.allocate({"cpu": 4}, ttl=60, id="low", priority=-3)
     assert (low.priority, low.preempted_by) == (-3, None)
-    task = await preempt(pool, "new", 2, 1)
+    task = await line.join("new", {"cpu": 2}, priority=1, preempt=True)
     found = await pool.get("low")
     assert found is not None
     assert (found.priority, found.preempted_by) == (-3, "new")
@@ -62,7 +60,7 @@ async def test_a_victim_is_told_and_its_release_gives_the_room_away(pool: AsyncA
     assert Renewal.from_dict(renewal.to_dict()) == renewal
     with pytest.raises(AllocationConflict, match="being released"):
         await pool.allocate({"cpu": 4}, ttl=60, id="low")
-    assert "preempted" in [event.kind async for event in pool.events.list()]
+    assert "preempted" in [event.kind for event in await pool.events.list()]
     assert await pool.release(low)
     granted = await task
     assert (granted.id, granted.priority) == ("new", 1)
