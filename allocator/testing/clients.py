@@ -47,8 +47,8 @@ def memory_allocator(
         pool: The client's pool.
         store: The store, or its name, that other clients share as `memory://NAME`; None: a new one.
         clock: Replaces this machine's clock for all clients of a new store.
-        whole_units, recovery_grace, max_ttl, durability, queue, preemption: Of the pool, as for `pools.create`.  It does
-            not begin recovering.
+        whole_units, recovery_grace, max_ttl, durability, queue, preemption: Of the pool, as for `pools.create`.  It
+            does not begin recovering.
         owner, prefix, timeout: As for `Allocator`.
 
     Raises:
@@ -134,8 +134,8 @@ def memory_resource_allocator(
         total_cpu, total_memory_gb: The totals of the pool, unless it exists already.
         capacity: Further resources of the pool, such as `{"nvidia.com/gpu": 8}`.
         ttl: As for `ResourceAllocator`; `recovery_grace` requires it.
-        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, queue, preemption, owner, prefix, timeout: As
-            for `memory_allocator`.
+        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, queue, preemption, owner, prefix, timeout:
+            As for `memory_allocator`.
     """
     shared = store_of(store, clock)
     made = ResourceAllocator(
