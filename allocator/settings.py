@@ -350,9 +350,11 @@ PREEMPT_GRACE_MS: Final = int(PREEMPT_GRACE_S * 1000)
 PREEMPT_VICTIMS_MAX: Final = 64
 """Allocations that one request takes at a time."""
 
-PREEMPT_CANDIDATES_MAX: Final = 256
-PREEMPT_LOOKED_MAX: Final = 512
-"""Allocations of lower priority among which it chooses, and that it reads to find these: together under 25 ms."""
+PREEMPT_CANDIDATES_MAX: Final = 128
+PREEMPT_LOOKED_MAX: Final = 256
+PREEMPT_COUNTERS_MAX: Final = 3_000
+"""Allocations of lower priority among which it chooses, those that it reads to find these, and the counters that they are
+charged to, added up: together under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""

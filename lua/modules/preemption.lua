@@ -124,11 +124,14 @@ end
 
 -- What may be taken by a request of this priority, in the order of the index.
 local function candidates_of(call, priority, marks)
-  local below, found = '(' .. numbers.text(priorities.floor(priority)), {}
+  local below, found, counters = '(' .. numbers.text(priorities.floor(priority)), {}, 0
   local ids = redis.call('ZRANGEBYSCORE', priorities.index(call), '-inf', below, 'LIMIT', '0', limits.PREEMPT_LOOKED_MAX)
   for i = 1, #ids do
+    local one = candidate(call, ids[i], priority, marks)
+    if one then counters = counters + #one.charged * (#one.record.list / 2 + 1) end
+    if counters > limits.PREEMPT_COUNTERS_MAX then break end
+    found[#found + 1] = one
     if #found == limits.PREEMPT_CANDIDATES_MAX then break end
-    found[#found + 1] = candidate(call, ids[i], priority, marks)
   end
   return found
 end

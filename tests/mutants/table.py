@@ -10,7 +10,8 @@ from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
+from tests.mutants.preempting import PREEMPTING
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *HARD_ENDS, *CLIENT)
+MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *HARD_ENDS, *PREEMPTING, *CLIENT)

@@ -105,9 +105,10 @@ def test_more_than_the_bounds_are_not_taken(open_pool: Ledger) -> None:
         open_pool.grant(f"a{number}", {"cpu": 2})
     asked = {"priority": 1, "preempt": 1}
     assert len(open_pool.check({"cpu": 10}, **asked)[3]) == 5
-    for name in ("PREEMPT_VICTIMS_MAX", "PREEMPT_CANDIDATES_MAX", "PREEMPT_LOOKED_MAX"):
-        assert open_pool.check({"cpu": 10}, **asked, bounds={name: 4})[3] == []
-        assert len(open_pool.check({"cpu": 8}, **asked, bounds={name: 4})[3]) == 4
+    for name, most in (("VICTIMS", 4), ("CANDIDATES", 4), ("LOOKED", 4), ("COUNTERS", 8)):
+        bounds = {f"PREEMPT_{name}_MAX": most}
+        assert open_pool.check({"cpu": 10}, **asked, bounds=bounds)[3] == []
+        assert len(open_pool.check({"cpu": 8}, **asked, bounds=bounds)[3]) == 4
 
 
 @pytest.mark.breaks_data
