@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from allocator.models.preemption import Preemption, PreemptionPolicy
     from allocator.models.queue import QueuePolicy, Waiter
     from allocator.models.quotas import Limit, Quota, QuotaUsage
+    from allocator.models.resource_units import ResourceUnits
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
@@ -67,6 +68,7 @@ _MODULES: Final = {
     "allocator.models.preemption": ("Preemption", "PreemptionPolicy"),
     "allocator.models.queue": ("QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
+    "allocator.models.resource_units": ("ResourceUnits",),
 }
 """Modules that are imported when one of these names is first used.
 
@@ -139,6 +141,7 @@ __all__ = [
     "RequestWithdrawn",
     "ResourceAllocation",
     "ResourceAllocator",
+    "ResourceUnits",
     "ResourceUsage",
     "Resources",
     "Shortage",

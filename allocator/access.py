@@ -54,7 +54,9 @@ def _reading() -> tuple[str, ...]:
 
 ROLES: Final = {
     "controller": Role("Everything but the server's own settings.", tuple(scripts.names()), writes=True),
-    "inspector": Role("Looks, and can change nothing: usage, list, describe, events, check, audit.", _reading(), False),
+    "inspector": Role(
+        "Looks, and can change nothing: usage, lists, describe, events, check, audit.", _reading(), False
+    ),
     "cron": Role(
         "Cleans up: cleanup, reconcile, audit --repair.",
         (*_reading(), "reclaim", "reconcile", "release", "repair", "configure_pool", "undo"),

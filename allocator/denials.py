@@ -27,8 +27,8 @@ def _amount_of(attribute: str) -> Callable[[Shortage], dict[str, str | int]]:
     return lambda short: amount(short.resource, getattr(short, attribute))
 
 
-def _amount(name: str) -> Field:
-    return Field(name, _amount_of(name), name, read_amount)
+def _amount(attribute: str, name: str = "") -> Field:
+    return Field(name or attribute, _amount_of(attribute), attribute, read_amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Shortage(Value):
     `level` is `pool`, or the kind of another account (`quota`) whose `name` is given.  `kept` is what the account keeps
     for other scopes, to which it is guaranteed.
     `requested` is what was asked for.  `held` is what a resized allocation has of it already; 0 for a new one.
+    `min_unit`, `max_unit` and `step` are the bounds of what one allocation may have of it, where these refuse it; 0 is
+    none, also where something else refuses it.
     """
 
     FORMAT: ClassVar = (
@@ -49,6 +51,9 @@ class Shortage(Value):
         _amount("capacity"),
         _amount("kept"),
         _amount("held"),
+        _amount("min_unit", "minUnit"),
+        _amount("max_unit", "maxUnit"),
+        _amount("step"),
         derived("growth", _amount_of("growth")),
         derived("available", _amount_of("available")),
         derived("short", _amount_of("short")),
@@ -62,6 +67,9 @@ class Shortage(Value):
     name: str = ""
     kept: int = 0
     held: int = 0
+    min_unit: int = 0
+    max_unit: int = 0
+    step: int = 0
 
     @property
     def growth(self) -> int:
@@ -82,6 +90,10 @@ class Shortage(Value):
         def show(amount: int) -> str:
             return format_amount(self.resource, amount)
 
+        bounds = {name: getattr(self, name) for name in ("min_unit", "max_unit", "step")}
+        if any(bounds.values()):
+            text = " ".join(f"{name}={show(amount)}" for name, amount in bounds.items() if amount)
+            return f"{self.resource} requested={show(self.requested)} ({text})"
         more = f" held={show(self.held)} growth={show(self.growth)}" if self.held else ""
         return (
             f"{self.resource} requested={show(self.requested)}{more} available={show(self.available)} "
@@ -99,8 +111,9 @@ class Denial(Value):
     """A refused request, with the reason in numbers.  Nothing was changed.  It is falsy, for `if outcome:`.
 
     `code` is the first that applies, in this order: `unknown_resource` (the pool does not count it),
-    `constraint_violation` (whole units only), `never_fits` (more than the whole capacity), `capacity_exceeded`;
-    `queued`: it may fit, but must not pass a request that waits in line; `queue_full`: no more may wait.
+    `constraint_violation` (whole units only), `unit_violation` (not of the amounts that the pool gives out),
+    `never_fits` (more than the whole capacity), `capacity_exceeded`; `queued`: it may fit, but must not pass a request
+    that waits in line; `queue_full`: no more may wait.
     """
 
     KIND: ClassVar = "Denial"
@@ -129,6 +142,7 @@ class Denial(Value):
         what = {
             "unknown_resource": "unknown resource",
             "constraint_violation": "whole units only",
+            "unit_violation": "outside the unit bounds",
             "never_fits": "never fits",
             "capacity_exceeded": "capacity exceeded",
             "queued": "others wait before it",

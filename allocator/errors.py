@@ -150,6 +150,7 @@ class AllocationLost(_OfAllocation):
 
     Raised by `allocate`, the call was executed, and the allocation had ended before a retry of the call arrived.  A new
     call with the same id returns the live allocation, or is granted anew.  Then it is `retryable`.
+    With `code="over"` nothing has failed: its hard end (`max_lifetime`) has come.
     """
 
     default_code = "allocation_lost"

@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final, Self, TypeVar, cast
 
 from allocator.input_errors import InvalidRequest
-from allocator.quantity import shown
+from allocator.quantity import Quantity, shown
 from allocator.settings import AMOUNT_MAX
 from allocator.units import format_amount
 
@@ -30,6 +30,7 @@ __all__ = [
     "INTEGER",
     "OPTIONAL_INSTANT",
     "OPTIONAL_INTEGER",
+    "QUANTITY",
     "TEXT",
     "TEXTS",
     "TRUTH",
@@ -331,6 +332,21 @@ def checked(check: Callable[[object], object]) -> Codec:
 
     return Codec(str, read)
 
+
+def _write_quantity(quantity: Quantity | None) -> str | int | None:
+    """An integer or a text; other numbers become a text."""
+    return quantity if quantity is None or type(quantity) is int else str(quantity)
+
+
+def _read_quantity(found: object, path: str) -> str | int | None:
+    """A quantity as it was written; whether it is one is known once it has a resource."""
+    if found is None or (isinstance(found, str | int) and not isinstance(found, bool)):
+        return found
+    raise wrong(path, found, "is no quantity: a text, an integer or null")
+
+
+QUANTITY: Final = Codec(_write_quantity, _read_quantity)
+"""A quantity of a resource that stands elsewhere, or null."""
 
 TEXTS: Final = many(TEXT)
 OPTIONAL_INTEGER: Final = optional(INTEGER)

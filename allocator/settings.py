@@ -99,6 +99,9 @@ BATCH_SPLIT_FROM: Final = 16
 OPTIONS_MAX: Final = 16
 """Options of one request beyond its resources and metadata."""
 
+OVERCOMMIT_PERMILLE_MAX: Final = 15_000
+"""The most thousandths beyond its capacity that a pool gives out of a resource: sixteen times the capacity in all."""
+
 FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes at most 8,000 values."""
 
@@ -317,6 +320,12 @@ GRANT_CLAIM_MS: Final = 15_000
 WAITERS_LOOKED_MAX: Final = 32
 """Waiters that one script call looks at, from the first on or from where an earlier call has stopped."""
 
+LOOK_AGAIN_MS: Final = 2_500
+"""Milliseconds within which those who ask again look at the whole line: half of their heartbeat.
+
+Whatever frees room grants to them at once; this is for clients that have died, and for changes that no call has told.
+"""
+
 LINE_MARKS_MAX: Final = 256
 """Counters that waiters are short of, which are kept for the next call where one stops in the midst of a line."""
 
@@ -353,8 +362,8 @@ PREEMPT_VICTIMS_MAX: Final = 64
 PREEMPT_CANDIDATES_MAX: Final = 128
 PREEMPT_LOOKED_MAX: Final = 256
 PREEMPT_COUNTERS_MAX: Final = 3_000
-"""Allocations of lower priority among which it chooses, those that it reads to find these, and the counters that they are
-charged to, added up: together under 25 ms."""
+"""Allocations of lower priority among which it chooses, those that it reads, and the counters that these are charged to,
+added up: together under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""

@@ -53,7 +53,7 @@ class Row:
 
 _ROWS: Final[list[Row]] = []
 
-_MODULES: Final = ("server_rows", "pair_rows", "client_rows", "memory_row", "longest_row")
+_MODULES: Final = ("server_rows", "policy_rows", "pair_rows", "client_rows", "memory_row", "longest_row")
 """Where they are defined, in the order of the table."""
 
 

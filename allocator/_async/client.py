@@ -16,7 +16,6 @@ from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
 from allocator.denials import Denial
-from allocator.errors import Insufficient
 from allocator.models.allocations import (
     Allocation,
     Check,
@@ -160,12 +159,8 @@ class AsyncAllocator(AsyncNamespaces):
         """
         wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
         if wait is not None:
-            waited = await self._run(waiting.allocate(self._defaults, wanted, wait))
-            return waiting.granted(waited)
-        outcome = await self._run(allocate.allocate(self._defaults, wanted))
-        if isinstance(outcome, Denial):
-            raise Insufficient.of(outcome)
-        return outcome
+            return waiting.granted(await self._run(waiting.allocate(self._defaults, wanted, wait)))
+        return allocate.granted(await self._run(allocate.allocate(self._defaults, wanted)))
 
     async def try_allocate(
         self,
@@ -309,7 +304,7 @@ class AsyncAllocator(AsyncNamespaces):
     ) -> Allocation:
         """Change the amounts of an allocation, all or nothing: named resources change, 0 gives one up.
 
-        Shrinking always succeeds, also if the pool is overcommitted.
+        Shrinking succeeds also if the pool is overcommitted; only the `units` of a pool may refuse an amount.
 
         Raises:
             Insufficient: It does not fit; a shortage has what was `requested`, what is `held`, and the `growth`.

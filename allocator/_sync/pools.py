@@ -13,6 +13,7 @@ from allocator._sync.namespace import Namespace
 from allocator.models.pools import Pool, Usage
 from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 
 __all__ = ["Pools"]
@@ -33,6 +34,7 @@ class Pools(Namespace):
         default_scope: str | None = None,
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
         preemption: PreemptionPolicy | None = None,
         new: bool = False,
@@ -57,6 +59,8 @@ class Pools(Namespace):
             require_scope: Refuse requests that name no scope, if there is no default.
             max_lifetime: The longest time from a grant to its hard end, in seconds: a request for more, or for none,
                 gets this.  It counts for grants from now on.
+            units: Resource -> `ResourceUnits`: how much of it is given out, and in which amounts.  docs/policies.md has
+                the rule.
             queue: Who may pass those who wait in line, and how many may wait; what is None in it has its default.
             preemption: Whether requests may take room from lower priorities, and how; likewise.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
@@ -71,7 +75,7 @@ class Pools(Namespace):
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
         options = PoolOptions(
-            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, queue, preemption
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
@@ -95,13 +99,14 @@ class Pools(Namespace):
         default_scope: str | None = None,
         require_scope: bool | None = None,
         max_lifetime: float | timedelta | None = None,
+        units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
         preemption: PreemptionPolicy | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
-        Lowering a capacity below what is allocated marks the pool overcommitted in that resource: no allocation ends,
-        and requests for it are refused until enough is released.
+        Lowering a capacity, or what is given out of it, below what is allocated marks the pool overcommitted in that
+        resource: no allocation ends, and requests for it are refused until enough is released.
 
         Args:
             name: Its name; None: the client's pool.
@@ -112,6 +117,7 @@ class Pools(Namespace):
             generation: Change only if this is the pool's generation.
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime: As for `create`; 0,
                 `memory`, "" or False removes one.
+            units: As for `create`; of a resource named, the parts that are None stay, and 0 removes one.
             queue, preemption: As for `create`; what is None in it is unchanged.  What was granted before preemption was
                 permitted is taken by nobody until `maintenance.audit(repair=True)` has ranked it.
 
@@ -119,7 +125,7 @@ class Pools(Namespace):
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
         options = PoolOptions(
-            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, queue, preemption
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         work = pools.update(
             self._defaults,

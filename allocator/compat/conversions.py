@@ -60,6 +60,7 @@ _REASONS: Final = {
     "never_fits": " (more than the whole capacity: it will never fit)",
     "unknown_resource": " (the pool does not count it)",
     "constraint_violation": " (only whole units of it are given)",
+    "unit_violation": " (it is given in other amounts only)",
 }
 
 _NOTHING: Final = ResourceUsage(capacity=0, allocated=0)
@@ -213,11 +214,11 @@ def usage_dict(usage: Usage) -> dict[str, float]:
     cpu = usage.resources.get("cpu", _NOTHING)
     memory = usage.resources.get("memory", _NOTHING)
     return {
-        "total_cpu": cores(cpu.capacity),
+        "total_cpu": cores(cpu.limit),
         "allocated_cpu": cores(cpu.allocated),
         "available_cpu": cores(cpu.available),
         "cpu_utilization": cpu.utilization,
-        "total_memory_mb": mebibytes(memory.capacity),
+        "total_memory_mb": mebibytes(memory.limit),
         "allocated_memory_mb": mebibytes(memory.allocated),
         "available_memory_mb": mebibytes(memory.available),
         "memory_utilization": memory.utilization,

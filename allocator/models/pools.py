@@ -11,6 +11,7 @@ from allocator.models.accounts import ResourceUsage, usage_fields
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.read_only import read_only
+from allocator.models.resource_units import NO_UNITS, UNITS, ResourceUnits
 from allocator.resources import RESOURCES, Resources, resource_name
 from allocator.serialization import (
     INSTANT,
@@ -57,7 +58,8 @@ class Pool(Value):
     `queue` says who may pass those who wait in its line, and how many may wait; `preemption` whether requests may take
     room from lower priorities.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
-    without it they are refused.
+    without it they are refused.  `units` has the resources of which it gives out more or less than the capacity, or in
+    certain amounts only.
     """
 
     KIND: ClassVar = "Pool"
@@ -84,6 +86,8 @@ class Pool(Value):
         field("default_scope", "defaultScope", optional(checked(scope_name))),
         field("require_scope", "requireScope", TRUTH),
         field("max_lifetime_ms", "maxLifetimeMs", INTEGER),
+        field("units", "units", UNITS),
+        derived("limit", lambda pool: RESOURCES.write(pool.limit)),
         field("queue", "queue", value(QueuePolicy)),
         field("preemption", "preemption", value(PreemptionPolicy)),
     )
@@ -109,13 +113,34 @@ class Pool(Value):
     default_scope: str | None = None
     require_scope: bool = False
     max_lifetime_ms: int = 0
+    units: Mapping[str, ResourceUnits] = NO_UNITS
     queue: QueuePolicy = DEFAULT_POLICY
     preemption: PreemptionPolicy = NO_PREEMPTION
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", read_only(self.units))
+
+    @property
+    def limit(self) -> Resources:
+        """What may be given out of each resource: its capacity, unless its units say otherwise."""
+        return Resources.of({name: row.limit for name, row in self.rows().items()})
+
     @property
     def overcommitted(self) -> tuple[str, ...]:
-        """The resources whose capacity was lowered below what is allocated."""
-        return tuple(name for name, amount in self.allocated.items() if amount > self.capacity.get(name, 0))
+        """The resources whose limit was lowered below what is allocated."""
+        limit = self.limit
+        return tuple(name for name, amount in self.allocated.items() if amount > limit.get(name, 0))
+
+    def rows(self) -> dict[str, ResourceUsage]:
+        """The counters of each resource that the pool counts."""
+        return {name: self._row(name, capacity) for name, capacity in self.capacity.items()}
+
+    def _row(self, name: str, capacity: int) -> ResourceUsage:
+        units, allocated, kept = self.units.get(name), self.allocated.get(name, 0), self.kept.get(name, 0)
+        if units is None:
+            return ResourceUsage(capacity, allocated, kept)
+        reserved = units.amounts(name)["reserved"]
+        return ResourceUsage(capacity, allocated, kept, reserved, units.overcommit_permille or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from allocator.quantity import Quantity
 from allocator.resources import RESOURCES, Resources
 from allocator.serialization import (
     INTEGER,
+    QUANTITY,
     Codec,
     Field,
     Value,
@@ -20,24 +21,8 @@ from allocator.serialization import (
     field,
     read_amount,
     read_mapping,
-    wrong,
 )
 from allocator.validation import pool_name, scope_name
-
-
-def _write_quantity(quantity: Quantity | None) -> str | int | None:
-    """An integer or a text; other numbers become a text."""
-    return quantity if quantity is None or type(quantity) is int else str(quantity)
-
-
-def _read_quantity(found: object, path: str) -> str | int | None:
-    """A quantity as it was written; whether it is one is known once it has a resource."""
-    if found is None or (isinstance(found, str | int) and not isinstance(found, bool)):
-        return found
-    raise wrong(path, found, "is no quantity: a text, an integer or null")
-
-
-_QUANTITY: Final = Codec(_write_quantity, _read_quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +38,9 @@ class Limit(Value):
     """
 
     FORMAT: ClassVar = (
-        field("nominal", "nominal", _QUANTITY),
-        field("borrowing_limit", "borrowingLimit", _QUANTITY),
-        field("lending_limit", "lendingLimit", _QUANTITY),
+        field("nominal", "nominal", QUANTITY),
+        field("borrowing_limit", "borrowingLimit", QUANTITY),
+        field("lending_limit", "lendingLimit", QUANTITY),
     )
 
     nominal: Quantity | None = None

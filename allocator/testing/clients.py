@@ -14,6 +14,7 @@ from allocator.compat.resource_allocator import ResourceAllocator
 from allocator.models.allocations import Ttl
 from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 from allocator.testing.clock import Clock
 from allocator.testing.store import MemoryStore, store_of
@@ -31,6 +32,7 @@ def memory_allocator(
     store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -47,8 +49,8 @@ def memory_allocator(
         pool: The client's pool.
         store: The store, or its name, that other clients share as `memory://NAME`; None: a new one.
         clock: Replaces this machine's clock for all clients of a new store.
-        whole_units, recovery_grace, max_ttl, durability, queue, preemption: Of the pool, as for `pools.create`.  It
-            does not begin recovering.
+        whole_units, units, recovery_grace, max_ttl, durability, queue, preemption: Of the pool, as for `pools.create`.
+            It does not begin recovering.
         owner, prefix, timeout: As for `Allocator`.
 
     Raises:
@@ -61,6 +63,7 @@ def memory_allocator(
             pool,
             capacity,
             whole_units=whole_units,
+            units=units,
             recovery_grace=recovery_grace,
             max_ttl=max_ttl,
             durability=durability,
@@ -78,6 +81,7 @@ def memory_async_allocator(
     store: str | MemoryStore | None = None,
     clock: Clock | None = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -94,6 +98,7 @@ def memory_async_allocator(
         pool=pool,
         store=shared,
         whole_units=whole_units,
+        units=units,
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,
@@ -117,6 +122,7 @@ def memory_resource_allocator(
     clock: Clock | None = None,
     ttl: Ttl = None,
     whole_units: Iterable[str] = (),
+    units: Mapping[str, ResourceUnits] | None = None,
     recovery_grace: float | timedelta | None = None,
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
@@ -134,8 +140,8 @@ def memory_resource_allocator(
         total_cpu, total_memory_gb: The totals of the pool, unless it exists already.
         capacity: Further resources of the pool, such as `{"nvidia.com/gpu": 8}`.
         ttl: As for `ResourceAllocator`; `recovery_grace` requires it.
-        pool, store, clock, whole_units, recovery_grace, max_ttl, durability, queue, preemption, owner, prefix, timeout:
-            As for `memory_allocator`.
+        pool, store, clock, whole_units, units, recovery_grace, max_ttl, durability, queue, preemption, owner, prefix,
+            timeout: As for `memory_allocator`.
     """
     shared = store_of(store, clock)
     made = ResourceAllocator(
@@ -155,6 +161,7 @@ def memory_resource_allocator(
         pool=pool,
         store=shared,
         whole_units=whole_units,
+        units=units,
         recovery_grace=recovery_grace,
         max_ttl=max_ttl,
         durability=durability,

@@ -1,15 +1,16 @@
 -- accounts: counters of resources.  An account is a hash with `<resource>.capacity` and `<resource>.allocated`; the
 -- pool is one, a quota scope and a node are others.  A request is charged to a list of accounts, all or none.
--- {key, name, capacity, allocated, whole, changed}: `name` is the key without the pool's base, '' for the pool.  A
--- counter is indexed by its field in a record: `account.allocated['cpu.allocated']`.  A charge is a list of such fields
--- and amounts, alternating.
+-- {key, name, capacity, allocated, whole, bounds, changed}: `name` is the key without the pool's base, '' for the pool.
+-- A counter is indexed by its field in a record: `account.allocated['cpu.allocated']`.  A charge is a list of such
+-- fields and amounts, alternating.
 -- A list of accounts that are charged together has the pool last, and the quotas of a scope first, innermost first;
--- `levels` is the number of these, or nil (`quotas`).
+-- `levels` is the number of these, or nil (`quotas`); `moves` is set if an allocation moves with its amounts.
 -- The pool must count each requested resource.  Any other account counts each resource that is charged to it, and
 -- limits those with a capacity.  One that does not exist (no `generation`) is neither charged nor named in the record.
 local limits = require('limits')
 local numbers = require('numbers')
 local quotas = require('quotas')
+local units = require('units')
 
 local accounts = {}
 
@@ -198,6 +199,13 @@ function accounts.add_all(charged, list, sign, held)
   charged[#charged].changed = true
 end
 
+-- Whether an amount that changes is outside of the pool's bounds for it.  A charge that only moves is not checked: its
+-- amounts stay (`charged.moves`).
+function accounts.is_out_of_bounds(account, charged, field, amount, growth)
+  local bounds = account.bounds and account.bounds[field]
+  return bounds and not charged.moves and units.breaks(bounds, amount, growth)
+end
+
 -- `take` for a request of a scope.  Its quotas and the room of the pool are one rule (`quotas.short`).
 local function take_in_scope(charged, list, held)
   for n = charged.levels + 1, #charged do
@@ -206,7 +214,8 @@ local function take_in_scope(charged, list, held)
       local field, amount = list[i], list[i + 1]
       local growth, before, whole = amount - (held and held[field] or 0), account.allocated[field], account.whole
       if growth > 0 and (not before or not pool and before + growth > account.capacity[field]
-        or whole and whole[field] and amount % 1000 ~= 0) then
+        or whole and whole[field] and amount % 1000 ~= 0)
+        or account.bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then
         return account
       end
     end
@@ -233,12 +242,13 @@ function accounts.take(charged, list, held)
   end
   for n = 1, #charged do
     local account = charged[n]
-    local allocated, capacity, whole = account.allocated, account.capacity, account.whole
+    local allocated, capacity, whole, bounds = account.allocated, account.capacity, account.whole, account.bounds
     for i = 1, #list, 2 do
       local field, amount = list[i], list[i + 1]
       local growth, before = amount - (held and held[field] or 0), allocated[field]
       if growth > 0 and (not before or before + growth > capacity[field]
-        or whole and whole[field] and amount % 1000 ~= 0) then
+        or whole and whole[field] and amount % 1000 ~= 0)
+        or bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then
         give_back(charged, n, list, held, i - 2)
         short = account
         break

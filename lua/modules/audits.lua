@@ -3,10 +3,12 @@
 -- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores}; `sums` by account name,
 -- then by field; `scores` by id, in the index of priorities.
 local limits = require('limits')
+local numbers = require('numbers')
 local priorities = require('priorities')
 local quotas = require('quotas')
 local records = require('records')
 local transaction = require('transaction')
+local units = require('units')
 
 local audits = {}
 
@@ -201,6 +203,24 @@ function audits.recount(call, counted, allocated, sums)
     if detail then
       local target = {key = call.key, field = field, sum = sum}
       audits.report(call, 'drift', string.sub(field, 1, -11), detail, set_counter, target)
+    end
+  end
+end
+
+-- Compares what the pool gives out of each resource with its total and its units, unless these are broken: then nobody
+-- knows what is reserved.  `stored`: the fields of the pool.
+function audits.compare_limits(call, stored)
+  local option = units.among(stored.options or '') or ''
+  local rules = units.parse(option)
+  local readable = units.text(rules) == option
+  for field, text in pairs(readable and stored or {}) do
+    local name = string.match(field, '^(.+)%.total$')
+    local total, was = name and numbers.exact(text), name and numbers.exact(stored[name .. '.capacity'])
+    local limit = total and units.limit(total, rules[name])
+    if limit and was and limit ~= was then
+      local detail = string.format('gives out %.0f, its units say %.0f', was, limit)
+      local target = {key = call.key, field = name .. '.capacity', sum = limit}
+      audits.report(call, 'limit_drift', name, detail, set_counter, target)
     end
   end
 end

@@ -34,6 +34,11 @@ function contention.add(marks, charged, list, everything)
   end
 end
 
+-- Whether the account limits the counter: the number of allocations of a scope often has no limit.
+local function is_limited(account, field)
+  return field ~= quotas.ALLOCATIONS or (account.capacity[field] or limits.AMOUNT_MAX) < limits.AMOUNT_MAX
+end
+
 -- Whether a request competes for a counter that is marked.  What a guarantee covers is not taken from the quotas and
 -- the pool above.
 local function competes(marks, charged, field, amount)
@@ -42,7 +47,9 @@ local function competes(marks, charged, field, amount)
     local account = charged[n]
     local name = account.name
     local is_taken = amount > 0 or n > levels and n < #charged
-    if is_taken and (marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL]) then return true end
+    if is_taken and (marks[name .. ' ' .. field] or marks[name .. ' ' .. ALL] and is_limited(account, field)) then
+      return true
+    end
     if account.quota then amount = amount - quotas.reserve(account, field) end
   end
   return false

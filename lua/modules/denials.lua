@@ -1,35 +1,43 @@
 -- denials: the reply to a request that does not fit: the first check that fails, in the documented order, and every
 -- resource that fails it: {'denied', code, account, (resource, requested, allocated, capacity)*}; account '': the pool.
--- Where the account keeps something for other scopes, the last entry is a list of these amounts, resource by resource.
+-- Where the account keeps something for other scopes, an entry after them is a list of these amounts, resource by
+-- resource.  After a `unit_violation` the last is a list of (min_unit, max_unit, step)*, 0 for none.
+local accounts = require('accounts')
 local quotas = require('quotas')
 
 local denials = {}
 
-local CODES = {'unknown_resource', 'constraint_violation', 'never_fits', 'capacity_exceeded', 'capacity_exceeded'}
-local FITS = 5
+local CODES = {
+  'unknown_resource', 'constraint_violation', 'unit_violation', 'never_fits', 'capacity_exceeded', 'capacity_exceeded',
+}
+local OUT_OF_BOUNDS = 3
+local FITS = 6
 
 -- The same for the quotas of a scope and the pool above them, which are one rule.
 local function check_in_scope(account, field, amount, growth, asked, charged)
   local capacity, whole, kept = account.capacity[field], account.whole, 0
   if not capacity then return field == quotas.ALLOCATIONS and FITS or 1 end
   if whole and whole[field] and amount % 1000 ~= 0 then return 2 end
+  if account.bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then return OUT_OF_BOUNDS end
   if account.name == '' and account.kept then kept = account.kept[field] or 0 end
-  if asked > capacity + kept then return 3 end
-  if quotas.short(charged, field, growth) == account then return 4 end
+  if asked > capacity + kept then return 4 end
+  if quotas.short(charged, field, growth) == account then return 5 end
   return FITS
 end
 
--- The check that a resource fails.  Only the pool refuses resources that it does not count, and parts of whole units.
+-- The check that a resource fails.  Only the pool refuses resources that it does not count, parts of whole units, and
+-- amounts outside of its bounds.
 -- `asked`: the total amount of an atomic batch.
 local function check(account, field, amount, growth, asked, charged)
   if charged.levels and (account.quota or account.name == '') then
     return check_in_scope(account, field, amount, growth, asked, charged)
   end
   local capacity, whole = account.capacity[field], account.whole
-  if not capacity then return 1 end
+  if not capacity then return field == quotas.ALLOCATIONS and FITS or 1 end
   if whole and whole[field] and amount % 1000 ~= 0 then return 2 end
-  if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end
-  if account.allocated[field] + growth > capacity then return 4 end
+  if account.bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then return OUT_OF_BOUNDS end
+  if asked > capacity + (account.kept and account.kept[field] or 0) then return 4 end
+  if account.allocated[field] + growth > capacity then return 5 end
   return FITS
 end
 
@@ -52,6 +60,23 @@ local function add_kept(charged, account, reply)
     amounts[#amounts + 1], some = kept, some or kept > 0
   end
   if some then reply[#reply + 1] = amounts end
+end
+
+-- Adds the bounds of each resource of the reply.
+local function add_bounds(account, reply, last)
+  local list, bounds = {}, account.bounds
+  for i = 4, last, 4 do
+    local one = bounds[reply[i] .. '.allocated']
+    list[#list + 1], list[#list + 2], list[#list + 3] = one.least or 0, one.most or 0, one.step or 0
+  end
+  reply[#reply + 1] = list
+end
+
+-- What an amount that does not grow may fail: its bounds.  `was_refused`: it fits now, and stays refused.
+local function check_shrink(account, field, amount, growth, charged, was_refused)
+  if not account.capacity[field] or growth == 0 then return FITS + 1 end
+  if account.bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then return OUT_OF_BOUNDS end
+  return was_refused and FITS or FITS + 1
 end
 
 -- The amounts to check: those of the request, and for a new allocation of a scope itself.
@@ -85,8 +110,13 @@ function denials.reply(charged, list, held, asked, was_refused)
     for i = 1, #list, 2 do
       local field, amount = list[i], list[i + 1] + 0
       local growth = amount - (held and held[field] or 0)
+      local failed
       if growth > 0 then
-        local failed = check(account, field, amount, growth, sum and sum[field] or amount, charged)
+        failed = check(account, field, amount, growth, sum and sum[field] or amount, charged)
+      else
+        failed = check_shrink(account, field, amount, growth, charged, was_refused)
+      end
+      if failed <= FITS then
         -- An earlier check, or the first account that fails this one, replaces the entries so far.  If all fit, the
         -- entries are the pool's, which is the last account.
         if failed < first or failed == first and (not at or first == FITS) and at ~= account then
@@ -105,6 +135,7 @@ function denials.reply(charged, list, held, asked, was_refused)
   for i = #reply, n + 1, -1 do reply[i] = nil end
   reply[2], reply[3] = CODES[first], at and at.name or ''
   if at and at.kept then add_kept(charged, at, reply) end
+  if first == OUT_OF_BOUNDS then add_bounds(at, reply, n) end
   return reply
 end
 

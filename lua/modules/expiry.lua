@@ -58,23 +58,25 @@ local function open(call, most)
   call.expired_most, call.more_expired = math.min(#ids, most), #ids > most
 end
 
--- Whether an item of this call returned an expired allocation: the next call may reclaim it.  Except the one that is
--- resized, which must not end.
-local function is_left_over(call, touched)
-  return touched and touched ~= call.resized and expiry.is_lapsed(call, touched)
+-- Handles the next expired id.  Whether it is none that an item of this call returned: that one the next call may
+-- reclaim; except the allocation that is resized, which must not end.
+local function take_next(call)
+  call.expired_at = call.expired_at + 1
+  local id = call.expired[call.expired_at]
+  local touched = call.records[records.key(call, id)]
+  if touched == nil then
+    expiry.take(call, id, 'deadline')
+    return true
+  end
+  if touched and touched ~= call.resized and expiry.is_lapsed(call, touched) then call.more_expired = true end
+  return false
 end
 
 -- Reclaims what has expired, whether or not the room is asked for; once a call.
 function expiry.reclaim_due(call, most)
   if call.expired then return end
   open(call, most)
-  while call.expired_at < call.expired_most do
-    call.expired_at = call.expired_at + 1
-    local id = call.expired[call.expired_at]
-    local touched = call.records[records.key(call, id)]
-    if touched == nil then expiry.take(call, id, 'deadline') end
-    if is_left_over(call, touched) then call.more_expired = true end
-  end
+  while call.expired_at < call.expired_most do take_next(call) end
 end
 
 -- Reclaims until the list fits.  Returns nil if it is charged; else the account that is short.  `call.more_expired`:
@@ -83,15 +85,10 @@ function expiry.make_room(call, most, charged, list, held)
   if not call.expired then open(call, most) end
   local short = true
   while call.expired_at < call.expired_most do
-    call.expired_at = call.expired_at + 1
-    local id = call.expired[call.expired_at]
-    local touched = call.records[records.key(call, id)]
-    if touched == nil then
-      expiry.take(call, id, 'deadline')
+    local taken = take_next(call)
+    if taken then
       short = accounts.take(charged, list, held)
       if not short then return nil end
-    elseif is_left_over(call, touched) then
-      call.more_expired = true
     end
   end
   return short

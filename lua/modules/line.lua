@@ -210,6 +210,7 @@ end
 function line.serve(call)
   local state = line_entries.open(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
+  state.looked_ms = call.now
   local marks = serve_first(call, state)
   if state.cut and not state.cursor then
     state.cursor_marks = contention.text(marks)
@@ -217,16 +218,35 @@ function line.serve(call)
   end
 end
 
--- Grants what may be granted, once a call, before one of its items is decided.  `others`: looks further where an
--- earlier call has stopped.
+-- Whether an earlier call has looked at the line lately: so lately that the whole of it is looked at once a heartbeat.
+-- Whatever frees room serves the line itself; this is for what nobody's call has told.
+local function is_fresh(call, state)
+  local looks = math.max(1, state.count / limits.WAITERS_LOOKED_MAX)
+  return state.looked_ms and not call.removed and call.now - state.looked_ms < limits.LOOK_AGAIN_MS / looks
+end
+
+-- Whether more stand before a place than one call looks at, so that the request must wait for them.
+function line.is_long(call, place)
+  local state = line_entries.open(call)
+  if state.shape == waiters.MIXED and state.policy ~= 'best_effort' and state.stored > limits.WAITERS_LOOKED_MAX then
+    local before = redis.call('ZCOUNT', waiters.index(call), '-inf', '(' .. numbers.text(place))
+    return before > limits.WAITERS_LOOKED_MAX
+  end
+  return false
+end
+
+-- Grants what may be granted, once a call, before one of its items is decided.  `others`: it is not before those in
+-- line, so it looks only now and then, and further where an earlier call has stopped.
 function line.serve_once(call, others)
   local state = line_entries.open(call)
+  if others and is_fresh(call, state) then return end
   local kind = others and state.cursor and 'others' or 'first'
   if state[kind .. '_served'] then return end
   state[kind .. '_served'] = true
   if kind == 'first' then
     line.serve(call)
   elseif not call.pool.recovering then
+    state.looked_ms = call.now
     serve_others(call, state)
   end
 end
@@ -275,9 +295,15 @@ end
 -- Wakes the first waiter, whose client asks again: for changes of limits, which this call does not decide by.
 function line.wake_first(call)
   if not call.pool.waits then return end
-  local state = line_entries.open(call)
-  local waiter = state.seen[1] or line_entries.next(call, state)
-  if waiter and waiter.call then state.wakes[#state.wakes + 1] = waiter.call end
+  local state, n = line_entries.open(call), 1
+  local waiter = line_entries.next(call, state)
+  while waiter and waiter.left do
+    n = n + 1
+    waiter = state.seen[n] or line_entries.next(call, state)
+  end
+  if waiter then state.wakes[#state.wakes + 1] = waiter.call end
+  state.looked_ms = nil
+  line_entries.keep(call, state)
 end
 
 -- Before a commit: grants what this call has freed, and plans what the line needs.

@@ -1,17 +1,17 @@
 -- line_audit: compares the line with its entries and with the live records; the first AUDIT_WAITERS_MAX of it.
 local audits = require('audits')
 local limits = require('limits')
+local line_entries = require('line_entries')
 local pools = require('pools')
 local records = require('records')
-local transaction = require('transaction')
 local waiters = require('waiters')
 
 local line_audit = {}
 
 -- The corrections.
-local function remove(call, target)
-  transaction.plan(call, 'old_waiters', target.id)
-  transaction.plan(call, 'unlinks', target.key)
+local function remove(call, waiter)
+  line_entries.open(call).known[waiter.id] = waiter
+  line_entries.remove(call, waiter)
 end
 
 local function mark(call)
@@ -20,7 +20,7 @@ end
 
 local function inspect(call, id, place)
   local waiter = waiters.read(call, id, place)
-  local target = {id = id, key = waiters.key(call, id)}
+  local target = waiter or {id = id, key = waiters.key(call, id), place = place}
   if not waiter then
     audits.report(call, 'missing_waiter', id, 'in line, and not there', remove, target)
   elseif waiter.broken then

@@ -14,6 +14,7 @@ local line_entries = {}
 
 local FIELDS = {
   'waiting_number', 'waiting_shape', 'waiting_passes', 'waiting_first', 'waiting_cursor', 'waiting_marks',
+  'waiting_looked_ms',
 }
 
 -- Whether anybody waits.  The line's state, read once a call.
@@ -37,6 +38,7 @@ function line_entries.open(call)
   state.stored, state.number, state.shape = state.count, tonumber(found[1]) or 0, found[2] or waiters.MIXED
   state.passes, state.first = tonumber(found[3]) or 0, found[4]
   state.cursor, state.cursor_marks = tonumber(found[5]), found[6] or ''
+  state.looked_ms = tonumber(found[7])
   return state
 end
 
@@ -52,6 +54,16 @@ function line_entries.remove(call, waiter)
   if waiter then state.drops[#state.drops + 1] = waiter end
 end
 
+-- The entry of an id, read once.
+local function of_id(call, state, id, place)
+  local waiter = state.known[id]
+  if waiter == nil then
+    waiter = waiters.read(call, id, place) or false
+    state.known[id] = waiter
+  end
+  return waiter
+end
+
 -- Inserts a waiter into a list in the order of places.
 local function insert(list, waiter)
   local at = #list + 1
@@ -63,6 +75,10 @@ end
 function line_entries.add(call, waiter)
   local state = line_entries.open(call)
   local seen, drops = state.seen, state.drops
+  -- What is there of the id, and the type of the line, are read before anything is written.
+  if state.stored == 0 then redis.call('ZCARD', waiters.index(call)) end
+  local was = of_id(call, state, waiter.id, nil)
+  if was and not was.left then waiter.instead_of = was end
   for n = #drops, 1, -1 do
     if drops[n].id == waiter.id then waiter.instead_of = table.remove(drops, n) end
   end
@@ -82,16 +98,6 @@ end
 function line_entries.leave(call, waiter, reason)
   line_entries.remove(call, waiter)
   events.add(call, 'withdrawn', waiter.id, nil, reason)
-end
-
--- The entry of an id, read once.
-local function of_id(call, state, id, place)
-  local waiter = state.known[id]
-  if waiter == nil then
-    waiter = waiters.read(call, id, place) or false
-    state.known[id] = waiter
-  end
-  return waiter
 end
 
 -- The waiter of an id that is in line at a place.  One without an entry, or with a broken one, leaves.
@@ -154,7 +160,7 @@ function line_entries.keep(call, state)
   local first, cursor = state.first, state.cursor
   local values = {
     numbers.text(state.number), state.shape, first and numbers.text(state.passes), first,
-    cursor and numbers.text(cursor), cursor and state.cursor_marks,
+    cursor and numbers.text(cursor), cursor and state.cursor_marks, state.looked_ms and numbers.text(state.looked_ms),
   }
   for i = 1, #FIELDS do
     local value = waits and values[i] or nil

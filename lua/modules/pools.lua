@@ -1,13 +1,14 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
 -- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, preempts, preempt_grace_ms,
--- preempt_protect_ms, scope, needs_scope}
+-- preempt_protect_ms, scope, needs_scope, bounds}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
 -- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).
 local accounts = require('accounts')
 local clock = require('clock')
 local limits = require('limits')
 local numbers = require('numbers')
+local units = require('units')
 
 local pools = {}
 
@@ -36,6 +37,8 @@ local function read_options(call, pool, options)
   pool.waits = string.find(options, 'waits=1', 1, true)
   pool.scope = string.match(options, 'default_scope=(%S+)')
   pool.needs_scope = string.find(options, 'requires_scope=1', 1, true)
+  local rules = units.among(options)
+  pool.bounds = rules and units.bounds(rules)
   if not pool.grace_ms then return end
   local found = redis.call('HMGET', call.key, 'recovering_until_ms', 'run_id')
   local until_ms = tonumber(found[1])

@@ -35,23 +35,34 @@ local PARTS = {'.allocated', '.kept', '.nominal', '.borrowing_limit', '.lending_
 
 -- Sets a counter's limits from the stored texts.
 function quotas.limit(account, field, nominal, borrowing, lending)
-  local share = nominal or 0
-  account.nominal[field] = nominal
-  account.guaranteed[field] = lending and math.max(0, share - lending) or 0
-  account.bound[field] = borrowing and share - account.guaranteed[field] + borrowing or nil
+  local share, guaranteed = nominal or 0, 0
+  if lending and share > lending then guaranteed = share - lending end
+  account.nominal[field], account.guaranteed[field] = nominal, guaranteed
+  account.bound[field] = borrowing and share - guaranteed + borrowing or nil
   account.capacity[field] = borrowing and share + borrowing or limits.AMOUNT_MAX
 end
 
-local function take_in(account, counters, values, first)
-  for i, field in ipairs(counters) do
-    local at, exact = first + #PARTS * (i - 1), {}
-    for part = 1, #PARTS do
-      local text = values[at + part]
-      exact[part] = text and numbers.exact(text)
-      if text and not exact[part] then return false end
+-- Whether all of these texts are exact amounts; false stands for one that is absent.
+local function are_exact(values, first, last)
+  for at = first, last do
+    local text = values[at]
+    if text then
+      local exact = numbers.exact(text)
+      if not exact then return false end
+      values[at] = exact
     end
-    account.allocated[field], account.kept[field] = exact[1] or 0, exact[2] or 0
-    quotas.limit(account, field, exact[3] or nil, exact[4], exact[5])
+  end
+  return true
+end
+
+local function take_in(account, counters, values, first)
+  local exact = are_exact(values, first + 1, first + 5 * #counters)
+  if not exact then return false end
+  local allocated, kept = account.allocated, account.kept
+  for i = 1, #counters do
+    local field, at = counters[i], first + 5 * i - 5
+    allocated[field], kept[field] = values[at + 1] or 0, values[at + 2] or 0
+    quotas.limit(account, field, values[at + 3] or nil, values[at + 4], values[at + 5])
   end
   return true
 end
@@ -90,11 +101,21 @@ local function counters_of(list)
   return counters
 end
 
+-- The counters of a list, and their fields in a quota; made once for all levels of a chain.
+local function fields_of(call, list)
+  if call.quota_list ~= list then
+    call.quota_list, call.quota_counters = list, counters_of(list)
+    call.quota_fields = wanted(call.quota_counters, 'generation')
+  end
+  return call.quota_counters, call.quota_fields
+end
+
 -- The account of that name, with the counters of a list, or false if there is none.  Second result: whether the
 -- counters are exact amounts.
 function quotas.open(call, name, list)
-  local account, counters = quotas.new(call, name), counters_of(list)
-  local values = redis.call('HMGET', account.key, unpack(wanted(counters, 'generation')))
+  local counters, fields = fields_of(call, list)
+  local account = quotas.new(call, name)
+  local values = redis.call('HMGET', account.key, unpack(fields))
   if not values[1] then return false, true end
   return account, take_in(account, counters, values, 1)
 end
@@ -147,7 +168,9 @@ end
 
 -- The guarantee of a quota that it has not used.
 function quotas.reserve(account, field)
-  return math.max(0, account.guaranteed[field] - account.allocated[field] - account.kept[field])
+  local guaranteed = account.guaranteed[field]
+  if guaranteed == 0 then return 0 end
+  return math.max(0, guaranteed - account.allocated[field] - account.kept[field])
 end
 
 -- What a pool has left for a counter; it does not limit a resource that it does not count.
@@ -161,12 +184,11 @@ function quotas.available(charged, field)
   local available = left(charged[#charged], field)
   for n = charged.levels, 1, -1 do
     local account = charged[n]
-    local bound, unused = account.bound[field], quotas.reserve(account, field)
-    if bound then
-      local used = account.allocated[field] + account.kept[field]
-      available = math.min(available, bound - math.max(0, used - account.guaranteed[field]))
-    end
-    available = unused + available
+    local bound, guaranteed = account.bound[field], account.guaranteed[field]
+    local used = account.allocated[field] + account.kept[field]
+    local borrowed = used > guaranteed and used - guaranteed or 0
+    if bound and bound - borrowed < available then available = bound - borrowed end
+    if used < guaranteed then available = available + guaranteed - used end
   end
   return available
 end
@@ -245,11 +267,17 @@ function quotas.add(charged, field, change)
   local kept, pool = 0, charged[#charged]
   for n = 1, charged.levels do
     local account = charged[n]
-    local before = quotas.reserve(account, field)
-    account.allocated[field] = account.allocated[field] + change
-    account.kept[field] = account.kept[field] + kept
-    account.changed, account.kept_changed = true, account.kept_changed or kept ~= 0
-    kept = kept + quotas.reserve(account, field) - before
+    local allocated, guaranteed = account.allocated, account.guaranteed[field]
+    account.changed = true
+    if guaranteed == 0 and kept == 0 then
+      allocated[field] = allocated[field] + change
+    else
+      local used = allocated[field] + account.kept[field]
+      local before, after = math.max(0, guaranteed - used), math.max(0, guaranteed - used - change - kept)
+      allocated[field], account.kept[field] = allocated[field] + change, account.kept[field] + kept
+      account.kept_changed = account.kept_changed or kept ~= 0
+      kept = kept + after - before
+    end
   end
   if pool.allocated[field] then pool.allocated[field] = pool.allocated[field] + change end
   -- A pool that was recovered without its scopes knows of no guarantees.

@@ -248,6 +248,14 @@ local function charged_names(charged)
   return names
 end
 
+-- Sets the hard end of a grant, its time to live, and its deadline, which is returned.
+local function set_end(call, request, ends_ms)
+  local ttl_ms = records.lasting(call, request.ask_ms + 0, ends_ms)
+  local deadline_ms = records.cut(call.now + ttl_ms, ends_ms)
+  request.ttl_ms, request.deadline_ms, request.ends_ms = ttl_ms, deadline_ms, ends_ms
+  return deadline_ms
+end
+
 -- Grants the request: it becomes a record.
 function requests.grant(call, request, charged)
   local pool, key, now = call.pool, request.key, call.now
@@ -258,10 +266,12 @@ function requests.grant(call, request, charged)
   request.fence, request.granted_as, request.granted_ms, request.fresh = fence, revision, now, true
   request.id = key:sub(#call.key + 8)
   local ends_ms = (request.lifetime_ms or pool.max_lifetime_ms) and records.end_of(call, request.lifetime_ms)
-  if ask_ms ~= '0' or ends_ms then
-    local ttl_ms = records.lasting(call, ask_ms + 0, ends_ms)
-    deadline_ms = records.cut(now + ttl_ms, ends_ms)
-    request.ttl_ms, request.deadline_ms, request.ends_ms = ttl_ms, deadline_ms, ends_ms
+  if ends_ms then
+    deadline_ms = set_end(call, request, ends_ms)
+  elseif ask_ms ~= '0' then
+    local ttl_ms = ask_ms + 0
+    deadline_ms = now + ttl_ms
+    request.ttl_ms, request.deadline_ms = ttl_ms, deadline_ms
   end
   if request.accounts then request.accounts = charged_names(charged) end
   call.records[key] = request

@@ -165,10 +165,10 @@ end
 -- neither a missing right nor an older server is an error.
 local function drop_waiters(call)
   local line = call.line
-  local keys, ids = {}, {}
-  for n, waiter in ipairs(line.drops) do keys[n], ids[n] = waiter.key, waiter.id end
-  if keys[1] then
-    redis.call('UNLINK', unpack(keys))
+  local entries, ids = {}, {}
+  for n, waiter in ipairs(line.drops) do entries[n], ids[n] = waiter.key, waiter.id end
+  if entries[1] then
+    redis.call('UNLINK', unpack(entries))
     redis.call('ZREM', waiters.index(call), unpack(ids))
   end
   for _, id in ipairs(line.wakes) do

@@ -17,6 +17,7 @@ from tests.clients.stores import SOME, cluster_url
 from tests.support import clients
 from tests.support.cluster import Cluster
 from tests.support.servers import Engine, SessionServers
+from tests.support.waiters import Line
 
 CAPACITY: Final = {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "2"}
 
@@ -117,3 +118,18 @@ def redis_cli(store: str, url: str, request: pytest.FixtureRequest) -> Iterator[
         client = redis.Redis.from_url(url, decode_responses=True)
     yield client.execute_command
     client.close()
+
+
+@pytest.fixture
+async def line(client: AsyncAllocator) -> AsyncIterator[Line]:
+    """Calls that wait for the pool `lab`; nothing of them is left in it."""
+    begun = Line(client)
+    yield begun
+    await begun.close()
+    assert (await client.pools.usage()).waiting == 0
+
+
+@pytest.fixture
+async def full(client: AsyncAllocator) -> Any:
+    """What all four CPUs are allocated to, by the id `full`."""
+    return await client.allocate({"cpu": 4}, ttl=None, id="full")

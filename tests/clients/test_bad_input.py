@@ -21,6 +21,7 @@ from allocator import (
     Limit,
     Request,
     Resources,
+    ResourceUnits,
 )
 from tests.support import clients
 
@@ -103,6 +104,7 @@ async def test_resources_with_impossible_names_are_refused(nowhere: AsyncAllocat
         lambda c: c.pools.create("lab", {name: 1}),
         lambda c: c.pools.create("lab", GOOD, whole_units=[name]),
         lambda c: c.pools.update(remove=[name]),
+        lambda c: c.pools.update(units={name: ResourceUnits(1)}),
         lambda c: c.resize("a", {name: 1}),
     ):
         assert (await refused(nowhere, attempt)).field == "resource"
@@ -184,6 +186,18 @@ async def test_times_to_live_out_of_bounds_are_refused(nowhere: AsyncAllocator, 
         ("capacity", lambda c: c.pools.update()),
         ("whole_units", lambda c: c.pools.create("lab", GOOD, whole_units=["memory"])),
         ("whole_units", lambda c: c.pools.create("lab", GOOD, whole_units="cpu")),
+        ("units", lambda c: c.pools.create("lab", GOOD, units=["cpu"])),
+        ("units", lambda c: c.pools.update(units={f"r{n}": ResourceUnits(1) for n in range(33)})),
+        ("units.cpu", lambda c: c.pools.update(units={"cpu": 1})),
+        ("units.cpu.reserved", lambda c: c.pools.update(units={"cpu": ResourceUnits("two")})),
+        ("units.cpu.min_unit", lambda c: c.pools.update(units={"cpu": ResourceUnits(min_unit=-1)})),
+        ("units.cpu.max_unit", lambda c: c.pools.update(units={"cpu": ResourceUnits(max_unit="1e999")})),
+        ("units.cpu.step", lambda c: c.pools.update(units={"cpu": ResourceUnits(step=True)})),
+        ("units.cpu.overcommit_permille", lambda c: c.pools.update(units={"cpu": ResourceUnits(0, 15_001)})),
+        ("units.cpu.overcommit_permille", lambda c: c.pools.update(units={"cpu": ResourceUnits(0, -1)})),
+        ("units.cpu.overcommit_permille", lambda c: c.pools.update(units={"cpu": ResourceUnits(0, 1.5)})),
+        ("units.cpu.overcommit_permille", lambda c: c.pools.update(units={"cpu": ResourceUnits(0, True)})),
+        ("capacity", lambda c: c.pools.update(units={"cpu": ResourceUnits()})),
         ("remove", lambda c: c.pools.update(None, GOOD, remove=["cpu"])),
         ("remove", lambda c: c.pools.update(remove="cpu")),
         ("generation", lambda c: c.pools.update(None, GOOD, generation=0)),

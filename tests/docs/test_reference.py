@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import shlex
@@ -15,7 +16,7 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, Limit, Recovering, access, settings
+from allocator import Allocator, AsyncAllocator, Limit, QueuePolicy, Recovering, ResourceUnits, access, settings
 from allocator._base import NAMESPACES
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import pools, undo
@@ -23,6 +24,8 @@ from allocator._engine.protocol.keys import pool_keys
 from allocator.apps.cli.root import root
 from tests.docs.blocks import ROOT, blocks
 from tests.support.servers import Server
+from tests.support.waiters import begun
+from tests.support.waiting import wait_until_async
 
 DOCS: Final = ROOT / "docs"
 POOL: Final = "allocator:{default}:pool"
@@ -40,7 +43,7 @@ def first_column(path: Path, heading: str, column: str) -> set[str]:
 
 def general(names: set[str]) -> set[str]:
     """Field names with the resource and the metadata's key left open, as the tables have them."""
-    ends = "capacity|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
+    ends = "capacity|total|allocated|kept|guaranteed|nominal|borrowing_limit|lending_limit"
     open_resource = {re.sub(rf"^.+(?=\.({ends})$)", "<resource>", name) for name in names}
     return {re.sub(r"^meta\..+", "meta.<key>", name) for name in open_resource}
 
@@ -80,13 +83,38 @@ def skip_the_deadline(store: Any, identity: str) -> None:
     store.zincrby("allocator:{default}:deadlines", -120_000, identity)
 
 
-def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+async def wait_in_a_long_line(store: Any, url: str) -> set[str]:
+    """More requests than one call looks at wait, the first of them passed once; returns the pool's fields meanwhile."""
+    async with AsyncAllocator.from_url(url) as client:
+        await client.pools.update(queue=QueuePolicy("best_effort"))
+        full = await client.allocate({"cpu": 3}, ttl=60)
+        waiting = [
+            asyncio.create_task(client.allocate({"cpu": 2 + n % 2}, ttl=60, wait=60))
+            for n in range(settings.WAITERS_LOOKED_MAX + 2)
+        ]
+        await wait_until_async(lambda: store.zcard("allocator:{default}:waiting") == len(waiting), message="in line")
+        await client.release(await client.allocate({"cpu": 1}, ttl=60))
+        seen = set(store.hgetall(POOL))
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for one in await client.queue.list():
+            await client.queue.withdraw(one.id)
+        await client.release(full)
+    return seen
+
+
+def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(
+    client: Allocator, store: Any, one_server: Server
+) -> None:
     """Each field, also those that are there only at times."""
+    seen = asyncio.run(wait_in_a_long_line(store, one_server.url))
+    assert {name for name in store.hgetall(POOL) if name.startswith("waiting_")} == set()
     held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
     client.quotas.set("team-a", {"cpu": Limit(1, 0, 0)})
     fill_ended(store)
     client.release(held[0])
-    client.pools.update(recovery_grace=60, max_ttl=60)
+    client.pools.update(recovery_grace=60, max_ttl=60, units={"cpu": ResourceUnits(overcommit_permille=1)})
     store.hset(POOL, "run_id", "another server")
     with pytest.raises(Recovering):
         client.allocate({"cpu": 1}, ttl=60)
@@ -95,7 +123,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(client: A
         store.hincrby(POOL, "clock_ms", turned_ms)
         client.release(one.id)
     run(client, pools.set_state(pool_keys("default", "allocator"), "offline"))
-    assert general(set(store.hgetall(POOL))) == first_column(DOCS / "keyspace.md", "## pool", "field")
+    assert general({*seen, *store.hgetall(POOL)}) == first_column(DOCS / "keyspace.md", "## pool", "field")
 
 
 def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
@@ -109,13 +137,28 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     skip_the_deadline(store, "lease")
     client.maintenance.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
-    lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>"}
+    lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>", "unclaimed_ttl_ms"}
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
     pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
     assert lease - pinned == {
         "ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms", "asserted_ms", "ttls", "told", "account.<n>",
-        "ends_ms",
+        "ends_ms", "unclaimed_ttl_ms",
     }  # fmt: skip
+
+
+def test_the_fields_of_a_waiter_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
+    """Of one that asks for all there is; and of the grant that its caller has not asked for yet."""
+    client.quotas.set("team-a", {"cpu": 4})
+    full = client.allocate({"cpu": 4}, ttl=60)
+    options: dict[str, Any] = {"metadata": {"course": "os-101"}, "max_lifetime": 600, "scope": "team-a"}
+    with begun(client, {"cpu": 1}, id="next", **options):
+        fields = general(set(store.hgetall("allocator:{default}:waiter:next")))
+    assert client.queue.list() == []
+    shown = {
+        re.sub(r"^requested\..+", "requested.<resource>", re.sub(r"^account\..+", "account.<n>", one)) for one in fields
+    }
+    assert shown == first_column(DOCS / "keyspace.md", "## waiter:\\<id\\>, waiting", "field")
+    client.release(full)
 
 
 def test_the_fields_of_a_quota_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
@@ -132,8 +175,9 @@ def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Alloc
     client.release(client.allocate({"cpu": 1}, ttl=None))
     client.allocate({"cpu": 1}, ttl=None)
     client.quotas.set("team-a/alice", {"cpu": 1})
-    keys = {key.partition("}:")[2] for key in store.scan_iter()}
-    shown = {re.sub(r"^quota:.+", "quota:<scope>", re.sub(r"^allocation:.+", "allocation:<id>", key)) for key in keys}
+    with begun(client, {"cpu": 4}):
+        keys = {key.partition("}:")[2] for key in store.scan_iter()}
+    shown = {re.sub(r"^(allocation|waiter):.+", r"\1:<id>", re.sub(r"^quota:.+", "quota:<scope>", key)) for key in keys}
     assert shown == first_column(DOCS / "keyspace.md", "# What is stored", "key")
     assert {key for key in store.scan_iter() if store.ttl(key) != -1} == set()
 
@@ -173,6 +217,8 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     skip_the_deadline(store, "b")
     client.maintenance.reclaim()
     client.begin_release(lease, grace=60)
+    with begun(client, {"cpu": 8}):
+        pass
     client.adopt(replace(lease, id="c"), force="a reason")
     client.release_many(["b", "c"])
     client.maintenance.reclaim(older_than=0)

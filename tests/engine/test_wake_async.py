@@ -40,7 +40,7 @@ async def test_all_that_wait_share_one_connection(waker: AsyncDriver, one_server
         asyncio.create_task(waker.run(until_woken(f"c{number}", heard[number], ask=False))) for number in range(WAITERS)
     ]
     await wait_until_async(lambda: all(heard))
-    assert listeners(one_server) == 1
+    assert len(listeners(one_server)) == 1
     began = time.monotonic()
     for number in range(0, WAITERS, 2):
         assert publish(one_server, f"c{number}") == 1
@@ -116,7 +116,7 @@ async def test_a_lost_connection_is_replaced_once_for_all(
     await wait_until_async(lambda: all(heard))
     one_server.ask("CLIENT", "KILL", "TYPE", "pubsub")
     await wait_until_async(lambda: all(len(one) >= 3 for one in heard))
-    assert listeners(one_server) == 1
+    assert len(listeners(one_server)) == 1
     for at in range(len(heard)):
         assert publish(one_server, f"c{at}") == 1
     await asyncio.gather(*tasks)

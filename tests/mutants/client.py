@@ -7,6 +7,33 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 CLIENT: Final = (
+    # -- waiting -------------------------------------------------------------------------------------------------------
+    Mutant(
+        "asked before it listens", "allocator/_engine/execution/wake_waits.py",
+        "return subscription is not None and self._listen(subscription, until)",
+        "return self._listen(subscription or self._subscriptions[channel], until)",
+        "a message that is published before the first question is waited for in vain", "engine/test_wake",
+    ),
+    Mutant(
+        "deadline of the first request", "allocator/_engine/execution/driver_async.py",
+        "until = time.monotonic() + timeout_s\n                    else:", "pass\n                    else:",
+        "a call that has waited for longer than its timeout cannot ask any more", "engine/test_wake",
+    ),
+    Mutant(
+        "deaf for ever", "allocator/_engine/execution/wake_waits_async.py",
+        "if found is not None and found.connections is connections:", "if found is not None:",
+        "a waiting call listens on a replaced primary", "topologies/test_waking",
+    ),
+    Mutant(
+        "dead without a word", "allocator/_engine/execution/listener_async.py",
+        "if self._unanswered and time.monotonic() - self._unanswered[0][1] > self.patience_s:", "if False:",
+        "a listening connection that has died silently is never replaced", "engine/test_wake",
+    ),
+    Mutant(
+        "refused together", "allocator/_engine/execution/listener_async.py",
+        "if not self.confirmed and self.failure is None:", "if not self.confirmed:",
+        "one user without a right ends the subscriptions of all", "engine/test_wake_async",
+    ),
     # -- A6: Sentinels -------------------------------------------------------------------------------------------------
     Mutant(
         "late answer not heard", "allocator/_engine/transport/sentinel.py",

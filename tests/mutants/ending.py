@@ -76,7 +76,7 @@ ENDING: Final = (
     ),
     Mutant(
         "own due unmentioned", "modules/expiry.lua",
-        "elseif touched and", "elseif touched == '' and",
+        "if touched and touched ~= call.resized", "if touched == '' and touched ~= call.resized",
         "a denial, though the next call may take what this one has touched", "test_crossings",
     ),
     Mutant(

@@ -108,7 +108,7 @@ FINDINGS: Final = (
     ),
     Mutant(
         "told of what has lapsed", "modules/repeats.lua",
-        "if renews then extend", "if not record then extend",
+        "elseif renews then", "elseif not record then",
         "A7: a repeat is told that it has what the next caller may take", "test_claims",
     ),
     # -- A9, A17: impossible numbers -----------------------------------------------------------------------------------
@@ -125,8 +125,9 @@ FINDINGS: Final = (
     # -- A11: time -----------------------------------------------------------------------------------------------------
     Mutant(
         "quadratic gang", "allocations/allocate.lua",
-        "local short = accounts.take(charged, list)",
-        "local short = accounts.take(charged, list) if call.atomic then gangs.asked(items, request.i) end",
+        "  if accounts.take(charged, list) then\n    local reply = refuse",
+        "  if call.atomic then gangs.asked(items, request.i) end\n"
+        "  if accounts.take(charged, list) then\n    local reply = refuse",
         "A11: each item of a gang adds up all before it", "test_transaction",
     ),
     # -- A14, A19: gaps ------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ GRANTING: Final = (
     ),
     Mutant(
         "whole units ignored", "modules/accounts.lua",
-        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0) then\n        give_back",
-        "> capacity[field]) then\n        give_back",
+        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0)\n        or bounds and",
+        "> capacity[field])\n        or bounds and",
         "half a device is given", "test_allocate",
     ),
     Mutant(
@@ -67,7 +67,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "late copy granted", "allocations/allocate.lua",
-        "if completed_ms then return {'ended', completed_ms} end", "",
+        "if not completed_ms then return nil end", "completed_ms = nil\n  if not completed_ms then return nil end",
         "a copy that meets `ended` takes what was given back", "test_repeats",
     ),
     Mutant(
@@ -97,7 +97,7 @@ GRANTING: Final = (
     ),
     Mutant(
         "larger than the pool waits", "modules/denials.lua",
-        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 3 end", "",
+        "if asked > capacity + (account.kept and account.kept[field] or 0) then return 4 end", "",
         "a caller waits for what can never be", "test_allocate",
     ),
     Mutant(
@@ -153,22 +153,22 @@ GRANTING: Final = (
     ),
     Mutant(
         "gang granted in part", "modules/gangs.lua",
-        "call.fresh, call.shared, call.forgotten_calls = nil, nil, nil", "call.shared = nil",
+        "call.fresh = kept[1] and kept or nil", "",
         "half a gang holds resources that it cannot use", "test_allocate_batches",
     ),
     Mutant(
         "gang stays charged", "modules/gangs.lua",
-        "accounts.add_all(charged, fresh[i].list, -1)", "accounts.add_all(charged, fresh[i].list, 0)",
+        "one.list, -1)", "one.list, 0)",
         "what a stopped gang took is lost for ever, once something else is written", "test_allocate_batches",
     ),
     Mutant(
         "gang member stays known", "modules/gangs.lua",
-        "call.records[fresh[i].key] = false", "",
+        "call.records[one.key], undone = false, undone + 1", "undone = undone + 1",
         "what was taken back meanwhile keeps its record for a grant that is none", "test_allocate_batches",
     ),
     Mutant(
         "gang's revision kept", "modules/gangs.lua",
-        "call.pool.revision = call.pool.revision - #fresh - (call.tentative or 0)", "",
+        "call.pool.revision = call.pool.revision - give_back(call)", "give_back(call)",
         "a gang that changed nothing writes to the pool", "test_allocate_batches",
     ),
     Mutant(

@@ -9,7 +9,7 @@ from tests.mutants.mutant import Mutant
 HARD_ENDS: Final = (
     Mutant(
         "grant beyond its end", "modules/requests.lua",
-        "deadline_ms = records.cut(now + ttl_ms, ends_ms)", "deadline_ms = now + ttl_ms",
+        "records.cut(call.now + ttl_ms, ends_ms)", "call.now + ttl_ms",
         "a long ttl passes the end from the grant on", "test_hard_ends",
     ),
     Mutant(
@@ -19,7 +19,7 @@ HARD_ENDS: Final = (
     ),
     Mutant(
         "pinned in spite of its end", "modules/requests.lua",
-        "if ask_ms ~= '0' or ends_ms then", "if ask_ms ~= '0' then",
+        "  if ends_ms then\n    deadline_ms =", "  if ends_ms and ask_ms ~= '0' then\n    deadline_ms =",
         "what asks for no ttl stays for ever", "test_hard_ends",
     ),
     Mutant(

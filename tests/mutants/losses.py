@@ -30,7 +30,8 @@ LOSSES: Final = (
     ),
     Mutant(
         "grants while recovering", "allocations/allocate.lua",
-        "if pool.recovering then return recovery.refusal(call) end", "",
+        "if pool.recovering and not request.wait_ms then return nil, recovery.refusal(call) end\n",
+        "call.pool.recovering = nil\n",
         "what holders still have is given away", "test_recovery",
     ),
     Mutant(

@@ -70,7 +70,8 @@ QUOTAS: Final = (
     ),
     Mutant(
         "no scope required", "allocations/allocate.lua",
-        "if not pool.scope then return {'scope_required'} end", "if not pool.scope then return {'denied'} end",
+        "if not pool.scope then return nil, {'scope_required'} end",
+        "if not pool.scope then return nil, {'denied'} end",
         "the caller is told that it is full", "test_quotas",
     ),
     # -- limits --------------------------------------------------------------------------------------------------------

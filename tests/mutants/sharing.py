@@ -191,7 +191,7 @@ SHARING: Final = (
     ),
     Mutant(
         "accounts of a gang stay charged", "modules/gangs.lua",
-        "accounts.charged(call, fresh[i].accounts, fresh[i].list)", "{call.pool}",
+        "accounts.charged(call, one.accounts, one.list)", "{call.pool}",
         "what a stopped gang took of an account is lost", "test_accounts",
     ),
     Mutant(

@@ -13,5 +13,9 @@ from tests.mutants.losses import LOSSES
 from tests.mutants.preempting import PREEMPTING
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
+from tests.mutants.units import UNITS
+from tests.mutants.waiting import WAITING
 
-MUTANTS: Final = (*GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *HARD_ENDS, *PREEMPTING, *CLIENT)
+MUTANTS: Final = (
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *PREEMPTING, *CLIENT,
+)  # fmt: skip

@@ -99,6 +99,8 @@ class Model:
     now_ms: int
     live: dict[str, Held] = field(default_factory=dict)
     ended: set[object] = field(default_factory=set)
+    bounds: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Of a resource: the least, the most (what grows) and the step of an amount; 0 is none."""
 
     def allocated(self) -> dict[str, int]:
         """The sum over what is live, for every resource that is counted."""
@@ -126,15 +128,23 @@ class Model:
         checks = {
             "unknown_resource": [name for name in growth if name not in self.capacity],
             "constraint_violation": [name for name in growth if name in self.whole_units and amounts[name] % 1000],
+            "unit_violation": [
+                name for name in amounts if self.is_out_of_bounds(name, amounts[name], held.get(name, 0))
+            ],
             "never_fits": [name for name in growth if (together or amounts)[name] > self.capacity.get(name, 0)],
             "capacity_exceeded": [
                 name for name in growth if allocated.get(name, 0) + growth[name] > self.capacity.get(name, 0)
             ],
         }
-        fits = not (checks["unknown_resource"] or checks["constraint_violation"] or checks["capacity_exceeded"])
-        if fits:
+        if not any(checks[code] for code in checks if code != "never_fits"):
             return None
         return next(("denied", code, tuple(sorted(short))) for code, short in checks.items() if short)
+
+    def is_out_of_bounds(self, name: str, amount: int, held: int) -> bool:
+        """Whether an amount that changes is one that the pool does not give out."""
+        least, most, step = self.bounds.get(name, (0, 0, 0))
+        too_much = amount > max(held, most) and most > 0
+        return amount != held and (amount < least or too_much or (step > 0 and amount % step > 0))
 
     def fits_or_why(
         self, amounts: Amounts, held: Amounts, *, but: Iterable[str] = (), together: Amounts | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import fakeredis
@@ -277,7 +278,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(amounts=AMOUNTS)
     def check(self, amounts: dict[str, int]) -> None:
         """It says what an allocation of a new id would be told now."""
-        ahead = Model(dict(self.model.capacity), self.model.whole_units, self.model.now_ms, dict(self.model.live))
+        ahead = replace(self.model, live=dict(self.model.live))
         why = ahead.fits_or_why(amounts, {})
         denial = self.network.run(check.check(self.defaults, Resources.of(amounts), explain=True)).denial
         assert (None if denial is None else denial.code) == (why[1] if why else None)

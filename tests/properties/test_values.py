@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,188 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import allocator
-from allocator import (
-    Allocation,
-    Audit,
-    Check,
-    Denial,
-    DoctorCheck,
-    DoctorReport,
-    Event,
-    Finding,
-    InvalidRequest,
-    Limit,
-    Pool,
-    QueuePolicy,
-    Quota,
-    QuotaUsage,
-    Reclaimed,
-    Reconciled,
-    Release,
-    Renewal,
-    Request,
-    Resources,
-    ResourceUsage,
-    Shortage,
-    Usage,
-    Waiter,
-)
+from allocator import Allocation, Check, Denial, Event, InvalidRequest, Request, Resources
 from allocator.models.read_only import ReadOnlyMapping
 from allocator.serialization import API_VERSION, Value, restore, rfc3339
 from allocator.settings import AMOUNT_MAX, ID_LENGTH_MAX
+from tests.properties.public_values import VALUES, resource_names
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=30, database=None)
-
-amounts = st.one_of(st.integers(0, 2000), st.integers(0, AMOUNT_MAX))
-instants = st.one_of(st.integers(0, 4_102_444_800_000), amounts)
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
-ids = st.one_of(
-    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,30}", fullmatch=True), st.just(f"{'n' * 63}/{'o' * 253}/{'0' * 36}")
-)
-resource_names = st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "hugepages-2Mi", "pods", "storage", "A.b_c"])
-resources = st.dictionaries(resource_names, amounts, max_size=5).map(Resources.of)
-metadata = st.dictionaries(st.from_regex(r"[a-z][a-z0-9./-]{0,9}", fullmatch=True), texts, max_size=4)
-levels = st.sampled_from(["memory", "fsynced", "replicated:2", "fsynced+replicated:1"])
-id_lists = st.lists(ids, max_size=4).map(tuple)
-
-shortages = st.builds(
-    Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts
-)
-denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
-rows = st.builds(ResourceUsage, amounts, amounts, amounts)
-scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
-limits = st.none() | amounts
-quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
-quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
-priorities = st.integers(-1000, 1000)
-policies = st.builds(
-    QueuePolicy,
-    st.none() | st.sampled_from(["contended", "strict", "best_effort"]),
-    st.none() | st.integers(0, 10**6),
-    st.none() | st.integers(1000, 10**10).map(lambda ms: ms / 1000),
-    st.none() | st.integers(0, 10**5),
-)
-pools = st.builds(
-    Pool,
-    names,
-    st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
-    amounts,
-    amounts,
-    amounts,
-    instants,
-    st.sampled_from(["active", "offline", "recovering", "deleting"]),
-    resources,
-    resources,
-    whole_units=st.lists(resource_names, max_size=3, unique=True).map(tuple),
-    created=st.booleans(),
-    recovery_grace_ms=amounts,
-    max_ttl_ms=amounts,
-    durability=levels,
-    recovering_until_ms=instants,
-    recovering_why=texts,
-    clock_offset_ms=amounts,
-    kept=resources,
-    default_scope=st.none() | scopes,
-    require_scope=st.booleans(),
-    max_lifetime_ms=amounts,
-    queue=policies,
-)
-entries = st.dictionaries(
-    st.one_of(st.sampled_from(["id", "owner", "fence", "reason", "cpu.allocated", "x.allocated", ".allocated"]), texts),
-    st.one_of(texts, st.integers(0, AMOUNT_MAX * 3).map(str), st.sampled_from(["007", "", "\u0663", "9" * 5000])),
-    max_size=6,
-)
-allocations = st.builds(
-    Allocation,
-    ids,
-    names,
-    ids,
-    resources,
-    amounts,
-    instants,
-    st.none() | amounts,
-    st.none() | instants,
-    metadata,
-    created=st.booleans(),
-    epoch=st.sampled_from(["", "0123456789abcdef"]),
-    releasing_ms=st.none() | instants,
-    durability=levels,
-    scope=st.none() | scopes,
-    ends_ms=st.none() | instants,
-)
-
-VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
-    Allocation: allocations,
-    Audit: st.builds(
-        Audit,
-        names,
-        names,
-        amounts,
-        st.lists(st.builds(Finding, texts, texts, texts), max_size=3).map(tuple),
-        amounts,
-        st.lists(resource_names, max_size=3).map(tuple),
-        amounts,
-    ),
-    Check: st.builds(Check, st.booleans(), st.none() | denials, st.none() | instants),
-    Denial: denials,
-    DoctorCheck: st.builds(DoctorCheck, texts, texts, texts, texts),
-    DoctorReport: st.builds(DoctorReport, st.lists(st.builds(DoctorCheck, texts, texts, texts), max_size=3).map(tuple)),
-    Event: st.builds(Event, st.builds("{}-{}".format, instants, st.integers(0, 9)) | texts, texts, entries),
-    Finding: st.builds(Finding, texts, texts, texts),
-    Limit: st.builds(Limit, quantities, quantities, quantities),
-    Pool: pools,
-    Quota: st.builds(
-        Quota,
-        scopes,
-        names,
-        amounts,
-        st.dictionaries(resource_names, quota_rows, max_size=4),
-        st.dictionaries(st.just("") | scopes, resources, max_size=2),
-    ),
-    QueuePolicy: policies,
-    QuotaUsage: quota_rows,
-    Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
-    Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
-    Release: st.builds(Release, ids, names, st.none() | instants),
-    Renewal: st.builds(
-        Renewal, ids, names, amounts, st.none() | instants, levels, st.none() | instants, st.none() | amounts
-    ),
-    Request: st.builds(
-        Request,
-        resources.map(lambda one: Resources.request(Resources.of({**one, "cpu": 1}))),  # zeros are dropped
-        st.none() | st.integers(1000, 10**9).map(lambda ms: ms / 1000),
-        st.none() | ids,
-        st.none() | ids,
-        st.none() | metadata.filter(lambda one: not any(key.endswith(("allocated", "capacity")) for key in one)),
-        st.booleans(),
-        st.none() | scopes,
-        st.none() | st.integers(1000, 10**11).map(lambda ms: ms / 1000),
-        priorities,
-    ),
-    ResourceUsage: rows,
-    Resources: resources,
-    Shortage: shortages,
-    Usage: st.builds(
-        Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants, amounts
-    ),
-    Waiter: st.builds(
-        Waiter,
-        ids,
-        names,
-        amounts,
-        ids,
-        priorities,
-        resources,
-        instants,
-        st.none() | instants,
-        st.none() | amounts,
-        st.none() | scopes,
-        st.none() | denials,
-        st.none() | instants,
-        metadata,
-    ),
-}
 
 KINDS = pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
 
@@ -236,7 +61,7 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 
 def test_each_public_value_is_tried() -> None:
-    """A new class belongs into the table above.  `ResourceAllocation` has the original's dict, and tests of its own."""
+    """A new class belongs into the table of `public_values`.  `ResourceAllocation` has the dict of the original."""
     public = {getattr(allocator, name) for name in allocator.__all__} - {allocator.ResourceAllocation}
     assert {one for one in public if dataclasses.is_dataclass(one)} | {Resources} == set(VALUES)
 

@@ -24,14 +24,16 @@ PARTS: Final = ("allocator", "lua", "tools")
 """The folders of `tests` follow what they test, and the decisions are numbered: neither has a bound."""
 
 LATE_IMPORTS: Final = {
-    "allocator._async.client": {  # what a program uses of it, on its first use
-        "allocator._async.events", "allocator._async.maintenance", "allocator._async.pools", "allocator._async.quotas",
-        "allocator.hold",
+    "allocator._async.client": {"allocator.hold"},  # what a program uses of it, on its first use
+    "allocator._async.namespaces": {
+        "allocator._async.events", "allocator._async.maintenance", "allocator._async.pools",
+        "allocator._async.queue", "allocator._async.quotas",
     },
     "allocator._base": {"allocator._engine.leases.hold_base", "allocator._engine.leases.registry"},
-    "allocator._sync.client": {
-        "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools", "allocator._sync.quotas",
-        "allocator.hold",
+    "allocator._sync.client": {"allocator.hold"},
+    "allocator._sync.namespaces": {
+        "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools",
+        "allocator._sync.queue", "allocator._sync.quotas",
     },
     "allocator._engine.leases.registry": {  # the driver that a renewer needs
         "allocator._engine.execution.driver",
@@ -41,12 +43,11 @@ LATE_IMPORTS: Final = {
     "allocator._engine.protocol.scripts": {"allocator._engine.protocol.linker"},  # for the first call
     "allocator._engine.transport.in_process": {"fakeredis", "lupa"},  # the extra `embedded`
     "allocator._engine.transport.urls": {"allocator._engine.servers.embedded"},  # for `embedded://`
-    "allocator.apps.cli.acl": {"allocator.access"},  # from here on: `--help` takes milliseconds
-    "allocator.apps.cli.completion": {"click.shell_completion"},
+    "allocator.apps.cli.completion": {"click.shell_completion"},  # from here on: `--help` takes milliseconds
     "allocator.apps.cli.context": {"allocator"},
-    "allocator.apps.cli.embedded": {"allocator._engine.servers.embedded"},
     "allocator.apps.cli.main": {"allocator.apps.cli.root"},
     "allocator.apps.cli.output": {"rich.cells", "yaml"},
+    "allocator.apps.cli.servers": {"allocator._engine.servers.embedded", "allocator.access"},
     "allocator.distribution": {"importlib", "tomllib"},  # for a version that somebody asks for
 }  # fmt: skip
 """Module -> what it imports inside a function."""

@@ -26,6 +26,9 @@ READS: Final = {
 }  # fmt: skip
 """All that the scripts send.  Another one wants a look at its rights, its bounds and its cost."""
 
+SIGNALS: Final = {"SPUBLISH"}
+"""What wakes a client that waits: a hint, that may fail."""
+
 FORBIDDEN: Final = {
     r"math\.random": "a script is replicated by its effects, and read by people",
     r"cmsgpack|cjson|\bstruct\.|\bbit\.": "records are read by people, and the in-process store lacks them",
@@ -66,7 +69,7 @@ def test_commands_are_literals_that_are_known(path: Path) -> None:
     """So that they can be counted, and found.  None walks the whole store, and none removes without a bound."""
     text = code(read(path))
     assert len(re.findall(r"redis\.p?call\b", text)) == len(COMMAND.findall(text))
-    assert set(COMMAND.findall(text)) <= WRITES | READS
+    assert set(COMMAND.findall(text)) <= WRITES | READS | SIGNALS
 
 
 @EITHER
@@ -78,7 +81,18 @@ def test_commands_that_write_stand_in_the_transaction_only(path: Path) -> None:
 
 def test_every_known_command_is_sent() -> None:
     """One that nobody sends any more is to be forgotten, also by the rights."""
-    assert {command for path in lua_files() for command in COMMAND.findall(code(read(path)))} == WRITES | READS
+    assert {
+        command for path in lua_files() for command in COMMAND.findall(code(read(path)))
+    } == WRITES | READS | SIGNALS
+
+
+@EITHER
+def test_a_signal_may_fail_and_stands_in_the_transaction_only(path: Path) -> None:
+    """Neither a right that is missing nor an older server is an error."""
+    text = code(read(path))
+    for command in SIGNALS:
+        assert f"redis.call('{command}'" not in text
+        assert command not in text or path.name == "transaction.lua"
 
 
 def test_every_right_is_looked_at_before_the_first_write() -> None:

@@ -16,11 +16,11 @@ from tests.rules.sources import ROOT, code, header, read
 NAMES: Final = scripts.names()
 READS: Final = {
     "audit", "check", "check_access", "find_orphans", "get_allocation", "list_allocations", "list_quotas",
-    "read_events", "read_pool",
+    "list_waiters", "read_events", "read_pool",
 }  # fmt: skip
 GIVES_BACK: Final = {
     "adopt", "begin_release", "delete_pool", "delete_quota", "move", "reclaim", "reconcile", "release", "renew",
-    "repair", "resize", "undo",
+    "repair", "resize", "undo", "withdraw",
 }  # fmt: skip
 """What must run on a full server, or it could neither be emptied nor keep its leases."""
 
@@ -32,8 +32,10 @@ STATES: Final = {"offline", "deleting"}
 
 NO_REPLIES: Final = {
     "unknown_resource", "constraint_violation", "never_fits", "capacity_exceeded",  # reasons of a denial
-    "kind", "revision", "fence", "refused", "state", "generation", "ttl_ms", "recovering_until_ms",  # fields, a mark
+    "kind", "revision", "fence", "refused", "state", "generation", "recovering_until_ms",  # fields, a mark
     "resources", "metadata", "options",  # arguments
+    "denied", "unknown_scope",  # why a request waits, which whoever frees room compares
+    "reserved",  # a part of units
 }  # fmt: skip
 """What stands first in a table and is no reply."""
 

@@ -37,6 +37,7 @@ ACCOUNT_FIELDS: Final = {
 }
 LINE_FIELDS: Final = {
     "waiting_number", "waiting_shape", "waiting_passes", "waiting_first", "waiting_cursor", "waiting_marks",
+    "waiting_looked_ms",
 }  # fmt: skip
 """Of a pool where somebody waits."""
 
@@ -173,8 +174,11 @@ def _check_account(account: dict[str, str], name: str, taken: dict[str, int], *,
 def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
     capacity = {name[:-9]: number(text, name) for name, text in account.items() if name.endswith(".capacity")}
     allocated = _amounts(account, "")
-    rest = {name for name in account if not name.endswith((".capacity", ".allocated", ".kept", ".guaranteed"))}
+    rest = {
+        name for name in account if not name.endswith((".capacity", ".allocated", ".kept", ".guaranteed", ".total"))
+    }
     rest -= LINE_FIELDS
+    _limits(account, capacity)
     assert rest <= ACCOUNT_FIELDS, f"fields that nobody declared: {rest - ACCOUNT_FIELDS}"
     assert {"epoch", "generation", "revision", "schema", "created_ms"} <= rest
     for name in ("generation", "revision", "schema", "created_ms"):
@@ -182,6 +186,18 @@ def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
     assert capacity.keys() == allocated.keys(), f"capacity of {set(capacity)}, allocated of {set(allocated)}"
     assert set(account.get("whole_units", "").split()) <= capacity.keys()
     return capacity, allocated
+
+
+def _limits(account: dict[str, str], capacity: dict[str, int]) -> None:
+    """What is given out follows from the total, what is reserved and the overcommit; else there is no total."""
+    options = dict(word.split("=", 1) for word in account.get("options", "").split())
+    rules = {entry.split(":")[0]: entry.split(":")[1:] for entry in options.get("units", "").split(",") if entry}
+    totals = {name[:-6]: number(text, name) for name, text in account.items() if name.endswith(".total")}
+    assert rules.keys() <= capacity.keys(), f"units of {set(rules)}, which are not all counted"
+    assert totals.keys() == {name for name, rule in rules.items() if rule[0] or rule[1]}
+    for name, total in totals.items():
+        reserved, more = (int(text or 0) for text in rules[name][:2])
+        assert capacity[name] == (total - reserved) * (1000 + more) // 1000, f"{name}: {account}"
 
 
 def _amounts(hash_: dict[str, str], what: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ import redis
 
 from allocator._engine.protocol import scripts
 from tests.scripts.ledger import MINUTE, T0, Ledger
+from tests.scripts.waiting import wait
 
 pytestmark = pytest.mark.breaks_data
 
@@ -26,7 +27,7 @@ def _old_calls(pool: Ledger) -> None:
 
 
 def _crowd(pool: Ledger) -> None:
-    """Due and pinned, whole and broken, with nothing free, old marks to forget, and scopes, one of them full."""
+    """Due and pinned, whole and broken, with nothing free, old marks to forget, scopes, one of them full, a waiter."""
     pool.set_quota("full", {"cpu": (2, 0, "-")})
     pool.set_quota("empty", {"memory": (2, "-", 0)})
     pool.set_quota("team-a", {"memory": (10, "-", 4)})
@@ -35,6 +36,7 @@ def _crowd(pool: Ledger) -> None:
     pool.grant("again", {"cpu": 2, "memory": 3}, ttl=1002, meta={"old": "x"})
     pool.grant("leased", {"cpu": 2, "memory": 5}, ttl=10 * MINUTE)
     pool.grant("pinned", {"cpu": 3}, ttl=0)
+    wait(pool, "silent", {"cpu": 3}, meta={"old": "x"})
     pool.client.hset(pool.keys.record("broken"), "cpu.allocated", "many")
     pool.now += MINUTE
     _old_calls(pool)
@@ -101,6 +103,27 @@ def _own_call(pool: Ledger) -> Any:
     return pool.undo((pool.record("leased")["call"], "leased"), ("other", "-"))
 
 
+def _wait(pool: Ledger) -> Any:
+    """Arrive, ask again, be granted, learn of it; come back from silence; the last try."""
+    silent, line = pool.waiter("silent").get("call", ""), pool.want("full", {"cpu": 9}, wait=MINUTE)
+    pool.allocate(line, pool.want("next", {"cpu": 8}, wait=MINUTE, meta={"k": "v"}, ttl=0))
+    pool.allocate(line.again(), pool.want("silent", {"cpu": 10, "memory": 1}, wait=MINUTE, call=silent))
+    pool.release("pinned")
+    pool.allocate(line.again())
+    return pool.allocate(pool.want("silent", {"cpu": 10}, call=silent))
+
+
+def _withdraw(pool: Ledger) -> Any:
+    pool.allocate(pool.want("full", {"cpu": 9}, wait=MINUTE), pool.want("next", {"cpu": 1}, wait=MINUTE))
+    return pool.withdraw("full", "silent", "nobody", repeated=1)
+
+
+def _undo_wait(pool: Ledger) -> Any:
+    line = pool.want("full", {"cpu": 9}, wait=MINUTE)
+    pool.allocate(line, pool.want("next", {"cpu": 1}, wait=MINUTE))
+    return pool.undo((line.call, "full"))
+
+
 ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "grants": ("allocate", _grant),
     "grants over the dead": ("allocate", _grant_over_the_dead),
@@ -123,6 +146,9 @@ ACTS: dict[str, tuple[str, Callable[[Ledger], Any]]] = {
     "refuses to delete": ("delete_pool", lambda pool: pool.delete(repeated=1)),
     "repairs": ("repair", _damage),
     "adopts": ("adopt", _adopt),
+    "waits": ("allocate", _wait),
+    "withdraws": ("withdraw", _withdraw),
+    "undoes a wait": ("undo", _undo_wait),
     "begins a release": ("begin_release", _begin),
     "reconciles": ("reconcile", _reconcile),
     "limits": ("set_quota", _limit),
@@ -192,7 +218,22 @@ def test_the_act_succeeds_where_nothing_is_spoiled(pool: Ledger, act: str) -> No
 
 @pytest.mark.parametrize(
     "what",
-    ["pool", "deadlines", "pinned", "ended", "events", "leased", "again", "due", "pinned one", "quotas", "quota:full"],
+    [
+        "pool",
+        "deadlines",
+        "pinned",
+        "ended",
+        "events",
+        "leased",
+        "again",
+        "due",
+        "pinned one",
+        "quotas",
+        "quota:full",
+        "waiting",
+        "waiter:silent",
+        "waiter:next",
+    ],
 )
 @pytest.mark.parametrize("act", ACTS)
 def test_a_key_of_the_wrong_type_changes_nothing_where_it_is_an_error(pool: Ledger, act: str, what: str) -> None:

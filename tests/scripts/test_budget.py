@@ -6,7 +6,7 @@ Inside a script every command costs two to three microseconds, whatever it does:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
@@ -129,6 +129,20 @@ def test_a_level_of_a_scope_costs_one_reading_and_one_writing(real: Ledger, name
     sent = _count(real, OF_SCOPE[name])
     levels = 0 if name == "renew" else SCOPE.count("/") + 1
     assert sent == Counter([*ONE_ACCOUNT[name].split(), *["HMGET", "HSET"] * levels])
+
+
+@pytest.mark.parametrize("name", ["allocate", "denied", "release", "renew", "resize", "check"])
+def test_the_units_of_a_pool_cost_no_command(real: Ledger, name: str) -> None:
+    """They come with the state of the pool, and what is given out is its capacity."""
+
+    def before(ledger: Ledger) -> None:
+        rules = "units=cpu:::100:9007199254740991:100,memory:1024:500:1024::1024"
+        assert ledger.configure("change", promises=rules)[0] == "configured"
+        way.before(ledger)
+
+    way = _way(name)
+    sent = _count(real, replace(way, before=before))
+    assert sent == Counter(ONE_ACCOUNT[name].split())
 
 
 def test_a_renewal_in_a_quiet_pool_writes_down_what_time_it_is(real: Ledger) -> None:

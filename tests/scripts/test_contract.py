@@ -11,6 +11,7 @@ import redis
 
 from allocator._engine.protocol import scripts
 from tests.scripts.ledger import MINUTE, T0, Ledger, Line, contract
+from tests.scripts.waiting import wait
 
 MALFORMED = ("nan", "-nan", "inf", "-inf", "-1", "1.5", "1e400", "9007199254740992", "", "x", "1 2", "1x")
 
@@ -43,6 +44,7 @@ CASES: dict[str, Case] = {
     "find_orphans": Case(lambda pool: pool.run("find_orphans", records=["a"]), (), items=False),
     "list_allocations": Case(lambda pool: pool.page("pinned"), (0, 6), items=False),
     "list_quotas": Case(lambda pool: pool.list_quotas(), (0, 6), items=False),
+    "list_waiters": Case(lambda pool: pool.list_waiters(starts=1), (0, 4, 5), items=False),
     "move": Case(lambda pool: pool.move("a", "team-a"), (0, 6)),
     "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 4, 5), items=False),
     "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 5, 8)),
@@ -53,6 +55,7 @@ CASES: dict[str, Case] = {
     "set_quota": Case(lambda pool: pool.set_quota("team-a", {"cpu": (3, 2, 1)}), (0, 7, 9, 11, 12, 13)),
     "read_pool": Case(lambda pool: pool.run("read_pool"), (0,), items=False),
     "undo": Case(lambda pool: pool.undo(("c", "a"))),
+    "withdraw": Case(lambda pool: pool.withdraw("w")),
 }
 
 WRITING = [name for name in CASES if scripts.load(name).writes]
@@ -81,9 +84,10 @@ class Spoken:
 
 @pytest.fixture
 def speak(pool: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Spoken]:
-    """Hand a script's call out instead of sending it; in the pool there are one live allocation and one scope."""
+    """Hand a script's call out instead of sending it; in the pool are an allocation, a scope, a waiter."""
     pool.grant("a", {"cpu": 1})
     pool.set_quota("team-a", {"cpu": (2, 0, "-")})
+    wait(pool, "w", {"cpu": 10})
 
     def spell(name: str) -> Spoken:
         said: list[Spoken] = []
@@ -131,7 +135,8 @@ def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[s
 
 
 @pytest.mark.parametrize(
-    "name", [*WRITING, "check", "list_allocations", "list_quotas", "audit", "read_events", "check_access"]
+    "name",
+    [*WRITING, "check", "list_allocations", "list_quotas", "list_waiters", "audit", "read_events", "check_access"],
 )
 def test_an_argument_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """It means that the two sides do not speak of the same items."""

@@ -11,6 +11,7 @@ import pytest
 from allocator._engine.protocol import scripts
 from tests.rules.sources import header, read
 from tests.scripts.ledger import MINUTE, T0, Ledger
+from tests.scripts.waiting import wait
 
 STATES: Final = ("unknown_pool", "other_epoch", "schema", "offline", "deleting")
 """No pool; one of another epoch than the caller's; one of a newer schema; one that is repaired, or is being deleted."""
@@ -54,6 +55,7 @@ SENT: Final = (
     Sent("get_allocation", lambda ledger: [ledger.get("a")]),
     Sent("list_allocations", lambda ledger: [ledger.page("pinned")]),
     Sent("list_quotas", lambda ledger: [ledger.list_quotas()]),
+    Sent("list_waiters", lambda ledger: [ledger.list_waiters()]),
     Sent("move", lambda ledger: [ledger.move("b", "team-b")]),
     Sent("read_events", lambda ledger: [ledger.run("read_events", count=2)]),
     Sent("read_pool", lambda ledger: [ledger.run("read_pool")]),
@@ -65,6 +67,7 @@ SENT: Final = (
     Sent("resize", lambda ledger: [ledger.resize("a", {"cpu": 2})]),
     Sent("set_quota", lambda ledger: [ledger.set_quota("team-a", {"cpu": (2, 0, "-")})]),
     Sent("undo", lambda ledger: ledger.undo(("call-of-a", "a"), ("call-of-b", "b"))),
+    Sent("withdraw", lambda ledger: ledger.withdraw("w", "x")),
 )
 
 EPOCH: Final = "epoch-1"
@@ -83,7 +86,7 @@ def _words(script: str) -> set[str]:
 
 
 def _enter(ledger: Ledger, state: str) -> None:
-    """Bring the pool into a state; it has an allocation that is past its deadline, one that is not, and scopes."""
+    """Bring the pool into a state; an allocation is past its deadline, one is not, one waits."""
     if state == "unknown_pool":
         return
     ledger.create({"cpu": 10}, epoch=EPOCH)
@@ -91,6 +94,7 @@ def _enter(ledger: Ledger, state: str) -> None:
     ledger.set_quota("team-b", {"cpu": (1, 0, "-")})
     ledger.grant("a", {"cpu": 1}, ttl=1000)
     ledger.grant("b", {"cpu": 1})
+    wait(ledger, "w", {"cpu": 10})
     ledger.now += 2000
     if state == "other_epoch":
         ledger.epoch = "another"

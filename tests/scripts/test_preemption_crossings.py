@@ -1,4 +1,4 @@
-"""Preemption where it meets what else the pool does: shared and pinned victims, hard ends, lines, recoveries, repeats."""
+"""Preemption where it meets what else a pool does: shared and pinned victims, hard ends, the line, recoveries, repeats."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def publish(server: Server, call: str) -> int:
 def channels(server: Server) -> list[str]:
     """The channels on which somebody listens."""
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
-        return list(client.execute_command("PUBSUB", "SHARDCHANNELS"))  # type: ignore[no-untyped-call]
+        return list(client.execute_command("PUBSUB", "SHARDCHANNELS"))
 
 
 def listens(server: Server, call: str) -> bool:
@@ -56,9 +56,10 @@ def listens(server: Server, call: str) -> bool:
     return POOL.wake_channel(call) in channels(server)
 
 
-def listeners(server: Server) -> int:
-    """How many connections listen."""
-    return sum("flags=P" in line for line in server.ask("CLIENT", "LIST").splitlines())
+def listeners(server: Server) -> list[str]:
+    """The ids of the connections that listen."""
+    lines = server.ask("CLIENT", "LIST").splitlines()
+    return [line.partition(" ")[0] for line in lines if "flags=P" in line]
 
 
 def is_quiet(server: Server) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from allocator import AllocationLost, Allocator, AsyncAllocator, InvalidRequest, ResourceAllocator
+from allocator import AllocationLost, Allocator, AsyncAllocator, InvalidRequest, ResourceAllocator, ResourceUnits
 from allocator._engine.transport.in_process import InProcessServer
 from allocator.testing import (
     Clock,
@@ -126,6 +126,7 @@ def test_each_takes_all_that_a_pool_has(make: object) -> None:
         "pool": "labs",
         "store": store,
         "whole_units": ["nvidia.com/gpu"],
+        "units": {"cpu": ResourceUnits(reserved=1, max_unit=2)},
         "recovery_grace": 60,
         "max_ttl": 40,
         "durability": "memory",
@@ -142,6 +143,7 @@ def test_each_takes_all_that_a_pool_has(make: object) -> None:
         assert dict(pool.capacity) == {"cpu": 4000, "memory": 8 * 2**30, "nvidia.com/gpu": 2000}
         assert (pool.whole_units, pool.recovery_grace_ms, pool.max_ttl_ms) == (("nvidia.com/gpu",), 60_000, 40_000)
         assert (pool.state, pool.durability) == ("active", "memory")
+        assert (pool.units, pool.limit["cpu"]) == ({"cpu": ResourceUnits("1", max_unit="2")}, 3000)
         assert client.allocate({"cpu": 1}, ttl=40)
 
 

@@ -31,6 +31,7 @@ from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.protocol.keys import PoolKeys
 from allocator.errors import AllocationLost
 from allocator.models.preemption import Preemption
+from allocator.serialization import rfc3339
 
 __all__ = ["LeaseRenewer", "Runs", "local_now"]
 
@@ -249,15 +250,13 @@ class LeaseRenewer:
                 self._report(lease, lease.on_lost, "on_lost", lease.loss)
 
     def _report(self, lease: Lease, call: Callable[[], object] | None, name: str, why: object) -> None:
+        identity = lease.allocation.id
         if isinstance(why, Preemption):
-            until = why.deadline.isoformat(timespec="seconds")
-            _log.warning(
-                "allocation %r is preempted by %r: its room is taken at %s", lease.allocation.id, why.by, until
-            )
-        else:
-            _log.warning("%s", why)
+            why = f"allocation {identity!r} is preempted by {why.by!r}: its room is taken at {rfc3339(why.deadline_ms)}"
+        ended = isinstance(why, AllocationLost) and why.code == "over"
+        _log.log(logging.INFO if ended else logging.WARNING, "%s", why)
         try:
             if call is not None:
                 call()
         except Exception:  # noqa: BLE001 - it is logged; the other holders still hear of theirs
-            _log.exception("%s failed for allocation %r", name, lease.allocation.id)
+            _log.exception("%s failed for allocation %r", name, identity)

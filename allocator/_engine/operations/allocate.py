@@ -156,7 +156,7 @@ def allocate(
     """
     pool = defaults.pool
     wanted = ValidRequest.validate(request, defaults.owner, replaces)
-    call = call_of(pool, (wanted,), defaults.durability, atomic=False)
+    call = allocate_call(pool, (wanted,), defaults.durability, atomic=False)
     while True:
         reply: Reply = yield call
         answer = answer_of(pool, wanted, reply[0])
@@ -167,6 +167,17 @@ def allocate(
         if isinstance(answer, AllocatorError):
             raise answer
         yield from reclaim_due(pool)
+
+
+def granted(outcome: Allocation | Denial) -> Allocation:
+    """The allocation.
+
+    Raises:
+        Insufficient: It was denied.
+    """
+    if isinstance(outcome, Denial):
+        raise Insufficient.of(outcome)
+    return outcome
 
 
 def allocate_many(defaults: Defaults, requests: Sequence[Request], *, atomic: bool = False) -> Flow[list[Outcome]]:
@@ -186,7 +197,7 @@ def _allocate_each(defaults: Defaults, requests: Sequence[Request]) -> Flow[list
     open_items = list(range(len(wanted)))
     while open_items:
         asked = [wanted[at] for at in open_items]
-        replies: Reply = yield call_of(pool, asked, defaults.durability, atomic=False)
+        replies: Reply = yield allocate_call(pool, asked, defaults.durability, atomic=False)
         for at, reply in zip(open_items, replies, strict=True):
             answers[at] = reply if isinstance(reply, AllocatorError) else answer_of(pool, wanted[at], reply, item=at)
         open_items = [at for at in open_items if answers[at] is RECLAIM_FIRST]
@@ -210,7 +221,7 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
     ]
     if not wanted:
         return []
-    call = call_of(pool, wanted, defaults.durability, atomic=True)
+    call = allocate_call(pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
         raise InvalidRequest(
             f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
@@ -241,7 +252,7 @@ class _Aborted(AllocatorError):
     """The item was not decided, as another one stopped the atomic batch."""
 
 
-def call_of(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
+def allocate_call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durability, *, atomic: bool) -> Call:
     """The call that asks for these."""
     keys, args = _fixed(pool, atomic)
     items = tuple([one.item(pool) for one in wanted])

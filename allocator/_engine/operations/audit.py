@@ -225,6 +225,7 @@ def _verdict(pool: PoolKeys, survey: _Survey, orphans: Sequence[str]) -> Audit:
     if not survey.steady:
         return Audit(pool.name, "inconclusive", survey.records, (), 0, over, survey.revision)
     drift = audit_findings.drift(counters, capacities, survey.sums)
+    drift += audit_findings.limits(survey.account, capacities, survey.part(schema.TOTAL))
     lost = [Finding("orphan_record", identity, "in no index") for identity in orphans]
     broken = audit_findings.broken_fields(survey.account)
     findings = [*broken, *drift, *lost, *survey.findings][: settings.FINDINGS_MAX]

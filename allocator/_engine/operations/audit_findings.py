@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from allocator._engine.protocol.pool_units import decode_units
+from allocator.errors import InvariantError
 from allocator.models.maintenance import Finding
+from allocator.models.resource_units import ResourceUnits, limit_of
 from allocator.settings import AMOUNT_MAX
 from allocator.units import format_amount
 
@@ -32,6 +35,35 @@ def drift(counters: Mapping[str, str], capacities: Mapping[str, str], sums: Mapp
     return findings
 
 
+def limits(account: Mapping[str, str], capacities: Mapping[str, str], totals: Mapping[str, str]) -> list[Finding]:
+    """Findings for limits that do not follow from the total of a resource and from its units.
+
+    Args:
+        account: The stored fields of the pool.
+        capacities: Resource -> the account's `capacity`, as stored: what it gives out.
+        totals: Resource -> the account's `total`, as stored: what it has, where units set a limit.
+    """
+    options = dict(word.split("=", 1) for word in account.get("options", "").split() if "=" in word)
+    try:
+        units = decode_units(options.get("units", ""), "the pool")
+    except InvariantError as error:
+        return [Finding("broken_field", "options", str(error))]
+    findings: list[Finding] = []
+    for name in sorted(
+        totals.keys() | {name for name, one in units.items() if one.reserved or one.overcommit_permille}
+    ):
+        one = units.get(name, ResourceUnits())
+        total, stored = amount(totals.get(name)), amount(capacities.get(name))
+        if total is None:
+            findings.append(Finding("no_total", name, f"total {totals.get(name)!r} is no amount"))
+            continue
+        limit = limit_of(total, one.amounts(name)["reserved"], one.overcommit_permille or 0)
+        if stored is not None and stored != limit:
+            detail = f"gives out {format_amount(name, stored)}, its units say {format_amount(name, limit)}"
+            findings.append(Finding("limit_drift", name, detail))
+    return findings
+
+
 def broken_fields(account: Mapping[str, str]) -> list[Finding]:
     """Findings for numeric fields of the account that hold no number."""
     return [
@@ -54,7 +86,7 @@ def overcommitted(counters: Mapping[str, str], capacities: Mapping[str, str]) ->
 
 def readable(kind: str, subject: str, detail: str) -> Finding:
     """A finding of the scripts with its amounts formatted as quantities."""
-    if kind == "drift":
+    if kind in ("drift", "limit_drift"):
         detail = _AMOUNT.sub(lambda match: format_amount(subject, int(match[0])), detail)
     return Finding(kind, subject, detail)
 

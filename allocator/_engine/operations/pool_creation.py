@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from allocator import settings
 from allocator._engine.operations import pools
@@ -16,6 +16,7 @@ from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
 from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
 from allocator.resources import Resources
 from allocator.units import format_amount
@@ -105,7 +106,9 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
-    found += _scope_differences(pool, given) + _policy_differences(pool.queue, spec.options.queue)
+    units = spec.options.units or {}
+    found += [*_scope_differences(pool, given), *_unit_differences(pool, units)]
+    found += _policy_differences(pool.queue, spec.options.queue)
     return found + _policy_differences(pool.preemption, spec.options.preemption)
 
 
@@ -121,6 +124,25 @@ def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference
         words = "--require-scope" if required else "--no-require-scope"
         found.append(_Difference("require_scope", str(pool.require_scope), str(required), words))
     return found
+
+
+_UNIT_OPTIONS: Final = {"reserved": "reserved", "min_unit": "min", "max_unit": "max", "step": "step"}
+"""The quantities of units, and the options of `pool set` that change them."""
+
+
+def _unit_differences(pool: Pool, given: Mapping[str, ResourceUnits]) -> Iterator[_Difference]:
+    """The same of the units of resources; a part that is None is no difference."""
+    for resource, one in given.items():
+        has = pool.units.get(resource, ResourceUnits())
+        stored, wanted = has.amounts(resource), one.amounts(resource)
+        for part, option in _UNIT_OPTIONS.items():
+            if getattr(one, part) is not None and stored[part] != wanted[part]:
+                was, text = format_amount(resource, stored[part]), format_amount(resource, wanted[part])
+                yield _Difference(f"{part} of {resource}", was, text, f"--{option} {resource}={text}")
+        permille, known = one.overcommit_permille, has.overcommit_permille or 0
+        if permille is not None and permille != known:
+            words = f"--overcommit {resource}={permille}"
+            yield _Difference(f"overcommit_permille of {resource}", str(known), str(permille), words)
 
 
 def _policy_differences(

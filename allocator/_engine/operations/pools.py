@@ -14,13 +14,14 @@ from allocator._engine.operations.requests import encode_amounts, make_call, new
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
 from allocator._engine.protocol.keys import PoolKeys, parse, pool_keys, pools_pattern
+from allocator._engine.protocol.pool_units import decode_units, encode_units, units_refused
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
-from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Pool, Usage
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
+from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity, shown
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
@@ -55,6 +56,7 @@ class PoolOptions(NamedTuple):
     default_scope: str | None = None
     require_scope: bool | None = None
     max_lifetime: float | timedelta | None = None
+    units: Mapping[str, ResourceUnits] | None = None
     queue: QueuePolicy | None = None
     preemption: PreemptionPolicy | None = None
 
@@ -78,6 +80,8 @@ class PoolOptions(NamedTuple):
             options["default_scope"] = self.default_scope and scope_name(self.default_scope)
         if self.require_scope is not None:
             options["requires_scope"] = "1" if self.require_scope else ""
+        if self.units is not None and (units := encode_units(self.units)):
+            options["units"] = units
         if self.queue is not None:
             options |= queue_words(self.queue)
         if self.preemption is not None:
@@ -163,7 +167,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
         options["durability"] = lost.durability
     options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
     options |= {"max_lifetime_ms": lost.max_lifetime_ms or "", **queue_words(lost.queue)}
-    options |= preemption_words(lost.preemption)
+    options |= {"units": encode_units(lost.units), **preemption_words(lost.preemption)}
     return _configure(
         pool,
         "recover",
@@ -263,6 +267,8 @@ def _configure(
                 shown = format_amount(reply[1], reply[2])
                 text = f"pool {pool.name!r}: {shown} of {reply[1]} are guaranteed to scopes: change these first"
                 raise PoolConflict(text, pool=pool.name)
+            case "units":
+                raise units_refused(pool.name, reply[1], reply[2])
             case "not_counted":
                 raise InvalidRequest(f"pool {pool.name!r} does not count {reply[1]!r}", field="capacity")
             case "too_many":
@@ -312,7 +318,7 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         schema=parse_amount(fields, "schema", where),
         created_ms=parse_amount(fields, "created_ms", where),
         state=state,
-        capacity=decode_amounts(fields, where, schema.CAPACITY),
+        capacity=_capacity(fields, where),
         allocated=decode_amounts(fields, where),
         kept=decode_amounts(fields, where, schema.KEPT),
         whole_units=tuple(fields.get("whole_units", "").split()),
@@ -325,10 +331,17 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         durability=options.get("durability", MEMORY),
         default_scope=options.get("default_scope"),
         require_scope="requires_scope" in options,
+        units=decode_units(options.get("units", ""), where),
         recovering_until_ms=until_ms,
         recovering_why=fields.get("recovering_why", ""),
         clock_offset_ms=parse_amount(fields, "clock_offset_ms", where) if "clock_offset_ms" in fields else 0,
     )
+
+
+def _capacity(fields: Mapping[str, str], where: str) -> Resources:
+    """What the pool has of each resource: where its units set a limit, that is stored as the capacity."""
+    given_out, totals = decode_amounts(fields, where, schema.CAPACITY), decode_amounts(fields, where, schema.TOTAL)
+    return Resources.of({name: totals.get(name, amount) for name, amount in given_out.items()}) if totals else given_out
 
 
 def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
@@ -374,10 +387,6 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
             raise_refused(pool, reply[0])
         _, read_ms, leased, pinned, due, waiting, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
-        resources = {
-            resource: ResourceUsage(capacity, described.allocated.get(resource, 0), described.kept.get(resource, 0))
-            for resource, capacity in described.capacity.items()
-        }
-        return Usage(described, resources, leased + pinned, pinned, due, read_ms, waiting)
+        return Usage(described, described.rows(), leased + pinned, pinned, due, read_ms, waiting)
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

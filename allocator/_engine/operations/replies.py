@@ -184,7 +184,7 @@ def _scope(fields: Mapping[str, str]) -> str | None:
 def decode_denial(
     pool: PoolKeys, flat: Sequence[Any], item: int = 0, *, requested: Mapping[str, int] | None = None
 ) -> Denial:
-    """(code, account, (resource, growth, allocated, capacity)*, and what it keeps for others, if anything).
+    """(code, account, (resource, growth, allocated, capacity)*, what it keeps for others, if anything, unit bounds).
 
     Args:
         pool, flat, item: The pool, the reply after its word, and the index of the request.
@@ -193,13 +193,16 @@ def decode_denial(
     """
     code, account, *numbers = flat
     level, _, name = account.partition(":") if account else ("pool", "", "")
+    bounds: Sequence[int] = numbers.pop() if code == "unit_violation" else ()
     kept: Sequence[int] = numbers.pop() if numbers and isinstance(numbers[-1], list) else ()
     shortages: list[Shortage] = []
     for at in range(0, len(numbers), 4):
         resource, growth, allocated, capacity = numbers[at : at + 4]
         asked = growth if requested is None else requested.get(resource, growth)
         for_others = kept[at // 4] if kept else 0
-        shortages.append(Shortage(resource, asked, allocated, capacity, level, name, for_others, asked - growth))
+        of_units = bounds[at // 4 * 3 : at // 4 * 3 + 3]
+        held = asked - growth
+        shortages.append(Shortage(resource, asked, allocated, capacity, level, name, for_others, held, *of_units))
     return Denial(code, pool.name, tuple(shortages), item)
 
 

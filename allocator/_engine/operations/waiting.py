@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, answer_of, call_of
+from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, allocate_call, answer_of
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import decode_denial, left_until_end
@@ -134,7 +134,7 @@ class _Waiting:
         wanted = self._wanted if last else self._wanted._replace(wait_ms=math.ceil(left * 1000))
         if self._sending is not None:
             self._sending()
-        reply: Reply = (yield call_of(self._pool, (wanted,), self._durability, atomic=False))[0]
+        reply: Reply = (yield allocate_call(self._pool, (wanted,), self._durability, atomic=False))[0]
         match reply[0]:
             case "waiting":
                 return self._waits(reply)

@@ -84,6 +84,7 @@ _IN_USE: Final = {
 
 _DENIED: Final = {
     "constraint_violation": "ask for a whole number; 'pool show' lists the resources of which fractions are refused",
+    "unit_violation": "'pool show' lists the amounts that are given out, 'pool set' changes them",
     "queued": "'queue list' shows who waits before it; --wait takes a place behind them",
     "queue_full": "'queue list' shows who waits; 'pool set --queue-length-max' changes how many may",
 }

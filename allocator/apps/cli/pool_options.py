@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from allocator.apps.cli import arguments
+from allocator.apps.cli import arguments, pool_units
 from allocator.apps.cli.arguments import GivenText, bounded, scope, whole_number
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App
@@ -94,7 +94,7 @@ def options(command: F) -> F:
         ),
     ):
         command = option(command)
-    return command
+    return pool_units.options(command)
 
 
 def _of_the_line() -> Iterable[Callable[[Any], Any]]:
@@ -148,11 +148,13 @@ def _of_preemption() -> Iterable[Callable[[Any], Any]]:
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
+    units = pool_units.given(values)
     found = {name: values[name] for name in _NAMES if values.get(name) is not None}
     line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
     taking = {short: values[name] for name, short in _PREEMPTION.items() if values.get(name) is not None}
     if "permitted" in taking:
         taking["permitted"] = taking["permitted"] == "on"
+    found |= {"units": units} if units else {}
     found |= {"queue": QueuePolicy(**line)} if line else {}
     return found | ({"preemption": PreemptionPolicy(**taking)} if taking else {})
 
@@ -177,7 +179,7 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         for option, text in values[name].texts().items() if name in values else ():
             if stored.get(option) != text:
                 has.append(f"--{option.replace('_', '-')} {stored.get(option)}")
-    return has
+    return has + pool_units.differing(item, values.get("units", {}))
 
 
 def tell_misspelled(app: App, names: Iterable[str], counted: Collection[str]) -> None:
@@ -228,9 +230,9 @@ _LABELS: Final = {
 }
 
 
-def shown(item: Pool) -> list[tuple[str, str]]:
+def shown(item: Pool) -> list[tuple[str, str | list[tuple[str, str]]]]:
     """The options of a pool, for people."""
-    rows: list[tuple[str, str]] = []
+    rows: list[tuple[str, str | list[tuple[str, str]]]] = [*pool_units.shown(item)]
     if item.recovery_grace_ms:
         rows.append(("Recovery grace", exact(item.recovery_grace_ms)))
     if item.max_ttl_ms:

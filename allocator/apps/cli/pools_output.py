@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from allocator.apps.cli import pool_options, serializers
+from allocator.apps.cli import pool_options, pool_units, serializers
 from allocator.apps.cli.context import App
 from allocator.apps.cli.errors import ExitCode
 from allocator.apps.cli.output import (
@@ -72,7 +72,7 @@ def _described(reading: Usage, wide: bool) -> str:
 
 def _of(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources[resource]
-    text = f"{human(resource, row.allocated, up=True, wide=wide)} of {human(resource, row.capacity, wide=wide)}"
+    text = pool_units.allocated(resource, row, wide)
     text += f", {human(resource, row.kept, up=True, wide=wide)} kept for scopes" if row.kept else ""
     text += ", overcommitted" if row.overcommitted else ""
     return text + (", whole units" if resource in reading.pool.whole_units else "")
@@ -119,4 +119,4 @@ def _share(reading: Usage, resource: str, wide: bool) -> str:
     row = reading.resources.get(resource)
     if row is None:
         return ""
-    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.capacity, wide=wide)}"
+    return f"{human(resource, row.allocated, up=True, wide=wide)}/{human(resource, row.limit, wide=wide)}"

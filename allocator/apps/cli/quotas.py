@@ -165,7 +165,7 @@ def tree(app: App, scope: str | None) -> None:
     r"""Show who may have what, and who has it, as a tree below the pool.
 
     \b
-    NOMINAL    its share, or the capacity of the pool
+    NOMINAL    its share, or what the pool gives out
     USED       what is allocated in it and below it, and what it keeps
     BORROWED   what it has above its share
     LENT       what it lacks of its share now, as others have it
@@ -210,7 +210,7 @@ def _ordered(resources: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _pool_row(pool: str, name: str, row: ResourceUsage, wide: bool) -> list[str]:
     used = row.allocated + row.kept
     cells = [
-        f"pool {pool}", name, human(name, row.capacity), human(name, used, up=True), "", "",
+        f"pool {pool}", name, human(name, row.limit), human(name, used, up=True), "", "",
         human(name, row.kept, up=True), human(name, row.available),
     ]  # fmt: skip
     return [*cells, human(name, row.allocated, up=True), "", ""] if wide else cells

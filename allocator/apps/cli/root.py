@@ -47,9 +47,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reconcile": (f"{_CLI}.maintenance:reconcile", "Release the allocations that an owner no longer has."),
     "audit": (f"{_CLI}.maintenance:audit", "Check a pool's counters, and repair them if asked."),
     "doctor": (f"{_CLI}.maintenance:doctor", "Check a server for use, and say what to change."),
-    "acl": (f"{_CLI}.acl:acl", "Print Redis users (ACL) with the least rights for each role."),
-    "redis-cli": (f"{_CLI}.redis_cli:redis_cli", "Print the redis-cli commands that show a pool by hand."),
-    "embedded": (f"{_CLI}.embedded:embedded", "Show or stop this user's embedded server."),
+    "acl": (f"{_CLI}.servers:acl", "Print Redis users (ACL) with the least rights for each role."),
+    "redis-cli": (f"{_CLI}.servers:redis_cli", "Print the redis-cli commands that show a pool by hand."),
+    "embedded": (f"{_CLI}.servers:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }
 """Name -> (module:attribute, the line in `--help`), so that help imports none of them."""

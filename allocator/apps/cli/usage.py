@@ -86,17 +86,21 @@ def _usage_text(app: App, reading: Usage, wide: bool) -> str:
 def _usage_table(
     rows: Sequence[tuple[str, ResourceUsage]], bar: int, wide: bool, *, headed: bool, width: int | None = None
 ) -> str:
+    limited = any(row.limit != row.capacity or row.reserved for _, row in rows)
     cells = [
         (
             name,
             human(name, row.allocated, up=True, wide=wide),
             human(name, row.capacity, wide=wide),
+            *((human(name, row.reserved, wide=wide), human(name, row.limit, wide=wide)) if limited else ()),
             human(name, row.available, wide=wide),
             _share(row, bar),
         )
         for name, row in rows
     ]
-    return table(("RESOURCE", "ALLOCATED", "CAPACITY", "AVAILABLE", "USE"), cells, headed=headed, width=width)
+    limits = ("RESERVED", "LIMIT") if limited else ()
+    headers = ("RESOURCE", "ALLOCATED", "CAPACITY", *limits, "AVAILABLE", "USE")
+    return table(headers, cells, headed=headed, width=width)
 
 
 def _share(row: ResourceUsage, width: int = BAR_WIDTH) -> str:

@@ -153,17 +153,17 @@ end
 
 -- Lets those before it in line go first.  Returns the reply, if it has one by now; else whether it passes somebody.
 local function queue(call, items, request, charged, waiter)
+  local place, is_long = waiters.last_place(request.priority or 0), false
   if call.pool.waits then
     expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
-    line.serve_once(call, waiter ~= nil)
+    is_long = not waiter and line.is_long(call, place)
+    line.serve_once(call, waiter ~= nil or is_long)
     local record = call.records[request.key]
     if record then return repeats.answer(call, request, record) end
   end
   if waiter and waiter.left then waiter = nil end
   local blocked, ahead = true, nil
-  if not waiter then
-    blocked, ahead = line.blocks(call, waiters.last_place(request.priority or 0), charged, request.list)
-  end
+  if not waiter and not is_long then blocked, ahead = line.blocks(call, place, charged, request.list) end
   if not blocked then return nil, ahead end
   local refusal, may_fit = refusal_of(call, items, request, charged)
   if may_fit and call.more_expired and not request.wait_ms then return {'reclaim_first'} end

@@ -63,6 +63,7 @@ local function move(call, item, record, was_denied)
   local names, list = names_after(record, item.scope), record.list
   local before = accounts.charged(call, record.accounts, list)
   local after = accounts.charged(call, names, list)
+  after.moves = true
   if item.scope ~= '' and not call.accounts[names[1]] then return {'unknown_scope', item.scope} end
   local covered
   if record.accounts then covered = accounts.covering(call, record) else covered = accounts.covers(call.pool, list) end

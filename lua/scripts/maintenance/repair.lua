@@ -25,15 +25,16 @@ local pools = require('pools')
 local priority_audit = require('priority_audit')
 local transaction = require('transaction')
 
--- The pool's resources, and its counters: two tables by field.
+-- The pool's resources, and its counters: two tables by field.  Third result: all its fields.
 local function read_counters(call)
-  local stored, counted, allocated = redis.call('HGETALL', call.key), {}, {}
-  for i = 1, #stored, 2 do
-    local field = stored[i]
+  local flat, counted, allocated, stored = redis.call('HGETALL', call.key), {}, {}, {}
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    stored[field] = flat[i + 1]
     if string.sub(field, -9) == '.capacity' then counted[string.sub(field, 1, -10) .. '.allocated'] = true end
-    if string.sub(field, -10) == '.allocated' then allocated[field] = tonumber(stored[i + 1]) end
+    if string.sub(field, -10) == '.allocated' then allocated[field] = tonumber(flat[i + 1]) end
   end
-  return counted, allocated
+  return counted, allocated, stored
 end
 
 local function inspect_orphans(call, counted)
@@ -69,14 +70,16 @@ local function plan(call, id)
 end
 
 local function decide(call, id, mode, cursor, taken)
-  local counted, allocated = read_counters(call)
+  local counted, allocated, stored = read_counters(call)
   if mode ~= 'deadlines' and mode ~= 'priorities' and cursor == '0' then line_audit.walk(call, call.pool.options) end
   if mode == 'totals' then
     if taken.revision ~= call.pool.revision then return {'moved'} end
     audits.recount(call, counted, allocated, taken.sums)
+    audits.compare_limits(call, stored)
   elseif mode == 'all' then
     local large = all(call, counted, allocated)
     if large then return large end
+    audits.compare_limits(call, stored)
     cursor = '0'
   elseif mode == 'priorities' then
     cursor = priority_audit.entries(call, call.pool.options, cursor, limits.PAGE_RECORDS_MAX)

@@ -5,8 +5,9 @@ configure_pool -- Create a pool if there is none, or change an existing one.
 `create` never changes an existing pool.  A pool that is created with a recovery grace begins recovering, unless
 `is_new`: the server may have lost a pool of that name whose holders are still active.  `change` merges the named
 resources; one that is in use cannot be removed; lowering below what is allocated marks it overcommitted, or is refused
-if `strict`.  `upgrade` raises `schema` to this version's.  `offline` refuses new grants during a repair, for at most
-OFFLINE_MS; `online` permits them again.  `recover` creates a pool again that the server has lost, with its epoch, and
+if `strict`.  The option `units` changes what the pool gives out of its capacity, and in which amounts (`units`).
+`upgrade` raises `schema` to this version's.  `offline` refuses new grants during a repair, for at most OFFLINE_MS;
+`online` permits them again.  `recover` creates a pool again that the server has lost, with its epoch, and
 begins a recovery; `recovered` ends one.
 
 ARGV    items        list    of one (call, repeated, mode, new_epoch, generation, strict, whole_units, options, floor,
@@ -15,7 +16,9 @@ ARGV    items        list    of one (call, repeated, mode, new_epoch, generation
                              change, one without a value is removed; floor: the least fence of a recovered pool
 Reply   per item {"created", field, value, ...} | {"exists", field, value, ...} | {"configured", field, value, ...}
         | {"generation", generation} | {"in_use", resource, allocated} | {"too_many"} | {"no_resources"}
-        | {"not_counted", resource} (to remove or whole) | {"guaranteed", resource, amount} (to scopes; not removed)
+        | {"not_counted", resource} (to remove, whole, or of units)
+        | {"guaranteed", resource, amount} (to scopes; not removed)
+        | {"units", resource, flaw} (reserved: more than its capacity; limit: above AMOUNT_MAX; bounds: no amount)
         | {"pinned", live} (refuses a longest ttl)
         | {"deleted"} (on purpose: not recovered)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"} | {"deleting"}
@@ -28,10 +31,12 @@ local events = require('events')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
+local numbers = require('numbers')
 local pools = require('pools')
 local priorities = require('priorities')
 local recovery = require('recovery')
 local transaction = require('transaction')
+local units = require('units')
 
 local function read_item(call)
   local item = {call = arguments.text(call, 'call'), repeated = arguments.flag(call, 'repeated')}
@@ -60,12 +65,14 @@ local function allocated_of(call, name)
   return tonumber(allocated) or error({err = 'INVARIANT the account has no exact amount in ' .. name .. '.allocated'})
 end
 
+-- The resources that the pool counts; second result: their totals where units are set, as text.
 local function read_counted(stored)
-  local counted = {}
+  local counted, totals = {}, {}
   for i = 1, #stored, 2 do
-    if string.sub(stored[i], -9) == '.capacity' then counted[string.sub(stored[i], 1, -10)] = true end
+    if string.sub(stored[i], -9) == '.capacity' then counted[string.sub(stored[i], 1, -10)] = stored[i + 1] end
+    if string.sub(stored[i], -6) == '.total' then totals[string.sub(stored[i], 1, -7)] = stored[i + 1] end
   end
-  return counted
+  return counted, totals
 end
 
 local function remove(call, item, counted, dropped)
@@ -76,26 +83,65 @@ local function remove(call, item, counted, dropped)
     local guaranteed = tonumber(redis.call('HGET', call.key, name .. '.guaranteed') or 0)
     if guaranteed ~= 0 then return {'guaranteed', name, guaranteed or -1} end
     counted[name], dropped[name] = nil, true
-    pools.drop(call, name .. '.capacity')
-    pools.drop(call, name .. '.allocated')
+    for _, ending in ipairs({'.capacity', '.allocated', '.total'}) do pools.drop(call, name .. ending) end
+  end
+  return nil
+end
+
+-- Sets what the pool has of a resource and gives out; a reply if it refuses the change.
+local function set_capacity(call, item, name, total, had_total)
+  local limit, rule = total, item.rules[name]
+  if rule then
+    local flaw = units.flaw(total, rule)
+    if flaw then return {'units', name, flaw} end
+    limit = units.limit(total, rule)
+  end
+  local allocated = allocated_of(call, name)
+  if item.strict and limit < allocated then return {'in_use', name, allocated} end
+  pools.set(call, name .. '.capacity', limit)
+  if units.has_total(rule) then
+    pools.set(call, name .. '.total', total)
+  elseif had_total then
+    pools.drop(call, name .. '.total')
+  end
+  return nil
+end
+
+-- Sets the capacities that change: those that are given, and those whose units change.
+local function set_capacities(call, item, counted, totals)
+  local named, given = units.change(item.rules, units.among(item.options)), {}
+  for i = 1, #item.list, 2 do
+    local name, total = item.list[i], item.list[i + 1]
+    if not counted[name] then pools.set(call, name .. '.allocated', 0) end
+    counted[name], given[name] = true, true
+    local refusal = set_capacity(call, item, name, total, totals[name])
+    if refusal then return refusal end
+  end
+  for _, name in ipairs(named) do
+    if not counted[name] then return {'not_counted', name} end
+    local total = not given[name] and numbers.exact(totals[name] or counted[name])
+    if not given[name] and not total then
+      error({err = 'INVARIANT the account has no exact amount in ' .. name .. '.capacity'})
+    end
+    local refusal = total and set_capacity(call, item, name, total, totals[name])
+    if refusal then return refusal end
   end
   return nil
 end
 
 -- The resources that the pool will count, or nil and a reply that refuses the change.
 local function merge(call, item, stored)
-  local counted, dropped, n = read_counted(stored), {}, 0
+  local dropped, n = {}, 0
+  local counted, totals = read_counted(stored)
   local refusal = remove(call, item, counted, dropped)
   if refusal then return nil, refusal end
   for i = 1, #item.list, 2 do
-    local name, capacity = item.list[i], item.list[i + 1]
-    local allocated = allocated_of(call, name)
-    if item.strict and capacity < allocated then return nil, {'in_use', name, allocated} end
-    if dropped[name] then error({err = 'CONTRACT resource is both set and removed'}) end
-    if not counted[name] then pools.set(call, name .. '.allocated', 0) end
-    pools.set(call, name .. '.capacity', capacity)
-    counted[name] = true
+    if dropped[item.list[i]] then error({err = 'CONTRACT resource is both set and removed'}) end
   end
+  item.rules = units.parse(units.among(call.pool.options or ''))
+  for name in pairs(dropped) do item.rules[name] = nil end
+  refusal = set_capacities(call, item, counted, totals)
+  if refusal then return nil, refusal end
   for _ in pairs(counted) do n = n + 1 end
   if n == 0 then return nil, {'no_resources'} end
   if n > limits.RESOURCES_MAX then return nil, {'too_many'} end
@@ -121,6 +167,13 @@ local function constrain(call, item, counted)
     pools.set(call, 'whole_units', whole_units)
   end
   return nil
+end
+
+-- The changed options, with the units as they will be.
+local function changes_of(call, item)
+  local had, has = units.among(call.pool.options or '') or '', units.text(item.rules)
+  local others = string.match(string.gsub(' ' .. item.options, ' units=%S*', ''), '^%s*(.*)$')
+  return had == has and others or others .. ' units=' .. has
 end
 
 -- Merges the changed options into the pool's: returns the text, and the values by name.
@@ -151,6 +204,7 @@ end
 local function choose(call, changes)
   if changes == '' then return nil end
   local text, values = merge_options(call, changes)
+  call.pool.options = text ~= '' and text or nil
   local bounded = string.find(changes, 'max_ttl_ms=%d') or string.find(changes, 'recovery_grace_ms=%d')
   local live = bounded and redis.call('ZCARD', call.pinned) or 0
   if live > 0 then return {'pinned', live} end
@@ -167,7 +221,7 @@ end
 
 local function shape(call, item, stored)
   local counted, refusal = merge(call, item, stored)
-  return refusal or constrain(call, item, counted) or choose(call, item.options)
+  return refusal or constrain(call, item, counted) or choose(call, changes_of(call, item))
 end
 
 local function create(call, item)

@@ -27,10 +27,25 @@ RESOURCES = ("cpu", "memory", "nvidia.com/gpu", "CPU", "hugepages-2Mi", "HugePag
 NAMES = ("default", "gpu", "none", "a{b}", "", "-", "a" * 300, "ü", "\udcff", "a\nb", "*", "job/*", "..", "\x1b[2J")
 IDS = ("job-1", "job-2", "job", "none", "a b", "", "\udcff", "x" * 200, "a/b:c", "\u202e", "-1")
 URLS = ("localhost:1", "redis//h", "http://h", "memory://", "", "redis://:SECRET@h:port", "\udcff", "://")
+UNITS = (
+    "cpu=1",
+    "cpu=500",
+    "cpu=0",
+    "memory=1",
+    "CPU=1",
+    "x=1",
+    "cpu=-1",
+    "cpu=",
+    "=1",
+    "cpu",
+    "cpu=1e999",
+    "cpu=\u0661",
+)
 BY_OPTION: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ttl", "grace", "older_than", "max_ttl", "recovery_grace"), DURATIONS),
     **dict.fromkeys(("fence", "generation", "limit", "as_of", "max_released", "watch"), NUMBERS),
     **dict.fromkeys(("whole_units", "remove"), RESOURCES),
+    **dict.fromkeys(("reserved", "min_unit", "max_unit", "step", "overcommit_permille"), UNITS),
     "url": URLS,
     "prefix": (*NAMES, "allocator"),
     "timeout": ("1", *NUMBERS),

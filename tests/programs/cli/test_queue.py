@@ -106,7 +106,7 @@ def test_who_must_not_pass_is_told_so(pool: CommandLine, client: Allocator) -> N
         assert "hint: 'queue list' shows the request; 'queue withdraw' takes it out of the line" in conflict
 
 
-def test_nobody_waits(pool: CommandLine) -> None:
+def test_an_empty_line_is_a_note(pool: CommandLine) -> None:
     """No data, and a note."""
     shown = pool("queue", "list")
     assert (shown.stdout, shown.stderr) == ("", "nobody waits in pool default\n")

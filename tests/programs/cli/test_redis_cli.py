@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from allocator._engine.protocol.keys import PoolKeys
-from allocator.apps.cli import redis_cli
+from allocator.apps.cli import servers
 from tests.programs.cli.conftest import CommandLine
 
 
 @pytest.fixture(autouse=True)
 def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """These URLs lead nowhere; the example is looked for in a moment."""
-    monkeypatch.setattr(redis_cli, "LOOK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(servers, "LOOK_TIMEOUT_S", 0.05)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_id_that_cannot_be_is_refused(cli: CommandLine) -> None:
 def test_without_an_id_a_live_allocation_is_the_example(pool: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that shows something is worth more than a placeholder."""
     pool("allocate", "cpu=1", "--pin", "--id", "job-1")
-    monkeypatch.setattr(redis_cli, "_program", lambda _url: (False, ["redis-cli"]))
+    monkeypatch.setattr(servers, "_program", lambda _url: (False, ["redis-cli"]))
     assert "HGETALL 'allocator:{default}:allocation:job-1'" in pool.out("redis-cli")
 
 

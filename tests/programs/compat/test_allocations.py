@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from allocator import AllocationConflict, Allocator, Insufficient, InvalidRequest, ResourceAllocator
+from allocator import AllocationConflict, Allocator, Insufficient, InvalidRequest, ResourceAllocator, ResourceUnits
+from allocator.testing import memory_resource_allocator
 from tests.programs.compat.conftest import POOL, Make, warnings_of
 
 
@@ -94,6 +95,19 @@ async def test_a_refusal_that_waiting_cannot_help_says_so(
     assert caught.value.denial.never
     assert not await allocator.check_availability(limits)
     assert [line.endswith(ending) for line in warnings_of(log)] == [True, True]
+
+
+async def test_an_amount_that_the_pool_does_not_give_out_says_so() -> None:
+    """And what is reserved is no total, so that the totals add up."""
+    units = {"cpu": ResourceUnits(reserved=2, max_unit=4)}
+    allocator = memory_resource_allocator(8, 16, ttl=60, units=units)
+    with pytest.raises(Insufficient) as caught:
+        await allocator.allocate_resources({"cpu": "5"})
+    assert str(caught.value).endswith("Available: cpu=6 of 6 (it is given in other amounts only)")
+    assert (caught.value.code, caught.value.denial.never) == ("unit_violation", True)
+    await allocator.allocate_resources({"cpu": "4"})
+    usage = await allocator.usage()
+    assert (usage["total_cpu"], usage["allocated_cpu"], usage["available_cpu"]) == (6, 4, 2)
 
 
 INVALID = [

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import assert_type
 
@@ -26,6 +26,7 @@ from allocator import (
     Release,
     Renewal,
     Request,
+    ResourceUnits,
     Usage,
 )
 
@@ -48,6 +49,8 @@ async def does_not_take_the_other_sides_client(blocking: redis.Redis, awaited: r
 
 async def has_the_same_verbs_awaited(client: AsyncAllocator, held: Allocation) -> None:
     assert_type(await client.pools.create("lab", {"cpu": 4}, whole_units=("cpu",)), Pool)
+    units = {"cpu": ResourceUnits(reserved="500m", overcommit_permille=250, min_unit=1)}
+    assert_type((await client.pools.update(units=units)).units, Mapping[str, ResourceUnits])
     assert_type(await client.pools.get("lab"), Pool)
     assert_type(await client.pools.list(), list[str])
     assert_type(await client.pools.update(None, {"cpu": 5}), Pool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from allocator import Allocator, AsyncAllocator, ResourceAllocator
+from allocator import Allocator, AsyncAllocator, ResourceAllocator, ResourceUnits
 from allocator.testing import (
     Clock,
     Faults,
@@ -22,7 +22,8 @@ from allocator.testing import (
 def test_tools(store: MemoryStore, clock: Clock) -> None:
     plain = memory_allocator({"cpu": 4}, store=store, whole_units=["gpu"], recovery_grace=60, max_ttl=50, owner="me")
     assert_type(plain, Allocator)
-    assert_type(memory_async_allocator({"cpu": 4}, store="shared", durability="memory"), AsyncAllocator)
+    units = {"cpu": ResourceUnits(step=1)}
+    assert_type(memory_async_allocator({"cpu": 4}, store="shared", durability="memory", units=units), AsyncAllocator)
     assert_type(memory_resource_allocator(4, 8, capacity={"gpu": 2}, clock=clock, ttl=60), ResourceAllocator)
     assert_type(store.client(pool="test"), Allocator)
     assert_type(store.clock, Clock | None)

@@ -1,23 +1,27 @@
-"""`redis-cli`: print commands that read a pool without this library."""
+"""Commands about servers: their users (`acl`), a look by hand (`redis-cli`), the embedded one (`embedded`)."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 
 from allocator.apps.cli.completion import ids
-from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.embedded import socket_path
+from allocator.apps.cli.context import App, Command, Group, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure
-from allocator.apps.cli.output import View, document, show
+from allocator.apps.cli.output import View, document, duration, fields, listing, show
 from allocator.errors import AllocatorError
 from allocator.validation import allocation_id
 
-__all__ = ["redis_cli"]
+if TYPE_CHECKING:
+    from allocator._engine.servers.embedded import EmbeddedStatus
+
+__all__ = ["acl", "embedded", "redis_cli"]
+
+ROLES: Final = ("controller", "inspector", "cron")
 
 LOOK_TIMEOUT_S: Final = 1.0
 """Seconds to find an allocation for the example; the commands are printed also if the server does not reply."""
@@ -25,6 +29,103 @@ LOOK_TIMEOUT_S: Final = 1.0
 _PORT: Final = 6379
 _PASSWORD: Final = "PASSWORD"  # noqa: S105 - a placeholder
 _TLS_OPTIONS: Final = (("ssl_ca_certs", "--cacert"), ("ssl_certfile", "--cert"), ("ssl_keyfile", "--key"))
+
+
+@click.command(cls=Command)
+@click.argument("role", type=click.Choice(ROLES), required=False)
+@click.option("--user", metavar="NAME", help="Its name [the role's].")
+@click.option("--only", metavar="POOL", help="Only this pool's keys [all pools of --prefix].")
+@click.option("--server", type=click.Choice(("7.0", "7.2", "8.0")), default="7.0", help="The oldest server [7.0].")
+@click.option("--file", "as_file", is_flag=True, help="Lines of a users.acl file, instead of redis-cli commands.")
+@pass_app
+def acl(app: App, role: str | None, user: str | None, only: str | None, server: str, as_file: bool) -> None:
+    r"""Print Redis users (ACL) with the least rights for each role, as redis-cli commands.
+
+    \b
+    controller  everything but the server's own settings
+    inspector   looks, and can change nothing
+    cron        cleans up
+
+    Without a ROLE all three.  Nothing is sent to a server; put a password where PASSWORD stands.  A pool that the
+    command line names by --pool is the same as --only.
+    """
+    if user is not None and role is None:
+        raise click.UsageError(f"--user names one user: give its ROLE, one of {', '.join(ROLES)}")
+    if only is not None:
+        app.name_pool(only, "--only")
+    from allocator import access  # noqa: PLC0415 - `--help` reads no script
+
+    major, _, minor = server.partition(".")
+    users = [
+        access.user(one, name=user, prefix=app.prefix, pool=app.named_pool, server=(int(major), int(minor)))
+        for one in ([role] if role else ROLES)
+    ]
+    lines = [one.line() if as_file else shlex.join(("redis-cli", *one.command())) for one in users]
+    whole = listing("User", ({"name": one.name, "rules": list(one.rules)} for one in users))
+    show(app, View(whole, lambda _: "\n".join(lines), lines))
+
+
+@click.group(cls=Group, no_args_is_help=True)
+def embedded() -> None:
+    """Show or stop this user's embedded server.
+
+    embedded:// is one real server per user and machine, started when it is first needed and shared by all processes.
+    """
+
+
+@embedded.command()
+@pass_app
+def status(app: App) -> ExitCode:
+    """Say whether it is running, and where; it is not started.
+
+    Exit code 3: it is not running.
+    """
+    now = _status()
+    whole = document(
+        "EmbeddedServer",
+        running=now.running,
+        engine=now.engine,
+        version=now.version,
+        pid=now.pid,
+        socket=now.socket,
+        folder=str(now.folder),
+        uptimeSeconds=now.uptime_s,
+    )
+    pairs = (
+        ("Status", "running" if now.running else "not running"),
+        ("Engine", f"{now.engine} {now.version}"),
+        ("PID", "" if now.pid is None else str(now.pid)),
+        ("Uptime", "" if now.uptime_s is None else duration(now.uptime_s)),
+        ("Socket", now.socket),
+        ("Folder", str(now.folder)),
+    )
+    show(app, View(whole, lambda _: fields(pairs), [now.socket] if now.running else []))
+    return ExitCode.OK if now.running else ExitCode.DENIED
+
+
+@embedded.command()
+@pass_app
+def stop(app: App) -> None:
+    """Stop it; its data are there again at the next start.
+
+    Processes that use it start it again with their next call.
+    """
+    from allocator._engine.servers.embedded import stop as stop_server  # noqa: PLC0415 - as `_status`
+
+    stopped = stop_server()
+    outcome = "stopped" if stopped else "was not running"
+    show(app, View(document("EmbeddedServer", stopped=stopped), lambda _: f"embedded server {outcome}"))
+
+
+def socket_path() -> str:
+    """The path of the embedded server's socket, also if it does not run."""
+    return _status().socket
+
+
+def _status() -> EmbeddedStatus:
+    from allocator._engine.servers.embedded import status as server_status  # noqa: PLC0415 - other commands do without it
+
+    return server_status()
 
 
 @click.command("redis-cli", cls=Command)

@@ -1,4 +1,4 @@
-"""What a pool with a line answers and holds, from the rules as people read them: shares no code with the scripts.
+"""What a pool in which requests wait answers and holds: shares no code with the scripts.
 
 Time passes only when told.  A story must be shorter than the time for which completed calls are remembered, and a line
 shorter than what one call looks at.
@@ -6,231 +6,28 @@ shorter than what one call looks at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.scripts.quota_tree import Tree
+from tests.properties.waiting_order import Asked, Live, Order, Waiter
 
-__all__ = ["CLAIM_MS", "SILENT_MS", "Asked", "Live", "Model", "Waiter"]
+__all__ = ["Model"]
 
-SILENT_MS: Final = 15_000
-"""A waiter that is not heard for this time leaves."""
-
-CLAIM_MS: Final = 15_000
-"""A grant from the line is kept for this time."""
+LOOK_AGAIN_MS: Final = 2_500
+"""Within which those who ask again look at a line of at most 32."""
 
 STOPS: Final = {"denied", "conflict", "ended", "withdrawn", "conflict_waiting", "reclaim_first"}
 """What stops an atomic batch."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One item of an allocate; `wait`: it may wait; `replaces`: the id of a live allocation."""
-
-    id: str
-    call: str
-    amounts: dict[str, int]
-    owner: str = "owner"
-    ttl: int = 60_000
-    scope: str = ""
-    wait: bool = False
-    priority: int = 0
-    replaces: str = ""
-    replaces_fence: int = 0
-
-
 @dataclass
-class Live:
-    """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run."""
-
-    asked: Asked
-    calls: list[str]
-    deadline: int | None
-    unclaimed: int | None = None
-    shared: bool = False
-    fence: int = 0
-    amounts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Waiter:
-    """A place in line."""
-
-    asked: Asked
-    number: int
-    since: int
-    heard: int
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return -self.asked.priority, self.number
-
-
-@dataclass
-class Model:
-    """The pool, its quotas, what is live, and who waits."""
-
-    tree: Tree
-    policy: str = "contended"
-    passes_max: int = 100
-    wait_max: int = 600_000
-    length_max: int = 100_000
-    live: dict[str, Live] = field(default_factory=dict)
-    line: list[Waiter] = field(default_factory=list)
-    ended: set[str] = field(default_factory=set)
-    withdrawn: set[str] = field(default_factory=set)
-    now: int = 0
-    numbers: int = 0
-    passed: tuple[str, int] = ("", 0)
-    freed: bool = False
-    served: bool = False
-    waited: bool = False
-    behind: bool = False
-    reverts: list[Callable[[], None]] | None = None
-
-    # -- counters ------------------------------------------------------------------------------------------------------
-
-    def put(self, identity: str, live: Live) -> None:
-        self.live[identity] = live
-        live.amounts = live.amounts or dict(live.asked.amounts)
-        self.tree.live[identity] = (live.asked.scope, live.amounts)
-
-    def end(self, identity: str) -> None:
-        """The allocation ends, for whatever reason: its calls are over."""
-        self.ended |= set(self.live.pop(identity).calls)
-        del self.tree.live[identity]
-        self.freed = True
-
-    def chain(self, scope: str) -> list[str]:
-        """The scope, those above it, and the pool."""
-        names = []
-        while scope:
-            names.append(scope)
-            scope = scope.rpartition("/")[0]
-        return [*names, ""]
-
-    def never(self, scope: str, amounts: dict[str, int]) -> bool:
-        whole = {**amounts, "allocations": 1000} if scope else amounts
-        for resource, amount in whole.items():
-            for name in self.chain(scope):
-                if name:
-                    limit = self.tree.limit(name, resource)
-                    most = None if limit.borrowing is None else (limit.nominal or 0) + limit.borrowing
-                else:
-                    most = self.tree.capacity.get(resource)
-                if most is not None and amount > most:
-                    return True
-        return False
-
-    @property
-    def guarantees(self) -> bool:
-        return any(limit.guaranteed for limits in self.tree.limits.values() for limit in limits.values())
-
-    def unused(self, scope: str, resource: str) -> int:
-        """What is guaranteed to a scope and not used."""
-        return max(0, self.tree.limit(scope, resource).guaranteed - self.tree.used(scope, resource))
-
-    def lacking(self, scope: str, amounts: dict[str, int]) -> Iterator[tuple[str, str]]:
-        """The counters that a request is short of, and those below them, whose guarantees it counts on."""
-        whole = {**amounts, "allocations": 1000} if scope else amounts
-        for resource, amount in whole.items():
-            if amount <= self.tree.available(scope, resource):
-                continue
-            rest = amount
-            for name in self.chain(scope):
-                yield name, resource
-                if not name:
-                    break
-                rest -= self.unused(name, resource)
-                limit = self.tree.limit(name, resource)
-                if limit.borrowing is not None:
-                    bound = (limit.nominal or 0) - limit.guaranteed + limit.borrowing
-                    if rest > bound - max(0, self.tree.used(name, resource) - limit.guaranteed):
-                        break
-
-    def touches(self, scope: str, amounts: dict[str, int], *, new: bool = True) -> Iterator[tuple[str, str]]:
-        """The counters that a request takes from: what a guarantee covers is not taken from above."""
-        whole = {**amounts, "allocations": 1000} if scope and new else amounts
-        for resource, amount in whole.items():
-            rest = amount
-            for name in self.chain(scope):
-                if rest <= 0:
-                    break
-                yield name, resource
-                if name:
-                    rest -= self.unused(name, resource)
-
-    # -- the order -----------------------------------------------------------------------------------------------------
-
-    def silent(self, waiter: Waiter) -> bool:
-        return waiter.heard + SILENT_MS <= self.now
-
-    def standing(self, place: tuple[int, int] | None = None) -> list[Waiter]:
-        """Those who wait before a place, in order."""
-        return [one for one in self.line if not self.silent(one) and (place is None or one.place <= place)]
-
-    def held_back(self, before: Sequence[Waiter]) -> tuple[set[tuple[str, str]], set[str]]:
-        """Counters, and accounts, that nobody behind these may take from."""
-        counters: set[tuple[str, str]] = set()
-        accounts: set[str] = set()
-        for at, waiter in enumerate(before):
-            passes = self.passed[1] if self.passed[0] == waiter.asked.id else 0
-            kept = at == 0 and (passes >= self.passes_max or waiter.since + self.wait_max <= self.now)
-            if kept or self.policy == "strict":
-                accounts |= set(self.chain(waiter.asked.scope))
-            if self.policy == "contended" or (kept and self.policy == "best_effort"):
-                counters |= set(self.lacking(waiter.asked.scope, waiter.asked.amounts))
-        return counters, accounts
-
-    def must_queue(self, before: Sequence[Waiter], scope: str, amounts: dict[str, int], *, new: bool = True) -> bool:
-        counters, accounts = self.held_back(before)
-        return any(one in counters or one[0] in accounts for one in self.touches(scope, amounts, new=new))
-
-    def passes(self, before: Sequence[Waiter]) -> None:
-        """Somebody was granted who stands behind these."""
-        if not before:
-            return
-        first = before[0].asked.id
-        was = self.passed
-        self.passed = (first, (was[1] if was[0] == first else 0) + 1)
-        if self.reverts is not None:
-            self.reverts.append(lambda: setattr(self, "passed", was))
-
-    def leave(self, waiter: Waiter) -> None:
-        self.line.remove(waiter)
-        if self.passed[0] == waiter.asked.id:
-            self.passed = ("", 0)
-        self.freed = True
-
-    def serve(self) -> None:
-        """Grant in order what may be granted."""
-        for waiter in list(self.line):
-            if waiter not in self.line or self.silent(waiter):
-                continue
-            if self.policy == "strict" and not self.guarantees and self.standing()[0] is not waiter:
-                break
-            asked = waiter.asked
-            if self.never(asked.scope, asked.amounts):
-                self.leave(waiter)
-                continue
-            before = [one for one in self.standing() if one.place < waiter.place]
-            if self.tree.fits(asked.scope, asked.amounts) and not self.must_queue(before, asked.scope, asked.amounts):
-                self.leave(waiter)
-                self.put(asked.id, Live(asked, [asked.call], self.now + CLAIM_MS, unclaimed=asked.ttl))
-                reverts, self.reverts = self.reverts, None
-                self.passes(before)
-                self.reverts = reverts
-
-    def expired(self) -> list[str]:
-        """Past their deadline, oldest first."""
-        due = [(one.deadline, name) for name, one in self.live.items() if one.deadline is not None]
-        return [name for deadline, name in sorted(due) if deadline <= self.now]
-
-    # -- calls ---------------------------------------------------------------------------------------------------------
+class Model(Order):
+    """The calls of such a pool."""
 
     def begin(self) -> None:
         self.freed, self.served, self.behind, self.waited = False, False, False, bool(self.line)
+        self.cleared, self.removed = False, False
         self.reverts = None
 
     def finish(self) -> None:
@@ -238,17 +35,23 @@ class Model:
         if self.freed:
             self.serve()
 
-    def look_first(self, touched: set[str]) -> None:
-        """Who comes while somebody waits takes back what has expired, and lets the others go first."""
-        if self.served or not self.waited:
+    def look_first(self, touched: set[str], *, again: bool = False) -> None:
+        """Who comes while somebody waits takes back what has expired, and lets the others go first.
+
+        Who asks again does so only if nobody has looked at the line lately.
+        """
+        if not self.waited:
             return
-        self.served = True
-        for name in self.expired():
+        for name in [] if self.cleared else self.expired():
             if name in touched:
                 self.behind = True
             else:
                 self.end(name)
-        self.serve()
+        self.cleared = True
+        is_fresh = self.looked is not None and self.now - self.looked < LOOK_AGAIN_MS
+        if not self.served and not (again and is_fresh and not self.removed):
+            self.served = True
+            self.serve()
 
     def make_room(self, scope: str, amounts: dict[str, int], touched: set[str]) -> bool:
         for name in self.expired():
@@ -376,11 +179,15 @@ class Model:
         if old and old.asked.scope == item.scope and old.amounts == item.amounts:
             self.end(item.replaces)
             return self._grant(item, [])
-        self.look_first(touched | {item.id})
+        self.look_first(touched | {item.id}, again=waiter is not None)
         if item.id in self.live:
             reply = self._known(item, self.live[item.id])
             assert reply
             return reply
+        return self._queue(item, touched, sums)
+
+    def _queue(self, item: Asked, touched: set[str], sums: dict[tuple[str, str], int] | None) -> tuple[object, ...]:
+        """Decide it after those who stand before it."""
         waiter = self.of(item.id)
         left_over = self.behind and not item.wait
         if waiter and left_over:
@@ -393,20 +200,17 @@ class Model:
         if not fits and self._too_much(item, sums):
             return ("denied", "never_fits")
         if self.must_queue(before, item.scope, item.amounts):
-            if left_over:
-                return ("reclaim_first",)
-            return self._stay(item, None, "queued" if fits else "capacity_exceeded")
+            code = "queued" if fits else "capacity_exceeded"
+            return ("reclaim_first",) if left_over else self._stay(item, None, code)
         if not fits and not self.make_room(item.scope, item.amounts, touched):
-            if self.behind:
-                return ("reclaim_first",)
-            return self._stay(item, None, "capacity_exceeded")
+            return ("reclaim_first",) if self.behind else self._stay(item, None, "capacity_exceeded")
         return self._grant(item, before)
 
     def _grant(self, item: Asked, before: Sequence[Waiter]) -> tuple[object, ...]:
         self.passes(before)
         self.put(item.id, Live(item, [item.call], self.now + item.ttl if item.ttl else None))
         if self.reverts is not None:
-            self.reverts.append(lambda: (self.live.pop(item.id), self.tree.live.pop(item.id)) and None)
+            self.reverts.append(lambda: self.forget(item.id))
         return ("granted",)
 
     def _stay(self, item: Asked, waiter: Waiter | None, code: str) -> tuple[object, ...]:

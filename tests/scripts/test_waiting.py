@@ -11,6 +11,7 @@ from tests.scripts.waiting import ask, wait
 
 HEARD = settings.WAITER_TTL_MS
 CLAIM = settings.GRANT_CLAIM_MS
+LOOK_AGAIN = settings.LOOK_AGAIN_MS
 
 
 @pytest.fixture
@@ -125,6 +126,10 @@ def test_a_waiter_that_is_not_heard_leaves(full: Ledger) -> None:
     full.now += HEARD - 1
     assert full.allocate(heard.line.again())[0][1] == 2
     full.now += 1
+    # Another has just looked, so this one does not, but who is silent counts as gone.
+    full.allocate(heard.line.again())
+    assert full.waiting == ["a", "b"]
+    full.now += LOOK_AGAIN - 1
     assert full.allocate(heard.line.again())[0][1] == 1
     assert full.events[-1] == {"kind": "withdrawn", "id": "a", "reason": "its client is silent"}
     assert full.allocate(silent.line.again())[0][:2] == ["waiting", 2]
@@ -149,8 +154,8 @@ def test_another_call_for_an_id_that_waits_is_a_conflict(full: Ledger) -> None:
     for other in (full.want("a", {"cpu": 2}, wait=MINUTE), full.want("a", {"memory": 1})):
         assert full.allocate(other) == [["conflict_waiting", "me"]]
     full.now += HEARD
-    other = wait(full, "a", {"cpu": 2}, owner="you")
-    assert (other.reply[1], full.waiter("a")["owner"], full.waiting) == (1, "you", ["a"])
+    after = wait(full, "a", {"cpu": 2}, owner="you")
+    assert (after.reply[1], full.waiter("a")["owner"], full.waiting) == (1, "you", ["a"])
 
 
 def test_the_last_try_is_granted_or_leaves_the_line(full: Ledger) -> None:

@@ -1,0 +1,201 @@
+"""The planted bugs of the line: who stands in it, who may pass whom, and who learns of what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+WAITING: Final = (
+    # -- the order -----------------------------------------------------------------------------------------------------
+    Mutant(
+        "priority turned round", "modules/waiters.lua",
+        "return (limits.PRIORITY_MAX - priority) * ARRIVALS + number",
+        "return (limits.PRIORITY_MAX + priority) * ARRIVALS + number",
+        "the lowest priority goes first", "test_waiting",
+    ),
+    Mutant(
+        "everybody passes", "modules/line.lua",
+        "return contention.has(marks, charged, list, is_growth), ahead", "return false, ahead",
+        "who comes takes what others wait for", "test_waiting_order",
+    ),
+    Mutant(
+        "strict as contended", "modules/line.lua",
+        "local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)",
+        "local everything = is_first and is_kept_for(call, state, waiter)",
+        "a strict line is passed", "test_waiting_order",
+    ),
+    Mutant(
+        "first passed for ever", "modules/line.lua",
+        "return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now",
+        "return waiter.since_ms + state.wait_max_ms <= call.now",
+        "who asks for much starves", "test_waiting_order",
+    ),
+    Mutant(
+        "first passed at any age", "modules/line.lua",
+        "return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now",
+        "return passes >= state.passes_max",
+        "who asks for much waits without a bound", "test_waiting_order",
+    ),
+    Mutant(
+        "passes of a batch count once", "modules/line.lua",
+        "  if state.passed == waiter then passes = passes + state.passing end\n", "",
+        "a batch passes more often than is allowed", "test_waiting_order",
+    ),
+    Mutant(
+        "passes inherited by the id", "modules/line_entries.lua",
+        "  if state.first == waiter.id then state.first, state.passes = nil, 0 end\n", "",
+        "who comes anew with an id is kept room for at once", "test_waiting_order",
+    ),
+    Mutant(
+        "guarantee does not cover", "modules/contention.lua",
+        "if account.quota then amount = amount - quotas.reserve(account, field) end", "",
+        "a scope waits for others with what is guaranteed to it", "test_waiting_order",
+    ),
+    Mutant(
+        "guarantee of a waiter taken", "modules/contention.lua",
+        "if n <= levels or n == #charged then marks[charged[n].name .. ' ' .. field] = true end",
+        "if charged[n] == short then marks[charged[n].name .. ' ' .. field] = true end",
+        "a waiter loses the guarantee that it counts on", "test_waiting_order",
+    ),
+    Mutant(
+        "node of a scope not marked", "modules/contention.lua",
+        "local is_alone = n > levels and (levels == 0 or n < #charged)", "local is_alone = levels == 0",
+        "who waits for a node is passed on it", "test_waiting_order",
+    ),
+    Mutant(
+        "unlimited allocations held back", "modules/contention.lua",
+        "return field ~= quotas.ALLOCATIONS or (account.capacity[field] or limits.AMOUNT_MAX) < limits.AMOUNT_MAX",
+        "return true",
+        "a guarantee does not pass a strict line", "test_waiting_order",
+    ),
+    Mutant(
+        "growth counted as an allocation", "modules/contention.lua",
+        "return not is_growth and charged.levels ~= nil", "return charged.levels ~= nil",
+        "a growth waits for a number of allocations", "test_waiting_order",
+    ),
+    Mutant(
+        "those in vain hold back others", "modules/line.lua",
+        "  local blocked = contention.has(marks, charged, list)\n",
+        "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
+        "room is kept for who can never fit", "test_waiting_order",
+    ),
+    Mutant(
+        "cursor without its marks", "modules/line.lua",
+        "local marks, from = contention.parse(state.cursor_marks), '('", "local marks, from = {}, '('",
+        "those at the end of a long line pass all before them", "test_waiting_long",
+    ),
+    Mutant(
+        "cursor without who came", "modules/line_entries.lua",
+        "if state.cursor and waiter.place < state.cursor and", "if false and",
+        "those at the end of a long line pass who came before them", "test_waiting_long",
+    ),
+    Mutant(
+        "end of the line forgotten", "modules/line.lua",
+        "if state.cut and not state.cursor then", "if false then",
+        "who stands far behind is never looked at", "test_waiting_long",
+    ),
+    Mutant(
+        "passes from the end not counted", "modules/line.lua",
+        "if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end", "",
+        "the first is passed by those far behind for ever", "test_waiting_long",
+    ),
+    # -- serving -------------------------------------------------------------------------------------------------------
+    Mutant(
+        "nobody served on release", "modules/line.lua",
+        "  if call.removed or call.freed then line.serve(call) end\n", "",
+        "room stays free until somebody asks", "test_waiting",
+    ),
+    Mutant(
+        "undo of a wait serves nobody", "allocations/undo.lua",
+        "  call.freed = true\n", "",
+        "those behind a cancelled call wait on", "test_waiting",
+    ),
+    Mutant(
+        "last try serves nobody", "allocations/allocate.lua",
+        "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n  call.freed = true\n",
+        "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n",
+        "those behind one that gives up wait on", "test_waiting",
+    ),
+    Mutant(
+        "granted in a recovery", "modules/line.lua",
+        "if state.count == 0 or call.pool.recovering or call.pool.state then return end",
+        "if state.count == 0 or call.pool.state then return end",
+        "what holders of lost leases have is granted again", "test_waiting_states",
+    ),
+    Mutant(
+        "granted offline", "modules/line.lua",
+        "if state.count == 0 or call.pool.recovering or call.pool.state then return end",
+        "if state.count == 0 or call.pool.recovering then return end",
+        "a repair is disturbed by grants", "test_waiting_states",
+    ),
+    # -- the calls -----------------------------------------------------------------------------------------------------
+    Mutant(
+        "last try not completed", "allocations/allocate.lua",
+        "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n  call.freed = true\n", "  call.freed = true\n",
+        "a late copy of a call that gave up waits again", "test_waiting",
+    ),
+    Mutant(
+        "withdrawn call not completed", "queue/withdraw.lua",
+        "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n", "",
+        "the next heartbeat of who was withdrawn waits again", "test_waiting",
+    ),
+    Mutant(
+        "silent ones stay", "modules/waiters.lua",
+        "return waiter.heard_ms + limits.WAITER_TTL_MS > call.now", "return true",
+        "room is granted to the dead", "test_waiting",
+    ),
+    Mutant(
+        "silent ones keep their id", "allocations/allocate.lua",
+        "if not waiter or waiters.is_heard(call, waiter) or call.pool.recovering and waiter.call == request.call then",
+        "if not waiter or true then",
+        "a controller that starts again is refused by itself for ever", "test_waiting",
+    ),
+    Mutant(
+        "requested ttl never begins", "modules/repeats.lua",
+        "  if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then\n", "  if false then\n",
+        "a grant from the line lapses after the time to claim it", "test_waiting",
+    ),
+    Mutant(
+        "claimed by whoever is left", "allocations/undo.lua",
+        "  if is_first then record.unclaimed_ttl_ms = nil end\n", "",
+        "a lease is pinned that nobody asked to be", "test_waiting_batches",
+    ),
+    Mutant(
+        "shared claim forgets its ttl", "modules/repeats.lua",
+        "    claims.set_ttl(record, request.call, ask_ms)\n", "",
+        "an undo of another call leaves the time to claim it as the ttl", "test_waiting_batches",
+    ),
+    # -- what is stored ------------------------------------------------------------------------------------------------
+    Mutant(
+        "entry that comes back removed", "modules/line_entries.lua",
+        "if drops[n].id == waiter.id then waiter.instead_of = table.remove(drops, n) end", "local _ = drops[n]",
+        "who asks again after a silence waits without an entry", "test_waiting",
+    ),
+    Mutant(
+        "fields of an earlier entry", "modules/transaction.lua",
+        "  if stale[1] then redis.call('HDEL', waiter.key, unpack(stale)) end\n", "",
+        "a waiter asks for what an earlier one did", "test_waiting",
+    ),
+    Mutant(
+        "position counts who has left", "modules/arrivals.lua",
+        "if state.drops[i].place and state.drops[i].place < place then before = before - 1 end", "",
+        "a client is told a worse position", "test_waiting_batches",
+    ),
+    Mutant(
+        "fence of a waiter again", "modules/gangs.lua",
+        "return kept[1] and 0 or undone + (call.tentative or 0)", "return undone + (call.tentative or 0)",
+        "two grants have one fence", "test_waiting_batches",
+    ),
+    Mutant(
+        "adopted and waiting", "allocations/adopt.lua",
+        "  line_entries.leave(call, waiter, 'its id is adopted')\n", "",
+        "an id waits and is live", "test_waiting_states",
+    ),
+    Mutant(
+        "repair leaves the fields", "modules/line.lua",
+        "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n  line_entries.keep(call, state)\n",
+        "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n",
+        "the pool reads a line that is empty", "test_waiting_states",
+    ),
+)  # fmt: skip
