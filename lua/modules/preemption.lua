@@ -110,7 +110,7 @@ local function live(call, id)
   return record and not record.broken and not record.fresh and not record.gone and record or nil
 end
 
--- {record, charged} of an id of the index, if it may be a victim.  A grant whose caller does not know of it yet is none.
+-- {record, charged} of an id of the index, if it may be a victim.  A grant that its caller does not know of is none.
 local function candidate(call, id, priority, marks)
   local record = live(call, id)
   if not record or record.releasing_ms or record.unclaimed_ttl_ms or (record.priority or 0) >= priority then
@@ -125,7 +125,8 @@ end
 -- What may be taken by a request of this priority, in the order of the index.
 local function candidates_of(call, priority, marks)
   local below, found, counters = '(' .. numbers.text(priorities.floor(priority)), {}, 0
-  local ids = redis.call('ZRANGEBYSCORE', priorities.index(call), '-inf', below, 'LIMIT', '0', limits.PREEMPT_LOOKED_MAX)
+  local index, most = priorities.index(call), limits.PREEMPT_LOOKED_MAX
+  local ids = redis.call('ZRANGEBYSCORE', index, '-inf', below, 'LIMIT', '0', most)
   for i = 1, #ids do
     local one = candidate(call, ids[i], priority, marks)
     if one then counters = counters + #one.charged * (#one.record.list / 2 + 1) end

@@ -10,8 +10,8 @@ KEYS    records      keys    one for each item
 ARGV    reason       text    the reason of an operator who forces it, else ''
         items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, priority, R,
                              M, (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope, ends_ms
-                             and priority as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the server has lost is
-                             made again, without limits
+                             and priority as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the
+                             server has lost is made again, without limits
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
         | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
         | {"fenced", fence} (granted anew since) | {"wrong_epoch"} | {"ended", ended_ms}

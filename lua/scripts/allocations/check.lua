@@ -106,7 +106,8 @@ end
 
 return function(call)
   clock.start(call)
-  local ask = {explain = arguments.flag(call, 'explain'), priority = arguments.signed(call, 'priority', limits.PRIORITY_MAX)}
+  local ask = {explain = arguments.flag(call, 'explain')}
+  ask.priority = arguments.signed(call, 'priority', limits.PRIORITY_MAX)
   ask.preempt = arguments.flag(call, 'preempt')
   local ttl_ms = arguments.text(call, 'ttl_ms')
   local scope = arguments.text(call, 'scope')

@@ -90,5 +90,3 @@ def test_the_policy_of_a_pool(cli: CommandLine) -> None:
 def test_wrong_usage_names_the_option(pool: CommandLine, words: tuple[str, ...], said: str) -> None:
     """And nothing is changed."""
     assert said in pool.error(*words, code=2)
-
-

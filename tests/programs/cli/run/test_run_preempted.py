@@ -70,9 +70,7 @@ def test_run_may_preempt_itself(start: Start, pool: Allocator) -> None:
     """With a place in line."""
     permit(pool, 0)
     pool.allocate({"cpu": 4}, ttl=60, id="low")
-    process = start(
-        "cpu=2", "--id", "job", "--wait", "1h", "--priority", "1", "--preempt", "--", *probe("TERM")
-    )
+    process = start("cpu=2", "--id", "job", "--wait", "1h", "--priority", "1", "--preempt", "--", *probe("TERM"))
     assert line(process).startswith("ready")
     assert pool.get("low") is None
     process.communicate("\n", timeout=TIMEOUT_S)
