@@ -362,8 +362,7 @@ PREEMPT_VICTIMS_MAX: Final = 64
 PREEMPT_CANDIDATES_MAX: Final = 128
 PREEMPT_LOOKED_MAX: Final = 256
 PREEMPT_COUNTERS_MAX: Final = 3_000
-"""Allocations of lower priority among which it chooses, those that it reads, and the counters that these are charged to,
-added up: together under 25 ms."""
+"""Allocations among which it chooses, those that it reads, and the counters that these are charged to: under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""

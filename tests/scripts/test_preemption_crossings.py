@@ -1,4 +1,4 @@
-"""Preemption where it meets what else a pool does: shared and pinned victims, hard ends, the line, recoveries, repeats."""
+"""Preemption where it meets the rest: shared and pinned victims, hard ends, the line, recoveries, repeats."""
 
 from __future__ import annotations
 

@@ -22,12 +22,11 @@ from allocator.apps.cli.arguments import (
 )
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, room, show, table
+from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, show
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
-from allocator.units import format_amount
 
 if TYPE_CHECKING:
     from allocator import Allocator

@@ -31,7 +31,7 @@ __all__ = [
 
 
 def status(item: Allocation, now_ms: int) -> str:
-    """`Pinned`, `Live`, `Releasing` (its release has begun), `Preempted`, or `Due`: past its deadline and not reclaimed."""
+    """`Pinned`, `Live`, `Releasing` (its release has begun), `Preempted`, or `Due`: past its deadline."""
     if item.deadline_ms is None:
         return "Pinned"
     if item.deadline_ms <= now_ms:

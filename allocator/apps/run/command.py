@@ -158,8 +158,8 @@ def run(context: click.Context, /, *, resources: tuple[tuple[str, str], ...], **
     resource-allocator run nvidia.com/gpu=1 --id nightly -- ./train.sh
 
     The lease is renewed while the command runs.  Signals are passed on.  If the lease is lost, ends with
-    --max-lifetime, or is preempted, the command gets TERM, then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE, ALLOCATOR_POOL and
-    ALLOCATOR_RESOURCES in its environment.
+    --max-lifetime, or is preempted, the command gets TERM, then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE,
+    ALLOCATOR_POOL and ALLOCATOR_RESOURCES in its environment.
 
     \b
     Exit codes: the command's, 128+N if signal N ended it, or
