@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from allocator.models.events import Event
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
     from allocator.models.pools import Pool, Usage
+    from allocator.models.preemption import Preemption, PreemptionPolicy
     from allocator.models.queue import QueuePolicy, Waiter
     from allocator.models.quotas import Limit, Quota, QuotaUsage
     from allocator.models.resource_units import ResourceUnits
@@ -64,6 +65,7 @@ _MODULES: Final = {
     "allocator.models.events": ("Event",),
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
     "allocator.models.pools": ("Pool", "Usage"),
+    "allocator.models.preemption": ("Preemption", "PreemptionPolicy"),
     "allocator.models.queue": ("QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
     "allocator.models.resource_units": ("ResourceUnits",),
@@ -121,6 +123,8 @@ __all__ = [
     "OutcomeUnknown",
     "Pool",
     "PoolConflict",
+    "Preemption",
+    "PreemptionPolicy",
     "Quantity",
     "QueuePolicy",
     "Quota",

@@ -29,10 +29,16 @@ __all__ = ["AsyncHold", "Hold"]
 F = TypeVar("F")
 
 
-def _callable(on_lost: F) -> F:
-    if on_lost is not None and not callable(on_lost):
-        raise InvalidRequest("on_lost: it is called with the hold, and cannot be called", field="on_lost")
-    return on_lost
+def _callable(call: F, name: str) -> F:
+    if call is not None and not callable(call):
+        raise InvalidRequest(f"{name}: it is called with the hold, and cannot be called", field=name)
+    return call
+
+
+def _not_awaited(call: F, name: str) -> F:
+    if inspect.iscoroutinefunction(call):
+        raise InvalidRequest(f"{name}: it is called, not awaited; let it start a task", field=name)
+    return _callable(call, name)
 
 
 class Hold(BaseHold):
@@ -43,10 +49,17 @@ class Hold(BaseHold):
 
     _STATEMENT: ClassVar[str] = "a with"
 
-    def __init__(self, driver: Driver, spec: HoldSpec, on_lost: Callable[[Hold], object] | None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        spec: HoldSpec,
+        on_lost: Callable[[Hold], object] | None,
+        on_preempt: Callable[[Hold], object] | None,
+    ) -> None:
         super().__init__(spec)
         self._driver = driver
-        self._on_lost = _callable(on_lost)
+        self._on_lost = _callable(on_lost, "on_lost")
+        self._on_preempt = _callable(on_preempt, "on_preempt")
 
     def __enter__(self) -> Self:
         """Allocate; with `wait`, wait in line.
@@ -61,7 +74,7 @@ class Hold(BaseHold):
             work = self._spec.allocate(self._sending, self._set_left)
             outcome = self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
         try:
-            self._begin(outcome, self._tell, undo_log.overdue_s)
+            self._begin(outcome, self._tell, self._tell_preempted, undo_log.overdue_s)
         except BaseException:
             self._give_back()
             raise
@@ -100,6 +113,10 @@ class Hold(BaseHold):
         if self._inside and self._on_lost is not None:
             self._on_lost(self)
 
+    def _tell_preempted(self) -> None:
+        if self._inside and self._on_preempt is not None:
+            self._on_preempt(self)
+
     def _release(self) -> AllocationLost | None:
         assert self._renewer is not None
         lease = self._held
@@ -123,13 +140,18 @@ class AsyncHold(BaseHold):
     _STATEMENT: ClassVar[str] = "an async with"
 
     def __init__(
-        self, driver: AsyncDriver, spec: HoldSpec, on_lost: Callable[[AsyncHold], object] | None, *, cancel: bool
+        self,
+        driver: AsyncDriver,
+        spec: HoldSpec,
+        on_lost: Callable[[AsyncHold], object] | None,
+        on_preempt: Callable[[AsyncHold], object] | None,
+        *,
+        cancel: bool,
     ) -> None:
         super().__init__(spec)
-        if inspect.iscoroutinefunction(on_lost):
-            raise InvalidRequest("on_lost: it is called, not awaited; let it start a task", field="on_lost")
         self._driver = driver
-        self._on_lost = _callable(on_lost)
+        self._on_lost = _not_awaited(on_lost, "on_lost")
+        self._on_preempt = _not_awaited(on_preempt, "on_preempt")
         self._cancel = cancel
         self._context = contextvars.copy_context()
         self._cancelled = False
@@ -153,7 +175,7 @@ class AsyncHold(BaseHold):
             outcome = await self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
-            self._begin(outcome, self._tell, undo_log.overdue_s)
+            self._begin(outcome, self._tell, self._tell_preempted, undo_log.overdue_s)
         except BaseException:
             await self._give_back()
             raise
@@ -199,9 +221,19 @@ class AsyncHold(BaseHold):
 
     def _tell(self) -> None:
         """Report the loss to the loop; called from the renewer's thread, also while the loop is blocked."""
+        self._call_soon(self._hear)
+
+    def _tell_preempted(self) -> None:
+        self._call_soon(self._hear_preempted)
+
+    def _call_soon(self, call: Callable[[], object]) -> None:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._hear, context=self._context)
+            self._loop.call_soon_threadsafe(call, context=self._context)
+
+    def _hear_preempted(self) -> None:
+        if self._inside and self._on_preempt is not None:
+            self._on_preempt(self)
 
     def _hear(self) -> None:
         if not self._inside:

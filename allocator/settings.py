@@ -352,6 +352,18 @@ AUDIT_WAITERS_MAX: Final = 1_000
 PAGE_WAITERS_MAX: Final = 200
 """Waiters of one page of the line."""
 
+PREEMPT_GRACE_S: Final = 30.0
+PREEMPT_GRACE_MS: Final = int(PREEMPT_GRACE_S * 1000)
+"""Seconds, and milliseconds, that a preempted allocation keeps its room, unless the pool has another grace."""
+
+PREEMPT_VICTIMS_MAX: Final = 64
+"""Allocations that one request takes at a time."""
+
+PREEMPT_CANDIDATES_MAX: Final = 128
+PREEMPT_LOOKED_MAX: Final = 256
+PREEMPT_COUNTERS_MAX: Final = 3_000
+"""Allocations among which it chooses, those that it reads, and the counters that these are charged to: under 25 ms."""
+
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""
 

@@ -11,6 +11,7 @@ from allocator._engine.operations import pool_creation, pool_deletion, pools
 from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
+from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
@@ -35,6 +36,7 @@ class AsyncPools(AsyncNamespace):
         max_lifetime: float | timedelta | None = None,
         units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
+        preemption: PreemptionPolicy | None = None,
         new: bool = False,
         update: bool = False,
     ) -> Pool:
@@ -60,6 +62,7 @@ class AsyncPools(AsyncNamespace):
             units: Resource -> `ResourceUnits`: how much of it is given out, and in which amounts.  docs/policies.md has
                 the rule.
             queue: Who may pass those who wait in line, and how many may wait; what is None in it has its default.
+            preemption: Whether requests may take room from lower priorities, and how; likewise.
             new: Asserts that no pool of this name existed whose holders may still be active.  Without it a pool that is
                 created with a recovery grace begins recovering, as the server may just have lost it.
             update: Change an existing one to what is given here.  Of replicas that start with different values the
@@ -72,7 +75,7 @@ class AsyncPools(AsyncNamespace):
             PoolConflict: With `update`: it was changed again and again meanwhile, or a setting does not allow for it.
         """
         options = PoolOptions(
-            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
         return await self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
@@ -98,6 +101,7 @@ class AsyncPools(AsyncNamespace):
         max_lifetime: float | timedelta | None = None,
         units: Mapping[str, ResourceUnits] | None = None,
         queue: QueuePolicy | None = None,
+        preemption: PreemptionPolicy | None = None,
     ) -> Pool:
         """Change a pool: the named resources are merged into it.
 
@@ -114,13 +118,14 @@ class AsyncPools(AsyncNamespace):
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime: As for `create`; 0,
                 `memory`, "" or False removes one.
             units: As for `create`; of a resource named, the parts that are None stay, and 0 removes one.
-            queue: As for `create`; what is None in it is unchanged.
+            queue, preemption: As for `create`; what is None in it is unchanged.  What was granted before preemption was
+                permitted is taken by nobody until `maintenance.audit(repair=True)` has ranked it.
 
         Raises:
             PoolConflict: In use, or of another generation.  Nothing was changed.  One round trip.
         """
         options = PoolOptions(
-            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue
+            recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         work = pools.update(
             self._defaults,

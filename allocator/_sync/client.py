@@ -118,6 +118,7 @@ class Allocator(Namespaces):
         max_lifetime: Ttl = None,
         wait: Wait | None = None,
         priority: int = 0,
+        preempt: bool = False,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -138,6 +139,8 @@ class Allocator(Namespaces):
                 lease until then.  A live allocation that is returned keeps the end of its grant.
             wait: Seconds, up to 7 days, to wait in line for room; None: not at all.  `timeout` counts for each attempt.
             priority: -1000 to 1000: its place in line, the higher first.
+            preempt: With `wait`: it may take room from allocations of lower priority, which are told and have the
+                pool's grace to end.  A pool that does not permit preemption takes no notice: the request just waits.
 
         Returns:
             The allocation; `created` is False if it existed before.  One round trip; two more where it waits, and one
@@ -154,7 +157,7 @@ class Allocator(Namespaces):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
         if wait is not None:
             return waiting.granted(self._run(waiting.allocate(self._defaults, wanted, wait)))
         return allocate.granted(self._run(allocate.allocate(self._defaults, wanted)))
@@ -189,7 +192,9 @@ class Allocator(Namespaces):
         max_lifetime: Ttl = None,
         wait: Wait | None = None,
         priority: int = 0,
+        preempt: bool = False,
         on_lost: Callable[[Hold], object] | None = None,
+        on_preempt: Callable[[Hold], object] | None = None,
     ) -> Hold:
         """Allocate for the length of a `with` block: renewed by a thread at a third of its ttl, released at the end.
 
@@ -197,18 +202,22 @@ class Allocator(Namespaces):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority: As for `allocate`.  Without
-                `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold is lost
-                (`code="over"`) shortly before its hard end.
+            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt: As for `allocate`.
+                Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
+                is lost (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
+            on_preempt: Called likewise, once, when a request of higher priority takes its room: it stays held until
+                `hold.preempted.deadline`, less a margin, and is lost then (`code="preempted"`).
         """
         from allocator.hold import Hold  # noqa: PLC0415
 
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
         return Hold(
             self._driver,
-            self._hold_spec(Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority), wait),
+            self._hold_spec(wanted, wait),
             on_lost,
+            on_preempt,
         )
 
     def allocate_many(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Outcome]:
@@ -229,15 +238,25 @@ class Allocator(Namespaces):
         """
         return self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
-    def check(self, request: RequestLike, *, explain: bool = False, scope: str | None = None) -> Check:
+    def check(
+        self,
+        request: RequestLike,
+        *,
+        explain: bool = False,
+        scope: str | None = None,
+        priority: int = 0,
+        preempt: bool = False,
+    ) -> Check:
         """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
 
         Args:
             request: As for `allocate`.
             explain: Also return when at the latest it fits, by the next 256 deadlines.
-            scope: As for `allocate`.
+            scope, priority: As for `allocate`.
+            preempt: Also name what a request that waits would preempt now: `Check.victims`.
         """
-        return self._run(check.check(self._defaults, request, explain=explain, scope=scope))
+        work = check.check(self._defaults, request, explain=explain, scope=scope, priority=priority, preempt=preempt)
+        return self._run(work)
 
     def renew(
         self,
@@ -262,7 +281,8 @@ class Allocator(Namespaces):
 
         Raises:
             UnknownAllocation: It was released or reclaimed, or never existed.
-            AllocationLost: The id belongs to another grant now, or its hard end has been reached (`code="over"`).
+            AllocationLost: The id belongs to another grant now, its hard end has been reached (`code="over"`), or a
+                request of higher priority takes its room (`code="preempted"`).
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """

@@ -25,6 +25,7 @@ from allocator.serialization import (
     Value,
     checked,
     field,
+    many,
     numbered,
     optional,
     read_mapping,
@@ -92,7 +93,8 @@ class Request(Value):
     `to_dict` raises `InvalidRequest` for what `allocate` refuses.
     With `exclusive` a live allocation of the id is a conflict, also one of the same owner and amounts.
     `max_lifetime` is the time until its hard end, in seconds; None: it has none.
-    `priority` is its place among those that wait in line: -1000 to 1000, the higher first.
+    `priority` is its place among those that wait in line: -1000 to 1000, the higher first.  `preempt` lets a request
+    that waits take room from lower priorities, in a pool that permits it.
     """
 
     KIND: ClassVar = "Request"
@@ -106,6 +108,7 @@ class Request(Value):
         field("scope", "scope", optional(_SCOPE)),
         field("max_lifetime", "maxLifetimeMs", _LIFETIME_OF_REQUEST),
         field("priority", "priority", _PRIORITY),
+        field("preempt", "preempt", TRUTH),
     )
 
     resources: RequestLike
@@ -117,6 +120,7 @@ class Request(Value):
     scope: str | None = None
     max_lifetime: Ttl = None
     priority: int = 0
+    preempt: bool = False
 
     def __init__(
         self,
@@ -129,6 +133,7 @@ class Request(Value):
         scope: str | None = None,
         max_lifetime: Ttl = None,
         priority: int = 0,
+        preempt: bool = False,
     ) -> None:
         slots = _REQUEST_SLOTS
         slots[0](self, resources)
@@ -140,6 +145,7 @@ class Request(Value):
         slots[6](self, scope)
         slots[7](self, max_lifetime)
         slots[8](self, priority)
+        slots[9](self, preempt)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -152,7 +158,8 @@ class Allocation(Value):
     lately (docs/topologies.md).  `epoch` is that of the pool which granted it.  `releasing_ms` is when its release
     began (`begin_release`).  `durability` is the level the grant had reached when its call returned: `memory`, or the
     level that was waited for.  `metadata` is read-only.  `scope` is the scope that it is charged to, None
-    for the pool alone.  `ends_ms` is its hard end, which no renewal passes; None: it has none.
+    for the pool alone.  `ends_ms` is its hard end, which no renewal passes; None: it has none.  `priority` is that of
+    its request.  `preempted_by` is the id whose request takes its room at `deadline_ms`; None: it is not preempted.
 
     `to_dict` is for a status or a file; `from_dict` of that is the same allocation, for `renew`, `release` or `adopt`.
     """
@@ -174,6 +181,8 @@ class Allocation(Value):
         field("durability", "durability", TEXT),
         field("scope", "scope", optional(_SCOPE)),
         field("ends_ms", "endsAt", OPTIONAL_INSTANT),
+        field("priority", "priority", _PRIORITY),
+        field("preempted_by", "preemptedBy", optional(_ID)),
     )
 
     id: str
@@ -191,6 +200,8 @@ class Allocation(Value):
     durability: str = MEMORY
     scope: str | None = None
     ends_ms: int | None = None
+    priority: int = 0
+    preempted_by: str | None = None
 
     def __init__(
         self,
@@ -209,6 +220,8 @@ class Allocation(Value):
         durability: str = MEMORY,
         scope: str | None = None,
         ends_ms: int | None = None,
+        priority: int = 0,
+        preempted_by: str | None = None,
     ) -> None:
         slots = _ALLOCATION_SLOTS
         slots[0](self, id)
@@ -226,6 +239,8 @@ class Allocation(Value):
         slots[12](self, durability)
         slots[13](self, scope)
         slots[14](self, ends_ms)
+        slots[15](self, priority)
+        slots[16](self, preempted_by)
 
     @property
     def pinned(self) -> bool:
@@ -272,7 +287,8 @@ class Check(Value):
     """Whether a request would be granted now; truthy if so.
 
     `fits_ms` is set by `check(explain=True)`: the instant at which known deadlines make the request fit at the
-    latest; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).
+    latest; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).  `victims`
+    is set by `check(preempt=True)`: the ids of the allocations that the request would preempt now.
     """
 
     KIND: ClassVar = "Check"
@@ -280,11 +296,13 @@ class Check(Value):
         field("fits", "fits", TRUTH),
         field("denial", "denial", optional(value(Denial))),
         field("fits_ms", "fitsAt", OPTIONAL_INSTANT),
+        field("victims", "victims", many(_ID)),
     )
 
     fits: bool
     denial: Denial | None = None
     fits_ms: int | None = None
+    victims: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.fits
@@ -301,7 +319,8 @@ class Renewal(Value):
 
     `outcome` is `renewed`, `adopted` (the server had lost it, and has it again), `unknown` (released, or reclaimed
     after its deadline), `fenced` (the id belongs to another grant now), `wrong_epoch` (of a pool that was created again
-    since), `releasing` (its release has begun) or `over` (its hard end has been reached).  `deadline_ms` and `ends_ms`
+    since), `releasing` (its release has begun), `over` (its hard end has been reached) or `preempted` (a request of
+    higher priority, `preempted_by`, takes its room at `deadline_ms`, `left_ms` from now).  `deadline_ms` and `ends_ms`
     are as in `Allocation`: at the hard end a deadline is cut.  `left_ms` is how long it was until then, by the server's
     clock, when it was renewed.  `durability` is the level it has reached.
     """
@@ -315,6 +334,7 @@ class Renewal(Value):
         field("durability", "durability", TEXT),
         field("ends_ms", "endsAt", OPTIONAL_INSTANT),
         field("left_ms", "leftMs", OPTIONAL_INTEGER),
+        field("preempted_by", "preemptedBy", optional(_ID)),
     )
 
     id: str
@@ -324,6 +344,7 @@ class Renewal(Value):
     durability: str = MEMORY
     ends_ms: int | None = None
     left_ms: int | None = None
+    preempted_by: str | None = None
 
     def __bool__(self) -> bool:
         return self.outcome in ("renewed", "adopted")

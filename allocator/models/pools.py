@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from allocator.durability import MEMORY, durability
 from allocator.models.accounts import ResourceUsage, usage_fields
+from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.read_only import read_only
 from allocator.models.resource_units import NO_UNITS, UNITS, ResourceUnits
@@ -54,7 +55,8 @@ class Pool(Value):
     0 if the pool has none.  `max_ttl_ms` is the longest time to live, 0 if any is granted; `max_lifetime_ms` is the
     longest time from a grant to its hard end, 0 if there is no limit.  `durability` is the level of each grant.
     `clock_offset_ms` is how far the pool's time is ahead of the server's, whose clock was set back.
-    `queue` says who may pass those who wait in its line, and how many may wait.
+    `queue` says who may pass those who wait in its line, and how many may wait; `preemption` whether requests may take
+    room from lower priorities.
     `kept` is guaranteed to scopes and not used.  `default_scope` is charged by requests without one; `require_scope`:
     without it they are refused.  `units` has the resources of which it gives out more or less than the capacity, or in
     certain amounts only.
@@ -87,6 +89,7 @@ class Pool(Value):
         field("units", "units", UNITS),
         derived("limit", lambda pool: RESOURCES.write(pool.limit)),
         field("queue", "queue", value(QueuePolicy)),
+        field("preemption", "preemption", value(PreemptionPolicy)),
     )
 
     name: str
@@ -112,6 +115,7 @@ class Pool(Value):
     max_lifetime_ms: int = 0
     units: Mapping[str, ResourceUnits] = NO_UNITS
     queue: QueuePolicy = DEFAULT_POLICY
+    preemption: PreemptionPolicy = NO_PREEMPTION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", read_only(self.units))

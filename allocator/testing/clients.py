@@ -12,6 +12,7 @@ from allocator._engine.transport.urls import resolve_target
 from allocator._sync.client import Allocator
 from allocator.compat.resource_allocator import ResourceAllocator
 from allocator.models.allocations import Ttl
+from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
@@ -36,6 +37,7 @@ def memory_allocator(
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
     queue: QueuePolicy | None = None,
+    preemption: PreemptionPolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -47,8 +49,8 @@ def memory_allocator(
         pool: The client's pool.
         store: The store, or its name, that other clients share as `memory://NAME`; None: a new one.
         clock: Replaces this machine's clock for all clients of a new store.
-        whole_units, units, recovery_grace, max_ttl, durability, queue: Of the pool, as for `pools.create`.  It does
-            not begin recovering.
+        whole_units, units, recovery_grace, max_ttl, durability, queue, preemption: Of the pool, as for `pools.create`.
+            It does not begin recovering.
         owner, prefix, timeout: As for `Allocator`.
 
     Raises:
@@ -66,6 +68,7 @@ def memory_allocator(
             max_ttl=max_ttl,
             durability=durability,
             queue=queue,
+            preemption=preemption,
             new=True,
         )
     return Allocator._on(resolve_target(shared.url), defaults, shared.clock)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -83,6 +86,7 @@ def memory_async_allocator(
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
     queue: QueuePolicy | None = None,
+    preemption: PreemptionPolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -99,6 +103,7 @@ def memory_async_allocator(
         max_ttl=max_ttl,
         durability=durability,
         queue=queue,
+        preemption=preemption,
         owner=owner,
         prefix=prefix,
         timeout=timeout,
@@ -122,6 +127,7 @@ def memory_resource_allocator(
     max_ttl: float | timedelta | None = None,
     durability: str | None = None,
     queue: QueuePolicy | None = None,
+    preemption: PreemptionPolicy | None = None,
     owner: str | None = None,
     prefix: str = settings.PREFIX_DEFAULT,
     timeout: float = settings.DEADLINE_S,
@@ -134,8 +140,8 @@ def memory_resource_allocator(
         total_cpu, total_memory_gb: The totals of the pool, unless it exists already.
         capacity: Further resources of the pool, such as `{"nvidia.com/gpu": 8}`.
         ttl: As for `ResourceAllocator`; `recovery_grace` requires it.
-        pool, store, clock, whole_units, units, recovery_grace, max_ttl, durability, queue, owner, prefix, timeout: As
-            for `memory_allocator`.
+        pool, store, clock, whole_units, units, recovery_grace, max_ttl, durability, queue, preemption, owner, prefix,
+            timeout: As for `memory_allocator`.
     """
     shared = store_of(store, clock)
     made = ResourceAllocator(
@@ -160,6 +166,7 @@ def memory_resource_allocator(
         max_ttl=max_ttl,
         durability=durability,
         queue=queue,
+        preemption=preemption,
         prefix=prefix,
     ).close()
     return made

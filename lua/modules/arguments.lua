@@ -30,6 +30,13 @@ function arguments.integer(call, name, max)
   return number
 end
 
+-- An integer from -`most` to `most`.
+function arguments.signed(call, name, most)
+  local text = arguments.text(call, name)
+  if not text:find('^%-?%d+$') or #text > 6 or math.abs(text + 0) > most then arguments.refuse(name) end
+  return text + 0
+end
+
 function arguments.flag(call, name)
   local text = arguments.text(call, name)
   return text == '1'

@@ -1,8 +1,10 @@
 -- arrivals: a refused request takes its place in line, or its client asks again.
 local events = require('events')
 local limits = require('limits')
+local line = require('line')
 local line_entries = require('line_entries')
 local numbers = require('numbers')
+local preemption = require('preemption')
 local waiters = require('waiters')
 
 local arrivals = {}
@@ -35,6 +37,12 @@ local function answer(call, state, waiter, refusal)
   return {'waiting', position(call, state, waiter.place), next_change(call), refusal}
 end
 
+-- A request that has no room, and may, takes it from lower priorities.  What has expired is reclaimed first.
+local function preempt(call, request, charged, waiter, refusal)
+  if not (request.preempt and call.pool.preempts) or refusal[1] ~= 'denied' or call.more_expired then return end
+  if preemption.run(call, waiter, charged) then line.serve(call) end
+end
+
 -- Puts a refused request into the line.
 function arrivals.enter(call, request, charged, refusal)
   local state = line_entries.open(call)
@@ -46,14 +54,16 @@ function arrivals.enter(call, request, charged, refusal)
   waiter.charged = charged
   line_entries.add(call, waiter)
   events.add(call, 'waiting', waiter.id, nil, refusal[2])
+  preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)
 end
 
 -- The client of a waiter asks again.
-function arrivals.hear(call, request, waiter, refusal)
+function arrivals.hear(call, request, charged, waiter, refusal)
   local state = call.line
   waiter.heard_ms, waiter.until_ms = call.now, call.now + request.wait_ms
   if not waiter.new then state.heard[#state.heard + 1] = waiter end
+  preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)
 end
 

@@ -1,9 +1,10 @@
 -- audits: compares records with their indexes, sums their amounts, and collects findings.
 -- A finding may include the change that corrects it; `audit` only reports, `repair` plans these changes.
--- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids}; `sums` by account name, then
--- by field.
+-- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores}; `sums` by account name,
+-- then by field; `scores` by id, in the index of priorities.
 local limits = require('limits')
 local numbers = require('numbers')
+local priorities = require('priorities')
 local quotas = require('quotas')
 local records = require('records')
 local transaction = require('transaction')
@@ -14,7 +15,7 @@ local audits = {}
 function audits.open(call, revision)
   call.audit = {
     revision = revision, sums = {}, records = 0, fields = 0, findings = {}, total = 0, mends = {}, fences = {},
-    ids = {},
+    ids = {}, scores = {},
   }
 end
 
@@ -71,6 +72,7 @@ end
 local function index_again(call, target)
   local index, score = records.index_entry(call, target.record)
   transaction.plan(call, index == call.deadlines and 'new_deadlines' or 'new_pinned', score, target.id)
+  if call.pool.preempts then transaction.plan(call, 'new_ranks', priorities.score(target.record), target.id) end
 end
 
 -- Gives a record that would live beyond its hard end that end as its deadline.
@@ -119,6 +121,7 @@ function audits.inspect(call, index, id, score)
     audits.report(call, 'broken_record', id, record.broken, remove_whole, target)
     return
   end
+  call.audit.scores[id] = priorities.score(record)
   local deadline_ms, ends_ms = record.deadline_ms, record.ends_ms
   if ends_ms and (not deadline_ms or deadline_ms > ends_ms) then
     local detail = deadline_ms and string.format('deadline %.0f, hard end %.0f', deadline_ms, ends_ms) or 'no deadline'

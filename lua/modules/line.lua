@@ -36,14 +36,20 @@ local function is_kept_for(call, state, waiter)
   return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now
 end
 
--- Adds what those behind this waiter may not have.
-local function hold_back(call, state, waiter, marks)
-  local is_first = not state.has_first
-  state.has_first = true
+-- Adds what those behind this waiter, perhaps the first, may not have.
+function line.hold_back(call, waiter, marks, is_first)
+  local state = call.line
   local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)
-  if everything or state.policy ~= 'best_effort' then
+  -- What its victims leave is for it.
+  if everything or waiter.victims or state.policy ~= 'best_effort' then
     contention.add(marks, waiter.charged, waiter.list, everything)
   end
+end
+
+local function add_marks(call, state, waiter, marks)
+  local is_first = not state.has_first
+  state.has_first = true
+  line.hold_back(call, waiter, marks, is_first)
 end
 
 -- Counts that the first waiter was passed.
@@ -62,8 +68,8 @@ local function grant(call, state, waiter)
     id = waiter.id, key = records.key(call, waiter.id), owner = waiter.owner, fence = numbers.text(pool.revision),
     call = waiter.call, granted_ms = call.now, ttl_ms = limits.GRANT_CLAIM_MS,
     deadline_ms = records.cut(call.now + limits.GRANT_CLAIM_MS, ends_ms), ends_ms = ends_ms,
-    unclaimed_ttl_ms = ask_ms, list = waiter.list, meta = waiter.meta, accounts = names[1] and names or nil,
-    fresh = true,
+    unclaimed_ttl_ms = ask_ms, priority = waiter.priority ~= 0 and waiter.priority or nil, list = waiter.list,
+    meta = waiter.meta, accounts = names[1] and names or nil, fresh = true,
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record
@@ -128,7 +134,7 @@ local function marks_of(call, state, last, place)
     local waiter = state.seen[n]
     if is_before(call, waiter, place) then
       ahead = ahead or waiter
-      hold_back(call, state, waiter, marks)
+      add_marks(call, state, waiter, marks)
     end
   end
   return marks, ahead
@@ -159,7 +165,7 @@ local function serve_first(call, state)
       if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
       if not gone then
         ahead = ahead or waiter
-        hold_back(call, state, waiter, marks)
+        add_marks(call, state, waiter, marks)
         if ends_here(call, state) then
           state.cut = false
           break
@@ -274,6 +280,18 @@ function line.blocks(call, place, charged, list, is_growth)
   -- Those that it has not looked at may compete, too.
   if many and state.policy ~= 'best_effort' then return true, ahead end
   return contention.has(marks, charged, list, is_growth), ahead
+end
+
+-- Those who wait before a place, in order.  Second result: whether there are more that hold others back.
+function line.ahead(call, place)
+  local state, ahead, n = line_entries.open(call), {}, 1
+  local waiter = state.count > 0 and (state.seen[n] or line_entries.next(call, state))
+  while waiter and waiter.place <= place do
+    if is_before(call, waiter, place) then ahead[#ahead + 1] = waiter end
+    n = n + 1
+    waiter = state.seen[n] or line_entries.next(call, state)
+  end
+  return ahead, not waiter and state.cut and state.policy ~= 'best_effort'
 end
 
 -- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished.

@@ -1,6 +1,7 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
--- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, scope, needs_scope, bounds}
+-- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, preempts, preempt_grace_ms,
+-- preempt_protect_ms, scope, needs_scope, bounds}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
 -- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).
 local accounts = require('accounts')
@@ -30,6 +31,9 @@ local function read_options(call, pool, options)
   pool.durability = string.match(options, 'durability=(%S+)')
   pool.grace_ms = tonumber(string.match(options, 'recovery_grace_ms=(%d+)'))
   pool.keeps = string.find(options, 'keeps=1', 1, true)
+  pool.preempts = string.find(options, 'preemption=1', 1, true)
+  pool.preempt_grace_ms = tonumber(string.match(options, 'preempt_grace_ms=(%d+)'))
+  pool.preempt_protect_ms = tonumber(string.match(options, 'preempt_protect_ms=(%d+)'))
   pool.waits = string.find(options, 'waits=1', 1, true)
   pool.scope = string.match(options, 'default_scope=(%S+)')
   pool.needs_scope = string.find(options, 'requires_scope=1', 1, true)

@@ -7,6 +7,7 @@ local clock = require('clock')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
+local priorities = require('priorities')
 local quotas = require('quotas')
 local records = require('records')
 local waiters = require('waiters')
@@ -40,6 +41,7 @@ end
 local function write_indexes(call)
   if call.new_deadlines then redis.call('ZADD', call.deadlines, unpack(call.new_deadlines)) end
   if call.new_pinned then redis.call('ZADD', call.pinned, unpack(call.new_pinned)) end
+  if call.new_ranks then redis.call('ZADD', priorities.index(call), unpack(call.new_ranks)) end
 end
 
 -- Writes a grant that is not ordinary: adopted, returned to several items of this call, with accounts or a hard end.
@@ -58,7 +60,7 @@ local function write_fresh(call)
       redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
         'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
     end
-    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms then
+    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms or one.priority then
       write_whole(call, one)
     elseif one.deadline_ms then
       local deadline_ms = one.deadline_ms
@@ -135,13 +137,9 @@ end
 -- Writes a new entry; where one of the same id has left in this call, in its place.
 local function write_waiter(waiter)
   local flat, was = waiters.flat(waiter), waiter.instead_of
-  local kept, stale = {}, {}
+  local stale = waiters.stale(was, flat)
   if was and not was.stored then redis.call('UNLINK', was.key) end
   redis.call('HSET', waiter.key, unpack(flat))
-  for i = 1, #flat, 2 do kept[flat[i]] = true end
-  for i = 1, was and was.stored and #was.stored or 0, 2 do
-    if not kept[was.stored[i]] then stale[#stale + 1] = was.stored[i] end
-  end
   if stale[1] then redis.call('HDEL', waiter.key, unpack(stale)) end
 end
 
@@ -158,6 +156,7 @@ local function write_waiters(call)
   for _, waiter in ipairs(line.heard) do
     if not waiter.left then
       redis.call('HSET', waiter.key, 'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms)
+      if waiter.victims_changed then redis.call('HSET', waiter.key, 'victims', waiter.victims or '') end
     end
   end
 end
@@ -299,7 +298,7 @@ end
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
-  if call.deletes_pool then redis.call('UNLINK', call.key, call.events) end
+  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, priorities.index(call)) end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')
@@ -338,11 +337,13 @@ local function drop(call)
     else
       drop_several(call)
     end
+    if call.pool.preempts then priorities.plan_removed(call, transaction.plan) end
   end
   if not call.planned then return end
   if call.unlinks then redis.call('UNLINK', unpack(call.unlinks)) end
   if call.old_deadlines then redis.call('ZREM', call.deadlines, unpack(call.old_deadlines)) end
   if call.old_pinned then redis.call('ZREM', call.pinned, unpack(call.old_pinned)) end
+  if call.old_ranks then redis.call('ZREM', priorities.index(call), unpack(call.old_ranks)) end
   if call.old_scopes then redis.call('ZREM', quotas.index(call), unpack(call.old_scopes)) end
   if call.old_waiters then redis.call('ZREM', waiters.index(call), unpack(call.old_waiters)) end
   for i = 1, call.old_fields and #call.old_fields or 0, 2 do
@@ -360,7 +361,10 @@ function transaction.commit(call)
   if call.planned_events and not call.deletes_pool then write_events(call) end
   local completed = call.completed
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
-  if call.fresh then write_fresh(call) end
+  if call.fresh then
+    write_fresh(call)
+    if pool.preempts then priorities.plan_fresh(call, transaction.plan) end
+  end
   if call.line then write_waiters(call) end
   if call.changed then write_changed(call) end
   if call.planned then write_indexes(call) end

@@ -1,6 +1,6 @@
 -- waiters: converts the entry of a request that waits in line, a hash, to and from a table
 -- {id, key, place, call, owner, priority, since_ms, heard_ms, until_ms, ask_ms, lifetime_ms, scope, accounts,
---  list, meta, broken}
+--  list, meta, preempt, victims, broken}; `victims` as `<fence>:<id>`, with spaces between them.
 -- `list` has the fields of a record and amounts, alternating; `accounts` the accounts beyond the pool.  An entry is
 -- `<base>waiter:<id>`; its place is its score in `<base>waiting`: the higher priority first, then the earlier arrival.
 local limits = require('limits')
@@ -45,7 +45,7 @@ function waiters.new(call, request, place)
     id = id, key = waiters.key(call, id), place = place, call = request.call, owner = request.owner,
     priority = request.priority or 0, since_ms = call.now, heard_ms = call.now, until_ms = call.now + request.wait_ms,
     ask_ms = request.ask_ms, lifetime_ms = request.lifetime_ms, scope = request.scope, accounts = request.accounts,
-    list = request.list, meta = meta,
+    list = request.list, meta = meta, preempt = request.preempt and '1' or nil,
   }
 end
 
@@ -57,12 +57,24 @@ function waiters.flat(waiter)
   }
   if waiter.lifetime_ms then flat[#flat + 1], flat[#flat + 2] = 'lifetime_ms', waiter.lifetime_ms end
   if waiter.scope then flat[#flat + 1], flat[#flat + 2] = 'scope', waiter.scope end
+  if waiter.preempt then flat[#flat + 1], flat[#flat + 2] = 'preempt', '1' end
+  if waiter.victims then flat[#flat + 1], flat[#flat + 2] = 'victims', waiter.victims end
   for i, name in ipairs(waiter.accounts or {}) do flat[#flat + 1], flat[#flat + 2] = 'account.' .. i, name end
   for i = 1, #waiter.list, 2 do
     flat[#flat + 1], flat[#flat + 2] = 'requested.' .. string.sub(waiter.list[i], 1, -11), waiter.list[i + 1]
   end
   for i = 1, #waiter.meta do flat[#flat + 1] = waiter.meta[i] end
   return flat
+end
+
+-- The stored fields of an entry that the one in its place does not have.
+function waiters.stale(was, flat)
+  local kept, stale = {}, {}
+  for i = 1, #flat, 2 do kept[flat[i]] = true end
+  for i = 1, was and was.stored and #was.stored or 0, 2 do
+    if not kept[was.stored[i]] then stale[#stale + 1] = was.stored[i] end
+  end
+  return stale
 end
 
 local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true}
@@ -112,6 +124,7 @@ function waiters.read(call, id, place)
   end
   waiter.stored = flat
   for i = 1, #flat, 2 do take(waiter, flat[i], flat[i + 1]) end
+  if waiter.victims == '' then waiter.victims = nil end
   waiter.broken = find_fault(waiter)
   return waiter
 end

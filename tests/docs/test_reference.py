@@ -16,7 +16,17 @@ import pytest
 import redis
 import yaml
 
-from allocator import Allocator, AsyncAllocator, Limit, QueuePolicy, Recovering, ResourceUnits, access, settings
+from allocator import (
+    Allocator,
+    AsyncAllocator,
+    Limit,
+    PreemptionPolicy,
+    QueuePolicy,
+    Recovering,
+    ResourceUnits,
+    access,
+    settings,
+)
 from allocator._base import NAMESPACES
 from allocator._engine.execution.driver import Driver
 from allocator._engine.operations import pools, undo
@@ -138,19 +148,22 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     client.maintenance.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
     lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>", "unclaimed_ttl_ms"}
+    lease |= {"priority", "preempted_by"}
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
     pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
     assert lease - pinned == {
         "ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms", "asserted_ms", "ttls", "told", "account.<n>",
-        "ends_ms", "unclaimed_ttl_ms",
+        "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by",
     }  # fmt: skip
 
 
 def test_the_fields_of_a_waiter_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
-    """Of one that asks for all there is; and of the grant that its caller has not asked for yet."""
+    """Of one that asks for all there is, and preempts."""
     client.quotas.set("team-a", {"cpu": 4})
+    client.pools.update(preemption=PreemptionPolicy(True))
     full = client.allocate({"cpu": 4}, ttl=60)
     options: dict[str, Any] = {"metadata": {"course": "os-101"}, "max_lifetime": 600, "scope": "team-a"}
+    options |= {"priority": 1, "preempt": True}
     with begun(client, {"cpu": 1}, id="next", **options):
         fields = general(set(store.hgetall("allocator:{default}:waiter:next")))
     assert client.queue.list() == []
@@ -171,6 +184,7 @@ def test_the_fields_of_a_quota_are_those_that_the_keyspace_page_names(client: Al
 
 def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
     """While it lives; and two minutes after its deletion there is none."""
+    client.pools.update(preemption=PreemptionPolicy(True))
     client.allocate({"cpu": 1}, ttl=60, id="lease")
     client.release(client.allocate({"cpu": 1}, ttl=None))
     client.allocate({"cpu": 1}, ttl=None)
@@ -204,7 +218,9 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     call = store.hget("allocator:{default}:allocation:shared", "call").split()[0]
     run(client, undo.undo(pool_keys("default", "allocator"), [(call, "shared")]))
     client.maintenance.reclaim(older_than=0)
-    client.pools.update(None, {"cpu": 8})
+    client.pools.update(None, {"cpu": 8}, preemption=PreemptionPolicy(True, grace=0))
+    client.allocate({"cpu": 8}, ttl=60)
+    client.release(client.allocate({"cpu": 8}, ttl=60, wait=5, priority=1, preempt=True))
     store.hincrby(POOL, "cpu.allocated", 1000)
     client.maintenance.audit(repair=True)
     store.zadd("allocator:{default}:deadlines", {"never-there": 1})

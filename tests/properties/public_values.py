@@ -18,6 +18,8 @@ from allocator import (
     Finding,
     Limit,
     Pool,
+    Preemption,
+    PreemptionPolicy,
     QueuePolicy,
     Quota,
     QuotaUsage,
@@ -62,6 +64,8 @@ quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
+some_seconds = st.none() | st.just(0.0) | st.integers(1000, 10**6).map(lambda ms: ms / 1000)
+preemptions = st.builds(PreemptionPolicy, st.none() | st.booleans(), some_seconds, some_seconds)
 policies = st.builds(
     QueuePolicy,
     st.none() | st.sampled_from(["contended", "strict", "best_effort"]),
@@ -94,6 +98,7 @@ pools = st.builds(
     max_lifetime_ms=amounts,
     units=st.dictionaries(resource_names, units, max_size=3),
     queue=policies,
+    preemption=preemptions,
 )
 entries = st.dictionaries(
     st.one_of(st.sampled_from(["id", "owner", "fence", "reason", "cpu.allocated", "x.allocated", ".allocated"]), texts),
@@ -117,6 +122,8 @@ allocations = st.builds(
     durability=levels,
     scope=st.none() | scopes,
     ends_ms=st.none() | instants,
+    priority=priorities,
+    preempted_by=st.none() | ids,
 )
 
 VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
@@ -131,7 +138,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.lists(resource_names, max_size=3).map(tuple),
         amounts,
     ),
-    Check: st.builds(Check, st.booleans(), st.none() | denials, st.none() | instants),
+    Check: st.builds(Check, st.booleans(), st.none() | denials, st.none() | instants, id_lists),
     Denial: denials,
     DoctorCheck: st.builds(DoctorCheck, texts, texts, texts, texts),
     DoctorReport: st.builds(DoctorReport, st.lists(st.builds(DoctorCheck, texts, texts, texts), max_size=3).map(tuple)),
@@ -148,12 +155,22 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.dictionaries(st.just("") | scopes, resources, max_size=2),
     ),
     QueuePolicy: policies,
+    Preemption: st.builds(Preemption, ids, instants),
+    PreemptionPolicy: preemptions,
     QuotaUsage: quota_rows,
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
     Release: st.builds(Release, ids, names, st.none() | instants),
     Renewal: st.builds(
-        Renewal, ids, names, amounts, st.none() | instants, levels, st.none() | instants, st.none() | amounts
+        Renewal,
+        ids,
+        names,
+        amounts,
+        st.none() | instants,
+        levels,
+        st.none() | instants,
+        st.none() | amounts,
+        st.none() | ids,
     ),
     Request: st.builds(
         Request,
@@ -166,6 +183,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | scopes,
         st.none() | st.integers(1000, 10**11).map(lambda ms: ms / 1000),
         priorities,
+        st.booleans(),
     ),
     ResourceUnits: units,
     ResourceUsage: rows,

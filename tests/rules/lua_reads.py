@@ -19,7 +19,7 @@ COUNTS: Final = {"R": {"resources"}, "M": {"metadata", "removed"}, "O": {"option
 _FUNCTION: Final = re.compile(r"^(?:local function (\w+)|return function)\(", re.MULTILINE)
 _READ: Final = re.compile(
     r"arguments\.list\(call, (?:arguments\.integer\(call, '(?P<counted>\w+)'[^)]*\))?"
-    r"|arguments\.(?P<kind>text|integer|flag)\(call, '(?P<name>\w+)'"
+    r"|arguments\.(?P<kind>text|integer|flag|signed)\(call, '(?P<name>\w+)'"
     r"|arguments\.items\(call, (?P<items>\w+)\)"
     r"|(?P<requests>requests\.load\(call\))"
     r"|(?P<function>\b[a-z_]+)\(call\b"

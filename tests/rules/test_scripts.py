@@ -43,9 +43,9 @@ NOT_READ: Final = {"ready"}
 """What stands for *nothing is wrong*, where only the other words are looked for."""
 
 KINDS: Final = {
-    "text": {"text"},
+    "text": {"text", "signed"},
     "int": {"integer", "flag"},
-    "item": {"text", "integer", "flag", "item"},
+    "item": {"text", "integer", "flag", "signed", "item"},
     "list": {"list"},
 }
 """How scripts read what headers call so."""

@@ -8,6 +8,7 @@ no field and no key that nobody declared.)
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import Any, Final
 
 from allocator._engine.protocol.keys import PoolKeys
@@ -42,16 +43,18 @@ LINE_FIELDS: Final = {
 
 RECORD_FIELDS: Final = {
     "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls",
-    "told", "ends_ms", "unclaimed_ttl_ms",
+    "told", "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by",
 }  # fmt: skip
-WAITER_FIELDS: Final = {"owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "ttl_ms", "scope"}
+WAITER_FIELDS: Final = {
+    "owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "ttl_ms", "scope", "preempt", "victims",
+}  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
     "repaired", "broken", "deleted", "idempotency_trimmed", "releasing", "recovering", "rolled_back", "adopted",
     "deferred", "quota_set", "quota_deleted", "moved", "waiting",
-    "withdrawn",
+    "withdrawn", "preempted",
 }  # fmt: skip
-KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting"}
+KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
@@ -107,6 +110,7 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
         _check_account(client.hgetall(keys.base + name), name, taken, overcommitted=overcommitted)
     if not overcommitted:
         assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
+    _check_ranks(client, keys, account, leased.keys() | pinned.keys())
     _check_line(
         client, keys, account, {name.removeprefix("waiter:") for name in entries}, leased.keys() | pinned.keys()
     )
@@ -135,6 +139,20 @@ def _check_line(client: Any, keys: PoolKeys, account: dict[str, str], entries: s
         order.append((-int(waiter["priority"]), places[identity]))
     assert len(calls) == len(places), "one call waits twice"
     assert order == sorted(order), f"a lower priority stands before a higher one: {order}"
+
+
+def _check_ranks(client: Any, keys: PoolKeys, account: dict[str, str], live: Set[str]) -> None:
+    """Where preemption is permitted each live allocation has its rank, and nothing else has one."""
+    ranks = _index(client, f"{keys.base}priorities")
+    if "preemption=1" not in account.get("options", "").split():
+        assert not ranks, f"ranks where nobody preempts: {ranks}"
+        return
+    right: dict[str, int] = {}
+    for identity in live:
+        record: dict[str, str] = client.hgetall(keys.record(identity))
+        # By priority, then the newest first.
+        right[identity] = (int(record.get("priority", "0")) + 1001) * 2**42 - 1 - int(record["granted_ms"])
+    assert ranks == right, f"ranks {ranks}, records {right}"
 
 
 def _accounts(record: dict[str, str]) -> list[str]:

@@ -137,6 +137,7 @@ class Ledger(Looking):
         lifetime: int | str = 0,
         wait: int = 0,
         priority: int | None = None,
+        preempt: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
@@ -156,6 +157,8 @@ class Ledger(Looking):
             pairs.append(("wait", wait))
         if priority is not None:
             pairs.append(("priority", priority))
+        if preempt:
+            pairs.append(("preempt", preempt))
         if lifetime:
             pairs.append(("lifetime_ms", lifetime))
         counts = (len(resources), len(entries), len(pairs))
@@ -219,13 +222,14 @@ class Ledger(Looking):
         meta: Mapping[str, str] | None = None,
         scope: str = "",
         ends: int = 0,
+        priority: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
         """An item of `adopt`: what a holder knows of its allocation."""
         entries = itertools.chain.from_iterable((f"meta.{key}", value) for key, value in (meta or {}).items())
         counts = (len(resources), len(meta or {}))
-        words = (epoch, owner, fence, granted, ttl, scope, ends, *counts, *fields_of(resources), *entries)
+        words = (epoch, owner, fence, granted, ttl, scope, ends, priority, *counts, *fields_of(resources), *entries)
         return Line(identity, call or self.new_call(), words, repeated)
 
     def adopt(self, *lines: Line, reason: str = "", **options: Any) -> Any:
@@ -269,9 +273,14 @@ class Ledger(Looking):
         explain: int = 0,
         ttl_ms: int | str = "",
         scope: str = "",
+        priority: int = 0,
+        preempt: int = 0,
         **options: Any,
     ) -> Any:
-        args: dict[str, Any] = {"explain": explain, "ttl_ms": ttl_ms, "scope": scope, "resources": len(resources)}
+        args: dict[str, Any] = {
+            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms, "scope": scope,
+            "resources": len(resources),
+        }  # fmt: skip
         return self.run("check", tail=fields_of(resources), **args, **options)
 
     # -- quotas --------------------------------------------------------------------------------------------------------

@@ -28,11 +28,11 @@ class Case:
 CASES: dict[str, Case] = {
     "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 2, 8, 9, 10, 11, 13)),
     "adopt": Case(
-        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 9, 10, 11, 13, 14, 15, 17)
+        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 9, 10, 11, 13, 15, 16, 18)
     ),
     "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 6, 7)),
     "audit": Case(lambda pool: pool.audit(), (6,), items=False),
-    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 7, 9), items=False),
+    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 9, 11), items=False),
     "check_access": Case(lambda pool: pool.run("check_access"), (), items=False),
     "configure_pool": Case(
         lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 8, 12, 14, 16, 17)
@@ -177,7 +177,7 @@ def test_an_amount_of_nothing_is_neither_granted_nor_adopted(pool: Ledger, amoun
     with contract("amount"):
         pool.allocate(Line("a", "c", ("owner", 0, 2, 0, 0, "cpu.allocated", 1, "memory.allocated", amount)))
     if amount != "01":
-        words = ("epoch-1", "owner", pool.revision, T0, 0, "", 0, 1, 0, "cpu.allocated", amount)
+        words = ("epoch-1", "owner", pool.revision, T0, 0, "", 0, 0, 1, 0, "cpu.allocated", amount)
         with contract("amount"):
             pool.adopt(Line("a", "c", words), reason="by hand")
     pool.assert_untouched(before)

@@ -31,6 +31,7 @@ from allocator.errors import (
     WaitTimeout,
 )
 from allocator.models.allocations import Allocation, Release, Request, Wait
+from allocator.models.preemption import Preemption
 from allocator.resources import Resources
 from allocator.validation import lifetime_ms, ttl_ms
 
@@ -168,14 +169,22 @@ class BaseHold:
         """Why it was lost, or None.
 
         Its `code` is `over` (its hard end has come), `lapsed` (not renewed in time), `gone` (released or reclaimed),
-        `fenced` (another grant has its id), `releasing` (its release has begun) or `forked` (the parent process holds
-        it).
+        `fenced` (another grant has its id), `releasing` (its release has begun), `preempted` (a request of higher
+        priority takes its room) or `forked` (the parent process holds it).
         """
         lease = self._held
         if not self._is_ours:
             identity = lease.allocation.id
             return AllocationLost(f"allocation {identity!r} is held by the parent process", id=identity, code="forked")
         return lease.loss if self._renewer is None else self._renewer.lapse_if_due(lease)
+
+    @property
+    def preempted(self) -> Preemption | None:
+        """By whom its room is taken, and when; None: it is not preempted.
+
+        It stays held until then, less a margin.  A release frees the room at once: so end the block as soon as you can.
+        """
+        return self._held.preempted
 
     def check(self) -> None:
         """Return if this holder still has the allocation.
@@ -208,13 +217,20 @@ class BaseHold:
     def _set_left(self, left_ms: int) -> None:
         self._left_s = left_ms / 1000
 
-    def _begin(self, outcome: Allocation | Denial, on_lost: Callable[[], object], overdue_s: float) -> None:
+    def _begin(
+        self,
+        outcome: Allocation | Denial,
+        on_lost: Callable[[], object],
+        on_preempt: Callable[[], object],
+        overdue_s: float,
+    ) -> None:
         """Register the grant with the renewer; where this raises, the caller must release it."""
         if isinstance(outcome, Denial):
             raise Insufficient.of(outcome) if self._spec.wait is None else WaitTimeout.of(outcome)
         location = self._spec.location
         now, sent = location.now(), self._sent
         lease = self._lease = Lease(outcome, self._ttl_ms, sent, now, on_lost, overdue_s, self._left_s)
+        lease.on_preempt = on_preempt
         if now >= lease.good_until:
             late = "" if lease.error is None else f" ({lease.error})"
             raise AllocationLost(

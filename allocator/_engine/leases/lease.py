@@ -6,7 +6,7 @@ successful request was sent: however long the reply took, the server's deadline 
 request was sent (`validity`).
 
 With a hard end (`max_lifetime`) it is good until shortly before that at the longest.  A reply says how long it is until
-then, by the server's clock, so no clocks are compared.
+then, by the server's clock, so no clocks are compared.  So does one that says that it is preempted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from allocator import settings
 from allocator.errors import AllocationLost, BackendUnavailable
 from allocator.models.allocations import Allocation, Release, Renewal
+from allocator.models.preemption import Preemption
 
 __all__ = ["Answer", "Batch", "Lease"]
 
@@ -42,7 +43,9 @@ class Lease:
         "margin_s",
         "on_ended",
         "on_lost",
+        "on_preempt",
         "on_settled",
+        "preempted",
         "ttl_ms",
         "ttl_s",
         "under_way",
@@ -69,6 +72,7 @@ class Lease:
             overdue_s: Seconds by which the primary that granted it was unconfirmed.
             left_s: Seconds until its hard end; None: it has none.
 
+        `on_preempt` may be set: it is called once if a request of higher priority takes its room.
         `on_ended` may be set: it is called once its release in the background has ended, with the last error if that
         was given up.
         """
@@ -83,6 +87,8 @@ class Lease:
         self.ending = False
         self.under_way = False
         self.on_settled: Callable[[], object] | None = None
+        self.on_preempt: Callable[[], object] | None = None
+        self.preempted: Preemption | None = None
         self.on_ended: Callable[[Exception | None], object] | None = None
         self.asked = sent
         self.margin_s = settings.HOLD_MARGIN * _within(self.ttl_s, left_s)
@@ -105,6 +111,13 @@ class Lease:
         self.at_end = left_s is not None and left_s <= self.ttl_s and not overdue_s
         self.good_until = sent + self.lasts_s - self.margin_s - min(self.margin_s, now - sent) - overdue_s
         self.error = _unconfirmed(overdue_s) if overdue_s else None
+
+    def preempt(self, why: Preemption, sent: float, now: float, overdue_s: float, left_s: float) -> None:
+        """Its room is taken `left_s` seconds after the reply to a renewal sent at `sent`; it is good until then."""
+        self.preempted, self.deadline_ms = why, why.deadline_ms
+        self.confirmed_at, self.lasts_s, self.at_end = sent, max(0.0, left_s), False
+        margin_s = settings.HOLD_MARGIN * _within(self.ttl_s, self.lasts_s)
+        self.good_until = sent + self.lasts_s - margin_s - min(margin_s, now - sent) - overdue_s
 
     @property
     def give_up_at(self) -> float:

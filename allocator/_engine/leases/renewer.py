@@ -30,6 +30,8 @@ from allocator._engine.operations import release, renew, requests
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.protocol.keys import PoolKeys
 from allocator.errors import AllocationLost
+from allocator.models.preemption import Preemption
+from allocator.serialization import rfc3339
 
 __all__ = ["LeaseRenewer", "Runs", "local_now"]
 
@@ -233,18 +235,28 @@ class LeaseRenewer:
         while True:
             with self.lock:
                 now = self.now()
+                preempted = self._schedule.take_preempted()
                 lost = self._schedule.take_lost(now)
-                if lost:
+                if lost or preempted:
                     self._calls.set(self._schedule.next_call())
                 elif self._retired:
                     return
                 else:
                     at = self._schedule.next_loss()
                     self._losses.wait(now, at, None if at is None else self._look_s)
+            for lease in preempted:
+                self._report(lease, lease.on_preempt, "on_preempt", lease.preempted)
             for lease in lost:
-                ended = lease.loss is not None and lease.loss.code == "over"
-                _log.log(logging.INFO if ended else logging.WARNING, "%s", lease.loss)
-                try:
-                    lease.on_lost()
-                except Exception:  # noqa: BLE001 - it is logged; the other losses are still reported
-                    _log.exception("on_lost failed for allocation %r", lease.allocation.id)
+                self._report(lease, lease.on_lost, "on_lost", lease.loss)
+
+    def _report(self, lease: Lease, call: Callable[[], object] | None, name: str, why: object) -> None:
+        identity = lease.allocation.id
+        if isinstance(why, Preemption):
+            why = f"allocation {identity!r} is preempted by {why.by!r}: its room is taken at {rfc3339(why.deadline_ms)}"
+        ended = isinstance(why, AllocationLost) and why.code == "over"
+        _log.log(logging.INFO if ended else logging.WARNING, "%s", why)
+        try:
+            if call is not None:
+                call()
+        except Exception:  # noqa: BLE001 - it is logged; the other holders still hear of theirs
+            _log.exception("%s failed for allocation %r", name, identity)

@@ -11,6 +11,9 @@ A `Schedule` has all leases of one pool.  Each of them is
 A lease with a hard end is renewed until shortly before it, so that a release by others is noticed; it lapses there,
 whatever succeeds.  At the end it is released.
 
+A lease that is preempted is not renewed any more, as that would be in vain: it is held until its grace is over, less
+the margin, and lapses there.
+
 A lease leaves the schedule when its holder releases it, when the server replies that it is gone, and when the renewer
 has released it.
 
@@ -29,9 +32,10 @@ from functools import partial
 from allocator import settings
 from allocator._engine.execution.retry import backoff
 from allocator._engine.leases.lease import Answer, Batch, Lease
-from allocator._engine.operations.replies import over
+from allocator._engine.operations.replies import over, preempted
 from allocator.errors import AllocationLost, UnknownPool
 from allocator.models.allocations import Allocation, Release, Renewal
+from allocator.models.preemption import Preemption
 
 __all__ = ["Schedule"]
 
@@ -80,6 +84,7 @@ class Schedule:
         self._calls = _TimerQueue()
         self._ends = _TimerQueue()
         self._unreported: list[Lease] = []
+        self._preempted: list[Lease] = []
 
     def __len__(self) -> int:
         return len(self._care)
@@ -90,7 +95,9 @@ class Schedule:
         """Renew this lease from now on."""
         self._care.add(lease)
         self._ends.put(lease, lease.good_until)
-        self._calls.put(lease, lease.confirmed_at + lease.interval_s * self._chance())
+        # A repeated call may have returned one whose release has begun: the first renewal says until when it is good.
+        wait = self._chance() if lease.allocation.releasing_ms is None else 0.0
+        self._calls.put(lease, lease.confirmed_at + lease.interval_s * wait)
 
     def remove(self, lease: Lease) -> None:
         """Stop renewing a lease: no renewal begins from now on, and the reply to one in flight is ignored."""
@@ -165,6 +172,9 @@ class Schedule:
         return on_settled
 
     def _record_renewal(self, lease: Lease, answer: Answer, sent: float, now: float, overdue_s: float) -> None:
+        if isinstance(answer, Renewal) and answer.outcome == "preempted":
+            self._record_preemption(lease, answer, sent, now, overdue_s)
+            return
         if _is_deleted(answer) or (isinstance(answer, Renewal) and not answer):
             if not lease.ending:
                 self._lose(lease, _gone(lease.allocation, answer))
@@ -184,6 +194,18 @@ class Schedule:
         wait = self._chance() if late else 1 - settings.HOLD_JITTER * self._chance()
         self._calls.put(lease, sent + lease.interval_s * wait)
 
+    def _record_preemption(self, lease: Lease, answer: Renewal, sent: float, now: float, overdue_s: float) -> None:
+        self.lapse_if_due(lease, now)
+        if lease.ending:
+            self._calls.put(lease, now)  # it is still charged, although its holder has ended
+            return
+        assert answer.deadline_ms is not None
+        why = Preemption(answer.preempted_by or lease.allocation.id, answer.deadline_ms)
+        lease.preempt(why, sent, now, overdue_s, (answer.left_ms or 0) / 1000)
+        lease.failures = 0
+        self._ends.put(lease, lease.good_until)
+        self._preempted.append(lease)
+
     def _record_release(self, lease: Lease, answer: Answer, now: float) -> bool:
         """Returns whether its release has ended."""
         lease.failures += 1
@@ -197,11 +219,16 @@ class Schedule:
     # -- losses --------------------------------------------------------------------------------------------------------
 
     def next_loss(self) -> float | None:
-        """When the next lease lapses unless it is renewed; a past instant if a loss is still to be reported."""
-        if self._unreported:
+        """When the next lease lapses unless it is renewed; a past instant if something is still to be reported."""
+        if self._unreported or self._preempted:
             return 0.0
         first = self._ends.first()
         return None if first is None else first[0]
+
+    def take_preempted(self) -> list[Lease]:
+        """The leases that are preempted, and whose holders have not heard of it yet, each once."""
+        told, self._preempted = self._preempted, []
+        return [lease for lease in told if lease in self._care and not lease.ending]
 
     def take_lost(self, now: float) -> list[Lease]:
         """The leases lost by now whose loss is not yet reported, each once."""
@@ -212,7 +239,9 @@ class Schedule:
 
     def _lapse(self, lease: Lease, now: float) -> None:
         identity, ends_ms = lease.allocation.id, lease.allocation.ends_ms
-        if lease.at_end and ends_ms is not None:
+        if lease.preempted is not None:
+            self._lose(lease, preempted(identity, lease.preempted.deadline_ms, lease.preempted.by))
+        elif lease.at_end and ends_ms is not None:
             self._lose(lease, over(identity, ends_ms))
         else:
             why = f"allocation {identity!r} was not renewed in time: {_cause(lease, now)}"

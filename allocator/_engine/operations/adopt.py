@@ -23,6 +23,7 @@ from allocator.validation import (
     metadata,
     owner_name,
     pool_name,
+    priority_number,
     reason_text,
     scope_name,
     ttl_ms,
@@ -66,6 +67,7 @@ def _validated(one: Allocation) -> Allocation:
         epoch=one.epoch,
         scope=None if one.scope is None else scope_name(one.scope),
         ends_ms=None if one.ends_ms is None else instant_ms(one.ends_ms, "allocation"),
+        priority=priority_number(one.priority),
     )
 
 
@@ -95,7 +97,7 @@ def adopt_each(
 def _item(pool: PoolKeys, one: Allocation, lasting_ms: int) -> Item:
     args: list[Argument] = [
         one.epoch, one.owner, one.fence, one.granted_ms, lasting_ms or one.ttl_ms or 0, one.scope or "",
-        one.ends_ms or 0, len(one.resources), len(one.metadata),
+        one.ends_ms or 0, one.priority, len(one.resources), len(one.metadata),
     ]  # fmt: skip
     for name, amount in one.resources.items():
         args += (name + schema.ALLOCATED, amount)

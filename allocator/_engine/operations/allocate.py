@@ -80,12 +80,19 @@ class ValidRequest(NamedTuple):
     lifetime_ms: int = 0
     priority: int = 0
     wait_ms: int = 0
+    preempt: bool = False
 
     @classmethod
-    def validate(cls, request: Request, owner: str, replaces: Allocation | None = None) -> ValidRequest:
+    def validate(
+        cls, request: Request, owner: str, replaces: Allocation | None = None, *, waits: bool = False
+    ) -> ValidRequest:
         """Validate all input of the caller; `owner` is the client's, for a request that names none."""
         if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidRequest(f"requests: {shown(request)} is no Request", field="requests")
+        if request.preempt and not waits:
+            raise InvalidRequest(
+                "preempt: only a request that waits may take room from others: give wait= too", field="preempt"
+            )
         return cls(
             resources=Resources.request(request.resources),
             ttl_ms=ttl_ms(request.ttl),
@@ -98,6 +105,7 @@ class ValidRequest(NamedTuple):
             scope=None if request.scope is None else scope_name(request.scope),
             lifetime_ms=lifetime_ms(request.max_lifetime),
             priority=priority_number(request.priority) if request.priority else 0,
+            preempt=bool(request.preempt),
         )
 
     def item(self, pool: PoolKeys) -> Item:
@@ -115,6 +123,8 @@ class ValidRequest(NamedTuple):
             options += ("replaces", f"{self.replaces.fence}:{self.replaces.id}")
         if self.wait_ms:
             options += ("wait", self.wait_ms)
+            if self.preempt:
+                options += ("preempt", 1)
         if self.priority:
             options += ("priority", self.priority)
         if self.lifetime_ms:
@@ -288,6 +298,7 @@ def answer_of(pool: PoolKeys, wanted: ValidRequest, reply: Reply, *, item: int =
             reached(reply),
             wanted.scope or _default_scope(reply),
             ends_ms,
+            wanted.priority,
         )
     decode = _OTHER_ANSWERS.get(word)
     if decode is None:

@@ -22,7 +22,7 @@ _AUDIT: Final = load("audit")
 _ORPHANS: Final = load("find_orphans")
 _REPAIR: Final = load("repair")
 
-_INDEXES: Final = ("deadlines", "pinned")
+_INDEXES: Final = ("deadlines", "pinned", "priorities")
 
 
 @dataclass(slots=True)

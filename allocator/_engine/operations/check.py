@@ -20,7 +20,7 @@ from allocator._engine.protocol.flows import Call, Flow, Reply
 from allocator._engine.protocol.scripts import load
 from allocator.models.allocations import Check, RequestLike
 from allocator.resources import Resources
-from allocator.validation import scope_name
+from allocator.validation import priority_number, scope_name
 
 _CHECK: Final = load("check")
 
@@ -32,6 +32,8 @@ def check(
     explain: bool = False,
     ttl_ms: int | None = None,
     scope: str | None = None,
+    priority: int = 0,
+    preempt: bool = False,
 ) -> Flow[Check]:
     """Whether the request would be granted now; changes nothing.  One round trip.
 
@@ -49,6 +51,8 @@ def check(
             *_CHECK.bind(
                 epoch=pool.epoch,
                 explain=int(explain),
+                priority=priority_number(priority) if priority else 0,
+                preempt=int(bool(preempt)),
                 ttl_ms="" if ttl_ms is None else ttl_ms,
                 scope=charged_to,
                 resources=len(resources),
@@ -62,8 +66,8 @@ def check(
             case "fits":
                 return Check(fits=True)
             case "denied":
-                denial = decode_denial(pool, [reply[1], *reply[3:]])
-                return Check(fits=False, denial=denial, fits_ms=reply[2] or None)
+                denial = decode_denial(pool, [reply[1], *reply[4:]])
+                return Check(fits=False, denial=denial, fits_ms=reply[2] or None, victims=tuple(reply[3]))
             case "reclaim_first":
                 yield from reclaim_due(pool)
             case "unknown_scope":

@@ -14,6 +14,7 @@ from allocator._engine.protocol.flows import Flow
 from allocator.durability import MEMORY
 from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
+from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity
@@ -105,8 +106,10 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))
-    units, queue = spec.options.units or {}, spec.options.queue
-    return [*found, *_scope_differences(pool, given), *_unit_differences(pool, units), *_queue_differences(pool, queue)]
+    units = spec.options.units or {}
+    found += [*_scope_differences(pool, given), *_unit_differences(pool, units)]
+    found += _policy_differences(pool.queue, spec.options.queue)
+    return found + _policy_differences(pool.preemption, spec.options.preemption)
 
 
 def _scope_differences(pool: Pool, given: Mapping[str, str]) -> list[_Difference]:
@@ -142,10 +145,12 @@ def _unit_differences(pool: Pool, given: Mapping[str, ResourceUnits]) -> Iterato
             yield _Difference(f"overcommit_permille of {resource}", str(known), str(permille), words)
 
 
-def _queue_differences(pool: Pool, queue: QueuePolicy | None) -> list[_Difference]:
-    """The same of the policy of its line."""
+def _policy_differences(
+    has: QueuePolicy | PreemptionPolicy, asked: QueuePolicy | PreemptionPolicy | None
+) -> list[_Difference]:
+    """The same of the policy of its line, or of its preemption."""
     found: list[_Difference] = []
-    stored, given = pool.queue.texts(), {} if queue is None else queue.texts()
+    stored, given = has.texts(), {} if asked is None else asked.texts()
     for name, text in given.items():
         if stored.get(name) != text:
             found.append(_Difference(name, stored.get(name, ""), text, f"--{name.replace('_', '-')} {text}"))

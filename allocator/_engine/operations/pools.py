@@ -19,6 +19,7 @@ from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models.pools import Pool, Usage
+from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity, shown
@@ -57,6 +58,7 @@ class PoolOptions(NamedTuple):
     max_lifetime: float | timedelta | None = None
     units: Mapping[str, ResourceUnits] | None = None
     queue: QueuePolicy | None = None
+    preemption: PreemptionPolicy | None = None
 
     def words(self) -> str:
         """The names and values that change, in the script's format."""
@@ -82,6 +84,8 @@ class PoolOptions(NamedTuple):
             options["units"] = units
         if self.queue is not None:
             options |= queue_words(self.queue)
+        if self.preemption is not None:
+            options |= preemption_words(self.preemption)
         return " ".join(f"{name}={value}" for name, value in options.items())
 
 
@@ -103,6 +107,13 @@ def queue_words(queue: object) -> dict[str, str]:
     if not isinstance(queue, QueuePolicy):
         raise InvalidRequest(f"queue: {shown(queue)} is no QueuePolicy", field="queue")
     return queue.words()
+
+
+def preemption_words(preemption: object) -> dict[str, str]:
+    """The options of a policy of preemption."""
+    if not isinstance(preemption, PreemptionPolicy):
+        raise InvalidRequest(f"preemption: {shown(preemption)} is no PreemptionPolicy", field="preemption")
+    return preemption.words()
 
 
 NO_OPTIONS: Final = PoolOptions()
@@ -156,7 +167,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
         options["durability"] = lost.durability
     options |= {"default_scope": lost.default_scope or "", "requires_scope": "1" if lost.require_scope else ""}
     options |= {"max_lifetime_ms": lost.max_lifetime_ms or "", **queue_words(lost.queue)}
-    options["units"] = encode_units(lost.units)
+    options |= {"units": encode_units(lost.units), **preemption_words(lost.preemption)}
     return _configure(
         pool,
         "recover",
@@ -316,6 +327,7 @@ def decode_pool(name: str, fields: dict[str, str], *, created: bool = False, rea
         max_ttl_ms=parse_amount(options, "max_ttl_ms", where) if "max_ttl_ms" in options else 0,
         max_lifetime_ms=parse_amount(options, "max_lifetime_ms", where) if "max_lifetime_ms" in options else 0,
         queue=_decode_queue(options, where),
+        preemption=_decode_preemption(options, where),
         durability=options.get("durability", MEMORY),
         default_scope=options.get("default_scope"),
         require_scope="requires_scope" in options,
@@ -346,6 +358,18 @@ def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
         number("queue_wait_max_ms", settings.WAIT_PASSED_MAX_MS) / 1000,
         number("queue_length_max", DEFAULT_POLICY.length_max),
     )
+
+
+def _decode_preemption(options: dict[str, str], where: str) -> PreemptionPolicy:
+    """The policy of preemption of a pool."""
+    if not any(name.startswith("preempt") for name in options):
+        return NO_PREEMPTION
+
+    def seconds(name: str, default: int) -> float:
+        return (parse_amount(options, name, where) if name in options else default) / 1000
+
+    grace = seconds("preempt_grace_ms", settings.PREEMPT_GRACE_MS)
+    return PreemptionPolicy("preemption" in options, grace, seconds("preempt_protect_ms", 0))
 
 
 def get(defaults: Defaults, name: str | None = None) -> Operation[Pool]:

@@ -8,7 +8,7 @@ from typing import Final
 from allocator._engine.operations import adopt
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.durability_levels import PLAIN, reached, requirement
-from allocator._engine.operations.replies import over, raise_lost, raise_refused, too_long
+from allocator._engine.operations.replies import over, preempted, raise_lost, raise_refused, too_long
 from allocator._engine.operations.requests import FencedId, known, make_call, new_call
 from allocator._engine.protocol.flows import Call, Flow, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -36,6 +36,8 @@ def renew(
     if not renewed:
         if renewed.outcome == "over" and renewed.ends_ms is not None:
             raise over(one.id, renewed.ends_ms)
+        if renewed.outcome == "preempted" and renewed.deadline_ms is not None:
+            raise preempted(one.id, renewed.deadline_ms, renewed.preempted_by or "")
         raise_lost(pool, one.id, one.fence, renewed.outcome, [renewed.outcome, renewed.fence])
     return renewed
 
@@ -130,10 +132,11 @@ def _renewal(pool: PoolKeys, identity: str, reply: Reply | AllocatorError) -> Re
             return Renewal(identity, "over", ends_ms=reply[1])
         case "unknown" | "missing":
             return Renewal(identity, "unknown")
-        case "wrong_epoch":
-            return Renewal(identity, "wrong_epoch")
-        case "releasing":
-            return Renewal(identity, "releasing")
+        case "preempted":
+            _, deadline_ms, left_ms, by = reply
+            return Renewal(identity, "preempted", 0, deadline_ms, left_ms=left_ms, preempted_by=by)
+        case "releasing" | "wrong_epoch" as word:
+            return Renewal(identity, word)
         case "ttl_too_long":
             raise too_long(pool, reply)
         case "fenced":

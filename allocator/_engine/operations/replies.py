@@ -25,6 +25,7 @@ from allocator.models.allocations import Allocation
 from allocator.models.read_only import NO_ENTRIES
 from allocator.resources import Resources
 from allocator.serialization import rfc3339
+from allocator.validation import priority_number
 
 
 def raise_refused(pool: PoolKeys, word: str) -> NoReturn:
@@ -90,6 +91,12 @@ def over(identity: str, ends_ms: int) -> AllocationLost:
     return AllocationLost(text, id=identity, code="over")
 
 
+def preempted(identity: str, deadline_ms: int, by: str) -> AllocationLost:
+    """The error for an allocation whose room a request of higher priority takes."""
+    text = f"allocation {identity!r} is preempted by {by!r}: its room is taken at {rfc3339(deadline_ms)}"
+    return AllocationLost(text, id=identity, code="preempted")
+
+
 def left_until_end(reply: Reply) -> int:
     """Milliseconds from the server's time of a reply to the hard end of the allocation in it."""
     if reply[0] == "granted":
@@ -117,6 +124,19 @@ def parse_amount(fields: Mapping[str, Any], field: str, where: str) -> int:
     if not 0 <= number <= settings.AMOUNT_MAX:
         raise InvariantError(f"{where} has no exact number in {field}: {str(text)[:40]!r}; an audit says more")
     return number
+
+
+def parse_priority(fields: Mapping[str, Any], where: str) -> int:
+    """The priority of a record.
+
+    Raises:
+        InvariantError: The stored text is no integer in the bounds of priorities.
+    """
+    try:
+        return priority_number(int(fields["priority"]))
+    except ValueError:
+        text = str(fields["priority"])[:40]
+        raise InvariantError(f"{where} has no priority in priority: {text!r}; an audit says more") from None
 
 
 def decode_amounts(fields: Mapping[str, Any], where: str, suffix: str = schema.ALLOCATED) -> Resources:
@@ -150,6 +170,8 @@ def decode_allocation(pool: PoolKeys, allocation_id: str, flat: Sequence[Any], *
         durability=durability,
         scope=_scope(fields),
         ends_ms=parse_amount(fields, "ends_ms", where) if "ends_ms" in fields else None,
+        priority=parse_priority(fields, where) if "priority" in fields else 0,
+        preempted_by=fields.get("preempted_by"),
     )
 
 

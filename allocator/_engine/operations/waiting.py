@@ -67,7 +67,7 @@ def allocate(
         RequestWithdrawn: An operator took it out of the line.
     """
     seconds = wait_s(wait)
-    wanted = ValidRequest.validate(request, defaults.owner)
+    wanted = ValidRequest.validate(request, defaults.owner, waits=True)
     ends = (yield Now()) + seconds
     return (yield from _Waiting(defaults, wanted, ends, sending, on_end, is_random=request.id is None).flow())
 

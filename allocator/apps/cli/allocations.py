@@ -10,22 +10,23 @@ import click
 from allocator.apps.cli import arguments, completion, serializers
 from allocator.apps.cli.arguments import (
     PINNED,
+    PREEMPT,
     PRIORITY,
     assignment,
     assignments,
     metadatum,
+    needs_wait,
     quantities,
     time_to_live,
     whole_number,
 )
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, listing, printable, rfc3339, room, show, table
+from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, show
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
-from allocator.units import format_amount
 
 if TYPE_CHECKING:
     from allocator import Allocator
@@ -64,6 +65,7 @@ _KEPT_FROM_S: Final = 1.0
 )
 @click.option("--wait", type=arguments.waiting, metavar="DURATION", help="Wait in line for room, for so long [0s].")
 @PRIORITY
+@PREEMPT
 @pass_app
 def allocate(
     app: App,
@@ -79,6 +81,7 @@ def allocate(
     durability: str | None,
     wait: float | None,
     priority: int,
+    preempt: bool,
 ) -> ExitCode:
     r"""Allocate resources, all of them or none.
 
@@ -88,7 +91,8 @@ def allocate(
 
     With --id the command may be repeated: the same request of the same owner is the same allocation, charged once.
     It is 'existing' then, with the deadline that is later; what it does not take over is on stderr.
-    With --wait it takes a place in line if it does not fit now; 'queue list' shows it.
+    With --wait it takes a place in line if it does not fit now; 'queue list' shows it.  'check --preempt' names from
+    whom it would take room with --preempt.
     Exit code 3: it does not fit, and the numbers are on stderr.
     """
     if (ttl is None) == (not pin):
@@ -96,6 +100,7 @@ def allocate(
             "give either --ttl DURATION (it ends by itself unless it is renewed) "
             "or --pin (it stays until it is released, even if its holder dies)"
         )
+    needs_wait(preempt, wait)
     client = app.client().options(durability=durability)
     asked: dict[str, Any] = {
         "request": quantities(resources),
@@ -110,7 +115,7 @@ def allocate(
     outcome: Allocation | Denial = client.try_allocate(**asked)
     if isinstance(outcome, Denial) and wait and not outcome.never:
         app.note(f"waiting: {outcome}")
-        outcome = _wait(client, asked, wait)
+        outcome = _wait(client, asked | {"preempt": preempt}, wait)
     if isinstance(outcome, Denial):
         return _refuse(app, outcome)
     _show_allocation(app, outcome, "granted" if outcome.created else "existing")
@@ -119,7 +124,7 @@ def allocate(
     return ExitCode.OK
 
 
-def _wait(client: Allocator, asked: Mapping[str, Any], wait: float) -> Allocation | Denial:
+def _wait(client: Allocator, asked: dict[str, Any], wait: float) -> Allocation | Denial:
     """Wait in line; the last denial if it was in vain."""
     try:
         return client.allocate(**asked, wait=wait)
@@ -157,38 +162,34 @@ def _tell_ignored(
     shell_complete=completion.scopes,
     help="The scope to charge too [the pool's default scope].",
 )
+@PRIORITY
+@click.option("--preempt", is_flag=True, help="Name from whom a request of this --priority would take room now.")
 @pass_app
-def check(app: App, resources: tuple[tuple[str, str], ...], explain: bool, scope: str | None) -> ExitCode:
+def check(
+    app: App, resources: tuple[tuple[str, str], ...], explain: bool, scope: str | None, priority: int, preempt: bool
+) -> ExitCode:
     """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
 
     Nothing is reserved by it.
     """
-    answer = app.client().check(quantities(resources), explain=explain, scope=scope)
+    asked: dict[str, Any] = {"explain": explain, "scope": scope, "priority": priority, "preempt": preempt}
+    answer = app.client().check(quantities(resources), **asked)
     if answer.denial is None:
         text = "yes"
     else:
         text = f"no: {answer.denial}"
         if explain:
-            text += f"\n{_explained(app, answer.denial)}"
+            text += f"\n{explained(app, answer.denial)}"
         if answer.fits_ms is not None:
             text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
         elif explain and not answer.denial.never:
             text += "\nno known deadline makes it fit"
+        if preempt:
+            text += f"\nwould preempt {', '.join(map(printable, answer.victims)) or 'nobody'}"
     show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
     if answer.denial is not None and (answer.denial.never or not explain):
         _advise(app, answer.denial)
     return ExitCode.OK if answer else ExitCode.DENIED
-
-
-def _explained(app: App, denial: Denial) -> str:
-    """A table of what is short, and at which level."""
-    rows: list[list[str]] = []
-    for one in denial.shortages:
-        numbers = (one.requested, one.allocated, one.kept, one.capacity, one.short)
-        level = f"{one.level} {one.name or denial.pool}"
-        rows.append([level, one.resource, *(format_amount(one.resource, number) for number in numbers)])
-    headers = ("LEVEL", "RESOURCE", "REQUESTED", "ALLOCATED", "KEPT", "LIMIT", "SHORT")
-    return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
 @click.command(cls=Command)
@@ -217,7 +218,7 @@ def renew(app: App, ids: tuple[str, ...], ttl: float | None, fence: int | None, 
             done.append(Renewal(name, "unknown"))
         except AllocationLost as error:
             code = _complain(code, Failure(str(error)))
-            done.append(Renewal(name, "over" if error.code == "over" else "fenced"))
+            done.append(Renewal(name, error.code if error.code in ("over", "preempted") else "fenced"))
     kept = set[str]() if ttl is None or shorten else _kept(app, done, ttl)
     rows: list[tuple[dict[str, Any], str, str]] = []
     for item in done:

@@ -72,8 +72,8 @@ def list_(
     r"""List the allocations of a pool.
 
     \b
-    STATUS is Live, Pinned (no deadline), Releasing (begin-release), or Due: past the deadline
-    and not yet taken back.
+    STATUS is Live, Pinned (no deadline), Releasing (begin-release), Preempted (its room is taken at the
+    deadline), or Due: past the deadline and not yet taken back.
     Sorted by age the oldest come first, by deadline the next to end, by a resource the largest.
     """
     pattern = owner_pattern(owner) if owner is not None else ""
@@ -163,11 +163,15 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
     resources = columns(item.resources for item in items)
     scoped = any(item.scope is not None for item in items)
     ending = any(item.ends_ms is not None for item in items)
+    ranked = any(item.priority for item in items)
+    preempted = any(item.preempted_by is not None for item in items)
     headers = [
         "ID",
         "OWNER",
         *(["SCOPE"] if scoped else []),
+        *(["PRIORITY"] if ranked else []),
         "STATUS",
+        *(["BY"] if preempted else []),
         *(name.upper() for name in resources),
         "AGE",
         "LEFT",
@@ -181,7 +185,9 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
             item.id,
             item.owner,
             *([item.scope or ""] if scoped else []),
+            *([str(item.priority)] if ranked else []),
             serializers.status(item, now_ms),
+            *([item.preempted_by or ""] if preempted else []),
             *(_amount(name, item.resources, wide) for name in resources),
             age(item.granted_ms, now_ms),
             _until(item.deadline_ms, now_ms),
@@ -214,7 +220,9 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("Pool", item.pool),
             ("Owner", item.owner),
             ("Scope", item.scope or ""),
+            ("Priority", str(item.priority) if item.priority else ""),
             ("Status", serializers.status(item, now_ms)),
+            ("Preempted by", item.preempted_by or ""),
             ("Resources", list(item.resources.text().items())),
             ("Fence", str(item.fence)),
             ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KNOWN",
     "PINNED",
+    "PREEMPT",
     "PRIORITY",
     "GivenText",
     "TextFile",
@@ -48,6 +49,7 @@ __all__ = [
     "lifetime",
     "metadatum",
     "named_capacity",
+    "needs_wait",
     "new_time_to_live",
     "quantities",
     "resource",
@@ -92,6 +94,18 @@ PRIORITY: Final = click.option(
     help=f"Its place in line, the higher first: -{PRIORITY_MAX} to {PRIORITY_MAX} [0].",
 )
 """The option of those who may wait."""
+
+
+PREEMPT: Final = click.option(
+    "--preempt", is_flag=True, help="With --wait: take room from lower priorities, where the pool permits it."
+)
+"""The option of those who may take room from others."""
+
+
+def needs_wait(preempt: bool, wait: float | None) -> None:
+    """Refuse `--preempt` for a request that does not wait."""
+    if preempt and not wait:
+        raise click.UsageError("--preempt is for a request that waits: give --wait DURATION too")
 
 
 def duration(text: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from allocator.apps.cli.context import App
+from allocator.denials import Denial
 from allocator.serialization import API_VERSION, rfc3339
 from allocator.units import Unit, format_amount, unit_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "document",
     "duration",
     "exact",
+    "explained",
     "fields",
     "human",
     "listing",
@@ -285,3 +287,14 @@ def fields(pairs: Iterable[tuple[str, str | Sequence[tuple[str, str]]]]) -> str:
                 f"{GAP}{_padded(key, inner)}{GAP}{printable(text)}" for key, (_, text) in zip(keys, value, strict=True)
             ]
     return "\n".join(lines)
+
+
+def explained(app: App, denial: Denial) -> str:
+    """A table of what is short, and at which level."""
+    rows: list[list[str]] = []
+    for one in denial.shortages:
+        numbers = (one.requested, one.allocated, one.kept, one.capacity, one.short)
+        level = f"{one.level} {one.name or denial.pool}"
+        rows.append([level, one.resource, *(format_amount(one.resource, number) for number in numbers)])
+    headers = ("LEVEL", "RESOURCE", "REQUESTED", "ALLOCATED", "KEPT", "LIMIT", "SHORT")
+    return table(headers, rows, headed=not app.no_headers, width=room(app))

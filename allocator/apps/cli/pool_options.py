@@ -17,10 +17,12 @@ from allocator.apps.cli.output import exact, rfc3339
 from allocator.durability import durability
 from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
+from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.settings import (
     LIFETIME_MAX_S,
     PASSES_LIMIT,
+    PREEMPT_GRACE_MS,
     QUEUE_MAX,
     QUEUE_POLICIES,
     RECOVERY_GRACE_MAX_S,
@@ -44,6 +46,10 @@ _QUEUE: Final = {
 """Options of the line, and what `QueuePolicy` calls them."""
 
 
+_PREEMPTION: Final = {"preemption": "permitted", "preempt_grace": "grace", "preempt_protect": "protect"}
+"""Options of preemption, and what `PreemptionPolicy` calls them."""
+
+
 def _scope(text: str) -> str:
     """Parse a scope, or the empty text that removes it."""
     return scope(text) if text else ""
@@ -52,6 +58,7 @@ def _scope(text: str) -> str:
 def options(command: F) -> F:
     """Add the options; 0s, `memory`, an empty scope or `--no-...` removes one."""
     for option in (
+        *_of_preemption(),
         *_of_the_line(),
         click.option(
             "--durability",
@@ -118,12 +125,38 @@ def _of_the_line() -> Iterable[Callable[[Any], Any]]:
     )
 
 
+def _of_preemption() -> Iterable[Callable[[Any], Any]]:
+    """The options of preemption, the last first."""
+    yield click.option(
+        "--preempt-protect",
+        type=arguments.age,
+        metavar="DURATION",
+        help="How long from its grant on an allocation is not preempted [0s].",
+    )
+    yield click.option(
+        "--preempt-grace",
+        type=bounded(TTL_MAX_S),
+        metavar="DURATION",
+        help=f"How long a preempted allocation keeps its room [{exact(PREEMPT_GRACE_MS)}]; 0s ends it at once.",
+    )
+    yield click.option(
+        "--preemption",
+        type=click.Choice(("on", "off")),
+        help="Whether requests may take room from lower priorities [off].",
+    )
+
+
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """The given options, as arguments of the clients."""
     units = pool_units.given(values)
     found = {name: values[name] for name in _NAMES if values.get(name) is not None}
     line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
-    return {**found, **({"units": units} if units else {}), **({"queue": QueuePolicy(**line)} if line else {})}
+    taking = {short: values[name] for name, short in _PREEMPTION.items() if values.get(name) is not None}
+    if "permitted" in taking:
+        taking["permitted"] = taking["permitted"] == "on"
+    found |= {"units": units} if units else {}
+    found |= {"queue": QueuePolicy(**line)} if line else {}
+    return found | ({"preemption": PreemptionPolicy(**taking)} if taking else {})
 
 
 def differing(item: Pool, values: dict[str, Any]) -> list[str]:
@@ -141,11 +174,11 @@ def differing(item: Pool, values: dict[str, Any]) -> list[str]:
         has.append(f"--default-scope {item.default_scope or repr('')}")
     if "require_scope" in values and values["require_scope"] != item.require_scope:
         has.append("--require-scope" if item.require_scope else "--no-require-scope")
-    if "queue" in values:
-        stored = item.queue.texts()
-        for name, text in values["queue"].texts().items():
-            if stored.get(name) != text:
-                has.append(f"--{name.replace('_', '-')} {stored.get(name)}")
+    for name, policy in (("queue", item.queue), ("preemption", item.preemption)):
+        stored = policy.texts()
+        for option, text in values[name].texts().items() if name in values else ():
+            if stored.get(option) != text:
+                has.append(f"--{option.replace('_', '-')} {stored.get(option)}")
     return has + pool_units.differing(item, values.get("units", {}))
 
 
@@ -185,12 +218,15 @@ def tell_too_long(app: App, item: Pool) -> None:
         )
 
 
-_USUAL: Final = DEFAULT_POLICY.texts()
+_USUAL: Final = {**DEFAULT_POLICY.texts(), **NO_PREEMPTION.texts()}
 _LABELS: Final = {
     "queue_policy": "Queue policy",
     "queue_passes_max": "Passes",
     "queue_wait_max": "Passed for",
     "queue_length_max": "Queue length",
+    "preemption": "Preemption",
+    "preempt_grace": "Preempt grace",
+    "preempt_protect": "Protected for",
 }
 
 
@@ -209,7 +245,7 @@ def shown(item: Pool) -> list[tuple[str, str | list[tuple[str, str]]]]:
         rows.append(("Default scope", item.default_scope))
     if item.require_scope:
         rows.append(("Scope", "required"))
-    for name, text in item.queue.texts().items():
+    for name, text in {**item.queue.texts(), **item.preemption.texts()}.items():
         if text != _USUAL[name]:
             rows.append((_LABELS[name], text))
     if item.state == "recovering":

@@ -31,11 +31,13 @@ __all__ = [
 
 
 def status(item: Allocation, now_ms: int) -> str:
-    """`Pinned`, `Live`, `Releasing` (its release has begun), or `Due`: past its deadline and not yet reclaimed."""
+    """`Pinned`, `Live`, `Releasing` (its release has begun), `Preempted`, or `Due`: past its deadline."""
     if item.deadline_ms is None:
         return "Pinned"
     if item.deadline_ms <= now_ms:
         return "Due"
+    if item.preempted_by is not None:
+        return "Preempted"
     return "Live" if item.releasing_ms is None else "Releasing"
 
 

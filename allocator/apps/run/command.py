@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from allocator.apps.cli import arguments
-from allocator.apps.cli.arguments import PRIORITY, assignment, assignments, metadatum
+from allocator.apps.cli.arguments import PREEMPT, PRIORITY, assignment, assignments, metadatum, needs_wait
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App, Command
 from allocator.apps.cli.errors import ExitCode, Failure, exit_code, hint
 from allocator.apps.run.child import Child, CommandNotRun
+from allocator.apps.run.endings import KILL_AFTER, LeaseEvent, why_lost, why_preempted
 from allocator.apps.run.signals import Interrupted, SignalThread, Taken, stop_this_process
 from allocator.apps.run.terminal import Terminal
 from allocator.errors import (
@@ -45,10 +46,6 @@ POLL_S: Final = 1.0
 """Seconds between two attempts for what does not wait in line: half to one and a half of them, at random."""
 
 TTL: Final = "60s"
-
-KILL_AFTER: Final = 0.1
-"""Part of the time to live after which a command without a lease is killed: a hold is lost that long before the server
-may give its resources to another."""
 
 _EXCLUSIVE: Final = "exclusive=True"
 """What the library calls it that another `run` is refused."""
@@ -132,6 +129,7 @@ def _failure(error: AllocatorError, url: str) -> Failure:
 )
 @click.option("--wait", type=arguments.age, default="0s", metavar="DURATION", help="Wait in line for that long [0s].")
 @PRIORITY
+@PREEMPT
 @click.option(
     "--id", "id_", metavar="ID", help="Its id: while it is live, another 'run' is refused.  Random otherwise."
 )
@@ -159,9 +157,9 @@ def run(context: click.Context, /, *, resources: tuple[tuple[str, str], ...], **
     resource-allocator run cpu=2 memory=4Gi --wait 1h -- make -j2
     resource-allocator run nvidia.com/gpu=1 --id nightly -- ./train.sh
 
-    The lease is renewed while the command runs.  Signals are passed on.  If the lease is lost, or ends with
-    --max-lifetime, the command gets TERM, then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE, ALLOCATOR_POOL and
-    ALLOCATOR_RESOURCES in its environment.
+    The lease is renewed while the command runs.  Signals are passed on.  If the lease is lost, ends with
+    --max-lifetime, or is preempted, the command gets TERM, then KILL.  It finds ALLOCATOR_ID, ALLOCATOR_FENCE,
+    ALLOCATOR_POOL and ALLOCATOR_RESOURCES in its environment.
 
     \b
     Exit codes: the command's, 128+N if signal N ended it, or
@@ -185,10 +183,6 @@ def _look_up(name: str) -> None:
     raise Failure(f"{name}: command not found", ExitCode.NO_COMMAND)
 
 
-class _Lost:
-    """The event that the lease is lost."""
-
-
 class _Run:
     """One command and its allocation."""
 
@@ -202,6 +196,7 @@ class _Run:
         max_lifetime: float | None,
         wait: float,
         priority: int,
+        preempt: bool,
         id_: str | None,
         shared: bool,
         kill_after: float | None,
@@ -211,9 +206,10 @@ class _Run:
     ) -> None:
         self._app = app
         self._command = command
-        self._wait_s = wait
+        needs_wait(preempt, wait)
+        self._wait_s, self._preempt = wait, preempt
         longest = ttl if max_lifetime is None else min(ttl, max_lifetime)
-        self._kill_after_s = longest * KILL_AFTER if kill_after is None else kill_after
+        self._kill_given_s, self._kill_after_s = kill_after, longest * KILL_AFTER if kill_after is None else kill_after
         self._what: dict[str, Any] = {
             "request": request,
             "ttl": ttl,
@@ -224,16 +220,17 @@ class _Run:
             "metadata": assignments(meta) or None,
             "exclusive": not shared,
             "priority": priority,
-            "on_lost": self._hear_of_loss,
+            "on_lost": self._hear_of_lease,
+            "on_preempt": self._hear_of_lease,
         }
-        self._events: queue.SimpleQueue[Taken | _Lost] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Taken | LeaseEvent] = queue.SimpleQueue()
         self._hold: Hold | None = None
-        self._lost = False
+        self._lost = self._preempted = False
         self._kill_at: float | None = None
 
-    def _hear_of_loss(self, _hold: Hold) -> None:
+    def _hear_of_lease(self, _hold: Hold) -> None:
         """From another thread."""
-        self._events.put(_Lost())
+        self._events.put(LeaseEvent())
 
     def perform(self) -> int:
         """Allocate, run, release; returns the exit code."""
@@ -258,7 +255,7 @@ class _Run:
             loss = _leave(hold)
         if loss is not None and not self._lost:
             self._tell(f"error: {loss}")
-        return ExitCode.LEASE_LOST if loss is not None else code
+        return ExitCode.LEASE_LOST if loss is not None or self._preempted else code
 
     def _obtain(self) -> Hold:
         """Allocate, with `--wait` in line.  What ends otherwise, as the use of an id, is tried again and again.
@@ -288,7 +285,7 @@ class _Run:
             self._signals.interruptible = False
 
     def _hold_new(self, client: Allocator, wait: float | None) -> Hold:
-        self._hold = client.hold(**self._what, wait=wait)
+        self._hold = client.hold(**self._what, wait=wait, preempt=self._preempt and wait is not None)
         held = self._hold.__enter__()
         self._app.end_silence()
         return held
@@ -317,7 +314,13 @@ class _Run:
         while True:
             event = self._next()
             if not self._lost and hold.lost:
-                self._end(hold)
+                self._lost, self._kill_at = True, time.monotonic() + self._kill_after_s
+                self._end(why_lost(hold))
+            elif not self._preempted and (why := why_preempted(hold)):
+                self._preempted = True
+                if self._kill_given_s is None:
+                    self._kill_after_s = min(self._kill_after_s, hold.remaining * KILL_AFTER)
+                self._end(why)
             if isinstance(event, Taken) and self._is_for_child(event):
                 self._child.send(event.number)
             while (change := self._child.poll()) is not None:
@@ -326,7 +329,7 @@ class _Run:
                     return change.code
                 self._stop_too(change.code)
 
-    def _next(self) -> Taken | _Lost | None:
+    def _next(self) -> Taken | LeaseEvent | None:
         """The next event; None: the command has had its time to end, and is killed."""
         try:
             return self._events.get(
@@ -337,16 +340,9 @@ class _Run:
             self._kill_at = None
             return None
 
-    def _end(self, hold: Hold) -> None:
-        """End the command, as the lease is lost."""
-        self._lost = True
-        self._kill_at = time.monotonic() + self._kill_after_s
-        loss = hold.loss
-        if loss is not None and loss.code == "over":
-            self._tell(f"error: {loss}: the command gets TERM")
-        else:
-            why = "" if loss is None else f" ({loss.code})"
-            self._tell(f"error: the lease of {hold.id!r} is lost{why}: the command gets TERM")
+    def _end(self, why: str) -> None:
+        """End the command: its lease is lost, or will be."""
+        self._tell(f"error: {why}: the command gets TERM")
         self._child.send(signal.SIGTERM)
         self._child.send(signal.SIGCONT)  # a stopped process does not take it
 
@@ -372,6 +368,8 @@ class _Run:
     def _clean_up(self, *, killed: bool) -> None:
         if self._lost:
             self._child.end_group(self._kill_at or 0.0)
+        elif self._preempted:
+            self._child.end_group(time.monotonic() + self._kill_after_s)
         if self._terminal is not None:
             self._terminal.restore(modes=killed)
 

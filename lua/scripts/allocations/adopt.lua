@@ -8,10 +8,10 @@ cuts the deadlines, and after it nothing is adopted.
 
 KEYS    records      keys    one for each item
 ARGV    reason       text    the reason of an operator who forces it, else ''
-        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, R, M,
-                             (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope and ends_ms
-                             as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the server has lost is
-                             made again, without limits
+        items        list    of (call, repeated, epoch, owner, fence, granted_ms, ttl_ms, scope, ends_ms, priority, R,
+                             M, (field, amount)*R, (field, value)*M): epoch, owner, fence, granted_ms, scope, ends_ms
+                             and priority as granted; ttl_ms 0 pins; ends_ms 0: no hard end; a scope that the
+                             server has lost is made again, without limits
 Reply   per item {"adopted", field, value, ...} (with the fields epoch and durability)
         | {"existing", field, value, ...} | {"conflict", field, value, ...} (other amounts, or another owner's)
         | {"fenced", fence} (granted anew since) | {"wrong_epoch"} | {"ended", ended_ms}
@@ -43,8 +43,8 @@ local function read_item(call)
     fence = arguments.integer(call, 'fence'), granted_ms = arguments.integer(call, 'granted_ms'),
     ask_ms = arguments.integer(call, 'ttl_ms'), scope = arguments.text(call, 'scope'),
   }
-  local ends_ms = arguments.integer(call, 'ends_ms')
-  item.ends_ms = ends_ms > 0 and ends_ms or nil
+  local ends_ms, priority = arguments.integer(call, 'ends_ms'), arguments.signed(call, 'priority', limits.PRIORITY_MAX)
+  item.ends_ms, item.priority = ends_ms > 0 and ends_ms or nil, priority ~= 0 and priority or nil
   if item.scope == '' then item.scope = nil end
   local count = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   local metadata = arguments.integer(call, 'metadata', limits.METADATA_ENTRIES_MAX)

@@ -24,7 +24,8 @@ ARGV    atomic       int     1: all or none
                              replace, not with `atomic`; `lifetime_ms`: the time until its hard end, which no
                              deadline of it passes; with ttl_ms 0 it is a lease until then; `wait`: for how many ms the
                              caller waits, not with `atomic` nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX,
-                             of its place in line
+                             of its place in line;
+                             `preempt`, 1: it may take room from lower priorities, only with `wait`
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope, ends_ms} (0: pinned;
           durability: the pool's, or left out; scope: the one that is charged, or left out; ends_ms: likewise)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
@@ -126,10 +127,17 @@ end
 
 -- For a request that is refused for now: its place in line, if it may wait.
 local function stay(call, request, charged, waiter, refusal)
-  if waiter and request.wait_ms then return arrivals.hear(call, request, waiter, refusal) end
-  if waiter then return give_up(call, waiter, refusal) end
-  if request.wait_ms then return arrivals.enter(call, request, charged, refusal) end
-  return refusal
+  if waiter and not request.wait_ms then return give_up(call, waiter, refusal) end
+  if not request.wait_ms then return refusal end
+  local reply
+  if waiter then
+    reply = arrivals.hear(call, request, charged, waiter, refusal)
+  else
+    reply = arrivals.enter(call, request, charged, refusal)
+  end
+  -- What it has preempted at once may be its own by now.
+  local record = request.preempt and call.records[request.key]
+  return record and repeats.answer(call, request, record) or reply
 end
 
 -- The refusal of a request that must wait for others; second result: whether it may fit later.

@@ -7,12 +7,15 @@ as free, at most CHECK_EXPIRED_MAX of them.  With `explain`, up to EXPLAIN_DEADL
 until the request fits.
 
 ARGV    explain      int     1: add up the future deadlines
+        priority     text    the priority of the request, '0' if it has none
+        preempt      int     1: name what a request that waits would preempt
         ttl_ms       text    the time to live to be asked for, 0 pins; '': not tested
         scope        text    the scope to charge too; '': the pool's default, if it has one
         resources    int     R
         request      list    (field, amount)*R, R fields `<resource>.allocated`
-Reply   {"fits"} | {"denied", code, fits_ms, account, (resource, requested, allocated, capacity)*, {kept, ...}?}
-          (fits_ms 0: not foreseeable)
+Reply   {"fits"}
+        | {"denied", code, fits_ms, {id, ...}, account, (resource, requested, allocated, capacity)*, {kept, ...}?}
+          (fits_ms 0: not foreseeable; the ids: what it would preempt)
         | {"unknown_scope", scope} | {"scope_required"}
         | {"reclaim_first"} (more have expired than this counts) | {"recovering", remaining_ms, why}
         | {"ttl_too_long", max_ttl_ms}
@@ -29,6 +32,7 @@ local limits = require('limits')
 local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
+local preemption = require('preemption')
 local quotas = require('quotas')
 local records = require('records')
 local recovery = require('recovery')
@@ -60,29 +64,52 @@ local function accounts_of(call, scope, list)
   return charged, not call.accounts[names[1]] and {'unknown_scope', scope}
 end
 
-local function decide(call, scope, list, explain)
+-- The ids of what the request would preempt.
+local function victims_of(call, charged, list, ask)
+  local ids = {}
+  if not ask.preempt or not call.pool.preempts then return ids end
+  local place = waiters.last_place(ask.priority)
+  for i, one in ipairs(preemption.victims(call, charged, list, ask.priority, place)) do ids[i] = one.record.id end
+  return ids
+end
+
+-- The reply to a request that there is room for, which it has taken in memory; `blocked`: others wait before it.
+local function answer_room(call, charged, list, ask, blocked)
+  if not blocked then return {'fits'} end
+  accounts.add_all(charged, list, -1)
+  local reply = denials.queued(charged, list)
+  table.insert(reply, 3, 0)
+  table.insert(reply, 4, victims_of(call, charged, list, ask))
+  return reply
+end
+
+local function decide(call, scope, list, ask)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(0), charged, list)
-  local queued = blocked and denials.queued(charged, list)
-  if queued then table.insert(queued, 3, 0) end
-  local short = accounts.take(charged, list)
-  if not short then return queued or {'fits'} end
+  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(ask.priority), charged, list)
+  if not accounts.take(charged, list) then return answer_room(call, charged, list, ask, blocked) end
   local reply = denials.reply(charged, list)
-  local fits_ms = 0
+  local fits_ms, victims = 0, {}
   if reply[2] == 'capacity_exceeded' then
-    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then return queued or {'fits'} end
+    if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then
+      return answer_room(call, charged, list, ask, blocked)
+    end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
-    fits_ms = explain and foresee(call, charged, list) or 0
+    victims = victims_of(call, charged, list, ask)
+    fits_ms = ask.explain and foresee(call, charged, list) or 0
   end
   table.insert(reply, 3, fits_ms)
+  table.insert(reply, 4, victims)
   return reply
 end
 
 return function(call)
   clock.start(call)
-  local explain, ttl_ms = arguments.flag(call, 'explain'), arguments.text(call, 'ttl_ms')
+  local ask = {explain = arguments.flag(call, 'explain')}
+  ask.priority = arguments.signed(call, 'priority', limits.PRIORITY_MAX)
+  ask.preempt = arguments.flag(call, 'preempt')
+  local ttl_ms = arguments.text(call, 'ttl_ms')
   local scope = arguments.text(call, 'scope')
   local resources = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   if resources < 1 then arguments.refuse('resources') end
@@ -101,5 +128,5 @@ return function(call)
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   if pool.recovering then return recovery.refusal(call) end
-  return decide(call, scope, list, explain)
+  return decide(call, scope, list, ask)
 end

@@ -17,6 +17,7 @@ Reply   per item {"renewed", fence, deadline_ms, durability, ends_ms, left_ms} (
           left out; ends_ms: the hard end, which cuts the deadline, or left out; left_ms: until then)
         | {"over", ends_ms} (the hard end has been reached) | {"fenced", fence} | {"unknown"}
         | {"missing", remaining_ms} (of the recovery: adopt it) | {"wrong_epoch"} | {"releasing"}
+        | {"preempted", deadline_ms, left_ms, id} (it ends then; the id takes its room)
         | {"ttl_too_long", max_ttl_ms} | {"pool_lost"} (no pool, and no deletion)
         | {"unknown_pool"} | {"other_epoch"} | {"schema"}
 Writes  records, deadlines, pool; when one is shortened or a recovery begins also pinned, ended, events
@@ -110,7 +111,8 @@ local function decide(call, item)
     if item.shorten and item.repeated and not repeats then
       idempotency.complete_as(call, item.call, 'releasing')
     end
-    return {'releasing'}
+    if not record.preempted_by then return {'releasing'} end
+    return {'preempted', record.deadline_ms, record.deadline_ms - call.now, record.preempted_by}
   end
   if pool.max_ttl_ms and item.ttl_ms > math.max(pool.max_ttl_ms, record.ttl_ms or 0) then
     return {'ttl_too_long', pool.max_ttl_ms}

@@ -3,8 +3,8 @@
 repair -- Correct what an audit found: indexes and records, then the counters.
 
 Everything is checked again here, in the script that writes.  `all` corrects and counts in one call, up to
-AUDIT_RECORDS_MAX records; above, `deadlines` and `pinned` correct one page each, and `totals` sets the counters to sums
-that the caller took at `revision`, if nothing has changed since.
+AUDIT_RECORDS_MAX records; above, `deadlines`, `pinned` and `priorities` correct one page each, and `totals` sets the
+counters to sums that the caller took at `revision`, if nothing has changed since.
 
 KEYS    records      keys    records without an index entry, at most FINDINGS_MAX
 ARGV    items        list    of one (call, repeated, mode, cursor, revision, R, (resource, sum)*R)
@@ -22,6 +22,7 @@ local limits = require('limits')
 local line = require('line')
 local line_audit = require('line_audit')
 local pools = require('pools')
+local priority_audit = require('priority_audit')
 local transaction = require('transaction')
 
 -- The pool's resources, and its counters: two tables by field.  Third result: all its fields.
@@ -46,12 +47,14 @@ local function all(call, counted, allocated)
   inspect_orphans(call, counted)
   audits.recount(call, counted, allocated, call.audit.sums[''] or {})
   audits.recount_accounts(call)
+  priority_audit.all(call, call.pool.options)
   return nil
 end
 
 local function page(call, index, cursor, counted)
   local scan = redis.call('ZSCAN', index, cursor, 'COUNT', limits.PAGE_RECORDS_MAX)
   audits.walk(call, index, scan[2])
+  priority_audit.page(call, call.pool.options)
   inspect_orphans(call, counted)
   return scan[1]
 end
@@ -68,7 +71,7 @@ end
 
 local function decide(call, id, mode, cursor, taken)
   local counted, allocated, stored = read_counters(call)
-  if mode ~= 'deadlines' and cursor == '0' then line_audit.walk(call, call.pool.options) end
+  if mode ~= 'deadlines' and mode ~= 'priorities' and cursor == '0' then line_audit.walk(call, call.pool.options) end
   if mode == 'totals' then
     if taken.revision ~= call.pool.revision then return {'moved'} end
     audits.recount(call, counted, allocated, taken.sums)
@@ -78,6 +81,8 @@ local function decide(call, id, mode, cursor, taken)
     if large then return large end
     audits.compare_limits(call, stored)
     cursor = '0'
+  elseif mode == 'priorities' then
+    cursor = priority_audit.entries(call, call.pool.options, cursor, limits.PAGE_RECORDS_MAX)
   else
     cursor = page(call, mode == 'deadlines' and call.deadlines or call.pinned, cursor, counted)
   end
@@ -105,7 +110,7 @@ return function(call)
   if call.refused then return {{call.refused}} end
   audits.open(call, call.pool.revision)
   -- Decide
-  local in_pages = mode == 'deadlines' or mode == 'pinned'
+  local in_pages = mode == 'deadlines' or mode == 'pinned' or mode == 'priorities'
   if not in_pages and idempotency.completed_at(call, id) then return {{'repaired', '0', 0}} end
   local reply = decide(call, id, mode, cursor, taken)
   -- Write

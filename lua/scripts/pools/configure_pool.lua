@@ -33,6 +33,7 @@ local limits = require('limits')
 local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
+local priorities = require('priorities')
 local recovery = require('recovery')
 local transaction = require('transaction')
 local units = require('units')
@@ -320,6 +321,10 @@ return function(call)
     events.add(call, word == 'created' and 'created' or 'configured', nil, nil, item.mode)
     call.ended_stays = true
     if not missing then line.wake_first(call) end
+    -- Nothing more enters the index of priorities.
+    if call.pool.preempts and string.match(item.options, 'preemption=(%d*)') == '' then
+      transaction.plan(call, 'unlinks', priorities.index(call))
+    end
   end
   -- The completed calls of a missing pool expire, unless it is created.
   call.ended_expires = missing and not changed and call.completed ~= nil
