@@ -1,15 +1,11 @@
-"""All limits, defaults and environment variables, each with its unit and its reason.
+"""All limits and defaults, each with its unit and its reason; `allocator.environment` has the variables.
 
 Those that the scripts share are listed in `allocator._engine.protocol.schema`.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import Final
-
-_log = logging.getLogger("allocator")
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 AMOUNT_MAX: Final = 2**53 - 1
@@ -401,56 +397,3 @@ HOLD_RENEW_S: Final = 2.0
 
 Then it is planned again.  A hold that ends waits as long for a renewal in flight.
 """
-
-# -- the original API --------------------------------------------------------------------------------------------------
-CHECK_KEEP_MAX_S: Final = 3600.0
-"""Seconds for which a check of the original API may keep what it found: the room is of use to nobody meanwhile."""
-
-CHECK_LEASES_MAX: Final = 10_000
-"""Leases of checks that one object keeps at a time; a check beyond them keeps nothing, which is logged."""
-
-CHECK_LEASES_OF_ONE_MAX: Final = 16
-"""Leases of checks that one task or thread keeps at a time; the oldest is given back for a new one."""
-
-RELEASES_KEPT_MAX: Final = 10_000
-"""Releases of one object of the original API that wait for the server; more are not kept, which is logged."""
-
-RELEASE_KEPT_S: Final = 86_400.0
-"""Seconds for which such a release is sent again.  After a day a person has seen the log, or a cleanup is due."""
-
-# -- environment -------------------------------------------------------------------------------------------------------
-URL_VARIABLES: Final = ("ALLOCATOR_REDIS_URL", "REDIS_URL")
-"""The variables that give the URL if the program gives none, in this order."""
-
-REQUIRE_URL_VARIABLE: Final = "ALLOCATOR_REQUIRE_URL"
-"""`1` makes a missing URL an error, where clients would otherwise use a server that other machines cannot reach."""
-
-
-def url_from_environment() -> str | None:
-    """The URL that the environment names, as written, or None.
-
-    An empty variable counts as unset.  Where the next one names a server, a warning says so.
-    """
-    for variable in URL_VARIABLES:
-        url = os.environ.get(variable, "")
-        if url.strip():
-            if empty := _empty_variables():
-                _log.warning("%s is empty and not used: the server is that of %s", " and ".join(empty), variable)
-            return url
-    return None
-
-
-def unset_urls() -> str:
-    """The variables that name no server, for a message; an empty one is named as such."""
-    empty = _empty_variables()
-    told = f"no URL was given and neither {' nor '.join(URL_VARIABLES)} is set"
-    return f"{told} ({' and '.join(empty)} is there, but empty)" if empty else told
-
-
-def _empty_variables() -> list[str]:
-    return [name for name in URL_VARIABLES if name in os.environ and not os.environ[name].strip()]
-
-
-def url_is_required() -> bool:
-    """Whether the environment forbids a server that is not named."""
-    return os.environ.get(REQUIRE_URL_VARIABLE, "") not in ("", "0")

@@ -14,9 +14,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from allocator import settings
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.leases.registry import LeaseLocation
+from allocator.compat import limits
 from allocator.models.allocations import Allocation
 from allocator.resources import Resources
 
@@ -105,7 +105,7 @@ class CheckLeases:
                     del leases[lease.request]
                 if not leases and isinstance(asker, threading.Thread):
                     del self._leases[asker]
-            room = sum(map(len, self._leases.values())) < settings.CHECK_LEASES_MAX
+            room = sum(map(len, self._leases.values())) < limits.CHECK_LEASES_MAX
         self._release_kept(left)
         return room
 
@@ -116,7 +116,7 @@ class CheckLeases:
             leases = self._leases.setdefault(asker, {})
             was = leases.pop(lease.request, None)
             leases[lease.request] = lease
-            left = [leases.pop(next(iter(leases)))] if len(leases) > settings.CHECK_LEASES_OF_ONE_MAX else []
+            left = [leases.pop(next(iter(leases)))] if len(leases) > limits.CHECK_LEASES_OF_ONE_MAX else []
         if was is not None and was.allocation.fence != lease.allocation.fence:
             left.append(was)
         if not known and isinstance(asker, asyncio.Task):

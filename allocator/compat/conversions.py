@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
+from allocator.compat.limits import CHECK_KEEP_MAX_S
 from allocator.denials import Denial
 from allocator.errors import InvalidQuantity, InvalidRequest
 from allocator.models.accounts import ResourceUsage
@@ -13,7 +14,7 @@ from allocator.models.allocations import Allocation, RequestLike
 from allocator.models.pools import Pool, Usage
 from allocator.quantity import float_text, parse_capacity, shown
 from allocator.resources import Resources
-from allocator.settings import AGE_MAX_S, AMOUNT_MAX, CHECK_KEEP_MAX_S
+from allocator.settings import AGE_MAX_S, AMOUNT_MAX
 from allocator.units import format_amount, format_cores, format_mebibytes
 from allocator.validation import allocation_id, fence, grace_ms, metadata, owner_name, ttl_ms
 

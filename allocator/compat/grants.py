@@ -15,7 +15,7 @@ from allocator import settings
 from allocator._async.client import AsyncAllocator
 from allocator._engine.leases.registry import LeaseLocation
 from allocator._engine.operations import allocate, check
-from allocator.compat import conversions
+from allocator.compat import conversions, limits
 from allocator.compat.check_leases import Asker, CheckLease, CheckLeases, current_asker, may_use, remember_asker
 from allocator.compat.releases import Releases
 from allocator.denials import Denial
@@ -96,7 +96,7 @@ class Grants:
             if denial is not None:
                 return denial
             if not self.leases.make_room():
-                log.warning("check_availability: %d leases are kept, and no more", settings.CHECK_LEASES_MAX)
+                log.warning("check_availability: %d leases are kept, and no more", limits.CHECK_LEASES_MAX)
                 return None
         wanted = Request(request, keep_s, None if kept is None else kept.allocation.id, None, _KEPT)
         location = location_of(client)

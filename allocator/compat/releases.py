@@ -11,6 +11,7 @@ from allocator import settings
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.leases.lease import Lease
 from allocator._engine.leases.registry import RENEWERS, LeaseLocation
+from allocator.compat import limits
 from allocator.compat.check_leases import CheckLease
 from allocator.models.allocations import Allocation
 from allocator.resources import Resources
@@ -45,18 +46,18 @@ class Releases:
             log.error("release_resources: %s is not released, and without its fence it is not sent again: %s", id, why)
             return
         with self._lock:
-            room = self._waiting < settings.RELEASES_KEPT_MAX
+            room = self._waiting < limits.RELEASES_KEPT_MAX
             self._waiting += room
         if not room:
             log.error(
                 "release_resources: %s stays until its deadline or a cleanup, for %d releases wait already: %s",
                 id,
-                settings.RELEASES_KEPT_MAX,
+                limits.RELEASES_KEPT_MAX,
                 why,
             )
             return
         allocation = Allocation(id, location.pool.name, "", Resources(), fence, 0, None, None)
-        lease = _lease(location, allocation, settings.RELEASE_KEPT_S)
+        lease = _lease(location, allocation, limits.RELEASE_KEPT_S)
         lease.on_ended = partial(self._ended, id)
         log.warning("release_resources: %s is released in the background: %s", id, why)
         try:

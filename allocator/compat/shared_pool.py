@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from allocator import settings
+from allocator import environment
 from allocator._async.client import AsyncAllocator
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.transport.urls import resolve_target
@@ -122,18 +122,18 @@ class SharedPool:
 def _chosen(url: str | None) -> str:
     """The given URL, the environment's, or the private in-process server's."""
     if url is None:
-        url = settings.url_from_environment()
+        url = environment.url_from_environment()
     if url is not None:
         return url
-    unset = f"no URL was given and neither {' nor '.join(settings.URL_VARIABLES)} is set"
-    if settings.url_is_required():
+    unset = f"no URL was given and neither {' nor '.join(environment.URL_VARIABLES)} is set"
+    if environment.url_is_required():
         raise InvalidRequest(
-            f"url: {unset}, and {settings.REQUIRE_URL_VARIABLE} says that one is required", field="url"
+            f"url: {unset}, and {environment.REQUIRE_URL_VARIABLE} says that one is required", field="url"
         )
     log.warning(
         "%s: allocations are kept in this object alone (memory://), where other processes do not see them; "
         "%s=1 makes this an error",
         unset,
-        settings.REQUIRE_URL_VARIABLE,
+        environment.REQUIRE_URL_VARIABLE,
     )
     return _PRIVATE_URL

@@ -8,63 +8,63 @@ from tests.mutants.mutant import Mutant
 
 PREEMPTING: Final = (
     Mutant(
-        "the index says who is lower", "modules/preemption.lua",
+        "the index says who is lower", "modules/queue/preemption.lua",
         " or (record.priority or 0) >= priority then", " then",
         "a wrong entry of the index makes a higher priority a victim", "test_preemption_crossings",
     ),
     Mutant(
-        "borrowers like others", "modules/preemption.lua",
+        "borrowers like others", "modules/queue/preemption.lua",
         "if not one.taken and (pass == 2 or borrows(one, marks)) then", "if not one.taken and pass == 2 then",
         "who keeps to its share ends before who borrows", "test_preemption",
     ),
     Mutant(
-        "shares never left", "modules/preemption.lua",
+        "shares never left", "modules/queue/preemption.lua",
         "if share and used > share and is_marked", "if share and is_marked",
         "a scope is taken from beyond what it borrows", "test_preemption",
     ),
     Mutant(
-        "nobody spared", "modules/preemption.lua",
+        "nobody spared", "modules/queue/preemption.lua",
         "    spare(chosen, charged, list, undo)\n", "",
         "allocations end that could have stayed", "test_preemption",
     ),
     Mutant(
-        "taken though not enough", "modules/preemption.lua",
+        "taken though not enough", "modules/queue/preemption.lua",
         "return left == 0 and chosen or {}", "return chosen",
         "allocations end, and the request does not fit nevertheless", "test_preemption",
     ),
     Mutant(
-        "protected too long", "modules/preemption.lua",
+        "protected too long", "modules/queue/preemption.lua",
         "record.granted_ms + protected_ms > call.now", "record.granted_ms + protected_ms >= call.now",
         "what has had its time is spared", "test_preemption",
     ),
     Mutant(
-        "taken for those before", "modules/preemption.lua",
+        "taken for those before", "modules/queue/preemption.lua",
         "  return contention.has(marks, charged, list)\n", "  return false\n",
         "what a request takes goes to another that took nothing", "test_preemption_crossings",
     ),
     Mutant(
-        "taken at each call", "modules/preemption.lua",
+        "taken at each call", "modules/queue/preemption.lua",
         "    leave_out(call, victims, undo)\n", "",
         "each time that the client asks again others end", "test_preemption_crossings",
     ),
     Mutant(
-        "those before not charged", "modules/preemption.lua",
+        "those before not charged", "modules/queue/preemption.lua",
         "      undo[#undo + 1] = {waiter.charged, waiter.list, -1}\n",
         "      accounts.add_all(waiter.charged, waiter.list, -1)\n",
         "of two that preempt at once the second counts on the room of the first", "test_preemption_crossings",
     ),
     Mutant(
-        "unclaimed taken", "modules/preemption.lua",
+        "unclaimed taken", "modules/queue/preemption.lua",
         " or record.unclaimed_ttl_ms", "",
         "a caller hears of its grant when it ends already", "test_preemption_crossings",
     ),
     Mutant(
-        "grace beyond a hard end", "modules/preemption.lua",
+        "grace beyond a hard end", "modules/queue/preemption.lua",
         "records.cut(call.now + grace_ms, record.ends_ms)", "call.now + grace_ms",
         "a preemption lengthens an allocation", "test_preemption_crossings",
     ),
     Mutant(
-        "taken before what has expired", "modules/arrivals.lua",
+        "taken before what has expired", "modules/queue/arrivals.lua",
         " or call.more_expired then return end", " then return end",
         "live allocations end, though dead ones have the room", "test_preemption_crossings",
     ),

@@ -9,104 +9,104 @@ from tests.mutants.mutant import Mutant
 WAITING: Final = (
     # -- the order -----------------------------------------------------------------------------------------------------
     Mutant(
-        "priority turned round", "modules/waiters.lua",
+        "priority turned round", "modules/queue/waiters.lua",
         "return (limits.PRIORITY_MAX - priority) * ARRIVALS + number",
         "return (limits.PRIORITY_MAX + priority) * ARRIVALS + number",
         "the lowest priority goes first", "test_waiting",
     ),
     Mutant(
-        "everybody passes", "modules/line.lua",
+        "everybody passes", "modules/queue/line.lua",
         "return contention.has(marks, charged, list, is_growth), ahead", "return false, ahead",
         "who comes takes what others wait for", "test_waiting_order",
     ),
     Mutant(
-        "strict as contended", "modules/line.lua",
+        "strict as contended", "modules/queue/line.lua",
         "local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)",
         "local everything = is_first and is_kept_for(call, state, waiter)",
         "a strict line is passed", "test_waiting_order",
     ),
     Mutant(
-        "first passed for ever", "modules/line.lua",
+        "first passed for ever", "modules/queue/line.lua",
         "return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now",
         "return waiter.since_ms + state.wait_max_ms <= call.now",
         "who asks for much starves", "test_waiting_order",
     ),
     Mutant(
-        "first passed at any age", "modules/line.lua",
+        "first passed at any age", "modules/queue/line.lua",
         "return passes >= state.passes_max or waiter.since_ms + state.wait_max_ms <= call.now",
         "return passes >= state.passes_max",
         "who asks for much waits without a bound", "test_waiting_order",
     ),
     Mutant(
-        "passes of a batch count once", "modules/line.lua",
+        "passes of a batch count once", "modules/queue/line.lua",
         "  if state.passed == waiter then passes = passes + state.passing end\n", "",
         "a batch passes more often than is allowed", "test_waiting_order",
     ),
     Mutant(
-        "passes inherited by the id", "modules/line_entries.lua",
+        "passes inherited by the id", "modules/queue/line_entries.lua",
         "  if state.first == waiter.id then state.first, state.passes = nil, 0 end\n", "",
         "who comes anew with an id is kept room for at once", "test_waiting_order",
     ),
     Mutant(
-        "guarantee does not cover", "modules/contention.lua",
+        "guarantee does not cover", "modules/queue/contention.lua",
         "if account.quota then amount = amount - quotas.reserve(account, field) end", "",
         "a scope waits for others with what is guaranteed to it", "test_waiting_order",
     ),
     Mutant(
-        "guarantee of a waiter taken", "modules/contention.lua",
+        "guarantee of a waiter taken", "modules/queue/contention.lua",
         "is_short = is_short and short ~= nil\n", "is_short = charged[n] == short\n",
         "a waiter loses the guarantee that it counts on", "test_waiting_order",
     ),
     Mutant(
-        "node of a scope not marked", "modules/contention.lua",
+        "node of a scope not marked", "modules/queue/contention.lua",
         "local is_alone = n > levels and (levels == 0 or n < #charged)", "local is_alone = levels == 0",
         "who waits for a node is passed on it", "test_waiting_order",
     ),
     Mutant(
-        "unlimited allocations held back", "modules/contention.lua",
+        "unlimited allocations held back", "modules/queue/contention.lua",
         "return field ~= quotas.ALLOCATIONS or (account.capacity[field] or limits.AMOUNT_MAX) < limits.AMOUNT_MAX",
         "return true",
         "a guarantee does not pass a strict line", "test_waiting_order",
     ),
     Mutant(
-        "growth counted as an allocation", "modules/contention.lua",
+        "growth counted as an allocation", "modules/queue/contention.lua",
         "return not is_growth and charged.levels ~= nil", "return charged.levels ~= nil",
         "a growth waits for a number of allocations", "test_waiting_order",
     ),
     Mutant(
-        "those in vain hold back others", "modules/line.lua",
+        "those in vain hold back others", "modules/queue/line.lua",
         "  local blocked = contention.has(marks, charged, list)\n",
         "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
         "room is kept for who can never fit", "test_waiting_order",
     ),
     Mutant(
-        "cursor without its marks", "modules/line.lua",
+        "cursor without its marks", "modules/queue/line.lua",
         "local marks, from = contention.parse(state.cursor_marks), '('", "local marks, from = {}, '('",
         "those at the end of a long line pass all before them", "test_waiting_long",
     ),
     Mutant(
-        "cursor without who came", "modules/line_entries.lua",
+        "cursor without who came", "modules/queue/line_entries.lua",
         "if state.cursor and waiter.place < state.cursor and", "if false and",
         "those at the end of a long line pass who came before them", "test_waiting_long",
     ),
     Mutant(
-        "end of the line forgotten", "modules/line.lua",
+        "end of the line forgotten", "modules/queue/line.lua",
         "if state.cut and not state.cursor then", "if false then",
         "who stands far behind is never looked at", "test_waiting_long",
     ),
     Mutant(
-        "passes from the end not counted", "modules/line.lua",
+        "passes from the end not counted", "modules/queue/line.lua",
         "if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end", "",
         "the first is passed by those far behind for ever", "test_waiting_long",
     ),
     Mutant(
-        "grants meanwhile not noted", "modules/line.lua",
+        "grants meanwhile not noted", "modules/queue/line.lua",
         "  if state then note_taken(state, charged, list) end\n", "",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------
     Mutant(
-        "nobody served on release", "modules/line.lua",
+        "nobody served on release", "modules/queue/line.lua",
         "  if call.removed or call.freed then line.serve(call) end\n", "",
         "room stays free until somebody asks", "test_waiting",
     ),
@@ -122,13 +122,13 @@ WAITING: Final = (
         "those behind one that gives up wait on", "test_waiting",
     ),
     Mutant(
-        "granted in a recovery", "modules/line.lua",
+        "granted in a recovery", "modules/queue/line.lua",
         "if state.count == 0 or call.pool.recovering or call.pool.state then return end",
         "if state.count == 0 or call.pool.state then return end",
         "what holders of lost leases have is granted again", "test_waiting_states",
     ),
     Mutant(
-        "granted offline", "modules/line.lua",
+        "granted offline", "modules/queue/line.lua",
         "if state.count == 0 or call.pool.recovering or call.pool.state then return end",
         "if state.count == 0 or call.pool.recovering then return end",
         "a repair is disturbed by grants", "test_waiting_states",
@@ -145,7 +145,7 @@ WAITING: Final = (
         "the next heartbeat of who was withdrawn waits again", "test_waiting",
     ),
     Mutant(
-        "silent ones stay", "modules/waiters.lua",
+        "silent ones stay", "modules/queue/waiters.lua",
         "return waiter.heard_ms + limits.WAITER_TTL_MS > call.now", "return true",
         "room is granted to the dead", "test_waiting",
     ),
@@ -172,7 +172,7 @@ WAITING: Final = (
     ),
     # -- what is stored ------------------------------------------------------------------------------------------------
     Mutant(
-        "entry that comes back removed", "modules/line_entries.lua",
+        "entry that comes back removed", "modules/queue/line_entries.lua",
         "if drops[n].id == waiter.id then waiter.instead_of = table.remove(drops, n) end", "local _ = drops[n]",
         "who asks again after a silence waits without an entry", "test_waiting",
     ),
@@ -182,7 +182,7 @@ WAITING: Final = (
         "a waiter asks for what an earlier one did", "test_waiting",
     ),
     Mutant(
-        "position counts who has left", "modules/arrivals.lua",
+        "position counts who has left", "modules/queue/arrivals.lua",
         "if state.drops[i].place and state.drops[i].place < place then before = before - 1 end", "",
         "a client is told a worse position", "test_waiting_batches",
     ),
@@ -197,7 +197,7 @@ WAITING: Final = (
         "an id waits and is live", "test_waiting_states",
     ),
     Mutant(
-        "repair leaves the fields", "modules/line.lua",
+        "repair leaves the fields", "modules/queue/line.lua",
         "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n  line_entries.keep(call, state)\n",
         "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n",
         "the pool reads a line that is empty", "test_waiting_states",

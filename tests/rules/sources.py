@@ -31,7 +31,7 @@ def lua_files() -> list[Path]:
 
 def lua_modules() -> list[Path]:
     """Modules, sorted."""
-    return sorted((scripts.folder() / "modules").glob("*.lua"))
+    return sorted((scripts.folder() / "modules").rglob("*.lua"))
 
 
 def read(path: Path) -> str:

@@ -1,8 +1,9 @@
 """Link a script with the modules that it requires into one text, with only the functions that the script uses.
 
-A *module* (`lua/modules/NAME.lua`) is a plain Lua module: lines `local x = require('x')`, a table with the module's
-name, functions, constants, and `return` of that table.  A *script* (`lua/scripts/NOUN/NAME.lua`) returns
-`function(call)`.  Every other definition at the top level starts in the first column and ends with `end` or `}` there.
+A *module* (`lua/modules/NAME.lua`, or in a folder there) is a plain Lua module: lines `local x = require('x')`, a table
+with the module's name, functions, constants, and `return` of that table.  A *script* (`lua/scripts/NOUN/NAME.lua`)
+returns `function(call)`.  Every other definition at the top level starts in the first column and ends with `end` or `}`
+there.
 
 Redis runs the whole text on every call, and creating a function costs about five hundred instructions.  So the
 ordinary path of the script becomes one function (`inlining`), and the other functions are created when they are first
@@ -219,9 +220,21 @@ def _gather(root: Traversable, path: str, pieces: dict[str, _Piece], seen: set[s
     file = _read(root, path, is_script=not stack)
     for name in sorted(file.requires | ({"context"} if not stack else set())):
         if name != "limits":
-            _gather(root, f"modules/{name}.lua", pieces, seen, (*stack, path))
+            _gather(root, _module(root, name), pieces, seen, (*stack, path))
     for name, piece in file.pieces.items():
         pieces[f"{file.stem}.{name}"] = piece
+
+
+def _module(root: Traversable, name: str) -> str:
+    """The file of a module, in `modules` or in a folder there."""
+    for folder in ("modules", *_folders(root / "modules")):
+        if (root / folder / f"{name}.lua").is_file():
+            return f"{folder}/{name}.lua"
+    raise ContractError(f"there is no module {name}")
+
+
+def _folders(modules: Traversable) -> list[str]:
+    return sorted(f"modules/{one.name}" for one in modules.iterdir() if one.is_dir())
 
 
 def _read(root: Traversable, path: str, *, is_script: bool) -> _File:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import redis.asyncio.connection as awaited
 import redis.connection as blocking
 
-from allocator import settings
+from allocator import environment, settings
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.ready_clients import SENTINEL_PORT, target_of_client
 from allocator._engine.transport.target import (
@@ -88,20 +88,20 @@ def resolve_target(
 
 def _default_url() -> str:
     """The URL of the environment, or, with a warning, the embedded server's."""
-    url = settings.url_from_environment()
+    url = environment.url_from_environment()
     if url is not None:
         return url
-    unset = settings.unset_urls()
-    if settings.url_is_required():
+    unset = environment.unset_urls()
+    if environment.url_is_required():
         raise InvalidRequest(
-            f"url: {unset}, and {settings.REQUIRE_URL_VARIABLE} says that one is required", field="url"
+            f"url: {unset}, and {environment.REQUIRE_URL_VARIABLE} says that one is required", field="url"
         )
     _log.warning(
         "%s: using %s, this user's own server on this machine, which other machines do not see; "
         "%s=1 makes this an error, and the URL %s says that it is meant",
         unset,
         EMBEDDED_URL,
-        settings.REQUIRE_URL_VARIABLE,
+        environment.REQUIRE_URL_VARIABLE,
         EMBEDDED_URL,
     )
     return EMBEDDED_URL

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from allocator import settings
+from allocator import environment, settings
 from allocator.apps.cli import arguments
 from allocator.errors import AllocatorError
 
@@ -92,7 +92,7 @@ class App:
     def client(self, *, allow_eviction: bool = False) -> Allocator:
         """The client, made at the first use, closed with the command.  Nothing is connected before its first call."""
         if self._client is None:
-            if self.url is None and not settings.url_is_required():
+            if self.url is None and not environment.url_is_required():
                 self.note(f"no --url, ALLOCATOR_REDIS_URL or REDIS_URL: using {_EMBEDDED}, this user's own server")
             self._client = self.connect(allow_eviction=allow_eviction)
             root = click.get_current_context().find_root()
@@ -145,10 +145,10 @@ class App:
         """
         from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
 
-        if self.url is None and settings.url_is_required():
+        if self.url is None and environment.url_is_required():
             raise click.UsageError(
-                f"no server is named, and {settings.REQUIRE_URL_VARIABLE} says that one is required: "
-                f"give --url, or set {settings.URL_VARIABLES[0]}"
+                f"no server is named, and {environment.REQUIRE_URL_VARIABLE} says that one is required: "
+                f"give --url, or set {environment.URL_VARIABLES[0]}"
             )
         deadline = self.timeout if timeout is None else timeout
         return Allocator.from_url(
@@ -258,7 +258,7 @@ POOL: Final = click.argument(
 """The argument POOL of a command about one pool; `--pool` names it as well."""
 
 
-def _shared(*, environment: bool) -> list[click.Parameter]:
+def _shared(*, from_environment: bool) -> list[click.Parameter]:
     """The common options; only the root's read the environment, so that an option before the command beats it."""
 
     def option(
@@ -267,19 +267,19 @@ def _shared(*, environment: bool) -> list[click.Parameter]:
         return click.Option(
             names,
             help=help,
-            envvar=envvar if environment else None,
+            envvar=envvar if from_environment else None,
             expose_value=False,
             callback=callback,
             default=None,
             **more,
         )
 
-    variables = " or ".join(settings.URL_VARIABLES)
+    variables = " or ".join(environment.URL_VARIABLES)
     return [
         option(
             "--url",
             metavar="URL",
-            envvar=list(settings.URL_VARIABLES),
+            envvar=list(environment.URL_VARIABLES),
             callback=_remember_url,
             help=f"The server [{variables}; {_EMBEDDED}].",
         ),
@@ -330,7 +330,7 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         # Click's mark for a paragraph that is not wrapped; in the raw docstrings it is two characters.
         self.help = self.help and self.help.replace("\\b\n", "\b\n")
-        self.params.extend(_shared(environment=False))
+        self.params.extend(_shared(from_environment=False))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the two lists of options."""
@@ -347,7 +347,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.extend(_shared(environment=self.reads_environment))
+        self.params.extend(_shared(from_environment=self.reads_environment))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order of their definition: from common to rare."""

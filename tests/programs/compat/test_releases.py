@@ -7,7 +7,8 @@ import logging
 
 import pytest
 
-from allocator import Allocator, ResourceAllocator, settings
+from allocator import Allocator, ResourceAllocator
+from allocator.compat import limits
 from allocator.compat.releases import Releases
 from tests.programs.compat.conftest import Make, warnings_of
 from tests.programs.compat.labs import pass_time
@@ -87,9 +88,9 @@ async def test_one_that_is_sent_for_too_long_is_given_up_with_an_error(
 async def test_a_bounded_number_waits(log: pytest.LogCaptureFixture) -> None:
     """An outage of a day must not fill the memory."""
     async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
-        allocator._releases._waiting = settings.RELEASES_KEPT_MAX
+        allocator._releases._waiting = limits.RELEASES_KEPT_MAX
         await allocator.release_resources({"allocation_id": "lab-1", "fence": "7"})
-        assert len(allocator._releases) == settings.RELEASES_KEPT_MAX
+        assert len(allocator._releases) == limits.RELEASES_KEPT_MAX
     (said,) = errors_of(log)
     assert said.startswith("release_resources: lab-1 stays until its deadline or a cleanup, for 10000 releases wait")
 

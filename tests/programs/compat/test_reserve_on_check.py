@@ -192,9 +192,9 @@ async def test_what_a_task_keeps_is_not_in_its_own_way(make: Make) -> None:
 async def test_a_task_keeps_a_bounded_number_and_the_oldest_is_given_back(make: Make) -> None:
     """A loop that asks for every lab in turn must not fill the pool."""
     allocator = make(total_cpu=1000.0, reserve_on_check=3600)
-    for millicores in range(1, settings.CHECK_LEASES_OF_ONE_MAX + 4):
+    for millicores in range(1, limits.CHECK_LEASES_OF_ONE_MAX + 4):
         assert await allocator.check_availability({"cpu": f"{millicores}m"})
-    kept = sum(range(4, settings.CHECK_LEASES_OF_ONE_MAX + 4))
+    kept = sum(range(4, limits.CHECK_LEASES_OF_ONE_MAX + 4))
     await until_free(allocator, 1000 - kept / 1000)
 
 
