@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from allocator import Allocator, ResourceAllocator
+from allocator import Allocator, ResourceAllocator, settings
 from allocator.compat import limits
 from allocator.compat.releases import Releases
 from tests.programs.compat.conftest import Make, warnings_of
@@ -75,7 +75,7 @@ async def test_one_that_is_sent_for_too_long_is_given_up_with_an_error(
     log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a day; here at once."""
-    monkeypatch.setattr(settings, "RELEASE_KEPT_S", 0.0)
+    monkeypatch.setattr(limits, "RELEASE_KEPT_S", 0.0)
     monkeypatch.setattr(settings, "UNDO_FOR_S", 0.0)
     async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
         await allocator.release_resources({"allocation_id": "lab-0", "fence": "7"})

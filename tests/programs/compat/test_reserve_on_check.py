@@ -17,8 +17,8 @@ from allocator import (
     Insufficient,
     InvalidRequest,
     ResourceAllocator,
-    settings,
 )
+from allocator.compat import limits
 from allocator.testing import Clock
 from tests.programs.compat.conftest import POOL, Make, warnings_of
 from tests.programs.compat.labs import pass_time
@@ -202,7 +202,7 @@ async def test_an_object_keeps_a_bounded_number_and_says_so(
     make: Make, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond it a check is what it is without the option."""
-    monkeypatch.setattr(settings, "CHECK_LEASES_MAX", 1)
+    monkeypatch.setattr(limits, "CHECK_LEASES_MAX", 1)
     allocator = make(reserve_on_check=3600)
     assert await allocator.check_availability(HALF)
     assert await allocator.check_availability({"cpu": "3"})
