@@ -22,7 +22,7 @@ from tests.support.servers import Engine, Server, binary
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
-QUICK: Final = Sizes(rounds=5, calls=500, live=50_000, stored=20_000, awaited=1000, blocking=300, pairs=300)
+QUICK: Final = Sizes(rounds=5, calls=500, live=50_000, stored=20_000, awaited=1000, blocking=300, pairs=300, part=5)
 
 ENGINES: Final = (Engine.REDIS7, Engine.VALKEY9)
 """The oldest and the newest server that are supported."""

@@ -25,7 +25,6 @@ ROOM: Final = 50
 
 FULL: Final = {"cpu": f"{ROOM * 1500}m", "memory": f"{ROOM * 2}Gi"}
 
-WAITING: Final = 10_000
 WAIT_MS: Final = 600_000
 
 # -- scopes ------------------------------------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def scope(stage: Stage, sizes: Sizes) -> Result:
 @row("scopes", "allocate: 10,000 scopes with live use v. 10", at_least=1.15, aim=1.05, smaller_is_better=True)
 def scopes(stage: Stage, sizes: Sizes) -> Result:
     """A decision costs by its depth, not by how many scopes there are."""
-    many: list[str | None] = [f"team-{at}" for at in range(10_000)]
+    many: list[str | None] = [f"team-{at}" for at in range(sizes.scopes)]
     few = many[:10]
     stage.fresh()
     _make_scopes(stage, [str(name) for name in many])
@@ -84,7 +83,7 @@ def scopes(stage: Stage, sizes: Sizes) -> Result:
 
     try:
         return alternate(
-            sizes.rounds, ("many", "few"), many=spent(Stage.FULL, many[:1000]), few=spent(Stage.EMPTY, few)
+            sizes.rounds, ("many", "few"), many=spent(Stage.FULL, many[: sizes.calls]), few=spent(Stage.EMPTY, few)
         )
     finally:
         stage.client(Stage.FULL).flushdb(asynchronous=False)
@@ -139,7 +138,7 @@ def waiting(stage: Stage, sizes: Sizes) -> Result:
     return alternate(
         max(3, sizes.rounds // 3),
         ("many", "few"),
-        many=_served(stage, WAITING, _alike),
+        many=_served(stage, sizes.waiting, _alike),
         few=_served(stage, 0, _alike),
     )
 
@@ -150,7 +149,7 @@ def waiting_mixed(stage: Stage, sizes: Sizes) -> Result:
     return alternate(
         max(3, sizes.rounds // 3),
         ("many", "few"),
-        many=_served(stage, WAITING, _different),
+        many=_served(stage, sizes.waiting, _different),
         few=_served(stage, 0, _different),
     )
 
@@ -206,9 +205,9 @@ def _handed_over(stage: Stage, holder: Allocator, waiter: Allocator, held: list[
 
 
 @row("slot", "200 waiters on one freed slot: wake-ups a grant", at_least=1.0, aim=1.0, smaller_is_better=True)
-def slot(stage: Stage, _sizes: Sizes) -> Result:
+def slot(stage: Stage, sizes: Sizes) -> Result:
     """As many return as were granted, though each listens."""
-    tasks = 200
+    tasks = sizes.waiters
     stage.fresh(capacity={"cpu": "1500m", "memory": "2Gi"})
     with asyncio.Runner() as runner:
         return runner.run(_free_one(stage, tasks))
@@ -259,7 +258,6 @@ AT_A_TIME: Final = 20
 @row("kueue", "15,000 workloads, 30 queues that borrow, v. 43 a second", at_least=40.0, aim=200.0)
 def workloads(stage: Stage, sizes: Sizes) -> Result:
     """Each waits in line until it is admitted, and ends at once; one asyncio client asks as fast as it can."""
-    share = max(1, 1000 // sizes.calls)
     stage.fresh(capacity={"cpu": str(COHORTS * QUEUES * 20), "memory": CAPACITY["memory"]})
     names = [f"cohort-{one}/queue-{other}" for one in range(COHORTS) for other in range(QUEUES)]
     with Allocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True) as allocator:
@@ -269,16 +267,17 @@ def workloads(stage: Stage, sizes: Sizes) -> Result:
             allocator.quotas.set(name, {"cpu": Limit("20", "100")})
     began = time.perf_counter()
     with asyncio.Runner() as runner:
-        count = runner.run(_admit_all(stage, names, share))
+        count = runner.run(_admit_all(stage, names, sizes.part))
     a_second = count / (time.perf_counter() - began)
     figure = a_second / PEER_A_SECOND
     return Result(figure, figure, figure, {"workloads a second": a_second})
 
 
-async def _admit_all(stage: Stage, names: list[str], share: int) -> int:
+async def _admit_all(stage: Stage, names: list[str], part: int) -> int:
     async with AsyncAllocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True) as allocator:
         queues = [
-            iter([(cpu, priority) for cpu, priority, count in CLASSES for _ in range(count // share)]) for _ in names
+            iter([(cpu, priority) for cpu, priority, count in CLASSES for _ in range(max(1, count // part))])
+            for _ in names
         ]
 
         async def work(name: str, queue: Iterator[tuple[str, int]]) -> int:

@@ -37,6 +37,11 @@ class Sizes:
     blocking: int = 1000
     pairs: int = 1000
     processes: int = 8
+    scopes: int = 10_000
+    waiting: int = 10_000
+    waiters: int = 200
+    part: int = 1
+    """What part of the workloads of the row `kueue` is done: one of so many."""
     audited: int = settings.AUDIT_FIELDS_MAX // (settings.RECORD_FIELDS + settings.RESOURCES_MAX)
     repeats: int = 3
 

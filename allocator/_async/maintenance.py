@@ -7,7 +7,8 @@ from datetime import datetime
 
 from allocator._async.namespace import AsyncNamespace
 from allocator._base import local_ms
-from allocator._engine.operations import audit, doctor, reclaim, reconcile
+from allocator._engine.operations import reclaim
+from allocator._engine.operations.maintenance import audit, doctor, reconcile
 from allocator.models.allocations import Ttl
 from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled
 

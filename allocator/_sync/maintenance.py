@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from allocator._base import local_ms
-from allocator._engine.operations import audit, doctor, reclaim, reconcile
+from allocator._engine.operations import reclaim
+from allocator._engine.operations.maintenance import audit, doctor, reconcile
 from allocator._sync.namespace import Namespace
 from allocator.models.allocations import Ttl
 from allocator.models.maintenance import Audit, DoctorReport, Reclaimed, Reconciled

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from allocator import AsyncAllocator, BackendUnavailable, DoctorReport
-from allocator._engine.operations import doctor
+from allocator._engine.operations.maintenance import doctor
 from allocator._engine.protocol import scripts
 from allocator.access import ROLES, user
 from tests.clients.conftest import Connect

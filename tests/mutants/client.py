@@ -77,7 +77,7 @@ CLIENT: Final = (
         "A6: the longest ttl is the grace, and a holder believes beyond it", "clients/test_recovery",
     ),
     Mutant(
-        "doctor without slack", "allocator/_engine/operations/doctor_checks.py",
+        "doctor without slack", "allocator/_engine/operations/maintenance/doctor_checks.py",
         "margin_ms = 0 if alone else int(RECOVERY_MARGIN_S * 1000)", "margin_ms = 0",
         "A6: doctor is content with a grace that is too short", "unit/test_doctor_checks",
     ),

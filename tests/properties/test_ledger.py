@@ -37,8 +37,9 @@ from allocator import (
     UnknownAllocation,
 )
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import allocate, audit, check, lookup, pools, reclaim, release, renew, resize, undo
+from allocator._engine.operations import allocate, check, lookup, pools, reclaim, release, renew, resize, undo
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.maintenance import audit
 from allocator._engine.operations.pool_deletion import delete
 from allocator._engine.protocol.flows import Call
 from allocator._engine.transport.in_process import InProcessServer

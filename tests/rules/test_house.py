@@ -35,6 +35,10 @@ LATE_IMPORTS: Final = {
         "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools",
         "allocator._sync.queue", "allocator._sync.quotas",
     },
+    "allocator._engine.execution.driver": {"allocator._engine.execution.wake_waits"},  # for a call that waits
+    "allocator._engine.execution.loop_state": {
+        "allocator._engine.execution.listener_async", "allocator._engine.execution.wake_waits_async",
+    },
     "allocator._engine.leases.registry": {  # the driver that a renewer needs
         "allocator._engine.execution.driver",
         "allocator._engine.leases.blocking_async",

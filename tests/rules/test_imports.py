@@ -27,10 +27,8 @@ AWAITED: Final = {"_async", "_engine.leases.blocking_async"} | {
         "execution.batch_queues",
         "execution.batching",
         "execution.driver_async",
-        "execution.listener_async",
         "execution.loop_state",
         "execution.undo_worker_async",
-        "execution.wake_waits_async",
         "transport.cluster_async",
         "transport.connections_async",
         "transport.router_async",
@@ -44,9 +42,7 @@ BLOCKING: Final = {"_sync"} | {
     for name in (
         "execution.driver",
         "execution.invocation",
-        "execution.listener",
         "execution.undo_worker",
-        "execution.wake_waits",
         "transport.cluster",
         "transport.connections",
         "transport.router",
@@ -56,6 +52,10 @@ BLOCKING: Final = {"_sync"} | {
 """What only a client that blocks, and the thread that renews a hold, needs."""
 
 LATER: Final = {
+    "_engine.execution.listener",  # until something waits
+    "_engine.execution.listener_async",
+    "_engine.execution.wake_waits",
+    "_engine.execution.wake_waits_async",
     "_engine.leases",  # until something is held
     "_engine.protocol.inlining",  # until something is sent
     "_engine.protocol.linker",

@@ -121,7 +121,7 @@ def test_every_reply_word_of_the_header_is_in_the_script_and_the_reverse(name: s
 def test_every_reply_word_is_read_by_the_operations_and_provoked_by_a_test() -> None:
     """A word that nobody reads is a contract error in production; one that no test provokes may never be said."""
     folder = ROOT / "allocator" / "_engine" / "operations"
-    python = "".join(read(path) for path in folder.glob("*.py"))
+    python = "".join(read(path) for path in folder.rglob("*.py"))
     tests = "".join(read(path) for path in (ROOT / "tests" / "scripts").glob("*.py"))
     words = {word for name in NAMES for word in _reply_words(name)}
     assert {word for word in words - NOT_READ if f'"{word}"' not in python} == set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from allocator._engine.operations.doctor_checks import BYTES_AN_ALLOCATION, ServerFacts, judge
+from allocator._engine.operations.maintenance.doctor_checks import BYTES_AN_ALLOCATION, ServerFacts, judge
 from allocator.models.maintenance import DoctorCheck, DoctorReport
 from allocator.models.pools import Pool
 from allocator.resources import Resources

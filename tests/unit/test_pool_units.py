@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator import InvariantError, ResourceUnits
-from allocator._engine.operations.audit_findings import limits
+from allocator._engine.operations.maintenance.audit_findings import limits
 from allocator._engine.protocol.pool_units import decode_units, encode_units
 from allocator.models.resource_units import limit_of
 from allocator.settings import AMOUNT_MAX

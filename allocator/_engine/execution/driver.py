@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -26,7 +26,6 @@ from allocator._engine.execution.retry import RetryState, deadline_exceeded, fin
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker import UndoWorker
 from allocator._engine.execution.validity import believed
-from allocator._engine.execution.wake_waits import WakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Command,
@@ -47,6 +46,9 @@ from allocator._engine.transport.failures import AttemptFailure
 from allocator._engine.transport.router import make_router
 from allocator._engine.transport.target import Target
 from allocator.errors import AllocatorError, BackendUnavailable
+
+if TYPE_CHECKING:
+    from allocator._engine.execution.wake_waits import WakeWaits
 
 __all__ = ["Driver"]
 
@@ -115,6 +117,12 @@ class Driver:
         """Wait up to so many seconds until the queued undos have been sent; returns whether they have."""
         return self._undo_worker.wait(seconds)
 
+    def _wake_waits(self) -> WakeWaits:
+        """What a flow that waits listens by."""
+        from allocator._engine.execution.wake_waits import WakeWaits  # noqa: PLC0415 - few programs wait
+
+        return WakeWaits(self._router, self._attempt_timeout_s, lambda: self._closed)
+
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
@@ -130,7 +138,7 @@ class Driver:
                         if step.undo:
                             undo_log.record_reply(step, answer)
                     elif isinstance(step, Wake):
-                        waits = waits or WakeWaits(self._router, self._attempt_timeout_s, lambda: self._closed)
+                        waits = waits or self._wake_waits()
                         answer = waits.wake(step)
                         until = time.monotonic() + timeout_s
                     else:

@@ -13,13 +13,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from allocator import settings
 from allocator._engine.execution.loop_state import LoopState
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.execution.validity import believed
-from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Flow,
@@ -29,6 +28,9 @@ from allocator._engine.protocol.flows import (
 from allocator._engine.transport.router_async import check_async
 from allocator._engine.transport.target import Target
 from allocator.errors import AllocatorError, BackendUnavailable
+
+if TYPE_CHECKING:
+    from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 
 __all__ = ["AsyncDriver"]
 

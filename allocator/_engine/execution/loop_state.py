@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -15,11 +15,9 @@ from allocator import settings
 from allocator._engine.execution.batching import Batcher
 from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
 from allocator._engine.execution.fence_watermarks import FenceWatermarks
-from allocator._engine.execution.listener_async import AsyncListeners
 from allocator._engine.execution.retry import RetryState, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
-from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 from allocator._engine.protocol.flows import (
     Call,
     Command,
@@ -45,6 +43,10 @@ from allocator._engine.transport.target import Target
 from allocator.durability import Durability
 from allocator.errors import AllocatorError
 
+if TYPE_CHECKING:
+    from allocator._engine.execution.listener_async import AsyncListeners
+    from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
+
 __all__ = ["LoopState"]
 
 R = TypeVar("R")
@@ -60,7 +62,7 @@ class LoopState:
         self._attempt_timeout_s = target.attempt_timeout_s
         self._watermarks = FenceWatermarks(clock)
         self._batcher = Batcher(self, loop)
-        self._listeners = AsyncListeners(target.attempt_timeout_s)
+        self._listeners: AsyncListeners | None = None
         self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
@@ -96,7 +98,8 @@ class LoopState:
             await self._watch.aclose()
 
     async def _end(self) -> None:
-        await self._listeners.close()
+        if self._listeners is not None:
+            await self._listeners.close()
         await self._batcher.close(settings.CLOSE_FLUSH_S)
         await self._undo_worker.close(settings.CLOSE_FLUSH_S)
         await self._router.close()
@@ -120,6 +123,10 @@ class LoopState:
 
     def wake_waits(self) -> AsyncWakeWaits:
         """The waits of one flow for wake-ups."""
+        from allocator._engine.execution.listener_async import AsyncListeners  # noqa: PLC0415 - few programs wait
+        from allocator._engine.execution.wake_waits_async import AsyncWakeWaits  # noqa: PLC0415
+
+        self._listeners = self._listeners or AsyncListeners(self._attempt_timeout_s)
         return AsyncWakeWaits(self._router, self._listeners, self._attempt_timeout_s, lambda: self._ending is not None)
 
     async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:

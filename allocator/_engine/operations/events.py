@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from allocator import settings
-from allocator._engine.operations.audit_findings import readable
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.maintenance.audit_findings import readable
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.protocol.flows import Call, Operation, Reply
 from allocator._engine.protocol.scripts import load

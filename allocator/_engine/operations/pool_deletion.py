@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from allocator._engine.operations import audit
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.maintenance import audit
 from allocator._engine.operations.replies import raise_refused
 from allocator._engine.operations.requests import make_call, new_call
 from allocator._engine.protocol.flows import Flow, Item, Reply, TimeLeft

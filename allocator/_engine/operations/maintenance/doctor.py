@@ -11,7 +11,6 @@ from typing import Any, Final
 from allocator._engine.operations import (
     adopt,
     allocate,
-    audit,
     check,
     events,
     lookup,
@@ -19,14 +18,14 @@ from allocator._engine.operations import (
     pools,
     quotas,
     reclaim,
-    reconcile,
     release,
     renew,
     resize,
     undo,
 )
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
-from allocator._engine.operations.doctor_checks import ServerFacts, judge
+from allocator._engine.operations.maintenance import audit, reconcile
+from allocator._engine.operations.maintenance.doctor_checks import ServerFacts, judge
 from allocator._engine.protocol.flows import Call, Command, CommandError, Flow, TimeLeft
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load, names

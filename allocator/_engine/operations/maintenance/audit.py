@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from allocator import settings
-from allocator._engine.operations import audit_findings, pools
+from allocator._engine.operations import pools
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.maintenance import audit_findings
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
