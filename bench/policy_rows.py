@@ -275,12 +275,10 @@ def workloads(stage: Stage, sizes: Sizes) -> Result:
 
 async def _admit_all(stage: Stage, names: list[str], part: int) -> int:
     async with AsyncAllocator.from_url(stage.url, pool=POOL, owner=OWNER, allow_eviction=True) as allocator:
-        queues = [
-            iter([(cpu, priority) for cpu, priority, count in CLASSES for _ in range(max(1, count // part))])
-            for _ in names
-        ]
+        work = [(cpu, priority) for cpu, priority, count in CLASSES for _ in range(max(1, count // part))]
+        queues = [iter(work) for _ in names]
 
-        async def work(name: str, queue: Iterator[tuple[str, int]]) -> int:
+        async def admit(name: str, queue: Iterator[tuple[str, int]]) -> int:
             count = 0
             for cpu, priority in queue:
                 request = {"cpu": cpu}
@@ -289,5 +287,5 @@ async def _admit_all(stage: Stage, names: list[str], part: int) -> int:
                 count += 1
             return count
 
-        tasks = [work(name, queue) for name, queue in zip(names, queues, strict=True) for _ in range(AT_A_TIME)]
+        tasks = [admit(name, queue) for name, queue in zip(names, queues, strict=True) for _ in range(AT_A_TIME)]
         return sum(await asyncio.gather(*tasks))

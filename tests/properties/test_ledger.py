@@ -381,10 +381,7 @@ def store(request: pytest.FixtureRequest, servers: SessionServers) -> Iterator[t
 
 
 def test_the_ledger_is_what_the_model_says(store: tuple[str, Any]) -> None:
-    """Whatever the verbs, the network and the clock do, in any order.
-
-    The in-process store is slower by the factor by which it is given fewer stories.
-    """
+    """In any order of verbs and faults; the in-process store gets fewer stories, as it is slower."""
     machine = type("LedgerOfThisStore", (Ledger,), {"store": store})
     settings = hypothesis.settings(
         derandomize=True,
