@@ -13,7 +13,7 @@ from typing import Final
 
 from allocator import Allocator, AsyncAllocator, Limit
 from allocator._engine.operations import release
-from allocator._engine.operations.allocate import ValidRequest, call_of
+from allocator._engine.operations.allocate import ValidRequest, allocate_call
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator.models.allocations import Request
 from bench.rows import Result, alternate, row
@@ -35,7 +35,9 @@ def _scoped(stage: Stage, calls: int, scopes: list[str | None]) -> list[bytes]:
     """Requests that take the scopes in turn."""
     named = itertools.islice(itertools.cycle(scopes), calls)
     wanted = [Request(REQUEST, ttl=TTL_S, id=secrets.token_hex(8), scope=scope) for scope in named]
-    return [command(stage, call_of(KEYS, (ValidRequest.validate(one, OWNER),), PLAIN, atomic=False)) for one in wanted]
+    return [
+        command(stage, allocate_call(KEYS, (ValidRequest.validate(one, OWNER),), PLAIN, atomic=False)) for one in wanted
+    ]
 
 
 def _make_scopes(stage: Stage, scopes: list[str]) -> None:
@@ -100,7 +102,7 @@ def _queue(stage: Stage, count: int, requests: Iterator[dict[str, str]], now_ms:
         for _ in range(count)
     ]
     # At one instant, so that none of them falls silent while the others come.
-    calls = [command(stage, call_of(KEYS, (one,), PLAIN, atomic=False), now_ms) for one in wanted]
+    calls = [command(stage, allocate_call(KEYS, (one,), PLAIN, atomic=False), now_ms) for one in wanted]
     replies = stage.send(Stage.EMPTY, calls)
     assert {reply[0][0] for reply in replies} == {"waiting"}, replies[0]
 

@@ -24,6 +24,7 @@ from allocator import (
     Limit,
     Outcome,
     Pool,
+    QueuePolicy,
     Quota,
     QuotaUsage,
     Reclaimed,
@@ -32,6 +33,7 @@ from allocator import (
     Request,
     Resources,
     Usage,
+    Waiter,
 )
 
 
@@ -84,6 +86,20 @@ def limits(client: Allocator) -> None:
     assert_type(client.allocate({"cpu": 1}, ttl=None, max_lifetime=timedelta(hours=2)).ends_at, datetime | None)
     client.quotas.set("team-a")  # type: ignore[call-arg]
     client.move("a")  # type: ignore[call-arg]
+
+
+def waits(client: Allocator) -> None:
+    assert_type(client.allocate({"cpu": 1}, ttl=60, wait=timedelta(hours=1), priority=-5), Allocation)
+    client.hold({"cpu": 1}, ttl=60, wait=0.5, priority=5)
+    client.try_allocate({"cpu": 1}, ttl=60, wait=1)  # type: ignore[call-arg]
+    client.allocate({"cpu": 1}, ttl=60, wait="1h")  # type: ignore[arg-type]
+    waiter = client.queue.list(limit=5)[0]
+    assert_type(waiter, Waiter)
+    assert_type(waiter.denial, Denial | None)
+    assert_type(waiter.start, datetime | None)
+    assert_type(client.queue.withdraw("a"), bool)
+    assert_type(client.pools.update(queue=QueuePolicy("strict", wait_max=timedelta(minutes=5))).queue, QueuePolicy)
+    client.pools.update(queue="strict")  # type: ignore[arg-type]
 
 
 def takes(client: Allocator) -> None:
