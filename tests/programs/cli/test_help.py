@@ -18,7 +18,8 @@ from tests.programs.cli.conftest import CommandLine
 POOL_OPTIONS = (
     "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
     "--reserved --overcommit --min --max --step "
-    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max"
+    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max "
+    "--preemption --preempt-grace --preempt-protect"
 )
 
 OPTIONS = {
@@ -31,14 +32,14 @@ OPTIONS = {
     "pool upgrade": "",
     "pool end-recovery": "",
     "pool recover": "",
-    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability --wait --priority",
-    "run": "--ttl --max-lifetime --wait --priority --id --shared --kill-after --owner --scope --meta",
+    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability --wait --priority --preempt",
+    "run": "--ttl --max-lifetime --wait --priority --preempt --id --shared --kill-after --owner --scope --meta",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",
     "move": "--no-scope --fence",
     "begin-release": "--grace --fence",
-    "check": "--explain --scope",
+    "check": "--explain --scope --priority --preempt",
     "list": "--owner --scope --older-than --sort-by --reverse -w --watch",
     "describe": "",
     "quota": "",
