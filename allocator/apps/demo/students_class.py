@@ -41,6 +41,8 @@ class Told:
     asked: int = 0
     granted: int = 0
     gave_up: int = 0
+    refused: int = 0
+    """Guaranteed first labs that were not granted."""
     sums: int = 0
     over: list[str] = field(default_factory=list[str])
     late: list[str] = field(default_factory=list[str])
@@ -195,6 +197,7 @@ class Classroom:
                 self._back[team.name].set()
             self.told.at_once[team.name] = not isinstance(found, Denial)
             if isinstance(found, Denial):
+                self.told.refused += 1
                 self._note(f"{team.name} did not get what it is guaranteed: {found}")
             else:
                 self._note(f"{team.name} arrives, gets its guaranteed lab at once")

@@ -23,6 +23,7 @@ TEAMS: Final = 6
 LABS_PER_STUDENT: Final = 2
 
 GIB_PER_CPU: Final = 4
+STUDENTS_PER_GPU: Final = 10
 CPUS_PER_STUDENT: Final = 0.8
 """A team's share: less than its students want at their busiest."""
 
@@ -122,20 +123,23 @@ class Plan:
         )
         self._team_size = -(-size // TEAMS)
         self._share = max(2, round(CPUS_PER_STUDENT * self._team_size))
+        self._gpus = max(1, self._team_size // STUDENTS_PER_GPU)
         self._guaranteed = max(1, self._share // 4)
 
     @property
     def capacity(self) -> Resources:
         """The pool: the sum of the teams' shares."""
-        return Resources.capacity({**_cpus(TEAMS * self._share), GPU: TEAMS})
+        return Resources.capacity({**_cpus(TEAMS * self._share), GPU: TEAMS * self._gpus})
 
     def limits(self) -> Mapping[str, Mapping[str, Limit | Quantity]]:
         """The limits of each scope, those above first."""
         share, borrowing, lending = self._share, max(1, self._share // 2), self._share - self._guaranteed
         parts = (_cpus(share), _cpus(borrowing), _cpus(lending))
         team: dict[str, Limit | Quantity] = {name: Limit(*(part[name] for part in parts)) for name in parts[0]}
-        team |= {GPU: Limit(1, 1), "allocations": self._team_size + LABS_PER_STUDENT}
-        limits: dict[str, Mapping[str, Limit | Quantity]] = {CLASS: {**_cpus(TEAMS * share), GPU: TEAMS}}
+        labs = self._team_size + LABS_PER_STUDENT
+        team |= {GPU: Limit(self._gpus, 1), "allocations": Limit(labs, 0, labs - self._guaranteed)}
+        whole = {**_cpus(TEAMS * share), GPU: TEAMS * self._gpus, "allocations": TEAMS * labs}
+        limits: dict[str, Mapping[str, Limit | Quantity]] = {CLASS: whole}
         limits |= {one.scope: team for one in self.teams}
         limits[STAFF] = {"allocations": 1}
         return limits | {one.scope: {"allocations": LABS_PER_STUDENT} for one in self.students}

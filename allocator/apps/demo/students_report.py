@@ -174,7 +174,7 @@ class Report:
         problems = [*others, *(promise.problem for promise in self.promises if promise.problem)]
         if told.errors:
             problems.append(f"{len(told.errors)} calls failed; the first: {told.errors[0]}")
-        if self.asked != self.granted + self.gave_up and not others:
+        if self.asked != self.granted + self.gave_up + told.refused and not others:
             problems.append("the labs do not add up: granted + gave up is not all that were asked for")
         self.problems = problems
 
