@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/resource-allocator demo
+	$(BIN)/resource-allocator demo $(ARGS)
 
 ## One worker more than there are cores: a third of the time the tests wait for servers.
 test: $(STAMP)

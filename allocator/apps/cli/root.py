@@ -27,7 +27,7 @@ __all__ = ["COMMANDS", "root"]
 _CLI: Final = "allocator.apps.cli"
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "demo": ("allocator.apps.demo.command:demo", "Watch controller replicas share a pool, and lose one of them."),
+    "demo": ("allocator.apps.demo.command:demo", "Watch replicas, or a class of students, share a pool."),
     "pool": (f"{_CLI}.pools:pool", "Make, show and change pools."),
     "allocate": (f"{_CLI}.allocations:allocate", "Allocate resources, all of them or none."),
     "run": ("allocator.apps.run.command:run", "Run a command while an allocation is held."),

@@ -1,6 +1,7 @@
 """The demo: controller replicas, each a process, run a course day of labs on a pool that is too small for it.
 
-The parts::
+`students.py` is another one, `demo --students`: a class whose students wait in line.  Both use `screen.py` for output.
+The parts of the first::
 
     parent   run.py       a private server, the pool, the replicas; kills one of them; the end
              cluster.py   the labs' phases: the counterpart of a controller's API server

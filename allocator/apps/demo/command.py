@@ -8,12 +8,13 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal, NoReturn
 
 import click
+from rich.console import Console
 
 from allocator import AllocatorError, BackendError, InvalidRequest, Resources
 from allocator.apps.demo.lab_requests import (
@@ -24,7 +25,12 @@ from allocator.apps.demo.lab_requests import (
     natural_speed,
     read_requests,
 )
+from allocator.apps.demo.report import Summary
 from allocator.apps.demo.run import Settings, run
+from allocator.apps.demo.students import run as run_class
+from allocator.apps.demo.students_plan import Plan as ClassPlan
+from allocator.apps.demo.students_report import Report
+from allocator.apps.demo.students_view import open_class_view
 from allocator.apps.demo.view import open_view
 
 __all__ = ["demo"]
@@ -34,7 +40,15 @@ EXIT_UNREACHABLE: Final = 5
 EXIT_INTERRUPTED: Final = 130
 
 REPLICAS_MAX: Final = 32
+STUDENTS_MIN: Final = 6
+STUDENTS_MAX: Final = 240
+CLASS_SECONDS: Final = 30.0
 SPEED_MAX: Final = 1e9
+
+
+_OF_REPLICAS: Final = frozenset({"path", "capacity", "replicas", "speed", "ttl", "failing", "kill"})
+_OF_CLASS: Final = frozenset({"class_size", "seconds", "priority_lab"})
+"""Options that only one of the two demos has."""
 
 
 class _Range(click.FloatRange):
@@ -48,7 +62,22 @@ class _Range(click.FloatRange):
         return number
 
 
-@click.command(short_help="Watch controller replicas share a pool, and lose one of them.")
+@click.command(short_help="Watch replicas, or a class of students, share a pool.")
+@click.option("--students", is_flag=True, help="A class instead: teams with quotas, a line, and a priority lab.")
+@click.option(
+    "--class-size",
+    type=click.IntRange(STUDENTS_MIN, STUDENTS_MAX),
+    default=60,
+    show_default=True,
+    help="With --students: how many, in six teams.",
+)
+@click.option(
+    "--seconds",
+    type=_Range(2, 600),
+    default=CLASS_SECONDS,
+    show_default=True,
+    help="With --students: how long they ask for labs.",
+)
 @click.option(
     "--requests",
     "path",
@@ -87,7 +116,15 @@ class _Range(click.FloatRange):
     metavar="SHARE",
     help="Share of the labs whose provisioning fails.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Which labs fail.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Which labs fail; with --students, who asks for what."
+)
+@click.option(
+    "--priority-lab/--no-priority-lab",
+    default=True,
+    show_default=True,
+    help="With --students: the instructor asks for half of the pool, with priority.",
+)
 @click.option("--kill/--no-kill", default=True, show_default=True, help="Kill one replica on the way (SIGKILL).")
 @click.option(
     "-o",
@@ -97,8 +134,14 @@ class _Range(click.FloatRange):
     show_default=True,
     help="How the summary is printed; with json, the progress goes to stderr.",
 )
+@click.pass_context
 def demo(
+    context: click.Context,
     *,
+    students: bool,
+    class_size: int,
+    seconds: float,
+    priority_lab: bool,
     path: Path | None,
     capacity: str | None,
     url: str | None,
@@ -116,14 +159,21 @@ def demo(
     labs over.  All along, a watcher reads the ledger and looks for over-allocations; an audit at the end looks for
     leaks.
 
+    With --students it is a class of six teams.  Each has a share of the pool, borrows from teams that are away, and
+    lends what it does not use.  Students wait in line for their labs; the instructor's lab goes first.
+
     Exits with 0 if every promise was kept and every lab reached its end, with 1 if not.
     """
-    labs = _labs(path or default_file())
-    pool = _capacity(capacity, labs)
+    _refuse_others(context, students=students)
     if url is not None and url.startswith("memory:"):
         raise click.BadParameter(
             "other processes cannot reach memory://; leave it out for a server of its own", param_hint="--url"
         )
+    if students:
+        plan = ClassPlan(class_size, seconds, seed, has_priority=priority_lab)
+        _present(lambda stream: _run_class(plan, url, stream), output)
+    labs = _labs(path or default_file())
+    pool = _capacity(capacity, labs)
     settings = Settings(
         labs=labs,
         capacity=pool,
@@ -135,10 +185,38 @@ def demo(
         failing=failing,
         kill=kill and replicas > 1,
     )
-    title = f"{len(labs)} labs, {replicas} replicas, one pool: {pool}"
+    _present(lambda stream: _run_replicas(settings, stream), output)
+
+
+def _refuse_others(context: click.Context, *, students: bool) -> None:
+    """Refuse the options of the other demo, which would have no effect.
+
+    Raises:
+        click.UsageError: One of them is given.
+    """
+    for option in context.command.params:
+        assert option.name is not None
+        given = context.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
+        if given and option.name in (_OF_REPLICAS if students else _OF_CLASS):
+            raise click.UsageError(f"{option.opts[0]} has no effect {'with' if students else 'without'} --students")
+
+
+def _run_replicas(settings: Settings, stream: IO[str]) -> Summary:
+    title = f"{len(settings.labs)} labs, {settings.replicas} replicas, one pool: {settings.capacity}"
+    with open_view(stream, title) as view:
+        return run(settings, view)
+
+
+def _run_class(plan: ClassPlan, url: str | None, stream: IO[str]) -> Report:
+    with open_class_view(stream, f"{plan.size} students, {len(plan.teams)} teams, one pool") as view:
+        return run_class(plan, url, view)
+
+
+def _present(work: Callable[[IO[str]], Summary | Report], output: Literal["table", "json"]) -> NoReturn:
+    """Run a demo, print its result, and end the program with its exit code."""
     try:
-        with _ends_by_signal(), open_view(sys.stderr if output == "json" else sys.stdout, title) as view:
-            summary = run(settings, view)
+        with _ends_by_signal():
+            found = work(sys.stderr if output == "json" else sys.stdout)
     except KeyboardInterrupt:
         click.echo("Interrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
@@ -147,8 +225,9 @@ def demo(
     except AllocatorError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_UNREACHABLE if isinstance(error, BackendError) else EXIT_BROKEN)
-    click.echo(json.dumps(summary.to_json(), indent=2) if output == "json" else "\n".join(["", *summary.lines()]))
-    sys.exit(0 if summary.ok else EXIT_BROKEN)
+    lines = found.lines() if isinstance(found, Summary) else found.lines(Console(file=sys.stdout).width)
+    click.echo(json.dumps(found.to_json(), indent=2) if output == "json" else "\n".join(["", *lines]))
+    sys.exit(0 if found.ok else EXIT_BROKEN)
 
 
 def _labs(path: Path) -> Sequence[LabRequest]:

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from allocator import Allocator, Resources, redact_url
 from allocator.apps.demo.cluster import Cluster, Phase, Status
@@ -21,10 +21,11 @@ from allocator.apps.demo.controller import Plan
 from allocator.apps.demo.fleet import Fleet, Replica
 from allocator.apps.demo.lab_requests import LabRequest
 from allocator.apps.demo.report import Summary
+from allocator.apps.demo.screen import View
 from allocator.apps.demo.watch import Seen, Watcher
 from allocator.testing import PrivateServer
 
-__all__ = ["Frame", "Settings", "View", "run"]
+__all__ = ["SILENT_S", "STALL_S", "STEP_S", "Frame", "Settings", "leaks", "own_pool", "run"]
 
 STEP_S: Final = 0.1
 """Seconds between two steps of the parent, and two updates of the view."""
@@ -78,18 +79,6 @@ class Frame:
         return phases
 
 
-class View(Protocol):
-    """The output of a run."""
-
-    def show(self, frame: Frame) -> None:
-        """Show the state."""
-        ...
-
-    def note(self, elapsed_s: float, text: str) -> None:
-        """Show an event of the run."""
-        ...
-
-
 @dataclass(slots=True)
 class _Kill:
     """The replica that was killed, and the labs that it had in hand."""
@@ -115,7 +104,7 @@ class _Kill:
                 yield f"all {count} labs of {self.name} were taken over"
 
 
-def run(settings: Settings, view: View) -> Summary:
+def run(settings: Settings, view: View[Frame]) -> Summary:
     """Run the labs and return the result.
 
     Raises:
@@ -124,7 +113,7 @@ def run(settings: Settings, view: View) -> Summary:
     with contextlib.ExitStack() as stack:
         url = settings.url or stack.enter_context(PrivateServer()).url
         name = f"demo-{secrets.token_hex(4)}"
-        allocator = stack.enter_context(_pool(url, name, settings.capacity))
+        allocator = stack.enter_context(own_pool(url, name, settings.capacity))
         cluster = Cluster(len(settings.labs))
         plan = Plan(settings.labs, settings.ttl_s, settings.speed, settings.seed, settings.failing)
         watcher = Watcher(allocator)
@@ -138,10 +127,10 @@ def run(settings: Settings, view: View) -> Summary:
         problems = game.play()
         seconds = fleet.elapsed_s
         fleet.cut() if problems else fleet.join()
-        leaks = _leaks(allocator, settings.ttl_s)
+        left = leaks(allocator, settings.ttl_s)
         watcher.stop()
         audit = allocator.maintenance.audit()
-    summary = Summary(labs=len(settings.labs), server=where, pool=name, seconds=round(seconds, 2), leaks=leaks)
+    summary = Summary(labs=len(settings.labs), server=where, pool=name, seconds=round(seconds, 2), leaks=left)
     summary.audit = audit.status
     game.fill(summary)
     summary.judge(problems + [f"{r.name} ended by itself: {r.complaint}" for r in fleet.replicas if r.failed])
@@ -149,7 +138,7 @@ def run(settings: Settings, view: View) -> Summary:
 
 
 @contextlib.contextmanager
-def _pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
+def own_pool(url: str, pool: str, capacity: Resources) -> Generator[Allocator]:
     """A client and a new pool, which is deleted at the end in any case."""
     with Allocator.from_url(url, pool=pool, owner="demo", timeout=CALL_S) as allocator:
         allocator.pools.create(pool, capacity)
@@ -166,7 +155,7 @@ class _Game:
     settings: Settings
     cluster: Cluster
     fleet: Fleet
-    view: View
+    view: View[Frame]
     seen: Seen
     arrivals: Sequence[float]
     kill: _Kill | None = None
@@ -253,7 +242,7 @@ def _longest_wait_s(settings: Settings, arrivals: Sequence[float]) -> float:
     return (max(lab.seconds for lab in settings.labs) + gap) / settings.speed
 
 
-def _leaks(allocator: Allocator, ttl_s: float) -> int:
+def leaks(allocator: Allocator, ttl_s: float) -> int:
     """The number of allocations and charges after the run, once every lease has had the time to lapse."""
     ends = time.monotonic() + ttl_s + 1.0
     while True:

@@ -1,14 +1,12 @@
-"""The view of a run: a live picture on a terminal, plain lines elsewhere."""
+"""How a run of the replicas is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final
 
 from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,17 +15,12 @@ from allocator import Event, Resources
 from allocator.apps.demo.cluster import Phase, Status
 from allocator.apps.demo.fleet import Replica
 from allocator.apps.demo.run import Frame
+from allocator.apps.demo.screen import LiveView, PlainView, open_screen
 
-__all__ = ["LiveView", "PlainView", "open_view"]
-
-LINE_S: Final = 1.0
-"""Seconds between two lines of progress."""
+__all__ = ["open_view", "picture", "progress", "shown"]
 
 EVENTS: Final = 8
-NOTES: Final = 4
-"""Lines of the picture for the last events of the pool, and for those of the run."""
-
-PICTURES_PER_S: Final = 8
+"""Lines of the picture for the last events of the pool."""
 
 STYLES: Final = {
     Phase.PENDING: "yellow",
@@ -38,78 +31,9 @@ STYLES: Final = {
 }
 
 
-class PlainView:
-    """A line of progress every second, and one for each event of the run."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._next_s = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stream.flush()
-
-    def show(self, frame: Frame) -> None:
-        """Write a line, if one is due."""
-        if frame.elapsed_s >= self._next_s:
-            self._next_s = frame.elapsed_s + LINE_S
-            self.note(frame.elapsed_s, progress(frame))
-
-    def note(self, elapsed_s: float, text: str) -> None:
-        """Write a line now."""
-        self.write(line(elapsed_s, text))
-
-    def write(self, text: str) -> None:
-        """Write a line unchanged."""
-        print(text, file=self._stream, flush=True)
-
-
-class LiveView:
-    """The picture: bars, labs by phase, replicas, and the pool's last events."""
-
-    def __init__(self, stream: IO[str], title: str) -> None:
-        self._title = title
-        self._notes: list[str] = []
-        console = Console(file=stream)
-        self._live = Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        )
-        self._plain = PlainView(stream)
-        self._next_s = 0.0
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-        for note in self._notes:
-            self._plain.write(note)
-
-    def show(self, frame: Frame) -> None:
-        """Draw the picture."""
-        if frame.elapsed_s >= self._next_s:
-            self._next_s = frame.elapsed_s + 1 / PICTURES_PER_S
-            self._live.update(picture(self._title, frame, self._notes[-NOTES:]), refresh=True)
-
-    def note(self, elapsed_s: float, text: str) -> None:
-        """Add a line to the picture; all lines are printed at the end."""
-        self._notes.append(line(elapsed_s, text))
-
-
-def open_view(stream: IO[str], title: str) -> LiveView | PlainView:
+def open_view(stream: IO[str], title: str) -> LiveView[Frame] | PlainView[Frame]:
     """A picture if the stream is a capable terminal, else lines."""
-    console = Console(file=stream)
-    return LiveView(stream, title) if console.is_terminal and not console.is_dumb_terminal else PlainView(stream)
-
-
-def line(elapsed_s: float, text: str) -> str:
-    """A line with its time."""
-    return f"{elapsed_s:6.1f} s  {text}"
+    return open_screen(stream, progress, lambda frame, notes: picture(title, frame, notes))
 
 
 def progress(frame: Frame) -> str:
@@ -142,11 +66,11 @@ def _bars(frame: Frame) -> Table:
         bar = ProgressBar(
             total=100.0, completed=min(share, 100.0), width=40, complete_style=style, finished_style=style
         )
-        grid.add_row(name, bar, f"{share:5.1f} %", f"{_shown(name, item.allocated)} of {_shown(name, item.capacity)}")
+        grid.add_row(name, bar, f"{share:5.1f} %", f"{shown(name, item.allocated)} of {shown(name, item.capacity)}")
     return grid
 
 
-def _shown(resource: str, amount: int) -> str:
+def shown(resource: str, amount: int) -> str:
     """An amount for people: cores as a decimal number, others as canonical quantities."""
     return f"{amount / 1000:g}" if resource == "cpu" else Resources.of({resource: amount}).text()[resource]
 

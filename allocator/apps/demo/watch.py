@@ -44,6 +44,8 @@ class Seen:
     drift: list[str] = field(default_factory=list[str])
     events: Counter[str] = field(default_factory=Counter[str])
     reclaimed_of: Counter[str] = field(default_factory=Counter[str])
+    from_line: set[str] = field(default_factory=set[str])
+    """The ids of what was granted to requests that waited in line."""
     events_missed: bool = False
     last_events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=SHOWN))
     answered_s: float = field(default_factory=time.monotonic)
@@ -126,6 +128,11 @@ class Watcher:
         fresh = events[:known]
         self.seen.events.update(event.kind for event in fresh)
         self.seen.reclaimed_of.update(event.fields.get("owner", "") for event in fresh if event.kind == "reclaimed")
+        self.seen.from_line.update(
+            event.fields.get("id", "")
+            for event in fresh
+            if event.kind == "granted" and event.fields.get("reason") == "waited"
+        )
         self.seen.last_events.extend(reversed(fresh))
         if events:
             self._newest = events[0].id

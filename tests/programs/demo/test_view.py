@@ -13,7 +13,8 @@ from allocator.apps.demo.cluster import Cluster, Phase, Transition
 from allocator.apps.demo.controller import Counters
 from allocator.apps.demo.fleet import Replica
 from allocator.apps.demo.run import Frame
-from allocator.apps.demo.view import LiveView, PlainView, open_view, picture, progress
+from allocator.apps.demo.screen import LiveView, PlainView
+from allocator.apps.demo.view import open_view, picture, progress
 from allocator.apps.demo.watch import Seen
 from allocator.testing import memory_allocator
 
@@ -62,7 +63,7 @@ def test_a_line_of_progress_has_all_the_numbers() -> None:
 def test_lines_are_written_once_a_second() -> None:
     """A log of a run must not grow by ten lines a second."""
     stream = io.StringIO()
-    with PlainView(stream) as view:
+    with open_view(stream, "title") as view:
         frame = frame_in_the_middle()
         view.show(frame)
         view.show(frame)
