@@ -137,7 +137,7 @@ CLIENT: Final = (
     # -- what the scripts leave to the client --------------------------------------------------------------------------
     Mutant(
         "what a failed flow has pinned", "allocator/_engine/execution/undo_log.py",
-        '{"granted", "replayed", "existing"}', '{"granted", "replayed"}',
+        '{"granted", "replayed", "existing", "waiting"}', '{"granted", "replayed", "waiting"}',
         "a lease that a failed call pinned stays for ever", "engine/test_undo_log",
     ),
     Mutant(

@@ -39,7 +39,7 @@ HARD_ENDS: Final = (
     ),
     Mutant(
         "sharing not cut", "modules/repeats.lua",
-        "records.cut(call.now + ask_ms, record.ends_ms)", "call.now + ask_ms",
+        "local deadline_ms = records.cut(call.now + ask_ms, record.ends_ms)", "local deadline_ms = call.now + ask_ms",
         "a second caller moves the end", "test_hard_ends",
     ),
     Mutant(
@@ -94,7 +94,7 @@ HARD_ENDS: Final = (
         "a release that begins late moves the end", "test_hard_ends",
     ),
     Mutant(
-        "pool's lifetime ignored", "modules/requests.lua",
+        "pool's lifetime ignored", "modules/records.lua",
         "if most_ms and (not lifetime_ms or lifetime_ms > most_ms) then", "if most_ms and not lifetime_ms then",
         "a request has a longer life than its pool grants", "test_hard_ends",
     ),

@@ -10,12 +10,12 @@ QUOTAS: Final = (
     # -- the rule ------------------------------------------------------------------------------------------------------
     Mutant(
         "borrowing without a limit", "modules/quotas.lua",
-        "available = math.min(available, bound - math.max(0, used - account.guaranteed[field]))", "available = used",
+        "if bound and bound - borrowed < available then available = bound - borrowed end", "",
         "a scope has more than its maximum", "test_quotas",
     ),
     Mutant(
         "guarantee lent", "modules/quotas.lua",
-        "available = unused + available", "available = available + unused * 0",
+        "if used < guaranteed then available = available + guaranteed - used end", "",
         "a scope does not get what is kept for it", "test_quotas",
     ),
     Mutant(
@@ -25,14 +25,13 @@ QUOTAS: Final = (
     ),
     Mutant(
         "lending limit ignored", "modules/quotas.lua",
-        "lending and math.max(0, share - lending) or 0", "lending and 0 or 0",
+        "if lending and share > lending then guaranteed = share - lending end", "",
         "nothing is guaranteed", "test_quotas",
     ),
     Mutant(
         "what is kept stays kept", "modules/quotas.lua",
-        "    account.kept[field] = account.kept[field] + kept\n    account.changed, account.kept_changed = true, "
-        "account.kept_changed or kept ~= 0",
-        "    account.changed, account.kept_changed = true, account.kept_changed or kept ~= 0",
+        "allocated[field], account.kept[field] = allocated[field] + change, account.kept[field] + kept",
+        "allocated[field] = allocated[field] + change",
         "a level between keeps what the scope below it has used", "test_quotas",
     ),
     Mutant(

@@ -117,7 +117,8 @@ UNITS: Final = (
     # -- the client ----------------------------------------------------------------------------------------------------
     Mutant(
         "lost units", "allocator/_engine/operations/pools.py",
-        '    options["units"] = encode_units(lost.units)\n', "",
+        'options |= {"units": encode_units(lost.units), **preemption_words(lost.preemption)}',
+        "options |= preemption_words(lost.preemption)",
         "a pool that is recovered gives out what is reserved", "clients/test_units",
     ),
     Mutant(

@@ -198,8 +198,7 @@ WAITING: Final = (
     ),
     Mutant(
         "repair leaves the fields", "modules/queue/line.lua",
-        "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n  line_entries.keep(call, state)\n",
-        "  if waiter then state.wakes[#state.wakes + 1] = waiter.call end\n",
+        "  state.looked_ms = nil\n  line_entries.keep(call, state)\n", "  state.looked_ms = nil\n",
         "the pool reads a line that is empty", "test_waiting_states",
     ),
 )  # fmt: skip
