@@ -14,7 +14,7 @@ Clock: TypeAlias = Callable[[], int]
 KINDS: Final = ("sync", "async")
 """The two clients."""
 
-_NAMESPACES: Final = frozenset({"pools", "quotas", "events", "maintenance"})
+_NAMESPACES: Final = frozenset({"pools", "quotas", "events", "maintenance", "queue"})
 
 
 class AwaitedHold:
