@@ -1,6 +1,7 @@
 """Processes whose tasks wait in line, hold and give back, give up, or are killed: judged by what they were told.
 
-The pool is far too small for them, so nearly all that is granted is granted from the line.
+The pool is far too small for them, so nearly all that is granted is granted from the line.  The scripts take a clock
+for now that runs `SPEED` times as fast as the machine's, which all processes share: the places of the dead go soon.
 """
 
 from __future__ import annotations
@@ -11,11 +12,17 @@ import random
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TextIO
+from unittest import mock
 
-from allocator import Allocator, AsyncAllocator, WaitTimeout
+from allocator import Allocator, AsyncAllocator, WaitTimeout, settings
+from allocator._engine.operations.defaults import Defaults
+from allocator._engine.transport.target import Target
+from allocator._engine.transport.urls import resolve_target
 from tests.failures.crew import crew
+from tests.soak import words as words_module
 from tests.soak.report import Coverage, StageReport
 from tests.soak.toiler import REFUSALS
 from tests.soak.words import Judgement, Teller, judge, read
@@ -26,7 +33,13 @@ POOL: Final = "lab"
 
 CAPACITY: Final = {"cpu": 6}
 
-TTL_S: Final = 1.0
+SPEED: Final = 10
+
+TTL_S: Final = 10.0
+"""By the fast clock; nothing is held for so long but by the dead."""
+
+HEARTBEAT_S: Final = 0.3
+"""By the machine's clock."""
 
 WORKERS: Final = 3
 
@@ -38,8 +51,8 @@ KILLS: Final = 40
 
 CONTROL_GRANTS: Final = 60
 
-CLAIMED_S: Final = 20.0
-"""Seconds within which what was granted to the dead, and their places, have come back."""
+GONE_S: Final = 60.0
+"""Seconds by which what was granted to the dead, and their places, have come back."""
 
 MET: Final = ("waited", "timed_out", "given_up", "released")
 """What the tasks note; each must have been met."""
@@ -92,9 +105,18 @@ class Task:
         return outcome
 
 
+def fast_ms() -> int:
+    """The clock of the scripts."""
+    return SPEED * time.time_ns() // 1_000_000
+
+
+def _clocked(url: str, pool: str) -> tuple[Target, Defaults, Callable[[], int]]:
+    return resolve_target(url, attempt_timeout_s=1.0), Defaults(pool, "allocator", None, 10.0), fast_ms
+
+
 async def _work(url: str, pool: str, seed: int, words: TextIO, met: TextIO) -> None:
     async with (
-        AsyncAllocator.from_url(url, pool=pool, timeout=5.0, attempt_timeout=1.0) as client,
+        AsyncAllocator._on(*_clocked(url, pool)) as client,
         asyncio.TaskGroup() as group,
     ):
         for number in range(TASKS):
@@ -105,6 +127,8 @@ def wait_and_hold(url: str, pool: str, path: str, seed: int) -> None:
     """Work until killed; what ends it otherwise is written down."""
     try:
         with (
+            mock.patch.object(settings, "HEARTBEAT_S", HEARTBEAT_S),
+            mock.patch.object(words_module, "now_ms", fast_ms),
             Path(f"{path}.words.{seed}").open("a", encoding="utf-8", buffering=1) as words,
             Path(f"{path}.met.{seed}").open("a", encoding="utf-8", buffering=1) as met,
         ):
@@ -142,7 +166,7 @@ class Story:
             self._until(client, grants)
             workers.check()
             self.killed = workers.killed
-        wait_until(lambda: _is_over(client), timeout_s=2 * CLAIMED_S, message="the places of the dead have gone")
+        wait_until(lambda: _is_over(client), timeout_s=GONE_S, message="the places of the dead have gone")
         report = client.maintenance.audit()
         assert report, str(report)
         words = sorted(self.path.parent.glob(f"{self.path.name}.words.*"))
@@ -162,9 +186,8 @@ class Story:
 def _is_over(client: Allocator) -> bool:
     """Whether nobody waits, and nothing is allocated; each look serves the line."""
     client.maintenance.reclaim()
-    for one in client.queue.list():
-        if time.time() * 1000 - one.since_ms > 1000 * CLAIMED_S:
-            client.try_allocate({"cpu": 1}, ttl=TTL_S)  # it looks at the line
+    client.try_allocate({"cpu": 1}, ttl=TTL_S, id="looks")  # it looks at the line
+    client.release("looks")
     return not client.queue.list() and client.pools.usage().allocations == 0
 
 
@@ -172,7 +195,7 @@ def _tell(seed: int, grants: int, kills: int, *, engine: Engine, capacity: int) 
     with (
         tempfile.TemporaryDirectory() as folder,
         Server(engine) as server,
-        Allocator.from_url(server.url, pool=POOL, timeout=10.0) as client,
+        Allocator._on(*_clocked(server.url, POOL)) as client,
     ):
         client.pools.create(POOL, {"cpu": capacity}, new=True)
         story = Story(server, Path(folder) / "story", random.Random(seed))

@@ -140,6 +140,8 @@ class _Waiting:
                 return self._withdrawn(last=last)
             case "conflict_waiting" | "conflict" if self._renewed and not last:
                 return _AGAIN_S  # perhaps with our own earlier call, whose undo is under way
+            case _:
+                pass
         answer = answer_of(self._pool, wanted, reply)
         if answer is RECLAIM_FIRST:
             return None
