@@ -10,8 +10,8 @@ import pytest
 from allocator import BackendUnavailable, Recovering, WaitTimeout, settings
 from allocator.errors import RequestWithdrawn
 from tests.failures.conftest import Disturbed
-from tests.failures.lines import ONE, asks, fill, in_line, raw, settled, undone, waits_for
 from tests.failures.operations import Scene
+from tests.failures.queueing import ONE, asks, fill, in_line, raw, settled, undone, waits_for
 from tests.support.drivers import requests_of
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server

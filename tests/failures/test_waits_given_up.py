@@ -16,8 +16,8 @@ import redis.connection
 from allocator import Allocation, AsyncAllocator, BackendUnavailable, settings
 from tests.failures.believing import believe
 from tests.failures.conftest import Disturbed
-from tests.failures.lines import FULL, LONG_S, ONE, asks, fill, in_line, settled, undone, waits_for
 from tests.failures.operations import OPERATIONS, Operation, Scene
+from tests.failures.queueing import FULL, LONG_S, ONE, asks, fill, in_line, settled, undone, waits_for
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 from tests.support.wakes import LONG_S as HEARTBEAT_S

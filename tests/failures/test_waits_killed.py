@@ -9,8 +9,8 @@ import pytest
 
 from allocator import Allocator, settings
 from tests.failures.crew import _FORKS, end
-from tests.failures.lines import asks, in_line, settled
 from tests.failures.operations import Scene
+from tests.failures.queueing import asks, in_line, settled
 from tests.failures.waiter import STEPS, TTL_S, wait_until_killed
 from tests.support import clients
 from tests.support.servers import Server

@@ -12,8 +12,8 @@ from allocator._engine.protocol import scripts
 from allocator.errors import RequestWithdrawn
 from tests.failures.believing import believe
 from tests.failures.conftest import Disturbed, attempt_at
-from tests.failures.lines import ONE, asks, fill, in_line, settled, undone, waits_for
 from tests.failures.operations import OPERATIONS, Operation, Scene, picture
+from tests.failures.queueing import ONE, asks, fill, in_line, settled, undone, waits_for
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async

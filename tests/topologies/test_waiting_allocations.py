@@ -9,7 +9,7 @@ import pytest
 
 from allocator import Allocator, AsyncAllocator, BackendError, UnknownPool, WaitTimeout, settings
 from tests.clients.stores import cluster_url
-from tests.failures.lines import Asked, asks
+from tests.failures.queueing import Asked, asks
 from tests.support import clients
 from tests.support.beliefs import Beliefs
 from tests.support.cluster import Cluster
