@@ -182,3 +182,15 @@ async def test_a_connection_that_was_being_made_meanwhile_is_not_used() -> None:
     with pytest.raises(AttemptFailure) as told:
         await awaited.acquire(time.monotonic() + 1.0)
     expect_to_be_sent_away(told.value)
+
+
+def test_a_signal_as_a_place_is_taken_does_not_lock_out_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Condition is entered in two steps: after the first it is locked, and nobody would unlock it."""
+
+    def enter(_condition: threading.Condition) -> bool:
+        raise AssertionError("in two steps")
+
+    lines = ConnectionPool(Slow, address="here", max_connections=MOST)
+    monkeypatch.setattr(threading.Condition, "__enter__", enter)
+    lines.discard(lines.acquire(time.monotonic() + 1.0))
+    lines.supersede()

@@ -27,8 +27,8 @@ from tests.soak.report import RARE, Coverage, StageReport
 ROOT: Final = Path(__file__).parents[2]
 
 STAGES: Final = (
-    "mutants", "worlds", "stateful", "replies", "long", "linear", "env", "clock", "crash", "steady", "sentinel",
-    "cluster", "partition", "leases",
+    "mutants", "worlds", "stateful", "replies", "long", "linear", "env", "clock", "crash", "waiting", "steady",
+    "sentinel", "cluster", "partition", "leases",
 )  # fmt: skip
 """In the order of their running: what is quick to fail comes first."""
 

@@ -15,9 +15,9 @@ from allocator import settings
 from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, allocate_call, answer_of
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
-from allocator._engine.operations.replies import decode_denial, left_until_end
+from allocator._engine.operations.replies import decode_denial, left_until_end, recovering
 from allocator._engine.operations.requests import new_allocation_id, new_call
-from allocator._engine.protocol.flows import Flow, Now, Reply, Sleep, Wake
+from allocator._engine.protocol.flows import Flow, Now, Reply, Wake
 from allocator._engine.protocol.keys import PoolKeys
 from allocator.denials import Denial
 from allocator.durability import Durability
@@ -104,7 +104,8 @@ class _Waiting:
         self._on_end = on_end
         self._is_random = is_random
         self._renewed = False
-        self._refusal: Denial | None = None
+        self._refusal: Denial | Recovering | None = None
+        """Why it waits, as the last reply has it."""
 
     def flow(self) -> Flow[Allocation | Denial]:
         """Ask until there is an answer."""
@@ -140,8 +141,8 @@ class _Waiting:
                 return self._waits(reply)
             case "withdrawn":
                 return self._withdrawn(last=last)
-            case "conflict_waiting" if self._renewed and not last:
-                return _AGAIN_S  # of our own earlier call, whose undo is under way
+            case "conflict_waiting" | "conflict" if self._renewed and not last:
+                return _AGAIN_S  # perhaps with our own earlier call, whose undo is under way
             case _:
                 pass
         answer = answer_of(self._pool, wanted, reply)
@@ -164,11 +165,15 @@ class _Waiting:
         refusal: Reply = reply[3]
         if refusal[0] == "denied":
             self._refusal = decode_denial(self._pool, refusal[1:])
+        elif refusal[0] == "recovering":
+            self._refusal = recovering(self._pool, refusal)
         return min(max(again_ms / 1000, _WAKE_MIN_S), settings.HEARTBEAT_S)
 
     def _withdrawn(self, *, last: bool) -> Denial:
         """It is not in line any more: its last attempt has arrived before, or somebody took it out."""
         if last and self._refusal is not None:
+            if isinstance(self._refusal, Recovering):
+                raise self._refusal
             return self._refusal
         raise RequestWithdrawn(
             f"the request for {self._wanted.id!r} was taken out of the line of pool {self._pool.name!r}",
@@ -180,10 +185,8 @@ class _Waiting:
         left = self._ends - (yield Now())
         if left <= 0:
             return
-        if self._refusal is None:
-            yield Sleep(min(seconds, left))
-        else:
-            yield Wake(self._pool, self._wanted.call, min(seconds, left))
+        # Also where no server is reached: only after this step does the next attempt have a time of its own.
+        yield Wake(self._pool, self._wanted.call, min(seconds, left))
 
     def _renew(self) -> None:
         """Begin a new call, as the outcome of this one is undone."""

@@ -35,7 +35,16 @@ def _packer() -> Callable[[tuple[Argument, ...]], bytes]:
     except ImportError:
         return _pack
     packer: Any = getattr(hiredis, "pack_command", None)
-    return packer or _pack
+    return _pack if packer is None else _given_texts(packer)
+
+
+def _given_texts(packer: Callable[[tuple[str, ...]], bytes]) -> Callable[[tuple[Argument, ...]], bytes]:
+    """Hiredis (3.5 too) ends the process where a signal interrupts it as it makes a text of a number: it gets texts."""
+
+    def pack(words: tuple[Argument, ...]) -> bytes:
+        return packer(tuple(map(str, words)))
+
+    return pack
 
 
 pack_command: Final = _packer()

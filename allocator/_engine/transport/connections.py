@@ -75,7 +75,9 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._made = 0
         self._waiting = 0
-        self._vacancy = threading.Condition()
+        # A signal between the two steps of a Condition's `__enter__` would leave it locked; a lock has one step.
+        self._lock = threading.RLock()
+        self._vacancy = threading.Condition(self._lock)
 
     def acquire(self, until: float) -> Connection:
         """Take a connection that is open and has no unread data.
@@ -130,7 +132,7 @@ class ConnectionPool:
         """Return a connection whose last reply has been read completely."""
         self._idle.append(connection)
         if self._waiting:
-            with self._vacancy:
+            with self._lock:
                 self._vacancy.notify()
         if self._closed:
             self.close_idle()
@@ -160,7 +162,7 @@ class ConnectionPool:
         """Close the pool because another server is the primary; waiting calls fail and are routed there."""
         self._superseded = True
         self.close()
-        with self._vacancy:
+        with self._lock:
             self._vacancy.notify_all()
 
     def _open(self) -> Connection:
@@ -195,7 +197,7 @@ class ConnectionPool:
 
     def _claim(self, until: float) -> Connection | None:
         """None, which permits the caller to make one more connection, or a connection that was returned meanwhile."""
-        with self._vacancy:
+        with self._lock:
             self._waiting += 1
             try:
                 while not self._idle:
@@ -215,7 +217,7 @@ class ConnectionPool:
             raise failures.superseded(self.address)
 
     def _unclaim(self) -> None:
-        with self._vacancy:
+        with self._lock:
             self._made -= 1
             self._vacancy.notify()
 

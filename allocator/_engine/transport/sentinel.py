@@ -55,7 +55,8 @@ class SentinelRouter:
 
     def reset(self) -> None:
         """Replace the lock in a forked child: the asking threads exist only in the parent, and one may have held it."""
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # entered in one step, as that of `connections`
+        self._changed = threading.Condition(self._lock)
         self._asking: set[Address] = set()
         self._looking = 0
 
@@ -70,7 +71,7 @@ class SentinelRouter:
 
     def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> ConnectionPool | None:
         if failure.reconnect:
-            with self._changed:
+            with self._lock:
                 self._discovery.invalidate(time.monotonic())
                 primary = self._primary
             if primary is not None:
@@ -78,7 +79,7 @@ class SentinelRouter:
         return None
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._closed = True
         for connections in (*self._sentinels.values(), *([self._primary] if self._primary else [])):
             connections.close()
@@ -92,7 +93,7 @@ class SentinelRouter:
         not wait for a periodic refresh.
         """
         began, discovery = time.monotonic(), self._discovery
-        with self._changed:
+        with self._lock:
             if self._primary is not None and (
                 not discovery.is_due(began) or (self._looking and not discovery.is_invalid)
             ):
@@ -141,7 +142,7 @@ class SentinelRouter:
             reply = send_once(self._sentinels[address], self._discovery.command, asked + settings.SENTINEL_PATIENCE_S)
         except AttemptFailure as error:
             failure = error
-        with self._changed:
+        with self._lock:
             self._asking.discard(address)
             try:
                 if failure is None:
