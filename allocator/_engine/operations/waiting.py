@@ -7,11 +7,13 @@ still waits.  The last attempt says that it does not wait any more, and leaves t
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Final
 
 from allocator import settings
+from allocator._engine.operations import undo
 from allocator._engine.operations.allocate import RECLAIM_FIRST, ValidRequest, allocate_call, answer_of
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
@@ -155,9 +157,19 @@ class _Waiting:
         if isinstance(answer, AllocatorError):
             raise answer
         assert isinstance(answer, Allocation | Denial)
+        if isinstance(answer, Denial) and last and self._refusal is not None:
+            yield from self._complete()
         if self._on_end is not None and isinstance(answer, Allocation) and answer.ends_ms is not None:
             self._on_end(left_until_end(reply))
         return answer
+
+    def _complete(self) -> Flow[None]:
+        """Have the store forget the call, so that no late copy of it takes a place again.
+
+        The last attempt does that where it still had its place.
+        """
+        with contextlib.suppress(AllocatorError):  # a late place lapses by itself
+            yield from undo.undo(self._pool, [(self._wanted.call, self._wanted.id)])
 
     def _waits(self, reply: Reply) -> float:
         """It is in line; returns the seconds after which something may have changed."""
