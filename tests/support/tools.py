@@ -101,15 +101,25 @@ def require(*names: str) -> None:
         pytest.skip(missing_text(name))
 
 
+BETWEEN: Final = Engine.VALKEY8
+"""Neither the oldest engine nor the newest: what it does, one of these does."""
+
+
 def with_engine(engine: Engine, *values: Any, id: str | None = None) -> Any:
     """A parameter of a test that runs on this engine; it is left out where the engine is missing."""
     return pytest.param(*(values or (engine,)), id=id, marks=() if binary(engine) else needs(ENGINE_TOOLS[engine]))
 
 
 def engine_params() -> list[Any]:
-    """Each engine as a parameter, newest first."""
+    """Each engine as a parameter, newest first; the one between the newest and the oldest is left to `make torture`."""
     there = engines()
-    return [with_engine(engine, id=str(engine)) for engine in Engine if engine in there or binary(engine) is None]
+    wanted = [engine for engine in Engine if engine in there or binary(engine) is None]
+    return [
+        pytest.param(engine, id=str(engine), marks=[pytest.mark.long, *with_engine(engine).marks])
+        if engine is BETWEEN
+        else with_engine(engine, id=str(engine))
+        for engine in wanted
+    ]
 
 
 # -- hooks -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import redis
 from allocator import Allocator, Request
 from allocator._engine.operations import (
     allocate,
-    audit,
     check,
     events,
     lookup,
@@ -23,6 +22,7 @@ from allocator._engine.operations import (
     undo,
 )
 from allocator._engine.operations.defaults import Defaults
+from allocator._engine.operations.maintenance import audit
 from allocator._engine.protocol.flows import Call, Flow, Scan
 from allocator._engine.protocol.keys import pool_keys
 from allocator._engine.protocol.resp import encode_call

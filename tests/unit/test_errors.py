@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allocator import AllocationLost, Allocator, BackendError, BackendUnavailable, Insufficient, Recovering, Request
-from allocator._engine.operations.allocate import ValidRequest, _answer
+from allocator._engine.operations.allocate import ValidRequest, answer_of
 from allocator._engine.protocol.keys import pool_keys
 from allocator.denials import Denial, Shortage
 
@@ -13,7 +13,7 @@ from allocator.denials import Denial, Shortage
 def test_a_grant_that_ended_before_its_reply_is_worth_a_new_call() -> None:
     """It gets what stands; any other loss is final."""
     wanted = ValidRequest.validate(Request({"cpu": 1}, ttl=60, id="a"), "me")
-    error = _answer(pool_keys("lab", "allocator"), wanted, ["ended", 5])
+    error = answer_of(pool_keys("lab", "allocator"), wanted, ["ended", 5])
     assert isinstance(error, AllocationLost)
     assert error.retryable
     assert not AllocationLost("another grant's now", id="a", code="fenced").retryable
