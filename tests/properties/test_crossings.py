@@ -121,14 +121,13 @@ class Story:
             (4, "release", lambda: ledger.release(self.some(), self.some())),
             (3, "renew", lambda: ledger.renew(self.some(), self.some())),
             (2, "shorten", lambda: ledger.renew(ledger.renew_line(self.some(), ttl=1500, shorten=1))),
-            (3, "resize", lambda: ledger.resize(self.some(), {rng.choice(["cpu", "gpu"]): rng.choice([0, 1, 2, 4, 8])})),
+            (3, "resize", self.resize),
             (2, "move", lambda: ledger.move(self.some(), rng.choice(self.scopes))),
             (2, "begin", lambda: ledger.begin_release(ledger.begin_release_line(self.some(), rng.choice([500, 5000])))),
             (2, "reclaim", lambda: ledger.reclaim(age=rng.choice([None, None, 5000]))),
             (2, "withdraw", lambda: ledger.withdraw(rng.choice([*ledger.waiting, "nobody"]))),
             (2, "undo", lambda: ledger.undo(*((line.call, line.id) for line, _, _ in rng.sample(self.sent, 1)))),
-            (1, "reconcile", lambda: ledger.reconcile(
-                *((name, int(ledger.record(name)["fence"])) for name in self.live()[:3]), owner="you", as_of=ledger.now)),
+            (1, "reconcile", self.reconcile),
             (1, "configure", self.configure),
             (1, "check", lambda: ledger.check({"cpu": 3}, priority=2, preempt=1, explain=1)),
             (1, "list", lambda: ledger.list_waiters(starts=1)),
@@ -137,6 +136,13 @@ class Story:
         _, name, call = rng.choices(acts, [weight for weight, _, _ in acts])[0]
         if self.sent or name != "undo":
             self.say(call(), name)
+
+    def resize(self) -> Any:
+        return self.ledger.resize(self.some(), {self.rng.choice(["cpu", "gpu"]): self.rng.choice([0, 1, 2, 4, 8])})
+
+    def reconcile(self) -> Any:
+        held = [(name, int(self.ledger.record(name)["fence"])) for name in self.live()[:3]]
+        return self.ledger.reconcile(*held, owner="you", as_of=self.ledger.now)
 
     def configure(self) -> Any:
         capacity = self.rng.choice([12, 12, 10, 16])

@@ -46,7 +46,8 @@ RECORD_FIELDS: Final = {
     "told", "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by",
 }  # fmt: skip
 WAITER_FIELDS: Final = {
-    "owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "lifetime_ms", "ttl_ms", "scope", "preempt", "victims",
+    "owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "lifetime_ms", "ttl_ms", "scope", "preempt",
+    "victims",
 }  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
