@@ -31,6 +31,7 @@ from allocator.serialization import (
     read_mapping,
     read_text,
     value,
+    wrong,
 )
 from allocator.validation import (
     allocation_id,
@@ -75,7 +76,15 @@ def _read_ttl(found: object, path: str) -> float | None:
     return None if ms is None else ms / 1000
 
 
-_RESOURCES_OF_REQUEST = Codec(lambda given: Resources.request(given).to_dict(), RESOURCES.read)
+def _read_wanted(found: object, path: str) -> Resources:
+    """Resources of which there are some."""
+    resources: Resources = RESOURCES.read(found, path)
+    if not resources:
+        raise wrong(path, found, "asks for nothing")
+    return resources
+
+
+_RESOURCES_OF_REQUEST = Codec(lambda given: Resources.request(given).to_dict(), _read_wanted)
 _TTL_OF_REQUEST = Codec(lambda ttl: ttl_ms(ttl) or None, _read_ttl)
 _LIFETIME_OF_REQUEST = Codec(lambda lifetime: lifetime_ms(lifetime) or None, _read_ttl)
 _METADATA_OF_REQUEST = Codec(lambda given: dict(metadata(given)), _read_entries)

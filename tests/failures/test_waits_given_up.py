@@ -131,6 +131,8 @@ async def test_a_thousand_interrupted_threads_leave_nothing(
 ) -> None:
     """The blocking client, interrupted on its way into the line, while it listens, or in between."""
     assert kind == "sync"
+    # An import that Ctrl-C interrupts leaves this process without the codec for ever.
+    "localhost".encode("idna")
     give_texts_to_hiredis(monkeypatch)
     chance = random.Random(20_261_128)
     lab = scene("lab")

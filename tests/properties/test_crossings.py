@@ -145,9 +145,14 @@ class Story:
         return self.ledger.reconcile(*held, owner="you", as_of=self.ledger.now)
 
     def configure(self) -> Any:
-        capacity = self.rng.choice([12, 12, 10, 16])
-        self.overcommitted = self.overcommitted or capacity < 12
-        return self.ledger.configure("change", {self.rng.choice(["cpu", "gpu"]): capacity})
+        reply = self.ledger.configure("change", {self.rng.choice(["cpu", "gpu"]): self.rng.choice([12, 12, 10, 16])})
+        # Lowering ends nothing.
+        account = self.ledger.account
+        above = [
+            name for name in ("cpu", "gpu") if int(account[f"{name}.allocated"]) > int(account[f"{name}.capacity"])
+        ]
+        self.overcommitted = self.overcommitted or bool(above)
+        return reply
 
     def step(self) -> None:
         rng = self.rng

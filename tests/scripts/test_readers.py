@@ -6,21 +6,21 @@ from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, fields
 
 
 def test_usage_is_one_reading_of_account_and_indexes(pool: Ledger) -> None:
-    """The instant, how many leases, how many pinned, how many of the leases are due, and the account."""
+    """The instant, how many leases, pinned ones, leases that are due and waiters there are, and the account."""
     pool.grant("a", {"cpu": 1})
     pool.grant("b", {"cpu": 1}, ttl=2 * MINUTE)
     pool.grant("c", {"cpu": 1}, ttl=0)
     pool.now += MINUTE
     reply = pool.run("read_pool")
-    assert reply[:5] == ["usage", T0 + MINUTE, 2, 1, 1]
-    assert fields(reply[5:]) == pool.account
+    assert reply[:6] == ["usage", T0 + MINUTE, 2, 1, 1, 0]
+    assert fields(reply[6:]) == pool.account
 
 
 def test_usage_is_exact_in_full_digits(ledger: Ledger) -> None:
     """What is stored is what is read."""
     ledger.create({"memory": AMOUNT_MAX})
     ledger.grant("a", {"memory": AMOUNT_MAX})
-    assert fields(ledger.run("read_pool")[5:])["memory.allocated"] == "9007199254740991"
+    assert fields(ledger.run("read_pool")[6:])["memory.allocated"] == "9007199254740991"
 
 
 def test_get_gives_the_record_or_says_unknown(pool: Ledger) -> None:

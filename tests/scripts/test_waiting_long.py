@@ -22,6 +22,8 @@ def full(pool: Ledger) -> Ledger:
 
 
 def _again(pool: Ledger, one: Waiting) -> Any:
+    """Asks again so late that it looks at the line."""
+    pool.now += settings.LOOK_AGAIN_MS // 2
     return pool.allocate(one.line.again(), bounds=FEW)[0]
 
 

@@ -76,6 +76,8 @@ def test_an_allocation_in_json_has_its_amounts_twice_and_its_instants_in_utc(poo
         "durability": "memory",
         "scope": None,
         "endsAt": None,
+        "priority": 0,
+        "preemptedBy": None,
         "outcome": "granted",
     }
 

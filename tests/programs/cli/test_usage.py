@@ -57,6 +57,9 @@ def test_usage_in_json_is_one_reading(pool: CommandLine) -> None:
     assert document["resources"]["cpu"] == {
         "allocated": {"quantity": "1", "amount": 1000},
         "capacity": {"quantity": "32", "amount": 32000},
+        "reserved": {"quantity": "0", "amount": 0},
+        "overcommitPermille": 0,
+        "limit": {"quantity": "32", "amount": 32000},
         "kept": {"quantity": "0", "amount": 0},
         "available": {"quantity": "31", "amount": 31000},
         "utilizationPercent": 3,
