@@ -21,9 +21,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/resource-allocator demo $(ARGS)
 
-## One worker more than there are cores: a third of the time the tests wait for servers.
+## Twice as many workers as there are cores: half of the time the tests wait for servers.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 3
+	$(BIN)/python -m pytest -q -n 4
 
 check: lint types layers test examples
 

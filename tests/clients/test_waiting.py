@@ -57,6 +57,8 @@ async def _reclaim(client: AsyncAllocator) -> None:
 
 async def _reconcile(client: AsyncAllocator) -> None:
     now_ms = (await client.pools.usage()).read_ms
+    while (await client.pools.usage()).read_ms <= now_ms:
+        pass
     await client.maintenance.reconcile([], now_ms + 1, owner="me", max_released=1)
 
 

@@ -7,7 +7,8 @@ import gc
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,8 +116,11 @@ class CancellingSender:
         self.caller: asyncio.Task[Any] | None = None
         self.undone: list[Item] = []
 
-    async def send(self, call: Call, words: list[Any], until: float, elsewhere: Any, undo_logs: Any) -> list[Any]:
+    async def send(
+        self, call: Call, encode: Callable[[], list[Any]], until: float, elsewhere: Any, undo_logs: Any
+    ) -> list[Any]:
         assert self.caller is not None
+        encode()
         asyncio.get_running_loop().call_soon(self.caller.cancel)
         return [["granted"]]
 
@@ -139,6 +143,52 @@ async def test_a_reply_that_comes_with_the_cancellation_is_undone_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await sender.caller
     assert sender.undone == [item]
+
+
+class ConnectingSender(CancellingSender):
+    """Has no connection until it is told, and notes what it sends then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connected = asyncio.Event()
+        self.sent: list[list[Any]] = []
+
+    async def send(
+        self, call: Call, encode: Callable[[], list[Any]], until: float, elsewhere: Any, undo_logs: Any
+    ) -> list[Any]:
+        await self.connected.wait()
+        self.sent.append(encode())
+        return [["granted"] for word in self.sent[-1] if word == "last-argument"]
+
+
+async def test_what_waits_for_a_connection_is_not_sent_after_its_deadline() -> None:
+    """So its caller is told that nothing was executed, and that is so; others of its batch are sent."""
+    sender = ConnectingSender()
+    gatherer = Batcher(sender, asyncio.get_running_loop())
+    late, other = (replace(new_item(), args=("last-argument",)) for _ in range(2))
+    now = time.monotonic()
+    calls = [
+        asyncio.create_task(gatherer.call(call_of(one), now + left)) for one, left in ((late, 0.03), (other, 30.0))
+    ]
+    with pytest.raises(BackendUnavailable):
+        await calls[0]
+    sender.connected.set()
+    assert await calls[1] == [["granted"]]
+    (words,) = sender.sent
+    assert (late.call in words, other.call in words, sender.undone) == (False, True, [])
+
+
+async def test_a_batch_that_nobody_waits_for_is_not_sent() -> None:
+    """Its callers were cancelled while it waited for a connection."""
+    sender = ConnectingSender()
+    gatherer = Batcher(sender, asyncio.get_running_loop())
+    task = asyncio.create_task(gatherer.call(call_of(new_item()), time.monotonic() + 30.0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await cancelled(task)
+    sender.connected.set()
+    await gatherer.close(5.0)
+    assert (sender.sent, sender.undone) == ([], [])
 
 
 async def test_a_timeout_of_the_caller_is_a_cancellation(

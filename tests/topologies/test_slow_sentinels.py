@@ -172,7 +172,9 @@ async def test_sentinels_are_asked_without_threads_where_there_are_none(
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(blocking, "threading", SimpleNamespace(Thread=NoThread, Condition=threading.Condition))
+    monkeypatch.setattr(
+        blocking, "threading", SimpleNamespace(Thread=NoThread, RLock=threading.RLock, Condition=threading.Condition)
+    )
     world.name_the_new_one()
     client = await a_pool("sync", world)
     assert has(world.new, (await client.allocate({"cpu": 1}, ttl=60)).id)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -43,12 +43,15 @@ class Sender(Protocol):
     async def send(
         self,
         call: Call,
-        words: list[Argument],
+        encode: Callable[[], list[Argument]],
         until: float,
         elsewhere: AsyncConnectionPool | None,
         undo_logs: Iterable[UndoLog | None],
     ) -> Reply:
-        """Attempt a call once, on the routed connections or on `elsewhere`; raises `AttemptFailure`."""
+        """Attempt a call once, on the routed connections or on `elsewhere`; raises `AttemptFailure`.
+
+        `encode` is called right before something is sent, and returns it.
+        """
         ...
 
     async def on_failure(self, pool: PoolKeys, failure: AttemptFailure) -> AsyncConnectionPool | None:
@@ -215,13 +218,25 @@ class Batcher:
             queue.waiting.extendleft(reversed(batch[half:]))
             batch[half:] = []
             return await self._send(queue, batch)
-        until = batch[0].until
-        for pending in batch:
-            pending.sent = True
-            until = max(until, pending.until)
+        until = max(pending.until for pending in batch)
+
+        def encode() -> list[Argument]:
+            """The words for those who still wait; from here on an attempt may be executed."""
+            waiting = [pending for pending in batch if not pending.settled]
+            if not waiting:
+                raise _NobodyWaits
+            for pending in waiting:
+                pending.sent = True
+            if len(waiting) == len(batch):
+                return words
+            batch[:] = waiting
+            return words_of(call, batch, self._sender.envelope(call))
+
         queue.under_way.append(batch)
         try:
-            reply = await self._attempt(call, batch, words, until)
+            reply = await self._attempt(call, batch, encode, until)
+        except _NobodyWaits:
+            return None
         except AttemptFailure as failure:
             return self._failed(queue, batch, failure)
         finally:
@@ -237,13 +252,15 @@ class Batcher:
             pending.settle(answer)
         return None
 
-    async def _attempt(self, call: Call, batch: Sequence[PendingItem], words: list[Argument], until: float) -> Reply:
+    async def _attempt(
+        self, call: Call, batch: Sequence[PendingItem], encode: Callable[[], list[Argument]], until: float
+    ) -> Reply:
         """Send a script call once, and once more for each redirect of a cluster."""
         redirects = 0
         elsewhere: AsyncConnectionPool | None = None
         while True:
             try:
-                return await self._sender.send(call, words, until, elsewhere, (pending.log for pending in batch))
+                return await self._sender.send(call, encode, until, elsewhere, (pending.log for pending in batch))
             except AttemptFailure as failure:
                 elsewhere = await self._sender.on_failure(call.pool, failure)
                 redirects += 1
@@ -312,7 +329,8 @@ class Batcher:
                 if now < pending.until:
                     soonest = min(soonest, pending.until)
                 elif under_way:
-                    pending.ambiguous = pending.ambiguous or queue.call.script.writes
+                    # What waits for a connection is not sent any more.
+                    pending.ambiguous = pending.ambiguous or (pending.sent and queue.call.script.writes)
                     self._end(queue, pending, AttemptFailure(BackendUnavailable("no answer came in time")))
                 else:
                     self._end(queue, pending, pending.failure or deadline_exceeded())
@@ -349,6 +367,10 @@ class Batcher:
                 pending.future.cancel()
             elif not pending.future.done():
                 pending.future.set_exception(error)
+
+
+class _NobodyWaits(Exception):
+    """The callers of a batch have given up before it was sent."""
 
 
 def _closed() -> BackendUnavailable:

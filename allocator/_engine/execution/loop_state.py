@@ -139,8 +139,8 @@ class LoopState:
         try:
             while True:
                 try:
-                    words = encode_call(call, int(retry_state.ambiguous), self.envelope(call))
-                    reply = await self.send(call, words, until, elsewhere, (undo_log,))
+                    encode = partial(encode_call, call, int(retry_state.ambiguous), self.envelope(call))
+                    reply = await self.send(call, encode, until, elsewhere, (undo_log,))
                 except AttemptFailure as failure:
                     elsewhere = await self.on_failure(call.pool, failure)
                     pause = retry_state.next_delay(failure, time.monotonic())
@@ -176,23 +176,29 @@ class LoopState:
     async def send(
         self,
         call: Call,
-        words: list[Argument],
+        encode: Callable[[], list[Argument]],
         until: float,
         elsewhere: AsyncConnectionPool | None = None,
         undo_logs: Iterable[UndoLog | None] = (),
     ) -> Reply:
         """Attempt a call once, on the routed connections or on `elsewhere`; raises `AttemptFailure`.
 
-        `undo_logs` are those of the items' callers.
+        `encode` returns the words to send; it is called once there is a connection, so that nothing is sent whose
+        caller has given up by then.  `undo_logs` are those of the items' callers.
         """
         connections = elsewhere or await self._router.route(call.pool, until)
         script = call.script
         in_process = self._router.in_process
         asking = elsewhere is not None
-        packed = pack_command((*script.by_sha(in_process=in_process), *words))
         connection = await connections.acquire(until)
         if not in_process and connections.checked.wants(connection, script, call.pool):
             await self._check_access(connections, connection, call.pool, until, asking=asking)
+        try:
+            words = encode()
+        except BaseException:
+            await connections.release(connection)
+            raise
+        packed = pack_command((*script.by_sha(in_process=in_process), *words))
         sent = time.monotonic() if self.watched else 0.0
         try:
             async with asyncio.timeout(self._wait_s(until)):
@@ -286,14 +292,14 @@ class LoopState:
 
     async def _undo_unheard(self, call: Call, until: float) -> None:
         """Send the `undo` script call once; raises `AttemptFailure`.  It needs no undo itself."""
-        words = encode_call(call, 1, self.envelope(call))
+        encode = partial(encode_call, call, 1, self.envelope(call))
         try:
-            await self.send(call, words, until)
+            await self.send(call, encode, until)
         except AttemptFailure as failure:
             elsewhere = await self.on_failure(call.pool, failure)
             if elsewhere is None:
                 raise
-            await self.send(call, words, until, elsewhere)
+            await self.send(call, encode, until, elsewhere)
 
     # -- scanning ------------------------------------------------------------------------------------------------------
 
