@@ -150,12 +150,13 @@ class ConnectingSender(CancellingSender):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connected = asyncio.Event()
+        self.asked, self.connected = asyncio.Event(), asyncio.Event()
         self.sent: list[list[Any]] = []
 
     async def send(
         self, call: Call, encode: Callable[[], list[Any]], until: float, elsewhere: Any, undo_logs: Any
     ) -> list[Any]:
+        self.asked.set()
         await self.connected.wait()
         self.sent.append(encode())
         return [["granted"] for word in self.sent[-1] if word == "last-argument"]
@@ -183,8 +184,7 @@ async def test_a_batch_that_nobody_waits_for_is_not_sent() -> None:
     sender = ConnectingSender()
     gatherer = Batcher(sender, asyncio.get_running_loop())
     task = asyncio.create_task(gatherer.call(call_of(new_item()), time.monotonic() + 30.0))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await sender.asked.wait()
     await cancelled(task)
     sender.connected.set()
     await gatherer.close(5.0)
