@@ -216,7 +216,7 @@ async def test_an_attempt_whose_outcome_nobody_learns_begins_a_new_call(
         await wait_until_async(lambda: counter.seen >= 2, message="it has asked again")
         lab.direct.release("full")
     else:
-        lab.direct.pools.update(None, {"cpu": 5})
+        # It wakes who waits, and makes no room.
         lab.direct.pools.update(None, {"cpu": 4})
     await wait_until_async(lambda: proxy.counts.get(Fault.RESET_BEFORE, 0) > 0, message="the first call is given up")
     armed.times = armed.taken
