@@ -13,6 +13,7 @@ from allocator._engine.operations import undo
 from allocator._engine.protocol.keys import pool_keys
 from allocator.settings import OWNER_DEFAULT
 from allocator.testing import Clock
+from tests.support.beliefs import EVER
 from tests.support.clients import Awaited
 
 CAPACITY: Final = {"cpu": 10, "gpu": 4}
@@ -146,7 +147,11 @@ OPERATIONS: Final = (
         "allocate_gang", "allocate", lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True), _create, charges=2
     ),
     Operation(
-        "gang_of_some_existing", "allocate", lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True), _hold("a")
+        "gang_of_some_existing",
+        "allocate",
+        lambda c, _: c.allocate_many(_gang("a", "b"), atomic=True),
+        _hold("a"),
+        charges=2,
     ),
     Operation("be_denied", "allocate", lambda c, _: c.try_allocate({"cpu": 10}, ttl=60, id="b"), _hold("a")),
     Operation("renew", "renew", lambda c, s: c.renew(s.held[0], ttl=90), _hold("a")),
@@ -228,6 +233,11 @@ def state(scene: Scene) -> object:
         live,
         scopes,
     )
+
+
+def live(scene: Scene) -> list[tuple[str, int]]:
+    """Who is charged and not past the deadline: ids, and the fences of their grants."""
+    return [(one.id, one.fence) for one in scene.direct.list() if (one.deadline_ms or EVER) > scene.clock()]
 
 
 def picture(scene: Scene) -> object:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.failures.believing import believe
 from tests.failures.conftest import Disturbed
-from tests.failures.operations import Operation, Scene, mend, state
+from tests.failures.operations import Operation, Scene, live, mend, state
 
 Stage = Callable[[str], Scene]
 
@@ -45,7 +45,7 @@ async def test_a_call_that_is_cancelled_anywhere_has_its_effect_or_none(
     for turns in TURNS:
         lab = scene(f"lab-{turns}")
         operation.prepare(lab)
-        before = state(lab)
+        before, alive = state(lab), live(lab)
         client = disturbed(lab.pool, lab.clock)
         answer = await cancelled_after(turns, operation.act(client, lab))
         await client.close()
@@ -53,12 +53,7 @@ async def test_a_call_that_is_cancelled_anywhere_has_its_effect_or_none(
             assert state(lab) == after, turns
             believe(operation, lab, answer)
         elif operation.charges:
-            assert nobody_is_charged(lab), turns
+            assert live(lab) == alive, turns
         else:
             assert state(lab) in (before, after), turns
         mend(lab, operation)
-
-
-def nobody_is_charged(lab: Scene) -> bool:
-    """What is left of others is past its deadline."""
-    return all(one.deadline_ms is not None and one.deadline_ms <= lab.clock() for one in lab.direct.list())

@@ -13,18 +13,13 @@ import redis
 
 from allocator import AsyncAllocator, BackendUnavailable, OutcomeUnknown
 from tests.failures.conftest import Disturbed, attempt_at
-from tests.failures.operations import OPERATIONS, Operation, Scene, mend, picture, state
+from tests.failures.operations import OPERATIONS, Operation, Scene, live, mend, picture, state
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.waiting import wait_until_async
 
 Stage = Callable[[str], Scene]
 CHARGING = [operation for operation in OPERATIONS if operation.charges]
 SHORT = {"timeout": 0.25}
-
-
-def is_charged(scene: Scene) -> bool:
-    usage = scene.direct.pools.usage()
-    return usage.allocations > 0 or any(usage.pool.allocated.values())
 
 
 @pytest.mark.parametrize("operation", CHARGING, ids=str)
@@ -36,7 +31,7 @@ async def test_an_unknown_outcome_is_said_so_and_then_undone(
     lab = scene("lab")
     operation.prepare(lab)
     lab.direct.maintenance.reclaim()
-    ended = ended_calls(lab)
+    before, ended = state(lab), ended_calls(lab)
     client = await connected(disturbed("lab", lab.clock, **SHORT))
     armed = proxy.arm(fault, match=attempt_at(operation), times=1000)
     with pytest.raises(OutcomeUnknown) as unknown:
@@ -44,9 +39,9 @@ async def test_an_unknown_outcome_is_said_so_and_then_undone(
     assert unknown.value.id == "a"
     armed.times = armed.taken
     await wait_until_async(lambda: len(ended_calls(lab) - ended) >= operation.charges, message="the undos have arrived")
-    assert not is_charged(lab)
+    assert state(lab) == before
     proxy.release()
-    assert not is_charged(lab)
+    assert state(lab) == before
 
 
 async def connected(client: AsyncAllocator) -> AsyncAllocator:
@@ -82,7 +77,7 @@ async def test_an_unknown_outcome_of_any_operation_is_never_called_unavailable(
     proxy.arm(Fault.SWALLOW, match=attempt_at(operation), times=1000)
     with pytest.raises(OutcomeUnknown):
         await operation.act(client, lab)
-    if not operation.charges:
+    if not operation.charges:  # for what is being undone may be seen halfway
         assert picture(lab) in (before, after)
     proxy.clear()
     await client.close()
@@ -114,7 +109,7 @@ async def test_a_cancelled_call_leaves_nothing_charged(
     for each in (control, lab):
         operation.prepare(each)
     await operation.act(disturbed("control", control.clock), control)
-    before, after = state(lab), state(control)
+    before, after, alive = state(lab), state(control), live(lab)
     armed = proxy.arm(fault, match=attempt_at(operation))
     client = disturbed("lab", lab.clock, attempt_timeout=0.3)
     task = asyncio.ensure_future(operation.act(client, lab))
@@ -128,14 +123,10 @@ async def test_a_cancelled_call_leaves_nothing_charged(
     await client.close()
     proxy.release()
     if operation.charges:
-        assert not live_calls(lab)
+        assert live(lab) == alive
     else:
         assert state(lab) in (before, after)
     mend(lab, operation)
-
-
-def live_calls(scene: Scene) -> list[str]:
-    return [one.id for one in scene.direct.list() if one.deadline_ms is None or one.deadline_ms > scene.clock()]
 
 
 @pytest.mark.parametrize("kind", ["sync"])
@@ -148,7 +139,7 @@ async def test_an_interrupted_call_leaves_nothing_charged(
     for each in (control, lab):
         operation.prepare(each)
     await operation.act(disturbed("control", control.clock), control)
-    before, after = state(lab), state(control)
+    before, after, alive = state(lab), state(control), live(lab)
     proxy.arm(fault, match=attempt_at(operation))
     client = disturbed("lab", lab.clock, attempt_timeout=5.0)
     with interrupted_once_fired(proxy), pytest.raises(KeyboardInterrupt):
@@ -156,7 +147,7 @@ async def test_an_interrupted_call_leaves_nothing_charged(
     await client.close()
     proxy.release()
     if operation.charges:
-        assert not live_calls(lab)
+        assert live(lab) == alive
     else:
         assert state(lab) in (before, after)
     mend(lab, operation)
