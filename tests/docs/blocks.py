@@ -136,7 +136,7 @@ class Session:
         assert words[0] == "redis-cli", f"nobody knows how to run {command!r}"
         require("redis-cli")
         here = f'redis-cli() {{ command redis-cli -s {shlex.quote(self._server.socket)} "$@"; }}\n'
-        run = subprocess.run(["bash", "-c", here + command], capture_output=True, text=True, timeout=10, check=False)
+        run = subprocess.run(["bash", "-c", here + command], capture_output=True, text=True, timeout=60, check=False)
         return run.stdout + _without_waits(run.stderr)
 
 

@@ -145,7 +145,7 @@ def test_who_waits_for_a_connection_does_not_open_one_to_a_server_that_was_given
     waiter.start()
     wait_until(lambda: lines._waiting)
     lines.supersede()
-    waiter.join(5.0)
+    waiter.join(60.0)
     expect_to_be_sent_away(told[0] if told else None)
     assert len(made) == 1
 

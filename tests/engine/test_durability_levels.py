@@ -45,7 +45,7 @@ def pair(engine: Engine, audit_all: Callable[[str], None]) -> Iterator[tuple[Ser
     with contextlib.ExitStack() as stack:
         primary = stack.enter_context(Server(engine, tcp=True, options={"repl-diskless-sync-delay": "0"}))
         replica = stack.enter_context(Server(engine, options={"replicaof": f"127.0.0.1 {primary.port}"}))
-        wait_until(lambda: confirms(primary), timeout_s=10, message="the replica confirms what is written")
+        wait_until(lambda: confirms(primary), message="the replica confirms what is written")
         yield primary, replica
         replica.cont()
         audit_all(primary.url)

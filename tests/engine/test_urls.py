@@ -243,7 +243,7 @@ letters = st.text(string.ascii_lowercase, max_size=3)
 secrets = st.lists(st.tuples(st.just(SECRET), texts, letters).map("".join), min_size=1, max_size=3).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
 @given(schemes, st.text(string.ascii_lowercase, max_size=5), secrets, hosts, tails)
 @example("redis", "", f"{SECRET}/{SECRET}", "h", "")
 @example("redis", "", f"1?{SECRET}={SECRET}", "h", "")
@@ -260,7 +260,7 @@ def test_no_part_of_a_secret_is_shown(scheme: str, user: str, secret: str, host:
     assert SECRET not in f"{found} {found!r} {found.__context__ if isinstance(found, Exception) else found.address}"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None, database=None)
 @given(schemes, texts, texts, hosts, tails, texts)
 def test_any_url_is_used_as_given_or_refused_by_name(
     scheme: str, user: str, password: str, host: str, tail: str, option: str
@@ -288,7 +288,7 @@ def test_any_url_is_used_as_given_or_refused_by_name(
             assert unquote(part) in (parts.username, parts.password) or ":" in part
 
 
-@settings(max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=100, deadline=None, database=None)
 @given(
     st.text(printable, min_size=1, max_size=20),
     st.text(printable, min_size=1, max_size=20),

@@ -15,11 +15,17 @@ from allocator._engine.transport.urls import resolve_target
 from allocator.testing import Clock
 from tests.failures.operations import OPERATIONS, Operation, Scene
 from tests.support import clients
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 from tests.support.servers import Server
 
 ATTEMPT_S = 0.06
-"""Seconds that an attempt waits for its reply: far more than a server on the same machine takes."""
+"""Seconds that an attempt waits for a reply that will not come; on a busy machine, also for one that comes late."""
+
+PATIENT_S = 5.0
+"""Seconds that an attempt waits where each ends by a reply or a reset, so that none is repeated for want of time."""
+
+TIMES_OUT = (Fault.SWALLOW, Fault.HOLD)
+"""Faults that end with the attempt's time."""
 
 
 class Disturbed(Protocol):
@@ -76,11 +82,11 @@ def scene(loaded: Server) -> Iterator[Callable[[str], Scene]]:
 
 @pytest.fixture
 async def disturbed(kind: str, proxy: FaultProxy) -> AsyncIterator[Disturbed]:
-    """Makes clients whose connections go through the proxy."""
+    """Makes clients whose connections go through the proxy, and whose attempts have time."""
     made: list[AsyncAllocator] = []
 
     def make(pool: str, clock: Clock, **options: Any) -> AsyncAllocator:
-        options = {"attempt_timeout": ATTEMPT_S, **options}
+        options = {"attempt_timeout": PATIENT_S, **options}
         made.append(clients.connect(kind, proxy.url, pool=pool, clock=clock, **options))
         return made[-1]
 
@@ -88,6 +94,11 @@ async def disturbed(kind: str, proxy: FaultProxy) -> AsyncIterator[Disturbed]:
     proxy.clear()
     for client in made:
         await client.close()
+
+
+def patience(fault: Fault) -> dict[str, Any]:
+    """How long the attempts of a client wait that meets this fault."""
+    return {"attempt_timeout": ATTEMPT_S} if fault in TIMES_OUT else {}
 
 
 def attempt_at(operation: Operation) -> bytes:

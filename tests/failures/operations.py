@@ -237,7 +237,10 @@ def state(scene: Scene) -> object:
 
 def live(scene: Scene) -> list[tuple[str, int]]:
     """Who is charged and not past the deadline: ids, and the fences of their grants."""
-    return [(one.id, one.fence) for one in scene.direct.list() if (one.deadline_ms or EVER) > scene.clock()]
+    try:
+        return [(one.id, one.fence) for one in scene.direct.list() if (one.deadline_ms or EVER) > scene.clock()]
+    except UnknownPool:
+        return []
 
 
 def picture(scene: Scene) -> object:

@@ -13,7 +13,7 @@ from allocator import Allocation, AsyncAllocator
 from tests.failures.operations import Scene
 from tests.support.clients import Awaited
 from tests.support.servers import Server
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import TIMEOUT_S, wait_until_async
 from tests.support.wakes import is_quiet
 
 __all__ = [
@@ -76,9 +76,9 @@ def is_whole(scene: Scene) -> None:
 async def undone(client: AsyncAllocator) -> None:
     """Wait until what nobody hears of has been undone."""
     if isinstance(client, Awaited):
-        assert client.surface._driver.wait_undone(5.0)
+        assert client.surface._driver.wait_undone(TIMEOUT_S)
     else:
-        assert await client._driver.wait_undone(5.0)
+        assert await client._driver.wait_undone(TIMEOUT_S)
 
 
 class Asked:
@@ -110,7 +110,7 @@ class Asked:
         """Whether the caller was told."""
         return self._task.done() if self._task is not None else self._thread is not None and not self._thread.is_alive()
 
-    async def answer(self, timeout_s: float = 5.0) -> Any:
+    async def answer(self, timeout_s: float = TIMEOUT_S) -> Any:
         """What the caller was told; raises what it raised."""
         await wait_until_async(lambda: self.ended, timeout_s=timeout_s, message="the caller was told")
         if self.error is not None:

@@ -11,6 +11,7 @@ import pytest
 from tests.failures.believing import believe
 from tests.failures.conftest import Disturbed
 from tests.failures.operations import Operation, Scene, live, mend, state
+from tests.failures.queueing import undone
 
 Stage = Callable[[str], Scene]
 
@@ -48,6 +49,7 @@ async def test_a_call_that_is_cancelled_anywhere_has_its_effect_or_none(
         before, alive = state(lab), live(lab)
         client = disturbed(lab.pool, lab.clock)
         answer = await cancelled_after(turns, operation.act(client, lab))
+        await undone(client)
         await client.close()
         if answer is not None:
             assert state(lab) == after, turns

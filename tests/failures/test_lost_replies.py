@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.failures.believing import believe
-from tests.failures.conftest import Disturbed, attempt_at
+from tests.failures.conftest import Disturbed, attempt_at, patience
 from tests.failures.operations import OPERATIONS, Operation, Scene, afterwards, picture, told
 from tests.support.proxy import Fault, FaultProxy
 
@@ -44,7 +44,7 @@ async def test_a_lost_attempt_or_reply_is_never_noticed(
     lab = scene("lab")
     operation.prepare(lab)
     proxy.arm(fault, match=attempt_at(operation), times=times)
-    answer = await operation.act(disturbed("lab", lab.clock), lab)
+    answer = await operation.act(disturbed("lab", lab.clock, **patience(fault)), lab)
     proxy.wait_fired()
     assert picture(lab) == control
     believe(operation, lab, answer)
@@ -75,7 +75,7 @@ async def test_an_attempt_that_arrives_late_changes_nothing(
     if executed_before:
         proxy.reset_after(match=attempt_at(operation))
     proxy.arm(fault, match=attempt_at(operation))
-    answer = await operation.act(disturbed("lab", lab.clock), lab)
+    answer = await operation.act(disturbed("lab", lab.clock, **patience(fault)), lab)
     proxy.wait_fired()
     assert picture(lab) == control
     believe(operation, lab, answer)

@@ -75,7 +75,7 @@ async def test_a_thousand_cancelled_tasks_leave_nothing(
     lab = scene("lab")
     fill(lab)
     before = asyncio.all_tasks()
-    client = disturbed("lab", lab.clock, attempt_timeout=5.0)
+    client = disturbed("lab", lab.clock)
     told, cancelled = 0, 0
     for number in range(CANCELLED // ROUND):
         tasks = [waits(client, f"w{number}-{at}") for at in range(ROUND)]
@@ -138,7 +138,7 @@ async def test_a_thousand_interrupted_threads_leave_nothing(
     chance = random.Random(20_261_128)
     lab = scene("lab")
     fill(lab)
-    client = disturbed("lab", lab.clock, attempt_timeout=5.0)
+    client = disturbed("lab", lab.clock)
     for number in range(CANCELLED):
         with pytest.raises(KeyboardInterrupt), interrupted(0.0002 + 0.004 * chance.random() ** 2):
             await client.allocate(ONE, ttl=60, id=f"w{number}", wait=LONG_S)
@@ -159,7 +159,7 @@ async def test_a_wait_that_is_cancelled_anywhere_on_its_way_into_the_line_leaves
     for turns in TURNS:
         lab = scene(f"lab-{turns}")
         fill(lab)
-        client = disturbed(lab.pool, lab.clock, attempt_timeout=5.0)
+        client = disturbed(lab.pool, lab.clock)
         assert await cancel_after(turns, waits(client, "a")) is None
         await client.close()
         await settled(lab, one_server)
@@ -181,7 +181,7 @@ async def test_a_claim_that_is_cancelled_anywhere_is_had_or_leaves_nothing(
     for turns in TURNS:
         lab = scene(f"lab-{turns}")
         fill(lab)
-        client = disturbed(lab.pool, lab.clock, attempt_timeout=5.0)
+        client = disturbed(lab.pool, lab.clock)
         task = waits(client, "a")
         await wait_until_async(lambda lab=lab: in_line(lab) == ["a"] and is_awaited(one_server, lab))
         lab.direct.release("full")

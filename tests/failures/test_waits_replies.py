@@ -11,7 +11,7 @@ from allocator import WaitTimeout, settings
 from allocator._engine.protocol import scripts
 from allocator.errors import RequestWithdrawn
 from tests.failures.believing import believe
-from tests.failures.conftest import Disturbed, attempt_at
+from tests.failures.conftest import ATTEMPT_S, Disturbed, attempt_at, patience
 from tests.failures.operations import OPERATIONS, Operation, Scene, picture
 from tests.failures.queueing import ONE, asks, fill, in_line, settled, undone, waits_for
 from tests.support.proxy import Fault, FaultProxy
@@ -80,7 +80,7 @@ async def test_a_wait_whose_step_is_lost_or_repeated_is_granted_once(
     proxy.duplicate(match=counter)
     for _ in range(2 if fault in LOST else 1):
         proxy.arm(fault, match=Nth(STEPS[step]))
-    client = disturbed("lab", lab.clock)
+    client = disturbed("lab", lab.clock, **patience(fault))
     asked = asks(client, "a")
     await until_it_listens(lab, one_server, "a")
     await wait_until_async(lambda: counter.seen >= 2, message="it has asked again")
@@ -126,7 +126,7 @@ async def test_a_last_try_that_is_lost_or_repeated_leaves_the_line_once(
     fill(lab)
     proxy.duplicate(match=Nth(1))
     proxy.arm(fault, match=last_try)
-    client = disturbed("lab", lab.clock)
+    client = disturbed("lab", lab.clock, **patience(fault))
     with pytest.raises(WaitTimeout) as full:
         await client.allocate(ONE, ttl=60, id="a", wait=0.6)
     assert full.value.denial.code == "capacity_exceeded"
@@ -150,7 +150,7 @@ async def test_a_last_try_that_is_granted_is_granted_once(
     lab = scene("lab")
     fill(lab)
     proxy.arm(fault, match=last_try)
-    client = disturbed("lab", lab.clock)
+    client = disturbed("lab", lab.clock, **patience(fault))
     asked = asks(client, "a", wait=0.5)
     await until_it_listens(lab, one_server, "a")
     one_server.ask("CLIENT", "KILL", "TYPE", "pubsub")
@@ -174,7 +174,7 @@ async def test_a_withdrawal_that_is_lost_or_repeated_takes_one_request_out(
     """Not the next one of the same id; nor does a copy of what was withdrawn come back."""
     lab = scene("lab")
     fill(lab)
-    client = disturbed("lab", lab.clock)
+    client = disturbed("lab", lab.clock, **patience(fault))
     proxy.arm(Fault.DUPLICATE, match=Nth(1))
     asked = asks(client, "a")
     await until_it_listens(lab, one_server, "a")
@@ -205,7 +205,7 @@ async def test_an_attempt_whose_outcome_nobody_learns_begins_a_new_call(
     """All replies of its first call are lost for as long as that may take: it is undone, and the wait goes on."""
     lab = scene("lab")
     fill(lab)
-    client = disturbed("lab", lab.clock, timeout=0.3)
+    client = disturbed("lab", lab.clock, timeout=0.3, attempt_timeout=ATTEMPT_S)
     counter = Nth()
     proxy.duplicate(match=counter)
     asked = asks(client, "a", exclusive=exclusive)

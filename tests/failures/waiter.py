@@ -7,9 +7,9 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from allocator import Allocator, AsyncAllocator
 from allocator._engine.execution.wake_waits import WakeWaits
 from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
+from tests.support import clients
 
 __all__ = ["STEPS", "TTL_S", "wait_until_killed"]
 
@@ -19,8 +19,8 @@ STEPS: Final = ("entered", "listening", "granted", "claimed")
 TTL_S: Final = 5.0
 
 
-def wait_until_killed(url: str, pool: str, kind: str, step: str, told: Connection) -> None:
-    """Wait in line for one unit; say when the step is reached."""
+def wait_until_killed(url: str, now_ms: int, kind: str, step: str, told: Connection) -> None:
+    """Wait in line for one unit, at an instant that does not pass; say when the step is reached."""
 
     def stop() -> None:
         told.send(step)
@@ -38,7 +38,6 @@ def wait_until_killed(url: str, pool: str, kind: str, step: str, told: Connectio
             return woken
 
         WakeWaits.wake = wake  # type: ignore[method-assign]
-        Allocator.from_url(url, pool=pool).allocate({"cpu": 1}, ttl=TTL_S, id="dead", wait=600)
     else:
         awaited = AsyncWakeWaits.wake
 
@@ -52,9 +51,9 @@ def wait_until_killed(url: str, pool: str, kind: str, step: str, told: Connectio
 
         AsyncWakeWaits.wake = awake  # type: ignore[method-assign]
 
-        async def ask() -> None:
-            await AsyncAllocator.from_url(url, pool=pool).allocate({"cpu": 1}, ttl=TTL_S, id="dead", wait=600)
-            stop()
+    async def ask() -> None:
+        client = clients.connect(kind, url, clock=lambda: now_ms)
+        await client.allocate({"cpu": 1}, ttl=TTL_S, id="dead", wait=600)
+        stop()
 
-        asyncio.run(ask())
-    stop()
+    asyncio.run(ask())

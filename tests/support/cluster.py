@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 SLOTS: Final = 16_384
 
-FORM_DEADLINE_S: Final = 20.0
+FORM_DEADLINE_S: Final = 60.0
 """Seconds for the nodes to agree; they take about two on an idle machine."""
 
 OPTIONS: Final = {

@@ -47,7 +47,7 @@ def talker(path: Path, replies: list[bytes]) -> Generator[list[bytes]]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield asked
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive(), "not all replies were asked for"
 
 

@@ -31,7 +31,7 @@ __all__ = ["Armed", "Fault", "FaultProxy"]
 
 T = TypeVar("T")
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 60.0
 """Seconds before waiting for a fault, a late reply or the thread gives up."""
 
 

@@ -20,8 +20,8 @@ SERVICE: Final = "ledger"
 """What the Sentinels call the primary."""
 
 SENTINELS: Final = 3
-FORM_DEADLINE_S: Final = 20.0
-FAILOVER_DEADLINE_S: Final = 20.0
+FORM_DEADLINE_S: Final = 60.0
+FAILOVER_DEADLINE_S: Final = 60.0
 
 
 class Sentinels:

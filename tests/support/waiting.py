@@ -17,8 +17,9 @@ T = TypeVar("T")
 POLL_S: Final = 0.003
 """Seconds between two looks at the condition."""
 
-TIMEOUT_S: Final = 5.0
-"""Seconds before a wait gives up: far beyond what any condition of ours takes, even on a busy machine."""
+TIMEOUT_S: Final = 60.0
+"""Seconds before a wait gives up: far beyond what any condition of ours takes, even on a busy machine.  What must come
+by a message and not by asking again has steps that are longer."""
 
 
 def wait_until(condition: Callable[[], T], *, timeout_s: float = TIMEOUT_S, message: str = "") -> T:

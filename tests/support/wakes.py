@@ -13,11 +13,11 @@ from tests.support.drivers import POOL, Side, read
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
-LONG_S: Final = 30.0
+LONG_S: Final = 60.0
 """Seconds that no test waits."""
 
-SOON_S: Final = 1.0
-"""Seconds within which a message wakes."""
+SOON_S: Final = 5.0
+"""Seconds within which a message wakes: on a busy machine, and far less than `LONG_S`."""
 
 
 def until_woken(call: str, heard: list[bool], *, seconds: float = LONG_S, ask: bool = True) -> Flow[int]:

@@ -31,10 +31,17 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
         yield formed
 
 
+@pytest.fixture(params=engines()[-1:], ids=str)
+def oldest(request: pytest.FixtureRequest) -> Engine:
+    """The oldest one here, which the ids of tests name (`tests.support.running_once`)."""
+    engine: Engine = request.param
+    return engine
+
+
 @pytest.fixture
-def engine(kind: str) -> Engine:
+def engine(kind: str, oldest: Engine) -> Engine:
     """The newest one for the blocking client, the oldest one for the awaited one: not everything needs all four."""
-    return engines()[0] if kind == "sync" else engines()[-1]
+    return engines()[0] if kind == "sync" else oldest
 
 
 @pytest.fixture

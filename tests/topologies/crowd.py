@@ -87,7 +87,7 @@ class Crowd:
 
     def wait_for_recovery(self) -> None:
         """Wait until a worker was told that the pool recovers, as it does on another server, and all work again."""
-        wait_until(lambda: "Recovering" in self.told, timeout_s=20, message="another server is noticed")
+        wait_until(lambda: "Recovering" in self.told, message="another server is noticed")
         self.wait_for_more()
 
     # -- a worker ----------------------------------------------------------------------------------------------------

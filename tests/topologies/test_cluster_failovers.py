@@ -38,7 +38,7 @@ def replica_of(cluster: Cluster, master: Node) -> Node:
 
 def wait_for_promotion(replica: Node) -> None:
     """Until it is the master by its own account."""
-    wait_until(lambda: replica.call("ROLE")[0] == "master", timeout_s=15, message="the replica has taken over")
+    wait_until(lambda: replica.call("ROLE")[0] == "master", message="the replica has taken over")
 
 
 async def a_pool(kind: str, cluster: Cluster, grace: float | None) -> AsyncAllocator:

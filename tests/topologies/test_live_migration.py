@@ -41,7 +41,7 @@ def move_the_pools(cluster: Cluster, cycles: list[str]) -> None:
     for _ in range(3):
         for pool in POOLS:
             enough = len(cycles) + CYCLES_BETWEEN_MOVES
-            wait_until(functools.partial(is_done, cycles, enough), timeout_s=20, message="work goes on")
+            wait_until(functools.partial(is_done, cycles, enough), message="work goes on")
             slot = cluster.slot_of(f"allocator:{{{pool}}}:pool")
             owner = cluster.owner_of(slot)
             cluster.migrate(slot, cluster.masters[(cluster.masters.index(owner) + 1) % len(cluster.masters)])

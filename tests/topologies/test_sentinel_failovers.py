@@ -105,7 +105,7 @@ async def test_a_hold_is_not_lost_by_a_failover(kind: str, watched: Sentinels, h
         else:
             new = watched.fail_over()
         renewed = hold.allocation.deadline_ms
-        wait_until(lambda: has(new, hold.id) and hold.allocation.deadline_ms != renewed, timeout_s=12)
+        wait_until(lambda: has(new, hold.id) and hold.allocation.deadline_ms != renewed)
         assert not hold.lost
         assert await within(4, lambda: client.renew(hold.allocation))
     await leave(client)

@@ -47,9 +47,7 @@ class Line:
 
     async def until_in_line(self) -> None:
         """Wait until all of them are in line, again."""
-        await wait_until_async(
-            lambda: len(self.direct.queue.list()) == len(self.asked), timeout_s=20, message="all are in line"
-        )
+        await wait_until_async(lambda: len(self.direct.queue.list()) == len(self.asked), message="all are in line")
 
     async def let_them_through(self) -> None:
         """Give back what is held, and check that each is granted, and no more than there is at once."""
@@ -57,7 +55,7 @@ class Line:
         self.direct.release("full")
         waiting = list(self.asked)
         while waiting:
-            await wait_until_async(lambda: any(one.ended for one in waiting), timeout_s=20, message="one is granted")
+            await wait_until_async(lambda: any(one.ended for one in waiting), message="one is granted")
             for one in [one for one in waiting if one.ended]:
                 waiting.remove(one)
                 held = await one.answer()
@@ -105,7 +103,7 @@ async def test_a_server_that_is_away_is_waited_for(line: Line, kept: Server) -> 
     waits = [one for one in line.asked if not one.ended]
     pause = asks(line.client, "late", wait=2.0)
     with pytest.raises(BackendError):
-        await pause.answer(timeout_s=20)
+        await pause.answer()
     assert [one.ended for one in waits] == [False] * WAITERS
     kept.start()
     await line.until_in_line()
@@ -120,10 +118,10 @@ async def test_a_wait_that_ends_while_the_server_is_stopped_is_not_told_as_full(
     try:
         for one in line.asked:
             with pytest.raises(BackendError):
-                await one.answer(timeout_s=30)
+                await one.answer()
     finally:
         kept.cont()
-    await wait_until_async(lambda: not line.direct.queue.list(), timeout_s=20, message="they have left the line")
+    await wait_until_async(lambda: not line.direct.queue.list(), message="they have left the line")
     line.direct.release("full")
     await line.close()
 
@@ -136,7 +134,7 @@ async def test_a_server_that_has_lost_the_pool_is_not_full(kind: str) -> None:
         server.restart()
         for one in line.asked:
             with pytest.raises(UnknownPool):
-                await one.answer(timeout_s=20)
+                await one.answer()
         await line.client.close()
         line.direct.close()
 

@@ -58,7 +58,7 @@ class TestTheSharedServer:
         """Replicas that start together must not each get a ledger of their own."""
         command = [sys.executable, "-c", JOIN]
         joiners = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(8)]
-        answers = {joiner.communicate(timeout=30)[0].strip() for joiner in joiners}
+        answers = {joiner.communicate(timeout=60)[0].strip() for joiner in joiners}
         assert [joiner.returncode for joiner in joiners] == [0] * 8
         (run_id,) = answers
         assert run_id in ask(embedded.ensure_running(), "INFO", "server")

@@ -90,7 +90,7 @@ class TestThePrivateServer:
             pid, path = int(said[0]), Path(said[1])
             assert probe(str(path)) is Health.READY
             parent.send_signal(number)
-            parent.wait(5)
+            parent.wait(60)
             wait_until(lambda: is_gone(pid), message="the server is gone")
             wait_until(lambda: not path.parent.exists(), message="its folder is gone")
 
@@ -135,7 +135,7 @@ class TestProcesses:
         folder = tmp_path / "folder"
         folder.mkdir()
         with GuardedProcess(["/bin/sh", "-c", "echo said; exit 3"], output=tmp_path / "log", remove=folder) as process:
-            assert process.wait(5)
+            assert process.wait(60)
             assert not process.running
             process.signal(signal.SIGTERM)
         assert folder.exists()

@@ -229,7 +229,7 @@ class TestFaults:
                 assert server.ask("GET", "count") == "1"
                 assert not call.done()
                 proxy.resume()
-                assert call.result(5) == 1
+                assert call.result(60) == 1
                 proxy.delay(0.02, match=b"INCR")
                 assert client.incr("count") == 2
 

@@ -200,7 +200,7 @@ def test_who_waits_listens_and_who_releases_wakes_it(
     with begun(client, {"cpu": 8}, id="next") as waiting:
         wait_until(lambda: admin.execute_command("PUBSUB", "SHARDCHANNELS"), message="a channel")
         other.release("a")
-        assert waiting.result(5).created
+        assert waiting.result(60).created
     assert admin.execute_command("ACL", "LOG") == []
     channel = "theirs" if pool is None else "allocator:{other}:wake:x"
     assert "permission" in str(admin.execute_command("ACL", "DRYRUN", "controller", "SSUBSCRIBE", channel))

@@ -119,7 +119,7 @@ def test_what_redis_cli_prints_can_be_run(environment: dict[str, str]) -> None:
         input=printed.replace("PASSWORD", PASSWORD),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (shell.returncode, shell.stderr) == (0, "")
@@ -211,7 +211,7 @@ def test_a_terminal_is_redrawn_in_colour_until_ctrl_c(environment: dict[str, str
     terminals.append(terminal)
     wait_until(lambda: terminal.read().count("\x1b[H") >= 3, message="redrawn")
     os.kill(terminal.process.pid, signal.SIGINT)
-    assert terminal.process.wait(timeout=20) == 130
+    assert terminal.process.wait(timeout=60) == 130
     text = terminal.read()
     assert text.count("\x1b[2J") == 1  # cleared once, then drawn over: no flicker
     assert "every 0.1s  redis://***@127.0.0.1:" in text
@@ -226,7 +226,7 @@ def test_no_color_is_honoured_at_a_terminal(environment: dict[str, str], termina
     program(environment, "pool", "create", "grey", "cpu=4")
     terminal = Terminal({**environment, "NO_COLOR": "1"}, "usage", "--pool", "grey")
     terminals.append(terminal)
-    assert terminal.process.wait(timeout=20) == 0
+    assert terminal.process.wait(timeout=60) == 0
     assert "[                    ]   0%" in terminal.read()
     assert "\x1b[" not in terminal.text
     program(environment, "pool", "delete", "grey", "--yes")
@@ -239,5 +239,5 @@ def test_a_terminal_is_asked_before_a_pool_is_deleted(environment: dict[str, str
     terminals.append(terminal)
     wait_until(lambda: "Delete pool doomed? [y/N]:" in terminal.read(), message="asked")
     terminal.type("y\n")
-    assert terminal.process.wait(timeout=20) == 0
+    assert terminal.process.wait(timeout=60) == 0
     assert "pool doomed deleted" in terminal.read()

@@ -128,7 +128,7 @@ def test_requests_are_taken_out_of_the_line(full: CommandLine, client: Allocator
         assert full.out("queue", "withdraw", "c", "-q") == "c\n"
         for one in waiting:
             with pytest.raises(RequestWithdrawn):
-                one.result(5)
+                one.result(60)
     assert full.json("queue", "list")["items"] == []
     full.out("describe", "full")
 

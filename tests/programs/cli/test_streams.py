@@ -61,7 +61,7 @@ def in_terminal(environment: dict[str, str], *words: str) -> str:
     except OSError:  # the program has ended
         pass
     os.close(ours)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     return text.decode().replace("\r\n", "\n")
 
 

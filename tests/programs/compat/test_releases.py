@@ -40,7 +40,7 @@ async def test_a_release_during_an_outage_is_sent_again_when_the_server_is_back(
         async def told() -> bool:
             return sum("in the background" in one.getMessage() for one in log.records if one.levelname == "INFO") == 3
 
-        await wait_until_async(told, timeout_s=20)
+        await wait_until_async(told)
         with Allocator.from_url(server.tcp_url) as client:
             assert client.pools.usage().allocations == 0
             assert client.maintenance.audit()
@@ -79,7 +79,7 @@ async def test_one_that_is_sent_for_too_long_is_given_up_with_an_error(
     monkeypatch.setattr(settings, "UNDO_FOR_S", 0.0)
     async with ResourceAllocator(url="redis://127.0.0.1:1", timeout=0.1) as allocator:
         await allocator.release_resources({"allocation_id": "lab-0", "fence": "7"})
-        await wait_until_async(lambda: errors_of(log), timeout_s=20)
+        await wait_until_async(lambda: errors_of(log))
         assert len(allocator._releases) == 0
     (said,) = errors_of(log)
     assert said.startswith("release_resources: lab-0 stays until its deadline or a cleanup: cannot connect")

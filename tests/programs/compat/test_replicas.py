@@ -67,7 +67,7 @@ def test_several_threads_with_loops_of_their_own_share_one_object(store: str) ->
                 assert held["allocation_id"] in allocator.get_active_allocations()
                 await allocator.release_resources(held)
 
-        together.wait(10)
+        together.wait(60)
         asyncio.run(rounds())
         return allocator.get_resource_usage()["total_cpu"]
 
@@ -122,7 +122,7 @@ def run(program: str, url: str) -> Any:
         env={**os.environ, "ALLOCATOR_REDIS_URL": url},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -70,7 +70,7 @@ def test_ctrl_c_empties_the_line_and_deletes_the_pool(tmp_path: Path) -> None:
                     break
             process.send_signal(signal.SIGINT)
             rest = lines.read()
-        assert process.wait(30) == 130, rest
+        assert process.wait(60) == 130, rest
         said.seek(0)
         assert said.read() == "Interrupted\n"
         with Allocator.from_url(server.url) as allocator:
