@@ -39,7 +39,11 @@ def test_a_planted_bug_has_its_place_and_its_tests(mutant: Mutant) -> None:
     assert (ROOT / mutant.tests).is_file()
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=IDS)
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(one, marks=[pytest.mark.long] if at % 3 else []) for at, one in enumerate(MUTANTS)],
+    ids=IDS,
+)
 def test_a_planted_bug_compiles_and_changes_a_script(mutant: Mutant, tmp_path: Path) -> None:
     """A bug that no server would load is caught by anything, and proves nothing."""
     if mutant.path.endswith(".py"):

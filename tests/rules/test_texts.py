@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 from typing import Final
 
-import pytest
-
-from tests.rules.sources import ROOT, python_files, relative, text_files
+from tests.rules.sources import ROOT, python_files, read, relative, text_files
 
 ABSOLUTE: Final = re.compile(r"(?<![\w.])/(?:home|Users|root|work|mnt|srv)/[\w.]+")
 """Places of one machine."""
@@ -25,29 +22,29 @@ ASLEEP: Final = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", list(text_files()), ids=relative)
-def test_a_text_has_nothing_of_this_machine_and_nothing_unfinished(path: Path) -> None:
+def test_a_text_has_nothing_of_this_machine_and_nothing_unfinished() -> None:
     """No absolute path, no registry host, no picture, no note to oneself."""
-    text = path.read_text(encoding="utf-8")
-    for pattern in (ABSOLUTE, REGISTRY, PICTURES, UNFINISHED):
-        assert not pattern.findall(text)
+    patterns = (ABSOLUTE, REGISTRY, PICTURES, UNFINISHED)
+    found = {
+        relative(path): hits
+        for path in text_files()
+        if (hits := [hit for pattern in patterns for hit in pattern.findall(read(path))])
+    }
+    assert not found
 
 
-@pytest.mark.parametrize("path", python_files("tests"), ids=relative)
-def test_no_test_sleeps(path: Path) -> None:
+def test_no_test_sleeps() -> None:
     """Turn the clock, or wait for a condition with a deadline (`tests.support.waiting`)."""
-    assert not ASLEEP.findall(path.read_text(encoding="utf-8"))
+    assert not [relative(path) for path in python_files("tests") if ASLEEP.search(read(path))]
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in python_files("tests") if path.name.startswith("test_")], ids=relative
-)
-def test_the_names_of_tests_are_sentences_and_docstrings_say_why(path: Path) -> None:
+def test_the_names_of_tests_are_sentences_and_docstrings_say_why() -> None:
     """At least three words, and a reason."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            assert node.name.count("_") >= 3, node.name
-            assert ast.get_docstring(node), f"{node.name} has no docstring"
+    for path in (path for path in python_files("tests") if path.name.startswith("test_")):
+        for node in ast.walk(ast.parse(read(path))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert node.name.count("_") >= 3, (relative(path), node.name)
+                assert ast.get_docstring(node), f"{relative(path)}: {node.name} has no docstring"
 
 
 def _settings() -> dict[str, bool]:

@@ -235,6 +235,7 @@ def test_the_act_succeeds_where_nothing_is_spoiled(pool: Ledger, act: str) -> No
         "waiter:next",
     ],
 )
+@pytest.mark.one_store
 @pytest.mark.parametrize("act", ACTS)
 def test_a_key_of_the_wrong_type_changes_nothing_where_it_is_an_error(pool: Ledger, act: str, what: str) -> None:
     """Whether or not the call needs that key: on error everything is as it was."""
@@ -262,6 +263,7 @@ def _user_without(pool: Ledger, command: str) -> None:
     )
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("act", ACTS)
 def test_a_user_who_lacks_a_command_changes_nothing(real: Ledger, act: str) -> None:
     """Each command of the script in turn; Redis checks them one by one, in the middle of a script."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scripts.ledger import MINUTE, Ledger, broken
 
-pytestmark = pytest.mark.breaks_data
+pytestmark = [pytest.mark.breaks_data, pytest.mark.one_store]
 
 BREAKS: dict[str, Callable[[Ledger, str], object]] = {
     "wrong type": lambda pool, key: (pool.client.delete(key), pool.client.set(key, "rubbish")),

@@ -105,12 +105,14 @@ def speak(pool: Ledger, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Spok
 
 
 @pytest.mark.breaks_data
+@pytest.mark.one_store
 @pytest.mark.parametrize("name", CASES)
 def test_the_case_itself_keeps_the_contract(speak: Callable[[str], Spoken], name: str) -> None:
     """Or the others would prove nothing."""
     assert speak(name).send()
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].numbers])
 def test_a_malformed_number_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """Every number of every script: NaN, infinities, fractions, negatives, overflow, nothing, text."""
@@ -123,6 +125,7 @@ def test_a_malformed_number_is_refused_and_nothing_is_written(speak: Callable[[s
     spoken.pool.assert_untouched(before)
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("name", WRITING)
 def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """Wherever the list is cut off."""
@@ -134,6 +137,7 @@ def test_a_missing_argument_is_refused_and_nothing_is_written(speak: Callable[[s
     spoken.pool.assert_untouched(before)
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize(
     "name",
     [*WRITING, "check", "list_allocations", "list_quotas", "list_waiters", "audit", "read_events", "check_access"],
@@ -148,6 +152,7 @@ def test_an_argument_left_over_is_refused_and_nothing_is_written(speak: Callable
     spoken.pool.assert_untouched(before)
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("check", "find_orphans")])
 def test_a_missing_key_is_an_error_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """However many are missing.  (What fits needs no deadlines, and no records have no index.)"""
@@ -160,6 +165,7 @@ def test_a_missing_key_is_an_error_and_nothing_is_written(speak: Callable[[str],
     spoken.pool.assert_untouched(before)
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("name", [name for name in WRITING if name != "repair"])
 def test_a_key_left_over_is_refused_and_nothing_is_written(speak: Callable[[str], Spoken], name: str) -> None:
     """A record without its item.  (repair takes records that belong to no item.)"""

@@ -104,6 +104,7 @@ def _enter(ledger: Ledger, state: str) -> None:
         ledger.set_state(state)
 
 
+@pytest.mark.one_store
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("sent", SENT, ids=lambda sent: sent.script + sent.variant)
 def test_a_script_that_names_a_state_answers_it_and_writes_nothing(ledger: Ledger, sent: Sent, state: str) -> None:

@@ -1,4 +1,4 @@
-"""What `make test` leaves out: the other half of each product of engine and client, and what takes long."""
+"""What `make test` leaves out: the rest of each product of engine, client and case, and what takes long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     """All that is marked so, but for what another stage runs."""
     report = StageReport("long", [seed])
     if scale < 0.1:
-        report.skipped = "make test has the other half"
+        report.skipped = "make test has some of each"
         return report
     run_tests(report, ["tests", "-m", "long", "-n", "2", *(f"--ignore={path}" for path in OF_OTHER_STAGES)])
     return report
