@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Compiled once, not by each of the processes that the tests start.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test check lint types layers examples bench mutants torture soak clean help
 
 help:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis.utils
 
 from allocator import Allocator
+from tests.support import running_once
 from tests.support.servers import Engine, Server, SessionServers, engines, session_servers
 from tests.support.thinning import pytest_collection_modifyitems
 from tests.support.tools import engine_params, pytest_configure, pytest_runtest_setup, pytest_terminal_summary
@@ -15,10 +18,15 @@ from tests.support.tools import engine_params, pytest_configure, pytest_runtest_
 __all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_runtest_setup", "pytest_terminal_summary"]
 
 
-def pytest_sessionstart() -> None:
-    """Take Ctrl-C as in the foreground: a shell without jobs starts what it has in the background to ignore it."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Take Ctrl-C as in the foreground: a shell without jobs starts what it has in the background to ignore it.
+
+    redis-py parses its package's metadata for each connection: once is enough.
+    """
+    session.config.pluginmanager.register(running_once)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 
 @pytest.fixture(scope="session")
