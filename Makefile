@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 # Compiled once, not by each of the processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check lint types layers examples bench mutants torture soak clean help
+.PHONY: demo test check lint types mypy pyright layers examples bench mutants torture soak clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -35,9 +35,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tests.rules.lua_lint
 
-types: $(STAMP)
-	$(BIN)/mypy
-	$(BIN)/pyright
+types: mypy pyright
+
+mypy pyright: $(STAMP)
+	$(BIN)/$@
 
 layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache

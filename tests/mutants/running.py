@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Final
 import pytest
 
 from tests.mutants.mutant import Mutant, plant
+from tests.support.running_once import PASSED
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -96,7 +98,8 @@ def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
 
 
 def _use(root: Path) -> None:
-    """Import the package from there, and have the tests know one engine."""
+    """Import the package from there, and have the tests know one engine, and nothing of what has passed."""
+    os.environ[PASSED] = ""
     sys.path.insert(0, str(root))
     package = importlib.import_module("allocator")
     assert Path(str(package.__file__)).is_relative_to(root), "the package was imported before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.soak.report import StageReport
+from tests.support.running_once import PASSED
 
 __all__ = ["run_tests"]
 
@@ -21,7 +23,8 @@ def run_tests(report: StageReport, words: Sequence[str]) -> str:
     What `make test` leaves to us is run as well, unless the words say otherwise.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "--tb=short", "-m", "", *words]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, PASSED: ""}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     passed = re.search(r"(\d+) passed", ran.stdout)
     report.counts["tests"] += int(passed[1]) if passed else 0
     if ran.returncode != 0 or not passed:

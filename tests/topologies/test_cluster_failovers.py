@@ -44,7 +44,9 @@ def wait_for_promotion(replica: Node) -> None:
 async def a_pool(kind: str, cluster: Cluster, grace: float | None) -> AsyncAllocator:
     """A client of a new pool."""
     client = connect(kind, url_of(cluster), "lab")
-    await client.pools.create("lab", {"cpu": CAPACITY}, recovery_grace=grace, max_ttl=grace, new=True)
+    await client.options(timeout=60.0).pools.create(
+        "lab", {"cpu": CAPACITY}, recovery_grace=grace, max_ttl=grace, new=True
+    )
     return client
 
 

@@ -113,6 +113,12 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, said
 
 
+def told(process: subprocess.Popen[str]) -> str:
+    """The next line on stderr, but for what a busy machine makes it say."""
+    assert process.stderr is not None
+    return next(one for one in process.stderr if not one.startswith("waiting for "))
+
+
 def line(process: subprocess.Popen[str]) -> str:
     """The next line that the command prints."""
     assert process.stdout is not None

@@ -14,7 +14,7 @@ import pytest
 
 from allocator import Allocator
 from allocator._engine.servers import embedded
-from tests.programs.cli.run.conftest import RUN, TIMEOUT_S, WAITS, Start, ended, line, probe
+from tests.programs.cli.run.conftest import RUN, TIMEOUT_S, WAITS, Start, ended, line, probe, told
 from tests.support.waiting import is_gone, process_state, wait_until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends a command whose run is killed")
@@ -97,9 +97,8 @@ def test_run_that_says_why_it_waits_does_not_say_that_it_waits_for_the_server(st
     full = pool.allocate({"cpu": 4}, ttl=60)
     program = (sys.executable, "-c", _TIMER_TOLD, "run")
     process = start("cpu=1", "--wait", "1m", "--", "true", program=program)
-    assert process.stderr is not None
-    assert [process.stderr.readline() for _ in range(2)] == ["started\n", "stopped\n"]
-    assert process.stderr.readline().startswith("waiting: capacity exceeded: ")
+    assert [told(process) for _ in range(2)] == ["started\n", "stopped\n"]
+    assert told(process).startswith("waiting: capacity exceeded: ")
     pool.release(full)
     assert ended(process) == (0, "", "")
 
@@ -168,8 +167,7 @@ def test_wait_ends_with_a_grant_or_with_the_time(start: Start, pool: Allocator) 
     assert "error: capacity exceeded" in err
     waiting = [start("cpu=1", "--wait", "1h", *more, "--", "echo", "ran") for more in ((), ("--id", "nightly"))]
     for process in waiting:
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("waiting: ")
+        assert told(process).startswith("waiting: ")
     (first,) = wait_until(pool.queue.list, timeout_s=TIMEOUT_S)
     assert first.resources == {"cpu": 1000}
     pool.release(held)
