@@ -136,10 +136,8 @@ async def test_a_demoted_primary_is_left_within_seconds(kind: str, watched: Sent
 async def test_a_primary_that_comes_back_empty_is_noticed(kind: str, watched: Sentinels) -> None:
     """Faster than the Sentinels look, so that nobody fails over, and the replicas lose all, too."""
     client = connect(kind, watched.url, "lab")
-    pool = await client.options(timeout=60.0).pools.create(
-        "lab", {"cpu": 3}, recovery_grace=GRACE_S, max_ttl=TTL_S, new=True
-    )
-    held = await client.allocate({"cpu": 1}, ttl=TTL_S)
+    pool = await client.options(timeout=60.0).pools.create("lab", {"cpu": 3}, recovery_grace=60, max_ttl=60, new=True)
+    held = await client.allocate({"cpu": 1}, ttl=60)
     watched.empty_primary()
     with pytest.raises(UnknownPool) as emptied:
         await within(5, lambda: client.renew(held))

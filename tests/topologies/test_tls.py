@@ -55,7 +55,9 @@ async def refusal(kind: str, url: str, *, seconds: float = 10.0) -> BackendUnava
 
 async def test_a_server_whose_certificate_is_trusted(kind: str, open_to_all: SecuredServer, made: Certificates) -> None:
     """The authority is named in the URL."""
-    await live_a_life(clients.connect(kind, f"{open_to_all.secured_url}?{made.query('ca')}"))
+    await live_a_life(
+        clients.connect(kind, f"{open_to_all.secured_url}?{made.query('ca')}", timeout=60.0, attempt_timeout=20.0)
+    )
 
 
 async def test_a_server_whose_certificate_is_not_trusted_is_not_used(
@@ -76,7 +78,9 @@ async def test_a_server_of_another_name_is_not_used(kind: str, open_to_all: Secu
 
 async def test_a_client_with_a_certificate(kind: str, mutual: SecuredServer, made: Certificates) -> None:
     """mTLS: each side shows who it is."""
-    await live_a_life(clients.connect(kind, f"{mutual.secured_url}?{made.query('ca', 'client')}"))
+    await live_a_life(
+        clients.connect(kind, f"{mutual.secured_url}?{made.query('ca', 'client')}", timeout=60.0, attempt_timeout=20.0)
+    )
 
 
 async def test_a_client_without_a_certificate_is_refused(
@@ -105,4 +109,6 @@ async def test_sentinels_and_their_servers_with_certificates(
     with Sentinels(Engine.REDIS7, certificates=made) as secured:
         refused = await refusal(kind, secured.url)
         assert refused.code == "tls", refused
-        await live_a_life(clients.connect(kind, f"{secured.url}?{made.query('ca', 'client')}"))
+        await live_a_life(
+            clients.connect(kind, f"{secured.url}?{made.query('ca', 'client')}", timeout=60.0, attempt_timeout=20.0)
+        )
