@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.soak.figures import commit, write
+from tests.soak.figures import Conditions, commit, write
 from tests.soak.report import RARE, Coverage, StageReport
 
 ROOT: Final = Path(__file__).parents[2]
@@ -113,7 +113,8 @@ def seen(coverage: Coverage) -> str:
 def torture(names: Sequence[str], seed: int, scale: float, document: Path | None) -> int:
     """All stages once."""
     coverage, reports, failed = Coverage(), [], False
-    sys.stdout.write(f"commit {commit()}, seed {seed}, scale {scale}: {', '.join(names)}\n")
+    run = Conditions(seed, scale, tuple(name for name in stages_there() if name not in names))
+    sys.stdout.write(f"commit {run.commit}, seed {seed}, scale {scale}: {', '.join(names)}\n")
     for name in names:
         report, saw, _ = run_stage(name, seed, scale)
         coverage.update(saw)
@@ -123,15 +124,15 @@ def torture(names: Sequence[str], seed: int, scale: float, document: Path | None
         if report.problems:
             sys.stdout.write(again(report, scale) + "\n")
         sys.stdout.flush()
-    missing = coverage.missing(dict.fromkeys(RARE, LEAST))
     sys.stdout.write(seen(coverage))
-    if len(names) >= len(stages_there()) and scale >= WHOLE:
-        failed |= bool(missing)
-        sys.stdout.write("".join(f"FAILED  {line}\n" for line in missing))
+    missing = coverage.missing(dict.fromkeys(RARE, LEAST))
+    unseen = missing if not run.missing and scale >= WHOLE else []
+    failed |= bool(unseen)
+    sys.stdout.write("".join(f"FAILED  {line}\n" for line in unseen))
     seconds = sum(report.seconds for report in reports)
     sys.stdout.write(f"{'FAILED' if failed else 'passed'} in {seconds / 60:.1f} min\n")
     if document is not None:
-        write(document, reports, coverage)
+        write(document, run, reports, coverage, unseen)
     return 1 if failed else 0
 
 

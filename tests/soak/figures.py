@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
 from tests.soak.report import RARE, Coverage, StageReport
 
-__all__ = ["commit", "write"]
+__all__ = ["Conditions", "commit", "write"]
 
 BEGIN: Final = "<!-- torture: begin -->"
 END: Final = "<!-- torture: end -->"
@@ -21,14 +24,47 @@ def commit() -> str:
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def write(document: Path, reports: Sequence[StageReport], coverage: Coverage) -> None:
-    """Put the figures of a run between the marks."""
+@dataclass(frozen=True)
+class Conditions:
+    """How a run was made; taken at its beginning."""
+
+    seed: int
+    scale: float
+    missing: tuple[str, ...] = ()
+    """The stages that are not part of it."""
+    commit: str = field(default_factory=commit)
+    day: date = field(default_factory=lambda: datetime.now(UTC).date())
+    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
+
+    def __str__(self) -> str:
+        """How it was run, as a sentence."""
+        scale = "whole figures" if self.scale == 1 else f"{self.scale:g} of the whole figures"
+        machine = f"{self.cores} cores, load average {self.load:.1f} at the beginning"
+        return f"Seed {self.seed}, {scale}, commit {self.commit}, {self.day.day} {self.day:%B %Y}, {machine}."
+
+    def stages(self, minutes: float) -> str:
+        """Which stages were run, as a sentence."""
+        took = f"They took {minutes:.0f} minutes."
+        if not self.missing:
+            return f"All stages were run, one after the other, in one run. {took}"
+        names = ", ".join(f"`{name}`" for name in self.missing)
+        return f"These stages were not run: {names}. The others were, in one run. {took}"
+
+
+def write(
+    document: Path, run: Conditions, reports: Sequence[StageReport], coverage: Coverage, unseen: Sequence[str] = ()
+) -> None:
+    """Put the figures of a run between the marks; `unseen` are the rare outcomes that a whole run should have met."""
     rows = [f"| {one.name} | {_counts(one)} | {len(one.problems)} | {one.seconds:.0f} s |" for one in reports]
-    seed = next((str(one.seeds[0]) for one in reports if one.seeds), "-")
-    minutes = sum(one.seconds for one in reports) / 60
+    failed = [f"`{one.name}`" for one in reports if one.problems]
+    verdict = [f"These stages failed: {', '.join(failed)}."] if failed else []
+    verdict += [f"Rare outcomes were missed: {'; '.join(unseen)}."] if unseen else []
     lines = [
         BEGIN,
-        f"`make torture`, seed {seed}, commit {commit()}, {minutes:.1f} minutes:",
+        str(run),
+        run.stages(sum(one.seconds for one in reports) / 60),
+        *verdict,
         "",
         "| stage | figures | problems | took |",
         "|---|---|---|---|",
