@@ -78,7 +78,7 @@ GRANTING: Final = (
     Mutant(
         "state ignored", "allocations/allocate.lua",
         "if call.refused or pool.state then", "if call.refused then",
-        "a pool that is being deleted or repaired grants", "test_allocate",
+        "a pool that is being deleted or repaired grants", "test_pool_identity",
     ),
     Mutant(
         "epoch ignored", "modules/pools.lua",
