@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.soak.report import RARE, Coverage, StageReport
+from tests.support.servers import binary, engines
 
 __all__ = ["Conditions", "commit", "write"]
 
@@ -22,6 +24,13 @@ def commit() -> str:
     """What is being tried."""
     words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def versions() -> tuple[str, ...]:
+    """The servers that it is tried on: the word that each has for itself, and its version."""
+    programs = [str(binary(engine)) for engine in engines()]
+    told = [subprocess.run([one, "--version"], capture_output=True, text=True, check=False).stdout for one in programs]
+    return tuple(" ".join(re.sub("(?i)server|v=", "", line).split()[:2]) for line in told)
 
 
 @dataclass(frozen=True)
@@ -36,19 +45,22 @@ class Conditions:
     day: date = field(default_factory=lambda: datetime.now(UTC).date())
     cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     load: float = field(default_factory=lambda: os.getloadavg()[0])
+    engines: tuple[str, ...] = field(default_factory=versions)
 
     def __str__(self) -> str:
         """How it was run, as a sentence."""
         scale = "whole figures" if self.scale == 1 else f"{self.scale:g} of the whole figures"
         machine = f"{self.cores} cores, load average {self.load:.1f} at the beginning"
-        return f"Seed {self.seed}, {scale}, commit {self.commit}, {self.day.day} {self.day:%B %Y}, {machine}."
+        day = f"{self.day.day} {self.day:%B %Y}"
+        return f"Seed {self.seed}, {scale}, commit {self.commit}, {day}, {machine}. {', '.join(self.engines)}."
 
-    def stages(self, minutes: float) -> str:
+    def stages(self, reports: Sequence[StageReport]) -> str:
         """Which stages were run, as a sentence."""
-        took = f"They took {minutes:.0f} minutes."
-        if not self.missing:
+        took = f"They took {sum(one.seconds for one in reports) / 60:.0f} minutes."
+        missing = [*self.missing, *(one.name for one in reports if one.skipped)]
+        if not missing:
             return f"All stages were run, one after the other, in one run. {took}"
-        names = ", ".join(f"`{name}`" for name in self.missing)
+        names = ", ".join(f"`{name}`" for name in missing)
         return f"These stages were not run: {names}. The others were, in one run. {took}"
 
 
@@ -63,7 +75,7 @@ def write(
     lines = [
         BEGIN,
         str(run),
-        run.stages(sum(one.seconds for one in reports) / 60),
+        run.stages(reports),
         *verdict,
         "",
         "| stage | figures | problems | took |",
