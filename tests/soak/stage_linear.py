@@ -49,6 +49,9 @@ ROUND: Final = 600
 CONTROLS: Final = {"capacity": 3_600, "ids": 3_600, "retries": 21_600}
 """What must fail, and within how many operations: it ends with the first round in which something was found."""
 
+CONTROL_S: Final = 240.0
+"""Seconds in which a control must end: one that hangs is told by its name, and not as a stage that is late."""
+
 SHOWN: Final = 30
 """Operations that are shown about what a late copy has changed."""
 
@@ -216,7 +219,7 @@ def _control(name: str, seed: int, operations: int) -> dict[str, int]:
     """What is found where something is wrong on purpose; in a process of its own, whose scripts or clients are bad."""
     words = [sys.executable, "-m", "tests.soak.stage_linear_control", name, "--seed", str(seed)]
     words += ["--ops", str(operations)]
-    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=CONTROL_S)
     if not ran.stdout.strip():
         raise AssertionError(f"control {name}: {ran.stderr[-2000:]}")
     counts: dict[str, int] = json.loads(ran.stdout.splitlines()[-1])

@@ -51,6 +51,9 @@ KILLS: Final = 40
 
 CONTROL_GRANTS: Final = 60
 
+PATIENCE_S: Final = 300.0
+"""Seconds in which the tasks must be granted what they are to be granted before the next kill: the whole takes less."""
+
 GONE_S: Final = 60.0
 """Seconds by which what was granted to the dead, and their places, have come back."""
 
@@ -180,7 +183,7 @@ class Story:
             assert not usage.overcommitted, usage
             return self.met()["waited"] >= grants
 
-        wait_until(enough, timeout_s=300, message=f"{grants} were granted")
+        wait_until(enough, timeout_s=PATIENCE_S, message=f"{grants} were granted")
 
 
 def _is_over(client: Allocator) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.soak.__main__ import run_stage, stages_there
+from tests.soak.__main__ import LIMITS_S, run_stage, stages_there
 from tests.soak.report import RARE, Coverage
 from tests.support.tools import needs
 
@@ -49,6 +49,13 @@ def test_a_short_cycle_of_a_stage_finds_nothing(name: str) -> None:
     if report.skipped:
         pytest.skip(report.skipped)
     assert report.counts, "it has counted nothing, so it has done nothing"
+
+
+def test_a_stage_that_hangs_is_ended_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its own limit; what was not done has not passed."""
+    monkeypatch.setitem(LIMITS_S, "env", 0.01)
+    report, _, _ = run_stage("env", SEED, SCALE)
+    assert report.problems == ["not done after 0.01 s"]
 
 
 def test_a_rare_outcome_that_was_not_seen_is_missed() -> None:
