@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import shutil
@@ -63,11 +64,17 @@ def servers() -> Iterator[object]:
 
 
 class Narrowing:
-    """A pytest plugin: the newest engine only, and no in-process store, which vouches for nothing."""
+    """A pytest plugin: the newest engine only, no in-process store, which vouches for nothing, and only these tests."""
 
-    def __init__(self) -> None:
-        self.failed = ""
-        """The test that has failed, in itself or by what it left behind."""
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._functions = {test.partition("[")[0].rpartition("::")[2] for test in tests}
+        self.failed: list[str] = []
+        """The tests that have failed, in themselves or by what they left behind."""
+
+    def pytest_pycollect_makeitem(self, name: str, obj: object) -> list[pytest.Item] | None:
+        """Make no parameters for functions that are not wanted: they take longer than one test."""
+        unwanted = self._functions and inspect.isfunction(obj) and name not in self._functions
+        return [] if unwanted else None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leave the in-process store out."""
@@ -76,11 +83,11 @@ class Narrowing:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what has failed."""
         if report.failed and report.when != "setup":
-            self.failed = report.nodeid.rpartition("::")[2]
+            self.failed.append(report.nodeid.partition("::")[2])
 
 
-def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
-    """These test modules against a copy with this bug, or with none; up to the first failure."""
+def run(mutant: Mutant | None, module: str, tests: Sequence[str] = ()) -> Verdict:
+    """A module, or these tests of it, against a copy with this bug, or with none; up to the first failure."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="allocator-mutant-") as parent:
         root = Path(parent)
@@ -88,13 +95,13 @@ def run(mutant: Mutant | None, modules: Sequence[str]) -> Verdict:
             shutil.copytree(ROOT / name, root / name)
         if mutant:
             plant(mutant, root)
-        output, plugin = io.StringIO(), Narrowing()
+        output, plugin = io.StringIO(), Narrowing(tests)
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             _use(root)
-            options = [*_OPTIONS, _BARE] if all(module.startswith("tests/scripts/") for module in modules) else _OPTIONS
-            chosen = [str(ROOT / module) for module in modules]
+            options = [*_OPTIONS, *([_BARE] if module.startswith("tests/scripts/") else [])]
+            chosen = [f"{ROOT / module}::{test}" for test in tests] or [str(ROOT / module)]
             status = pytest.main([*options, *chosen], plugins=[plugin, sys.modules[__name__]])
-    return Verdict(status == 0, plugin.failed, time.monotonic() - began, output.getvalue())
+    return Verdict(status == 0, "".join(plugin.failed[:1]), time.monotonic() - began, output.getvalue())
 
 
 def _use(root: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import shlex
 import shutil
 from functools import cache
 from pathlib import Path
@@ -11,11 +13,14 @@ import pytest
 
 from allocator._engine.protocol import schema, scripts
 from allocator._engine.protocol.linker import link
+from tests.mutants.caught import known
 from tests.mutants.mutant import Mutant, plant
 from tests.mutants.running import ROOT
 from tests.mutants.table import MUTANTS
 
 lua51 = pytest.importorskip("lupa.lua51", reason="the extra `embedded` is not installed")
+
+_TEST = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
 
 IDS = [mutant.name for mutant in MUTANTS]
 
@@ -64,3 +69,13 @@ def test_there_are_enough_and_no_name_is_used_twice() -> None:
     """At least a hundred, over all modules that decide, and the client."""
     assert len(MUTANTS) >= 100
     assert len(set(IDS)) == len(IDS)
+
+
+def test_the_tests_that_caught_bugs_are_there() -> None:
+    """A bug need not be in that table; what is there has a name that a bug has, and a test of its module."""
+    modules = {mutant.name: ROOT / mutant.tests for mutant in MUTANTS}
+    assert not (strange := known().keys() - modules.keys()), f"no such bugs: {sorted(strange)}"
+    names = {path: set(_TEST.findall(path.read_text("utf-8"))) for path in modules.values()}
+    functions = {name: test.partition("[")[0].rpartition("::")[2] for name, test in known().items()}
+    gone = [name for name, function in functions.items() if function not in names[modules[name]]]
+    assert not gone, f"their tests are gone: python -m tests.mutants --keep {shlex.join(gone)}"

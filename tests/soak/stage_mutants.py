@@ -1,4 +1,4 @@
-"""Planted bugs: each must be caught by the tests of the scripts."""
+"""Planted bugs: each must be caught by the tests of what it is planted in."""
 
 from __future__ import annotations
 
@@ -25,5 +25,7 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
     )
     found = re.search(r"(\d+) of (\d+) planted bugs caught", ran.stdout)
     caught, planted = (int(found[1]), int(found[2])) if found else (0, len(names))
-    problems = [] if caught == planted and ran.returncode == 0 else [ran.stdout[-2000:] + ran.stderr[-1000:]]
+    is_well = caught == planted and ran.returncode == 0
+    lines = [line for line in ran.stdout.splitlines() if not line.startswith("caught ")]
+    problems = [] if is_well else ["\n".join(lines)[-4000:] + ran.stderr[-1000:]]
     return StageReport("mutants", [seed], Counter(planted=planted, caught=caught), problems)
