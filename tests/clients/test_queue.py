@@ -33,7 +33,7 @@ async def test_who_waits_is_seen_in_line(client: AsyncAllocator, line: Line, ful
     assert (waiter.ttl_ms, waiter.scope, dict(waiter.metadata)) == (30_000, None, {"k": "v"})
     assert [(one.resource, one.short) for one in _denial(waiter).shortages] == [("cpu", 1000)]
     assert waiter.until_ms is not None
-    assert 3_500_000 < waiter.until_ms - waiter.since_ms <= 3_600_000
+    assert abs(waiter.until_ms - waiter.since_ms - 3_600_000) < 100_000, "each question tells anew how long it waits"
     assert waiter.start_ms is None, "what it waits for has no deadline"
     assert type(waiter).from_dict(waiter.to_dict()) == waiter
     assert (await client.pools.usage()).waiting == 1

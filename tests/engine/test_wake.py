@@ -276,26 +276,24 @@ def test_a_server_that_is_away_raises_nothing(drive: Open, server: Server) -> No
     assert isinstance(error_of(lambda: side.run(read(), deadline_s=0.05)), BackendUnavailable)
 
 
-def test_the_in_process_store_is_polled(drive: Open) -> None:
-    """It has no messages, and a test may advance its clock at any time."""
-    firsts: list[float] = []
+def test_the_in_process_store_is_polled(drive: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no messages, and a test may advance its clock at any time.  The first look does not wait."""
+    poll_s = 0.15  # a busy machine does not take so long for one step
+    monkeypatch.setattr(settings, "WAKE_IN_PROCESS_S", poll_s)
+    seen: list[float] = []
 
     def flow() -> Flow[list[bool]]:
-        results, seen = list[bool](), list[float]()
+        results: list[bool] = []
         for _ in range(4):
             began = time.monotonic()
             woken: bool = yield Wake(POOL, "a", LONG_S)
             seen.append(time.monotonic() - began)
             results += [woken]
-        firsts.append(seen[0])
-        assert min(seen[1:]) >= settings.WAKE_IN_PROCESS_S
-        assert max(seen) < SOON_S
         return results
 
-    side = drive("memory://")
-    while len(firsts) < 50 and min(firsts, default=LONG_S) >= settings.WAKE_IN_PROCESS_S:  # the machine may be busy
-        assert side.run(flow()) == [False] * 4
-    assert min(firsts) < settings.WAKE_IN_PROCESS_S
+    assert drive("memory://").run(flow()) == [False] * 4
+    assert seen[0] < poll_s <= min(seen[1:])
+    assert max(seen) < SOON_S
 
 
 def test_no_step_takes_longer_than_its_time(drive: Open, server: Server) -> None:
@@ -305,4 +303,4 @@ def test_no_step_takes_longer_than_its_time(drive: Open, server: Server) -> None
         side.run(waits(0.0))  # what is done once, such as imports, may take its time
         began = time.monotonic()
         assert side.run(waits(*[0.0] * steps)) == [False] * steps
-        assert time.monotonic() - began < SOON_S
+        assert time.monotonic() - began < LONG_S / 6
