@@ -17,7 +17,7 @@ import fakeredis
 
 from allocator._engine.protocol import linker, schema, scripts
 from tests.scripts.ledger import Ledger
-from tests.scripts.ordinary import OTHER_WAYS, WAYS, Way, prepare
+from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, WAYS, Way, prepare
 from tools import floors
 from tools.blocking import blocking
 
@@ -41,7 +41,8 @@ def ordinary() -> str:
         if name in WAYS:
             usual = set(_trace(name, WAYS[name]))
             lines.append(f"{name}: {' '.join(sorted(usual))}")
-            others = {key for way in OTHER_WAYS.get(name, ()) for key in _trace(name, way)} - usual
+            ways = [*OTHER_WAYS.get(name, ()), *(more[name] for more in (OF_FOUR, OF_SCOPE) if name in more)]
+            others = {key for way in ways for key in _trace(name, way)} - usual
             if others:
                 lines.append(f"{name}+: {' '.join(sorted(others))}")
     return "\n".join([*lines, ""])

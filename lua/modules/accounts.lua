@@ -4,7 +4,8 @@
 -- A counter is indexed by its field in a record: `account.allocated['cpu.allocated']`.  A charge is a list of such
 -- fields and amounts, alternating.
 -- A list of accounts that are charged together has the pool last, and the quotas of a scope first, innermost first;
--- `levels` is the number of these, or nil (`quotas`); `moves` is set if an allocation moves with its amounts.
+-- `levels` is the number of these, or nil (`quotas`); `tree` is set if one of them is not plain, so that they and the
+-- pool are one rule; `moves` is set if an allocation moves with its amounts.
 -- The pool must count each requested resource.  Any other account counts each resource that is charged to it, and
 -- limits those with a capacity.  One that does not exist (no `generation`) is neither charged nor named in the record.
 local limits = require('limits')
@@ -36,14 +37,11 @@ function accounts.counted(fields, first, count)
   return counted
 end
 
--- A pair of the pool that is not plain digits: two exact amounts, or absent if the pool does not count the resource.
-local function exact_pair(call, field, allocated, capacity)
-  local used, most = numbers.exact(allocated), numbers.exact(capacity)
-  if used and most then return used, most end
+-- A pair of the pool that is no two exact amounts is absent: the pool does not count the resource.
+local function check_absent(call, field, allocated, capacity)
   if (allocated or capacity) and not call.refused then
     error({err = 'INVARIANT ' .. call.key .. ' has no exact amount in ' .. field})
   end
-  return nil, nil
 end
 
 -- The pool's counters, from the values that `pools.open` has read.
@@ -53,17 +51,18 @@ function accounts.from_pool(call, fields, values, count)
   local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}
   allocated[''], capacity[''] = nil, nil
   for i = 9, count, 2 do
-    local field, used, most = fields[i], values[i], values[i + 1]
-    -- A pattern recognises plain digits faster than `tonumber`.
-    local plain = used and most and (used .. ' ' .. most):find('^%d+ %d+$')
-    if plain then used, most = used + 0, most + 0 end
-    if not plain or used > limits.AMOUNT_MAX or most > limits.AMOUNT_MAX then
-      used, most = exact_pair(call, field, values[i], values[i + 1])
+    local field = fields[i]
+    local used = numbers.exact(values[i])
+    local most = numbers.exact(values[i + 1])
+    if not used or not most then
+      check_absent(call, field, values[i], values[i + 1])
+      used, most = nil, nil
     end
     allocated[field], capacity[field] = used, most
   end
   local pool = call.pool
   pool.allocated, pool.capacity = allocated, capacity
+  call.fields, call.fields_count = fields, count
 end
 
 local function read_kept(account, counters)
@@ -86,32 +85,35 @@ function accounts.constrain(account, names)
   for name in string.gmatch(names, '%S+') do account.whole[name .. '.allocated'] = true end
 end
 
--- Adds the pairs (allocated, capacity) from index `first` on.  False if one is not an exact amount.
-local function take_in(account, fields, values, first, count)
+-- Adds the pairs (allocated, capacity) of the fields from index `first` on; their values stand `shift` earlier.
+-- False if one is not an exact amount.
+local function take_in(account, fields, values, first, count, shift)
+  local used, most, exact, beyond = account.allocated, account.capacity, true, account.name ~= ''
   for i = first, count, 2 do
-    local counter, limit, field = values[i], values[i + 1], fields[i]
-    local allocated, capacity = numbers.exact(counter), numbers.exact(limit)
-    if account.name ~= '' then
+    local field, counter, limit = fields[i], values[i - shift], values[i - shift + 1]
+    local allocated = numbers.exact(counter)
+    local capacity = numbers.exact(limit)
+    if beyond then
       allocated = allocated or not counter and 0
       capacity = capacity or not limit and limits.AMOUNT_MAX
     end
     if allocated and capacity then
-      account.allocated[field], account.capacity[field] = allocated, capacity
+      used[field], most[field] = allocated, capacity
     elseif counter or limit then
-      return false
+      exact = false
     end
   end
-  if account.kept then
+  if exact and account.kept then
     local counters = {}
     for i = first, count, 2 do counters[#counters + 1] = fields[i] end
     read_kept(account, counters)
   end
-  return true
+  return exact
 end
 
 -- Reads the counters of a list that are not read yet.  False if one is not an exact amount.
 function accounts.read(account, list)
-  if account.quota then return quotas.read(account, list) end
+  if account.quota and not account.plain then return quotas.read(account, list) end
   local missing, capacity = nil, account.capacity
   for i = 1, #list, 2 do
     local field = list[i]
@@ -121,39 +123,87 @@ function accounts.read(account, list)
     end
   end
   if not missing then return true end
-  return take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, #missing)
+  return take_in(account, missing, redis.call('HMGET', account.key, unpack(missing)), 1, #missing, 0)
+end
+
+-- The pool's counters that this call has read are those of the list, in its order: the ordinary case.
+local function are_those_of(fields, count, list)
+  local same = count == #list + 8
+  for i = 1, same and #list or 0, 2 do
+    if fields[8 + i] ~= list[i] then same = false end
+  end
+  return same
+end
+
+-- The fields of an account beyond the pool, from the ninth on, and their number: once for all accounts of a list.
+local function fields_of(call, list)
+  local fields, count = call.fields, call.fields_count
+  local same = are_those_of(fields, count, list)
+  if not same then
+    fields, count = {false, false, false, false, false, false, false, false, nil, nil, nil, nil}, 8
+    for i = 1, #list, 2 do
+      local field = list[i]
+      count = accounts.want(fields, count, nil, field)
+    end
+  end
+  call.account_list, call.account_fields, call.account_count = list, fields, count
+end
+
+-- Reads an account beyond the pool; the results are those of `named`.
+local function open(call, name, list)
+  if call.account_list ~= list then fields_of(call, list) end
+  local fields, count, key = call.account_fields, call.account_count, call.key:sub(1, -5) .. name
+  local quota = quotas.is_one(name)
+  local values, live, shift, account, exact
+  if quota then
+    values = redis.call('HMGET', key, 'plain', quotas.ALLOCATIONS, unpack(fields, 9, count))
+    live, shift = numbers.exact(values[2]), 6
+  else
+    values, shift = redis.call('HMGET', key, 'generation', unpack(fields, 9, count)), 7
+  end
+  if quota and values[1] ~= '1' then
+    account, exact = quotas.open(call, name, list)
+  elseif not values[1] then
+    account, exact = false, true
+  else
+    -- Preallocated for two counters, and the allocations.
+    local one, other = list[1] or '', list[3] or ''
+    account = {
+      key = key, name = name, quota = quota, plain = quota, changed = false,
+      allocated = {[one] = nil, [other] = nil, [quotas.ALLOCATIONS] = live},
+      capacity = {[one] = nil, [other] = nil, [quotas.ALLOCATIONS] = quota and limits.AMOUNT_MAX or nil},
+    }
+    exact = take_in(account, fields, values, 9, count, shift)
+    if quota and not live then exact = false end
+  end
+  return account, exact
 end
 
 -- The account of that name beyond the pool, with the counters of a list; false if it does not exist.  Second result:
 -- whether these counters are exact amounts.
 function accounts.named(call, name, list)
   call.accounts = call.accounts or {}
-  local account = call.accounts[name]
-  if account then return account, accounts.read(account, list) end
-  if account == false then return false, true end
-  if quotas.is_one(name) then
-    local exact
-    account, exact = quotas.open(call, name, list)
+  local account, exact = call.accounts[name], true
+  if account then
+    exact = accounts.read(account, list)
+  elseif account == nil then
+    account, exact = open(call, name, list)
     call.accounts[name] = account
-    return account, exact
   end
-  local key = string.sub(call.key, 1, -5) .. name
-  local wanted, n, counted = {'generation'}, 1, {}
-  for i = 1, #list, 2 do n = accounts.want(wanted, n, counted, list[i]) end
-  local values = redis.call('HMGET', key, unpack(wanted, 1, n))
-  account = values[1] and {key = key, name = name, capacity = {}, allocated = {}}
-  call.accounts[name] = account
-  return account, not account or take_in(account, wanted, values, 2, n)
+  return account, exact
 end
 
 local function append(charged, account)
   charged[#charged + 1] = account
-  if account.quota then charged.levels = (charged.levels or 0) + 1 end
+  if account.quota then
+    charged.levels = (charged.levels or 0) + 1
+    if not account.plain then charged.tree = true end
+  end
 end
 
 -- The accounts that a list is charged to: the named ones that exist, and last the pool.
 function accounts.charged(call, names, list)
-  local charged = {levels = nil}
+  local charged = {nil, nil, nil, nil, levels = nil, tree = nil}
   for i = 1, names and #names or 0 do
     local account, exact = accounts.named(call, names[i], list)
     if not exact then error({err = 'INVARIANT ' .. account.key .. ' has a counter that is no exact amount'}) end
@@ -165,7 +215,7 @@ end
 
 -- The accounts that a record is charged to, the pool last; nil if one of them has less than its amounts, or is broken.
 function accounts.covering(call, record)
-  local charged, list = {levels = nil}, record.list
+  local charged, list = {nil, nil, nil, nil, levels = nil, tree = nil}, record.list
   for i = 1, #record.accounts do
     local account = accounts.named(call, record.accounts[i], list)
     if account and not accounts.covers(account, list) then return nil end
@@ -176,27 +226,39 @@ function accounts.covering(call, record)
   return charged
 end
 
--- Reverts the charge of the accounts before index `at`, and of the first `last` entries of the account there.
-local function give_back(charged, at, list, held, last)
-  for n = 1, at do
-    local allocated = charged[n].allocated
-    for i = 1, n == at and last or #list, 2 do
-      local field = list[i]
-      if allocated[field] then allocated[field] = allocated[field] - list[i + 1] + (held and held[field] or 0) end
+-- Reverts the charge of the entries before index `at` of the list, and of that entry to the first `last` accounts.
+local function give_back(charged, last, list, held, at)
+  for i = 1, at, 2 do
+    local field = list[i]
+    local growth = list[i + 1] - (held and held[field] or 0)
+    for n = 1, i == at and last or #charged do
+      local allocated = charged[n].allocated
+      if allocated[field] then allocated[field] = allocated[field] - growth end
     end
   end
 end
 
 -- Adds amounts, `sign` times, less the amounts `held`, to all accounts of a list.
 function accounts.add_all(charged, list, sign, held)
-  local levels = charged.levels
-  for i = 1, levels and #list or 0, 2 do
-    local field = list[i]
-    quotas.add(charged, field, sign * (list[i + 1] - (held and held[field] or 0)))
+  local levels = charged.levels or 0
+  if charged.tree then
+    for i = 1, #list, 2 do
+      local field = list[i]
+      quotas.add(charged, field, sign * (list[i + 1] - (held and held[field] or 0)))
+    end
+    if not held then quotas.add(charged, quotas.ALLOCATIONS, sign * quotas.ONE) end
+    for n = levels + 1, #charged - 1 do accounts.add(charged[n], list, sign, held) end
+    charged[#charged].changed = true
+  else
+    for n = 1, #charged do
+      local account = charged[n]
+      accounts.add(account, list, sign, held)
+      if account.quota and not held then
+        local allocated = account.allocated
+        allocated[quotas.ALLOCATIONS] = allocated[quotas.ALLOCATIONS] + sign * quotas.ONE
+      end
+    end
   end
-  if levels and not held then quotas.add(charged, quotas.ALLOCATIONS, sign * quotas.ONE) end
-  for n = (levels or 0) + 1, levels and #charged - 1 or #charged do accounts.add(charged[n], list, sign, held) end
-  charged[#charged].changed = true
 end
 
 -- Whether an amount that changes is outside of the pool's bounds for it.  A charge that only moves is not checked: its
@@ -206,8 +268,8 @@ function accounts.is_out_of_bounds(account, charged, field, amount, growth)
   return bounds and not charged.moves and units.breaks(bounds, amount, growth)
 end
 
--- `take` for a request of a scope.  Its quotas and the room of the pool are one rule (`quotas.short`).
-local function take_in_scope(charged, list, held)
+-- `take` where a quota is not plain: the quotas and the room of the pool are one rule (`quotas.short`).
+local function take_in_tree(charged, list, held)
   for n = charged.levels + 1, #charged do
     local account, pool = charged[n], n == #charged
     for i = 1, #list, 2 do
@@ -233,30 +295,38 @@ local function take_in_scope(charged, list, held)
 end
 
 -- Charges all of these accounts, or none.  `held` are the allocation's present amounts: a counter that it does not
--- increase is not checked.  Returns the account that is short; nil if all had room.
+-- increase is not checked.  Returns an account that is short; nil if all had room.
 function accounts.take(charged, list, held)
   local short = nil
-  if charged.levels then
-    short = take_in_scope(charged, list, held)
+  if charged.tree then
+    short = take_in_tree(charged, list, held)
     return short
   end
-  for n = 1, #charged do
-    local account = charged[n]
-    local allocated, capacity, whole, bounds = account.allocated, account.capacity, account.whole, account.bounds
-    for i = 1, #list, 2 do
-      local field, amount = list[i], list[i + 1]
-      local growth, before = amount - (held and held[field] or 0), allocated[field]
-      if growth > 0 and (not before or before + growth > capacity[field]
+  for i = 1, #list, 2 do
+    local field, amount = list[i], list[i + 1] + 0
+    local growth = amount - (held and held[field] or 0)
+    for n = 1, #charged do
+      local account = charged[n]
+      local allocated, whole, bounds = account.allocated, account.whole, account.bounds
+      local before = allocated[field]
+      if growth > 0 and (not before or before + growth > account.capacity[field]
         or whole and whole[field] and amount % 1000 ~= 0)
         or bounds and accounts.is_out_of_bounds(account, charged, field, amount, growth) then
-        give_back(charged, n, list, held, i - 2)
+        give_back(charged, n - 1, list, held, i)
         short = account
         break
       end
       if before then allocated[field] = before + growth end
     end
     if short then break end
+  end
+  for n = 1, short and 0 or #charged do
+    local account = charged[n]
     account.changed = true
+    if account.quota and not held then
+      local allocated = account.allocated
+      allocated[quotas.ALLOCATIONS] = allocated[quotas.ALLOCATIONS] + quotas.ONE
+    end
   end
   return short
 end

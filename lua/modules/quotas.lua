@@ -5,6 +5,8 @@
 --   nominal   its share, or nil;   bound   the most that it may take from above beyond its guarantee, or nil
 --   guaranteed  the part of its share that is not lent, or 0
 -- It counts every resource that is charged to it, and its live allocations as the resource `allocations`.
+-- A quota whose field `plain` is 1 has neither a lending limit nor a limit of its allocations, and nothing is
+-- guaranteed below it.  It is charged like any other account, up to its stored capacity, and has none of these tables.
 local limits = require('limits')
 local numbers = require('numbers')
 
@@ -16,14 +18,13 @@ quotas.ONE = 1000
 
 -- The names of a scope's accounts, innermost first: `quota:a/b`, `quota:a`.  nil if it is no scope.
 function quotas.names(scope)
-  local names, path = {}, scope
+  local names, n, path = {nil, nil, nil, nil}, 0, scope
+  if not scope:find('^[%w._/-]+$') or ('/' .. scope .. '/'):find('//', 1, true) then return nil end
   while path do
-    names[#names + 1] = 'quota:' .. path
-    local parent, part = string.match(path, '^(.+)/([^/]+)$')
-    if not string.find(part or path, '^[%w._-]+$') then return nil end
-    path = parent
+    n = n + 1
+    names[n], path = 'quota:' .. path, path:match('^(.+)/')
   end
-  return #names <= limits.SCOPE_DEPTH_MAX and names or nil
+  return n <= limits.SCOPE_DEPTH_MAX and names or nil
 end
 
 function quotas.is_one(name)
@@ -39,7 +40,12 @@ function quotas.limit(account, field, nominal, borrowing, lending)
   if lending and share > lending then guaranteed = share - lending end
   account.nominal[field], account.guaranteed[field] = nominal, guaranteed
   account.bound[field] = borrowing and share - guaranteed + borrowing or nil
-  account.capacity[field] = borrowing and share + borrowing or limits.AMOUNT_MAX
+  account.capacity[field] = quotas.most(nominal, borrowing) or limits.AMOUNT_MAX
+end
+
+-- The most that a quota may ever have, or nil if it has no limit.
+function quotas.most(nominal, borrowing)
+  return borrowing and math.min((nominal or 0) + borrowing, limits.AMOUNT_MAX)
 end
 
 -- Whether all of these texts are exact amounts; false stands for one that is absent.
@@ -130,7 +136,7 @@ function quotas.chain(call, scope, list)
   local names = quotas.names(scope)
   if not names then error({err = 'CONTRACT scope is no name of a scope'}) end
   call.accounts = call.accounts or {}
-  local charged = {levels = #names}
+  local charged = {levels = #names, tree = true}
   for n, name in ipairs(names) do
     local exact
     local account = call.accounts[name]
@@ -143,7 +149,8 @@ function quotas.chain(call, scope, list)
     if not account then
       account = quotas.new(call, name)
       take_in(account, counters_of(list), {}, 1)
-      account.sets, account.index_in, account.changed = {'generation', 1}, quotas.index(call), true
+      account.sets, account.index_in = {'generation', 1, 'plain', 1}, quotas.index(call)
+      account.changed = true
     end
     charged[n], call.accounts[name] = account, account
   end
@@ -166,11 +173,39 @@ function quotas.read_kept(account, counters)
   return true
 end
 
+-- The share of a quota, or nil if it has none.
+function quotas.share(account, field)
+  if not account.plain then return account.nominal[field] end
+  local shares = account.nominal or {}
+  account.nominal = shares
+  if shares[field] == nil then
+    local text = redis.call('HGET', account.key, string.sub(field, 1, -11) .. '.nominal')
+    shares[field] = text and numbers.exact(text) or false
+  end
+  return shares[field] or nil
+end
+
+-- What is taken from a quota: what it has allocated, and what it keeps.
+function quotas.used(account, field)
+  return account.allocated[field] + (account.plain and 0 or account.kept[field])
+end
+
 -- The guarantee of a quota that it has not used.
 function quotas.reserve(account, field)
+  if account.plain then return 0 end
   local guaranteed = account.guaranteed[field]
   if guaranteed == 0 then return 0 end
   return math.max(0, guaranteed - account.allocated[field] - account.kept[field])
+end
+
+-- What a quota may take from above for a counter, or nil if it has no limit.  Second result: `reserve`.
+function quotas.room(account, field)
+  if account.plain then return account.capacity[field] - account.allocated[field], 0 end
+  local bound, guaranteed = account.bound[field], account.guaranteed[field]
+  local used = account.allocated[field] + account.kept[field]
+  local borrowed, reserve = 0, 0
+  if used > guaranteed then borrowed = used - guaranteed else reserve = guaranteed - used end
+  return bound and bound - borrowed, reserve
 end
 
 -- What a pool has left for a counter; it does not limit a resource that it does not count.
@@ -184,11 +219,9 @@ function quotas.available(charged, field)
   local available = left(charged[#charged], field)
   for n = charged.levels, 1, -1 do
     local account = charged[n]
-    local bound, guaranteed = account.bound[field], account.guaranteed[field]
-    local used = account.allocated[field] + account.kept[field]
-    local borrowed = used > guaranteed and used - guaranteed or 0
-    if bound and bound - borrowed < available then available = bound - borrowed end
-    if used < guaranteed then available = available + guaranteed - used end
+    local room, reserve = quotas.room(account, field)
+    if room and room < available then available = room end
+    available = available + reserve
   end
   return available
 end
@@ -198,13 +231,10 @@ function quotas.short(charged, field, growth)
   if growth <= quotas.available(charged, field) then return nil end
   for n = 1, charged.levels do
     local account = charged[n]
-    local bound = account.bound[field]
+    local room, reserve = quotas.room(account, field)
     -- Also what a guarantee covers may be refused: by an account above whose limit was lowered.
-    growth = growth - quotas.reserve(account, field)
-    if bound then
-      local used = account.allocated[field] + account.kept[field]
-      if growth > bound - math.max(0, used - account.guaranteed[field]) then return account end
-    end
+    growth = growth - reserve
+    if room and growth > room then return account end
   end
   return charged[#charged]
 end
@@ -267,9 +297,10 @@ function quotas.add(charged, field, change)
   local kept, pool = 0, charged[#charged]
   for n = 1, charged.levels do
     local account = charged[n]
-    local allocated, guaranteed = account.allocated, account.guaranteed[field]
+    local allocated, guaranteed = account.allocated, not account.plain and account.guaranteed[field] or 0
     account.changed = true
-    if guaranteed == 0 and kept == 0 then
+    -- Nothing is kept by a plain quota, as nothing is guaranteed below it.
+    if account.plain or guaranteed == 0 and kept == 0 then
       allocated[field] = allocated[field] + change
     else
       local used = allocated[field] + account.kept[field]

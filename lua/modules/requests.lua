@@ -27,15 +27,17 @@ end
 
 -- Adds an account beyond the pool.
 local function add_account(call, request, name)
-  local names = request.accounts or {}
-  if not string.find(name, '^%l+:.') or string.sub(name, 1, 11) == 'allocation:' or quotas.is_one(name)
-    or names[name] then
+  local names, kind = request.accounts or {nil, nil, nil, nil}, name:match('^(%l+):.')
+  local count = #names
+  for n = 1, count do
+    if names[n] == name then kind = nil end
+  end
+  if not kind or kind == 'allocation' or kind == 'quota' then
     refuse(request.i, 'account is no name of an account, or named twice')
   end
-  names[#names + 1], names[name] = name, true
+  names[count + 1], request.accounts = name, names
   call.declared = call.declared or {}
-  call.declared[string.sub(call.key, 1, -5) .. name] = true
-  request.accounts = names
+  call.declared[call.key:sub(1, -5) .. name] = true
 end
 
 -- Charges the request to a scope, too: its accounts come first.
@@ -241,9 +243,10 @@ function requests.matches(request, record)
   return true
 end
 
--- The names of the accounts beyond the pool that are charged.
-local function charged_names(charged)
-  local names = {}
+-- The names of the accounts beyond the pool that are charged: `names`, without those that do not exist.
+local function charged_names(names, charged)
+  if #names == #charged - 1 then return names end
+  names = {}
   for i = 1, #charged - 1 do names[i] = charged[i].name end
   return names
 end
@@ -273,11 +276,11 @@ function requests.grant(call, request, charged)
     deadline_ms = now + ttl_ms
     request.ttl_ms, request.deadline_ms = ttl_ms, deadline_ms
   end
-  if request.accounts then request.accounts = charged_names(charged) end
+  if request.accounts then request.accounts = charged_names(request.accounts, charged) end
   call.records[key] = request
   local fresh = call.fresh
   if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end
-  local reply = {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability}
+  local reply = {'granted', revision, now, deadline_ms or 0, pool.epoch, pool.durability, nil, nil}
   if request.scope or ends_ms then reply[6], reply[7] = pool.durability or '', request.scope or '' end
   reply[8] = ends_ms
   return reply

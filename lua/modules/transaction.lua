@@ -44,10 +44,22 @@ local function write_indexes(call)
   if call.new_ranks then redis.call('ZADD', priorities.index(call), unpack(call.new_ranks)) end
 end
 
--- Writes a grant that is not ordinary: adopted, returned to several items of this call, with accounts or a hard end.
+-- Writes a grant that is not ordinary: adopted, returned to several items of this call, or with a hard end.
 local function write_whole(call, record)
   redis.call('HSET', record.key, unpack(records.flat(call, record, {})))
   plan_index(call, record)
+end
+
+-- Writes the record of a single grant that is charged to accounts beyond the pool.
+local function write_charged(call, one, deadline)
+  local flat = {
+    'owner', one.owner, 'fence', one.fence, 'call', one.call, 'granted_ms', call.now_text, 'ttl_ms', one.ask_ms,
+    'deadline_ms', deadline, unpack(call.argv, one.first, one.last),
+  }
+  -- To make a number a text is slow.
+  local n, names, fields = #flat, one.accounts, {'account.1', 'account.2', 'account.3', 'account.4'}
+  for i = 1, #names do flat[n + 2 * i - 1], flat[n + 2 * i] = fields[i] or 'account.' .. i, names[i] end
+  redis.call('HSET', one.key, unpack(flat))
 end
 
 -- Writes ordinary grants, each from the arguments.
@@ -60,14 +72,19 @@ local function write_fresh(call)
       redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
         'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
     end
-    if not first or one.accounts or one.ttls or one.asserted_ms or one.ends_ms or one.priority then
+    local deadline_ms, names = one.deadline_ms, one.accounts
+    if not first or one.ttls or one.asserted_ms or one.ends_ms or one.priority
+      or names and (not deadline_ms or fresh[2]) then
       write_whole(call, one)
-    elseif one.deadline_ms then
-      local deadline_ms = one.deadline_ms
+    elseif deadline_ms then
       local deadline = numbers.text(deadline_ms)
       redis.call('ZADD', call.deadlines, deadline, id)
-      redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
-        'ttl_ms', one.ask_ms, 'deadline_ms', deadline, unpack(argv, first, one.last))
+      if names then
+        write_charged(call, one, deadline)
+      else
+        redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
+          'ttl_ms', one.ask_ms, 'deadline_ms', deadline, unpack(argv, first, one.last))
+      end
     else
       redis.call('ZADD', call.pinned, now_text, id)
       redis.call('HSET', one.key, 'owner', owner, 'fence', fence, 'call', one.call, 'granted_ms', now_text,
@@ -102,8 +119,7 @@ end
 
 -- The fields of a record that differ from the stored ones.
 local function compare(record)
-  local stored, sets, drops = record.stored, {false, false, false, false}, nil
-  local n = 0
+  local stored, sets, drops, n = record.stored, {false, false, false, false}, nil, 0
   local optional = records.OPTIONAL
   for i = 1, #optional do
     local field = optional[i]
@@ -199,17 +215,18 @@ local function add_kept(account, sets, n)
 end
 
 local function write_accounts(call)
+  -- Preallocated for two resources and the allocations, and used again for each account.
+  local sets = {nil, nil, nil, nil, nil, nil}
   for _, account in pairs(call.accounts) do
     if account and account.changed then
-      local sets, n = {}, 0
+      local n = 0
       for field, amount in pairs(account.allocated) do
         sets[n + 1], sets[n + 2] = field, amount
         n = n + 2
       end
       if account.kept_changed then n = add_kept(account, sets, n) end
       for i = 1, account.sets and #account.sets or 0 do sets[n + i] = account.sets[i] end
-      n = n + (account.sets and #account.sets or 0)
-      redis.call('HSET', account.key, unpack(sets, 1, n))
+      redis.call('HSET', account.key, unpack(sets, 1, n + (account.sets and #account.sets or 0)))
       if account.index_in then redis.call('ZADD', account.index_in, '0', string.sub(account.name, 7)) end
     end
   end
@@ -368,7 +385,6 @@ function transaction.commit(call)
   if call.line then write_waiters(call) end
   if call.changed then write_changed(call) end
   if call.planned then write_indexes(call) end
-  -- A changed counter always comes with a new revision.
   if call.accounts and revision ~= read_revision then write_accounts(call) end
   if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops
     or call.clock_due and call.changed) then

@@ -162,8 +162,8 @@ ENDING: Final = (
     ),
     Mutant(
         "shrink refused", "modules/accounts.lua",
-        "if growth > 0 and (not before or before + growth > capacity[field]",
-        "if (not before or before + growth > capacity[field]",
+        "if growth > 0 and (not before or before + growth > account.capacity[field]",
+        "if (not before or before + growth > account.capacity[field]",
         "nobody can shrink in an overcommitted pool", "test_resize",
     ),
     # -- pools ---------------------------------------------------------------------------------------------------------

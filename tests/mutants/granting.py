@@ -10,23 +10,25 @@ GRANTING: Final = (
     # -- what is granted -----------------------------------------------------------------------------------------------
     Mutant(
         "capacity plus one", "modules/accounts.lua",
-        "before + growth > capacity[field]", "before + growth > capacity[field] + 1",
+        "if growth > 0 and (not before or before + growth > account.capacity[field]",
+        "if growth > 0 and (not before or before + growth > account.capacity[field] + 1",
         "one unit more than there is", "test_allocate",
     ),
     Mutant(
         "capacity minus one", "modules/accounts.lua",
-        "before + growth > capacity[field]", "before + growth >= capacity[field]",
+        "if growth > 0 and (not before or before + growth > account.capacity[field]",
+        "if growth > 0 and (not before or before + growth >= account.capacity[field]",
         ">= for >: the last unit is never given", "test_allocate",
     ),
     Mutant(
         "whole units ignored", "modules/accounts.lua",
-        "> capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0)\n        or bounds and",
-        "> capacity[field])\n        or bounds and",
+        "> account.capacity[field]\n        or whole and whole[field] and amount % 1000 ~= 0)\n        or bounds and",
+        "> account.capacity[field])\n        or bounds and",
         "half a device is given", "test_allocate",
     ),
     Mutant(
         "partial charge kept", "modules/accounts.lua",
-        "give_back(charged, n, list, held, i - 2)", "give_back(charged, n, list, held, 0)",
+        "give_back(charged, n - 1, list, held, i)", "give_back(charged, n - 1, list, held, 0)",
         "a refused request stays charged for the resources that fitted", "test_allocate_batches",
     ),
     Mutant(

@@ -14,7 +14,7 @@ HARD_ENDS: Final = (
     ),
     Mutant(
         "end not stored", "modules/transaction.lua",
-        "or one.asserted_ms or one.ends_ms or one.priority then", "or one.asserted_ms or one.priority then",
+        "or one.asserted_ms or one.ends_ms or", "or one.asserted_ms or",
         "the holder is told an end that no renewal knows", "test_hard_ends",
     ),
     Mutant(

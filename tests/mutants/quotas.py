@@ -10,12 +10,12 @@ QUOTAS: Final = (
     # -- the rule ------------------------------------------------------------------------------------------------------
     Mutant(
         "borrowing without a limit", "modules/quotas.lua",
-        "if bound and bound - borrowed < available then available = bound - borrowed end", "",
+        "return bound and bound - borrowed, reserve", "return nil, reserve",
         "a scope has more than its maximum", "test_quotas",
     ),
     Mutant(
         "guarantee lent", "modules/quotas.lua",
-        "if used < guaranteed then available = available + guaranteed - used end", "",
+        "    available = available + reserve\n", "",
         "a scope does not get what is kept for it", "test_quotas",
     ),
     Mutant(
@@ -36,7 +36,7 @@ QUOTAS: Final = (
     ),
     Mutant(
         "allocations not counted", "modules/accounts.lua",
-        "if levels and not held then quotas.add(charged, quotas.ALLOCATIONS, sign * quotas.ONE) end", "",
+        "if not held then quotas.add(charged, quotas.ALLOCATIONS, sign * quotas.ONE) end", "",
         "a student has any number of labs", "test_quotas",
     ),
     Mutant(
@@ -46,9 +46,35 @@ QUOTAS: Final = (
     ),
     Mutant(
         "wrong level blamed", "modules/quotas.lua",
-        "    growth = growth - quotas.reserve(account, field)\n",
-        "    growth = growth - quotas.reserve(account, field)\n    if growth <= 0 then break end\n",
+        "    growth = growth - reserve\n",
+        "    growth = growth - reserve\n    if growth <= 0 then break end\n",
         "a denial names the pool, which is not short", "test_quota_edges",
+    ),
+    # -- plain quotas --------------------------------------------------------------------------------------------------
+    Mutant(
+        "plain in spite of its guarantee", "quotas/set_quota.lua",
+        "if part == 'lending_limit' or (part", "if (part",
+        "what is guaranteed to a scope is kept by nobody", "test_quotas",
+    ),
+    Mutant(
+        "plain in spite of what it keeps", "quotas/set_quota.lua",
+        "or (part == 'guaranteed' or part == 'kept') and tonumber(fields[i + 1]) ~= 0\n      ", "",
+        "a scope takes what is guaranteed to the one below it", "test_quotas",
+    ),
+    Mutant(
+        "stored capacity without the share", "modules/quotas.lua",
+        "borrowing and math.min((nominal or 0) + borrowing, limits.AMOUNT_MAX)", "borrowing",
+        "a scope has no share of its own", "test_quotas",
+    ),
+    Mutant(
+        "allocations of plain quotas not counted", "modules/accounts.lua",
+        "if account.quota and not held then\n      local", "if account.quota and held then\n      local",
+        "a limit of allocations that is set later counts none of those before it", "test_quotas",
+    ),
+    Mutant(
+        "allocations of plain quotas not given back", "modules/accounts.lua",
+        "if account.quota and not held then\n        local", "if account.quota and held then\n        local",
+        "a scope that nothing is charged to cannot be deleted", "test_quotas",
     ),
     # -- scopes --------------------------------------------------------------------------------------------------------
     Mutant(

@@ -186,7 +186,7 @@ SHARING: Final = (
     ),
     Mutant(
         "earlier accounts stay charged", "modules/accounts.lua",
-        "for n = 1, at do", "for n = at, at do",
+        "for n = 1, i == at and last or #charged do", "for n = 1, i == at and 0 or #charged do",
         "what the last account refuses stays charged to those before it", "test_accounts",
     ),
     Mutant(
@@ -196,7 +196,7 @@ SHARING: Final = (
     ),
     Mutant(
         "account that does not exist", "modules/requests.lua",
-        "if request.accounts then request.accounts = charged_names(charged) end", "",
+        "if #names == #charged - 1 then return names end", "if charged then return names end",
         "a record names an account that was not charged, and takes it back from it later", "test_accounts",
     ),
     Mutant(

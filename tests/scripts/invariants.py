@@ -170,6 +170,22 @@ def _check_account(account: dict[str, str], name: str, taken: dict[str, int], *,
         assert allocated.get(resource, 0) == taken.get(resource, 0), f"{name}: {resource}: {allocated}, records {taken}"
         limit = account.get(f"{resource}.capacity")
         assert overcommitted or limit is None or taken.get(resource, 0) <= int(limit), f"{name} is above its {resource}"
+    if name.startswith("quota:"):
+        _check_quota(account, name)
+
+
+def _check_quota(quota: dict[str, str], name: str) -> None:
+    """Its capacity is the most that its limits allow, and a plain one has no other limits."""
+    most = {}
+    for field, text in quota.items():
+        resource, _, part = field.rpartition(".")
+        if part == "borrowing_limit":
+            most[f"{resource}.capacity"] = min(int(text) + int(quota.get(f"{resource}.nominal", 0)), 2**53 - 1)
+        is_other = part == "lending_limit" or (part in ("kept", "guaranteed") and int(text) > 0)
+        is_other = is_other or field in ("allocations.nominal", "allocations.borrowing_limit")
+        assert not (is_other and quota.get("plain") == "1"), f"{name} is plain and has {field} {text}"
+    stored = {field: int(text) for field, text in quota.items() if field.endswith(".capacity")}
+    assert stored == most, f"{name}: {stored}, limits allow {most}"
 
 
 def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:

@@ -63,6 +63,7 @@ def test_a_resource_that_is_guaranteed_is_not_removed(teams: Ledger) -> None:
     assert teams.configure("change", remove=["cpu"])[0] == "configured"
 
 
+@pytest.mark.overcommits
 def test_a_denial_names_the_level_whose_limit_was_lowered(teams: Ledger) -> None:
     """Also if the scope has a guarantee: the pool is not short."""
     teams.set_quota("a/one", {"cpu": (2, NONE, 0)})

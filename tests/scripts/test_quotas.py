@@ -109,6 +109,7 @@ def test_a_default_scope_is_charged_where_none_is_named(tree: Ledger) -> None:
     assert want(tree, "b", 1, "team-b")[0] == "granted"
 
 
+@pytest.mark.overcommits
 def test_lowering_ends_nothing_and_is_told(tree: Ledger) -> None:
     """The amount above the limit; a dry run says the same and changes nothing."""
     want(tree, "a", 3, "team-a/alice")

@@ -41,9 +41,7 @@ local function room_of(account, field)
     local capacity = account.capacity[field]
     return capacity and capacity - (account.allocated[field] or 0), 0
   end
-  local bound, guaranteed = account.bound[field], account.guaranteed[field]
-  local used = account.allocated[field] + account.kept[field]
-  return bound and bound - math.max(0, used - guaranteed), quotas.reserve(account, field)
+  return quotas.room(account, field)
 end
 
 -- How much the request is short of at each account that limits it, added up; 0: it fits.  `marks` gets the counters.
@@ -89,8 +87,7 @@ local function borrows(one, marks)
   for n = 1, one.charged.levels or 0 do
     local account = one.charged[n]
     for i = 1, #list, 2 do
-      local share = account.nominal[list[i]]
-      local used = account.allocated[list[i]] + account.kept[list[i]]
+      local share, used = quotas.share(account, list[i]), quotas.used(account, list[i])
       if share and used > share and is_marked(one.record, list[i], marks) then return true end
     end
   end

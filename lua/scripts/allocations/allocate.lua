@@ -178,7 +178,12 @@ local function accounts_of(call, request)
     if not pool.scope then return nil, {'scope_required'} end
     requests.charge_to(request, pool.scope)
   end
-  local charged = request.accounts and accounts.charged(call, request.accounts, request.list) or {pool}
+  local charged
+  if request.accounts then
+    charged = accounts.charged(call, request.accounts, request.list)
+  else
+    charged = {pool}
+  end
   if request.scope and not call.accounts['quota:' .. request.scope] then
     return nil, {'unknown_scope', request.scope}
   end

@@ -89,15 +89,13 @@ end
 
 local function store(call, charged, field, change)
   local account, name = charged[1], string.sub(field, 1, -11)
-  for part, value in pairs({nominal = change.nominal, borrowing_limit = change.borrowing,
-    lending_limit = change.lending}) do
-    set(account, name .. '.' .. part, value)
+  for part, value in pairs(account.limits[field]) do
+    if value then
+      set(account, name .. '.' .. part, value)
+    else
+      transaction.plan(call, 'old_fields', account.key, name .. '.' .. part)
+    end
   end
-  local drops = {}
-  if not change.nominal then drops[#drops + 1] = name .. '.nominal' end
-  if not change.borrowing then drops[#drops + 1] = name .. '.borrowing_limit' end
-  if not change.lending then drops[#drops + 1] = name .. '.lending_limit' end
-  for _, drop in ipairs(drops) do transaction.plan(call, 'old_fields', account.key, drop) end
   for n, sum in pairs(change.sums) do
     if charged[n].quota then
       set(charged[n], name .. '.guaranteed', sum)
@@ -152,6 +150,26 @@ local function fields_after(account, list)
   return fields
 end
 
+-- Whether a quota is plain (`quotas`).
+local function is_plain(fields)
+  for i = 1, #fields, 2 do
+    local name, part = string.match(fields[i], '^(.+)%.([%l_]+)$')
+    if part == 'lending_limit' or (part == 'guaranteed' or part == 'kept') and tonumber(fields[i + 1]) ~= 0
+      or name == 'allocations' and (part == 'nominal' or part == 'borrowing_limit') then
+      return false
+    end
+  end
+  return true
+end
+
+-- Marks the quotas of the chain that are plain now, and those that are so no more.
+local function mark_plain(charged, list)
+  for n = 1, charged.levels do
+    local account = charged[n]
+    set(account, 'plain', is_plain(fields_after(account, list)) and '1' or '0')
+  end
+end
+
 -- The reply: the quota, those above it and the pool, as they will be.
 local function told(call, item, charged)
   local pool = charged[#charged]
@@ -191,12 +209,13 @@ local function decide(call, item)
     account.limits = account.limits or {}
     account.limits[field] = {
       nominal = change.nominal or false, borrowing_limit = change.borrowing or false,
-      lending_limit = change.lending or false,
+      lending_limit = change.lending or false, capacity = quotas.most(change.nominal, change.borrowing) or false,
     }
     store(call, charged, field, change)
     if (change.sums[#charged] or 0) > 0 and field ~= quotas.ALLOCATIONS then call.keeps = true end
   end
   set(account, 'generation', known + 1)
+  mark_plain(charged, item.list)
   return nil, charged
 end
 
