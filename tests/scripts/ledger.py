@@ -345,6 +345,9 @@ class Ledger(Looking):
     def page(self, index: str, cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("list_allocations", index=index, cursor=cursor, count=count, **options)
 
+    def read_events(self, since: str = "", count: int = 2, **options: Any) -> Any:
+        return self.run("read_events", since=since, count=count, **options)
+
     def get(self, identity: str, **options: Any) -> Any:
         return self.run("get_allocation", keys={"record": self.keys.record(identity)}, **options)
 

@@ -39,7 +39,7 @@ CASES: dict[str, Case] = {
     ),
     "delete_pool": Case(lambda pool: pool.delete(force=1)),
     "delete_quota": Case(lambda pool: pool.delete_quota("team-a")),
-    "read_events": Case(lambda pool: pool.run("read_events", count=1), (4,), items=False),
+    "read_events": Case(lambda pool: pool.read_events(), (5,), items=False),
     "get_allocation": Case(lambda pool: pool.get("a"), (), items=False),
     "find_orphans": Case(lambda pool: pool.run("find_orphans", records=["a"]), (), items=False),
     "list_allocations": Case(lambda pool: pool.page("pinned"), (0, 6), items=False),
@@ -273,7 +273,7 @@ def test_a_page_is_bounded(pool: Ledger, name: str) -> None:
     calls: dict[str, Callable[[int], Any]] = {
         "page": lambda count: pool.page("pinned", count=count),
         "audit": lambda count: pool.audit("pinned", count=count),
-        "events": lambda count: pool.run("read_events", count=count),
+        "events": lambda count: pool.read_events(count=count),
     }
     assert calls[name](500)
     with contract("count"):
