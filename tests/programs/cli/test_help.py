@@ -51,7 +51,7 @@ OPTIONS = {
     "queue list": "--limit -w --watch",
     "queue withdraw": "--ignore-not-found",
     "usage": "--by -w --watch",
-    "events": "--limit -w --watch",
+    "events": "--limit --since -f --follow -w --watch",
     "cleanup": "--all-pools --older-than --limit --dry-run",
     "reconcile": "--owner --as-of --max-released --dry-run",
     "audit": "--repair --offline --dry-run",
