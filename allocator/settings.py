@@ -314,7 +314,13 @@ GRANT_CLAIM_MS: Final = 15_000
 """Milliseconds for which a grant from the line is kept for its waiter: three heartbeats, so that two may be lost."""
 
 WAITERS_LOOKED_MAX: Final = 32
-"""Waiters that one script call looks at, from the first on or from where an earlier call has stopped."""
+"""Waiters that one script call looks at, from the first on or from where an earlier call has stopped.
+
+A gang counts as its members.
+"""
+
+GANG_MAX: Final = 32
+"""Requests of an atomic batch that waits: it is one waiter, and a call that looks at it charges all of them."""
 
 LOOK_AGAIN_MS: Final = 2_500
 """Milliseconds within which those who ask again look at the whole line: half of their heartbeat.

@@ -54,9 +54,8 @@ local function give_back(call)
   return kept[1] and 0 or undone + (call.tentative or 0)
 end
 
--- Stops the batch: nothing of it is granted or extended, and the replies of its other items name the one that stopped
--- it.  Reclaimed allocations stay reclaimed.
-function gangs.stop(call, items, replies, stopped)
+-- Reverts what the batch has granted and extended.  Reclaimed allocations stay reclaimed.
+function gangs.revert(call)
   call.pool.revision = call.pool.revision - give_back(call)
   local shared = call.shared or {}
   for i = #shared, 1, -1 do
@@ -68,7 +67,13 @@ function gangs.stop(call, items, replies, stopped)
     record.unclaimed_ttl_ms = was.unclaimed_ttl_ms
   end
   if call.forgotten_calls then idempotency.keep(call, call.forgotten_calls) end
-  call.shared, call.forgotten_calls = nil, nil
+  call.shared, call.forgotten_calls, call.tentative = nil, nil, nil
+end
+
+-- Stops the batch: nothing of it is granted or extended, and the replies of its other items name the one that stopped
+-- it.
+function gangs.stop(call, items, replies, stopped)
+  gangs.revert(call)
   local word = replies[stopped][1]
   for i = 1, #items do
     if i ~= stopped then replies[i] = {word == 'reclaim_first' and 'reclaim_first' or 'aborted', stopped} end

@@ -61,12 +61,11 @@ local function set_replaces(call, request, value)
 end
 
 -- Sets how long the request may wait, or its priority.
-local function set_wait(call, request, name, value)
+local function set_wait(request, name, value)
   local number = string.find(value, '^%-?%d+$') and #value < 16 and value + 0
   local least, most = 1, limits.WAIT_MAX_MS
   if name == 'priority' then least, most = -limits.PRIORITY_MAX, limits.PRIORITY_MAX end
   if not number or number < least or number > most then refuse(request.i, name .. ' is no integer in its bounds') end
-  if name == 'wait' and call.atomic then refuse(request.i, 'wait is not for an atomic batch') end
   request[name == 'wait' and 'wait_ms' or name] = (name == 'wait' or number ~= 0) and number or nil
 end
 
@@ -93,7 +92,7 @@ local function read_options(call, request, first, options)
     elseif name == 'replaces' then
       set_replaces(call, request, value)
     elseif name == 'wait' or name == 'priority' then
-      set_wait(call, request, name, value)
+      set_wait(request, name, value)
     elseif name == 'preempt' then
       if value ~= '1' or request.preempt then refuse(request.i, 'preempt is not 1, or named twice') end
       request.preempt = true
@@ -103,6 +102,7 @@ local function read_options(call, request, first, options)
       refuse(request.i, 'unknown option ' .. name)
     end
   end
+  if request.preempt and call.atomic then refuse(request.i, 'preempt is not for an atomic batch') end
   if request.preempt and not request.wait_ms then refuse(request.i, 'preempt is for a request that waits') end
   if request.wait_ms and request.replaces then refuse(request.i, 'wait is not for a request that replaces') end
   if scope then requests.charge_to(request, scope) end
@@ -284,6 +284,25 @@ function requests.grant(call, request, charged)
   if request.scope or ends_ms then reply[6], reply[7] = pool.durability or '', request.scope or '' end
   reply[8] = ends_ms
   return reply
+end
+
+-- The accounts to charge, the pool last; nil and the reply, if the request names no scope that there is.
+function requests.accounts_of(call, request)
+  local pool = call.pool
+  if not request.scope and (pool.scope or pool.needs_scope) then
+    if not pool.scope then return nil, {'scope_required'} end
+    requests.charge_to(request, pool.scope)
+  end
+  local charged
+  if request.accounts then
+    charged = accounts.charged(call, request.accounts, request.list)
+  else
+    charged = {pool}
+  end
+  if request.scope and not call.accounts['quota:' .. request.scope] then
+    return nil, {'unknown_scope', request.scope}
+  end
+  return charged, nil
 end
 
 -- Whether the time to live is longer than the pool's limit, or none.

@@ -47,7 +47,7 @@ RECORD_FIELDS: Final = {
 }  # fmt: skip
 WAITER_FIELDS: Final = {
     "owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "lifetime_ms", "ttl_ms", "scope", "preempt",
-    "victims",
+    "victims", "gang", "live",
 }  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
@@ -55,7 +55,7 @@ KINDS: Final = {
     "deferred", "quota_set", "quota_deleted", "moved", "waiting",
     "withdrawn", "preempted",
 }  # fmt: skip
-KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities"}
+KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities", "gangs"}
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
@@ -124,22 +124,44 @@ def _check_line(client: Any, keys: PoolKeys, account: dict[str, str], entries: s
     """The line and its entries agree, nobody both waits and is live, and the pool knows whether anybody waits."""
     places = _index(client, f"{keys.base}waiting")
     assert places.keys() == entries, f"in line {set(places)}, entries {entries}"
-    assert not entries & live, f"both wait and are live: {entries & live}"
     assert ("waits=1" in account.get("options", "").split()) == bool(places), f"{account.get('options')}, {places}"
     fields = LINE_FIELDS & account.keys()
     assert places or not fields, f"left of a line that is empty: {fields}"
     calls: set[str] = set()
+    members: set[str] = set()
     order = []
     for identity in places:
         waiter: dict[str, str] = client.hgetall(f"{keys.base}waiter:{identity}")
         rest = {name for name in waiter if not name.startswith(("requested.", "meta.", "account."))}
+        _check_gang(identity, waiter, entries, live)
+        members |= {f"{name} {identity}" for name in _members(waiter)[1:]}
+        rest = {name for name in rest if not name.startswith("member.")}
         assert rest <= WAITER_FIELDS, f"{identity} has fields that nobody declared: {rest - WAITER_FIELDS}"
-        assert {"owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "ttl_ms"} <= rest, waiter
+        assert {"owner", "call", "priority", "since_ms", "heard_ms", "until_ms"} <= rest, waiter
+        assert ("ttl_ms" in rest) != ("gang" in rest), waiter
         assert number(waiter["since_ms"], "since_ms") <= number(waiter["heard_ms"], "heard_ms")
         calls.add(waiter["call"])
         order.append((-int(waiter["priority"]), places[identity]))
+    assert _index(client, f"{keys.base}gangs").keys() == members, "the index of members is not that of the gangs"
     assert len(calls) == len(places), "one call waits twice"
     assert order == sorted(order), f"a lower priority stands before a higher one: {order}"
+
+
+def _members(waiter: dict[str, str]) -> list[str]:
+    """The ids of a gang, in order; none: it is a single request."""
+    return [waiter[f"member.{at}.id"] for at in range(1, int(waiter.get("gang", "0")) + 1)]
+
+
+def _check_gang(identity: str, waiter: dict[str, str], entries: set[str], live: Set[str]) -> None:
+    """An id that waits is live only where its gang knows that, and waits once."""
+    members, known = _members(waiter), set(waiter.get("live", "").split())
+    waiting = set(members or [identity]) - known
+    assert not waiting & live, f"both wait and are live: {waiting & live}"
+    assert known <= set(members), f"live, and no members: {known}"
+    assert not members or members[0] == identity, f"{identity} is not the first of {members}"
+    assert not set(members[1:]) & entries, f"wait twice: {members}, {entries}"
+    for field in waiter:
+        assert not field.startswith("member.") or 1 <= int(field.split(".")[1]) <= len(members), field
 
 
 def _check_ranks(client: Any, keys: PoolKeys, account: dict[str, str], live: Set[str]) -> None:

@@ -73,6 +73,11 @@ class Looking:
                 raise AssertionError(f"{key} is a {kind}")
 
     @property
+    def live(self) -> list[str]:
+        """The ids of live allocations."""
+        return sorted(self.index("deadlines") | self.index("pinned"))
+
+    @property
     def waiting(self) -> list[str]:
         """The ids in line, in order."""
         found: list[str] = self.client.zrange(f"{self.keys.base}waiting", 0, -1)

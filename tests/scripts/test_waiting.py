@@ -256,11 +256,9 @@ def test_a_wait_and_a_priority_are_integers_in_their_bounds(full: Ledger, option
     full.assert_untouched(before)
 
 
-def test_a_wait_is_not_for_an_atomic_batch_nor_for_what_replaces(full: Ledger) -> None:
-    """A batch that waits as a whole would hold what it has while it waits for the rest."""
+def test_a_wait_is_not_for_what_replaces(full: Ledger) -> None:
+    """Its charge is there already."""
     before = full.dump()
-    with contract("wait"):
-        full.allocate(full.want("a", {"cpu": 1}, wait=MINUTE), atomic=1)
     with contract("wait"):
         full.allocate(full.want("a", {"cpu": 1}, wait=MINUTE, replaces=(int(full.record("full")["fence"]), "full")))
     full.assert_untouched(before)

@@ -1,5 +1,6 @@
 -- arrivals: a refused request takes its place in line, or its client asks again.
 local events = require('events')
+local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
 local line_entries = require('line_entries')
@@ -43,12 +44,13 @@ local function preempt(call, request, charged, waiter, refusal)
   if preemption.run(call, waiter, charged) then line.serve(call) end
 end
 
--- Puts a refused request into the line.
-function arrivals.enter(call, request, charged, refusal)
+-- Puts a refused request into the line.  `members`: those of its gang, of which it is the first.
+function arrivals.enter(call, request, charged, refusal, members)
   local state = line_entries.open(call)
   if state.count >= state.length_max then return {'queue_full', state.length_max} end
   state.number = state.number + 1
   local waiter = waiters.new(call, request, waiters.place(request.priority or 0, state.number))
+  waiter.members = members
   local shape = waiters.shape(waiter)
   state.shape = (state.count == 0 or state.shape == shape) and shape or waiters.MIXED
   waiter.charged = charged
@@ -65,6 +67,14 @@ function arrivals.hear(call, request, charged, waiter, refusal)
   if not waiter.new then state.heard[#state.heard + 1] = waiter end
   preempt(call, request, charged, waiter, refusal)
   return answer(call, state, waiter, refusal)
+end
+
+-- The last try of a request that has waited: it leaves the line, so that no late copy of it is granted.
+function arrivals.give_up(call, waiter, refusal)
+  line_entries.leave(call, waiter, 'it has waited long enough')
+  idempotency.complete_as(call, waiter.call, 'withdrawn')
+  call.freed = true
+  return refusal
 end
 
 return arrivals

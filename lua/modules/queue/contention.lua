@@ -9,16 +9,21 @@ local contention = {}
 -- A mark for all counters of an account.
 local ALL = '*'
 
--- Marks a counter, or keeps the largest amount that is wanted of it by those who are not short of it.
-local function mark(marks, name, is_short, amount)
+-- Marks a counter, or keeps the largest amount that is wanted of it by those who are not short of it.  `sums`: what the
+-- members of a gang want of each.
+local function mark(marks, name, is_short, amount, sums)
+  if sums then
+    amount = (sums[name] or 0) + amount
+    sums[name] = amount
+  end
   local was = marks[name]
   if was == true then return end
   marks[name] = is_short or math.max(was or 0, amount)
 end
 
 -- The counters that a waiter cannot have now: for each, the account that is short, and those of its chain below it,
--- whose guarantees it counts on.
-function contention.add(marks, charged, list, everything)
+-- whose guarantees it counts on.  `sums`: of a gang, whose members before this one are charged.
+function contention.add(marks, charged, list, everything, sums)
   local levels = charged.levels or 0
   for n = 1, #charged do
     local account = charged[n]
@@ -29,7 +34,7 @@ function contention.add(marks, charged, list, everything)
       local field, capacity = list[i], account.capacity[list[i]]
       if capacity then
         local amount = list[i + 1] + 0
-        mark(marks, account.name .. ' ' .. field, account.allocated[field] + amount > capacity, amount)
+        mark(marks, account.name .. ' ' .. field, account.allocated[field] + amount > capacity, amount, sums)
       end
     end
   end
@@ -38,7 +43,7 @@ function contention.add(marks, charged, list, everything)
     local short, is_short = quotas.short(charged, field, amount + 0), true
     for n = 1, #charged do
       is_short = is_short and short ~= nil
-      if n <= levels or n == #charged then mark(marks, charged[n].name .. ' ' .. field, is_short, amount + 0) end
+      if n <= levels or n == #charged then mark(marks, charged[n].name .. ' ' .. field, is_short, amount + 0, sums) end
       is_short = is_short and charged[n] ~= short
     end
   end

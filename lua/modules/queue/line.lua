@@ -6,28 +6,19 @@
 --   best_effort   by all that fit
 --   strict        by nobody, but by what a guarantee covers that is not the waiter's
 -- After `queue_passes_max` passes, or `queue_wait_max_ms`, nobody passes the first.
--- call.line = {count, seen, ids, at, ...}: one call looks at WAITERS_LOOKED_MAX entries from the first on.  Where the
--- line is longer and its requests differ, the next calls look at the others, from `waiting_cursor` on.
-local accounts = require('accounts')
+-- call.line = {count, seen, ids, at, ...}: one call looks at WAITERS_LOOKED_MAX requests from the first on, those of a
+-- gang one by one.  Where the line is longer and its requests differ, the next calls look at the others, from
+-- `waiting_cursor` on.
 local contention = require('contention')
-local denials = require('denials')
 local events = require('events')
 local limits = require('limits')
 local line_entries = require('line_entries')
 local numbers = require('numbers')
+local parts = require('parts')
 local records = require('records')
 local waiters = require('waiters')
 
 local line = {}
-
--- The accounts that a waiter is charged to; nil if its scope does not exist.
-local function charged_of(call, waiter)
-  local names = waiter.accounts
-  accounts.read(call.pool, waiter.list)
-  local charged = names and accounts.charged(call, names, waiter.list) or {call.pool}
-  if waiter.scope and not call.accounts['quota:' .. waiter.scope] then return nil end
-  return charged
-end
 
 -- Whether nobody passes this waiter, which is the first.
 local function is_kept_for(call, state, waiter)
@@ -42,7 +33,7 @@ function line.hold_back(call, waiter, marks, is_first)
   local everything = state.policy == 'strict' or is_first and is_kept_for(call, state, waiter)
   -- What its victims leave is for it.
   if everything or waiter.victims or state.policy ~= 'best_effort' then
-    contention.add(marks, waiter.charged, waiter.list, everything)
+    parts.hold_back(marks, waiter, everything)
   end
 end
 
@@ -58,61 +49,55 @@ local function count_pass(state, waiter)
   state.passes = state.passes + 1
 end
 
--- The waiter's grant, charged already, which is a record from here on.
-local function grant(call, state, waiter)
-  local pool, ask_ms, names = call.pool, waiter.ask_ms + 0, {}
-  local ends_ms = records.end_of(call, waiter.lifetime_ms)
+-- The grant of one part of a waiter, charged already, which is a record from here on.
+local function grant(call, one)
+  local pool, ask_ms, names = call.pool, one.ask_ms + 0, {}
+  local ends_ms = records.end_of(call, one.lifetime_ms)
   pool.revision = pool.revision + 1
-  for n = 1, #waiter.charged - 1 do names[n] = waiter.charged[n].name end
+  for n = 1, #one.charged - 1 do names[n] = one.charged[n].name end
   local record = {
-    id = waiter.id, key = records.key(call, waiter.id), owner = waiter.owner, fence = numbers.text(pool.revision),
-    call = waiter.call, granted_ms = call.now, ttl_ms = limits.GRANT_CLAIM_MS,
+    id = one.id, key = records.key(call, one.id), owner = one.owner, fence = numbers.text(pool.revision),
+    call = one.call, granted_ms = call.now, ttl_ms = limits.GRANT_CLAIM_MS,
     deadline_ms = records.cut(call.now + limits.GRANT_CLAIM_MS, ends_ms), ends_ms = ends_ms,
-    unclaimed_ttl_ms = ask_ms, priority = waiter.priority ~= 0 and waiter.priority or nil, list = waiter.list,
-    meta = waiter.meta, accounts = names[1] and names or nil, fresh = true,
+    unclaimed_ttl_ms = ask_ms, priority = one.priority ~= 0 and one.priority or nil, list = one.list,
+    meta = one.meta, accounts = names[1] and names or nil, fresh = true,
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record
-  state.wakes[#state.wakes + 1] = waiter.call
-  events.add(call, 'granted', waiter.id, record, 'waited')
-end
-
--- The live record of a waiter's id: it was granted to others, or adopted.
-local function is_known(call, waiter)
-  local key = records.key(call, waiter.id)
-  if call.records[key] == nil then call.records[key] = records.at_id(call, waiter.id) or false end
-  return call.records[key]
+  events.add(call, 'granted', one.id, record, 'waited')
 end
 
 -- Whether the waiter goes: 'granted', or 'left' as its wait is in vain; false if it stays.
 local function try(call, state, waiter, marks)
-  local charged, list = waiter.charged, waiter.list
-  local blocked = contention.has(marks, charged, list)
-  if accounts.take(charged, list) then
-    if denials.reply(charged, list)[2] == 'capacity_exceeded' then return false end
+  local taken, blocked = parts.take(waiter, marks)
+  if not taken then
+    if not parts.never_fits(waiter) then return false end
     line_entries.leave(call, waiter, 'it can never fit')
     return 'left'
   end
-  local known = not blocked and is_known(call, waiter)
-  if blocked or known then accounts.add_all(charged, list, -1) end
-  if blocked then return false end
-  if known then
+  if blocked then
+    parts.give_back(waiter)
+    return false
+  end
+  if parts.is_live(call, waiter) then
+    parts.give_back(waiter)
     line_entries.leave(call, waiter, 'its id is live')
     return 'left'
   end
   line_entries.remove(call, waiter)
-  grant(call, state, waiter)
+  for _, one in ipairs(parts.of(waiter)) do grant(call, one) end
+  state.wakes[#state.wakes + 1] = waiter.call
   return 'granted'
 end
 
 -- Grants to one waiter, or lets it go; false if it stays.
 local function serve_one(call, state, waiter, marks)
-  waiter.charged = charged_of(call, waiter)
-  if waiters.is_heard(call, waiter) and waiter.charged then
+  waiter.opened = parts.open(call, waiter)
+  if waiters.is_heard(call, waiter) and waiter.opened then
     local gone = try(call, state, waiter, marks)
     return gone
   end
-  line_entries.leave(call, waiter, waiter.charged and 'its client is silent' or 'its scope is unknown')
+  line_entries.leave(call, waiter, waiter.opened and 'its client is silent' or 'its scope is unknown')
   return 'left'
 end
 
@@ -121,8 +106,8 @@ local function is_before(call, waiter, place)
   if not waiter or waiter.left or place and waiter.place > place or not waiters.is_heard(call, waiter) then
     return false
   end
-  waiter.charged = waiter.charged or charged_of(call, waiter)
-  return waiter.charged ~= nil
+  waiter.opened = waiter.opened or parts.open(call, waiter)
+  return waiter.opened
 end
 
 -- What those who stay hold back, of the first `last`; `place`: only of those before it.  Second result: the first of
@@ -146,10 +131,10 @@ local function ends_here(call, state)
 end
 
 -- What is granted while the line is longer than one call looks at, for those behind the cursor.
-local function note_taken(state, charged, list)
+local function note_taken(state, waiter)
   if not state.cursor then return end
   local marks = contention.parse(state.cursor_marks)
-  contention.taken(marks, charged, list)
+  parts.taken(marks, waiter)
   state.cursor_marks = contention.text(marks)
 end
 
@@ -162,7 +147,7 @@ local function serve_first(call, state)
     if not waiter then break end
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
-      if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
+      if gone == 'granted' then note_taken(state, waiter) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
@@ -194,26 +179,28 @@ end
 -- Serves the entries after those that an earlier call has looked at.
 local function serve_others(call, state)
   local marks, from = contention.parse(state.cursor_marks), '(' .. numbers.text(state.cursor)
-  local first = first_of(call, state)
+  local first, looked = first_of(call, state), 0
   local ids = redis.call('ZRANGEBYSCORE', waiters.index(call), from, '+inf', 'WITHSCORES', 'LIMIT', '0',
     limits.WAITERS_LOOKED_MAX)
   for i = 1, #ids, 2 do
+    if looked >= limits.WAITERS_LOOKED_MAX then break end
     local waiter = line_entries.at_place(call, state, ids[i], tonumber(ids[i + 1]))
-    state.cursor = tonumber(ids[i + 1])
+    state.cursor, looked = tonumber(ids[i + 1]), looked + waiters.size(waiter)
     if not waiter.left then
       if first and first ~= waiter and is_kept_for(call, state, first) then
-        contention.add(marks, first.charged, first.list, true)
+        parts.hold_back(marks, first, true)
       end
       local gone = serve_one(call, state, waiter, marks)
-      if gone == 'granted' then contention.taken(marks, waiter.charged, waiter.list) end
+      if gone == 'granted' then parts.taken(marks, waiter) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
-        contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
+        parts.hold_back(marks, waiter, state.policy == 'strict')
       end
     end
   end
   state.cursor_marks = contention.text(marks)
-  if #ids < 2 * limits.WAITERS_LOOKED_MAX or not state.cursor_marks then state.cursor = nil end
+  local is_end = looked < limits.WAITERS_LOOKED_MAX and #ids < 2 * limits.WAITERS_LOOKED_MAX
+  if is_end or not state.cursor_marks then state.cursor = nil end
 end
 
 -- Grants what may be granted.
@@ -297,7 +284,7 @@ end
 -- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished.
 function line.pass(call, ahead, charged, list)
   local state = call.line
-  if state then note_taken(state, charged, list) end
+  if state then note_taken(state, {charged = charged, list = list}) end
   if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
   state.passing = state.passing + 1

@@ -1,11 +1,12 @@
 -- line_entries: what one call knows of the line: the entries that it has read, in their order, those that come, and
--- those that leave.  call.line = {count, seen, at, known, puts, coming, drops, ...}: `seen` has the entries from the
--- first on that were read, and those that came among them; `coming` those that came behind these; `puts` all that came;
--- `drops` those that leave.
+-- those that leave.  call.line = {count, seen, at, looked, known, puts, coming, drops, memberships, ...}: `seen` has
+-- the entries from the first on that were read, and those that came among them; `coming` those that came behind these;
+-- `puts` all that came; `drops` those that leave; `memberships` entries of the index of members, true: to add.
 local contention = require('contention')
 local events = require('events')
 local limits = require('limits')
 local numbers = require('numbers')
+local parts = require('parts')
 local pools = require('pools')
 local records = require('records')
 local waiters = require('waiters')
@@ -23,8 +24,9 @@ function line_entries.open(call)
   if state then return state end
   local options = call.pool.options or ''
   state = {
-    count = 0, stored = 0, seen = {}, at = 0, known = {}, puts = {}, coming = {}, heard = {}, drops = {}, wakes = {},
-    was = {}, policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
+    count = 0, stored = 0, seen = {}, at = 0, looked = 0, known = {}, puts = {}, coming = {}, heard = {},
+    drops = {}, wakes = {}, memberships = {}, member_of = {}, was = {},
+    policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
     passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
     wait_max_ms = tonumber(string.match(options, 'queue_wait_max_ms=(%d+)')) or limits.WAIT_PASSED_MAX_MS,
     length_max = tonumber(string.match(options, 'queue_length_max=(%d+)')) or limits.QUEUE_MAX,
@@ -42,9 +44,24 @@ function line_entries.open(call)
   return state
 end
 
+-- Adds the members of a gang to their index, or removes them.
+local function note_members(call, state, waiter, is_there)
+  if not waiter.members then return end
+  -- The type of the index is checked before anything is written.
+  redis.call('ZCARD', waiters.members_index(call))
+  for n = 2, #waiter.members do
+    local member = waiter.members[n]
+    if member and member.id then
+      state.memberships[waiters.membership(member, waiter)] = is_there
+      state.member_of[member.id] = is_there and waiter.id
+    end
+  end
+end
+
 -- Removes an entry.
 function line_entries.remove(call, waiter)
   local state = call.line
+  note_members(call, state, waiter, false)
   waiter.left, state.count = true, state.count - 1
   if state.first == waiter.id then state.first, state.passes = nil, 0 end
   if waiter.new then
@@ -84,11 +101,12 @@ function line_entries.add(call, waiter)
   end
   state.count, waiter.new = state.count + 1, #state.puts + 1
   state.puts[waiter.new], state.known[waiter.id] = waiter, waiter
+  note_members(call, state, waiter, true)
   insert(seen[1] and waiter.place < seen[#seen].place and seen or state.coming, waiter)
   -- Those behind the cursor are compared with it, too.
   if state.cursor and waiter.place < state.cursor and state.policy ~= 'best_effort' then
     local marks = contention.parse(state.cursor_marks)
-    contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
+    parts.hold_back(marks, waiter, state.policy == 'strict')
     state.cursor_marks = contention.text(marks)
     if not state.cursor_marks then state.cursor = nil end
   end
@@ -128,21 +146,20 @@ function line_entries.next(call, state)
   local waiter = state.coming[1]
   if waiter and (not id or waiter.place < place) then
     table.remove(state.coming, 1)
-  elseif not id or state.at >= 2 * limits.WAITERS_LOOKED_MAX then
+  elseif not id or state.looked >= limits.WAITERS_LOOKED_MAX then
     state.cut = id ~= nil
     return nil
   else
     state.at = state.at + 2
     waiter = line_entries.at_place(call, state, id, place)
+    state.looked = state.looked + waiters.size(waiter)
   end
   state.seen[#state.seen + 1] = waiter
   return waiter
 end
 
--- The entry of the id with this record, or nil.
-function line_entries.at_record(call, key)
-  local state = line_entries.open(call)
-  local waiter = of_id(call, state, records.id(call, key), nil)
+-- An entry, with its place, if it is in line; else nil.
+local function in_line(call, state, waiter)
   if not waiter or waiter.left then return nil end
   local place = waiter.place or tonumber(redis.call('ZSCORE', waiters.index(call), waiter.id) or nil)
   if not place then
@@ -152,6 +169,32 @@ function line_entries.at_record(call, key)
     waiter = line_entries.at_place(call, state, waiter.id, place)
   end
   return not waiter.left and waiter or nil
+end
+
+-- The first member of the gang of an id, or nil.
+local function gang_id(call, state, id)
+  if state.member_of[id] == nil then
+    local index, first = waiters.members_index(call), '[' .. id .. ' '
+    local found = redis.call('ZRANGEBYLEX', index, first, '(' .. id .. '!', 'LIMIT', '0', '1')
+    state.member_of[id] = found[1] and string.sub(found[1], #id + 2) or false
+  end
+  return state.member_of[id] or nil
+end
+
+-- The gang in line of which an id is a member, but not the first; or nil.
+local function gang_of(call, state, id)
+  local first = gang_id(call, state, id)
+  local gang = first and in_line(call, state, of_id(call, state, first, nil))
+  return gang and waiters.member(gang, id) and gang or nil
+end
+
+-- The entry of the id with this record, perhaps of its gang, or nil.
+function line_entries.at_record(call, key)
+  local state = line_entries.open(call)
+  local id = records.id(call, key)
+  local waiter = in_line(call, state, of_id(call, state, id, nil))
+  if waiter or not call.pool.waits and state.count == 0 then return waiter end
+  return gang_of(call, state, id)
 end
 
 -- Plans the fields of the pool that have changed.

@@ -12,6 +12,7 @@ local expiry = require('expiry')
 local limits = require('limits')
 local line = require('line')
 local numbers = require('numbers')
+local parts = require('parts')
 local pools = require('pools')
 local priorities = require('priorities')
 local quotas = require('quotas')
@@ -187,8 +188,8 @@ local function charge_ahead(call, place, charged, list, undo)
   for _, waiter in ipairs(ahead) do
     local before = #undo
     leave_out(call, waiter.victims, undo)
-    if not accounts.take(waiter.charged, waiter.list) then
-      undo[#undo + 1] = {waiter.charged, waiter.list, -1}
+    if parts.take(waiter) then
+      for _, one in ipairs(parts.of(waiter)) do undo[#undo + 1] = {one.charged, one.list, -1} end
     else
       revert(undo, before)
       line.hold_back(call, waiter, marks, waiter == ahead[1])

@@ -9,7 +9,8 @@ nothing new for that time; fences jump ahead in any case.
 
 With `wait`, what does not fit takes a place in line (`line`); its caller asks again with the same call, at least every
 WAITER_TTL_MS, until it is granted; the call without `wait` is the last, and leaves the line.  While somebody waits,
-nothing is granted that would pass those before it, but as the pool's policy says.
+nothing is granted that would pass those before it, but as the pool's policy says.  An atomic batch waits as one
+(`gang_waits`): each of its items has `wait`, and the same priority, and there are at most GANG_MAX of them.
 
 With `replaces` the item takes the charge of another live allocation of the same amounts and accounts, which ends in the
 same decision: no capacity is checked.  Where there is none of that fence, the item is decided as without it.
@@ -23,9 +24,9 @@ ARGV    atomic       int     1: all or none
                              a conflict, unless this call has it; `replaces`: `<fence>:<id>` of the allocation to
                              replace, not with `atomic`; `lifetime_ms`: the time until its hard end, which no
                              deadline of it passes; with ttl_ms 0 it is a lease until then; `wait`: for how many ms the
-                             caller waits, not with `atomic` nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX,
-                             of its place in line;
-                             `preempt`, 1: it may take room from lower priorities, only with `wait`
+                             caller waits, not with `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX, of its
+                             place in line;
+                             `preempt`, 1: it may take room from lower priorities, only with `wait`, not with `atomic`
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope, ends_ms} (0: pinned;
           durability: the pool's, or left out; scope: the one that is charged, or left out; ends_ms: likewise)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
@@ -33,7 +34,8 @@ Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, 
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?} (account '': the pool)
         | {"unknown_scope", scope} | {"scope_required"}
-        | {"waiting", position, again_ms, refusal} (in line; again_ms: until the next deadline; refusal: a reply)
+        | {"waiting", position, again_ms, refusal, item?} (in line; again_ms: until the next deadline; refusal: a
+          reply; item: of a gang, the first that is refused)
         | {"queue_full", length} | {"conflict_waiting", owner} (another call waits for the id) | {"withdrawn"}
         | {"reclaim_first"} (more have expired than this reclaims) | {"aborted", item} (1-based; it stopped the batch)
         | {"ttl_too_long", max_ttl_ms} | {"recovering", remaining_ms, why}
@@ -47,6 +49,7 @@ local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
 local expiry = require('expiry')
+local gang_waits = require('gang_waits')
 local gangs = require('gangs')
 local idempotency = require('idempotency')
 local limits = require('limits')
@@ -117,17 +120,9 @@ local function completed(call, id)
   return idempotency.was_told(call, id, {'withdrawn'}) and {'withdrawn'} or {'ended', completed_ms}
 end
 
--- The last try of a request that has waited: it leaves the line, so that no late copy of it is granted.
-local function give_up(call, waiter, refusal)
-  line_entries.leave(call, waiter, 'it has waited long enough')
-  idempotency.complete_as(call, waiter.call, 'withdrawn')
-  call.freed = true
-  return refusal
-end
-
 -- For a request that is refused for now: its place in line, if it may wait.
 local function stay(call, request, charged, waiter, refusal)
-  if waiter and not request.wait_ms then return give_up(call, waiter, refusal) end
+  if waiter and not request.wait_ms then return arrivals.give_up(call, waiter, refusal) end
   if not request.wait_ms then return refusal end
   local reply
   if waiter then
@@ -171,25 +166,6 @@ local function queue(call, items, request, charged, waiter)
     or may_fit and stay(call, request, charged, nil, refusal) or refusal
 end
 
--- The scope's accounts, and the pool; nil and the reply, if the request names no scope that there is.
-local function accounts_of(call, request)
-  local pool = call.pool
-  if not request.scope and (pool.scope or pool.needs_scope) then
-    if not pool.scope then return nil, {'scope_required'} end
-    requests.charge_to(request, pool.scope)
-  end
-  local charged
-  if request.accounts then
-    charged = accounts.charged(call, request.accounts, request.list)
-  else
-    charged = {pool}
-  end
-  if request.scope and not call.accounts['quota:' .. request.scope] then
-    return nil, {'unknown_scope', request.scope}
-  end
-  return charged, nil
-end
-
 -- The accounts to charge; nil and the reply, if the request cannot be granted as it is, nor wait.
 local function check_request(call, request)
   local pool = call.pool
@@ -197,7 +173,7 @@ local function check_request(call, request)
     return nil, {'ttl_too_long', pool.max_ttl_ms}
   end
   if pool.recovering and not request.wait_ms then return nil, recovery.refusal(call) end
-  return accounts_of(call, request)
+  return requests.accounts_of(call, request)
 end
 
 -- Who waits for the id, or nil.  One that is not heard leaves; in a recovery it may not have been able to ask.
@@ -217,7 +193,7 @@ local function decide_new(call, items, request)
   local waiter = (pool.waits or call.line) and find_waiter(call, request)
   if waiter and waiter.call ~= request.call then return {'conflict_waiting', waiter.owner} end
   local charged, refusal = check_request(call, request)
-  if refusal then return waiter and give_up(call, waiter, refusal) or refusal end
+  if refusal then return waiter and arrivals.give_up(call, waiter, refusal) or refusal end
   if pool.recovering then return stay(call, request, charged, waiter, recovery.refusal(call)) end
   local granted = request.replaces and replace(call, request, charged)
   if granted then return granted end
@@ -264,14 +240,18 @@ return function(call)
   if call.refused or pool.state then return refuse_all(items, call.refused or pool.state) end
   -- Decide
   if pool.grace_ms or call.argv[3] ~= '0' then recovery.check_grant(call) end
-  local replies = {items[1]}
-  for i = 1, #items do
+  local replies, stopped = {items[1]}, 0
+  local wait_ms, is_decided = nil, nil
+  if atomic then wait_ms, is_decided = gang_waits.begin(call, items, replies) end
+  for i = 1, is_decided and 0 or #items do
     replies[i] = decide(call, items, items[i])
     if atomic and gangs.stops(replies[i][1]) then
       gangs.stop(call, items, replies, i)
+      stopped = i
       break
     end
   end
+  if wait_ms and stopped > 0 then gang_waits.stay(call, items, replies, stopped, wait_ms) end
   line.finish(call)
   -- Write
   transaction.commit(call)

@@ -2,10 +2,10 @@
 --[[
 undo -- Undo calls whose outcome no caller receives, so that late copies of them have no effect.
 
-A call that waits leaves the line.  Its id is removed from the record that has it.
-If it was the only one, the allocation ends; else it gets the ttl
-and deadline that the other calls returned, so that no change of an undone call remains.  The call is completed in any
-case, also if the pool does not exist: a copy may arrive after the pool is created again.
+A call that waits leaves the line, with its gang. Its id is removed from the record that has it. If it was the only one,
+the allocation ends; else it gets the ttl and deadline that the other calls returned, so that no change of an undone
+call remains. The call is completed in any case, also if the pool does not exist: a copy may arrive after the pool is
+created again.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated): the call to undo
@@ -24,6 +24,7 @@ local pools = require('pools')
 local records = require('records')
 local removals = require('removals')
 local transaction = require('transaction')
+local waiters = require('waiters')
 
 local function read_item()
   return {}
@@ -54,7 +55,8 @@ end
 local function withdraw(call, item)
   line_entries.open(call)
   local waiter = line_entries.at_record(call, item.key)
-  if not waiter or waiter.call ~= item.call then return end
+  local one = waiter and waiters.member(waiter, records.id(call, item.key)) or waiter
+  if not one or one.call ~= item.call then return end
   line_entries.leave(call, waiter, 'undone')
   call.freed = true
 end
@@ -62,8 +64,8 @@ end
 local function decide(call, item)
   if call.refused == 'schema' then return {call.refused} end
   local record = of_item(call, item)
-  if not record and not call.refused and call.pool.waits then withdraw(call, item) end
   if not record or not claims.has(record, item.call) then
+    if not call.refused and call.pool.waits then withdraw(call, item) end
     if not idempotency.completed_at(call, item.call) then idempotency.complete(call, item.call) end
     return {'absent'}
   end

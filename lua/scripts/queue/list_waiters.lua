@@ -8,45 +8,37 @@ EXPLAIN_WAITERS_MAX waiters: the earliest start that known deadlines allow, with
 ARGV    first        int     the position to begin with, from 1 on
         count        int     1 to PAGE_WAITERS_MAX
         starts       int     1: estimate the starts; only with the first position
-Reply   {"line", read_ms, length, (id, place, {field, value, ...}, refusal, start_ms)*}; refusal: as of `allocate`;
-          start_ms 0: not foreseen
+Reply   {"line", read_ms, length, (id, place, {field, value, ...}, refusal, start_ms, item)*}; refusal: as of
+          `allocate`; start_ms 0: not foreseen; item: of a gang, the member that is refused
         | {"unknown_pool"} | {"other_epoch"}
 Writes  nothing
 Cost    O(count * R), with starts O(256 * R)
 ]]
-local accounts = require('accounts')
 local arguments = require('arguments')
 local clock = require('clock')
-local denials = require('denials')
 local limits = require('limits')
 local numbers = require('numbers')
+local parts = require('parts')
 local pools = require('pools')
 local records = require('records')
 local removals = require('removals')
 local waiters = require('waiters')
 
--- The accounts of a waiter; nil if its scope does not exist.
-local function charged_of(call, waiter)
-  accounts.read(call.pool, waiter.list)
-  local charged = waiter.accounts and accounts.charged(call, waiter.accounts, waiter.list) or {call.pool}
-  if waiter.scope and not call.accounts['quota:' .. waiter.scope] then return nil end
-  return charged
-end
-
-local function refusal_of(charged, waiter)
-  if not charged then return {'unknown_scope', waiter.scope} end
-  if not accounts.take(charged, waiter.list) then
-    accounts.add_all(charged, waiter.list, -1)
-    return denials.queued(charged, waiter.list)
+-- Why it waits, and the member of its gang that is refused.
+local function refusal_of(call, waiter)
+  waiter.opened = parts.open(call, waiter)
+  if waiter.opened then return parts.refusal(waiter) end
+  for n, one in ipairs(waiter.members or {waiter}) do
+    if one.scope and not call.accounts['quota:' .. one.scope] then return {'unknown_scope', one.scope}, n end
   end
-  return denials.reply(charged, waiter.list)
+  return {'unknown_scope', ''}, 1
 end
 
 -- The instant from which on the waiter fits, if the deadlines pass and those before it have begun; 0: not foreseen.
-local function start_of(call, ahead, charged, waiter)
+local function start_of(call, ahead, waiter)
   local start_ms = ahead.at_ms
-  while charged do
-    if not accounts.take(charged, waiter.list) then return start_ms end
+  while waiter.opened do
+    if parts.take(waiter) then return start_ms end
     local id = ahead.ids[ahead.at]
     if not id then return 0 end
     start_ms = math.max(call.now, tonumber(ahead.ids[ahead.at + 1]))
@@ -67,13 +59,13 @@ local function read_page(call, first, count)
 end
 
 -- The starts of the first waiters, by their place in the page.  It changes the counters in memory.
-local function starts_of(call, page, charges)
+local function starts_of(call, page)
   local ahead, starts = {at = 1, at_ms = call.now}, {}
   ahead.ids = redis.call(
     'ZRANGEBYSCORE', call.deadlines, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, limits.EXPLAIN_DEADLINES_MAX
   )
   for i = 1, math.min(#page, limits.EXPLAIN_WAITERS_MAX) do
-    starts[i] = start_of(call, ahead, charges[i], page[i])
+    starts[i] = start_of(call, ahead, page[i])
     -- What is behind one that is not foreseen is not foreseen either.
     if starts[i] == 0 then break end
   end
@@ -89,15 +81,15 @@ return function(call)
   if first < 1 or count < 1 then arguments.refuse('first or count') end
   pools.open_state(call, true)
   if call.refused then return {call.refused} end
-  local page, charges = read_page(call, first, count), {}
+  local page = read_page(call, first, count)
   local reply = {'line', call.now, redis.call('ZCARD', waiters.index(call))}
   for i = 1, #page do
-    charges[i] = charged_of(call, page[i])
+    local refusal, item = refusal_of(call, page[i])
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3] = page[i].id, numbers.text(page[i].place), waiters.flat(page[i])
-    reply[n + 4], reply[n + 5] = refusal_of(charges[i], page[i]), 0
+    reply[n + 4], reply[n + 5], reply[n + 6] = refusal, 0, item
   end
-  local begins = starts and first == 1 and starts_of(call, page, charges) or {}
-  for i = 1, #begins do reply[3 + 5 * i] = begins[i] end
+  local begins = starts and first == 1 and starts_of(call, page) or {}
+  for i = 1, #begins do reply[2 + 6 * i] = begins[i] end
   return reply
 end

@@ -2,7 +2,8 @@
 --[[
 withdraw -- Take requests out of the line, by the id that they ask for.
 
-A call that is withdrawn grants nothing any more; its caller is told.  A live allocation of the id is not touched.
+A call that is withdrawn grants nothing any more; its caller is told.  An id of a gang withdraws all of it.  A live
+allocation of the id is not touched.
 
 KEYS    records      keys    one for each item
 ARGV    items        list    of (call, repeated)
