@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
     from allocator.models.pools import Pool, Usage
     from allocator.models.preemption import Preemption, PreemptionPolicy
-    from allocator.models.queue import QueuePolicy, Waiter
+    from allocator.models.queue import GangMember, QueuePolicy, Waiter
     from allocator.models.quotas import Limit, Quota, QuotaUsage
     from allocator.models.resource_units import ResourceUnits
 
@@ -66,7 +66,7 @@ _MODULES: Final = {
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
     "allocator.models.pools": ("Pool", "Usage"),
     "allocator.models.preemption": ("Preemption", "PreemptionPolicy"),
-    "allocator.models.queue": ("QueuePolicy", "Waiter"),
+    "allocator.models.queue": ("GangMember", "QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
     "allocator.models.resource_units": ("ResourceUnits",),
 }
@@ -112,6 +112,7 @@ __all__ = [
     "DoctorReport",
     "Event",
     "Finding",
+    "GangMember",
     "Hold",
     "Insufficient",
     "InvalidQuantity",

@@ -223,12 +223,17 @@ class AsyncAllocator(AsyncNamespaces):
             cancel=cancel,  # only awaited
         )
 
-    async def allocate_many(self, requests: Sequence[Request], *, atomic: bool = False) -> list[Outcome]:
+    async def allocate_many(
+        self, requests: Sequence[Request], *, atomic: bool = False, wait: Wait | None = None
+    ) -> list[Outcome]:
         """Decide many requests in order, each after those before it.
 
         Args:
-            requests: At most 10,000; with `atomic` at most 100, and 64 KiB of names and metadata in all.
+            requests: At most 10,000; with `atomic` at most 100, and 64 KiB of names and metadata in all; with `wait` at
+                most 32, of one priority and without `preempt`.
             atomic: Grant all of them or none; live allocations with the same request are replayed.
+            wait: Only with `atomic`: seconds, up to 7 days, to wait in line for room for all of them; None: not at all.
+                They have one place in line, under the id of the first, and are granted together.
 
         Returns:
             The outcome of each, conflicts and losses too.  A failure of the server is raised, and what was granted is
@@ -236,9 +241,12 @@ class AsyncAllocator(AsyncNamespaces):
 
         Raises:
             Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
+            WaitTimeout: They did not fit within `wait`.  `RequestWithdrawn`: somebody took them out of the line.
             AllocationConflict, AllocationLost: With `atomic`, likewise.
             UnknownScope: The pool has not the scope of one of them; what was granted is undone.
         """
+        if wait is not None:
+            return await self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic))
         return await self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
 
     async def check(

@@ -17,10 +17,12 @@ from allocator.serialization import (
     INTEGER,
     OPTIONAL_INSTANT,
     OPTIONAL_INTEGER,
+    TRUTH,
     Codec,
     Value,
     checked,
     field,
+    many,
     numbered,
     optional,
     read_integer,
@@ -39,7 +41,7 @@ from allocator.validation import (
     scope_name,
 )
 
-__all__ = ["DEFAULT_POLICY", "QueuePolicy", "Waiter"]
+__all__ = ["DEFAULT_POLICY", "GangMember", "QueuePolicy", "Waiter"]
 
 _METADATA: Final = Codec(
     dict, lambda found, path: {key: read_text(text, f"{path}.{key}") for key, text in read_mapping(found, path).items()}
@@ -119,13 +121,45 @@ _DEFAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class GangMember(Value):
+    """One request of an atomic batch that waits in line.
+
+    `live`: its id is live with the same request, so that it waits for nothing; it counts as granted.
+    """
+
+    KIND: ClassVar = "GangMember"
+    FORMAT: ClassVar = (
+        field("id", "id", checked(allocation_id)),
+        field("owner", "owner", checked(owner_name)),
+        field("resources", "resources", RESOURCES),
+        field("ttl_ms", "ttlMs", OPTIONAL_INTEGER),
+        field("scope", "scope", optional(checked(scope_name))),
+        field("metadata", "metadata", _METADATA),
+        field("live", "live", TRUTH),
+    )
+
+    id: str
+    owner: str
+    resources: Resources
+    ttl_ms: int | None = None
+    scope: str | None = None
+    metadata: Mapping[str, str] = NO_ENTRIES
+    live: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", read_only(self.metadata))
+
+
+@dataclass(frozen=True, slots=True)
 class Waiter(Value):
-    """A request that waits in line for room.
+    """A request that waits in line for room, or an atomic batch, which waits as one.
 
     `position` counts from 1, by priority and then by arrival.  `denial` is what it is short of now: its code is
     `queued` where it fits, and must not pass those before it.  `until_ms` is when its caller gives up.  `start_ms` is
     when it may start at the earliest that known deadlines allow, without renewals and new requests; None: not foreseen,
     or not among the first 32.  `ttl_ms` is the time to live that it asks for, None pins.
+    `members` are the requests of a batch: then `id`, `owner`, `ttl_ms` and `metadata` are those of the first,
+    `resources` is the sum, `scope` that of all, None if they differ, and `denial.item` is the member that is refused.
     """
 
     KIND: ClassVar = "Waiter"
@@ -143,6 +177,7 @@ class Waiter(Value):
         field("denial", "denial", optional(value(Denial))),
         field("start_ms", "startAt", OPTIONAL_INSTANT),
         field("metadata", "metadata", _METADATA),
+        field("members", "members", many(value(GangMember))),
     )
 
     id: str
@@ -158,6 +193,7 @@ class Waiter(Value):
     denial: Denial | None = None
     start_ms: int | None = None
     metadata: Mapping[str, str] = NO_ENTRIES
+    members: tuple[GangMember, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", read_only(self.metadata))

@@ -16,6 +16,7 @@ from allocator import (
     DoctorReport,
     Event,
     Finding,
+    GangMember,
     Limit,
     Pool,
     Preemption,
@@ -60,6 +61,7 @@ denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tu
 rows = st.builds(ResourceUsage, amounts, amounts, amounts, amounts, st.integers(0, 15_000))
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
+members = st.builds(GangMember, ids, names, resources, st.none() | amounts, st.none() | scopes, metadata, st.booleans())
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
@@ -192,6 +194,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
     Usage: st.builds(
         Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants, amounts
     ),
+    GangMember: members,
     Waiter: st.builds(
         Waiter,
         ids,
@@ -207,5 +210,6 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | denials,
         st.none() | instants,
         metadata,
+        st.lists(members, max_size=3).map(tuple),
     ),
 }

@@ -107,7 +107,8 @@ def items_to_undo(call: Call, reply: Reply, undo_log: UndoLog | None) -> list[It
 
 
 def _waits(reply: Reply) -> bool:
-    return len(reply) == 1 and _word(reply[0]) == "waiting"
+    """Of one request, or of a batch that waits as one."""
+    return all(_word(pending) == "waiting" for pending in reply)
 
 
 def _word(pending: Any) -> str:

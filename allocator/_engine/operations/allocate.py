@@ -221,13 +221,7 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
     ]
     if not wanted:
         return []
-    call = allocate_call(pool, wanted, defaults.durability, atomic=True)
-    if (size := weight(call)) > settings.BATCH_BYTES_MAX:
-        raise InvalidRequest(
-            f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
-            f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata",
-            field="requests",
-        )
+    call = check_weight(defaults, wanted)
     while True:
         replies: Reply = yield call
         answers = [
@@ -246,6 +240,22 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
             if not isinstance(error, _Aborted):
                 raise error
         yield from reclaim_due(pool)
+
+
+def check_weight(defaults: Defaults, wanted: Sequence[ValidRequest]) -> Call:
+    """The call of an atomic batch.
+
+    Raises:
+        InvalidRequest: `field="requests"`: it is too long.
+    """
+    call = allocate_call(defaults.pool, wanted, defaults.durability, atomic=True)
+    if (size := weight(call)) > settings.BATCH_BYTES_MAX:
+        raise InvalidRequest(
+            f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
+            f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata",
+            field="requests",
+        )
+    return call
 
 
 class _Aborted(AllocatorError):

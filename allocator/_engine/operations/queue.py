@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from allocator import settings
@@ -14,7 +14,7 @@ from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
 from allocator.denials import Denial
-from allocator.models.queue import Waiter
+from allocator.models.queue import GangMember, Waiter
 from allocator.models.read_only import NO_ENTRIES
 from allocator.resources import Resources
 from allocator.validation import allocation_id, count
@@ -22,8 +22,8 @@ from allocator.validation import allocation_id, count
 _LIST: Final = load("list_waiters")
 _WITHDRAW: Final = load("withdraw")
 
-_ENTRY: Final = 5
-"""Words of a waiter in a page: id, place, fields, refusal, start."""
+_ENTRY: Final = 6
+"""Words of a waiter in a page: id, place, fields, refusal, start, the member that is refused."""
 
 
 def withdraw(defaults: Defaults, identity: str) -> Operation[bool]:
@@ -63,34 +63,53 @@ def _page(pool: PoolKeys, first: int, size: int) -> Call:
 
 
 def _waiter(pool: PoolKeys, position: int, entry: Sequence[Any]) -> Waiter:
-    identity, _place, flat, refusal, start_ms = entry
+    identity, _place, flat, refusal, start_ms, item = entry
     fields, where = decode_fields(flat), f"the entry of waiter {identity!r}"
-    asked = {
-        field.removeprefix(_REQUESTED): parse_amount(fields, field, where)
-        for field in fields
-        if field.startswith(_REQUESTED)
-    }
-    meta = {field.removeprefix(schema.META): text for field, text in fields.items() if field.startswith(schema.META)}
+    live = fields.get("live", "").split()
+    members = tuple(_member(fields, f"member.{at}.", where, live) for at in range(1, int(fields.get("gang", "0")) + 1))
+    first = members[0] if members else _member(fields, "", where, (), identity)
     return Waiter(
         id=identity,
         pool=pool.name,
         position=position,
-        owner=fields["owner"],
+        owner=first.owner,
         priority=int(fields["priority"]),
-        resources=Resources.of(asked),
+        resources=sum((one.resources for one in members[1:]), first.resources),
         since_ms=parse_amount(fields, "since_ms", where),
         until_ms=parse_amount(fields, "until_ms", where),
-        ttl_ms=parse_amount(fields, "ttl_ms", where) or None,
-        scope=fields.get("scope"),
-        denial=_denial(pool, refusal),
+        ttl_ms=first.ttl_ms,
+        scope=first.scope if all(one.scope == first.scope for one in members) else None,
+        denial=_denial(pool, refusal, item),
         start_ms=start_ms or None,
-        metadata=meta or NO_ENTRIES,
+        metadata=first.metadata,
+        members=members,
     )
 
 
-def _denial(pool: PoolKeys, refusal: Sequence[Any]) -> Denial | None:
+def _member(
+    fields: Mapping[str, str], prefix: str, where: str, live: Sequence[str], identity: str | None = None
+) -> GangMember:
+    """What one request asks for, whose fields begin so; `identity` that of a single one."""
+    own = {field.removeprefix(prefix): text for field, text in fields.items() if field.startswith(prefix)}
+    asked = {
+        field.removeprefix(_REQUESTED): parse_amount(own, field, where) for field in own if field.startswith(_REQUESTED)
+    }
+    meta = {field.removeprefix(schema.META): text for field, text in own.items() if field.startswith(schema.META)}
+    name = own["id"] if identity is None else identity
+    return GangMember(
+        id=name,
+        owner=own["owner"],
+        resources=Resources.of(asked),
+        ttl_ms=parse_amount(own, "ttl_ms", where) or None,
+        scope=own.get("scope"),
+        metadata=meta or NO_ENTRIES,
+        live=name in live,
+    )
+
+
+def _denial(pool: PoolKeys, refusal: Sequence[Any], item: int) -> Denial | None:
     """What it is short of; None where its scope is unknown."""
-    return decode_denial(pool, refusal[1:]) if refusal[0] == "denied" else None
+    return decode_denial(pool, refusal[1:], item - 1) if refusal[0] == "denied" else None
 
 
 _REQUESTED: Final = "requested."

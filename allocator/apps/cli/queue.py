@@ -78,6 +78,7 @@ def list_(app: App, *, limit: int, watch: float | None) -> None:
     SHORT OF is what it lacks now, and of which scope; 'its turn': it fits, and must not
     pass those before it.  STARTS IN is the earliest start that known deadlines allow,
     without renewals and new requests; it is known for at most the first 32.
+    MEMBERS: so many requests wait as one, to be granted together; '-o wide' has their ids.
     """
     client = app.client()
 
@@ -116,15 +117,24 @@ def _starts_in(item: Waiter, now_ms: int) -> str:
     return duration((item.start_ms - now_ms) / 1000)
 
 
+def _members(item: Waiter, wide: bool) -> str:
+    """How many requests wait as one; wide: for which ids."""
+    if not item.members:
+        return ""
+    return ",".join(one.id for one in item.members) if wide else str(len(item.members))
+
+
 def _table(app: App, waiters: Sequence[Waiter], now_ms: int, wide: bool) -> str:
     resources = columns(item.resources for item in waiters)
     scoped = any(item.scope is not None for item in waiters)
-    headers = ["ID", "POSITION", "OWNER", *(["SCOPE"] if scoped else []), "PRIORITY"]
+    gangs = any(item.members for item in waiters)
+    headers = ["ID", *(["MEMBERS"] if gangs else []), "POSITION", "OWNER", *(["SCOPE"] if scoped else []), "PRIORITY"]
     headers += [*(name.upper() for name in resources), "WAITING", "SHORT OF", "STARTS IN"]
     headers += ["TTL", "SINCE", "UNTIL", "START", "METADATA"] if wide else []
     rows: list[list[str]] = []
     for item in waiters:
-        row = [item.id, str(item.position), item.owner, *([item.scope or ""] if scoped else []), str(item.priority)]
+        row = [item.id, *([_members(item, wide)] if gangs else []), str(item.position), item.owner]
+        row += [*([item.scope or ""] if scoped else []), str(item.priority)]
         row += [
             human(name, item.resources[name], up=True, wide=wide) if name in item.resources else ""
             for name in resources
@@ -147,7 +157,8 @@ def _table(app: App, waiters: Sequence[Waiter], now_ms: int, wide: bool) -> str:
 def withdraw(app: App, ids: tuple[str, ...], ignore_not_found: bool) -> ExitCode:
     """Take the requests for these ids out of the line; who waits for them is refused.
 
-    A live allocation of the id is not touched.  Exit code 4: nobody waits for it.
+    The id of one of several requests that wait as one takes all of them out.  A live
+    allocation of the id is not touched.  Exit code 4: nobody waits for it.
     """
     client = app.client()
     rows: list[tuple[dict[str, Any], str, str]] = []
