@@ -64,7 +64,8 @@ class Model(Order):
         return self.tree.fits(scope, amounts)
 
     def of(self, identity: str) -> Waiter | None:
-        return next((one for one in self.line if one.asked.id == identity), None)
+        """Who waits for the id: itself, or a batch with it."""
+        return next((one for one in self.line if identity in {item.id for item in one.items or (one.asked,)}), None)
 
     def position(self, waiter: Waiter) -> tuple[int, int]:
         """The least and the most that it may be: who is silent may have left."""
@@ -74,6 +75,13 @@ class Model(Order):
     def allocate(self, *items: Asked, atomic: bool = False) -> list[tuple[object, ...]]:
         """The first words of the replies; of a waiter its position and the code of its refusal."""
         self.begin()
+        replies = self.decide_batch(items, atomic=atomic)
+        self.reverts = None
+        self.finish()
+        return replies
+
+    def decide_batch(self, items: Sequence[Asked], *, atomic: bool) -> list[tuple[object, ...]]:
+        """The replies; what an atomic batch has changed is reverted where it is stopped."""
         self.reverts = [] if atomic else None
         replies: list[tuple[object, ...]] = []
         touched: set[str] = set()
@@ -87,7 +95,6 @@ class Model(Order):
                 replies = [replies[-1] if other == at else ("aborted", at + 1) for other in range(len(items))]
                 break
         self.reverts = None
-        self.finish()
         return replies
 
     def _asked(self, items: Sequence[Asked]) -> dict[tuple[str, str], int]:
@@ -255,7 +262,7 @@ class Model(Order):
                     self.end(identity)
                     replies.append(("undone",))
             else:
-                if waiter and not live and waiter.asked.call == call:
+                if waiter and call in {one.call for one in waiter.items or (waiter.asked,) if one.id == identity}:
                     self.leave(waiter)
                 replies.append(("absent",))
             self.ended.add(call)

@@ -6,6 +6,7 @@ It shares no code with the scripts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,12 +52,13 @@ class Live:
 
 @dataclass
 class Waiter:
-    """A place in line."""
+    """A place in line; `items`: of an atomic batch, one for each id, `asked` being the first."""
 
     asked: Asked
     number: int
     since: int
     heard: int
+    items: tuple[Asked, ...] = ()
 
     @property
     def place(self) -> tuple[int, int]:
@@ -180,14 +182,70 @@ class Order:
         for at, waiter in enumerate(before):
             passes = self.passed[1] if self.passed[0] == waiter.asked.id else 0
             kept = at == 0 and (passes >= self.passes_max or waiter.since + self.wait_max <= self.now)
-            if kept or self.policy == "strict":
-                accounts |= set(self.chain(waiter.asked.scope))
-            if self.policy == "contended" or (kept and self.policy == "best_effort"):
-                counters |= set(self.lacking(waiter.asked.scope, waiter.asked.amounts))
+            with self.charged() as charge:
+                for one in self.parts(waiter):
+                    if kept or self.policy == "strict":
+                        accounts |= set(self.chain(one.scope))
+                    if self.policy == "contended" or (kept and self.policy == "best_effort"):
+                        counters |= set(self.lacking(one.scope, one.amounts))
+                    charge(one)
         return counters, accounts
 
-    def must_queue(self, before: Sequence[Waiter], scope: str, amounts: dict[str, int], *, new: bool = True) -> bool:
+    def parts(self, waiter: Waiter) -> list[Asked]:
+        """What is to be granted to it: of a batch what is not live."""
+        return [one for one in waiter.items or (waiter.asked,) if not waiter.items or one.id not in self.live]
+
+    @contextmanager
+    def charged(self) -> Iterator[Callable[[Asked], None]]:
+        """Charge some requests beside what is live, for a while."""
+        names: list[str] = []
+
+        def charge(one: Asked) -> None:
+            names.append(f"charged {len(names)} {id(names)}")
+            self.tree.live[names[-1]] = (one.scope, one.amounts)
+
+        try:
+            yield charge
+        finally:
+            for name in names:
+                del self.tree.live[name]
+
+    def may_go(self, waiter: Waiter, before: Sequence[Waiter]) -> bool | None:
+        """Whether all of it may be granted now; None: it does not fit."""
+        may = True
         counters, accounts = self.held_back(before)
+        with self.charged() as charge:
+            for one in self.parts(waiter):
+                may = may and not self.is_held(counters, accounts, one.scope, one.amounts)
+                if not self.tree.fits(one.scope, one.amounts):
+                    return None
+                charge(one)
+        return may
+
+    def can_never(self, waiter: Waiter) -> bool:
+        return self.never(waiter.asked.scope, waiter.asked.amounts)
+
+    def is_other(self, waiter: Waiter) -> bool:
+        """Whether an id of the batch is live with something else."""
+        lives = [(one, self.live[one.id]) for one in waiter.items if one.id in self.live]
+        return any(
+            live.amounts != one.amounts or live.asked.owner != one.owner or one.scope not in ("", live.asked.scope)
+            for one, live in lives
+        )
+
+    def must_queue(self, before: Sequence[Waiter], scope: str, amounts: dict[str, int], *, new: bool = True) -> bool:
+        return self.is_held(*self.held_back(before), scope, amounts, new=new)
+
+    def is_held(
+        self,
+        counters: set[tuple[str, str]],
+        accounts: set[str],
+        scope: str,
+        amounts: dict[str, int],
+        *,
+        new: bool = True,
+    ) -> bool:
+        """Whether a request takes from what is held back."""
         return any(
             one in counters or (one[0] in accounts and (one[1] != "allocations" or self.counts(one[0])))
             for one in self.touches(scope, amounts, new=new)
@@ -221,17 +279,22 @@ class Order:
                 continue
             if self.policy == "strict" and not self.guarantees and self.standing()[0] is not waiter:
                 break
-            asked = waiter.asked
-            if self.never(asked.scope, asked.amounts):
-                self.leave(waiter)
-                continue
             before = [one for one in self.standing() if one.place < waiter.place]
-            if self.tree.fits(asked.scope, asked.amounts) and not self.must_queue(before, asked.scope, asked.amounts):
+            may = self.may_go(waiter, before)
+            if (may is None and self.can_never(waiter)) or (may and self.is_other(waiter)):
                 self.leave(waiter)
-                self.put(asked.id, Live(asked, [asked.call], self.now + CLAIM_MS, unclaimed=asked.ttl))
-                reverts, self.reverts = self.reverts, None
-                self.passes(before)
-                self.reverts = reverts
+            elif may:
+                self.give(waiter, before)
+
+    def give(self, waiter: Waiter, before: Sequence[Waiter]) -> None:
+        """All that it waits for is granted."""
+        parts = self.parts(waiter)
+        self.leave(waiter)
+        for one in parts:
+            self.put(one.id, Live(one, [one.call], self.now + CLAIM_MS, unclaimed=one.ttl))
+        reverts, self.reverts = self.reverts, None
+        self.passes(before)
+        self.reverts = reverts
 
     def expired(self) -> list[str]:
         """Past their deadline, oldest first."""

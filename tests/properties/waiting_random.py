@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import redis
 
-from tests.properties.waiting_model import Model
+from tests.properties.waiting_gangs import GangModel
 from tests.properties.waiting_order import Asked
 from tests.scripts.invariants import check_pool
 from tests.scripts.ledger import T0, Ledger, Line
@@ -48,11 +48,13 @@ class Story:
     """One pool and its model."""
 
     ledger: Ledger
-    model: Model
+    model: GangModel
     rng: random.Random
     sent: list[tuple[Asked, int]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     many: int = 0
+    batches: dict[str, tuple[list[Asked], int]] = field(default_factory=dict)
+    """Those that waited, by the call of the first item, and when they were sent first."""
 
     # -- acts ----------------------------------------------------------------------------------------------------------
 
@@ -62,8 +64,9 @@ class Story:
         self.ledger.now += pause
         self.model.now += pause
         acts: list[tuple[int, Callable[[], None]]] = [
-            (9, self.allocate), (2, self.allocate_all), (4, self.hear), (3, self.release), (2, self.undo),
-            (1, self.withdraw), (2, self.resize), (1, self.reclaim), (1, self.configure), (1, self.renew),
+            (9, self.allocate), (2, self.allocate_all), (4, self.wait_all), (4, self.hear), (3, self.release),
+            (2, self.undo), (1, self.withdraw), (2, self.resize), (1, self.reclaim), (1, self.configure),
+            (1, self.renew),
         ]  # fmt: skip
         act = self.rng.choices([one for _, one in acts], [weight for weight, _ in acts])[0]
         self.told.append(f"+{pause} ms: ")
@@ -97,7 +100,7 @@ class Story:
     def again(self) -> Asked | None:
         """An item that was sent before: a late copy, or a client that asks again, perhaps for the last time."""
         late = [one for one, at in self.sent if at + COPIES_FOR_MS > self.model.now]
-        waiting = [one.asked for one in self.model.line]
+        waiting = [one.asked for one in self.model.line if not one.items]
         if waiting and self.rng.random() < 0.6:
             asked = self.rng.choice(waiting)
             return replace(asked, wait=self.rng.random() < 0.8)
@@ -120,11 +123,54 @@ class Story:
         items = [replace(one, wait=False, replaces="", replaces_fence=0) for one in self.items(4)]
         self.send(items, atomic=True)
 
+    def wait_all(self) -> None:
+        """A batch that waits as one: a new one, or one that asks again, perhaps late, or for the last time."""
+        late = [items for items, at in self.batches.values() if at + COPIES_FOR_MS > self.model.now]
+        waiting = [self.batches[one.asked.call][0] for one in self.model.line if one.items]
+        if waiting and self.rng.random() < 0.5:
+            late = waiting
+        if late and self.rng.random() < 0.5:
+            wait = self.rng.random() < 0.8
+            self.send_all([replace(one, wait=wait) for one in self.rng.choice(late)])
+            return
+        priority, asked = self.rng.choice([0, 0, 0, 1]), dict[str, Asked]()
+        items: list[Asked] = []
+        for _ in range(self.rng.randint(1, 4)):
+            one = replace(self.new(), wait=True, priority=priority, replaces="", replaces_fence=0)
+            same = asked.setdefault(one.id, one)
+            small = {name: min(amount, 3) for name, amount in same.amounts.items()}
+            if one.id not in self.model.live and self.rng.random() < 0.8:
+                asked[one.id] = same = replace(same, amounts=small) if same is one else same
+            items.append(replace(one, amounts=same.amounts, owner=same.owner, scope=same.scope))
+        live = self.model.live
+        if all(sum(other.id == one.id for other in items) + len(live[one.id].calls if one.id in live else ()) < 4
+               for one in items):  # fmt: skip
+            self.send_all(items)
+
+    def send_all(self, items: list[Asked]) -> None:
+        """Send a batch that waits as one."""
+        self.say(f"allocate all of {[self.spell(one) for one in items]}")
+        expected = self.model.allocate_all(items)
+        known = items[0].call in self.batches
+        self.batches.setdefault(items[0].call, (items, self.model.now))
+        lines = [self.line(one, repeated=known) for one in items]
+        self.judge(self.ledger.allocate(*lines, atomic=1), expected)
+
     def hear(self) -> None:
         """Clients of those who wait, and of those who were granted, ask again."""
+        unclaimed = [one for one in self.model.live.values() if one.unclaimed is not None]
+        batches = [
+            items for call, (items, _) in self.batches.items()
+            if any(one.calls[0] in {item.call for item in items} for one in unclaimed)
+            or any(one.asked.call == call for one in self.model.line)
+        ]  # fmt: skip
+        for batch in batches:
+            if self.rng.random() < 0.8:
+                self.send_all([replace(one, wait=True) for one in batch])
+        of_batches = {item.call for items, _ in self.batches.values() for item in items}
         items = [one.asked for one in self.model.line]
         items += [one.asked for one in self.model.live.values() if one.unclaimed is not None]
-        items = [one for one in items if self.rng.random() < 0.8]
+        items = [one for one in items if one.call not in of_batches and self.rng.random() < 0.8]
         self.rng.shuffle(items)
         if self.rng.random() < 0.5:
             self.send(items)
@@ -166,12 +212,16 @@ class Story:
     def undo(self) -> None:
         calls = [(one.call, one.id) for one, at in self.sent if at + COPIES_FOR_MS > self.model.now]
         some = self.rng.sample(calls, min(len(calls), self.rng.randint(1, 2)))
+        late = [items for items, at in self.batches.values() if at + COPIES_FOR_MS > self.model.now]
+        if late and self.rng.random() < 0.4:
+            some = [(one.call, one.id) for one in self.rng.choice(late)]
+            some = some[: self.rng.choice([1, 4])]
         if some:
             self.say(f"undo {some}")
             self.judge(self.ledger.undo(*some), self.model.undo(*some))
 
     def withdraw(self) -> None:
-        names = self.some([one.asked.id for one in self.model.line])
+        names = self.some([item.id for one in self.model.line for item in one.items or (one.asked,)])
         self.say(f"withdraw {names}")
         self.judge(self.ledger.withdraw(*names), self.model.withdraw(*names))
 
@@ -217,7 +267,8 @@ class Story:
             if word in {"denied", "aborted"}:
                 assert reply[1] == wanted[1], f"{reply}, and not {wanted}"
             elif word == "waiting":
-                _, code, least, most = wanted
+                _, code, least, most, *item = wanted
+                assert reply[4:] == item, f"{reply}, and not {wanted}"
                 assert least <= reply[1] <= most, f"{reply}, and not {wanted}"
                 assert reply[3][:2] == ["denied", code], f"{reply}, and not {wanted}"
 
@@ -263,7 +314,7 @@ class Story:
         assert ledger.audit()[4] == 0, ledger.audit()
         for name in ledger.waiting:
             ledger.withdraw(name)
-        left = [key for key in ledger.client.scan_iter(count=1000) if "wait" in key]
+        left = [key for key in ledger.client.scan_iter(count=1000) if "wait" in key or "gangs" in key]
         assert not left, left
         assert not [name for name in ledger.account if name.startswith("waiting_")], ledger.account
 
@@ -274,7 +325,9 @@ def begin(ledger: Ledger, seed: int) -> Story:
     capacity = dict.fromkeys(RESOURCES[: rng.randint(1, 3)], 10)
     limits = rng.choice(TREES)
     policy = rng.choice(["contended", "contended", "best_effort", "strict"])
-    model = Model(Tree(dict(capacity), limits), policy, rng.choice([1, 2, 100]), rng.choice([5_000, 600_000]), now=T0)
+    model = GangModel(
+        Tree(dict(capacity), limits), policy, rng.choice([1, 2, 100]), rng.choice([5_000, 600_000]), now=T0
+    )
     assert ledger.create(capacity)[0] == "created"
     promises = f"queue_policy={policy} queue_passes_max={model.passes_max} queue_wait_max_ms={model.wait_max}"
     assert (word := ledger.configure("change", promises=promises)[0]) == "configured", word

@@ -145,9 +145,9 @@ function gang_waits.begin(call, items, replies)
   if not lead then return nil, true end
   local gang = find(call, lead)
   if not gang and not wait_ms then return nil, false end
-  local record = records.of_item(call, lead.key)
-  if not gang and record and not claims.has(record, lead.call)
-    and idempotency.was_told(call, lead.call, {'withdrawn'}) then
+  -- Of one in line no record is read before what has expired is reclaimed.
+  local record = not gang and records.of_item(call, lead.key)
+  if record and not claims.has(record, lead.call) and idempotency.was_told(call, lead.call, {'withdrawn'}) then
     stop(call, items, replies, 1, {'withdrawn'})
     return wait_ms, true
   end
