@@ -168,18 +168,6 @@ async def test_what_no_batch_may_wait_for_is_refused(
     assert (await client.pools.usage()).allocations == 0
 
 
-async def test_a_batch_that_was_partly_released_before_it_was_claimed_waits_anew(
-    client: AsyncAllocator, line: Line, full: Any
-) -> None:
-    """What is left of it is undone; in the end its caller has all of it, granted together."""
-    waiting = await join(line)
-    other = await client.allocate({"memory": "1Mi"}, ttl=60, id="other")
-    assert (await client.release_many(["full", "b", other]))[0]
-    first, second = await waiting
-    live = {one.id: one.fence async for one in client.list()}
-    assert live == {"a": first.fence, "b": second.fence}
-
-
 async def test_an_awaited_batch_that_is_cancelled_leaves_the_line(
     connect: Connect, kind: str, client: AsyncAllocator, line: Line, full: Any
 ) -> None:

@@ -51,7 +51,7 @@ def traces(scene: Scene) -> list[str]:
     """All that is stored of a line: entries, members of the index, fields and the option of the pool."""
     base = f"allocator:{{{scene.pool}}}:"
     fields = raw(scene, "HGETALL", f"{base}pool")
-    found = [*raw(scene, "KEYS", f"{base}waiter:*"), *in_line(scene)]
+    found = [*raw(scene, "KEYS", f"{base}waiter:*"), *in_line(scene), *raw(scene, "ZRANGE", f"{base}gangs", "0", "-1")]
     found += [field for field in fields if field.startswith("waiting")]
     return found + [word for word in fields.get("options", "").split() if word.startswith("waits")]
 
