@@ -314,19 +314,13 @@ GRANT_CLAIM_MS: Final = 15_000
 """Milliseconds for which a grant from the line is kept for its waiter: three heartbeats, so that two may be lost."""
 
 WAITERS_LOOKED_MAX: Final = 32
-"""Waiters that one script call looks at, from the first on or from where an earlier call has stopped.
-
-A gang counts as its members.
-"""
+"""Requests in line that one script call looks at, from the first on or from where an earlier call has stopped."""
 
 GANG_MAX: Final = 32
-"""Requests of an atomic batch that waits: it is one waiter, and a call that looks at it charges all of them."""
+"""Requests of an atomic batch that waits as one."""
 
 LOOK_AGAIN_MS: Final = 2_500
-"""Milliseconds within which those who ask again look at the whole line: half of their heartbeat.
-
-Whatever frees room grants to them at once; this is for clients that have died, and for changes that no call has told.
-"""
+"""Milliseconds within which those who ask again look at the whole line, for what no call has told: half a heartbeat."""
 
 LINE_MARKS_MAX: Final = 256
 """Counters that waiters are short of, which are kept for the next call where one stops in the midst of a line."""

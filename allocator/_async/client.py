@@ -143,8 +143,7 @@ class AsyncAllocator(AsyncNamespaces):
                 pool's grace to end.  A pool that does not permit preemption takes no notice: the request just waits.
 
         Returns:
-            The allocation; `created` is False if it existed before.  One round trip; two more where it waits, and one
-            for each five seconds.
+            The allocation; `created` is False if it existed.  One round trip; two more where it waits, one each 5 s.
 
         Raises:
             Insufficient: It does not fit; `denial` has the numbers.  `QuotaExceeded`: a scope is at its limit.
@@ -229,25 +228,18 @@ class AsyncAllocator(AsyncNamespaces):
         """Decide many requests in order, each after those before it.
 
         Args:
-            requests: At most 10,000; with `atomic` at most 100, and 64 KiB of names and metadata in all; with `wait` at
-                most 32, of one priority and without `preempt`.
+            requests: At most 10,000; with `atomic` 100, and 64 KiB of names and metadata in all; with `wait` 32.
             atomic: Grant all of them or none; live allocations with the same request are replayed.
-            wait: Only with `atomic`: seconds, up to 7 days, to wait in line for room for all of them; None: not at all.
-                They have one place in line, under the id of the first, and are granted together.
+            wait: Only with `atomic`: they take one place in line, of one priority, and are granted together.
 
         Returns:
-            The outcome of each, conflicts and losses too.  A failure of the server is raised, and what was granted is
-            undone.
+            The outcome of each, conflicts and losses too.  After a failure what was granted is undone.
 
         Raises:
-            Insufficient: With `atomic`: `denial.item` is the index of the request that stopped it.
-            WaitTimeout: They did not fit within `wait`.  `RequestWithdrawn`: somebody took them out of the line.
-            AllocationConflict, AllocationLost: With `atomic`, likewise.
-            UnknownScope: The pool has not the scope of one of them; what was granted is undone.
+            Insufficient, WaitTimeout: With `atomic`: `denial.item` is the index of the request that stopped it.
+            AllocationConflict, AllocationLost, RequestWithdrawn, UnknownScope: As `allocate`; all is undone.
         """
-        if wait is not None:
-            return await self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic))
-        return await self._run(allocate.allocate_many(self._defaults, requests, atomic=atomic))
+        return await self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic))
 
     async def check(
         self,

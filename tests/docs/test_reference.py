@@ -170,7 +170,7 @@ def test_the_fields_of_a_waiter_are_those_that_the_keyspace_page_names(client: A
     shown = {
         re.sub(r"^requested\..+", "requested.<resource>", re.sub(r"^account\..+", "account.<n>", one)) for one in fields
     }
-    assert shown == first_column(DOCS / "keyspace.md", "## waiter:\\<id\\>, waiting", "field")
+    assert shown == first_column(DOCS / "keyspace.md", "## waiter:\\<id\\>, waiting, gangs", "field")
     client.release(full)
 
 
@@ -189,6 +189,7 @@ def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Alloc
     client.release(client.allocate({"cpu": 1}, ttl=None))
     client.allocate({"cpu": 1}, ttl=None)
     client.quotas.set("team-a/alice", {"cpu": 1})
+    store.zadd("allocator:{default}:gangs", {"b a": 0})
     with begun(client, {"cpu": 4}):
         keys = {key.partition("}:")[2] for key in store.scan_iter()}
     shown = {re.sub(r"^(allocation|waiter):.+", r"\1:<id>", re.sub(r"^quota:.+", "quota:<scope>", key)) for key in keys}

@@ -49,8 +49,8 @@ PREEMPTING: Final = (
     ),
     Mutant(
         "those before not charged", "modules/queue/preemption.lua",
-        "      undo[#undo + 1] = {waiter.charged, waiter.list, -1}\n",
-        "      accounts.add_all(waiter.charged, waiter.list, -1)\n",
+        "      for _, one in ipairs(parts.of(waiter)) do undo[#undo + 1] = {one.charged, one.list, -1} end\n",
+        "      parts.give_back(waiter)\n",
         "of two that preempt at once the second counts on the room of the first", "test_preemption_crossings",
     ),
     Mutant(

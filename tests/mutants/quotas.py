@@ -78,7 +78,7 @@ QUOTAS: Final = (
     ),
     # -- scopes --------------------------------------------------------------------------------------------------------
     Mutant(
-        "unknown scope let in", "allocations/allocate.lua",
+        "unknown scope let in", "modules/requests.lua",
         "if request.scope and not call.accounts['quota:' .. request.scope] then",
         "if request.scope == '' then",
         "a misspelt scope escapes every limit", "test_quotas",
@@ -89,12 +89,12 @@ QUOTAS: Final = (
         "a request is answered with an allocation that another scope pays for", "test_quotas",
     ),
     Mutant(
-        "default scope forgotten", "allocations/allocate.lua",
+        "default scope forgotten", "modules/requests.lua",
         "requests.charge_to(request, pool.scope)", "request.scope = nil",
         "who names no scope is charged to none", "test_quotas",
     ),
     Mutant(
-        "no scope required", "allocations/allocate.lua",
+        "no scope required", "modules/requests.lua",
         "if not pool.scope then return nil, {'scope_required'} end",
         "if not pool.scope then return nil, {'denied'} end",
         "the caller is told that it is full", "test_quotas",

@@ -75,8 +75,8 @@ WAITING: Final = (
     ),
     Mutant(
         "those in vain hold back others", "modules/queue/line.lua",
-        "  local blocked = contention.has(marks, charged, list)\n",
-        "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
+        "  local taken, blocked = parts.take(waiter, marks)\n",
+        "  local taken, blocked = parts.take(waiter, marks)\n  if blocked and not taken then return false end\n",
         "room is kept for who can never fit", "test_waiting_order",
     ),
     Mutant(
@@ -101,7 +101,7 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  if state then note_taken(state, charged, list) end\n", "",
+        "  if state then note_taken(state, {charged = charged, list = list}) end\n", "",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ WAITING: Final = (
         "those behind a cancelled call wait on", "test_waiting",
     ),
     Mutant(
-        "last try serves nobody", "allocations/allocate.lua",
+        "last try serves nobody", "modules/queue/arrivals.lua",
         "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n  call.freed = true\n",
         "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n",
         "those behind one that gives up wait on", "test_waiting",
@@ -135,7 +135,7 @@ WAITING: Final = (
     ),
     # -- the calls -----------------------------------------------------------------------------------------------------
     Mutant(
-        "last try not completed", "allocations/allocate.lua",
+        "last try not completed", "modules/queue/arrivals.lua",
         "  idempotency.complete_as(call, waiter.call, 'withdrawn')\n  call.freed = true\n", "  call.freed = true\n",
         "a late copy of a call that gave up waits again", "test_waiting",
     ),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from tests.scripts.ledger import MINUTE, Ledger, Line
 
-__all__ = ["Gang", "enter", "gang", "words"]
+__all__ = ["PAIR", "Gang", "enter", "gang", "words"]
 
 Wanted: TypeAlias = Mapping[str, Mapping[str, int]]
 """What each member asks for, by its id."""
+
+
+PAIR: Final[Wanted] = {"a": {"cpu": 4}, "b": {"cpu": 4}}
 
 
 @dataclass(frozen=True)

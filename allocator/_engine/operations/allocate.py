@@ -243,18 +243,14 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
 
 
 def check_weight(defaults: Defaults, wanted: Sequence[ValidRequest]) -> Call:
-    """The call of an atomic batch.
-
-    Raises:
-        InvalidRequest: `field="requests"`: it is too long.
-    """
+    """The call of an atomic batch; one that is too long raises `InvalidRequest(field="requests")`."""
     call = allocate_call(defaults.pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
-        raise InvalidRequest(
+        text = (
             f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
-            f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata",
-            field="requests",
         )
+        text += f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata"
+        raise InvalidRequest(text, field="requests")
     return call
 
 

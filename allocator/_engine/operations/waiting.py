@@ -23,6 +23,7 @@ from allocator._engine.operations.allocate import (
     answer_of,
     check_weight,
 )
+from allocator._engine.operations.allocate import allocate_many as allocate_now
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import decode_denial, left_until_end, recovering
@@ -88,8 +89,10 @@ def allocate(
     return outcome if isinstance(outcome, Denial) else outcome[0]
 
 
-def allocate_many(defaults: Defaults, requests: Sequence[Request], wait: Wait, *, atomic: bool) -> Flow[list[Outcome]]:
-    """Grant all requests or none, now or within `wait`.
+def allocate_many(
+    defaults: Defaults, requests: Sequence[Request], wait: Wait | None, *, atomic: bool
+) -> Flow[list[Outcome]]:
+    """Grant all requests or none, now or within `wait`; without `wait` as `allocate.allocate_many` does.
 
     Raises:
         InvalidRequest: `field` is `wait`: without `atomic` each request would wait for itself; `requests`: more than
@@ -97,6 +100,8 @@ def allocate_many(defaults: Defaults, requests: Sequence[Request], wait: Wait, *
         WaitTimeout: They did not fit in time; `denial.item` is the index of the first that did not.
         Insufficient, AllocationConflict, AllocationLost, RequestWithdrawn: As for one request.
     """
+    if wait is None:
+        return (yield from allocate_now(defaults, requests, atomic=atomic))
     seconds = wait_s(wait)
     if not atomic:
         raise InvalidRequest(

@@ -107,8 +107,8 @@ local function mark_live(gang, live)
   for _, member in ipairs(gang.members) do member.live = live[member.key] or false end
 end
 
--- Every item is told the same.
-local function tell(items, replies, reply, i)
+-- Every item has the same reply.
+local function answer_all(items, replies, reply, i)
   reply[#reply + 1] = i
   for n = 1, #items do replies[n] = reply end
 end
@@ -125,7 +125,7 @@ local function hear(call, items, replies, gang, wait_ms)
   local refusal, refused = refusal_of(call, items, gang)
   if wait_ms then
     items[1].wait_ms = wait_ms
-    tell(items, replies, arrivals.hear(call, items[1], nil, gang, refusal), refused)
+    answer_all(items, replies, arrivals.hear(call, items[1], nil, gang, refusal), refused)
   else
     stop(call, items, replies, refused, arrivals.give_up(call, gang, refusal))
   end
@@ -226,7 +226,11 @@ function gang_waits.stay(call, items, replies, stopped, wait_ms)
   end
   items[1].wait_ms = wait_ms
   local reply = arrivals.enter(call, items[1], nil, refusal, gang.members)
-  if reply[1] == 'waiting' then tell(items, replies, reply, refused) else stop(call, items, replies, refused, reply) end
+  if reply[1] == 'waiting' then
+    answer_all(items, replies, reply, refused)
+  else
+    stop(call, items, replies, refused, reply)
+  end
 end
 
 return gang_waits

@@ -126,7 +126,9 @@ def may_be_refused(client: Allocator) -> None:
 
 
 def takes_many(client: Allocator) -> None:
-    outcomes = client.allocate_many([Request({"cpu": 1}, ttl=60), Request({"cpu": 1}, None, id="a")], atomic=True)
+    outcomes = client.allocate_many(
+        [Request({"cpu": 1}, ttl=60), Request({"cpu": 1}, None, id="a")], atomic=True, wait=timedelta(minutes=1)
+    )
     assert_type(outcomes, list[Outcome])
     match outcomes[0]:
         case Allocation() as granted:

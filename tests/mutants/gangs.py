@@ -1,0 +1,72 @@
+"""The planted bugs of batches that wait as one: what is granted together, whose ids wait, and what is left of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+GANGS: Final = (
+    Mutant(
+        "waiting gang granted in part", "modules/queue/parts.lua",
+        "      uncharge(some, n - 1)\n      return false, blocked\n", "      return true, blocked\n",
+        "a batch is granted where only a part of it has room", "test_gang_waits",
+    ),
+    Mutant(
+        "part of a gang stays charged", "modules/queue/parts.lua",
+        "      uncharge(some, n - 1)\n      return false, blocked\n", "      return false, blocked\n",
+        "room is counted as taken that nobody has", "test_gang_waits",
+    ),
+    Mutant(
+        "gang keeps back for its first only", "modules/queue/parts.lua",
+        "    if some[n + 1] then accounts.add_all(one.charged, one.list, 1) end\n", "    if true then break end\n",
+        "those behind take what the other members wait for", "test_gang_waits",
+    ),
+    Mutant(
+        "other ids of a gang not found", "modules/queue/line_entries.lua",
+        "return gang and waiters.member(gang, id) and gang or nil", "return nil",
+        "an id waits twice", "test_gang_members",
+    ),
+    Mutant(
+        "members stay indexed", "modules/queue/line_entries.lua",
+        "  note_members(call, state, waiter, false)\n", "",
+        "the index of members grows for ever", "test_gang_waits",
+    ),
+    Mutant(
+        "ended member still counts", "modules/queue/parts.lua",
+        "    one.live = one.live and record_of(call, one) ~= nil\n", "",
+        "a batch is granted without one of its members", "test_gang_members",
+    ),
+    Mutant(
+        "waiting gang keeps its claim", "modules/queue/gang_waits.lua",
+        "  gangs.revert(call)\n  mark_live(gang, found)\n", "  mark_live(gang, found)\n",
+        "a live allocation is extended by a batch that does not have it", "test_gang_members",
+    ),
+    Mutant(
+        "partly granted waits again", "modules/queue/gang_waits.lua",
+        "  if is_begun(call, items) then\n", "  if false then\n",
+        "a batch waits, and has a part of its grant", "test_gang_members",
+    ),
+    Mutant(
+        "undo of a member is not of its gang", "allocations/undo.lua",
+        "  local one = waiter and waiters.member(waiter, records.id(call, item.key)) or waiter\n",
+        "  local one = waiter\n",
+        "a cancelled batch waits on until it is silent", "test_gang_waits",
+    ),
+    Mutant(
+        "gang that never fits waits", "modules/queue/parts.lua",
+        "  local sums, found, n = gangs.asked(gang.members, #gang.members), nil, nil\n",
+        "  local sums, found, n = nil, nil, nil\n",
+        "a batch that is larger than the pool waits for ever, and keeps others back", "test_gang_waits",
+    ),
+    Mutant(
+        "pool deleted, members left", "modules/transaction.lua",
+        "priorities.index(call), waiters.members_index(call))\n", "priorities.index(call))\n",
+        "a pool that is made again has members of batches that are gone", "test_gang_members",
+    ),
+    Mutant(
+        "lost batch not undone", "allocator/_engine/operations/waiting.py",
+        "            if self._is_gang:\n                yield from undo.undo(self._pool, self._calls())\n", "",
+        "a part of a lost grant stays charged until it lapses", "engine/test_waiting_flow",
+    ),
+)  # fmt: skip
