@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from allocator import Allocator, QueuePolicy, RequestWithdrawn, Waiter
+from allocator import Allocator, QueuePolicy, Request, RequestWithdrawn, Waiter
 from allocator.apps.cli import queue
 from allocator.apps.cli.root import root
 from allocator.testing import Clock
 from tests.programs.cli.conftest import CommandLine
-from tests.support.waiters import begun
+from tests.support.waiters import WAIT_S, begun
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -55,6 +57,28 @@ def test_people_read_who_waits_and_for_what(full: CommandLine, client: Allocator
         )
         assert full.out("usage").endswith("pool default: 1 allocation, 0 pinned, 0 due, 3 waiting\n")
         assert "Waiting:      3\n" in full.out("pool", "show")
+
+
+def test_requests_that_wait_as_one_are_one_row(full: CommandLine, client: Allocator) -> None:
+    """With their number and their sum; the wide format and the document have each of them."""
+    pair = [Request({"cpu": 1}, 60, id="a"), Request({"cpu": 2}, 60, id="b")]
+    with line(client, single={"request": {"cpu": 3}}), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.allocate_many, pair, atomic=True, wait=WAIT_S)
+        wait_until(lambda: waiting.done() or client.pools.usage().waiting == 2, message="a place in line")
+        try:
+            rows = full.out("queue", "list").splitlines()
+            assert [row.split()[:6] for row in rows] == [
+                ["ID", "MEMBERS", "POSITION", "OWNER", "PRIORITY", "CPU"],
+                ["single", "-", "1", "anonymous", "0", "3"],
+                ["a", "2", "2", "anonymous", "0", "3"],
+            ]
+            assert full.out("queue", "list", "-o", "wide").splitlines()[2].split()[1] == "a,b"
+            document = json.loads(full.out("queue", "list", "-o", "json"))
+            assert [one["id"] for one in document["items"][1]["members"]] == ["a", "b"]
+        finally:
+            assert full.out("queue", "withdraw", "b") == "b withdrawn\n"
+        with pytest.raises(RequestWithdrawn):
+            waiting.result()
 
 
 def test_a_narrow_terminal_gets_a_row_for_each_waiter(
