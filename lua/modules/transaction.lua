@@ -169,17 +169,10 @@ local function write_waiters(call)
     end
   end
   if places[1] then redis.call('ZADD', waiters.index(call), unpack(places)) end
-  local members = {}
-  for name, is_there in pairs(line.memberships) do
-    if is_there then members[#members + 1], members[#members + 2] = '0', name end
-  end
-  if members[1] then redis.call('ZADD', waiters.members_index(call), unpack(members)) end
+  local members = waiters.changed_members(line.memberships, true)
+  if members[1] then redis.call('ZADD', waiters.gangs(call), unpack(members)) end
   for _, waiter in ipairs(line.heard) do
-    if not waiter.left then
-      redis.call('HSET', waiter.key, 'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms)
-      if waiter.victims_changed then redis.call('HSET', waiter.key, 'victims', waiter.victims or '') end
-      if waiter.members then redis.call('HSET', waiter.key, 'live', waiters.live(waiter)) end
-    end
+    if not waiter.left then redis.call('HSET', waiter.key, unpack(waiters.heard(waiter))) end
   end
 end
 
@@ -189,15 +182,10 @@ local function drop_waiters(call)
   local line = call.line
   local entries, ids = {}, {}
   for n, waiter in ipairs(line.drops) do entries[n], ids[n] = waiter.key, waiter.id end
-  if entries[1] then
-    redis.call('UNLINK', unpack(entries))
-    redis.call('ZREM', waiters.index(call), unpack(ids))
-  end
-  local members = {}
-  for name, is_there in pairs(line.memberships) do
-    if not is_there then members[#members + 1] = name end
-  end
-  if members[1] then redis.call('ZREM', waiters.members_index(call), unpack(members)) end
+  if entries[1] then redis.call('UNLINK', unpack(entries)) end
+  if ids[1] then redis.call('ZREM', waiters.index(call), unpack(ids)) end
+  local members = waiters.changed_members(line.memberships, false)
+  if members[1] then redis.call('ZREM', waiters.gangs(call), unpack(members)) end
   for _, id in ipairs(line.wakes) do
     redis.pcall('SPUBLISH', string.sub(call.key, 1, -5) .. 'wake:' .. id, '1')
   end
@@ -326,9 +314,7 @@ end
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
-  if call.deletes_pool then
-    redis.call('UNLINK', call.key, call.events, priorities.index(call), waiters.members_index(call))
-  end
+  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, priorities.index(call), waiters.gangs(call)) end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')

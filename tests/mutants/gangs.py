@@ -61,7 +61,7 @@ GANGS: Final = (
     ),
     Mutant(
         "pool deleted, members left", "modules/transaction.lua",
-        "priorities.index(call), waiters.members_index(call))\n", "priorities.index(call))\n",
+        "priorities.index(call), waiters.gangs(call)) end\n", "priorities.index(call)) end\n",
         "a pool that is made again has members of batches that are gone", "test_gang_members",
     ),
     Mutant(

@@ -39,7 +39,7 @@ end
 local function inspect_members(call, gang)
   for n = 2, #gang.members do
     local name = waiters.membership(gang.members[n], gang)
-    if not redis.call('ZSCORE', waiters.members_index(call), name) then
+    if not redis.call('ZSCORE', waiters.gangs(call), name) then
       audits.report(call, 'missing_member', gang.members[n].id, 'it waits, and is in no index', add_member, name)
     end
   end
@@ -92,7 +92,7 @@ function line_audit.walk(call, options)
   if ids[1] and not string.find(options or '', 'waits=1', 1, true) then
     audits.report(call, 'unknown_line', 'pool', 'somebody waits, and the pool does not know', mark, {})
   end
-  for _, name in ipairs(redis.call('ZRANGE', waiters.members_index(call), 0, limits.AUDIT_WAITERS_MAX - 1)) do
+  for _, name in ipairs(redis.call('ZRANGE', waiters.gangs(call), 0, limits.AUDIT_WAITERS_MAX - 1)) do
     inspect_membership(call, name, known)
   end
 end

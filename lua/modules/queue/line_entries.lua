@@ -48,7 +48,7 @@ end
 local function note_members(call, state, waiter, is_there)
   if not waiter.members then return end
   -- The type of the index is checked before anything is written.
-  redis.call('ZCARD', waiters.members_index(call))
+  redis.call('ZCARD', waiters.gangs(call))
   for n = 2, #waiter.members do
     local member = waiter.members[n]
     if member and member.id then
@@ -174,7 +174,7 @@ end
 -- The first member of the gang of an id, or nil.
 local function gang_id(call, state, id)
   if state.member_of[id] == nil then
-    local index, first = waiters.members_index(call), '[' .. id .. ' '
+    local index, first = waiters.gangs(call), '[' .. id .. ' '
     local found = redis.call('ZRANGEBYLEX', index, first, '(' .. id .. '!', 'LIMIT', '0', '1')
     state.member_of[id] = found[1] and string.sub(found[1], #id + 2) or false
   end

@@ -25,13 +25,25 @@ function waiters.key(call, id)
 end
 
 -- The key of the index of the members of gangs: `<id> <id of the first member>`, of each but the first.
-function waiters.members_index(call)
+function waiters.gangs(call)
   return string.sub(call.key, 1, -5) .. 'gangs'
 end
 
 -- A member's entry in it.
 function waiters.membership(member, gang)
   return member.id .. ' ' .. gang.id
+end
+
+-- Of the entries of that index those that come, as scores and names, or those that leave, as names.
+function waiters.changed_members(memberships, coming)
+  local found = {}
+  for name, is_there in pairs(memberships) do
+    if is_there == coming then
+      if coming then found[#found + 1] = '0' end
+      found[#found + 1] = name
+    end
+  end
+  return found
 end
 
 -- The key of the line.
@@ -84,6 +96,14 @@ function waiters.live(waiter)
   local ids = {}
   for _, member in ipairs(waiter.members) do ids[#ids + 1] = member.live and member.id or nil end
   return table.concat(ids, ' ')
+end
+
+-- The fields that change as its client asks again.
+function waiters.heard(waiter)
+  local flat = {'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms}
+  if waiter.victims_changed then add(flat, 'victims', waiter.victims or '') end
+  if waiter.members then add(flat, 'live', waiters.live(waiter)) end
+  return flat
 end
 
 -- The entry as it is stored.
