@@ -117,7 +117,7 @@ CHECK_EXPIRED_MAX: Final = 256
 """Expired records that `check` counts as free before it replies `more`."""
 
 EXPLAIN_DEADLINES_MAX: Final = 256
-"""Future deadlines that `check(explain=True)` reads."""
+"""Future deadlines that an estimate reads."""
 
 PAGE_RECORDS_MAX: Final = 500
 """Records of one page: about 11 ms of the server's time."""
@@ -362,6 +362,12 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""
+
+EXPLAIN_COUNTERS_MAX: Final = 3_000
+"""Counters that the allocations of an estimate are charged to, together; it foresees nothing beyond."""
+
+BACKFILL_STARTS_MAX: Final = 8
+"""Times that one script call computes when the first waiter could start; beyond, it backfills nobody."""
 
 # -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3

@@ -272,14 +272,15 @@ class Ledger(Looking):
         *,
         explain: int = 0,
         ttl_ms: int | str = "",
+        lifetime_ms: int | str = 0,
         scope: str = "",
         priority: int = 0,
         preempt: int = 0,
         **options: Any,
     ) -> Any:
         args: dict[str, Any] = {
-            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms, "scope": scope,
-            "resources": len(resources),
+            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms,
+            "lifetime_ms": lifetime_ms, "scope": scope, "resources": len(resources),
         }  # fmt: skip
         return self.run("check", tail=fields_of(resources), **args, **options)
 
