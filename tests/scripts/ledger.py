@@ -138,6 +138,7 @@ class Ledger(Looking):
         wait: int = 0,
         priority: int | None = None,
         preempt: int = 0,
+        estimate: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
@@ -161,6 +162,8 @@ class Ledger(Looking):
             pairs.append(("preempt", preempt))
         if lifetime:
             pairs.append(("lifetime_ms", lifetime))
+        if estimate:
+            pairs.append(("estimate", estimate))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
