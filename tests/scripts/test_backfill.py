@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.scripts.ledger import MINUTE, T0, Ledger, contract
-from tests.scripts.waiting import ask, hear, wait
+from tests.scripts.waiting import ask, wait
 
 SECOND = 1000
 SOON, START, LATE = 4 * SECOND, 10 * SECOND, 14 * SECOND

@@ -18,7 +18,7 @@ from tests.programs.cli.conftest import CommandLine
 POOL_OPTIONS = (
     "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
     "--reserved --overcommit --min --max --step "
-    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max "
+    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max --queue-backfill "
     "--preemption --preempt-grace --preempt-protect"
 )
 
