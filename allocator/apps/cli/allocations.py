@@ -188,7 +188,7 @@ def check(
             text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
         elif explain and answer.denial.code == "capacity_exceeded":
             text += "\nno known deadline makes it fit"
-        if answer.denial.position is not None:
+        if (answer.denial.position or 0) > 1:
             text += f"\n{turn(answer.denial)}"
         if preempt:
             text += f"\nwould preempt {', '.join(map(printable, answer.victims)) or 'nobody'}"
