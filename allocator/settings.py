@@ -226,10 +226,7 @@ TRIM_EVERY: Final = 32
 """Revisions of a pool after which old completed calls are trimmed: on every change it would cost two commands."""
 
 ENDED_TRIM: Final = 8
-"""Old completed calls that are trimmed for each of those revisions, and for each that the script adds.
-
-It is more than one change can add.
-"""
+"""Old completed calls trimmed for each of those revisions, and for each one added: more than one change can add."""
 
 ENDED_TRIM_MAX: Final = 2_000
 """Old completed calls that one script trims: under a millisecond, and more than a batch of 100 can add."""
@@ -390,10 +387,7 @@ At 500 leases a second, that fills one of `BATCH_ITEMS_MAX` items.
 """
 
 HOLD_POLL_S: Final = 1.0
-"""Seconds after which the renewer's threads read the clock again.
-
-A wait is suspended while the machine sleeps, but leases expire.
-"""
+"""Seconds after which the renewer's threads read the clock again: a wait stops while a machine sleeps, a lease not."""
 
 HOLD_IDLE_S: Final = 5.0
 """Seconds that those threads outlive the last hold, for a program that makes holds repeatedly."""

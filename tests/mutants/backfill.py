@@ -54,7 +54,7 @@ BACKFILL: Final = (
     ),
     Mutant(
         "estimate as the first", "modules/queue/estimates.lua",
-        "starts.behind(call, line.ahead(call, place), charged, list)", "starts.behind(call, {}, charged, list)",
+        "starts.after(call, line.ahead(call, place), charged, list)", "starts.after(call, {}, charged, list)",
         "a denial promises the room of those before it", "test_backfill",
     ),
 )  # fmt: skip

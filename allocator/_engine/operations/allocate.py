@@ -346,10 +346,6 @@ def _ended(_pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) -> 
     return lost
 
 
-def _reclaim_first(_pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
-    return RECLAIM_FIRST
-
-
 def _recovering(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return recovering(pool, reply)
 
@@ -378,10 +374,6 @@ def _withdrawn(pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) 
     return RequestWithdrawn(f"this request left the line of pool {pool.name!r} before", id=wanted.id)
 
 
-def _scope_required(pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
-    return scope_required(pool)
-
-
 def _aborted(_pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
 
@@ -393,12 +385,12 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int]
     "estimated": _estimated,
     "conflict": _conflict,
     "ended": _ended,
-    "reclaim_first": _reclaim_first,
+    "reclaim_first": lambda *_: RECLAIM_FIRST,
     "aborted": _aborted,
     "recovering": _recovering,
     "ttl_too_long": _too_long,
     "unknown_scope": _unknown_scope,
-    "scope_required": _scope_required,
+    "scope_required": lambda pool, *_: scope_required(pool),
     "queue_full": _queue_full,
     "conflict_waiting": _conflict_waiting,
     "withdrawn": _withdrawn,

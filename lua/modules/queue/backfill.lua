@@ -22,7 +22,7 @@ local function start_of(call, waiter)
   end
   state.starts = (state.starts or 0) + 1
   if state.starts > limits.BACKFILL_STARTS_MAX then return 0 end
-  local at_ms = starts.behind(call, {}, waiter.charged, waiter.list)
+  local at_ms = starts.after(call, {}, waiter.charged, waiter.list)
   waiter.start = {forgotten = state.forgotten, removed = removed, changed = changed, at_ms = at_ms}
   return at_ms
 end

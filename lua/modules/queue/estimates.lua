@@ -18,7 +18,7 @@ function estimates.turn(call, charged, list, priority)
   local place = waiters.last_place(priority)
   local position, start_ms = arrivals.position(call, place), 0
   if position <= limits.EXPLAIN_WAITERS_MAX then
-    start_ms = starts.behind(call, line.ahead(call, place), charged, list)
+    start_ms = starts.after(call, line.ahead(call, place), charged, list)
   end
   return position, start_ms
 end

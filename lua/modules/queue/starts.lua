@@ -111,7 +111,7 @@ end
 
 -- The start of a request behind waiters, which are granted in their order; 0: not foreseen.  It leaves the counters as
 -- they were.
-function starts.behind(call, ahead, charged, list)
+function starts.after(call, ahead, charged, list)
   local walk, at_ms = starts.open(call), nil
   for i = 1, #ahead do
     at_ms = starts.next(call, walk, ahead[i].charged, ahead[i].list)

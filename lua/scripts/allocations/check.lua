@@ -97,7 +97,7 @@ local function decide(call, scope, list, ask)
     end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
-    fits_ms = ask.explain and starts.behind(call, {}, charged, list) or 0
+    fits_ms = ask.explain and starts.after(call, {}, charged, list) or 0
   end
   return explain(call, charged, list, ask, reply, fits_ms)
 end
