@@ -360,8 +360,8 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""
 
-EXPLAIN_COUNTERS_MAX: Final = 3_000
-"""Counters that the allocations of an estimate are charged to, together; it foresees nothing beyond."""
+EXPLAIN_COUNTERS_MAX: Final = 9_000
+"""Counters of allocations that the estimates of one script call look at, together; they foresee nothing beyond."""
 
 BACKFILL_STARTS_MAX: Final = 8
 """Times that one script call computes when the first waiter could start; beyond, it backfills nobody."""

@@ -1,7 +1,7 @@
 -- starts: the earliest instants at which requests could start, as known deadlines say: without renewals, without
 -- releases, and without requests to come.  A walk ends allocations in memory, in the order of their deadlines, until a
--- request fits, which it charges; `close` restores the counters.  It looks at EXPLAIN_DEADLINES_MAX deadlines, as long
--- as their allocations are charged to at most EXPLAIN_COUNTERS_MAX counters, and reads them once a call.
+-- request fits, which it charges; `close` restores the counters.  It looks at EXPLAIN_DEADLINES_MAX deadlines, which are
+-- read once a call, as long as all walks of the call have looked at no more than EXPLAIN_COUNTERS_MAX counters.
 local accounts = require('accounts')
 local limits = require('limits')
 local records = require('records')
@@ -78,8 +78,8 @@ local function end_next(call, walk)
   local record = record_of(call, one)
   local charged = charged_of(call, record)
   if not charged then return true end
-  walk.counters = walk.counters + #charged * (#record.list / 2 + 1)
-  if walk.counters > limits.EXPLAIN_COUNTERS_MAX then
+  call.foreseen = (call.foreseen or 0) + #charged * (#record.list / 2 + 1)
+  if call.foreseen > limits.EXPLAIN_COUNTERS_MAX then
     walk.at = #walk.deadlines + 1
     return false
   end
@@ -89,7 +89,7 @@ local function end_next(call, walk)
 end
 
 function starts.open(call)
-  return {deadlines = deadlines_of(call), at = 1, at_ms = call.now, counters = 0, undo = {}}
+  return {deadlines = deadlines_of(call), at = 1, at_ms = call.now, undo = {}}
 end
 
 -- The instant from which on a request fits, after those that the walk has charged; it is charged from then on.
