@@ -102,7 +102,7 @@ FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes at most 8,000 values."""
 
 BATCH_LATE_S: Final = 0.05
-"""Seconds after its deadline at which a caller fails in a shared script call: the attempt's own error is more precise."""
+"""Seconds after its deadline at which a caller of a shared script call fails: the attempt's error is more precise."""
 
 RECLAIM_INLINE_MAX: Final = 64
 """Expired records that one `allocate` or growing `resize` reclaims (about 1.5 us each)."""

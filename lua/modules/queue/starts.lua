@@ -1,7 +1,7 @@
 -- starts: the earliest instants at which requests could start, as known deadlines say: without renewals, without
 -- releases, and without requests to come.  A walk ends allocations in memory, in the order of their deadlines, until a
--- request fits, which it charges; `close` restores the counters.  It looks at EXPLAIN_DEADLINES_MAX deadlines, which are
--- read once a call, as long as all walks of the call have looked at no more than EXPLAIN_COUNTERS_MAX counters.
+-- request fits, which it charges; `close` restores the counters.  It looks at EXPLAIN_DEADLINES_MAX deadlines, read
+-- once a call, as long as all walks of the call have looked at no more than EXPLAIN_COUNTERS_MAX counters.
 local accounts = require('accounts')
 local limits = require('limits')
 local records = require('records')
