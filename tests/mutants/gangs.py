@@ -9,17 +9,19 @@ from tests.mutants.mutant import Mutant
 GANGS: Final = (
     Mutant(
         "waiting gang granted in part", "modules/queue/parts.lua",
-        "      uncharge(some, n - 1)\n      return false, blocked\n", "      return true, blocked\n",
+        "      uncharge(some, n - 1)\n      return false, blocked, n\n", "      return true, blocked, n\n",
         "a batch is granted where only a part of it has room", "test_gang_waits",
     ),
     Mutant(
         "part of a gang stays charged", "modules/queue/parts.lua",
-        "      uncharge(some, n - 1)\n      return false, blocked\n", "      return false, blocked\n",
+        "      uncharge(some, n - 1)\n      return false, blocked, n\n", "      return false, blocked, n\n",
         "room is counted as taken that nobody has", "test_gang_waits",
     ),
     Mutant(
         "gang keeps back for its first only", "modules/queue/parts.lua",
-        "    if some[n + 1] then accounts.add_all(one.charged, one.list, 1) end\n", "    if true then break end\n",
+        "    contention.add(marks, one.charged, one.list, everything, sums)\n    if some[n + 1] then",
+        "    contention.add(marks, one.charged, one.list, everything, sums)\n    if true then break end\n"
+        "    if some[n + 1] then",
         "those behind take what the other members wait for", "test_gang_waits",
     ),
     Mutant(
@@ -34,7 +36,7 @@ GANGS: Final = (
     ),
     Mutant(
         "ended member still counts", "modules/queue/parts.lua",
-        "    one.live = one.live and record_of(call, one) ~= nil\n", "",
+        "  for _, one in ipairs(waiter.members or {}) do one.live = one.live and record_of(call, one) ~= nil end\n", "",
         "a batch is granted without one of its members", "test_gang_members",
     ),
     Mutant(
@@ -63,6 +65,34 @@ GANGS: Final = (
         "pool deleted, members left", "modules/transaction.lua",
         "priorities.index(call), waiters.gangs(call)) end\n", "priorities.index(call)) end\n",
         "a pool that is made again has members of batches that are gone", "test_gang_members",
+    ),
+    Mutant(
+        "gang backfilled by its earliest end", "modules/queue/parts.lua",
+        "last_ms = math.max(last_ms or 0, ends_ms)", "last_ms = math.min(last_ms or ends_ms, ends_ms)",
+        "a member that ends late delays the first", "test_backfill_gangs",
+    ),
+    Mutant(
+        "gang backfilled with an open member", "modules/queue/parts.lua",
+        "    if not ends_ms then return nil end\n    last_ms = math.max(last_ms or 0, ends_ms)\n",
+        "    last_ms = math.max(last_ms or 0, ends_ms or 0)\n",
+        "a member that may stay for ever delays the first", "test_backfill_gangs",
+    ),
+    Mutant(
+        "start of a gang without what has ended", "modules/queue/starts.lua",
+        "    if waiter.members then some = parts.of(waiter, walk.ended) end\n", "",
+        "a start is foreseen at which a member of the batch has ended", "test_backfill_gangs",
+    ),
+    Mutant(
+        "start of a gang charged in part", "modules/queue/starts.lua",
+        "  for _, one in ipairs(some) do walk.undo[#walk.undo + 1] = {one.charged, one.list, -1} end\n",
+        "  walk.undo[#walk.undo + 1] = {some[1].charged, some[1].list, -1}\n",
+        "a walk leaves counters that nobody has", "test_backfill_gangs",
+    ),
+    Mutant(
+        "gang leads by its first", "modules/queue/parts.lua",
+        "    found = found or contention.has(marks, one.charged, one.list)\n",
+        "    found = found or n == 1 and contention.has(marks, one.charged, one.list)\n",
+        "who waits for another asks for room for itself", "test_backfill_gangs",
     ),
     Mutant(
         "lost batch not undone", "allocator/_engine/operations/waiting.py",

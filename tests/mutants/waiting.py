@@ -101,7 +101,7 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  if state then note_taken(state, {charged = charged, list = list}) end\n", "",
+        "  note_taken(state, {charged = charged, list = list})\n", "",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ CLAIM_MS: Final = 15_000
 
 @dataclass(frozen=True)
 class Asked:
-    """One item of an allocate; `wait`: it may wait; `replaces`: the id of a live allocation."""
+    """One item of an allocate; `wait`: it may wait; `replaces`: the id of a live allocation; `lifetime` 0: none."""
 
     id: str
     call: str
@@ -35,11 +35,15 @@ class Asked:
     priority: int = 0
     replaces: str = ""
     replaces_fence: int = 0
+    lifetime: int = 0
 
 
 @dataclass
 class Live:
-    """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run."""
+    """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run.
+
+    `ends`: its hard end.
+    """
 
     asked: Asked
     calls: list[str]
@@ -48,6 +52,14 @@ class Live:
     shared: bool = False
     fence: int = 0
     amounts: dict[str, int] = field(default_factory=dict)
+    ends: int | None = None
+
+    def cut(self, deadline: int) -> int:
+        return deadline if self.ends is None else min(deadline, self.ends)
+
+    def lasting(self, ttl: int, now: int) -> int:
+        """A hard end makes a lease of what is pinned."""
+        return self.ends - now if self.ends is not None and not ttl else ttl
 
 
 @dataclass
@@ -74,6 +86,7 @@ class Order:
     passes_max: int = 100
     wait_max: int = 600_000
     length_max: int = 100_000
+    backfill: bool = False
     live: dict[str, Live] = field(default_factory=dict)
     line: list[Waiter] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
@@ -222,6 +235,15 @@ class Order:
                 charge(one)
         return may
 
+    def is_behind(self, waiter: Waiter, before: Sequence[Waiter]) -> bool:
+        """Whether a part of it takes from what these hold back, room or not."""
+        held, behind = self.held_back(before), False
+        with self.charged() as charge:
+            for one in self.parts(waiter):
+                behind = behind or self.is_held(*held, one.scope, one.amounts)
+                charge(one)
+        return behind
+
     def can_never(self, waiter: Waiter) -> bool:
         return self.never(waiter.asked.scope, waiter.asked.amounts)
 
@@ -255,6 +277,50 @@ class Order:
         """Whether a scope limits the number of its allocations."""
         return bool(scope) and self.tree.limit(scope, "allocations").borrowing is not None
 
+    def end_of(self, asked: Asked) -> int | None:
+        """The hard end of what is granted now."""
+        return self.now + asked.lifetime if asked.lifetime else None
+
+    def end_of_all(self, some: Sequence[Asked]) -> int | None:
+        """The latest hard end of what is granted together now; None: one has none."""
+        ends = [self.end_of(one) for one in some]
+        return None if not ends or None in ends else max(end for end in ends if end is not None)
+
+    def start_of(self, waiter: Waiter) -> int | None:
+        """When all of it fits at the earliest, if nobody renews, releases or comes.
+
+        What counts as granted, and ends by then, has to fit again.
+        """
+        left = dict(self.tree.live)
+        tree, at = Tree(self.tree.capacity, self.tree.limits, left), self.now
+        ends = sorted((one.deadline, name) for name, one in self.live.items() if one.deadline is not None)
+        for deadline, name in ends:
+            if _fits_whole(tree, waiter):
+                return at
+            del left[name]
+            at = max(at, deadline)
+        return at if _fits_whole(tree, waiter) else None
+
+    def leading(self, before: Sequence[Waiter]) -> list[Waiter]:
+        """The first, and those that none before them holds back."""
+        others = [] if self.policy == "best_effort" else list(enumerate(before))[1:]
+        free = [one for at, one in others if not self.is_behind(one, before[:at])]
+        return [*before[:1], *free]
+
+    def may_fill(self, before: Sequence[Waiter], ends: int | None) -> bool:
+        """Whether it is sure to end before each of these that leads could start."""
+        if not self.backfill or ends is None or not before:
+            return False
+        starts = [self.start_of(one) for one in self.leading(before)]
+        return all(start is not None and ends <= start for start in starts)
+
+    def outlasts(self, asked: Asked, live: Live) -> bool:
+        """Whether it would keep the room beyond the hard end that those who wait may count on."""
+        if not self.backfill or not self.line or live.ends is None:
+            return False
+        ends = self.end_of(asked)
+        return ends is None or ends > live.ends
+
     def passes(self, before: Sequence[Waiter]) -> None:
         """Somebody was granted who stands behind these."""
         if not before:
@@ -277,21 +343,25 @@ class Order:
         for waiter in list(self.line):
             if waiter not in self.line or self.silent(waiter):
                 continue
-            if self.policy == "strict" and not self.guarantees and self.standing()[0] is not waiter:
+            no_others = self.policy == "strict" and not self.guarantees and not self.backfill
+            if no_others and self.standing()[0] is not waiter:
                 break
             before = [one for one in self.standing() if one.place < waiter.place]
             may = self.may_go(waiter, before)
-            if (may is None and self.can_never(waiter)) or (may and self.is_other(waiter)):
+            filled = may is False and self.may_fill(before, self.end_of_all(self.parts(waiter)))
+            if (may is None and self.can_never(waiter)) or ((may or filled) and self.is_other(waiter)):
                 self.leave(waiter)
-            elif may:
-                self.give(waiter, before)
+            elif may or filled:
+                self.give(waiter, [] if filled else before)
 
     def give(self, waiter: Waiter, before: Sequence[Waiter]) -> None:
         """All that it waits for is granted."""
         parts = self.parts(waiter)
         self.leave(waiter)
         for one in parts:
-            self.put(one.id, Live(one, [one.call], self.now + CLAIM_MS, unclaimed=one.ttl))
+            live = Live(one, [one.call], None, unclaimed=one.ttl, ends=self.end_of(one))
+            live.deadline = live.cut(self.now + CLAIM_MS)
+            self.put(one.id, live)
         reverts, self.reverts = self.reverts, None
         self.passes(before)
         self.reverts = reverts
@@ -300,3 +370,15 @@ class Order:
         """Past their deadline, oldest first."""
         due = [(one.deadline, name) for name, one in self.live.items() if one.deadline is not None]
         return [name for deadline, name in sorted(due) if deadline <= self.now]
+
+
+def _fits_whole(tree: Tree, waiter: Waiter) -> bool:
+    """Whether all of it fits that is not live in this tree."""
+    left, fits, names = tree.live, True, list[str]()
+    for one in [one for one in waiter.items if one.id not in left] if waiter.items else [waiter.asked]:
+        fits = fits and tree.fits(one.scope, one.amounts)
+        names.append(f"fits {len(names)}")
+        left[names[-1]] = (one.scope, one.amounts)
+    for name in names:
+        del left[name]
+    return fits

@@ -96,7 +96,8 @@ def allocate_many(
 
     Raises:
         InvalidRequest: `field` is `wait`: without `atomic` each request would wait for itself; `requests`: more than
-            `GANG_MAX`, or one id for two requests; `priority`: they differ; `preempt`: a batch takes no room.
+            `GANG_MAX`, or one id for two requests; `priority`: they differ; `preempt`, `estimate`: they are of single
+            requests.
         WaitTimeout: They did not fit in time; `denial.item` is the index of the first that did not.
         Insufficient, AllocationConflict, AllocationLost, RequestWithdrawn: As for one request.
     """
@@ -137,6 +138,10 @@ def _check_gang(wanted: Sequence[ValidRequest]) -> None:
             raise InvalidRequest(
                 f"requests[{at}]: preempt is not for a batch that waits: only a single request takes room from others",
                 field="preempt",
+            )
+        if one.estimate:
+            raise InvalidRequest(
+                f"requests[{at}]: estimate is not foreseen of requests that are granted together", field="estimate"
             )
         if other is not one and (one.exclusive or _asked(one) != _asked(other)):
             raise InvalidRequest(

@@ -5,10 +5,12 @@
 --   contended     by those that do not compete for what it is short of
 --   best_effort   by all that fit
 --   strict        by nobody, but by what a guarantee covers that is not the waiter's
--- After `queue_passes_max` passes, or `queue_wait_max_ms`, nobody passes the first.
+-- After `queue_passes_max` passes, or `queue_wait_max_ms`, nobody passes the first.  With `queue_backfill` those that
+-- are sure to end before those before them could start are granted all the same (`backfill`), and count as no pass.
 -- call.line = {count, seen, ids, at, ...}: one call looks at WAITERS_LOOKED_MAX requests from the first on, those of a
 -- gang one by one.  Where the line is longer and its requests differ, the next calls look at the others, from
 -- `waiting_cursor` on.
+local backfill = require('backfill')
 local contention = require('contention')
 local events = require('events')
 local limits = require('limits')
@@ -37,9 +39,21 @@ function line.hold_back(call, waiter, marks, is_first)
   end
 end
 
+-- Begins anew with what those before a place hold back.
+local function clear_marks(state)
+  state.has_first, state.leading = false, {}
+end
+
+-- Whether a waiter is held back by none before it, so that the room that it can start with is known (`backfill`).
+local function leads(state, waiter, marks, is_first)
+  if is_first or waiter.victims then return true end
+  return state.policy ~= 'best_effort' and not parts.competes(marks, waiter)
+end
+
 local function add_marks(call, state, waiter, marks)
   local is_first = not state.has_first
   state.has_first = true
+  if state.backfill and leads(state, waiter, marks, is_first) then state.leading[#state.leading + 1] = waiter end
   line.hold_back(call, waiter, marks, is_first)
 end
 
@@ -50,7 +64,7 @@ local function count_pass(state, waiter)
 end
 
 -- The grant of one part of a waiter, charged already, which is a record from here on.
-local function grant(call, one)
+local function grant(call, one, reason)
   local pool, ask_ms, names = call.pool, one.ask_ms + 0, {}
   local ends_ms = records.end_of(call, one.lifetime_ms)
   pool.revision = pool.revision + 1
@@ -64,10 +78,19 @@ local function grant(call, one)
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record
-  events.add(call, 'granted', one.id, record, 'waited')
+  events.add(call, 'granted', one.id, record, reason)
 end
 
--- Whether the waiter goes: 'granted', or 'left' as its wait is in vain; false if it stays.
+-- Whether a waiter that is held back, and fits, is granted all the same.  It is not charged.
+local function may_fill(call, state, waiter)
+  if not state.backfill then return false end
+  local ends_ms = parts.ends(call, waiter)
+  local permitted = backfill.permits(call, state.leading, ends_ms)
+  return permitted
+end
+
+-- Whether the waiter goes: 'granted', 'filled' as it ends before those before it could start, or 'left' as its wait is
+-- in vain; false if it stays.
 local function try(call, state, waiter, marks)
   local taken, blocked = parts.take(waiter, marks)
   if not taken then
@@ -75,9 +98,12 @@ local function try(call, state, waiter, marks)
     line_entries.leave(call, waiter, 'it can never fit')
     return 'left'
   end
+  local filled = false
   if blocked then
     parts.give_back(waiter)
-    return false
+    filled = may_fill(call, state, waiter)
+    if not filled then return false end
+    parts.take(waiter)
   end
   if parts.is_live(call, waiter) then
     parts.give_back(waiter)
@@ -85,9 +111,10 @@ local function try(call, state, waiter, marks)
     return 'left'
   end
   line_entries.remove(call, waiter)
-  for _, one in ipairs(parts.of(waiter)) do grant(call, one) end
+  for _, one in ipairs(parts.of(waiter)) do grant(call, one, filled and 'backfilled' or 'waited') end
+  if not filled then backfill.forget(call) end
   state.wakes[#state.wakes + 1] = waiter.call
-  return 'granted'
+  return filled and 'filled' or 'granted'
 end
 
 -- Grants to one waiter, or lets it go; false if it stays.
@@ -106,7 +133,11 @@ local function is_before(call, waiter, place)
   if not waiter or waiter.left or place and waiter.place > place or not waiters.is_heard(call, waiter) then
     return false
   end
-  waiter.opened = waiter.opened or parts.open(call, waiter)
+  if waiter.opened then
+    parts.note_ended(call, waiter)
+  else
+    waiter.opened = parts.open(call, waiter)
+  end
   return waiter.opened
 end
 
@@ -114,7 +145,7 @@ end
 -- them.
 local function marks_of(call, state, last, place)
   local marks, ahead = {}, nil
-  state.has_first = false
+  clear_marks(state)
   for n = 1, last do
     local waiter = state.seen[n]
     if is_before(call, waiter, place) then
@@ -127,7 +158,7 @@ end
 
 -- Whether nobody behind this waiter can go where it cannot: they ask for the same, or none may pass.
 local function ends_here(call, state)
-  return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps
+  return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps and not state.backfill
 end
 
 -- What is granted while the line is longer than one call looks at, for those behind the cursor.
@@ -141,13 +172,14 @@ end
 -- Serves the entries from the first on.  Returns what those who stay hold back.
 local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
-  state.has_first = false
+  clear_marks(state)
   while true do
     local waiter = state.seen[n] or line_entries.next(call, state)
     if not waiter then break end
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
-      if gone == 'granted' then note_taken(state, waiter) end
+      local granted = gone and gone ~= 'left'
+      if granted then note_taken(state, waiter) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
@@ -155,8 +187,8 @@ local function serve_first(call, state)
           state.cut = false
           break
         end
-      elseif ahead and gone == 'granted' then
-        count_pass(state, ahead)
+      elseif ahead and granted then
+        if gone == 'granted' then count_pass(state, ahead) end
         marks = marks_of(call, state, n)
       end
     end
@@ -180,6 +212,8 @@ end
 local function serve_others(call, state)
   local marks, from = contention.parse(state.cursor_marks), '(' .. numbers.text(state.cursor)
   local first, looked = first_of(call, state), 0
+  -- Who leads of those that this call does not look at is not known: nobody is backfilled.
+  state.leading = nil
   local ids = redis.call('ZRANGEBYSCORE', waiters.index(call), from, '+inf', 'WITHSCORES', 'LIMIT', '0',
     limits.WAITERS_LOOKED_MAX)
   for i = 1, #ids, 2 do
@@ -208,6 +242,7 @@ function line.serve(call)
   local state = line_entries.open(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
+  backfill.forget(call)
   local marks = serve_first(call, state)
   if state.cut and not state.cursor then
     state.cursor_marks = contention.text(marks)
@@ -265,8 +300,17 @@ function line.blocks(call, place, charged, list, is_growth)
   end
   local marks, ahead = marks_of(call, state, #state.seen, place)
   -- Those that it has not looked at may compete, too.
-  if many and state.policy ~= 'best_effort' then return true, ahead end
+  if many and state.policy ~= 'best_effort' then
+    state.leading = nil
+    return true, ahead
+  end
   return contention.has(marks, charged, list, is_growth), ahead
+end
+
+-- Whether a request that fits, and that `line.blocks` holds back, is sure to end before those before it could start.
+function line.fills(call, ends_ms)
+  local permitted = backfill.permits(call, call.line.leading, ends_ms)
+  return permitted
 end
 
 -- Those who wait before a place, in order.  Second result: whether there are more that hold others back.
@@ -281,10 +325,13 @@ function line.ahead(call, place)
   return ahead, not waiter and state.cut and state.policy ~= 'best_effort'
 end
 
--- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished.
+-- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished; false: it
+-- fills room until that one can start.
 function line.pass(call, ahead, charged, list)
   local state = call.line
-  if state then note_taken(state, {charged = charged, list = list}) end
+  if not state then return end
+  note_taken(state, {charged = charged, list = list})
+  if ahead ~= false then backfill.forget(call) end
   if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
   state.passing = state.passing + 1

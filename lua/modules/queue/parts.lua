@@ -10,11 +10,12 @@ local requests = require('requests')
 
 local parts = {}
 
-function parts.of(waiter)
+-- The parts of a waiter; `ended`: ids that count as live no more, or nil.
+function parts.of(waiter, ended)
   if not waiter.members then return {waiter} end
   local some = {}
   for _, member in ipairs(waiter.members) do
-    if not member.live then some[#some + 1] = member end
+    if not member.live or ended and ended[member.id] then some[#some + 1] = member end
   end
   return some
 end
@@ -32,14 +33,18 @@ local function open_one(call, one)
   return not one.scope or call.accounts['quota:' .. one.scope]
 end
 
--- Reads the accounts that a waiter is charged to.  False if one of its scopes does not exist.  A member that was live,
--- and has ended since, waits with the others.
+-- A member that was live, and has ended since, waits with the others.
+function parts.note_ended(call, waiter)
+  for _, one in ipairs(waiter.members or {}) do one.live = one.live and record_of(call, one) ~= nil end
+end
+
+-- Reads the accounts that a waiter is charged to.  False if one of its scopes does not exist.
 function parts.open(call, waiter)
   for _, one in ipairs(waiter.members or {waiter}) do
     local is_open = open_one(call, one)
     if not is_open then return false end
-    one.live = one.live and record_of(call, one) ~= nil
   end
+  parts.note_ended(call, waiter)
   return true
 end
 
@@ -53,17 +58,46 @@ function parts.give_back(waiter)
   uncharge(some, #some)
 end
 
--- Charges all of them, or none.  Returns whether they are charged, and whether one of them competes for what is marked.
-function parts.take(waiter, marks)
-  local some, blocked = parts.of(waiter), false
+-- Charges all of these parts, or none.  Returns whether they are charged, whether one of them competes for what is
+-- marked, and how many it has looked at.
+function parts.take_all(some, marks)
+  local blocked = false
   for n, one in ipairs(some) do
     blocked = blocked or marks ~= nil and contention.has(marks, one.charged, one.list)
     if accounts.take(one.charged, one.list) then
       uncharge(some, n - 1)
-      return false, blocked
+      return false, blocked, n
     end
   end
-  return true, blocked
+  return true, blocked, #some
+end
+
+-- The same of all parts of a waiter.
+function parts.take(waiter, marks)
+  local taken, blocked = parts.take_all(parts.of(waiter), marks)
+  return taken, blocked
+end
+
+-- Whether one of its parts competes for what is marked, room or not: each after those before it.
+function parts.competes(marks, waiter)
+  local some, found = parts.of(waiter), false
+  for n, one in ipairs(some) do
+    found = found or contention.has(marks, one.charged, one.list)
+    if some[n + 1] then accounts.add_all(one.charged, one.list, 1) end
+  end
+  uncharge(some, #some - 1)
+  return found
+end
+
+-- The hard end of a waiter that is granted now: the latest of its parts; nil if one of them has none.
+function parts.ends(call, waiter)
+  local last_ms
+  for _, one in ipairs(parts.of(waiter)) do
+    local ends_ms = records.end_of(call, one.lifetime_ms)
+    if not ends_ms then return nil end
+    last_ms = math.max(last_ms or 0, ends_ms)
+  end
+  return last_ms
 end
 
 -- Marks the counters that a waiter cannot have now: of a gang those of which its members together are short.
