@@ -220,10 +220,8 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
         AllocationConflict, AllocationLost: The error of the item that stopped it.
     """
     pool = defaults.pool
-    wanted = [
-        ValidRequest.validate(request, defaults.owner)
-        for request in batch(requests, "requests", settings.BATCH_ITEMS_MAX)
-    ]
+    asked = batch(requests, "requests", settings.BATCH_ITEMS_MAX)
+    wanted = [ValidRequest.validate(request, defaults.owner) for request in asked]
     if not wanted:
         return []
     if any(one.estimate for one in wanted):
@@ -253,10 +251,8 @@ def check_weight(defaults: Defaults, wanted: Sequence[ValidRequest]) -> Call:
     """The call of an atomic batch; one that is too long raises `InvalidRequest(field="requests")`."""
     call = allocate_call(defaults.pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
-        text = (
-            f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has at "
-        )
-        text += f"most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata"
+        text = f"requests: {len(wanted)} of together {size} bytes, and a batch that is granted whole or not at all has"
+        text += f" at most {settings.BATCH_BYTES_MAX}: give it fewer requests, or less metadata"
         raise InvalidRequest(text, field="requests")
     return call
 

@@ -100,7 +100,9 @@ end
 
 -- The fields that change as its client asks again.
 function waiters.heard(waiter)
-  local flat = {'heard_ms', waiter.heard_ms, 'until_ms', waiter.until_ms}
+  local flat = {}
+  add(flat, 'heard_ms', waiter.heard_ms)
+  add(flat, 'until_ms', waiter.until_ms)
   if waiter.victims_changed then add(flat, 'victims', waiter.victims or '') end
   if waiter.members then add(flat, 'live', waiters.live(waiter)) end
   return flat
