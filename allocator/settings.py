@@ -363,6 +363,26 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 EXPLAIN_WAITERS_MAX: Final = 32
 """Waiters, from the first on, of which a listing estimates the start."""
 
+LINE_PRIORITIES_MAX: Final = 32
+"""Priorities, from the highest on, of which a pool's usage says how many wait: three commands each."""
+
+# -- metrics -----------------------------------------------------------------------------------------------------------
+METRICS_POOLS_MAX: Final = 100
+"""Pools that one collector reads; a scrape sends at most two calls for each."""
+
+METRICS_SCOPES: Final = 100
+"""Scopes of a pool that have metrics, unless the program sets another number: five to seven series a resource."""
+
+METRICS_TIMEOUT_S: Final = 5.0
+METRICS_POOL_TIMEOUT_S: Final = 2.0
+"""Seconds that a scrape may take, and one call of it.  Prometheus waits for ten, unless it is told otherwise."""
+
+METRICS_POOLS_REFRESH_S: Final = 300.0
+METRICS_POOLS_RETRY_S: Final = 5.0
+"""Seconds after which the exporter looks for new pools, by a SCAN of all keys, and after which it does so again where
+the server did not answer.
+"""
+
 # -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3
 """The interval of renewals as a share of the time to live.  Two may fail before the lease lapses."""

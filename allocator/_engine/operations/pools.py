@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from allocator._engine.protocol.pool_units import decode_units, encode_units, un
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
-from allocator.models.pools import Pool, Usage
+from allocator.models.pools import Pool, Usage, WaitingPriority
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.resource_units import ResourceUnits
@@ -378,6 +378,11 @@ def get(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
     return Operation(read.call, lambda reply: read.decode(reply).pool)
 
 
+def _decode_line(line: Sequence[int]) -> Iterator[WaitingPriority]:
+    for at in range(0, len(line), 3):
+        yield WaitingPriority(line[at], line[at + 1], line[at + 2] or None)
+
+
 def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
     """The usage of a pool, read atomically.  One round trip."""
     pool = defaults.keys(name)
@@ -385,8 +390,20 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
     def decode(reply: Reply) -> Usage:
         if reply[0] != "usage":
             raise_refused(pool, reply[0])
-        _, read_ms, leased, pinned, due, waiting, *flat = reply
+        _, read_ms, leased, pinned, due, waiting, deadline_ms, pinned_ms, scopes, line, *flat = reply
         described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
-        return Usage(described, described.rows(), leased + pinned, pinned, due, read_ms, waiting)
+        return Usage(
+            described,
+            described.rows(),
+            leased + pinned,
+            pinned,
+            due,
+            read_ms,
+            waiting,
+            deadline_ms or None,
+            pinned_ms or None,
+            scopes,
+            tuple(_decode_line(line)),
+        )
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)
