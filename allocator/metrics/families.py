@@ -80,8 +80,10 @@ METRICS: Final = {
         Metric("allocator_quota_available", "What a request of the scope may have; absent: any.", _QUOTA),
         Metric("allocator_quota_nominal", "The scope's share; absent: no limit of its own.", _QUOTA),
         Metric("allocator_quota_maximum", "The most that the scope may ever have; absent: what there is.", _QUOTA),
-        Metric("allocator_quota_borrowed", "How far the scope is above its share.", _QUOTA),
-        Metric("allocator_quota_lent", "What the scope lacks of its share, because others have it.", _QUOTA),
+        Metric("allocator_quota_borrowed", "How far the scope is above its share; absent: it has none.", _QUOTA),
+        Metric(
+            "allocator_quota_lent", "What the scope lacks of its share, as others have it; absent: it has none.", _QUOTA
+        ),
         Metric("allocator_quota_scopes", "Scopes of the pool.", ("pool",)),
         Metric("allocator_quota_scopes_left_out", "Scopes beyond the limit of scopes, without metrics.", ("pool",)),
         Metric("allocator_audit_status", "1: the result of the last audit; 0: another.", ("pool", "status")),

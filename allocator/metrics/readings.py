@@ -87,9 +87,9 @@ def add_quotas(samples: Samples, pool: str, quotas: Sequence[Quota], scopes: int
             samples.add("allocator_quota_kept", row.kept / scale, *labels)
             if row.available < AMOUNT_MAX:
                 samples.add("allocator_quota_available", max(0, row.available) / scale, *labels)
-            samples.add("allocator_quota_borrowed", row.borrowed / scale, *labels)
-            samples.add("allocator_quota_lent", row.lent / scale, *labels)
             if row.nominal is not None:
+                samples.add("allocator_quota_borrowed", row.borrowed / scale, *labels)
+                samples.add("allocator_quota_lent", row.lent / scale, *labels)
                 samples.add("allocator_quota_nominal", row.nominal / scale, *labels)
             if row.maximum is not None:
                 samples.add("allocator_quota_maximum", row.maximum / scale, *labels)

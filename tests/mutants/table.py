@@ -10,6 +10,7 @@ from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
+from tests.mutants.metrics import METRICS
 from tests.mutants.preempting import PREEMPTING
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
@@ -17,5 +18,6 @@ from tests.mutants.units import UNITS
 from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
-    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *PREEMPTING, *CLIENT,
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *PREEMPTING, *METRICS,
+    *CLIENT,
 )  # fmt: skip
