@@ -159,10 +159,8 @@ POOL_WARNINGS_MAX: Final = 256
 """Differences of pools that a process remembers to have logged."""
 
 SCAN_COUNT: Final = 1_000
-"""The COUNT hint of a SCAN."""
-
 SCAN_KEYS_MAX: Final = 10_000_000
-"""Keys that one SCAN visits at most, on a server that is shared with other data."""
+"""The COUNT hint of a SCAN, and the keys that one visits at most, on a server that is shared with other data."""
 
 EVENTS_MAX: Final = 10_000
 """The approximate number of entries that a pool's event stream keeps."""
@@ -361,27 +359,8 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 """Allocations among which it chooses, those that it reads, and the counters that these are charged to: under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
-"""Waiters, from the first on, of which a listing estimates the start."""
-
 LINE_PRIORITIES_MAX: Final = 32
-"""Priorities, from the highest on, of which a pool's usage says how many wait: three commands each."""
-
-# -- metrics -----------------------------------------------------------------------------------------------------------
-METRICS_POOLS_MAX: Final = 100
-"""Pools that one collector reads; a scrape sends at most two calls for each."""
-
-METRICS_SCOPES: Final = 100
-"""Scopes of a pool that have metrics, unless the program sets another number: five to seven series a resource."""
-
-METRICS_TIMEOUT_S: Final = 5.0
-METRICS_POOL_TIMEOUT_S: Final = 2.0
-"""Seconds that a scrape may take, and one call of it.  Prometheus waits for ten, unless it is told otherwise."""
-
-METRICS_POOLS_REFRESH_S: Final = 300.0
-METRICS_POOLS_RETRY_S: Final = 5.0
-"""Seconds after which the exporter looks for new pools, by a SCAN of all keys, and after which it does so again where
-the server did not answer.
-"""
+"""Waiters, from the first on, of which a listing estimates the start; priorities, highest first, of a pool's usage."""
 
 # -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3

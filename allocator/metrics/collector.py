@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from allocator import settings
 from allocator._sync.client import Allocator
 from allocator.distribution import version
 from allocator.errors import AllocatorError, BackendUnavailable, InvalidRequest
+from allocator.metrics import bounds
 from allocator.metrics.families import Family, Samples, describe
 from allocator.metrics.readings import add_audit, add_quotas, add_usage
 from allocator.models.maintenance import Audit
 from allocator.models.pools import Usage
 from allocator.models.quotas import Quota
+from allocator.settings import PAGE_RECORDS_MAX
 from allocator.validation import batch, count, deadline_s, pool_name
 
 __all__ = ["PoolCollector"]
@@ -46,8 +47,8 @@ class PoolCollector:
         client: Allocator,
         pools: Iterable[str] | None = None,
         *,
-        scopes: int = settings.METRICS_SCOPES,
-        timeout: float = settings.METRICS_TIMEOUT_S,
+        scopes: int = bounds.SCOPES,
+        timeout: float = bounds.TIMEOUT_S,
     ) -> None:
         """Read these pools.
 
@@ -64,7 +65,7 @@ class PoolCollector:
         if not isinstance(client, Allocator):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidRequest(f"client: {type(client).__name__} is no Allocator", field="client")
         self._client = client
-        self._scopes = count(scopes, "scopes", settings.PAGE_RECORDS_MAX, 0)
+        self._scopes = count(scopes, "scopes", PAGE_RECORDS_MAX, 0)
         self._timeout_s = deadline_s(timeout, "timeout")
         self._pools: tuple[str, ...] = ()
         self._left_out = 0
@@ -73,12 +74,12 @@ class PoolCollector:
         self._fault = ""
         own = client._defaults.pool.name  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         names = [own] if pools is None else pools
-        self.read_pools(batch(names, "pools", settings.METRICS_POOLS_MAX))
+        self.read_pools(batch(names, "pools", bounds.POOLS_MAX))
 
     def read_pools(self, pools: Iterable[str]) -> None:
         """Read these pools from now on; of more than 100, the first by name."""
         names = sorted({pool_name(one) for one in pools})
-        self._pools = tuple(names[: settings.METRICS_POOLS_MAX])
+        self._pools = tuple(names[: bounds.POOLS_MAX])
         self._left_out = len(names) - len(self._pools)
         self._fault = ""
 
@@ -130,7 +131,7 @@ class PoolCollector:
 
     def _for(self, name: str, until: float) -> Allocator:
         """The client for one pool, with the time that is left for one call."""
-        left_s = min(until - time.monotonic(), settings.METRICS_POOL_TIMEOUT_S)
+        left_s = min(until - time.monotonic(), bounds.POOL_TIMEOUT_S)
         if left_s <= 0:
             raise BackendUnavailable("the time of the scrape was over before it was read", code="timeout")
         return self._client.options(pool=name, timeout=left_s, epoch="")

@@ -16,7 +16,8 @@ from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import Failure
 from allocator.apps.exporter.exporter import Exporter
 from allocator.metrics import PoolCollector
-from allocator.settings import METRICS_POOLS_MAX, METRICS_SCOPES, PAGE_RECORDS_MAX
+from allocator.metrics.bounds import POOLS_MAX, SCOPES
+from allocator.settings import PAGE_RECORDS_MAX
 
 __all__ = ["metrics"]
 
@@ -45,9 +46,9 @@ def _interval(text: str) -> float:
 @click.option(
     "--scopes",
     type=whole_number(0, PAGE_RECORDS_MAX),
-    default=METRICS_SCOPES,
+    default=SCOPES,
     metavar="NUMBER",
-    help=f"Scopes of each pool that have metrics, by name [{METRICS_SCOPES}].",
+    help=f"Scopes of each pool that have metrics, by name [{SCOPES}].",
 )
 @click.option("--audit-every", type=_interval, metavar="DURATION", help="Audit each pool so often [never].")
 @pass_app
@@ -62,8 +63,8 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
     reads names of pools and scopes: leave it on a private address.
     """
     named = tuple(dict.fromkeys(one for one in (*pools, app.named_pool) if one is not None))
-    if len(named) > METRICS_POOLS_MAX:
-        raise click.UsageError(f"more than {METRICS_POOLS_MAX} pools are named: start another exporter for the rest")
+    if len(named) > POOLS_MAX:
+        raise click.UsageError(f"more than {POOLS_MAX} pools are named: start another exporter for the rest")
     client = app.client(allow_eviction=True)
     collector = PoolCollector(client, named, scopes=scopes)
     with Exporter(client, collector, discovers=not named, audit_s=audit_every) as exporter:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from allocator import Allocator, AllocatorError, BackendError
 from allocator.metrics import PoolCollector
-from allocator.settings import METRICS_POOLS_REFRESH_S, METRICS_POOLS_RETRY_S
+from allocator.metrics.bounds import REFRESH_S, RETRY_S
 
 __all__ = ["Exporter"]
 
@@ -53,9 +53,9 @@ class Exporter:
             if self.fault is None or error.code != self.fault.code:
                 _log.warning("the pools are not known: %s", error)
             self.fault = error
-            return METRICS_POOLS_RETRY_S
+            return RETRY_S
         self.fault = None
-        return METRICS_POOLS_REFRESH_S
+        return REFRESH_S
 
     def audit(self) -> float:
         """Audit each pool; returns in how many seconds to do so again."""
@@ -78,7 +78,7 @@ class Exporter:
         self._server, _ = start_http_server(port, address, registry)
         due: dict[Callable[[], float], float] = {}
         if self._discovers:
-            known_s = METRICS_POOLS_REFRESH_S if self.fault is None else METRICS_POOLS_RETRY_S
+            known_s = REFRESH_S if self.fault is None else RETRY_S
             due[self.discover] = time.monotonic() + known_s
         if self._audit_s is not None:
             due[self.audit] = time.monotonic()

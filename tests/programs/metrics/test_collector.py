@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from allocator import Allocator, AsyncAllocator, InvalidRequest, Limit, Request, access, settings
+from allocator import Allocator, AsyncAllocator, InvalidRequest, Limit, Request, access
 from allocator.metrics import METRICS, PoolCollector
+from allocator.metrics.bounds import POOLS_MAX
 from allocator.testing import Clock, MemoryStore, faults, memory_allocator
 from tests.programs.metrics.scraping import Scrape, scrape, text_of
 from tests.support.servers import Server
@@ -158,11 +159,11 @@ def test_pools_beyond_the_limit_are_counted() -> None:
     """The first by name are read."""
     client = memory_allocator({"cpu": 4})
     collector = PoolCollector(client)
-    names = [f"p{number:03}" for number in range(settings.METRICS_POOLS_MAX + 3)]
+    names = [f"p{number:03}" for number in range(POOLS_MAX + 3)]
     collector.read_pools(names)
     seen = Scrape(text_of(collector))
-    assert (seen.get("pools"), seen.get("pools_left_out")) == (settings.METRICS_POOLS_MAX, 3)
-    assert seen.labels("pool_up", "pool") == names[: settings.METRICS_POOLS_MAX]
+    assert (seen.get("pools"), seen.get("pools_left_out")) == (POOLS_MAX, 3)
+    assert seen.labels("pool_up", "pool") == names[:POOLS_MAX]
 
 
 def test_pools_that_are_not_known_are_a_fault() -> None:

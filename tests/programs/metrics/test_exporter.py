@@ -136,10 +136,10 @@ def test_new_pools_are_found_and_a_lost_list_is_a_fault(monkeypatch: pytest.Monk
     collector = PoolCollector(client, [], timeout=1)
     exporter = Exporter(client.options(timeout=0.2), collector, discovers=True)
     with faults(client).down():
-        assert exporter.discover() == module.METRICS_POOLS_RETRY_S
+        assert exporter.discover() == module.RETRY_S
         assert isinstance(exporter.fault, BackendUnavailable)
-    monkeypatch.setattr(module, "METRICS_POOLS_RETRY_S", 0.01)
-    monkeypatch.setattr(module, "METRICS_POOLS_REFRESH_S", 0.01)
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    monkeypatch.setattr(module, "REFRESH_S", 0.01)
     with exporter:
         port = exporter.serve("127.0.0.1", 0)
         wait_until(lambda: collector.pools == ("test",), message="the first pool")
