@@ -96,6 +96,11 @@ class PoolCollector:
         """The pools that are read."""
         return self._pools
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """The pools that the last scrape has not read, and the codes of the errors."""
+        return dict(self._failed)
+
     def describe(self) -> Iterator[Family]:
         """The metrics, without a reading: registering sends nothing."""
         return iter(describe().values())

@@ -12,13 +12,15 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from allocator import Allocator, AllocatorError, BackendError
+from allocator import Allocator, AllocatorError, BackendError, UnknownPool
 from allocator.metrics import PoolCollector
 from allocator.metrics.bounds import REFRESH_S, RETRY_S
 
 __all__ = ["Exporter"]
 
 _log: Final = logging.getLogger("allocator.metrics")
+
+_GONE: Final = UnknownPool.default_code
 
 
 class Exporter:
@@ -87,7 +89,9 @@ class Exporter:
         return self._server.server_port
 
     def _keep(self, due: dict[Callable[[], float], float]) -> None:
-        while not self._stopped.wait(max(0.0, min(due.values()) - time.monotonic())):
+        while not self._stopped.wait(max(0.0, min(RETRY_S, min(due.values()) - time.monotonic()))):
+            if self._discovers and _GONE in self._collector.failures.values():
+                due[self.discover] = time.monotonic()
             for task, at in due.items():
                 if at <= time.monotonic():
                     due[task] = task() + time.monotonic()

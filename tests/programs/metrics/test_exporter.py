@@ -146,6 +146,10 @@ def test_new_pools_are_found_and_a_lost_list_is_a_fault(monkeypatch: pytest.Monk
         client.pools.create("later", {"cpu": 1})
         wait_until(lambda: collector.pools == ("later", "test"), message="the second pool")
         assert read(port).get("up") == 1
+        monkeypatch.setattr(module, "REFRESH_S", 3600.0)
+        exporter.discover()
+        client.pools.delete("later")
+        wait_until(lambda: read(port).get("up") == 1 and collector.pools == ("test",), message="its absence is known")
     assert exporter.fault is None
     wait_until(lambda: "allocator-metrics" not in {one.name for one in threading.enumerate()}, message="its end")
 
