@@ -62,6 +62,8 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
     An inspector's rights are enough (see 'acl').  While a server is away allocator_up is 0.  Whoever reaches the port
     reads names of pools and scopes: leave it on a private address.
     """
+    if not address:
+        raise click.BadParameter("it is empty, and would be every address: write 0.0.0.0", param_hint="'--address'")
     named = tuple(dict.fromkeys(one for one in (*pools, app.named_pool) if one is not None))
     if len(named) > POOLS_MAX:
         raise click.UsageError(f"more than {POOLS_MAX} pools are named: start another exporter for the rest")
@@ -71,8 +73,9 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
         _try(app, client, named, exporter)
         try:
             served = exporter.serve(address, port)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        except (OSError, UnicodeError) as error:  # a name that DNS cannot have is the latter
+            number = error.errno if isinstance(error, OSError) and error.errno else 0
+            why = os.strerror(number) if number > 0 else str(error)
             raise Failure(f"cannot listen on {address} port {port}: {why}", hint="--port names another") from error
         host = f"[{address}]" if ":" in address else address
         app.note(f"metrics of {', '.join(named) or 'all pools'} at http://{host}:{served}/metrics (Ctrl-C ends it)")

@@ -94,6 +94,8 @@ def test_a_port_in_use_is_told_in_one_line(cli: CommandLine) -> None:
         (("--pool", "nowhere"), 4, "error: there is no pool 'nowhere'"),
         (("no pool",), 2, "error: "),
         (("--port", "65536"), 2, "error: Invalid value for '--port'"),
+        (("--address", ""), 2, "error: Invalid value for '--address': it is empty"),
+        (("--address", "a" * 300), 1, "error: cannot listen on aaa"),
         (("--scopes", "501"), 2, "error: Invalid value for '--scopes'"),
         (("--audit-every", "5s"), 2, "at least 60s"),
         (tuple(f"p{number}" for number in range(101)), 2, "error: more than 100 pools are named"),
