@@ -33,6 +33,9 @@ _CONFIRMS_FROM_7_2: Final = ("waitaof",)
 _LISTENS: Final = ("ssubscribe", "sunsubscribe")
 """A waiting call listens for the script that grants it.  Who may not do so asks every second instead."""
 
+_FOLLOWS: Final = ("xread",)
+"""A watch of the events blocks on the stream.  Who may not do so asks every second instead."""
+
 _WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
@@ -110,7 +113,7 @@ def user(
         commands |= {"evalsha", "eval"}
     else:
         commands -= _WRITES  # they are in shared modules and are never reached by a read-only script
-    commands |= {"evalsha_ro", "eval_ro", *_CONNECTS, *_EXAMINES}
+    commands |= {"evalsha_ro", "eval_ro", *_CONNECTS, *_EXAMINES, *_FOLLOWS}
     commands |= {_SETINFO} if newer else set()
     if known.writes:
         commands |= {*_CONFIRMS, *(_CONFIRMS_FROM_7_2 if newer else ())}

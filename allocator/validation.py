@@ -46,6 +46,7 @@ __all__ = [
     "batch",
     "deadline_s",
     "epoch_text",
+    "event_id",
     "fence",
     "generation_number",
     "grace_ms",
@@ -73,6 +74,7 @@ _DAY_S: Final = 86_400
 
 _SCOPE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
+_EVENT_ID: Final = re.compile(r"[0-9]{1,16}(-[0-9]{1,16})?", re.ASCII)
 _EPOCH: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 
 
@@ -253,6 +255,13 @@ def instant_ms(value: object, field: str) -> int:
         meant = f": were seconds meant? Write {value}000" if value * 1000 >= INSTANT_MIN_MS else ""
         raise _wrong(field, value, f"is before 2001, as it counts milliseconds{meant}")
     return int(value)
+
+
+def event_id(value: object, field: str) -> str:
+    """The id of an event: milliseconds, a hyphen, and a number."""
+    if not isinstance(value, str) or not _EVENT_ID.fullmatch(value):
+        raise _wrong(field, value, "is no event's id, such as '1795451188527-0'")
+    return value
 
 
 def owner_pattern(value: object) -> str:

@@ -20,6 +20,7 @@ NAMES: Final = {
     "AsyncAllocator": "Allocator",
     "AsyncDriver": "Driver",
     "AsyncEvents": "Events",
+    "AsyncGenerator": "Generator",
     "AsyncHold": "Hold",
     "AsyncIterator": "Iterator",
     "AsyncMaintenance": "Maintenance",
@@ -32,6 +33,7 @@ NAMES: Final = {
     "__aexit__": "__exit__",
     "_async": "_sync",
     "driver_async": "driver",
+    "event_follow_async": "event_follow",
 }
 """A name of the awaited surface, and the blocking one's."""
 

@@ -23,6 +23,9 @@ from allocator.serialization import (
 )
 from allocator.settings import AMOUNT_MAX
 
+MISSED: Final = "missed"
+"""The kind of an event that is not stored: it says that some before it are missing, and its reason why."""
+
 _AMOUNT: Final = ".allocated"
 
 _NAMED: Final = ("id", "owner", "reason")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.mutants.backfill import BACKFILL
 from tests.mutants.client import CLIENT
 from tests.mutants.ending import ENDING
 from tests.mutants.findings import FINDINGS
@@ -18,6 +19,7 @@ from tests.mutants.units import UNITS
 from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
-    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *PREEMPTING, *METRICS,
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *BACKFILL, *PREEMPTING,
+    *METRICS,
     *CLIENT,
 )  # fmt: skip

@@ -75,8 +75,8 @@ WAITING: Final = (
     ),
     Mutant(
         "those in vain hold back others", "modules/queue/line.lua",
-        "  local blocked = contention.has(marks, charged, list)\n",
-        "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
+        "  local blocked, filled = contention.has(marks, charged, list), false\n",
+        "  local blocked, filled = contention.has(marks, charged, list), false\n  if blocked then return false end\n",
         "room is kept for who can never fit", "test_waiting_order",
     ),
     Mutant(
@@ -101,7 +101,7 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  if state then note_taken(state, charged, list) end\n", "",
+        "  if not state then return end\n  note_taken(state, charged, list)\n", "  if not state then return end\n",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------

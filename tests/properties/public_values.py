@@ -57,7 +57,9 @@ shortages = st.builds(
     Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts,
     min_unit=amounts, max_unit=amounts, step=amounts,
 )  # fmt: skip
-denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
+denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999),
+    position=st.none() | st.integers(1, 9999), start_ms=st.none() | instants,
+)  # fmt: skip
 rows = st.builds(ResourceUsage, amounts, amounts, amounts, amounts, st.integers(0, 15_000))
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts

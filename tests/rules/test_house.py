@@ -35,8 +35,11 @@ LATE_IMPORTS: Final = {
         "allocator._sync.events", "allocator._sync.maintenance", "allocator._sync.pools",
         "allocator._sync.queue", "allocator._sync.quotas",
     },
-    "allocator._engine.execution.driver": {"allocator._engine.execution.wake_waits"},  # for a call that waits
+    "allocator._engine.execution.driver": {  # for a call that waits, and for a watch
+        "allocator._engine.execution.event_follow", "allocator._engine.execution.wake_waits",
+    },
     "allocator._engine.execution.loop_state": {
+        "allocator._engine.execution.event_follow_async",
         "allocator._engine.execution.listener_async", "allocator._engine.execution.wake_waits_async",
     },
     "allocator._engine.leases.registry": {  # the driver that a renewer needs

@@ -21,8 +21,8 @@ COMMAND: Final = re.compile(r"redis[._]p?call\(\s*'([A-Z]+)'")
 
 WRITES: Final = {"HDEL", "HSET", "PERSIST", "PEXPIRE", "UNLINK", "XADD", "ZADD", "ZREM"}
 READS: Final = {
-    "EXISTS", "HGET", "HGETALL", "HMGET", "INFO", "PTTL", "TIME", "XLEN", "XREVRANGE", "ZCARD", "ZCOUNT", "ZRANGE",
-    "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCAN", "ZSCORE",
+    "EXISTS", "HGET", "HGETALL", "HMGET", "INFO", "PTTL", "TIME", "XLEN", "XRANGE", "XREVRANGE", "ZCARD", "ZCOUNT",
+    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCAN", "ZSCORE",
 }  # fmt: skip
 """All that the scripts send.  Another one wants a look at its rights, its bounds and its cost."""
 

@@ -91,7 +91,7 @@ WAYS: Final = {
     "read_pool": Way(lambda ledger: ledger.run("read_pool"), "usage", _grant),
     "get_allocation": Way(lambda ledger: ledger.get("a"), "record", _grant),
     "list_allocations": Way(lambda ledger: ledger.page("deadlines"), "page", _grant),
-    "read_events": Way(lambda ledger: ledger.run("read_events", count=10), "events", _grant),
+    "read_events": Way(lambda ledger: ledger.read_events(count=10), "events", _grant),
     "set_quota": Way(_limit, "quota"),
     "list_quotas": Way(lambda ledger: ledger.list_quotas(), "quotas", _limit),
     "delete_quota": Way(lambda ledger: ledger.delete_quota(SCOPE), "deleted", _limit),

@@ -18,7 +18,7 @@ from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, SCOPE, TEAM, W
 SECOND: Final = 1000
 
 READS: Final = frozenset({"EXISTS", "HGET", "HGETALL", "HMGET", "PTTL", "TIME", "ZCARD", "ZCOUNT", "ZRANGE",
-    "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCAN", "ZSCORE", "XREVRANGE"})  # fmt: skip
+    "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZSCAN", "ZSCORE", "XRANGE", "XREVRANGE"})  # fmt: skip
 
 NO_PART: Final = frozenset({"EVAL", "INFO"})
 """What the count itself sends."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from allocator import settings
-from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, fields
+from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, contract, fields
 from tests.scripts.ordinary import SCOPE
 from tests.scripts.waiting import wait
 
@@ -69,9 +71,33 @@ def test_events_come_newest_first_and_no_more_than_asked(pool: Ledger) -> None:
     """With their ids."""
     pool.grant("a", {"cpu": 1})
     pool.release("a")
-    reply = pool.run("read_events", count=2)
+    reply = pool.read_events()
     assert [fields(entry)["kind"] for entry in reply[2::2]] == ["released", "granted"]
     assert reply[1] == pool.client.xrevrange(pool.keys["events"], count=1)[0][0]
+
+
+def test_events_after_one_come_oldest_first_and_say_what_is_missing(pool: Ledger) -> None:
+    """Trimmed, or not of this stream; whoever has had the entry before the first one misses nothing."""
+    for identity in ("a", "b", "c"):
+        pool.grant(identity, {"cpu": 1})
+    stream = pool.keys["events"]
+    ids = [entry for entry, _ in pool.client.xrange(stream)]
+    assert pool.read_events(ids[0], count=2)[1::2] == ids[1:3]
+    assert pool.read_events(ids[-1]) == ["events"]
+    assert pool.read_events(ids[0].partition("-")[0], count=9)[1::2] == ids
+    pool.client.xtrim(stream, minid=ids[2], approximate=False)
+    assert [pool.read_events(since, count=9)[:2] for since in (ids[0], "0")] == [["trimmed", ids[0]], ["trimmed", "0"]]
+    assert pool.read_events(ids[2], count=9)[1::2] == ids[3:]
+    assert pool.read_events("99999999999999-1") == ["lost", ids[-1]]
+    pool.client.delete(stream)
+    assert (pool.read_events("1-1"), pool.read_events("1")) == (["lost", "0"], ["events"])
+
+
+@pytest.mark.parametrize("since", ["x", "-", "+", "1-2-3", "-1"])
+def test_a_malformed_entry_id_is_refused(pool: Ledger, since: str) -> None:
+    """By name."""
+    with contract("since"):
+        pool.read_events(since)
 
 
 def test_reading_changes_nothing(pool: Ledger) -> None:
@@ -81,7 +107,7 @@ def test_reading_changes_nothing(pool: Ledger) -> None:
     before = pool.dump()
     assert pool.run("read_pool")[0] == "usage"
     assert pool.get("a")[0] == "record"
-    assert pool.run("read_events", count=2)[0] == "events"
+    assert pool.read_events()[0] == "events"
     assert pool.page("deadlines")[0] == "page"
     assert pool.run("find_orphans", records=["a"]) == ["orphans"]
     assert pool.audit()[0] == "audit"

@@ -57,7 +57,8 @@ class Awaited:
             for one in method(*args, **options):
                 yield one
 
-        return walk if name == "list" and isinstance(self.surface, Allocator) else call
+        walks = name == "watch" or (name == "list" and isinstance(self.surface, Allocator))
+        return walk if walks else call
 
 
 def awaited(allocator: Allocator) -> AsyncAllocator:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +49,7 @@ from allocator._engine.transport.target import Target
 from allocator.errors import AllocatorError, BackendUnavailable
 
 if TYPE_CHECKING:
+    from allocator._engine.execution.event_follow import EventFollow, EventFollows
     from allocator._engine.execution.wake_waits import WakeWaits
 
 __all__ = ["Driver"]
@@ -78,6 +80,7 @@ class Driver:
         self._attempt_timeout_s = target.attempt_timeout_s
         self._invoker = Invoker(self._router, FenceWatermarks(clock), target.attempt_timeout_s)
         self._closed = False
+        self._event_follows: EventFollows | None = None
         self._undo_worker = UndoWorker(self._undo_unheard)
 
     def run(
@@ -122,6 +125,15 @@ class Driver:
         from allocator._engine.execution.wake_waits import WakeWaits  # noqa: PLC0415 - few programs wait
 
         return WakeWaits(self._router, self._attempt_timeout_s, lambda: self._closed)
+
+    def follow(self, pool: PoolKeys) -> AbstractContextManager[EventFollow]:
+        """The event stream of a pool, for one watch."""
+        from allocator._engine.execution.event_follow import EventFollow, EventFollows  # noqa: PLC0415 - few watch
+
+        self._event_follows = self._event_follows or EventFollows(
+            lambda pool: EventFollow(self._router, pool, self._attempt_timeout_s, lambda: self._closed)
+        )
+        return self._event_follows.follow(pool)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

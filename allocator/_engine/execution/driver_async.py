@@ -12,7 +12,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from allocator import settings
@@ -25,11 +26,13 @@ from allocator._engine.protocol.flows import (
     Operation,
     Wake,
 )
+from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.transport.router_async import check_async
 from allocator._engine.transport.target import Target
 from allocator.errors import AllocatorError, BackendUnavailable
 
 if TYPE_CHECKING:
+    from allocator._engine.execution.event_follow_async import AsyncEventFollow
     from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 
 __all__ = ["AsyncDriver"]
@@ -88,6 +91,15 @@ class AsyncDriver:
                 return work.decode(await side.call(work.call, until))
             work = iter(work)
         return await self._flow(side, work, until, undo_log or UndoLog(), timeout_s)
+
+    @asynccontextmanager
+    async def follow(self, pool: PoolKeys) -> AsyncGenerator[AsyncEventFollow]:
+        """The event stream of a pool, for one watch."""
+        if self._closed:
+            raise BackendUnavailable("this client is closed", code="closed")
+        side = self._loop_states.get(asyncio.get_running_loop()) or await self._open()
+        async with side.follow(pool) as follow:
+            yield follow
 
     async def close(self) -> None:
         """Send the undos that the running loop has queued, for at most `CLOSE_FLUSH_S`, and close its connections.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,6 +45,7 @@ from allocator.durability import Durability
 from allocator.errors import AllocatorError
 
 if TYPE_CHECKING:
+    from allocator._engine.execution.event_follow_async import AsyncEventFollow, AsyncEventFollows
     from allocator._engine.execution.listener_async import AsyncListeners
     from allocator._engine.execution.wake_waits_async import AsyncWakeWaits
 
@@ -63,6 +65,7 @@ class LoopState:
         self._watermarks = FenceWatermarks(clock)
         self._batcher = Batcher(self, loop)
         self._listeners: AsyncListeners | None = None
+        self._event_follows: AsyncEventFollows | None = None
         self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
@@ -100,6 +103,8 @@ class LoopState:
     async def _end(self) -> None:
         if self._listeners is not None:
             await self._listeners.close()
+        if self._event_follows is not None:
+            await self._event_follows.close()
         await self._batcher.close(settings.CLOSE_FLUSH_S)
         await self._undo_worker.close(settings.CLOSE_FLUSH_S)
         await self._router.close()
@@ -128,6 +133,18 @@ class LoopState:
 
         self._listeners = self._listeners or AsyncListeners(self._attempt_timeout_s)
         return AsyncWakeWaits(self._router, self._listeners, self._attempt_timeout_s, lambda: self._ending is not None)
+
+    def follow(self, pool: PoolKeys) -> AbstractAsyncContextManager[AsyncEventFollow]:
+        """The event stream of a pool, for one watch."""
+        from allocator._engine.execution.event_follow_async import (  # noqa: PLC0415 - few programs watch
+            AsyncEventFollow,
+            AsyncEventFollows,
+        )
+
+        self._event_follows = self._event_follows or AsyncEventFollows(
+            lambda pool: AsyncEventFollow(self._router, pool, self._attempt_timeout_s, lambda: self._ending is not None)
+        )
+        return self._event_follows.follow(pool)
 
     async def call(self, call: Call, until: float, undo_log: UndoLog | None = None) -> Reply:
         """Perform a script call, alone or as a step of a flow with an undo log."""

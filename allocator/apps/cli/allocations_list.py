@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import click
 
-from allocator import settings
+from allocator import Allocator, settings
 from allocator.apps.cli import arguments, serializers
 from allocator.apps.cli.arguments import closest, same_but_case
 from allocator.apps.cli.completion import ids, scopes
@@ -38,10 +38,11 @@ __all__ = ["describe", "list_"]
 
 SORT_KEYS: Final = ("age", "deadline", "id", "owner")
 
-EVENTS_READ: Final = settings.PAGE_RECORDS_MAX
-"""Entries of the event stream that `describe` searches for those of one allocation."""
+STORY_BEFORE_MS: Final = 3_600_000
+"""Milliseconds before the grant in which `describe` looks for events: the request may have waited in line."""
 
-EVENTS_SHOWN: Final = 10
+EVENTS_SHOWN: Final = 50
+"""Events of an allocation that `describe` shows: the latest."""
 
 
 @click.command("list", cls=Command)
@@ -106,21 +107,31 @@ def list_(
 @click.argument("id_", metavar="ID", shell_complete=ids)
 @pass_app
 def describe(app: App, id_: str) -> None:
-    """Show all there is to know about one allocation, with its last events."""
+    """Show all there is to know about one allocation, with what happened to it."""
     client = app.client()
     name = identify(app, id_)
     item = client.get(name)
     if item is None:
         raise not_found(name, app.pool)
     now_ms = client.pools.usage().read_ms
-    about = (event for event in client.events.list(limit=EVENTS_READ) if event.fields.get("id") == name)
-    events = list(islice(about, EVENTS_SHOWN))[::-1]
+    events = list(deque(_story(client, item), EVENTS_SHOWN))
     whole = document(
         "Allocation",
         **serializers.allocation(item, now_ms),
         events=[serializers.event(event) for event in events],
     )
     show(app, View(whole, lambda _: _description(item, events, now_ms), [name]))
+
+
+def _story(client: Allocator, item: Allocation) -> Iterator[Event]:
+    """The stored events of an allocation, from when it began."""
+    since: str | int = item.granted_ms - STORY_BEFORE_MS
+    for _ in range(settings.EVENTS_MAX // settings.PAGE_RECORDS_MAX + 1):
+        page = client.events.since(since)
+        yield from (event for event in page if event.fields.get("id") == item.id)
+        if len(page) < settings.PAGE_RECORDS_MAX:
+            return
+        since = page[-1].id
 
 
 def _is_within(item: Allocation, scope: str | None) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import zip_longest
 from typing import Any, Final
 
 import click
@@ -230,7 +231,12 @@ def columns(rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], *, headed: bool = True, width: int | None = None
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    headed: bool = True,
+    width: int | None = None,
+    least: Sequence[int] = (),
 ) -> str:
     """A table with minimal columns, two spaces between them, no borders, no blanks at the end of a line.
 
@@ -241,10 +247,12 @@ def table(
         rows: their cells.
         headed: whether to print the names.
         width: the columns of the terminal; a wider table is printed row by row, its first cell and then name and cell.
+        least: the widths of the first columns at least, where more rows come later.
     """
     lines = [[printable(cell) or NONE for cell in row] for row in rows]
     shown = [list(headers), *lines] if headed else lines
     widths = [max((width_of(line[at]) for line in shown), default=0) for at in range(len(headers))]
+    widths = [max(pair) for pair in zip_longest(widths, least, fillvalue=0)]
     if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width and lines:
         return "\n".join(_folded(headers, line, width) for line in lines)
     return "\n".join(GAP.join(map(_padded, line, widths)).rstrip() for line in shown)
@@ -298,3 +306,11 @@ def explained(app: App, denial: Denial) -> str:
         rows.append([level, one.resource, *(format_amount(one.resource, number) for number in numbers)])
     headers = ("LEVEL", "RESOURCE", "REQUESTED", "ALLOCATED", "KEPT", "LIMIT", "SHORT")
     return table(headers, rows, headed=not app.no_headers, width=room(app))
+
+
+def turn(denial: Denial) -> str:
+    """The place in line that a request would take, and its start there."""
+    place = f"would wait in position {denial.position}"
+    if denial.start_ms is None:
+        return f"{place}; no known deadline lets it start"
+    return f"{place}, and start at {rfc3339(denial.start_ms)} at the earliest that known deadlines allow"

@@ -42,6 +42,7 @@ _QUEUE: Final = {
     "queue_passes_max": "passes_max",
     "queue_wait_max": "wait_max",
     "queue_length_max": "length_max",
+    "queue_backfill": "backfill",
 }
 """Options of the line, and what `QueuePolicy` calls them."""
 
@@ -99,6 +100,11 @@ def options(command: F) -> F:
 
 def _of_the_line() -> Iterable[Callable[[Any], Any]]:
     """The options of those who wait, the last first."""
+    yield click.option(
+        "--queue-backfill",
+        type=click.Choice(("on", "off")),
+        help="Whether who surely ends before the first waiter can start is let through [off].",
+    )
     most = f"[{DEFAULT_POLICY.length_max}]"
     yield click.option(
         "--queue-length-max",
@@ -152,6 +158,8 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     found = {name: values[name] for name in _NAMES if values.get(name) is not None}
     line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
     taking = {short: values[name] for name, short in _PREEMPTION.items() if values.get(name) is not None}
+    if "backfill" in line:
+        line["backfill"] = line["backfill"] == "on"
     if "permitted" in taking:
         taking["permitted"] = taking["permitted"] == "on"
     found |= {"units": units} if units else {}
@@ -224,6 +232,7 @@ _LABELS: Final = {
     "queue_passes_max": "Passes",
     "queue_wait_max": "Passed for",
     "queue_length_max": "Queue length",
+    "queue_backfill": "Backfill",
     "preemption": "Preemption",
     "preempt_grace": "Preempt grace",
     "preempt_protect": "Protected for",

@@ -18,7 +18,7 @@ from allocator.apps.cli.context import App, is_dumb
 from allocator.apps.cli.output import View, counted, render
 from allocator.errors import BackendError
 
-__all__ = ["NOTHING", "WATCH", "redraws", "watched"]
+__all__ = ["NOTHING", "WATCH", "append", "redraws", "watched"]
 
 INTERVAL_S: Final = 2.0
 """The default of the seconds between two results."""
@@ -76,7 +76,7 @@ def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> Non
         read: asks the server; `NOTHING` is not appended.
     """
     if interval_s is None:
-        _append(app, render(app, read()))
+        append(app, read(), line=False)
         return
     first, away = True, False
     while True:
@@ -92,13 +92,21 @@ def watched(app: App, interval_s: float | None, read: Callable[[], View]) -> Non
             if redraws(app):
                 _draw(app, render(app, view), interval_s, first=first)
             elif view is not NOTHING:
-                _append(app, render(app, view, line=True))
+                append(app, view)
             first = away = False
         time.sleep(interval_s)
 
 
-def _append(app: App, text: str) -> None:
+def append(app: App, view: View, *, line: bool = True) -> None:
+    """Print a result below what was printed.
+
+    Args:
+        app: the run.
+        view: the result; nothing is printed where there is nothing to show.
+        line: whether more results follow, so that in JSON each is one line.
+    """
     app.end_silence()
+    text = render(app, view, line=line)
     if text:
         click.echo(text)
         sys.stdout.flush()

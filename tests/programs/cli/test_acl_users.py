@@ -51,6 +51,8 @@ READS: Final[dict[str, Do]] = {
     "get": lambda one: one.get("a"),
     "list": lambda one: list(one.list()),
     "events.list": lambda one: one.events.list(),
+    "events.since": lambda one: one.events.since("1-1"),
+    "events.watch": lambda one: next(one.events.watch(since="1-1")),
     "quotas.get": lambda one: one.quotas.get("team-a"),
     "quotas.list": lambda one: one.quotas.list(),
     "quotas.tree": lambda one: one.quotas.tree("team-a"),
@@ -260,7 +262,7 @@ def test_what_the_scripts_call_is_what_is_allowed() -> None:
     called = {call.strip().strip("'").lower() for call in calls}
     rules = {rule.removeprefix("+") for rule in user("controller").rules if rule.startswith("+")}
     sent = {"evalsha", "eval", "evalsha_ro", "eval_ro", "hello", "ping", "select", "asking", "role", "wait", "scan"}
-    sent |= {"ssubscribe", "sunsubscribe"}
+    sent |= {"ssubscribe", "sunsubscribe", "xread"}
     assert {rule for rule in rules if "|" not in rule} == called | sent | {"info"}
 
 

@@ -147,21 +147,21 @@ def test_allocate_waits_in_line(full: CommandLine, client: Allocator, clock: Clo
 def test_a_pool_has_a_policy(cli: CommandLine) -> None:
     """Shown where it is not the usual one, compared by a repeated create, and set by parts."""
     words = ("pool", "create", "lab", "cpu=4", "--queue-policy", "strict")
-    cli.out(*words, "--queue-length-max", "7")
+    cli.out(*words, "--queue-length-max", "7", "--queue-backfill", "on")
     shown = cli.out("pool", "show", "lab")
     assert "Queue policy:" in shown
     assert "strict\n" in shown
     assert "Queue length:" in shown
     assert "Passes" not in shown
     told = cli.json("pool", "show", "lab")["queue"]
-    assert told == {"policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7}
+    assert told == {"policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7, "backfill": True}
     assert "unchanged" in cli.out(*words)
     assert (
         "--queue-policy strict" in cli("pool", "create", "lab", "cpu=4", "--queue-policy", "contended", code=1).stderr
     )
     cli.out("pool", "set", "lab", "--queue-wait-max", "5m", "--queue-passes-max", "0")
     with Allocator.from_url(cli.url, pool="lab") as client:
-        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7)
+        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7, True)
     for option, text in (("--queue-policy", "fair"), ("--queue-length-max", "100001"), ("--queue-wait-max", "5")):
         assert option in cli.error("pool", "set", "lab", option, text, code=2)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from allocator._sync.events import Events
 from allocator._sync.pools import Pools
 from allocator.apps.cli import usage as module
 from allocator.apps.cli import watch
 from allocator.apps.cli.context import App
 from allocator.errors import BackendUnavailable
 from allocator.models.accounts import ResourceUsage
+from allocator.models.events import Event
 from tests.programs.cli.conftest import CommandLine
 
 
@@ -166,6 +169,44 @@ def test_watched_events_are_printed_once_each(
     rounds([lambda: pool_allocates(pool), lambda: None])
     lines = pool("events", "--watch", code=130).stdout.splitlines()
     assert [line.split()[1] for line in lines] == ["TYPE", "created", "granted"]
+
+
+def test_events_since_an_event_a_time_or_a_duration(pool: CommandLine) -> None:
+    """Oldest first; what is missing is said, and what is none of these is refused."""
+    pool_allocates(pool)
+    created, granted = pool.json("events")["items"]
+    for since, types in (
+        (created["event"], ["granted"]),
+        (created["at"], ["created", "granted"]),
+        ("10m", ["created", "granted"]),
+        ("1-1", ["missed", "created", "granted"]),
+    ):
+        assert [item["type"] for item in pool.json("events", "--since", since)["items"]] == types
+    assert pool.out("events", "--since", granted["event"]) == ""
+    assert pool.out("events", "--since", "10m", "--limit", "1", "--no-headers").split()[1] == "created"
+    for wrong in ("yesterday", "2026-11-23T16:26:28", "5"):
+        assert f"'{wrong}' is no event, time or duration" in pool.error("events", "--since", wrong, code=2)
+
+
+def test_followed_events_are_printed_as_they_happen(pool: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the latest or those since; the headers come once, and JSON one document a line."""
+    watch_events = Events.watch
+
+    def until_one_has_come(self: Events, *, since: Any) -> Iterator[Event]:
+        pool_allocates(pool)
+        for event in watch_events(self, since=since):
+            yield event
+            if event.kind == "granted":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Events, "watch", until_one_has_come)
+    lines = pool("events", "-f", code=130).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["TYPE", "created", "granted"]
+    assert {line.index("cpu=1") - line.index("anonymous") for line in lines[2:]} == {11}
+    first = pool.json("events")["items"][0]["event"]
+    lines = pool("events", "-f", "--since", first, "-o", "json", code=130).stdout.splitlines()
+    assert [item["type"] for line in lines for item in json.loads(line)["items"]] == ["granted"]
+    assert "give one of them" in pool.error("events", "-f", "--watch", code=2)
 
 
 def test_watching_survives_a_server_that_goes_away(

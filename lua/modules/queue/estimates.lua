@@ -1,0 +1,26 @@
+-- estimates: where a denied request would stand in line if it waited, and when it could start there at the earliest.
+local arrivals = require('arrivals')
+local limits = require('limits')
+local line = require('line')
+local starts = require('starts')
+local waiters = require('waiters')
+
+local estimates = {}
+
+-- Whether a denial may be over later, so that there is something to foresee.
+function estimates.passes(denial)
+  return denial[2] == 'queued' or denial[2] == 'capacity_exceeded'
+end
+
+-- The position in line that a request of the priority would take, and the earliest start that known deadlines allow it
+-- behind those before it, 0: not foreseen.  Behind EXPLAIN_WAITERS_MAX nothing is foreseen.
+function estimates.turn(call, charged, list, priority)
+  local place = waiters.last_place(priority)
+  local position, start_ms = arrivals.position(call, place), 0
+  if position <= limits.EXPLAIN_WAITERS_MAX then
+    start_ms = starts.after(call, line.ahead(call, place), charged, list)
+  end
+  return position, start_ms
+end
+
+return estimates
