@@ -187,6 +187,7 @@ class Allocator(Namespaces):
         wait: Wait | None = None,
         priority: int = 0,
         preempt: bool = False,
+        estimate: bool = False,
         on_lost: Callable[[Hold], object] | None = None,
         on_preempt: Callable[[Hold], object] | None = None,
     ) -> Hold:
@@ -196,8 +197,8 @@ class Allocator(Namespaces):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt: As for `allocate`.
-                Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
+            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt, estimate: As for
+                `allocate`.  Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
                 is lost (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
@@ -206,7 +207,7 @@ class Allocator(Namespaces):
         """
         from allocator.hold import Hold  # noqa: PLC0415
 
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         return Hold(
             self._driver,
             self._hold_spec(wanted, wait),
