@@ -199,8 +199,8 @@ class AsyncAllocator(AsyncNamespaces):
 
         Args:
             request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt, estimate: As for
-                `allocate`.  Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
-                is lost (`code="over"`) shortly before its hard end.
+                `allocate`.  Without `exclusive`, holds of one id share an allocation, and the first that ends
+                releases it.  A hold is lost (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             on_preempt: Called likewise, once, when a request of higher priority takes its room: it stays held until
