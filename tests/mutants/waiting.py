@@ -48,6 +48,22 @@ WAITING: Final = (
         "who comes anew with an id is kept room for at once", "test_waiting_order",
     ),
     Mutant(
+        "silent behind the same", "modules/queue/line.lua",
+        "return state.refused[waiter.same] and waiters.is_heard(call, waiter) and not",
+        "return state.refused[waiter.same] and not",
+        "who is gone stays in line", "test_waiting_order",
+    ),
+    Mutant(
+        "victims of the same", "modules/queue/line.lua",
+        "and waiters.is_heard(call, waiter) and not waiter.victims", "and waiters.is_heard(call, waiter)",
+        "what a victim leaves is for others", "test_waiting_order",
+    ),
+    Mutant(
+        "refused as of any size", "modules/queue/line.lua",
+        "waiter.same = shape .. ' ' ..", "waiter.same =",
+        "who fits waits behind one that does not", "test_waiting_order",
+    ),
+    Mutant(
         "guarantee does not cover", "modules/queue/contention.lua",
         "if account.quota then amount = amount - quotas.reserve(account, field) end", "",
         "a scope waits for others with what is guaranteed to it", "test_waiting_order",

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from allocator import settings
 from tests.scripts.accounts import key
 from tests.scripts.ledger import MINUTE, Ledger
+from tests.scripts.preempting import permit
 from tests.scripts.waiting import ask, hear, wait
 
 
@@ -249,3 +251,30 @@ def test_who_waits_for_a_node_holds_back_those_of_the_node(shared: Ledger, scope
     shared.release("on-it")
     assert hear(shared, waiter) == ["replayed"]
     assert shared.record("first")["account.1"] == (f"quota:{scope}" if scope else "node:n1")
+
+
+def test_who_is_silent_leaves_also_behind_one_that_asked_for_the_same(pool: Ledger) -> None:
+    """It is not looked at again for room, but for its client."""
+    pool.grant("full", {"cpu": 10}, ttl=0)
+    pool.grant("some", {"memory": 1}, ttl=0)
+    first = wait(pool, "first", {"cpu": 2})
+    wait(pool, "other", {"cpu": 3})
+    wait(pool, "silent", {"cpu": 2})
+    pool.now += settings.WAITER_TTL_MS - 1
+    ask(pool, first.line.again())
+    pool.now += 1
+    pool.release("some")
+    assert pool.waiting == ["first"]
+
+
+def test_what_victims_leave_is_kept_also_for_one_that_asks_for_the_same_as_the_first(pool: Ledger) -> None:
+    """In a line that anybody may pass."""
+    permit(pool, more="queue_policy=best_effort")
+    pool.grant("low", {"cpu": 3}, priority=-5)
+    pool.grant("rest", {"cpu": 6, "memory": 100})
+    wait(pool, "first", {"cpu": 3})
+    wait(pool, "preemptor", {"cpu": 3}, preempt=1)
+    assert pool.waiter("preemptor")["victims"]
+    wait(pool, "small", {"cpu": 1, "memory": 1})
+    pool.resize("rest", {"cpu": 6, "memory": 50})
+    assert pool.waiting == ["first", "preemptor", "small"]
