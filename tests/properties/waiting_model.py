@@ -199,6 +199,9 @@ class Model(Order):
             return ("reclaim_first",)
         if waiter:
             code = "never_fits" if self._too_much(item, sums) else "capacity_exceeded"
+            if code == "never_fits" and item.wait:
+                self.leave(waiter)
+                return ("denied", code)
             return self._stay(item, waiter, "queued" if self.tree.fits(item.scope, item.amounts) else code)
         before = self.standing((-item.priority, self.numbers + 1))
         fits = self.tree.fits(item.scope, item.amounts)

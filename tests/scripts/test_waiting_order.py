@@ -165,6 +165,17 @@ def test_who_can_no_longer_fit_leaves_also_behind_others(short: Ledger) -> None:
     assert ask(short, vain.line.again())[:2] == ["denied", "never_fits"]
 
 
+def test_who_can_no_longer_fit_is_told_so_when_it_asks_again(pool: Ledger) -> None:
+    """Also in a strict line, of which a call looks at nobody but the first."""
+    policy(pool, "strict")
+    pool.grant("full", {"memory": 50}, ttl=0)
+    first, vain = wait(pool, "first", {"memory": 60}), wait(pool, "vain", {"memory": 90, "cpu": 10})
+    pool.configure("change", {"memory": 80})
+    assert hear(pool, first, by=2000) == ["waiting"]
+    assert ask(pool, vain.line.again())[:2] == ["denied", "never_fits"]
+    assert pool.waiting == ["first"]
+
+
 # -- quotas ------------------------------------------------------------------------------------------------------------
 
 

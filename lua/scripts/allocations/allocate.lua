@@ -187,6 +187,12 @@ local function queue(call, items, request, charged, waiter)
   local refusal, may_fit = refusal_of(call, items, request, charged)
   if not waiter and not is_long and fills(call, request, refusal) then return nil, false end
   if may_fit and call.more_expired and not request.wait_ms then return {'reclaim_first'} end
+  -- What can never fit does not wait.
+  if waiter and request.wait_ms and not may_fit then
+    line_entries.leave(call, waiter, 'it can never fit')
+    call.freed = true
+    return refusal
+  end
   return waiter and stay(call, request, charged, waiter, refusal)
     or may_fit and stay(call, request, charged, nil, refusal) or refusal
 end
