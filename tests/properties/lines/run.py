@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from allocator._engine.protocol.keys import FIXED, PoolKeys
 from tests.properties.lines import compare
 from tests.properties.lines.acts import Act, limits_of, perform, resolve, word
-from tests.properties.lines.enumeration import Case, Worlds
+from tests.properties.lines.enumeration import Worlds
 from tests.properties.lines.model import Model
 from tests.properties.lines.states import CAPACITY, IDS, PoolKind
 from tests.properties.worlds.perform import Word, call, written
@@ -20,7 +20,7 @@ from tests.scripts.items import Line
 from tests.scripts.ledger import T0
 from tests.scripts.quota_tree import Tree
 
-__all__ = ["Runner", "Worlds", "reproduction"]
+__all__ = ["Runner", "World", "Worlds", "model_of", "reproduction"]
 
 AT_ONCE: Final = 200
 """Worlds that are played side by side."""
@@ -31,6 +31,21 @@ CREATED: Final = 50_000
 SETS: Final = ("deadlines", "pinned", "ended", "waiting", "priorities", "quotas")
 
 HASHES: Final = ("pool", *(f"record:{name}" for name in IDS), *(f"waiter:{name}" for name in IDS))
+
+
+class World(Protocol):
+    """What is played; its text says how it begins."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def pool(self) -> PoolKind: ...
+
+    @property
+    def acts(self) -> tuple[Act, ...]: ...
+
+    def setup(self) -> list[Act]: ...
 
 
 class LineLedger(Gathering):
@@ -103,13 +118,13 @@ class Runner:
         self.wire = wire
         self.played = self.setups = 0
 
-    def run(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Play]]:
+    def run(self, cases: Iterable[World]) -> Iterator[tuple[World, Play]]:
         """Those that went wrong."""
         left = iter(cases)
         while batch := list(itertools.islice(left, AT_ONCE)):
             yield from ((case, play) for case, play in self.together(batch) if play.problems)
 
-    def together(self, cases: Sequence[Case]) -> list[tuple[Case, Play]]:
+    def together(self, cases: Sequence[World]) -> list[tuple[World, Play]]:
         """Side by side."""
         self.wire.add("FLUSHALL")
         plays = []
@@ -127,7 +142,7 @@ class Runner:
                 play.hear(next(answers), next(answers))
         self._read(plays)
         self.played += len(cases)
-        self.setups += len({(case.pool, case.x, case.y, case.room) for case in cases})
+        self.setups += len({str(case) for case in cases})
         return list(zip(cases, plays, strict=True))
 
     def _read(self, plays: Sequence[Play]) -> None:
@@ -170,7 +185,7 @@ def audited(play: Play, dump: dict[str, Any], audit: Any) -> list[str]:
     return found
 
 
-def reproduction(wire: Wire, case: Case) -> str:
+def reproduction(wire: Wire, case: World) -> str:
     """A world that went wrong, in calls of `Ledger` that lead to it, and what is wrong."""
     [(_, play)] = Runner(wire).together([case])
     head = [f"world {case.number}: {case}", "pool = Ledger(client)", f"pool.now = T0 - {CREATED}"]
