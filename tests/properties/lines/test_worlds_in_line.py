@@ -39,6 +39,7 @@ def wire(servers: SessionServers) -> Iterator[Wire]:
     wire.close()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("played", "seed"), [(PLAYED, SEED), pytest.param(PLAYED_LONG, SEED + 1, marks=pytest.mark.long)]
 )
