@@ -6,7 +6,7 @@ Acts are continued once from each state: of two histories that lead to the same 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from tests.properties.waiting_order import SILENT_MS
 from tests.scripts.ledger import T0
 from tests.scripts.quota_tree import Limit
 
-__all__ = ["ACTS", "POOLS", "History", "Move", "histories"]
+__all__ = ["ACTS", "POOLS", "History", "Move", "histories", "key"]
 
 TWO: Final = Scopes(
     "a guarantee and a borrower", {"a": {"cpu": Limit(4, None, 0)}, "b": {"cpu": Limit(4, 4, None)}}, own="a", other="b"
@@ -141,8 +141,8 @@ def _made(before: Model, move: Move) -> Model:
     return after
 
 
-def key(model: Model) -> str:
-    """What of a state decides what comes: times from now on, orders instead of instants."""
+def key(model: Model, calls: Collection[str] = ASKED) -> str:
+    """What of a state decides what comes: times from now on, orders instead of instants; `calls` may be sent again."""
     now = model.now
     granted = sorted({one.granted for one in model.live.values() if isinstance(one, Held)})
     live = [
@@ -157,7 +157,7 @@ def key(model: Model) -> str:
         for one in model.line if isinstance(one, InLine)
     ]  # fmt: skip
     looked = model.looked is not None and now - model.looked < LOOK_AGAIN_MS
-    over = sorted(model.over.keys() & ASKED)
+    over = sorted(model.over.keys() & set(calls))
     return repr((live, line, over, sorted(model.withdrawn), model.passed, looked, model.tree.capacity))
 
 
