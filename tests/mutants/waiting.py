@@ -217,4 +217,24 @@ WAITING: Final = (
         "  state.looked_ms = nil\n  line_entries.keep(call, state)\n", "  state.looked_ms = nil\n",
         "the pool reads a line that is empty", "test_waiting_states",
     ),
+    Mutant(
+        "waits for what never fits", "allocations/allocate.lua",
+        "  if waiter and request.wait_ms and not may_fit then\n", "  if false then\n",
+        "in a strict line a client waits for nothing until its time is over", "test_waiting_order",
+    ),
+    Mutant(
+        "room of victims", "modules/queue/line.lua",
+        "if everything or waiter.victims or state.policy ~= 'best_effort' then",
+        "if everything or state.policy ~= 'best_effort' then",
+        "what a preemption has freed goes to who comes by", "properties/lines/test_histories",
+    ),
+    Mutant(
+        "marks before a grant", "modules/queue/line.lua", "        marks = marks_of(call, state, n)\n", "",
+        "after a pass that was its last one the first is passed again", "properties/test_starvation",
+    ),
+    Mutant(
+        "one pass more", "modules/queue/line.lua", "return passes >= state.passes_max or",
+        "return passes > state.passes_max or",
+        "the first is passed once too often", "properties/test_starvation",
+    ),
 )  # fmt: skip

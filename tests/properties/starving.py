@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.properties.lines.run import LineLedger
-from tests.properties.starving_rules import GRACE_MS, Client, Rules, Seen, Terms
+from tests.properties.starving_rules import GRACE_MS, GUARANTEED, Client, Rules, Seen, Terms
 from tests.properties.worlds.run import Wire
 from tests.scripts.items import Line
 from tests.scripts.quota_tree import Limit, Tree
@@ -38,7 +38,7 @@ LOOKED_EVERY: Final = 4
 SUMMED_EVERY: Final = 50
 
 SCOPES: Final = {
-    "a": {"cpu": Limit(3, None, 0)},
+    GUARANTEED: {"cpu": Limit(3, None, 0)},
     "b": {"cpu": Limit(4, 4, None)},
     "b/x": {"cpu": Limit(2, None, None), "allocations": Limit(3000, 0, None)},
 }
@@ -161,11 +161,11 @@ class Story:
     def probe(self) -> None:
         """What is guaranteed and not used is there at once, if nobody waits for it."""
         rules = self.rules
-        if not rules.terms.scopes or any(self.clients[name].scope == "a" for name in rules.seen.waiting):
+        if not rules.terms.scopes or any(self.clients[name].scope == GUARANTEED for name in rules.seen.waiting):
             return
-        amount = rules.unused("a")
+        amount = rules.unused(GUARANTEED)
         if amount > 0:
-            self.ledger.check({"cpu": amount}, scope="a")
+            self.ledger.check({"cpu": amount}, scope=GUARANTEED)
             reply = self.see()
             assert reply == ["fits"], f"{amount} is guaranteed to a, and it is told {reply}"
             self.met["guaranteed"] += 1

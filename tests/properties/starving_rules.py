@@ -27,8 +27,8 @@ SILENT_MS: Final = 15_000
 
 GRACE_MS: Final = 3000
 
-HIGHEST: Final = 9
-"""The priority of an owner: all others are victims."""
+GUARANTEED: Final = "a"
+"""The scope whose guarantee passes everybody."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,9 @@ class Rules:
         behind = [one for one in granted if one.priority < first.priority or self._is_later(one, first)]
         passes += len(behind)
         self.first = (name, since, passes)
+        if first.came + self.terms.wait_max <= self.now:
+            uncovered = [str(one) for one in behind if one.scope != GUARANTEED]
+            assert not uncovered, f"{first} waits for {self.now - first.came} ms and is passed by {uncovered}"
         assert self.now - since <= self.first_ms, f"{first} is the first for {self.now - since} ms"
         assert self.terms.scopes or passes <= self.terms.passes_max, f"{first} was passed {passes} times"
         self.met["most_passes"] = max(self.met["most_passes"], passes)

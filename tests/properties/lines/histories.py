@@ -1,4 +1,4 @@
-"""All short histories of a tiny pool: two scopes, three requests, every act in every order.
+"""All short histories of a tiny pool: two scopes, four requests, every act in every order.
 
 Acts are continued once from each state: of two histories that lead to the same state one goes on.
 """
@@ -28,9 +28,9 @@ TWO: Final = Scopes(
 """Of 8 in all."""
 
 POOLS: Final = (
+    PoolKind(TWO, "best_effort queue_passes_max=1", 5000),
     PoolKind(TWO, "contended", 5000),
     PoolKind(TWO, "strict", 0),
-    PoolKind(TWO, "best_effort queue_passes_max=1", 5000),
     PoolKind(TWO, "contended queue_wait_max_ms=5000", None),
 )
 
@@ -55,6 +55,8 @@ X: Final[dict[str, Any]] = {"amounts": {"cpu": 6}, "scope": "a", "ttl": 20_000}
 Y: Final[dict[str, Any]] = {"amounts": {"cpu": 3}, "scope": "b"}
 Z: Final[dict[str, Any]] = {"amounts": {"cpu": 4}, "scope": "b", "priority": 5, "wait": True, "preempt": True}
 
+W: Final[dict[str, Any]] = {"amounts": {"cpu": 1}}
+
 ACTS: Final = (
     _ask("x waits", "x", 1, **X, wait=True),
     _ask("y waits", "y", 1, **Y, wait=True),
@@ -62,6 +64,7 @@ ACTS: Final = (
     _ask("x for the last time", "x", 1, **X),
     _ask("y for the last time", "y", 1, **Y),
     _ask("x anew, what is guaranteed", "x", 2, **{**X, "amounts": {"cpu": 4}}),
+    _ask("w at once", "gx", 1, **W),
     Move("x released", 0, "release", (("x", "x-r", False),)),
     Move("y released", 0, "release", (("y", "y-r", False),)),
     Move("z released", 0, "release", (("px", "px-r", False),)),
@@ -76,7 +79,7 @@ ACTS: Final = (
 
 BY_NAME: Final = {move.name: move for move in ACTS}
 
-ASKED: Final = {"x-1", "x-2", "y-1", "px-1"}
+ASKED: Final = {"x-1", "x-2", "y-1", "px-1", "gx-1"}
 """The calls that may be sent again."""
 
 

@@ -1,4 +1,4 @@
-"""All short histories of a tiny pool with two scopes, three requests, a line and preemption, on the newest engine."""
+"""All short histories of a tiny pool with two scopes, four requests, a line and preemption, on the newest engine."""
 
 from __future__ import annotations
 

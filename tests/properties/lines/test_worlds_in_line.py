@@ -15,7 +15,7 @@ from tests.properties.lines.states import CORE, POOLS, ROOMS, STATES
 from tests.properties.worlds.run import Wire
 from tests.support.servers import SessionServers, engines
 
-PLAYED: Final = 700
+PLAYED: Final = 500
 
 PLAYED_LONG: Final = 12_000
 
@@ -53,7 +53,7 @@ def test_small_worlds_of_who_waits_are_as_the_documents_say(wire: Wire, worlds: 
 
 def test_the_worlds_that_are_drawn_stand_for_all_of_them(worlds: Worlds) -> None:
     """Each state, pool, room and family is met."""
-    drawn = [worlds[number] for number in worlds.drawn(4 * PLAYED, SEED)]
+    drawn = [worlds[number] for number in worlds.drawn(6 * PLAYED, SEED)]
     assert {case.x for case in drawn} == {case.y for case in drawn} == STATES.keys()
     assert set(CORE) <= STATES.keys()
     assert {case.room for case in drawn} == ROOMS.keys()
