@@ -26,7 +26,7 @@ def wire(servers: SessionServers) -> Iterator[Wire]:
 
 
 @pytest.mark.parametrize("terms", KINDS, ids=str)
-def test_nobody_starves(wire: Wire, terms: Terms) -> None:
+def test_nobody_in_line_starves(wire: Wire, terms: Terms) -> None:
     """Each wait has the bound of its policy; victims have their grace; guarantees are there; the sums are right."""
     met = tell(wire, terms, SEED, STEPS)
     assert met["waiting"] > 100

@@ -32,7 +32,7 @@ def run(*, seed: int, scale: float, coverage: Coverage) -> StageReport:
                 report.problems.append(str(error)[:4000])
                 continue
             report.counts["steps"] += steps
-            longest = {name: max(report.counts[name], met.pop(name)) for name in LONGEST}
+            longest = {name: max(report.counts[name], met.pop(name, 0)) for name in LONGEST}
             report.counts.update(met)
             report.counts |= longest
         wire.close()
