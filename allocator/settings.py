@@ -153,10 +153,8 @@ POOL_WARNINGS_MAX: Final = 256
 """Differences of pools that a process remembers to have logged."""
 
 SCAN_COUNT: Final = 1_000
-"""The COUNT hint of a SCAN."""
-
 SCAN_KEYS_MAX: Final = 10_000_000
-"""Keys that one SCAN visits at most, on a server that is shared with other data."""
+"""The COUNT hint of a SCAN, and the keys that one visits at most, on a server that is shared with other data."""
 
 EVENTS_MAX: Final = 10_000
 """The approximate number of entries that a pool's event stream keeps."""
@@ -348,7 +346,8 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 """Allocations among which it chooses, those that it reads, and the counters that these are charged to: under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
-"""Waiters, from the first on, of which a listing estimates the start."""
+LINE_PRIORITIES_MAX: Final = 32
+"""Waiters, from the first on, of which a listing estimates the start; priorities, highest first, of a pool's usage."""
 
 EXPLAIN_COUNTERS_MAX: Final = 9_000
 """Counters of allocations that the estimates of one script call look at, together; they foresee nothing beyond."""

@@ -186,6 +186,7 @@ class AsyncAllocator(AsyncNamespaces):
         wait: Wait | None = None,
         priority: int = 0,
         preempt: bool = False,
+        estimate: bool = False,
         on_lost: Callable[[AsyncHold], object] | None = None,
         on_preempt: Callable[[AsyncHold], object] | None = None,
         cancel: bool = False,  # only awaited
@@ -196,9 +197,9 @@ class AsyncAllocator(AsyncNamespaces):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt: As for `allocate`.
-                Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
-                is lost (`code="over"`) shortly before its hard end.
+            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt, estimate: As for
+                `allocate`.  Without `exclusive`, holds of one id share an allocation, and the first that ends
+                releases it.  A hold is lost (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             on_preempt: Called likewise, once, when a request of higher priority takes its room: it stays held until
@@ -207,7 +208,7 @@ class AsyncAllocator(AsyncNamespaces):
         """
         from allocator.hold import AsyncHold  # noqa: PLC0415
 
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         return AsyncHold(
             self._driver,
             self._hold_spec(wanted, wait),

@@ -16,6 +16,7 @@ from allocator import (
     Request,
     RequestWithdrawn,
     Waiter,
+    WaitingPriority,
 )
 from tests.support.waiters import Line
 
@@ -45,7 +46,9 @@ async def test_who_waits_is_seen_in_line(client: AsyncAllocator, line: Line, ful
     assert abs(waiter.until_ms - waiter.since_ms - 3_600_000) < 100_000, "each question tells anew how long it waits"
     assert waiter.start_ms is None, "what it waits for has no deadline"
     assert type(waiter).from_dict(waiter.to_dict()) == waiter
-    assert (await client.pools.usage()).waiting == 1
+    usage = await client.pools.usage()
+    assert (usage.waiting, usage.line) == (1, (WaitingPriority(7, 1, waiter.since_ms),))
+    assert (usage.deadline_ms, usage.pinned_ms) == (None, full.granted_ms)
     assert await client.get("next") is None
 
 

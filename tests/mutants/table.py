@@ -12,6 +12,7 @@ from tests.mutants.gangs import GANGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
+from tests.mutants.metrics import METRICS
 from tests.mutants.preempting import PREEMPTING
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
@@ -20,6 +21,6 @@ from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
     *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *GANGS, *BACKFILL,
-    *PREEMPTING,
+    *PREEMPTING, *METRICS,
     *CLIENT,
 )  # fmt: skip

@@ -35,6 +35,7 @@ from allocator import (
     Shortage,
     Usage,
     Waiter,
+    WaitingPriority,
 )
 from allocator.settings import AMOUNT_MAX
 
@@ -68,6 +69,7 @@ quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
+line_rows = st.builds(WaitingPriority, priorities, amounts, st.none() | instants)
 some_seconds = st.none() | st.just(0.0) | st.integers(1000, 10**6).map(lambda ms: ms / 1000)
 preemptions = st.builds(PreemptionPolicy, st.none() | st.booleans(), some_seconds, some_seconds)
 policies = st.builds(
@@ -194,9 +196,21 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
     Resources: resources,
     Shortage: shortages,
     Usage: st.builds(
-        Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants, amounts
+        Usage,
+        pools,
+        st.dictionaries(resource_names, rows, max_size=4),
+        amounts,
+        amounts,
+        amounts,
+        instants,
+        amounts,
+        st.none() | instants,
+        st.none() | instants,
+        amounts,
+        st.lists(line_rows, max_size=3).map(tuple),
     ),
     GangMember: members,
+    WaitingPriority: line_rows,
     Waiter: st.builds(
         Waiter,
         ids,

@@ -75,6 +75,9 @@ class GangModel(Model):
             return stopped
         self._revert()
         code, at = self._refusal(gang)
+        if items[0].wait and code == "never_fits":
+            self.leave(gang)
+            return self._stopped(items, self._item_at(items, gang, at), ("denied", code))
         if items[0].wait:
             gang.heard = self.now
             return self._waits(items, gang, code, at)

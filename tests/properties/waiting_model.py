@@ -202,11 +202,8 @@ class Model(Order):
         """Decide it after those who stand before it."""
         waiter = self.of(item.id)
         left_over = self.behind and not item.wait
-        if waiter and left_over:
-            return ("reclaim_first",)
         if waiter:
-            code = "never_fits" if self._too_much(item, sums) else "capacity_exceeded"
-            return self._stay(item, waiter, "queued" if self.tree.fits(item.scope, item.amounts) else code)
+            return ("reclaim_first",) if left_over else self._again(item, waiter, sums)
         before = self.standing((-item.priority, self.numbers + 1))
         fits = self.tree.fits(item.scope, item.amounts)
         if not fits and self._too_much(item, sums):
@@ -219,6 +216,14 @@ class Model(Order):
         if not fits and not self.make_room(item.scope, item.amounts, touched):
             return ("reclaim_first",) if self.behind else self._stay(item, None, "capacity_exceeded")
         return self._grant(item, before)
+
+    def _again(self, item: Asked, waiter: Waiter, sums: dict[tuple[str, str], int] | None) -> tuple[object, ...]:
+        """Who waits asks again, and was not served."""
+        code = "never_fits" if self._too_much(item, sums) else "capacity_exceeded"
+        if code == "never_fits" and item.wait:
+            self.leave(waiter)
+            return ("denied", code)
+        return self._stay(item, waiter, "queued" if self.tree.fits(item.scope, item.amounts) else code)
 
     def _grant(self, item: Asked, before: Sequence[Waiter]) -> tuple[object, ...]:
         self.passes(before)

@@ -316,7 +316,7 @@ class Order:
 
     def outlasts(self, asked: Asked, live: Live) -> bool:
         """Whether it would keep the room beyond the hard end that those who wait may count on."""
-        if not self.backfill or not self.line or live.ends is None:
+        if not self.backfill or not self.standing() or live.ends is None:
             return False
         ends = self.end_of(asked)
         return ends is None or ends > live.ends

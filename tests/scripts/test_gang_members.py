@@ -7,7 +7,7 @@ import pytest
 from allocator import settings
 from tests.scripts.gangs import PAIR, enter, gang, words
 from tests.scripts.ledger import MINUTE, Ledger, contract, fields
-from tests.scripts.waiting import ask, wait
+from tests.scripts.waiting import ask, hear, wait
 
 HEARD = settings.WAITER_TTL_MS
 
@@ -192,3 +192,14 @@ def test_the_index_of_members_is_checked_before_anything_is_written(full: Ledger
         gang(full, PAIR).ask()
     full.assert_untouched(before)
     full.client.delete(f"{full.keys.base}gangs")
+
+
+def test_a_gang_that_can_no_longer_fit_is_told_so_when_it_asks_again(full: Ledger) -> None:
+    """Also in a strict line, of which a call looks at nobody but the first."""
+    full.configure("change", promises="queue_policy=strict")
+    first = wait(full, "first", {"cpu": 5})
+    vain = enter(full, {"x": {"memory": 50}, "y": {"memory": 40}, "z": {"cpu": 9}})
+    full.configure("change", {"memory": 80})
+    assert hear(full, first, by=2000) == ["waiting"]
+    assert [reply[0] for reply in vain.ask()] == ["aborted", "denied", "aborted"]
+    assert full.waiting == ["first"]

@@ -113,6 +113,12 @@ local function answer_all(items, replies, reply, i)
   for n = 1, #items do replies[n] = reply end
 end
 
+-- Whether a refusal may end with time.
+local function is_for_now(refusal)
+  return refusal[1] == 'recovering'
+    or refusal[1] == 'denied' and (refusal[2] == 'capacity_exceeded' or refusal[2] == 'queued')
+end
+
 -- The client of a gang in line asks again, or for the last time.
 local function hear(call, items, replies, gang, wait_ms)
   local i, found = examine(call, items)
@@ -123,7 +129,11 @@ local function hear(call, items, replies, gang, wait_ms)
   gangs.revert(call)
   mark_live(gang, found)
   local refusal, refused = refusal_of(call, items, gang)
-  if wait_ms then
+  if wait_ms and not is_for_now(refusal) then
+    line_entries.leave(call, gang, 'it can never fit')
+    call.freed = true
+    stop(call, items, replies, refused, refusal)
+  elseif wait_ms then
     items[1].wait_ms = wait_ms
     answer_all(items, replies, arrivals.hear(call, items[1], nil, gang, refusal), refused)
   else
@@ -164,12 +174,6 @@ local function is_begun(call, items)
     if record and claims.has(record, items[i].call) then return true end
   end
   return false
-end
-
--- Whether a refusal may end with time.
-local function is_for_now(refusal)
-  return refusal[1] == 'recovering'
-    or refusal[1] == 'denied' and (refusal[2] == 'capacity_exceeded' or refusal[2] == 'queued')
 end
 
 -- Who waits for an id of the items that is not live: the item, and the reply.

@@ -169,20 +169,34 @@ local function note_taken(state, waiter)
   state.cursor_marks = contention.text(marks)
 end
 
+-- Whether a waiter stays as one before it that asks for the same was refused in this call: it has less room, and holds
+-- back nothing else.  One that is silent leaves, and what the victims of one leave is for it.
+local function is_refused(call, state, waiter)
+  local shape = waiters.shape(waiter)
+  if shape ~= waiters.MIXED then waiter.same = shape .. ' ' .. (waiter.lifetime_ms or '') end
+  return state.refused[waiter.same] and waiters.is_heard(call, waiter) and not waiter.victims
+end
+
+local function note_refused(state, waiter)
+  if waiter.same then state.refused[waiter.same] = true end
+end
+
 -- Serves the entries from the first on.  Returns what those who stay hold back.
 local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
   clear_marks(state)
+  state.refused = {}
   while true do
     local waiter = state.seen[n] or line_entries.next(call, state)
     if not waiter then break end
-    if not waiter.left then
+    if not waiter.left and not is_refused(call, state, waiter) then
       local gone = serve_one(call, state, waiter, marks)
       local granted = gone and gone ~= 'left'
       if granted then note_taken(state, waiter) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
+        note_refused(state, waiter)
         if ends_here(call, state) then
           state.cut = false
           break
@@ -305,6 +319,12 @@ function line.blocks(call, place, charged, list, is_growth)
     return true, ahead
   end
   return contention.has(marks, charged, list, is_growth), ahead
+end
+
+-- Whether somebody waits who may count on the hard ends of what is live.
+function line.counts_on_ends(call)
+  local state = line_entries.open(call)
+  return state.backfill and state.count > 0 and (first_of(call, state) ~= nil or state.cut)
 end
 
 -- Whether a request that fits, and that `line.blocks` holds back, is sure to end before those before it could start.

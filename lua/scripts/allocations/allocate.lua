@@ -107,8 +107,7 @@ end
 
 -- Whether the request would keep the room of a record beyond its hard end, while others wait and may count on that.
 local function outlasts(call, request, record)
-  local state = record.ends_ms and (call.pool.waits or call.line) and line_entries.open(call)
-  if not state or state.count == 0 or not state.backfill then return false end
+  if not record.ends_ms or not (call.pool.waits or call.line) or not line.counts_on_ends(call) then return false end
   local ends_ms = records.end_of(call, request.lifetime_ms)
   return not ends_ms or ends_ms > record.ends_ms
 end
@@ -183,6 +182,12 @@ local function queue(call, items, request, charged, waiter)
   local refusal, may_fit = refusal_of(call, items, request, charged)
   if not waiter and not is_long and fills(call, request, refusal) then return nil, false end
   if may_fit and call.more_expired and not request.wait_ms then return {'reclaim_first'} end
+  -- What can never fit does not wait.
+  if waiter and request.wait_ms and not may_fit then
+    line_entries.leave(call, waiter, 'it can never fit')
+    call.freed = true
+    return refusal
+  end
   return waiter and stay(call, request, charged, waiter, refusal)
     or may_fit and stay(call, request, charged, nil, refusal) or refusal
 end

@@ -59,6 +59,7 @@ OPTIONS = {
     "doctor": "",
     "acl": "--user --only --server --file",
     "redis-cli": "",
+    "metrics": "--port --address --scopes --audit-every",
     "embedded": "",
     "embedded status": "",
     "embedded stop": "",
