@@ -342,6 +342,25 @@ WAIT_PASSED_MAX_S: Final = 600.0
 WAIT_PASSED_MAX_MS: Final = int(WAIT_PASSED_MAX_S * 1000)
 """Seconds, and milliseconds, after which room is kept for the first waiter, unless the pool has another limit."""
 
+WEIGHT_MAX: Final = 1_000
+"""The largest weight of a scope in fair share; the least is 1."""
+
+HALF_LIFE_S: Final = 86_400.0
+HALF_LIFE_MS: Final = int(HALF_LIFE_S * 1000)
+HALF_LIFE_MIN_S: Final = 60.0
+HALF_LIFE_MAX_S: Final = 365 * 86_400.0
+"""Seconds, and milliseconds, after which what a scope has used counts half, and the bounds of a pool's own."""
+
+PENALTY_PARTS: Final = 50
+"""A live allocation counts at once with one of so many parts of its share, so that a burst of grants does not win."""
+
+SHARE_WHOLE: Final = 1_000_000
+"""The dominant share of an allocation that has all of a resource."""
+
+SHARER_PAGE: Final = 8
+SHARER_PAGES_MAX: Final = 32
+"""Waiters of a scope that are read at a time to find its first, and how many times: more than leave in one call."""
+
 AUDIT_WAITERS_MAX: Final = 1_000
 """Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""
 

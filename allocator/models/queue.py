@@ -32,6 +32,7 @@ from allocator.validation import (
     allocation_id,
     count,
     grace_ms,
+    half_life_ms,
     owner_name,
     pool_name,
     priority_number,
@@ -51,13 +52,14 @@ def _wait_max_ms(value: object) -> int:
 
 
 _SECONDS: Final = Codec(_wait_max_ms, lambda found, path: read_integer(found, path) / 1000)
+_HALF_LIFE: Final = Codec(half_life_ms, lambda found, path: read_integer(found, path) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy(Value):
     """Who may pass those who wait in a pool's line; `docs/policies.md` has examples.
 
-    As an argument, None leaves a value as it is; a pool has all four.
+    As an argument, None leaves a value as it is; a pool has all five.
 
     Attributes:
         policy: `contended`: a request passes unless it competes for what a waiter before it is short of.  `strict`:
@@ -65,6 +67,8 @@ class QueuePolicy(Value):
         passes_max: So many grants may pass the first waiter; then nobody does.
         wait_max: Seconds, or a timedelta, after which nobody passes the first waiter; at most ten years.
         length_max: So many may wait; 0: nobody.
+        half_life: Seconds, or a timedelta, after which what a scope has used counts half, where scopes have weights:
+            one minute to 365 days.
     """
 
     FORMAT: ClassVar = (
@@ -72,25 +76,29 @@ class QueuePolicy(Value):
         field("passes_max", "passesMax", OPTIONAL_INTEGER),
         field("wait_max", "waitMaxMs", optional(_SECONDS)),
         field("length_max", "lengthMax", OPTIONAL_INTEGER),
+        field("half_life", "halfLifeMs", optional(_HALF_LIFE)),
     )
 
     policy: str | None = None
     passes_max: int | None = None
     wait_max: float | timedelta | None = None
     length_max: int | None = None
+    half_life: float | timedelta | None = None
 
     def texts(self) -> dict[str, str]:
         """What is given, by the names that the command line has for it."""
         wait_max = None if self.wait_max is None else f"{_wait_max_ms(self.wait_max) / 1000:g}s"
         given = {"policy": self.policy, "passes_max": self.passes_max, "wait_max": wait_max}
         given["length_max"] = self.length_max
+        given["half_life"] = None if self.half_life is None else f"{half_life_ms(self.half_life) / 1000:g}s"
         return {f"queue_{name}": str(one) for name, one in given.items() if one is not None}
 
     def words(self) -> dict[str, str]:
         """What is given, as a pool's options: name -> value; "" for what is the default.
 
         Raises:
-            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max` or `queue_length_max`.
+            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max`, `queue_length_max` or
+                `queue_half_life`.
         """
         options: dict[str, str] = {}
         if self.policy is not None:
@@ -102,11 +110,13 @@ class QueuePolicy(Value):
             options["queue_wait_max_ms"] = str(_wait_max_ms(self.wait_max))
         if self.length_max is not None:
             options["queue_length_max"] = str(count(self.length_max, "queue_length_max", settings.QUEUE_MAX, 0))
+        if self.half_life is not None:
+            options["queue_half_life_ms"] = str(half_life_ms(self.half_life))
         return {name: "" if _DEFAULTS[name] == text else text for name, text in options.items()}
 
 
 DEFAULT_POLICY: Final = QueuePolicy(
-    settings.QUEUE_POLICY, settings.PASSES_MAX, settings.WAIT_PASSED_MAX_S, settings.QUEUE_MAX
+    settings.QUEUE_POLICY, settings.PASSES_MAX, settings.WAIT_PASSED_MAX_S, settings.QUEUE_MAX, settings.HALF_LIFE_S
 )
 """What counts in a pool that says nothing else."""
 
@@ -115,6 +125,7 @@ _DEFAULTS: Final = {
     "queue_passes_max": str(settings.PASSES_MAX),
     "queue_wait_max_ms": str(settings.WAIT_PASSED_MAX_MS),
     "queue_length_max": str(settings.QUEUE_MAX),
+    "queue_half_life_ms": str(settings.HALF_LIFE_MS),
 }
 
 

@@ -12,10 +12,12 @@ local accounts = require('accounts')
 local contention = require('contention')
 local denials = require('denials')
 local events = require('events')
+local fair_order = require('fair_order')
 local limits = require('limits')
 local line_entries = require('line_entries')
 local numbers = require('numbers')
 local records = require('records')
+local shares = require('shares')
 local waiters = require('waiters')
 
 local line = {}
@@ -73,6 +75,7 @@ local function grant(call, state, waiter)
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record
+  if pool.weights then shares.charge(call, record, names) end
   state.wakes[#state.wakes + 1] = waiter.call
   events.add(call, 'granted', waiter.id, record, 'waited')
 end
@@ -163,9 +166,11 @@ local function serve_first(call, state)
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
+      if gone and state.leavers[1] then fair_order.settle(call, true) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
+        if waiter.was_place then line_entries.note_ahead(state, waiter) end
         if ends_here(call, state) then
           state.cut = false
           break
@@ -206,6 +211,7 @@ local function serve_others(call, state)
       end
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then contention.taken(marks, waiter.charged, waiter.list) end
+      if gone and state.leavers[1] then fair_order.settle(call, true) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
@@ -219,6 +225,7 @@ end
 -- Grants what may be granted.
 function line.serve(call)
   local state = line_entries.open(call)
+  fair_order.settle(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
   local marks = serve_first(call, state)
@@ -327,6 +334,9 @@ function line.finish(call)
     state.passes, state.passing = state.passes + state.passing - 1, 0
   end
   if call.removed or call.freed then line.serve(call) end
+  state = call.line
+  if not state and not call.sharers then return end
+  fair_order.settle(call)
   state = call.line
   if state then line_entries.keep(call, state) end
 end

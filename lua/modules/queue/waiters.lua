@@ -1,6 +1,6 @@
 -- waiters: converts the entry of a request that waits in line, a hash, to and from a table
 -- {id, key, place, call, owner, priority, since_ms, heard_ms, until_ms, ask_ms, lifetime_ms, scope, accounts,
---  list, meta, preempt, victims, broken}; `victims` as `<fence>:<id>`, with spaces between them.
+--  list, meta, preempt, victims, number, share_of, broken}; `victims` as `<fence>:<id>`, with spaces between them.
 -- `list` has the fields of a record and amounts, alternating; `accounts` the accounts beyond the pool.  An entry is
 -- `<base>waiter:<id>`; its place is its score in `<base>waiting`: the higher priority first, then the earlier arrival.
 local limits = require('limits')
@@ -59,6 +59,8 @@ function waiters.flat(waiter)
   if waiter.scope then flat[#flat + 1], flat[#flat + 2] = 'scope', waiter.scope end
   if waiter.preempt then flat[#flat + 1], flat[#flat + 2] = 'preempt', '1' end
   if waiter.victims then flat[#flat + 1], flat[#flat + 2] = 'victims', waiter.victims end
+  if waiter.number then flat[#flat + 1], flat[#flat + 2] = 'number', waiter.number end
+  if waiter.share_of then flat[#flat + 1], flat[#flat + 2] = 'share_of', waiter.share_of end
   for i, name in ipairs(waiter.accounts or {}) do flat[#flat + 1], flat[#flat + 2] = 'account.' .. i, name end
   for i = 1, #waiter.list, 2 do
     flat[#flat + 1], flat[#flat + 2] = 'requested.' .. string.sub(waiter.list[i], 1, -11), waiter.list[i + 1]
@@ -77,7 +79,9 @@ function waiters.stale(was, flat)
   return stale
 end
 
-local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true}
+local NUMBERS = {
+  priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true, number = true,
+}
 
 local function take(waiter, field, value)
   local resource = string.match(field, '^requested%.(.+)$')
@@ -125,6 +129,7 @@ function waiters.read(call, id, place)
   waiter.stored = flat
   for i = 1, #flat, 2 do take(waiter, flat[i], flat[i + 1]) end
   if waiter.victims == '' then waiter.victims = nil end
+  if waiter.share_of == '' then waiter.share_of = nil end
   waiter.broken = find_fault(waiter)
   return waiter
 end

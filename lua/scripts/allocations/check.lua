@@ -25,6 +25,7 @@ Cost    O(R + 256 * R), with explain O(512 * R)
 ]]
 local accounts = require('accounts')
 local arguments = require('arguments')
+local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
 local expiry = require('expiry')
@@ -38,7 +39,6 @@ local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
 local requests = require('requests')
-local waiters = require('waiters')
 
 -- The deadline by which enough will be free, without renewals and other requests.
 local function foresee(call, charged, list)
@@ -64,11 +64,18 @@ local function accounts_of(call, scope, list)
   return charged, not call.accounts[names[1]] and {'unknown_scope', scope}
 end
 
+-- The place in line before which others go first.
+local function place_of(call, charged, ask)
+  local names = {}
+  for n = 1, #charged - 1 do names[n] = charged[n].name end
+  return arrivals.place(call, ask.priority, names)
+end
+
 -- The ids of what the request would preempt.
 local function victims_of(call, charged, list, ask)
   local ids = {}
   if not ask.preempt or not call.pool.preempts then return ids end
-  local place = waiters.last_place(ask.priority)
+  local place = place_of(call, charged, ask)
   for i, one in ipairs(preemption.victims(call, charged, list, ask.priority, place)) do ids[i] = one.record.id end
   return ids
 end
@@ -86,7 +93,7 @@ end
 local function decide(call, scope, list, ask)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(ask.priority), charged, list)
+  local blocked = call.pool.waits and line.blocks(call, place_of(call, charged, ask), charged, list)
   if not accounts.take(charged, list) then return answer_room(call, charged, list, ask, blocked) end
   local reply = denials.reply(charged, list)
   local fits_ms, victims = 0, {}
