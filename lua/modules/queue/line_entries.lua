@@ -1,8 +1,8 @@
 -- line_entries: what one call knows of the line: the entries that it has read, in their order, those that come, and
 -- those that leave.  call.line = {count, seen, at, known, puts, coming, drops, ...}: `seen` has the entries from the
 -- first on that were read, and those that came among them; `coming` those that came behind these; `puts` all that came;
--- `drops` those that leave; `moves` those that get another place.  Of a line by fair share (`fair_order`): `leavers` have
--- left since the others of their scope were placed; `members` come into its index, `strays` leave it.
+-- `drops` those that leave; `moves` those that get another place.  Of a line by fair share (`fair_order`): `leavers`
+-- have left since the others of their scope were placed; `members` come into its index, `strays` leave it.
 local contention = require('contention')
 local events = require('events')
 local limits = require('limits')

@@ -23,6 +23,7 @@ local line = require('line')
 local line_audit = require('line_audit')
 local pools = require('pools')
 local priority_audit = require('priority_audit')
+local share_audit = require('share_audit')
 local transaction = require('transaction')
 
 -- The pool's resources, and its counters: two tables by field.  Third result: all its fields.
@@ -48,6 +49,7 @@ local function all(call, counted, allocated)
   audits.recount(call, counted, allocated, call.audit.sums[''] or {})
   audits.recount_accounts(call)
   priority_audit.all(call, call.pool.options)
+  share_audit.all(call, call.pool.options)
   return nil
 end
 
