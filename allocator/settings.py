@@ -351,9 +351,6 @@ HALF_LIFE_MIN_S: Final = 60.0
 HALF_LIFE_MAX_S: Final = 365 * 86_400.0
 """Seconds, and milliseconds, after which what a scope has used counts half, and the bounds of a pool's own."""
 
-PENALTY_PARTS: Final = 50
-"""A live allocation counts at once with one of so many parts of its share, so that a burst of grants does not win."""
-
 SHARE_WHOLE: Final = 1_000_000
 """The dominant share of an allocation that has all of a resource."""
 

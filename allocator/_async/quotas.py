@@ -73,9 +73,7 @@ class AsyncQuotas(AsyncNamespace):
                 would be guaranteed than there is.
             PoolConflict: Of another generation.  Nothing was changed.
         """
-        work = quotas.set_quota(
-            self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run
-        )
+        work = quotas.set_quota(self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run)
         return await self._run(work)
 
     async def list(self, scope: str | None = None) -> list[Quota]:

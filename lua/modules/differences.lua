@@ -27,6 +27,15 @@ local function compare_accounts(record, sets, drops)
   end
 end
 
+-- Adds what differs of how much of the pool it is counted for, and of who counts it.
+local function compare_share(record, sets, drops)
+  for _, field in ipairs({'share', 'share_of'}) do
+    local value = record[field]
+    if value and value ~= record.stored[field] then sets[#sets + 1], sets[#sets + 2] = field, value end
+    if record.stored[field] and not value then drops[#drops + 1] = field end
+  end
+end
+
 -- The fields of a record that differ from the stored ones.
 function differences.of(record)
   local stored, sets, drops = record.stored, {false, false, false, false}, nil
@@ -57,6 +66,10 @@ function differences.of(record)
   if record.stored_accounts then
     drops = drops or {}
     compare_accounts(record, sets, drops)
+  end
+  if record.share ~= stored.share or record.share_of ~= stored.share_of then
+    drops = drops or {}
+    compare_share(record, sets, drops)
   end
   return sets, drops
 end

@@ -194,7 +194,7 @@ end
 -- The optional fields that may change, in the order of the reply.
 records.OPTIONAL = {
   'ttl_ms', 'deadline_ms', 'ends_ms', 'asserted_ms', 'releasing_ms', 'gap_ms', 'ttls', 'told', 'unclaimed_ttl_ms',
-  'priority', 'preempted_by', 'share', 'share_of',
+  'priority', 'preempted_by',
 }
 
 -- Adds the amounts and the optional fields, after the first `n` entries of `into`.
@@ -231,6 +231,8 @@ function records.flat(call, record, into)
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
   into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
   add_rest(call, record, into, n + 8)
+  if record.share then into[#into + 1], into[#into + 2] = 'share', record.share end
+  if record.share_of then into[#into + 1], into[#into + 2] = 'share_of', record.share_of end
   return into
 end
 

@@ -3,7 +3,8 @@
 -- The dominant share of an allocation is the largest part of a resource of the pool that it has, in millionths, rounded
 -- up.  Its record has it as `share`, so that exactly it is given back.  It counts for the innermost scope of its chain
 -- that has a weight, its sharer, which the record names as `share_of`; without one for the pool, which stands for all
--- such requests with the weight 1.
+-- such requests with the weight 1.  What was granted before there was a weight counts from its next renewal, resize or
+-- move on.
 -- call.sharers = {name = {name, key, weight, live, used, used_ms, exists, was, moved}}, '' the pool's; `was`: `live` as
 -- it is stored; `moved`: it has changed since its waiters were placed:
 --   live   the sum of its live allocations
@@ -13,6 +14,7 @@ local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
+local records = require('records')
 
 local shares = {}
 
@@ -72,10 +74,10 @@ function shares.used(call, sharer)
   return sharer.used * part + sharer.live * (1 - part)
 end
 
--- What the order of the line compares, of a weight of 1; 0 where all is forgotten.  What is live counts at once, with a
--- part that is the penalty at grant.
+-- What the order of the line compares; 0 where all is forgotten.  What is live counts at once and as a whole, beside what
+-- was used: that is the penalty at grant, so that a burst pays for each grant before the next one is decided.
 function shares.load(call, sharer)
-  local load = (shares.used(call, sharer) + sharer.live / limits.PENALTY_PARTS) / (sharer.weight or 1)
+  local load = (shares.used(call, sharer) + sharer.live) / (sharer.weight or 1)
   return load < FORGOTTEN and 0 or load
 end
 
@@ -113,6 +115,13 @@ end
 -- Gives back what is counted of an allocation.
 function shares.uncharge(call, record)
   add(call, shares.of(call, record.share_of or ''), -record.share)
+end
+
+-- Counts an allocation that was granted before there was a weight.
+function shares.catch_up(call, record)
+  if record.share then return end
+  records.edit(call, record)
+  shares.charge(call, record, record.accounts)
 end
 
 -- Counts an allocation with other amounts.

@@ -120,11 +120,13 @@ end
 -- placed before who has just left.
 function fair_order.settle(call, in_walk)
   local state = call.line
-  local leavers = state and state.leavers or {}
+  local leavers, done = state and state.leavers or {}, {}
   for i = 1, #leavers do
     local gone = leavers[i]
-    if not is_later(gone) then
+    local start = prefix(gone.share_of or '', gone.priority)
+    if not is_later(gone) and not done[start] then
       local sharer = shares.of(call, gone.share_of or '')
+      done[start] = true
       place_first(call, first_of(call, state, sharer.name, gone.priority), sharer, in_walk and gone.place + 1)
       sharer.moved = false
     end
