@@ -204,10 +204,7 @@ SENTINEL_TIMEOUT_S: Final = 0.5
 """Seconds that a periodic refresh delays a call; a later reply of a Sentinel counts when it arrives."""
 
 SENTINEL_PATIENCE_S: Final = 2.0
-"""Seconds after which a Sentinel's reply is no longer awaited, and the Sentinel may be asked again.
-
-A later reply would be as old as `SENTINEL_BELIEF_S`.
-"""
+"""Seconds after which a Sentinel may be asked again: a later reply would be as old as `SENTINEL_BELIEF_S`."""
 
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a further call waits for one, within its deadline."""
@@ -226,10 +223,7 @@ TRIM_EVERY: Final = 32
 """Revisions of a pool after which old completed calls are trimmed: on every change it would cost two commands."""
 
 ENDED_TRIM: Final = 8
-"""Old completed calls that are trimmed for each of those revisions, and for each that the script adds.
-
-It is more than one change can add.
-"""
+"""Old completed calls trimmed for each of those revisions, and for each that the script adds: more than one can add."""
 
 ENDED_TRIM_MAX: Final = 2_000
 """Old completed calls that one script trims: under a millisecond, and more than a batch of 100 can add."""
@@ -314,7 +308,8 @@ GRANT_CLAIM_MS: Final = 15_000
 """Milliseconds for which a grant from the line is kept for its waiter: three heartbeats, so that two may be lost."""
 
 WAITERS_LOOKED_MAX: Final = 32
-"""Waiters that one script call looks at, from the first on or from where an earlier call has stopped."""
+SHARER_LOOKED_MAX: Final = 256
+"""Waiters that one script call looks at, from the first on or from where an earlier one has stopped; to find a scope's."""
 
 LOOK_AGAIN_MS: Final = 2_500
 """Milliseconds within which those who ask again look at the whole line: half of their heartbeat.
@@ -343,20 +338,11 @@ WAIT_PASSED_MAX_MS: Final = int(WAIT_PASSED_MAX_S * 1000)
 """Seconds, and milliseconds, after which room is kept for the first waiter, unless the pool has another limit."""
 
 WEIGHT_MAX: Final = 1_000
-"""The largest weight of a scope in fair share; the least is 1."""
-
 HALF_LIFE_S: Final = 86_400.0
 HALF_LIFE_MS: Final = int(HALF_LIFE_S * 1000)
 HALF_LIFE_MIN_S: Final = 60.0
 HALF_LIFE_MAX_S: Final = 365 * 86_400.0
-"""Seconds, and milliseconds, after which what a scope has used counts half, and the bounds of a pool's own."""
-
-SHARE_WHOLE: Final = 1_000_000
-"""The dominant share of an allocation that has all of a resource."""
-
-SHARER_PAGE: Final = 8
-SHARER_PAGES_MAX: Final = 32
-"""Waiters of a scope that are read at a time to find its first, and how many times: more than leave in one call."""
+"""Fair share: the largest weight of a scope; the seconds after which its use counts half, and their bounds."""
 
 AUDIT_WAITERS_MAX: Final = 1_000
 """Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""
@@ -400,10 +386,7 @@ At 500 leases a second, that fills one of `BATCH_ITEMS_MAX` items.
 """
 
 HOLD_POLL_S: Final = 1.0
-"""Seconds after which the renewer's threads read the clock again.
-
-A wait is suspended while the machine sleeps, but leases expire.
-"""
+"""Seconds after which renewing threads read the clock again: a wait is suspended while the machine sleeps."""
 
 HOLD_IDLE_S: Final = 5.0
 """Seconds that those threads outlive the last hold, for a program that makes holds repeatedly."""

@@ -1,7 +1,8 @@
 -- audits: compares records with their indexes, sums their amounts, and collects findings.
 -- A finding may include the change that corrects it; `audit` only reports, `repair` plans these changes.
--- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores, shares}; `sums` by account
--- name, then by field; `scores` by id, in the index of priorities; `shares` by the scope that counts, '' the pool.
+-- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores, shares}; `sums` by
+-- account name, then by field; `scores` by id, in the index of priorities; `shares` by the scope that counts, '' the
+-- pool.
 local limits = require('limits')
 local numbers = require('numbers')
 local priorities = require('priorities')

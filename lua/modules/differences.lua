@@ -27,13 +27,11 @@ local function compare_accounts(record, sets, drops)
   end
 end
 
--- Adds what differs of how much of the pool it is counted for, and of who counts it.
-local function compare_share(record, sets, drops)
-  for _, field in ipairs({'share', 'share_of'}) do
-    local value = record[field]
-    if value and value ~= record.stored[field] then sets[#sets + 1], sets[#sets + 2] = field, value end
-    if record.stored[field] and not value then drops[#drops + 1] = field end
-  end
+-- Adds one more field.
+local function compare_field(record, field, sets, drops)
+  local value, stored = record[field], record.stored[field]
+  if value and value ~= stored then sets[#sets + 1], sets[#sets + 2] = field, value end
+  if stored and not value then drops[#drops + 1] = field end
 end
 
 -- The fields of a record that differ from the stored ones.
@@ -69,7 +67,8 @@ function differences.of(record)
   end
   if record.share ~= stored.share or record.share_of ~= stored.share_of then
     drops = drops or {}
-    compare_share(record, sets, drops)
+    compare_field(record, 'share', sets, drops)
+    compare_field(record, 'share_of', sets, drops)
   end
   return sets, drops
 end

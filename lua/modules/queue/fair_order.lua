@@ -21,6 +21,9 @@ local LATER = 3298534883328
 -- Steps of a place for a factor of two, and the instant from which on half-lives are counted: for 16 years of minutes.
 local STEPS = 262144
 local ORIGIN_MS = 1700000000000
+-- Members that are read at a time.
+local PAGE = 8
+
 -- Added to a logarithm, so that none is negative.
 local LEAST = 64
 
@@ -69,13 +72,13 @@ end
 -- The first of the members between two texts that has not left, or of those that came in this call.
 local function first_between(call, state, first, last)
   local index, from = fair_order.index(call), '[' .. first
-  for _ = 1, state.stored > 0 and limits.SHARER_PAGES_MAX or 0 do
-    local members = redis.call('ZRANGEBYLEX', index, from, '(' .. last, 'LIMIT', 0, limits.SHARER_PAGE)
+  for _ = 1, state.stored > 0 and limits.SHARER_LOOKED_MAX / PAGE or 0 do
+    local members = redis.call('ZRANGEBYLEX', index, from, '(' .. last, 'LIMIT', 0, PAGE)
     for i = 1, #members do
       local waiter = of_member(call, state, members[i])
       if waiter then return waiter end
     end
-    if #members < limits.SHARER_PAGE then break end
+    if #members < PAGE then break end
     from = '(' .. members[#members]
   end
   local found
@@ -118,7 +121,7 @@ end
 
 -- After some have left the line, or have been charged: the first of their sharers are placed anew.  In a walk nobody is
 -- placed before who has just left.
-function fair_order.settle(call, in_walk)
+function fair_order.update(call, in_walk)
   local state = call.line
   local leavers, done = state and state.leavers or {}, {}
   for i = 1, #leavers do

@@ -166,7 +166,7 @@ local function serve_first(call, state)
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
-      if gone and state.leavers[1] then fair_order.settle(call, true) end
+      if gone and state.leavers[1] then fair_order.update(call, true) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
@@ -211,7 +211,7 @@ local function serve_others(call, state)
       end
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then contention.taken(marks, waiter.charged, waiter.list) end
-      if gone and state.leavers[1] then fair_order.settle(call, true) end
+      if gone and state.leavers[1] then fair_order.update(call, true) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
@@ -225,7 +225,7 @@ end
 -- Grants what may be granted.
 function line.serve(call)
   local state = line_entries.open(call)
-  fair_order.settle(call)
+  fair_order.update(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
   local marks = serve_first(call, state)
@@ -336,7 +336,7 @@ function line.finish(call)
   if call.removed or call.freed then line.serve(call) end
   state = call.line
   if not state and not call.sharers then return end
-  fair_order.settle(call)
+  fair_order.update(call)
   state = call.line
   if state then line_entries.keep(call, state) end
 end

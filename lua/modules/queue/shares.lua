@@ -18,6 +18,9 @@ local records = require('records')
 
 local shares = {}
 
+-- The dominant share of an allocation that has all of a resource.
+local WHOLE = 1000000
+
 -- What is less than this has been forgotten, in millionths of the pool.
 local FORGOTTEN = 1e-9
 
@@ -74,8 +77,8 @@ function shares.used(call, sharer)
   return sharer.used * part + sharer.live * (1 - part)
 end
 
--- What the order of the line compares; 0 where all is forgotten.  What is live counts at once and as a whole, beside what
--- was used: that is the penalty at grant, so that a burst pays for each grant before the next one is decided.
+-- What the order of the line compares; 0 where all is forgotten.  What is live counts at once and as a whole, beside
+-- what was used: the penalty at grant, so that a burst pays for each grant before the next one is decided.
 function shares.load(call, sharer)
   local load = (shares.used(call, sharer) + sharer.live) / (sharer.weight or 1)
   return load < FORGOTTEN and 0 or load
@@ -91,7 +94,7 @@ function shares.dominant(pool, list)
       -- What the pool keeps for scopes is a part of what it has.
       capacity = capacity + (pool.kept and pool.kept[field] or 0)
       local amount = list[i + 1] + 0
-      local part = amount < capacity and math.ceil(amount / capacity * limits.SHARE_WHOLE) or limits.SHARE_WHOLE
+      local part = amount < capacity and math.ceil(amount / capacity * WHOLE) or WHOLE
       if amount > 0 and part > most then most = part end
     end
   end
