@@ -21,8 +21,9 @@ local LATER = 3298534883328
 -- Steps of a place for a factor of two, and the instant from which on half-lives are counted: for 16 years of minutes.
 local STEPS = 262144
 local ORIGIN_MS = 1700000000000
--- Members that are read at a time.
+-- Members that are read at a time, and the priorities of a sharer that are placed at a time.
 local PAGE = 8
+local PRIORITIES = 4
 
 -- Added to a logarithm, so that none is negative.
 local LEAST = 64
@@ -69,31 +70,36 @@ local function of_member(call, state, member)
   return nil
 end
 
--- The first of the members between two texts that has not left, or of those that came in this call.
-local function first_between(call, state, first, last)
+-- The first of the stored members between two texts that has not left.
+local function stored_between(call, state, first, last)
   local index, from = fair_order.index(call), '[' .. first
   for _ = 1, state.stored > 0 and limits.SHARER_LOOKED_MAX / PAGE or 0 do
     local members = redis.call('ZRANGEBYLEX', index, from, '(' .. last, 'LIMIT', 0, PAGE)
     for i = 1, #members do
       local waiter = of_member(call, state, members[i])
-      if waiter then return waiter end
+      if waiter then return waiter, members[i] end
     end
-    if #members < PAGE then break end
+    if #members < PAGE then return nil end
     from = '(' .. members[#members]
   end
-  local found
+  return nil
+end
+
+-- The same, also of those that came in this call.
+local function first_between(call, state, first, last)
+  local found, least = stored_between(call, state, first, last)
   for _, waiter in ipairs(state.puts) do
     local member = waiter and not waiter.left and waiter.number and fair_order.member(waiter)
-    if member and member >= first and member < last and (not found or member < fair_order.member(found)) then
-      found = waiter
+    if member and member >= first and member < last and (not found or member < least) then
+      found, least = waiter, member
     end
   end
   return found
 end
 
--- The first waiter of a sharer and a priority, or of its highest priority; nil if it has none.
+-- The first waiter of a sharer and a priority; nil if it has none.
 local function first_of(call, state, name, priority)
-  local start = priority and prefix(name, priority) or name .. ' '
+  local start = prefix(name, priority)
   -- '!' follows the space.
   return first_between(call, state, start, string.sub(start, 1, -2) .. '!')
 end
@@ -114,35 +120,44 @@ end
 
 -- Places the first waiter of a sharer anew, not before `floor`.
 local function place_first(call, waiter, sharer, floor)
-  if not waiter then return end
   local place = first_place(call, waiter.priority, waiter.number, sharer)
   line_entries.move(call, waiter, math.max(place, floor or 0))
 end
 
--- After some have left the line, or have been charged: the first of their sharers are placed anew.  In a walk nobody is
--- placed before who has just left.
-function fair_order.update(call, in_walk)
+-- Places the first waiters of a sharer anew, one of each priority, among its members from `start` on.
+local function place_firsts(call, name, start, floor)
+  local state, sharer = line_entries.open(call), shares.of(call, name)
+  for _ = 1, PRIORITIES do
+    local waiter = first_between(call, state, start, name .. '!')
+    if not waiter then break end
+    place_first(call, waiter, sharer, floor)
+    start = string.sub(prefix(name, waiter.priority), 1, -2) .. '!'
+  end
+end
+
+-- In a walk, after one has left: the next of its sharer are placed, none before who has just left.
+function fair_order.advance(call)
   local state = call.line
-  local leavers, done = state and state.leavers or {}, {}
-  for i = 1, #leavers do
-    local gone = leavers[i]
-    local start = prefix(gone.share_of or '', gone.priority)
-    if not is_later(gone) and not done[start] then
-      local sharer = shares.of(call, gone.share_of or '')
-      done[start] = true
-      place_first(call, first_of(call, state, sharer.name, gone.priority), sharer, in_walk and gone.place + 1)
-      sharer.moved = false
-    end
+  for _, gone in ipairs(state.leavers) do
+    local name = gone.share_of or ''
+    if not is_later(gone) then place_firsts(call, name, prefix(name, gone.priority), gone.place + 1) end
+  end
+  state.leavers = {}
+end
+
+-- After some have left the line, or have been charged: the first of their sharers are placed anew.
+function fair_order.update(call)
+  local state, names = call.line, {}
+  for _, gone in ipairs(state and state.leavers or {}) do
+    if not is_later(gone) then names[gone.share_of or ''] = true end
   end
   if state then state.leavers = {} end
-  if in_walk or not call.pool.weights or not (call.pool.waits or state and state.count > 0) then return end
-  for name, sharer in pairs(call.sharers or {}) do
-    if sharer.moved then
-      state = line_entries.open(call)
-      place_first(call, first_of(call, state, name, nil), sharer, nil)
-      sharer.moved = false
+  if call.pool.weights and (call.pool.waits or state and state.count > 0) then
+    for name, sharer in pairs(call.sharers or {}) do
+      if sharer.moved then names[name], sharer.moved = true, false end
     end
   end
+  for name in pairs(names) do place_firsts(call, name, name .. ' ') end
 end
 
 -- The client of a waiter asks again: it is placed by what is used now, and by the weights that there are now.

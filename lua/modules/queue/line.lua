@@ -166,7 +166,7 @@ local function serve_first(call, state)
     if not waiter.left then
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
-      if gone and state.leavers[1] then fair_order.update(call, true) end
+      if gone and state.leavers[1] then fair_order.advance(call) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
@@ -211,7 +211,7 @@ local function serve_others(call, state)
       end
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then contention.taken(marks, waiter.charged, waiter.list) end
-      if gone and state.leavers[1] then fair_order.update(call, true) end
+      if gone and state.leavers[1] then fair_order.advance(call) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         contention.add(marks, waiter.charged, waiter.list, state.policy == 'strict')
