@@ -338,11 +338,12 @@ WAIT_PASSED_MAX_MS: Final = int(WAIT_PASSED_MAX_S * 1000)
 """Seconds, and milliseconds, after which room is kept for the first waiter, unless the pool has another limit."""
 
 WEIGHT_MAX: Final = 1_000
+PENALTY_PARTS: Final = 10
 HALF_LIFE_S: Final = 86_400.0
 HALF_LIFE_MS: Final = int(HALF_LIFE_S * 1000)
 HALF_LIFE_MIN_S: Final = 60.0
 HALF_LIFE_MAX_S: Final = 365 * 86_400.0
-"""Fair share: the largest weight of a scope; the seconds after which its use counts half, and their bounds."""
+"""Fair share: the largest weight; what is live counts at once as a tenth; after what time use counts half; its bounds."""
 
 AUDIT_WAITERS_MAX: Final = 1_000
 """Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""

@@ -48,7 +48,12 @@ class FairShare:
     def load(self, sharer: str) -> float:
         """What is compared: the smallest goes first."""
         one = self.sharers[sharer]
-        return (one.used + one.live) / one.weight
+        return (one.used + one.live / 10) / one.weight
+
+    def unseen(self, sharer: str, stale_ms: int) -> float:
+        """What it has used in that time, as it counts."""
+        one = self.sharers[sharer]
+        return 1.1 * one.live * (1 - 0.5 ** (stale_ms / self.half_life_ms)) / one.weight
 
     def best(self, sharers: Iterable[str]) -> float:
         return min(map(self.load, sharers))
