@@ -69,8 +69,8 @@ class Quotas(Namespace):
             The quota; `over` has the scopes that are above their maximum then.  One round trip.
 
         Raises:
-            InvalidRequest: The pool does not count the resource, the weight is out of its bounds, a share is above that of the scope above it, or more
-                would be guaranteed than there is.
+            InvalidRequest: The pool does not count the resource, the weight is out of its bounds, a share is above that
+                of the scope above it, or more would be guaranteed than there is.
             PoolConflict: Of another generation.  Nothing was changed.
         """
         work = quotas.set_quota(self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run)

@@ -136,7 +136,8 @@ class Waiter(Value):
     `position` counts from 1, by priority and then by arrival.  `denial` is what it is short of now: its code is
     `queued` where it fits, and must not pass those before it.  `until_ms` is when its caller gives up.  `start_ms` is
     when it may start at the earliest that known deadlines allow, without renewals and new requests; None: not foreseen,
-    or not among the first 32.  `ttl_ms` is the time to live that it asks for, None pins.
+    or not among the first 32.  `ttl_ms` is the time to live that it asks for, None pins.  `share_of` is the scope whose
+    share decides its place: None without one, or where scopes have no weights.
     """
 
     KIND: ClassVar = "Waiter"
@@ -154,6 +155,7 @@ class Waiter(Value):
         field("denial", "denial", optional(value(Denial))),
         field("start_ms", "startAt", OPTIONAL_INSTANT),
         field("metadata", "metadata", _METADATA),
+        field("share_of", "shareOf", optional(checked(scope_name))),
     )
 
     id: str
@@ -169,6 +171,7 @@ class Waiter(Value):
     denial: Denial | None = None
     start_ms: int | None = None
     metadata: Mapping[str, str] = NO_ENTRIES
+    share_of: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", read_only(self.metadata))

@@ -85,7 +85,9 @@ def test_what_was_used_decays_and_is_compared_as_of_now(fair: Ledger) -> None:
     fair.now += 3 * HALF_LIFE_MS // 12
     place = fair.client.zscore(f"{fair.keys.base}waiting", "a1")
     hear(fair, waiting[1])
-    assert fair.client.zscore(f"{fair.keys.base}waiting", "a1") == pytest.approx(place, abs=1), "it moves while it decays"
+    assert fair.client.zscore(f"{fair.keys.base}waiting", "a1") == pytest.approx(place, abs=1), (
+        "it moves while it decays"
+    )
 
 
 def test_a_request_that_does_not_wait_is_decided_at_the_place_of_its_scope(fair: Ledger) -> None:
@@ -210,7 +212,12 @@ def test_a_pool_without_weights_stores_nothing_of_shares(pool: Ledger) -> None:
     wait(pool, "a1", {"cpu": 1}, scope="a")
     wait(pool, "b1", {"cpu": 1})
     assert pool.waiting == ["a1", "b1"]
-    stored = {**pool.account, **pool.record("live"), **pool.waiter("a1"), **pool.client.hgetall(f"{pool.keys.base}quota:a")}
+    stored = {
+        **pool.account,
+        **pool.record("live"),
+        **pool.waiter("a1"),
+        **pool.client.hgetall(f"{pool.keys.base}quota:a"),
+    }
     assert not [name for name in stored if "share" in name or name == "number"]
     assert not pool.client.exists(f"{pool.keys.base}waiting_by_scope")
 

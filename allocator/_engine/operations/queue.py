@@ -85,6 +85,7 @@ def _waiter(pool: PoolKeys, position: int, entry: Sequence[Any]) -> Waiter:
         denial=_denial(pool, refusal),
         start_ms=start_ms or None,
         metadata=meta or NO_ENTRIES,
+        share_of=fields.get("share_of") or None,
     )
 
 
