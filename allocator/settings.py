@@ -309,7 +309,7 @@ GRANT_CLAIM_MS: Final = 15_000
 
 WAITERS_LOOKED_MAX: Final = 32
 SHARER_LOOKED_MAX: Final = 256
-"""Waiters that one script call looks at, from the first on or from where an earlier one has stopped; to find a scope's."""
+"""Waiters that one script call looks at, from the first or where an earlier one has stopped, or to find a scope's."""
 
 LOOK_AGAIN_MS: Final = 2_500
 """Milliseconds within which those who ask again look at the whole line: half of their heartbeat.
@@ -343,7 +343,7 @@ HALF_LIFE_S: Final = 86_400.0
 HALF_LIFE_MS: Final = int(HALF_LIFE_S * 1000)
 HALF_LIFE_MIN_S: Final = 60.0
 HALF_LIFE_MAX_S: Final = 365 * 86_400.0
-"""Fair share: the largest weight; what is live counts at once as a tenth; after what time use counts half; its bounds."""
+"""Fair share: the largest weight; the part of what is live that counts at once; the half-life of use, its bounds."""
 
 AUDIT_WAITERS_MAX: Final = 1_000
 """Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""

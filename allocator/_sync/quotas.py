@@ -60,8 +60,8 @@ class Quotas(Namespace):
             limits: Resource -> `Limit`, or a quantity: the most that it may have (`Limit(quantity, 0)`), rounded down.
                 `allocations` limits how many allocations are live.  `Limit()` removes the limits of a resource.
                 None: no limit is changed; then there is a weight.
-            weight: Its weight in fair share, 1 to 1000: among equal priorities, who waits goes first by what the scope has
-                used, over its weight.  None removes it; without it, it stays.
+            weight: Its weight in fair share, 1 to 1000: among equal priorities, the scope with the least use over its
+                weight goes first.  None removes it; without it, it stays.
             generation: Change only if this is the quota's generation.
             dry_run: Return what would be, and change nothing.
 

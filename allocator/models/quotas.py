@@ -156,7 +156,7 @@ _NONE_OVER: Final[Mapping[str, Resources]] = ReadOnlyMapping({})
 
 @dataclass(frozen=True, slots=True)
 class FairShare(Value):
-    """What counts for the place of a scope's requests in line, where scopes have weights; `docs/policies.md` has the rule.
+    """What places the requests of a scope in line, where scopes have weights; `docs/policies.md` has the rule.
 
     Attributes:
         weight: Its weight; None: it has had one, and has allocations from then.

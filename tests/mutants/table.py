@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.mutants.client import CLIENT
 from tests.mutants.ending import ENDING
+from tests.mutants.fair_share import FAIR_SHARE
 from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.hard_ends import HARD_ENDS
@@ -17,5 +18,5 @@ from tests.mutants.units import UNITS
 from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
-    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *PREEMPTING, *CLIENT,
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *FAIR_SHARE, *PREEMPTING, *CLIENT,
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Random stories of a pool whose scopes have weights, told to the scripts and to the rule.
 
 After each call: of those who were granted, each had the smallest share over its weight among those who waited with the
-highest priority, but for what it has used since its place was taken: at most one heartbeat of use.  `python -m tests.properties.fair_random --stories 1000
---seed 1` tells more of them than the suite.
+highest priority, but for what it has used since its place was taken: at most one heartbeat of use.
+`python -m tests.properties.fair_random --stories 1000 --seed 1` tells more of them than the suite.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fair share against the rule, recomputed for each grant: random stories, long runs, bursts, and scopes that were idle."""
+"""Fair share against the rule, recomputed for each grant: random stories, long runs, bursts, idle scopes."""
 
 from __future__ import annotations
 

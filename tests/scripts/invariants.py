@@ -159,7 +159,7 @@ def _check_by_scope(client: Any, keys: PoolKeys, places: dict[str, int]) -> None
 
 
 def check_shares(client: Any, keys: PoolKeys, account: dict[str, str], live: Set[str]) -> None:
-    """What each scope, or the pool, has is the sum over the records that say so; the pool knows how many have weights."""
+    """What each scope, or the pool, has is the sum over its records; the pool knows how many have weights."""
     sums: dict[str, int] = {}
     for identity in live:
         record: dict[str, str] = client.hgetall(keys.record(identity))

@@ -1,4 +1,4 @@
-"""Fair share in the line: whose request goes first, what counts for whom, weights that come and go, audit and repair."""
+"""Fair share in the line: who goes first, what counts for whom, weights that come and go, audit and repair."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def set_quota(
     """Create a scope or change its limits of the named resources.  One round trip.
 
     Raises:
-        InvalidRequest: A limit or the weight is out of its bounds, or a resource is not counted by the pool; or there is
+        InvalidRequest: A limit or the weight is out of its bounds, or the pool does not count a resource, or there is
             neither.
         PoolConflict: `generation`.
     """

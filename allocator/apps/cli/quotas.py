@@ -88,7 +88,7 @@ def quota() -> None:
     "--weight",
     type=_weight,
     metavar="NUMBER",
-    help=f"Its weight in fair share, 1 to {WEIGHT_MAX}: who waits goes first by use over weight; '{NO_LIMIT}' removes it.",
+    help=f"Its weight in fair share, 1 to {WEIGHT_MAX}: the least use over weight goes first; '{NO_LIMIT}' removes it.",
 )
 @click.option(
     "--generation", type=whole_number(1), metavar="NUMBER", help="Change it only if it still has this generation."

@@ -77,8 +77,8 @@ function shares.used(call, sharer)
   return sharer.used * part + sharer.live * (1 - part)
 end
 
--- What the order of the line compares; 0 where all is forgotten.  Of what is live a part counts at once, beside what was
--- used: the penalty at grant, so that a burst pays for each grant before the next one is decided.
+-- What the order of the line compares; 0 where all is forgotten.  Of what is live a part counts at once, beside what
+-- was used: the penalty at grant, so that a burst pays for each grant before the next one is decided.
 function shares.load(call, sharer)
   local load = (shares.used(call, sharer) + sharer.live / limits.PENALTY_PARTS) / (sharer.weight or 1)
   return load < FORGOTTEN and 0 or load
