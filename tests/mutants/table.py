@@ -18,5 +18,6 @@ from tests.mutants.units import UNITS
 from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
-    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *FAIR_SHARE, *PREEMPTING, *CLIENT,
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *FAIR_SHARE, *PREEMPTING,
+    *CLIENT,
 )  # fmt: skip

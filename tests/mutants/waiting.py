@@ -86,7 +86,7 @@ WAITING: Final = (
     ),
     Mutant(
         "cursor without who came", "modules/queue/line_entries.lua",
-        "if state.cursor and waiter.place < state.cursor and", "if false and",
+        "if not state.cursor or waiter.place >= state.cursor or", "if true or",
         "those at the end of a long line pass who came before them", "test_waiting_long",
     ),
     Mutant(
@@ -183,7 +183,7 @@ WAITING: Final = (
     ),
     Mutant(
         "position counts who has left", "modules/queue/arrivals.lua",
-        "if state.drops[i].place and state.drops[i].place < place then before = before - 1 end", "",
+        "    if was and was < place then before = before - 1 end\n", "",
         "a client is told a worse position", "test_waiting_batches",
     ),
     Mutant(
