@@ -183,7 +183,7 @@ async def test_a_weight_is_set_told_and_removed(client: AsyncAllocator) -> None:
     """Without limits, and beside them; what is not given stays."""
     quota = await client.quotas.set("team-a", weight=3)
     assert (quota.share, list(quota.resources), quota.generation) == (FairShare(3, 0, 0), ["allocations"], 1)
-    await client.allocate({"cpu": 1}, ttl=60, scope="team-a")
+    held = await client.allocate({"cpu": 1}, ttl=60, scope="team-a")
     await client.quotas.set("team-a", {"cpu": 2})
     assert (await client.quotas.set("team-a", weight=4, dry_run=True)).share == FairShare(4, 250_000, 0)
     found = await client.quotas.get("team-a")
@@ -194,7 +194,7 @@ async def test_a_weight_is_set_told_and_removed(client: AsyncAllocator) -> None:
     gone = (await client.quotas.set("team-a", weight=None)).share
     assert gone is not None
     assert (gone.weight, gone.live) == (None, 250_000)
-    await client.release_many([one.id for one in await client.list()])
+    await client.release(held)
     assert (await client.quotas.list())[0].share is None
 
 
