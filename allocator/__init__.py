@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from allocator.hold import AsyncHold, Hold
     from allocator.models.events import Event
     from allocator.models.maintenance import Audit, DoctorCheck, DoctorReport, Finding, Reclaimed, Reconciled
-    from allocator.models.pools import Pool, Usage
+    from allocator.models.pools import Pool, Usage, WaitingPriority
     from allocator.models.preemption import Preemption, PreemptionPolicy
     from allocator.models.queue import QueuePolicy, Waiter
     from allocator.models.quotas import FairShare, Limit, Quota, QuotaUsage
@@ -64,7 +64,7 @@ _MODULES: Final = {
     "allocator.hold": ("AsyncHold", "Hold"),
     "allocator.models.events": ("Event",),
     "allocator.models.maintenance": ("Audit", "DoctorCheck", "DoctorReport", "Finding", "Reclaimed", "Reconciled"),
-    "allocator.models.pools": ("Pool", "Usage"),
+    "allocator.models.pools": ("Pool", "Usage", "WaitingPriority"),
     "allocator.models.preemption": ("Preemption", "PreemptionPolicy"),
     "allocator.models.queue": ("QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("FairShare", "Limit", "Quota", "QuotaUsage"),
@@ -153,5 +153,6 @@ __all__ = [
     "Usage",
     "WaitTimeout",
     "Waiter",
+    "WaitingPriority",
     "redact_url",
 ]

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from allocator.serialization import (
     INTEGER,
+    OPTIONAL_INSTANT,
+    OPTIONAL_INTEGER,
     TEXT,
     Field,
     Value,
@@ -114,6 +116,11 @@ class Denial(Value):
     `constraint_violation` (whole units only), `unit_violation` (not of the amounts that the pool gives out),
     `never_fits` (more than the whole capacity), `capacity_exceeded`; `queued`: it may fit, but must not pass a request
     that waits in line; `queue_full`: no more may wait.
+
+    On request (`allocate(estimate=True)`, `check(explain=True)`) one that may be over later has an estimate.
+    `position`: the request's place in line if it waited now, from 1 on; None: no estimate.  `start_ms`: the earliest
+    start there that known deadlines allow, after those before it, without renewals and new requests; None: not
+    foreseen, or behind more than 31.
     """
 
     KIND: ClassVar = "Denial"
@@ -123,12 +130,16 @@ class Denial(Value):
         field("pool", "pool", checked(pool_name)),
         field("shortages", "shortages", many(value(Shortage))),
         field("item", "item", INTEGER),
+        field("position", "position", OPTIONAL_INTEGER),
+        field("start_ms", "startAt", OPTIONAL_INSTANT),
     )
 
     code: str
     pool: str
     shortages: tuple[Shortage, ...]
     item: int = 0
+    position: int | None = None
+    start_ms: int | None = None
 
     @property
     def never(self) -> bool:

@@ -102,10 +102,7 @@ FIELDS_MAX: Final = 7_000
 """Fields of a pool that one script call reads: a Lua call takes at most 8,000 values."""
 
 BATCH_LATE_S: Final = 0.05
-"""Seconds after its deadline at which a caller fails whose items share a script call with later deadlines.
-
-An attempt that ends at that very instant has a more precise error, also on a busy loop.
-"""
+"""Seconds after its deadline at which a caller of a shared script call fails: the attempt's error is more precise."""
 
 RECLAIM_INLINE_MAX: Final = 64
 """Expired records that one `allocate` or growing `resize` reclaims (about 1.5 us each)."""
@@ -117,7 +114,7 @@ CHECK_EXPIRED_MAX: Final = 256
 """Expired records that `check` counts as free before it replies `more`."""
 
 EXPLAIN_DEADLINES_MAX: Final = 256
-"""Future deadlines that `check(explain=True)` reads."""
+"""Future deadlines that an estimate reads."""
 
 PAGE_RECORDS_MAX: Final = 500
 """Records of one page: about 11 ms of the server's time."""
@@ -126,10 +123,7 @@ AUDIT_RECORDS_MAX: Final = 10_000
 """Records that one script call audits at most, of any size; more are read in pages."""
 
 AUDIT_FIELDS_MAX: Final = 16_000
-"""Fields that one script call audits: `RECORD_FIELDS` and the resources of each record.  Under 25 ms on the server.
-
-That is 1,600 records of two resources; more are read in pages.
-"""
+"""Fields that one script call audits, `RECORD_FIELDS` and the resources of each record: 1,600 of two, under 25 ms."""
 
 RECORD_FIELDS: Final = 8
 """The approximate number of fields of a record beside its resources."""
@@ -159,10 +153,8 @@ POOL_WARNINGS_MAX: Final = 256
 """Differences of pools that a process remembers to have logged."""
 
 SCAN_COUNT: Final = 1_000
-"""The COUNT hint of a SCAN."""
-
 SCAN_KEYS_MAX: Final = 10_000_000
-"""Keys that one SCAN visits at most, on a server that is shared with other data."""
+"""The COUNT hint of a SCAN, and the keys that one visits at most, on a server that is shared with other data."""
 
 EVENTS_MAX: Final = 10_000
 """The approximate number of entries that a pool's event stream keeps."""
@@ -204,7 +196,7 @@ SENTINEL_TIMEOUT_S: Final = 0.5
 """Seconds that a periodic refresh delays a call; a later reply of a Sentinel counts when it arrives."""
 
 SENTINEL_PATIENCE_S: Final = 2.0
-"""Seconds after which a Sentinel may be asked again: a later reply would be as old as `SENTINEL_BELIEF_S`."""
+"""Seconds after which a Sentinel is asked again: a later reply would be as old as `SENTINEL_BELIEF_S`."""
 
 CONNECTIONS_MAX: Final = 100
 """Connections that one client object opens to one server; a further call waits for one, within its deadline."""
@@ -223,7 +215,7 @@ TRIM_EVERY: Final = 32
 """Revisions of a pool after which old completed calls are trimmed: on every change it would cost two commands."""
 
 ENDED_TRIM: Final = 8
-"""Old completed calls trimmed for each of those revisions, and for each that the script adds: more than one can add."""
+"""Old completed calls trimmed for each of those revisions, and for each one added: more than one change can add."""
 
 ENDED_TRIM_MAX: Final = 2_000
 """Old completed calls that one script trims: under a millisecond, and more than a batch of 100 can add."""
@@ -276,8 +268,7 @@ may still name the old one; and one for clocks that differ.
 """
 
 CLOCK_STEP_MS: Final = 1_000
-"""Milliseconds by which the server's clock may go back before the pool's time gets an offset; below, it stands still.
-
+"""Milliseconds that the server's clock may go back before the pool's time gets an offset; below, it stands still.
 A lease that is missing within this time of its deadline counts as expired, not as lost data.
 """
 
@@ -313,8 +304,7 @@ SHARER_LOOKED_MAX: Final = 256
 
 LOOK_AGAIN_MS: Final = 2_500
 """Milliseconds within which those who ask again look at the whole line: half of their heartbeat.
-
-Whatever frees room grants to them at once; this is for clients that have died, and for changes that no call has told.
+It is for clients that have died, and for changes that no call has told.
 """
 
 LINE_MARKS_MAX: Final = 256
@@ -364,7 +354,14 @@ PREEMPT_COUNTERS_MAX: Final = 3_000
 """Allocations among which it chooses, those that it reads, and the counters that these are charged to: under 25 ms."""
 
 EXPLAIN_WAITERS_MAX: Final = 32
-"""Waiters, from the first on, of which a listing estimates the start."""
+LINE_PRIORITIES_MAX: Final = 32
+"""Waiters, from the first on, of which a listing estimates the start; priorities, highest first, of a pool's usage."""
+
+EXPLAIN_COUNTERS_MAX: Final = 9_000
+"""Counters of allocations that the estimates of one script call look at, together; they foresee nothing beyond."""
+
+BACKFILL_STARTS_MAX: Final = 8
+"""Times that one script call computes when the first waiter could start; beyond, it backfills nobody."""
 
 # -- leases ------------------------------------------------------------------------------------------------------------
 HOLD_INTERVAL: Final = 1 / 3
@@ -381,19 +378,13 @@ added.
 """
 
 HOLD_BATCH_S: Final = 0.2
-"""Seconds, at most a tenth of its interval, that a renewal may be early to share a script call with others.
-
-At 500 leases a second, that fills one of `BATCH_ITEMS_MAX` items.
-"""
+"""Seconds, at most a tenth of its interval, that a renewal may be early to share a script call with others."""
 
 HOLD_POLL_S: Final = 1.0
-"""Seconds after which renewing threads read the clock again: a wait is suspended while the machine sleeps."""
+"""Seconds after which the renewer's threads read the clock again: a wait stops while a machine sleeps, a lease not."""
 
 HOLD_IDLE_S: Final = 5.0
 """Seconds that those threads outlive the last hold, for a program that makes holds repeatedly."""
 
 HOLD_RENEW_S: Final = 2.0
-"""Seconds, at most half an interval, that one call of renewals may take, its retries included.
-
-Then it is planned again.  A hold that ends waits as long for a renewal in flight.
-"""
+"""Seconds, at most half an interval, that a call of renewals may take; a hold that ends waits as long for one."""

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import redis
+
 from allocator import Allocator, AsyncAllocator, Limit
 from allocator._engine.operations import release
 from allocator._engine.operations.allocate import ValidRequest, allocate_call
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator.models.allocations import Request
+from bench.link import linked
 from bench.rows import Result, alternate, row
 from bench.stage import CAPACITY, POOL, Sizes, Stage
 from bench.verbs import DEFAULTS, KEYS, OWNER, REQUEST, TTL_S, command, first, live
@@ -24,6 +27,9 @@ ROOM: Final = 50
 """Allocations that fill the pool of the rows about waiting: so many are released, and so many waiters granted."""
 
 FULL: Final = {"cpu": f"{ROOM * 1500}m", "memory": f"{ROOM * 2}Gi"}
+
+LINK_S: Final = 0.002
+"""Seconds of a round trip over the link."""
 
 WAIT_MS: Final = 600_000
 
@@ -156,12 +162,24 @@ def waiting_mixed(stage: Stage, sizes: Sizes) -> Result:
 
 @row("woken", "release to the waiter's return, in round trips", at_least=3.0, aim=2.0, smaller_is_better=True)
 def woken(stage: Stage, sizes: Sizes) -> Result:
+    """On this machine, where a round trip takes no time, so that the processors' time is what is seen."""
+    return _woken(stage, sizes, stage.url)
+
+
+@row("woken-link", "the same, over a link of 2 ms", at_least=3.0, aim=2.0, smaller_is_better=True)
+def woken_link(stage: Stage, sizes: Sizes) -> Result:
+    """As between two sites of a region: the release, its message, and the waiter's question are two and a half."""
+    with linked(stage.url, LINK_S / 2) as url:
+        return _woken(stage, sizes, url)
+
+
+def _woken(stage: Stage, sizes: Sizes, url: str) -> Result:
     """One blocking client each, in two threads; a round trip is a PING of redis-py."""
     stage.fresh(capacity={"cpu": "1500m", "memory": "2Gi"})
-    ping = stage.client()
+    ping = redis.Redis.from_url(url)
     with (
-        Allocator.from_url(stage.url, pool=POOL, owner="first", allow_eviction=True) as one,
-        Allocator.from_url(stage.url, pool=POOL, owner="second", allow_eviction=True) as other,
+        Allocator.from_url(url, pool=POOL, owner="first", allow_eviction=True) as one,
+        Allocator.from_url(url, pool=POOL, owner="second", allow_eviction=True) as other,
     ):
         turns = itertools.cycle([(one, other), (other, one)])
         held = [one.allocate(REQUEST, ttl=TTL_S)]
@@ -182,6 +200,7 @@ def woken(stage: Stage, sizes: Sizes) -> Result:
 
         result = alternate(max(3, sizes.rounds // 3), ("returned", "ping"), returned=returned, ping=round_trip)
         one.release(held[0])
+        ping.close()
         return result
 
 
@@ -197,7 +216,7 @@ def _handed_over(stage: Stage, holder: Allocator, waiter: Allocator, held: list[
     thread.start()
     while not _channels(stage):
         time.sleep(0.001)
-    time.sleep(0.01)  # it has asked again by then
+    time.sleep(0.02)  # it has asked again by then
     began = time.perf_counter()
     holder.release(held.pop(0))  # type: ignore[arg-type]
     thread.join()

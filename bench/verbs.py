@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from allocator import settings
-from allocator._engine.operations import adopt, allocate, check, lookup, pools, release, renew, resize
+from allocator._engine.operations import adopt, allocate, check, lookup, pool_usage, release, renew, resize
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.durability_levels import PLAIN
 from allocator._engine.protocol.flows import Call
@@ -269,7 +269,9 @@ return {'fits'}
 _USAGE_FLOOR: Final = Floor(
     """
 return {redis.call('ZCARD', @deadlines), redis.call('ZCARD', @pinned),
-  redis.call('ZCOUNT', @deadlines, '-inf', $now_ms), redis.call('HGETALL', @pool)}
+  redis.call('ZCOUNT', @deadlines, '-inf', $now_ms), redis.call('HGETALL', @pool),
+  redis.call('ZRANGE', @deadlines, 0, 0, 'WITHSCORES'), redis.call('ZRANGE', @pinned, 0, 0, 'WITHSCORES'),
+  redis.call('ZCARD', string.sub(@pool, 1, -5) .. 'quotas')}
 """,
     reads=True,
 )
@@ -370,7 +372,7 @@ RESIZE: Final = Verb("resize", _resize, "resized", _RESIZE_FLOOR)
 DENIAL: Final = Verb("denial", _allocate, "denied", prepare=_full, capacity=REQUEST)
 EXISTING: Final = Verb("existing", _existing, "existing")
 CHECK: Final = Verb("check", lambda _: first(check.check(DEFAULTS, REQUEST)), "fits", _CHECK_FLOOR)
-USAGE: Final = Verb("usage", lambda _: first(pools.usage(DEFAULTS)), "usage", _USAGE_FLOOR)
+USAGE: Final = Verb("usage", lambda _: first(pool_usage.usage(DEFAULTS)), "usage", _USAGE_FLOOR)
 GET: Final = Verb("get", lambda held: first(lookup.get(DEFAULTS, held.one.id)), "record", _GET_FLOOR)
 
 WRITING: Final = (ALLOCATE, RELEASE, RENEW, RESIZE)

@@ -16,17 +16,7 @@ from allocator._engine.operations.lookup import AllocationScan
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.transport.urls import resolve_target
 from allocator.denials import Denial
-from allocator.models.allocations import (
-    Allocation,
-    Check,
-    Outcome,
-    Release,
-    Renewal,
-    Request,
-    RequestLike,
-    Ttl,
-    Wait,
-)
+from allocator.models.allocations import Allocation, Check, Outcome, Release, Renewal, Request, RequestLike, Ttl, Wait
 
 if TYPE_CHECKING:  # holds are imported when they are first used
     from redis.asyncio import Redis
@@ -119,6 +109,7 @@ class AsyncAllocator(AsyncNamespaces):
         wait: Wait | None = None,
         priority: int = 0,
         preempt: bool = False,
+        estimate: bool = False,
     ) -> Allocation:
         """Allocate all requested resources, or nothing.
 
@@ -141,6 +132,8 @@ class AsyncAllocator(AsyncNamespaces):
             priority: -1000 to 1000: its place in line, the higher first.
             preempt: With `wait`: it may take room from allocations of lower priority, which are told and have the
                 pool's grace to end.  A pool that does not permit preemption takes no notice: the request just waits.
+            estimate: Of a denial also return the place in line that it would take, and the earliest start there that
+                known deadlines allow: `denial.position`, `denial.start_ms`.
 
         Returns:
             The allocation; `created` is False if it existed before.  One round trip; two more where it waits, and one
@@ -157,7 +150,7 @@ class AsyncAllocator(AsyncNamespaces):
             NotDurable: It was granted, and did not reach the requested durability in time: it is undone.
             Recovering: The server has lost data, and holders adopt their allocations.
         """
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         if wait is not None:
             return waiting.granted(await self._run(waiting.allocate(self._defaults, wanted, wait)))
         return allocate.granted(await self._run(allocate.allocate(self._defaults, wanted)))
@@ -174,9 +167,10 @@ class AsyncAllocator(AsyncNamespaces):
         scope: str | None = None,
         max_lifetime: Ttl = None,
         priority: int = 0,
+        estimate: bool = False,
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised, at once; it is falsy."""
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, estimate=estimate)
         return await self._run(allocate.allocate(self._defaults, wanted))
 
     def hold(
@@ -193,6 +187,7 @@ class AsyncAllocator(AsyncNamespaces):
         wait: Wait | None = None,
         priority: int = 0,
         preempt: bool = False,
+        estimate: bool = False,
         on_lost: Callable[[AsyncHold], object] | None = None,
         on_preempt: Callable[[AsyncHold], object] | None = None,
         cancel: bool = False,  # only awaited
@@ -203,9 +198,9 @@ class AsyncAllocator(AsyncNamespaces):
         allocation.  A block that ends without an exception although the allocation was lost raises `AllocationLost`.
 
         Args:
-            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt: As for `allocate`.
-                Without `exclusive`, holds of one id share an allocation, and the first that ends releases it.  A hold
-                is lost (`code="over"`) shortly before its hard end.
+            request, id, owner, metadata, exclusive, scope, max_lifetime, wait, priority, preempt, estimate: As for
+                `allocate`.  Without `exclusive`, holds of one id share an allocation, and the first that ends
+                releases it.  A hold is lost (`code="over"`) shortly before its hard end.
             ttl: Seconds after which the server may reclaim it if this process dies, 1 to 30 days.
             on_lost: Called with the hold once it is lost: from a thread, by the awaited client on the block's loop.
             on_preempt: Called likewise, once, when a request of higher priority takes its room: it stays held until
@@ -214,7 +209,7 @@ class AsyncAllocator(AsyncNamespaces):
         """
         from allocator.hold import AsyncHold  # noqa: PLC0415
 
-        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt)
+        wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         return AsyncHold(
             self._driver,
             self._hold_spec(wanted, wait),
@@ -249,16 +244,19 @@ class AsyncAllocator(AsyncNamespaces):
         scope: str | None = None,
         priority: int = 0,
         preempt: bool = False,
+        max_lifetime: Ttl = None,
     ) -> Check:
         """Whether the request would be granted now, by the same code as `allocate`; truthy if so.  It changes nothing.
 
         Args:
             request: As for `allocate`.
-            explain: Also return when at the latest it fits, by the next 256 deadlines.
+            explain: Also return when at the latest it fits (`fits_ms`), and of its denial the place in line and the
+                earliest start there (`position`, `start_ms`), all by the next 256 deadlines.
             scope, priority: As for `allocate`.
             preempt: Also name what a request that waits would preempt now: `Check.victims`.
+            max_lifetime: As for `allocate`; a request with a hard end may be backfilled.
         """
-        work = check.check(self._defaults, request, explain=explain, scope=scope, priority=priority, preempt=preempt)
+        work = check.check(self._defaults, request, scope, priority, max_lifetime, explain=explain, preempt=preempt)
         return await self._run(work)
 
     async def renew(

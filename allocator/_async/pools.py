@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from allocator._async.namespace import AsyncNamespace
 from allocator._base import warn_of_pool
-from allocator._engine.operations import pool_creation, pool_deletion, pools
+from allocator._engine.operations import pool_creation, pool_deletion, pool_usage, pools
 from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
@@ -82,7 +82,7 @@ class AsyncPools(AsyncNamespace):
 
     async def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""
-        return await self._run(pools.get(self._defaults, name))
+        return await self._run(pool_usage.get(self._defaults, name))
 
     async def update(
         self,
@@ -156,7 +156,7 @@ class AsyncPools(AsyncNamespace):
 
     async def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
-        return await self._run(pools.usage(self._defaults, name))
+        return await self._run(pool_usage.usage(self._defaults, name))
 
     async def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import EllipsisType
 
+from allocator import settings
 from allocator._engine.operations import quotas
 from allocator._sync.namespace import Namespace
 from allocator.models.quotas import Limit, Quota
@@ -76,9 +77,9 @@ class Quotas(Namespace):
         work = quotas.set_quota(self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run)
         return self._run(work)
 
-    def list(self, scope: str | None = None) -> list[Quota]:
+    def list(self, scope: str | None = None, *, limit: int = settings.QUOTAS_MAX) -> list[Quota]:
         """The scopes of the pool, each after those above it; with `scope`, it and those below it.
 
-        One round trip for 500 scopes.
+        At most `limit`, in the order of their names.  One round trip for 500 scopes.
         """
-        return self._run(quotas.list_quotas(self._defaults, scope))
+        return self._run(quotas.list_quotas(self._defaults, scope, limit))

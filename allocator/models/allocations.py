@@ -103,7 +103,8 @@ class Request(Value):
     With `exclusive` a live allocation of the id is a conflict, also one of the same owner and amounts.
     `max_lifetime` is the time until its hard end, in seconds; None: it has none.
     `priority` is its place among those that wait in line: -1000 to 1000, the higher first.  `preempt` lets a request
-    that waits take room from lower priorities, in a pool that permits it.
+    that waits take room from lower priorities, in a pool that permits it.  With `estimate` a denial says when it may be
+    over (`Denial.start_ms`); not in an atomic batch.
     """
 
     KIND: ClassVar = "Request"
@@ -118,6 +119,7 @@ class Request(Value):
         field("max_lifetime", "maxLifetimeMs", _LIFETIME_OF_REQUEST),
         field("priority", "priority", _PRIORITY),
         field("preempt", "preempt", TRUTH),
+        field("estimate", "estimate", TRUTH),
     )
 
     resources: RequestLike
@@ -130,6 +132,7 @@ class Request(Value):
     max_lifetime: Ttl = None
     priority: int = 0
     preempt: bool = False
+    estimate: bool = False
 
     def __init__(
         self,
@@ -143,6 +146,7 @@ class Request(Value):
         max_lifetime: Ttl = None,
         priority: int = 0,
         preempt: bool = False,
+        estimate: bool = False,
     ) -> None:
         slots = _REQUEST_SLOTS
         slots[0](self, resources)
@@ -155,6 +159,7 @@ class Request(Value):
         slots[7](self, max_lifetime)
         slots[8](self, priority)
         slots[9](self, preempt)
+        slots[10](self, estimate)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -295,9 +300,10 @@ Outcome: TypeAlias = Allocation | Denial | AllocationConflict | AllocationLost
 class Check(Value):
     """Whether a request would be granted now; truthy if so.
 
-    `fits_ms` is set by `check(explain=True)`: the instant at which known deadlines make the request fit at the
-    latest; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).  `victims`
-    is set by `check(preempt=True)`: the ids of the allocations that the request would preempt now.
+    `fits_ms` is set by `check(explain=True)`: the instant at which known deadlines make the request fit at the latest,
+    as if nobody waited; None if they do not (because of pinned allocations, more than 256 deadlines, or it never fits).
+    The denial has the place in line that it would take, and the earliest start there.  `victims` is set by
+    `check(preempt=True)`: the ids of the allocations that the request would preempt now.
     """
 
     KIND: ClassVar = "Check"

@@ -16,6 +16,7 @@ from allocator.resources import RESOURCES, Resources, resource_name
 from allocator.serialization import (
     INSTANT,
     INTEGER,
+    OPTIONAL_INSTANT,
     TEXT,
     TRUTH,
     Codec,
@@ -24,12 +25,13 @@ from allocator.serialization import (
     derived,
     field,
     many,
+    numbered,
     optional,
     read_mapping,
     rfc3339,
     value,
 )
-from allocator.validation import epoch_text, pool_name, scope_name
+from allocator.validation import epoch_text, pool_name, priority_number, scope_name
 
 _NOTHING = Resources()
 
@@ -144,11 +146,28 @@ class Pool(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingPriority(Value):
+    """How many requests of one priority wait; `since_ms` is when the first of them in line took its place."""
+
+    FORMAT: ClassVar = (
+        field("priority", "priority", numbered(priority_number)),
+        field("waiting", "waiting", INTEGER),
+        field("since_ms", "since", OPTIONAL_INSTANT),
+    )
+
+    priority: int
+    waiting: int
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage(Value):
     """A pool's counters and numbers of allocations, read atomically.
 
     `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
-    reclaimed.  `waiting` is how many requests wait in line.  `read_ms` is the server's time of the reading.
+    reclaimed.  `waiting` is how many requests wait in line, `line` how many of each priority, the highest first, at
+    most 32 priorities.  `deadline_ms` is the earliest deadline, also one that is past; `pinned_ms` is when the oldest
+    pinned allocation was granted.  `scopes` counts the quotas.  `read_ms` is the server's time of the reading.
     """
 
     KIND: ClassVar = "Usage"
@@ -161,6 +180,10 @@ class Usage(Value):
         field("pinned", "pinned", INTEGER),
         field("due", "due", INTEGER),
         field("waiting", "waiting", INTEGER),
+        field("deadline_ms", "earliestDeadline", OPTIONAL_INSTANT),
+        field("pinned_ms", "oldestPinned", OPTIONAL_INSTANT),
+        field("scopes", "scopes", INTEGER),
+        field("line", "line", many(value(WaitingPriority))),
         field("pool", "configuration", value(Pool)),
     )
 
@@ -171,6 +194,10 @@ class Usage(Value):
     due: int
     read_ms: int
     waiting: int = 0
+    deadline_ms: int | None = None
+    pinned_ms: int | None = None
+    scopes: int = 0
+    line: tuple[WaitingPriority, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", read_only(self.resources))

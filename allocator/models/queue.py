@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from allocator import settings
 from allocator.denials import Denial
+from allocator.errors import InvalidRequest
 from allocator.models.instants import instant
 from allocator.models.read_only import NO_ENTRIES, read_only
 from allocator.resources import RESOURCES, Resources
@@ -17,6 +18,7 @@ from allocator.serialization import (
     INTEGER,
     OPTIONAL_INSTANT,
     OPTIONAL_INTEGER,
+    TRUTH,
     Codec,
     Value,
     checked,
@@ -59,7 +61,7 @@ _HALF_LIFE: Final = Codec(half_life_ms, lambda found, path: read_integer(found, 
 class QueuePolicy(Value):
     """Who may pass those who wait in a pool's line; `docs/policies.md` has examples.
 
-    As an argument, None leaves a value as it is; a pool has all five.
+    As an argument, None leaves a value as it is; a pool has all six.
 
     Attributes:
         policy: `contended`: a request passes unless it competes for what a waiter before it is short of.  `strict`:
@@ -67,6 +69,8 @@ class QueuePolicy(Value):
         passes_max: So many grants may pass the first waiter; then nobody does.
         wait_max: Seconds, or a timedelta, after which nobody passes the first waiter; at most ten years.
         length_max: So many may wait; 0: nobody.
+        backfill: Whether a request that is held back is granted if it is sure to end before the first waiter could
+            start: it has a hard end (`max_lifetime`) before that.
         half_life: Seconds, or a timedelta, after which what a scope has used counts half, where scopes have weights:
             one minute to 365 days.
     """
@@ -76,6 +80,7 @@ class QueuePolicy(Value):
         field("passes_max", "passesMax", OPTIONAL_INTEGER),
         field("wait_max", "waitMaxMs", optional(_SECONDS)),
         field("length_max", "lengthMax", OPTIONAL_INTEGER),
+        field("backfill", "backfill", optional(TRUTH)),
         field("half_life", "halfLifeMs", optional(_HALF_LIFE)),
     )
 
@@ -83,6 +88,7 @@ class QueuePolicy(Value):
     passes_max: int | None = None
     wait_max: float | timedelta | None = None
     length_max: int | None = None
+    backfill: bool | None = None
     half_life: float | timedelta | None = None
 
     def texts(self) -> dict[str, str]:
@@ -90,6 +96,7 @@ class QueuePolicy(Value):
         wait_max = None if self.wait_max is None else f"{_wait_max_ms(self.wait_max) / 1000:g}s"
         given = {"policy": self.policy, "passes_max": self.passes_max, "wait_max": wait_max}
         given["length_max"] = self.length_max
+        given["backfill"] = None if self.backfill is None else "on" if self.backfill else "off"
         given["half_life"] = None if self.half_life is None else f"{half_life_ms(self.half_life) / 1000:g}s"
         return {f"queue_{name}": str(one) for name, one in given.items() if one is not None}
 
@@ -97,8 +104,8 @@ class QueuePolicy(Value):
         """What is given, as a pool's options: name -> value; "" for what is the default.
 
         Raises:
-            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max`, `queue_length_max` or
-                `queue_half_life`.
+            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max`, `queue_length_max`,
+                `queue_backfill` or `queue_half_life`.
         """
         options: dict[str, str] = {}
         if self.policy is not None:
@@ -110,13 +117,24 @@ class QueuePolicy(Value):
             options["queue_wait_max_ms"] = str(_wait_max_ms(self.wait_max))
         if self.length_max is not None:
             options["queue_length_max"] = str(count(self.length_max, "queue_length_max", settings.QUEUE_MAX, 0))
+        if self.backfill is not None:
+            if type(self.backfill) is not bool:
+                raise InvalidRequest(
+                    f"queue_backfill: {self.backfill!r} is neither True nor False", field="queue_backfill"
+                )
+            options["queue_backfill"] = "1" if self.backfill else ""
         if self.half_life is not None:
             options["queue_half_life_ms"] = str(half_life_ms(self.half_life))
-        return {name: "" if _DEFAULTS[name] == text else text for name, text in options.items()}
+        return {name: "" if _DEFAULTS.get(name) == text else text for name, text in options.items()}
 
 
 DEFAULT_POLICY: Final = QueuePolicy(
-    settings.QUEUE_POLICY, settings.PASSES_MAX, settings.WAIT_PASSED_MAX_S, settings.QUEUE_MAX, settings.HALF_LIFE_S
+    settings.QUEUE_POLICY,
+    settings.PASSES_MAX,
+    settings.WAIT_PASSED_MAX_S,
+    settings.QUEUE_MAX,
+    False,
+    settings.HALF_LIFE_S,
 )
 """What counts in a pool that says nothing else."""
 

@@ -48,6 +48,18 @@ function quotas.most(nominal, borrowing)
   return borrowing and math.min((nominal or 0) + borrowing, limits.AMOUNT_MAX)
 end
 
+-- Whether a quota with these fields and values, alternating, is plain.
+function quotas.is_plain(fields)
+  for i = 1, #fields, 2 do
+    local name, part = string.match(fields[i], '^(.+)%.([%l_]+)$')
+    if part == 'lending_limit' or (part == 'guaranteed' or part == 'kept') and tonumber(fields[i + 1]) ~= 0
+      or name == 'allocations' and (part == 'nominal' or part == 'borrowing_limit') then
+      return false
+    end
+  end
+  return true
+end
+
 -- Whether all of these texts are exact amounts; false stands for one that is absent.
 local function are_exact(values, first, last)
   for at = first, last do
@@ -82,6 +94,17 @@ local function wanted(counters, first)
   return fields
 end
 
+-- The same of a plain quota, which has no other tables.
+local function read_plain(account, counters)
+  for _, field in ipairs(counters) do
+    local values = redis.call('HMGET', account.key, field, string.sub(field, 1, -11) .. '.capacity')
+    local exact = are_exact(values, 1, 2)
+    if not exact then return false end
+    account.allocated[field], account.capacity[field] = values[1] or 0, values[2] or limits.AMOUNT_MAX
+  end
+  return true
+end
+
 -- Reads the counters of a list that are not read yet.  False if one is not an exact amount.
 function quotas.read(account, list)
   local missing = {}
@@ -89,6 +112,7 @@ function quotas.read(account, list)
     if not account.allocated[list[i]] then missing[#missing + 1] = list[i] end
   end
   if #missing == 0 then return true end
+  if account.plain then return read_plain(account, missing) end
   return take_in(account, missing, redis.call('HMGET', account.key, unpack(wanted(missing, 'generation'))), 1)
 end
 

@@ -4,8 +4,8 @@
 -- amounts, alternating; `accounts` the names of those beyond the pool, or nil; `exclusive` is set if a live allocation
 -- of the id is a conflict; `replaces` is the key of the record to replace, or nil; `scope` its scope, or nil;
 -- `lifetime_ms` the time until its hard end, or nil; `wait_ms` how long it may wait in line, or nil; `priority` its
--- priority, 0 if nil; `preempt` whether it may take room from lower ones.  Once granted it is a record (`records`) with
--- `fresh`.
+-- priority, 0 if nil; `preempt` whether it may take room from lower ones; `estimate` whether a denial says when it may
+-- be over.  Once granted it is a record (`records`) with `fresh`.
 local accounts = require('accounts')
 local context = require('context')
 local limits = require('limits')
@@ -95,15 +95,16 @@ local function read_options(call, request, first, options)
       set_replaces(call, request, value)
     elseif name == 'wait' or name == 'priority' then
       set_wait(call, request, name, value)
-    elseif name == 'preempt' then
-      if value ~= '1' or request.preempt then refuse(request.i, 'preempt is not 1, or named twice') end
-      request.preempt = true
+    elseif name == 'preempt' or name == 'estimate' then
+      if value ~= '1' or request[name] then refuse(request.i, name .. ' is not 1, or named twice') end
+      request[name] = true
     elseif name == 'lifetime_ms' then
       set_lifetime(request, value)
     else
       refuse(request.i, 'unknown option ' .. name)
     end
   end
+  if request.estimate and call.atomic then refuse(request.i, 'estimate is not for an atomic batch') end
   if request.preempt and not request.wait_ms then refuse(request.i, 'preempt is for a request that waits') end
   if request.wait_ms and request.replaces then refuse(request.i, 'wait is not for a request that replaces') end
   if scope then requests.charge_to(request, scope) end

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from allocator import AsyncAllocator, Denial, InvalidRequest, QueuePolicy, RequestWithdrawn, Waiter
+from allocator import (
+    AsyncAllocator,
+    Denial,
+    Insufficient,
+    InvalidRequest,
+    QueuePolicy,
+    Request,
+    RequestWithdrawn,
+    Waiter,
+    WaitingPriority,
+)
 from tests.support.waiters import Line
 
 
@@ -36,18 +46,20 @@ async def test_who_waits_is_seen_in_line(client: AsyncAllocator, line: Line, ful
     assert abs(waiter.until_ms - waiter.since_ms - 3_600_000) < 100_000, "each question tells anew how long it waits"
     assert waiter.start_ms is None, "what it waits for has no deadline"
     assert type(waiter).from_dict(waiter.to_dict()) == waiter
-    assert (await client.pools.usage()).waiting == 1
+    usage = await client.pools.usage()
+    assert (usage.waiting, usage.line) == (1, (WaitingPriority(7, 1, waiter.since_ms),))
+    assert (usage.deadline_ms, usage.pinned_ms) == (None, full.granted_ms)
     assert await client.get("next") is None
 
 
 async def test_the_policy_of_a_pool_is_set_by_parts(client: AsyncAllocator) -> None:
     """What is not given stays; a default is stored as none.  The model round-trips, and recovers a pool as it was."""
     pool = await client.pools.get()
-    assert pool.queue == QueuePolicy("contended", 100, 600.0, 100_000, 86_400.0)
+    assert pool.queue == QueuePolicy("contended", 100, 600.0, 100_000, False, 86_400.0)
     changed = await client.pools.update(queue=QueuePolicy(passes_max=0, wait_max=timedelta(minutes=1)))
-    assert changed.queue == QueuePolicy("contended", 0, 60.0, 100_000, 86_400.0)
-    changed = await client.pools.update(queue=QueuePolicy("strict", length_max=5))
-    assert changed.queue == QueuePolicy("strict", 0, 60.0, 5, 86_400.0)
+    assert changed.queue == QueuePolicy("contended", 0, 60.0, 100_000, False, 86_400.0)
+    changed = await client.pools.update(queue=QueuePolicy("strict", length_max=5, backfill=True))
+    assert changed.queue == QueuePolicy("strict", 0, 60.0, 5, True, 86_400.0)
     assert type(changed).from_dict(changed.to_dict()) == changed
     made = await client.pools.create("lab", {"cpu": 4}, queue=QueuePolicy("best_effort"))
     assert (made.created, made.queue) == (False, changed.queue)
@@ -65,6 +77,7 @@ async def test_the_policy_of_a_pool_is_set_by_parts(client: AsyncAllocator) -> N
         (QueuePolicy(wait_max=-1), "queue_wait_max"),
         (QueuePolicy(wait_max=float("nan")), "queue_wait_max"),
         (QueuePolicy(length_max=100_001), "queue_length_max"),
+        (QueuePolicy(backfill=1), "queue_backfill"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         (QueuePolicy(half_life=59), "queue_half_life"),
         (QueuePolicy(half_life=float("nan")), "queue_half_life"),
         ("strict", "queue"),
@@ -83,6 +96,33 @@ async def test_what_is_no_policy_is_refused(client: AsyncAllocator, wrong: Any, 
         assert refused.value.field == field
     assert await client.pools.get() == before
     assert await client.pools.list() == ["lab"]
+
+
+async def test_who_surely_ends_in_time_passes_the_first(client: AsyncAllocator, line: Line) -> None:
+    """Where the pool permits it; a denial says when the others could start, and a check the same."""
+    await client.pools.update(queue=QueuePolicy(backfill=True))
+    leased = await client.allocate({"cpu": 2}, ttl=60)
+    await line.join("large", {"cpu": 4})
+    denied = await client.try_allocate({"cpu": 1}, ttl=60, max_lifetime=90, estimate=True)
+    assert isinstance(denied, Denial)
+    assert (denied.code, denied.position, denied.start_ms) == ("queued", 2, None)
+    first = await client.try_allocate({"cpu": 4}, ttl=60, priority=1, estimate=True)
+    assert isinstance(first, Denial)
+    assert (first.code, first.position, first.start_ms) == ("capacity_exceeded", 1, leased.deadline_ms)
+    assert Denial.from_dict(first.to_dict()) == first
+    checked = await client.check({"cpu": 4}, priority=1, explain=True)
+    assert (checked.denial, checked.fits_ms) == (first, leased.deadline_ms)
+    assert [bool(await client.check({"cpu": 1}, max_lifetime=lifetime)) for lifetime in (50, 90)] == [True, False]
+    assert (await client.allocate({"cpu": 1}, ttl=60, max_lifetime=50)).ends_ms is not None
+    with pytest.raises(Insufficient) as refused:
+        await client.allocate({"cpu": 4}, ttl=60, estimate=True)
+    assert refused.value.denial.position == 2
+    (several,) = await client.allocate_many([Request({"cpu": 4}, 60, estimate=True)])
+    assert isinstance(several, Denial)
+    assert several.position == 2
+    with pytest.raises(InvalidRequest) as together:
+        await client.allocate_many([Request({"cpu": 4}, 60, estimate=True)], atomic=True)
+    assert together.value.field == "estimate"
 
 
 async def test_a_withdrawn_request_is_refused(client: AsyncAllocator, line: Line, full: Any) -> None:

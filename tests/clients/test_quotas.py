@@ -263,6 +263,9 @@ async def test_a_part_of_the_tree_is_read_alone(client: AsyncAllocator) -> None:
     assert [one.scope for one in await client.quotas.list("a")] == ["a", "a/x", "a/x/y"]
     assert list(await client.quotas.tree("a/x")) == ["a/x", "a/x/y"]
     assert await client.quotas.list("c") == []
+    assert [one.scope for one in await client.quotas.list(limit=4)] == ["a", "a-b", "a/x", "a/x/y"]
+    assert [one.scope for one in await client.quotas.list("a/x", limit=1)] == ["a/x"]
+    assert (await client.pools.usage()).scopes == 6
     part = await client.quotas.get("a/x/y")
     whole = (await client.quotas.tree())["a/x/y"]
     assert part == whole

@@ -142,7 +142,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "repeated denial not undone", "allocator/_engine/execution/undo_log.py",
-        '"denied", "conflict", "ttl_too_long",', "",
+        '"denied", "estimated", "conflict", "ttl_too_long",', "",
         "a copy of what was denied is granted later", "engine/test_undo_log",
     ),
     Mutant(

@@ -52,12 +52,12 @@ QUOTAS: Final = (
     ),
     # -- plain quotas --------------------------------------------------------------------------------------------------
     Mutant(
-        "plain in spite of its guarantee", "quotas/set_quota.lua",
+        "plain in spite of its guarantee", "modules/quotas.lua",
         "if part == 'lending_limit' or (part", "if (part",
         "what is guaranteed to a scope is kept by nobody", "test_quotas",
     ),
     Mutant(
-        "plain in spite of what it keeps", "quotas/set_quota.lua",
+        "plain in spite of what it keeps", "modules/quotas.lua",
         "or (part == 'guaranteed' or part == 'kept') and tonumber(fields[i + 1]) ~= 0\n      ", "",
         "a scope takes what is guaranteed to the one below it", "test_quotas",
     ),
@@ -75,6 +75,54 @@ QUOTAS: Final = (
         "allocations of plain quotas not given back", "modules/accounts.lua",
         "if account.quota and not held then\n        local", "if account.quota and held then\n        local",
         "a scope that nothing is charged to cannot be deleted", "test_quotas",
+    ),
+    Mutant(
+        "parent plain for ever", "quotas/set_quota.lua",
+        "  for n = 1, charged.levels do\n    local account = charged[n]\n    set(account, 'plain'",
+        "  for n = 1, 1 do\n    local account = charged[n]\n    set(account, 'plain'",
+        "a scope takes what was guaranteed to the one below it since", "test_quota_audit",
+    ),
+    Mutant(
+        "plain quota read as another", "modules/quotas.lua",
+        "  if account.plain then return read_plain(account, missing) end\n", "",
+        "a lost grant in the place of one of other resources is not adopted", "test_quota_audit",
+    ),
+    Mutant(
+        "capacity of a quota not audited", "modules/quota_audit.lua",
+        "  compare(call, account, 'quota_drift', name .. '.capacity', quotas.most(nominal, found.borrowing_limit))\n",
+        "",
+        "a scope has more than its maximum, and nobody finds it", "test_quota_audit",
+    ),
+    Mutant(
+        "plain quota not audited", "modules/quota_audit.lua",
+        "if is_wrong then compare(", "if is_wrong == nil then compare(",
+        "a scope takes what is guaranteed below it, and nobody finds it", "test_quota_audit",
+    ),
+    Mutant(
+        "plain as its promises were", "modules/quota_audit.lua",
+        "  for name, sum in pairs(account.promised) do\n    flat[n", "  for name, sum in pairs({}) do\n    flat[n",
+        "who has lost its promises stays plain", "test_quota_audit",
+    ),
+    Mutant(
+        "promises not audited", "modules/quota_audit.lua",
+        "  if is_certain then compare_promised(call, account, name) end\n", "",
+        "more is guaranteed than there is", "test_quota_audit",
+    ),
+    Mutant(
+        "promises of broken limits", "modules/quota_audit.lua",
+        "is_certain = is_certain and sum ~= nil", "is_certain = is_certain or sum",
+        "a repair gives away what is guaranteed", "test_quota_audit",
+    ),
+    Mutant(
+        "promised by the share alone", "modules/quota_audit.lua",
+        "return math.max(lending and nominal - lending or 0, account.promised[name] or 0)",
+        "return math.max(lending and nominal - lending or 0, 0)",
+        "a repair forgets what is guaranteed two levels below", "test_quota_audit",
+    ),
+    Mutant(
+        "pool that keeps nothing", "modules/quota_audit.lua",
+        "if keeps and not string.find(", "if not keeps and not string.find(",
+        "a pool gives out what is guaranteed", "test_quota_audit",
     ),
     # -- scopes --------------------------------------------------------------------------------------------------------
     Mutant(

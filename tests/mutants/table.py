@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.mutants.backfill import BACKFILL
 from tests.mutants.client import CLIENT
 from tests.mutants.ending import ENDING
 from tests.mutants.fair_share import FAIR_SHARE
@@ -11,6 +12,7 @@ from tests.mutants.findings import FINDINGS
 from tests.mutants.granting import GRANTING
 from tests.mutants.hard_ends import HARD_ENDS
 from tests.mutants.losses import LOSSES
+from tests.mutants.metrics import METRICS
 from tests.mutants.preempting import PREEMPTING
 from tests.mutants.quotas import QUOTAS
 from tests.mutants.sharing import SHARING
@@ -18,6 +20,8 @@ from tests.mutants.units import UNITS
 from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
-    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *FAIR_SHARE, *PREEMPTING,
+    *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *BACKFILL, *FAIR_SHARE,
+    *PREEMPTING,
+    *METRICS,
     *CLIENT,
 )  # fmt: skip

@@ -48,6 +48,22 @@ WAITING: Final = (
         "who comes anew with an id is kept room for at once", "test_waiting_order",
     ),
     Mutant(
+        "silent behind the same", "modules/queue/line.lua",
+        "return state.refused[waiter.same] and waiters.is_heard(call, waiter) and not",
+        "return state.refused[waiter.same] and not",
+        "who is gone stays in line", "test_waiting_order",
+    ),
+    Mutant(
+        "victims of the same", "modules/queue/line.lua",
+        "and waiters.is_heard(call, waiter) and not waiter.victims", "and waiters.is_heard(call, waiter)",
+        "what a victim leaves is for others", "test_waiting_order",
+    ),
+    Mutant(
+        "refused as of any size", "modules/queue/line.lua",
+        "waiter.same = shape .. ' ' ..", "waiter.same =",
+        "who fits waits behind one that does not", "test_waiting_order",
+    ),
+    Mutant(
         "guarantee does not cover", "modules/queue/contention.lua",
         "if account.quota then amount = amount - quotas.reserve(account, field) end", "",
         "a scope waits for others with what is guaranteed to it", "test_waiting_order",
@@ -75,8 +91,8 @@ WAITING: Final = (
     ),
     Mutant(
         "those in vain hold back others", "modules/queue/line.lua",
-        "  local blocked = contention.has(marks, charged, list)\n",
-        "  local blocked = contention.has(marks, charged, list)\n  if blocked then return false end\n",
+        "  local blocked, filled = contention.has(marks, charged, list), false\n",
+        "  local blocked, filled = contention.has(marks, charged, list), false\n  if blocked then return false end\n",
         "room is kept for who can never fit", "test_waiting_order",
     ),
     Mutant(
@@ -101,7 +117,7 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  if state then note_taken(state, charged, list) end\n", "",
+        "  if not state then return end\n  note_taken(state, charged, list)\n", "  if not state then return end\n",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------
@@ -200,5 +216,25 @@ WAITING: Final = (
         "repair leaves the fields", "modules/queue/line.lua",
         "  state.looked_ms = nil\n  line_entries.keep(call, state)\n", "  state.looked_ms = nil\n",
         "the pool reads a line that is empty", "test_waiting_states",
+    ),
+    Mutant(
+        "waits for what never fits", "allocations/allocate.lua",
+        "  if waiter and request.wait_ms and not may_fit then\n", "  if false then\n",
+        "in a strict line a client waits for nothing until its time is over", "test_waiting_order",
+    ),
+    Mutant(
+        "room of victims", "modules/queue/line.lua",
+        "if everything or waiter.victims or state.policy ~= 'best_effort' then",
+        "if everything or state.policy ~= 'best_effort' then",
+        "what a preemption has freed goes to who comes by", "properties/lines/test_histories",
+    ),
+    Mutant(
+        "marks before a grant", "modules/queue/line.lua", "        marks = marks_of(call, state, n)\n", "",
+        "after a pass that was its last one the first is passed again", "properties/test_starvation",
+    ),
+    Mutant(
+        "one pass more", "modules/queue/line.lua", "return passes >= state.passes_max or",
+        "return passes > state.passes_max or",
+        "the first is passed once too often", "properties/test_starvation",
     ),
 )  # fmt: skip

@@ -34,6 +34,7 @@ from allocator import (
     Shortage,
     Usage,
     Waiter,
+    WaitingPriority,
 )
 from allocator.settings import AMOUNT_MAX
 
@@ -56,7 +57,9 @@ shortages = st.builds(
     Shortage, resource_names, amounts, amounts, amounts, level=names, name=texts, kept=amounts, held=amounts,
     min_unit=amounts, max_unit=amounts, step=amounts,
 )  # fmt: skip
-denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999))
+denials = st.builds(Denial, names, names, st.lists(shortages, max_size=3).map(tuple), item=st.integers(0, 9999),
+    position=st.none() | st.integers(1, 9999), start_ms=st.none() | instants,
+)  # fmt: skip
 rows = st.builds(ResourceUsage, amounts, amounts, amounts, amounts, st.integers(0, 15_000))
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
@@ -64,6 +67,7 @@ quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
+line_rows = st.builds(WaitingPriority, priorities, amounts, st.none() | instants)
 some_seconds = st.none() | st.just(0.0) | st.integers(1000, 10**6).map(lambda ms: ms / 1000)
 preemptions = st.builds(PreemptionPolicy, st.none() | st.booleans(), some_seconds, some_seconds)
 policies = st.builds(
@@ -190,8 +194,20 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
     Resources: resources,
     Shortage: shortages,
     Usage: st.builds(
-        Usage, pools, st.dictionaries(resource_names, rows, max_size=4), amounts, amounts, amounts, instants, amounts
+        Usage,
+        pools,
+        st.dictionaries(resource_names, rows, max_size=4),
+        amounts,
+        amounts,
+        amounts,
+        instants,
+        amounts,
+        st.none() | instants,
+        st.none() | instants,
+        amounts,
+        st.lists(line_rows, max_size=3).map(tuple),
     ),
+    WaitingPriority: line_rows,
     Waiter: st.builds(
         Waiter,
         ids,

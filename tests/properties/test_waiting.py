@@ -43,6 +43,14 @@ def test_a_story_of_who_waits_is_the_models(newest: Ledger, group: int) -> None:
         tell(Ledger(newest.client), seed, STEPS)
 
 
+@pytest.mark.parametrize("group", range(GROUPS // 2))
+def test_a_story_with_backfill_is_the_models(newest: Ledger, group: int) -> None:
+    """In pools that permit it, of requests with hard ends."""
+    for seed in range(group * STORIES, (group + 1) * STORIES):
+        newest.client.flushall()
+        tell(Ledger(newest.client), seed, STEPS, backfill=True)
+
+
 @pytest.mark.parametrize("seed", [*range(1000, 1006), 1041, 1285])
 def test_a_story_is_the_same_on_every_engine(engine: Ledger, seed: int) -> None:
     """Longer ones."""

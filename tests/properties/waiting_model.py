@@ -134,24 +134,28 @@ class Model(Order):
 
     def _extend(self, live: Live, ttl: int) -> None:
         if live.deadline is not None:
-            live.deadline = max(live.deadline, self.now + ttl) if ttl else None
+            live.deadline = max(live.deadline, live.cut(self.now + ttl)) if ttl else None
 
     def _known(self, item: Asked, live: Live) -> tuple[object, ...] | None:
         first = live.calls[0] == item.call
+        is_over = live.ends is not None and live.ends <= self.now
+        if item.call in live.calls and is_over:
+            self.end(item.id)
+            return ("ended",)
         if item.call in live.calls:
             self._save(live)
             if first and live.unclaimed is not None:
-                ttl, live.unclaimed = live.unclaimed, None
+                ttl, live.unclaimed = live.lasting(live.unclaimed, self.now), None
                 if ttl and not live.shared:
-                    live.deadline = self.now + ttl
+                    live.deadline = live.cut(self.now + ttl)
                 else:
                     self._extend(live, ttl)
             elif live.deadline is not None and live.deadline <= self.now:
-                self._extend(live, item.ttl)
+                self._extend(live, live.lasting(item.ttl, self.now))
             return ("replayed" if first else "existing",)
         if item.call in self.ended or item.call in self.withdrawn:
             return ("ended",)
-        if live.deadline is not None and live.deadline <= self.now:
+        if is_over or (live.deadline is not None and live.deadline <= self.now):
             self.end(item.id)
             return None
         same = live.amounts == item.amounts and live.asked.owner == item.owner
@@ -160,7 +164,7 @@ class Model(Order):
         self._save(live)
         live.calls.append(item.call)
         live.shared = True
-        self._extend(live, item.ttl)
+        self._extend(live, live.lasting(item.ttl, self.now))
         return ("existing",)
 
     def _replaced(self, item: Asked) -> Live | None:
@@ -176,7 +180,8 @@ class Model(Order):
         if waiter and waiter.asked.call != item.call:
             return ("conflict_waiting",)
         old = self._replaced(item)
-        if old and old.asked.scope == item.scope and old.amounts == item.amounts:
+        same = old and old.asked.scope == item.scope and old.amounts == item.amounts
+        if old and same and not self.outlasts(item, old):
             self.end(item.replaces)
             return self._grant(item, [])
         self.look_first(touched | {item.id}, again=waiter is not None)
@@ -190,25 +195,35 @@ class Model(Order):
         """Decide it after those who stand before it."""
         waiter = self.of(item.id)
         left_over = self.behind and not item.wait
-        if waiter and left_over:
-            return ("reclaim_first",)
         if waiter:
-            code = "never_fits" if self._too_much(item, sums) else "capacity_exceeded"
-            return self._stay(item, waiter, "queued" if self.tree.fits(item.scope, item.amounts) else code)
+            return ("reclaim_first",) if left_over else self._again(item, waiter, sums)
         before = self.standing((-item.priority, self.numbers + 1))
         fits = self.tree.fits(item.scope, item.amounts)
         if not fits and self._too_much(item, sums):
             return ("denied", "never_fits")
+        filled = fits and self.may_fill(before, self.end_of(item))
         if self.must_queue(before, item.scope, item.amounts):
             code = "queued" if fits else "capacity_exceeded"
-            return ("reclaim_first",) if left_over else self._stay(item, None, code)
+            stays = ("reclaim_first",) if left_over and not filled else None
+            return stays or (self._grant(item, []) if filled else self._stay(item, None, code))
         if not fits and not self.make_room(item.scope, item.amounts, touched):
             return ("reclaim_first",) if self.behind else self._stay(item, None, "capacity_exceeded")
         return self._grant(item, before)
 
+    def _again(self, item: Asked, waiter: Waiter, sums: dict[tuple[str, str], int] | None) -> tuple[object, ...]:
+        """Who waits asks again, and was not served."""
+        code = "never_fits" if self._too_much(item, sums) else "capacity_exceeded"
+        if code == "never_fits" and item.wait:
+            self.leave(waiter)
+            return ("denied", code)
+        return self._stay(item, waiter, "queued" if self.tree.fits(item.scope, item.amounts) else code)
+
     def _grant(self, item: Asked, before: Sequence[Waiter]) -> tuple[object, ...]:
         self.passes(before)
-        self.put(item.id, Live(item, [item.call], self.now + item.ttl if item.ttl else None))
+        live = Live(item, [item.call], None, ends=self.end_of(item))
+        ttl = live.lasting(item.ttl, self.now)
+        live.deadline = live.cut(self.now + ttl) if ttl else None
+        self.put(item.id, live)
         if self.reverts is not None:
             self.reverts.append(lambda: self.forget(item.id))
         return ("granted",)
@@ -296,7 +311,9 @@ class Model(Order):
         before = self.standing((0, self.numbers + 1))
         fits = growth <= self.tree.available(scope, resource)
         if fits and self.must_queue(before, scope, {resource: growth}, new=False):
-            return ("denied", "queued")
+            if not self.may_fill(before, live.ends):
+                return ("denied", "queued")
+            before = []
         if not fits:
             limits = [(self.tree.limit(name, resource), name) for name in self.chain(scope) if name]
             above = any(self._above(name, resource, amount) for _, name in limits)

@@ -22,7 +22,7 @@ CLAIM_MS: Final = 15_000
 
 @dataclass(frozen=True)
 class Asked:
-    """One item of an allocate; `wait`: it may wait; `replaces`: the id of a live allocation."""
+    """One item of an allocate; `wait`: it may wait; `replaces`: the id of a live allocation; `lifetime` 0: none."""
 
     id: str
     call: str
@@ -34,11 +34,15 @@ class Asked:
     priority: int = 0
     replaces: str = ""
     replaces_fence: int = 0
+    lifetime: int = 0
 
 
 @dataclass
 class Live:
-    """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run."""
+    """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run.
+
+    `ends`: its hard end.
+    """
 
     asked: Asked
     calls: list[str]
@@ -47,6 +51,14 @@ class Live:
     shared: bool = False
     fence: int = 0
     amounts: dict[str, int] = field(default_factory=dict)
+    ends: int | None = None
+
+    def cut(self, deadline: int) -> int:
+        return deadline if self.ends is None else min(deadline, self.ends)
+
+    def lasting(self, ttl: int, now: int) -> int:
+        """A hard end makes a lease of what is pinned."""
+        return self.ends - now if self.ends is not None and not ttl else ttl
 
 
 @dataclass
@@ -72,6 +84,7 @@ class Order:
     passes_max: int = 100
     wait_max: int = 600_000
     length_max: int = 100_000
+    backfill: bool = False
     live: dict[str, Live] = field(default_factory=dict)
     line: list[Waiter] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
@@ -197,6 +210,42 @@ class Order:
         """Whether a scope limits the number of its allocations."""
         return bool(scope) and self.tree.limit(scope, "allocations").borrowing is not None
 
+    def end_of(self, asked: Asked) -> int | None:
+        """The hard end of what is granted now."""
+        return self.now + asked.lifetime if asked.lifetime else None
+
+    def start_of(self, waiter: Waiter) -> int | None:
+        """When it fits at the earliest, if nobody renews, releases or comes."""
+        left = dict(self.tree.live)
+        tree, at = Tree(self.tree.capacity, self.tree.limits, left), self.now
+        ends = sorted((one.deadline, name) for name, one in self.live.items() if one.deadline is not None)
+        for deadline, name in ends:
+            if tree.fits(waiter.asked.scope, waiter.asked.amounts):
+                return at
+            del left[name]
+            at = max(at, deadline)
+        return at if tree.fits(waiter.asked.scope, waiter.asked.amounts) else None
+
+    def leading(self, before: Sequence[Waiter]) -> list[Waiter]:
+        """The first, and those that none before them holds back."""
+        others = [] if self.policy == "best_effort" else list(enumerate(before))[1:]
+        free = [one for at, one in others if not self.must_queue(before[:at], one.asked.scope, one.asked.amounts)]
+        return [*before[:1], *free]
+
+    def may_fill(self, before: Sequence[Waiter], ends: int | None) -> bool:
+        """Whether it is sure to end before each of these that leads could start."""
+        if not self.backfill or ends is None or not before:
+            return False
+        starts = [self.start_of(one) for one in self.leading(before)]
+        return all(start is not None and ends <= start for start in starts)
+
+    def outlasts(self, asked: Asked, live: Live) -> bool:
+        """Whether it would keep the room beyond the hard end that those who wait may count on."""
+        if not self.backfill or not self.line or live.ends is None:
+            return False
+        ends = self.end_of(asked)
+        return ends is None or ends > live.ends
+
     def passes(self, before: Sequence[Waiter]) -> None:
         """Somebody was granted who stands behind these."""
         if not before:
@@ -219,18 +268,24 @@ class Order:
         for waiter in list(self.line):
             if waiter not in self.line or self.silent(waiter):
                 continue
-            if self.policy == "strict" and not self.guarantees and self.standing()[0] is not waiter:
+            no_others = self.policy == "strict" and not self.guarantees and not self.backfill
+            if no_others and self.standing()[0] is not waiter:
                 break
             asked = waiter.asked
             if self.never(asked.scope, asked.amounts):
                 self.leave(waiter)
                 continue
             before = [one for one in self.standing() if one.place < waiter.place]
-            if self.tree.fits(asked.scope, asked.amounts) and not self.must_queue(before, asked.scope, asked.amounts):
+            held_back = self.must_queue(before, asked.scope, asked.amounts)
+            if not self.tree.fits(asked.scope, asked.amounts):
+                continue
+            if not held_back or self.may_fill(before, self.end_of(asked)):
                 self.leave(waiter)
-                self.put(asked.id, Live(asked, [asked.call], self.now + CLAIM_MS, unclaimed=asked.ttl))
+                live = Live(asked, [asked.call], None, unclaimed=asked.ttl, ends=self.end_of(asked))
+                live.deadline = live.cut(self.now + CLAIM_MS)
+                self.put(asked.id, live)
                 reverts, self.reverts = self.reverts, None
-                self.passes(before)
+                self.passes([] if held_back else before)
                 self.reverts = reverts
 
     def expired(self) -> list[str]:

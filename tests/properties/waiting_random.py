@@ -30,6 +30,8 @@ PAUSES: Final = (0, 0, 0, 1, 700, 3_000, 3_000, 4_999, 9_000, 14_999, 15_000)
 COPIES_FOR_MS: Final = 90_000
 STEPS: Final = 30
 
+LIFETIMES: Final = (0, 1_000, 2_000, 4_000, 12_000, 30_000)
+
 TREES: Final[tuple[dict[str, dict[str, Limit]], ...]] = (
     {},
     {},
@@ -52,7 +54,7 @@ class Story:
     rng: random.Random
     sent: list[tuple[Asked, int]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    many: int = 0
+    lifetimes: tuple[int, ...] = (0,)
 
     # -- acts ----------------------------------------------------------------------------------------------------------
 
@@ -82,7 +84,7 @@ class Story:
         amounts = {name: rng.choice([1, 1, 2, 3, 4, 5, tree.capacity[name], tree.capacity[name] + 1]) for name in names}
         asked = Asked(
             identity, call, amounts, rng.choice(["me", "me", "you"]), rng.choice(TTLS), scope,
-            wait=rng.random() < 0.7, priority=rng.choice([0, 0, 0, 0, 1, -1]),
+            wait=rng.random() < 0.7, priority=rng.choice([0, 0, 0, 0, 1, -1]), lifetime=rng.choice(self.lifetimes),
         )  # fmt: skip
         if live and rng.random() < 0.1:
             other = self.model.live[rng.choice(live)]
@@ -145,12 +147,13 @@ class Story:
     def spell(self, one: Asked) -> str:
         words = [one.id, one.call, *(f"{name}={amount}" for name, amount in one.amounts.items()), f"ttl={one.ttl}"]
         words += [one.owner, f"scope={one.scope}" * bool(one.scope), "wait" * one.wait, f"priority={one.priority}"]
+        words.append(f"lifetime={one.lifetime}" * bool(one.lifetime))
         return " ".join([*words, f"replaces={one.replaces}" * bool(one.replaces)])
 
     def line(self, one: Asked, *, repeated: bool) -> Line:
         return self.ledger.want(
             one.id, one.amounts, ttl=one.ttl, owner=one.owner, scope=one.scope, wait=60_000 if one.wait else 0,
-            priority=one.priority or None, call=one.call, repeated=int(repeated),
+            priority=one.priority or None, call=one.call, lifetime=one.lifetime, repeated=int(repeated),
             replaces=(one.replaces_fence, one.replaces) if one.replaces else None,
         )  # fmt: skip
 
@@ -190,8 +193,8 @@ class Story:
         self.ledger.renew(*(self.ledger.renew_line(name, ttl=ttl) for name in names))
         for name in set(names) & self.model.live.keys():
             one = self.model.live[name]
-            if one.deadline is not None:
-                one.deadline = max(one.deadline, self.model.now + ttl)
+            if one.deadline is not None and (one.ends is None or one.ends > self.model.now):
+                one.deadline = max(one.deadline, one.cut(self.model.now + ttl))
 
     def reclaim(self) -> None:
         self.say("reclaim")
@@ -205,6 +208,8 @@ class Story:
             amount = 10
         self.say(f"capacity {resource}={amount}")
         assert self.ledger.configure("change", {resource: amount})[0] == "configured"
+        if self.model.tree.capacity[resource] != amount:
+            self.model.looked = None
         self.model.tree.capacity[resource] = amount
 
     # -- judging -------------------------------------------------------------------------------------------------------
@@ -268,7 +273,7 @@ class Story:
         assert not [name for name in ledger.account if name.startswith("waiting_")], ledger.account
 
 
-def begin(ledger: Ledger, seed: int) -> Story:
+def begin(ledger: Ledger, seed: int, *, backfill: bool = False) -> Story:
     """A pool of one to three resources, perhaps with scopes, of one of the policies."""
     rng = random.Random(seed)
     capacity = dict.fromkeys(RESOURCES[: rng.randint(1, 3)], 10)
@@ -284,12 +289,16 @@ def begin(ledger: Ledger, seed: int) -> Story:
             for name, one in shares.items()
         }
         assert ledger.set_quota(scope, words)[0] == "quota", scope
-    return Story(ledger, model, rng)
+    if not backfill:
+        return Story(ledger, model, rng)
+    model.backfill = True
+    assert ledger.configure("change", promises="queue_backfill=1")[0] == "configured"
+    return Story(ledger, model, rng, lifetimes=LIFETIMES)
 
 
-def tell(ledger: Ledger, seed: int, steps: int = STEPS) -> None:
+def tell(ledger: Ledger, seed: int, steps: int = STEPS, *, backfill: bool = False) -> None:
     """One story; an error has the steps that led to it."""
-    story = begin(ledger, seed)
+    story = begin(ledger, seed, backfill=backfill)
     try:
         for _ in range(steps):
             story.step()
@@ -306,6 +315,7 @@ def main() -> None:
     parser.add_argument("--stories", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--backfill", action="store_true")
     options = parser.parse_args()
     servers = SessionServers()
     try:
@@ -313,7 +323,7 @@ def main() -> None:
         client = redis.Redis(unix_socket_path=server.socket, decode_responses=True)
         for seed in range(options.seed, options.seed + options.stories):
             client.flushall()
-            tell(Ledger(client), seed, options.steps)
+            tell(Ledger(client), seed, options.steps, backfill=options.backfill)
             if seed % 500 == 499:
                 print(seed + 1, flush=True)
     finally:

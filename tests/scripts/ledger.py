@@ -138,6 +138,7 @@ class Ledger(Looking):
         wait: int = 0,
         priority: int | None = None,
         preempt: int = 0,
+        estimate: int = 0,
         call: str = "",
         repeated: int = 0,
     ) -> Line:
@@ -161,6 +162,8 @@ class Ledger(Looking):
             pairs.append(("preempt", preempt))
         if lifetime:
             pairs.append(("lifetime_ms", lifetime))
+        if estimate:
+            pairs.append(("estimate", estimate))
         counts = (len(resources), len(entries), len(pairs))
         words = (owner, ttl, *counts, *fields_of(resources), *flat, *itertools.chain.from_iterable(pairs))
         return Line(identity, call or self.new_call(), words, repeated)
@@ -272,14 +275,15 @@ class Ledger(Looking):
         *,
         explain: int = 0,
         ttl_ms: int | str = "",
+        lifetime_ms: int | str = 0,
         scope: str = "",
         priority: int = 0,
         preempt: int = 0,
         **options: Any,
     ) -> Any:
         args: dict[str, Any] = {
-            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms, "scope": scope,
-            "resources": len(resources),
+            "explain": explain, "priority": priority, "preempt": preempt, "ttl_ms": ttl_ms,
+            "lifetime_ms": lifetime_ms, "scope": scope, "resources": len(resources),
         }  # fmt: skip
         return self.run("check", tail=fields_of(resources), **args, **options)
 

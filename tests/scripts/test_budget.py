@@ -25,7 +25,7 @@ NO_PART: Final = frozenset({"EVAL", "INFO"})
 
 BUDGET: Final = {
     "allocate": 8, "release": 8, "renew": 6, "denied": 5, "existing": 7, "resize": 8,
-    "read_pool": 5, "get_allocation": 3, "check": 3,
+    "read_pool": 8, "get_allocation": 3, "check": 3,
 }  # fmt: skip
 """The most that a call may send to stay as fast as it is."""
 
@@ -37,7 +37,7 @@ ONE_ACCOUNT: Final = {
     "renew": "TIME HMGET HGETALL ZADD HSET",
     "resize": "TIME HMGET HGETALL ZSCORE XADD ZADD HSET HSET",
     "check": "TIME HMGET",
-    "read_pool": "TIME HGETALL ZCARD ZCARD ZCOUNT",
+    "read_pool": "TIME HGETALL ZCARD ZCARD ZCARD ZCOUNT ZRANGE ZRANGE",
     "get_allocation": "HGET HGETALL",
 }
 """All commands of a call that charges the pool alone: more of them are too many, fewer belong into this table."""

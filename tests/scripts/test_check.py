@@ -42,7 +42,7 @@ def test_check_and_allocate_give_the_same_verdict(newest: Ledger, part: int) -> 
         if granted[0] == "granted":
             assert checked == ["fits"], f"seed {seed}"
         else:
-            assert [checked[0], checked[1], *checked[4:]] == granted, f"seed {seed}"
+            assert [checked[0], checked[1], *checked[6:]] == granted, f"seed {seed}"
 
 
 def test_check_changes_nothing(pool: Ledger) -> None:
@@ -57,14 +57,26 @@ def test_check_changes_nothing(pool: Ledger) -> None:
 def test_a_denial_without_explanation_foresees_nothing(pool: Ledger) -> None:
     """0 stands for no instant."""
     pool.grant("a", {"cpu": 10})
-    assert pool.check({"cpu": 1}) == ["denied", "capacity_exceeded", 0, [], "", "cpu", 1, 10, 10]
+    assert pool.check({"cpu": 1}) == ["denied", "capacity_exceeded", 0, [], 0, 0, "", "cpu", 1, 10, 10]
 
 
 def test_an_explanation_names_the_deadline_by_which_enough_comes_back(pool: Ledger) -> None:
     """At the latest: if nobody renews and nobody else comes."""
     for n, ttl in enumerate((3000, 1000, 2000)):
         pool.grant(f"a{n}", {"cpu": 3}, ttl=ttl)
-    assert pool.check({"cpu": 2}, explain=1) == ["denied", "capacity_exceeded", T0 + 1000, [], "", "cpu", 2, 9, 10]
+    assert pool.check({"cpu": 2}, explain=1) == [
+        "denied",
+        "capacity_exceeded",
+        T0 + 1000,
+        [],
+        1,
+        T0 + 1000,
+        "",
+        "cpu",
+        2,
+        9,
+        10,
+    ]
     assert pool.check({"cpu": 4}, explain=1)[2] == T0 + 1000
     assert pool.check({"cpu": 5}, explain=1)[2] == T0 + 2000
     assert pool.check({"cpu": 10}, explain=1)[2] == T0 + 3000

@@ -32,7 +32,7 @@ CASES: dict[str, Case] = {
     ),
     "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 6, 7)),
     "audit": Case(lambda pool: pool.audit(), (6,), items=False),
-    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 9, 11), items=False),
+    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 8, 10, 12), items=False),
     "check_access": Case(lambda pool: pool.run("check_access"), (), items=False),
     "configure_pool": Case(
         lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 8, 12, 14, 16, 17)

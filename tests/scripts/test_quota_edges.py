@@ -199,13 +199,15 @@ def test_a_repeated_change_has_the_same_reply(teams: Ledger) -> None:
 
 
 def test_a_pool_that_has_lost_its_options_goes_on(teams: Ledger) -> None:
-    """As one that is recovered while its scopes are still there: what it keeps is not known until limits are set."""
+    """As one that is recovered while its scopes are still there: what it keeps is not known until it is repaired."""
     teams.set_quota("a", {"cpu": (8, NONE, 4)})
     teams.client.hdel(teams.keys["pool"], "options", "cpu.kept", "cpu.guaranteed")
     assert want(teams, "x", 2, "a")[0] == "granted"
     teams.release("x")
-    teams.client.hset(teams.keys["pool"], "cpu.kept", 4)
     assert teams.allocated() == 0
+    assert teams.repair()[3::3] == ["guarantee_drift", "guarantee_drift", "kept_drift"]
+    assert (teams.account["cpu.guaranteed"], teams.account["cpu.kept"]) == ("4", "4")
+    assert want(teams, "x", 7)[0] == "denied"
 
 
 @pytest.mark.parametrize("field", ["cpu.nominal", "cpu.lending_limit", "cpu.kept"])

@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import pytest
 
+from allocator import settings
 from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, contract, fields
+from tests.scripts.ordinary import SCOPE
+from tests.scripts.waiting import wait
 
 
 def test_usage_is_one_reading_of_account_and_indexes(pool: Ledger) -> None:
-    """The instant, how many leases, pinned ones, leases that are due and waiters there are, and the account."""
-    pool.grant("a", {"cpu": 1})
+    """The instant, how many leases, pinned ones, leases that are due and waiters there are, and the account.
+
+    Also the earliest deadline, the oldest pinned one, and how many scopes there are.
+    """
+    assert pool.run("read_pool")[1:10] == [T0, 0, 0, 0, 0, 0, 0, 0, []]
     pool.grant("b", {"cpu": 1}, ttl=2 * MINUTE)
-    pool.grant("c", {"cpu": 1}, ttl=0)
+    pool.grant("a", {"cpu": 1})
     pool.now += MINUTE
+    for identity in ("c", "d"):
+        pool.grant(identity, {"cpu": 1}, ttl=0)
+        pool.now += 1
+    pool.set_quota(SCOPE, {"cpu": (5, "-", "-")})
     reply = pool.run("read_pool")
-    assert reply[:6] == ["usage", T0 + MINUTE, 2, 1, 1, 0]
-    assert fields(reply[6:]) == pool.account
+    assert reply[:10] == ["usage", T0 + MINUTE + 2, 2, 2, 1, 0, T0 + MINUTE, T0 + MINUTE, 2, []]
+    assert fields(reply[10:]) == pool.account
+
+
+def test_usage_has_the_waiters_of_each_priority_and_since_when_the_first_waits(pool: Ledger) -> None:
+    """The highest priority first, also the lowest and the highest that there are; a broken entry says no instant."""
+    pool.grant("full", {"cpu": 10}, ttl=0)
+    for name, priority in (("a", 0), ("low", -1000), ("b", 0), ("high", 1000), ("mid", 1), ("low2", -1000)):
+        wait(pool, name, {"cpu": 1}, priority=priority, ms=10 * MINUTE)
+        pool.now += 1
+    line = [1000, 1, T0 + 3, 1, 1, T0 + 4, 0, 2, T0, -1000, 2, T0 + 1]
+    assert pool.run("read_pool")[5:10:4] == [6, line]
+    entry, since = f"{pool.keys['pool'].removesuffix('pool')}waiter:high", pool.waiter("high")["since_ms"]
+    pool.client.hset(entry, "since_ms", "soon")
+    assert pool.run("read_pool")[9][:3] == [1000, 1, 0]
+    pool.client.hset(entry, "since_ms", since)
+
+
+def test_usage_has_no_more_priorities_than_its_limit(pool: Ledger) -> None:
+    """The highest of them."""
+    pool.grant("full", {"cpu": 10}, ttl=0)
+    many = settings.LINE_PRIORITIES_MAX + 3
+    for priority in range(many):
+        wait(pool, f"p{priority}", {"cpu": 1}, priority=priority)
+    reply = pool.run("read_pool")
+    assert (reply[5], reply[9][::3]) == (many, [*range(many - 1, 2, -1)])
 
 
 def test_usage_is_exact_in_full_digits(ledger: Ledger) -> None:
     """What is stored is what is read."""
     ledger.create({"memory": AMOUNT_MAX})
     ledger.grant("a", {"memory": AMOUNT_MAX})
-    assert fields(ledger.run("read_pool")[6:])["memory.allocated"] == "9007199254740991"
+    assert fields(ledger.run("read_pool")[10:])["memory.allocated"] == "9007199254740991"
 
 
 def test_get_gives_the_record_or_says_unknown(pool: Ledger) -> None:

@@ -20,7 +20,7 @@ def bounded(ledger: Ledger) -> Ledger:
 def test_an_amount_outside_of_its_bounds_never_fits(bounded: Ledger, cpu: int) -> None:
     """The reply names the resource and its bounds; a check says the same."""
     assert want(bounded, "a", cpu) == ["denied", "unit_violation", "", "cpu", cpu, 0, 100, [4, 20, 4]]
-    assert bounded.check({"cpu": cpu}) == ["denied", "unit_violation", 0, [], "", "cpu", cpu, 0, 100, [4, 20, 4]]
+    assert bounded.check({"cpu": cpu}) == ["denied", "unit_violation", 0, [], 0, 0, "", "cpu", cpu, 0, 100, [4, 20, 4]]
 
 
 @pytest.mark.parametrize("cpu", [4, 8, 12, 16, 20])

@@ -75,7 +75,7 @@ def test_a_denial_has_the_limit_in_numbers(pool: Ledger) -> None:
     assert want(pool, "a", 13) == ["denied", "never_fits", "", "cpu", 13, 0, 12]
     assert want(pool, "a", 12)[0] == "granted"
     assert want(pool, "b", 1) == ["denied", "capacity_exceeded", "", "cpu", 1, 12, 12]
-    assert pool.check({"cpu": 1}) == ["denied", "capacity_exceeded", 0, [], "", "cpu", 1, 12, 12]
+    assert pool.check({"cpu": 1}) == ["denied", "capacity_exceeded", 0, [], 0, 0, "", "cpu", 1, 12, 12]
 
 
 @pytest.mark.overcommits

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from allocator import settings
 from tests.scripts.accounts import key
 from tests.scripts.ledger import MINUTE, Ledger
+from tests.scripts.preempting import permit
 from tests.scripts.waiting import ask, hear, wait
 
 
@@ -163,6 +165,17 @@ def test_who_can_no_longer_fit_leaves_also_behind_others(short: Ledger) -> None:
     assert ask(short, vain.line.again())[:2] == ["denied", "never_fits"]
 
 
+def test_who_can_no_longer_fit_is_told_so_when_it_asks_again(pool: Ledger) -> None:
+    """Also in a strict line, of which a call looks at nobody but the first."""
+    policy(pool, "strict")
+    pool.grant("full", {"memory": 50}, ttl=0)
+    first, vain = wait(pool, "first", {"memory": 60}), wait(pool, "vain", {"memory": 90, "cpu": 10})
+    pool.configure("change", {"memory": 80})
+    assert hear(pool, first, by=2000) == ["waiting"]
+    assert ask(pool, vain.line.again())[:2] == ["denied", "never_fits"]
+    assert pool.waiting == ["first"]
+
+
 # -- quotas ------------------------------------------------------------------------------------------------------------
 
 
@@ -249,3 +262,30 @@ def test_who_waits_for_a_node_holds_back_those_of_the_node(shared: Ledger, scope
     shared.release("on-it")
     assert hear(shared, waiter) == ["replayed"]
     assert shared.record("first")["account.1"] == (f"quota:{scope}" if scope else "node:n1")
+
+
+def test_who_is_silent_leaves_also_behind_one_that_asked_for_the_same(pool: Ledger) -> None:
+    """It is not looked at again for room, but for its client."""
+    pool.grant("full", {"cpu": 10}, ttl=0)
+    pool.grant("some", {"memory": 1}, ttl=0)
+    first = wait(pool, "first", {"cpu": 2})
+    wait(pool, "other", {"cpu": 3})
+    wait(pool, "silent", {"cpu": 2})
+    pool.now += settings.WAITER_TTL_MS - 1
+    ask(pool, first.line.again())
+    pool.now += 1
+    pool.release("some")
+    assert pool.waiting == ["first"]
+
+
+def test_what_victims_leave_is_kept_also_for_one_that_asks_for_the_same_as_the_first(pool: Ledger) -> None:
+    """In a line that anybody may pass."""
+    permit(pool, more="queue_policy=best_effort")
+    pool.grant("low", {"cpu": 3}, priority=-5)
+    pool.grant("rest", {"cpu": 6, "memory": 100})
+    wait(pool, "first", {"cpu": 3})
+    wait(pool, "preemptor", {"cpu": 3}, preempt=1)
+    assert pool.waiter("preemptor")["victims"]
+    wait(pool, "small", {"cpu": 1, "memory": 1})
+    pool.resize("rest", {"cpu": 6, "memory": 50})
+    assert pool.waiting == ["first", "preemptor", "small"]

@@ -25,7 +25,8 @@ from tests.mutants.mutant import Mutant, plant
 
 OVERGRANTING: Final = Mutant(
     "a core more", "modules/accounts.lua",
-    "before + growth > capacity[field]", "before + growth > capacity[field] + 1000",
+    "(not before or before + growth > account.capacity[field]",
+    "(not before or before + growth > account.capacity[field] + 1000",
     "one core more than there is", "",
 )  # fmt: skip
 

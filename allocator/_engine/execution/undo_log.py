@@ -25,7 +25,8 @@ _DONE: Final = frozenset({"granted", "replayed", "existing", "waiting"})
 _REFUSED: Final = frozenset(
     {
         "offline", "deleting", "unknown_pool", "pool_lost", "other_epoch", "schema", "recovering",
-        "denied", "conflict", "ttl_too_long", "unknown_scope", "scope_required", "queue_full", "conflict_waiting",
+        "denied", "estimated", "conflict", "ttl_too_long", "unknown_scope", "scope_required", "queue_full",
+        "conflict_waiting",
     }
 )  # fmt: skip
 """Reply words of an item that was refused, without a record of the completed call."""

@@ -14,6 +14,7 @@ from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     decode_allocation,
     decode_denial,
+    foreseen,
     left_until_end,
     raise_refused,
     recovering,
@@ -81,6 +82,7 @@ class ValidRequest(NamedTuple):
     priority: int = 0
     wait_ms: int = 0
     preempt: bool = False
+    estimate: bool = False
 
     @classmethod
     def validate(
@@ -106,6 +108,7 @@ class ValidRequest(NamedTuple):
             lifetime_ms=lifetime_ms(request.max_lifetime),
             priority=priority_number(request.priority) if request.priority else 0,
             preempt=bool(request.preempt),
+            estimate=bool(request.estimate),
         )
 
     def item(self, pool: PoolKeys) -> Item:
@@ -129,6 +132,8 @@ class ValidRequest(NamedTuple):
             options += ("priority", self.priority)
         if self.lifetime_ms:
             options += ("lifetime_ms", self.lifetime_ms)
+        if self.estimate:
+            options += ("estimate", 1)
         if not options:
             return Item(self.call, tuple(args), pool.record(self.id), self.id)
         args[4] = len(options) // 2
@@ -221,6 +226,8 @@ def _allocate_all(defaults: Defaults, requests: Sequence[Request]) -> Flow[list[
     ]
     if not wanted:
         return []
+    if any(one.estimate for one in wanted):
+        raise InvalidRequest("estimate: not foreseen of requests that are granted together", field="estimate")
     call = allocate_call(pool, wanted, defaults.durability, atomic=True)
     if (size := weight(call)) > settings.BATCH_BYTES_MAX:
         raise InvalidRequest(
@@ -314,6 +321,11 @@ def _denied(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, item: int) -> _
     return decode_denial(pool, reply[1:], item)
 
 
+def _estimated(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, item: int) -> _Answer:
+    _, position, start_ms, denial = reply
+    return foreseen(decode_denial(pool, denial[1:], item), position, start_ms)
+
+
 def _conflict(pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     live = decode_allocation(pool, wanted.id, reply[1:])
     if live.releasing_ms is not None:
@@ -332,10 +344,6 @@ def _ended(_pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) -> 
     )
     lost.retryable = True  # a new call is decided afresh
     return lost
-
-
-def _reclaim_first(_pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
-    return RECLAIM_FIRST
 
 
 def _recovering(pool: PoolKeys, _wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
@@ -366,10 +374,6 @@ def _withdrawn(pool: PoolKeys, wanted: ValidRequest, _reply: Reply, _item: int) 
     return RequestWithdrawn(f"this request left the line of pool {pool.name!r} before", id=wanted.id)
 
 
-def _scope_required(pool: PoolKeys, _wanted: ValidRequest, _reply: Reply, _item: int) -> _Answer:
-    return scope_required(pool)
-
-
 def _aborted(_pool: PoolKeys, wanted: ValidRequest, reply: Reply, _item: int) -> _Answer:
     return _Aborted(f"allocation {wanted.id!r} was not granted: item {reply[1] - 1} stopped the batch")
 
@@ -378,14 +382,15 @@ _OTHER_ANSWERS: Final[Mapping[str, Callable[[PoolKeys, ValidRequest, Reply, int]
     "replayed": _replayed,
     "existing": _replayed,
     "denied": _denied,
+    "estimated": _estimated,
     "conflict": _conflict,
     "ended": _ended,
-    "reclaim_first": _reclaim_first,
+    "reclaim_first": lambda _pool, _wanted, _reply, _item: RECLAIM_FIRST,
     "aborted": _aborted,
     "recovering": _recovering,
     "ttl_too_long": _too_long,
     "unknown_scope": _unknown_scope,
-    "scope_required": _scope_required,
+    "scope_required": lambda pool, _wanted, _reply, _item: scope_required(pool),
     "queue_full": _queue_full,
     "conflict_waiting": _conflict_waiting,
     "withdrawn": _withdrawn,

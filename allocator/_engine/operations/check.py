@@ -8,6 +8,7 @@ from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.reclaim import reclaim_due
 from allocator._engine.operations.replies import (
     decode_denial,
+    foreseen,
     raise_refused,
     recovering,
     scope_required,
@@ -17,22 +18,30 @@ from allocator._engine.operations.replies import (
 from allocator._engine.operations.requests import encode_amounts
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Call, Flow, Reply
+from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
-from allocator.models.allocations import Check, RequestLike
+from allocator.models.allocations import Check, RequestLike, Ttl
 from allocator.resources import Resources
-from allocator.validation import priority_number, scope_name
+from allocator.validation import lifetime_ms, priority_number, scope_name
 
 _CHECK: Final = load("check")
+
+
+def _denied(pool: PoolKeys, reply: Reply) -> Check:
+    _, code, fits_ms, victims, position, start_ms, *numbers = reply
+    denial = foreseen(decode_denial(pool, [code, *numbers]), position, start_ms)
+    return Check(fits=False, denial=denial, fits_ms=fits_ms or None, victims=tuple(victims))
 
 
 def check(
     defaults: Defaults,
     request: RequestLike,
+    scope: str | None = None,
+    priority: int = 0,
+    max_lifetime: Ttl = None,
     *,
     explain: bool = False,
     ttl_ms: int | None = None,
-    scope: str | None = None,
-    priority: int = 0,
     preempt: bool = False,
 ) -> Flow[Check]:
     """Whether the request would be granted now; changes nothing.  One round trip.
@@ -54,6 +63,7 @@ def check(
                 priority=priority_number(priority) if priority else 0,
                 preempt=int(bool(preempt)),
                 ttl_ms="" if ttl_ms is None else ttl_ms,
+                lifetime_ms=lifetime_ms(max_lifetime),
                 scope=charged_to,
                 resources=len(resources),
             ),
@@ -66,8 +76,7 @@ def check(
             case "fits":
                 return Check(fits=True)
             case "denied":
-                denial = decode_denial(pool, [reply[1], *reply[4:]])
-                return Check(fits=False, denial=denial, fits_ms=reply[2] or None, victims=tuple(reply[3]))
+                return _denied(pool, reply)
             case "reclaim_first":
                 yield from reclaim_due(pool)
             case "unknown_scope":

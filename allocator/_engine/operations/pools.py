@@ -1,4 +1,4 @@
-"""create, recover, update, upgrade, list, usage: the verbs of pools."""
+"""create, recover, update, upgrade, list: the verbs of pools; `pool_usage` reads one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from allocator._engine.protocol.pool_units import decode_units, encode_units, un
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
-from allocator.models.pools import Pool, Usage
+from allocator.models.pools import Pool
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.models.resource_units import ResourceUnits
@@ -28,7 +28,6 @@ from allocator.units import format_amount
 from allocator.validation import generation_number, grace_ms, pool_name, scope_name
 
 _CONFIGURE: Final = load("configure_pool")
-_USAGE: Final = load("read_pool")
 
 _UNCHANGED: Final = "-"
 
@@ -357,6 +356,7 @@ def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
         number("queue_passes_max", DEFAULT_POLICY.passes_max),
         number("queue_wait_max_ms", settings.WAIT_PASSED_MAX_MS) / 1000,
         number("queue_length_max", DEFAULT_POLICY.length_max),
+        options.get("queue_backfill") == "1",
         number("queue_half_life_ms", settings.HALF_LIFE_MS) / 1000,
     )
 
@@ -371,23 +371,3 @@ def _decode_preemption(options: dict[str, str], where: str) -> PreemptionPolicy:
 
     grace = seconds("preempt_grace_ms", settings.PREEMPT_GRACE_MS)
     return PreemptionPolicy("preemption" in options, grace, seconds("preempt_protect_ms", 0))
-
-
-def get(defaults: Defaults, name: str | None = None) -> Operation[Pool]:
-    """A pool as configured, and its counters.  One round trip."""
-    read = usage(defaults, name)
-    return Operation(read.call, lambda reply: read.decode(reply).pool)
-
-
-def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
-    """The usage of a pool, read atomically.  One round trip."""
-    pool = defaults.keys(name)
-
-    def decode(reply: Reply) -> Usage:
-        if reply[0] != "usage":
-            raise_refused(pool, reply[0])
-        _, read_ms, leased, pinned, due, waiting, *flat = reply
-        described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
-        return Usage(described, described.rows(), leased + pinned, pinned, due, read_ms, waiting)
-
-    return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

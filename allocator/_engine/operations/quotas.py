@@ -23,7 +23,7 @@ from allocator.models.quotas import FairShare, Limit, Quota, QuotaUsage
 from allocator.quantity import Quantity, parse_capacity
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
-from allocator.validation import generation_number, scope_name, weight_number
+from allocator.validation import count, generation_number, scope_name, weight_number
 
 _SET: Final = load("set_quota")
 _DELETE: Final = load("delete_quota")
@@ -130,24 +130,25 @@ def _level(account: str) -> str:
     return f"scope {account.removeprefix('quota:')!r}" if account else "the pool"
 
 
-def list_quotas(defaults: Defaults, scope: str | None = None) -> Flow[list[Quota]]:
+def list_quotas(defaults: Defaults, scope: str | None = None, limit: int = settings.QUOTAS_MAX) -> Flow[list[Quota]]:
     """The scopes of the pool, each after those above it; with `scope` it and those below it.  500 a round trip."""
     pool, name = defaults.pool, "" if scope is None else scope_name(scope)
+    left = count(limit, "limit", settings.QUOTAS_MAX)
     cursor, pages = "", list[Reply]()
     while True:
-        reply: Reply = yield make_call(
-            _LIST, pool, epoch=pool.epoch, scope=name, cursor=cursor, count=settings.PAGE_RECORDS_MAX
-        )
+        size = min(left, settings.PAGE_RECORDS_MAX)
+        reply: Reply = yield make_call(_LIST, pool, epoch=pool.epoch, scope=name, cursor=cursor, count=size)
         if reply[0] != "quotas":
             raise_refused(pool, reply[0])
         pages.append(reply)
-        cursor = reply[3]
-        if not cursor:
+        cursor, left = reply[3], left - size
+        if not cursor or not left:
             break
     counters = decode_fields(pages[0][4])
     stored = {scope: fields for page in pages for scope, fields in _scopes(page[5:]).items()}
     tree = _Tree(pool, counters, stored, read_ms=pages[0][1])
-    return [tree.quota(one) for one in stored if not name or one == name or one.startswith(f"{name}/")]
+    names = [one for one in stored if not name or one == name or one.startswith(f"{name}/")]
+    return [tree.quota(one) for one in names[:limit]]
 
 
 def get(defaults: Defaults, scope: str) -> Flow[Quota | None]:

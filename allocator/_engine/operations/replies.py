@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from allocator import settings
@@ -204,6 +205,11 @@ def decode_denial(
         held = asked - growth
         shortages.append(Shortage(resource, asked, allocated, capacity, level, name, for_others, held, *of_units))
     return Denial(code, pool.name, tuple(shortages), item)
+
+
+def foreseen(denial: Denial, position: int, start_ms: int) -> Denial:
+    """The denial with an estimate of when it may be over; `position` 0: without one, `start_ms` 0: not foreseen."""
+    return replace(denial, position=position or None, start_ms=start_ms or None)
 
 
 def unknown_scope(pool: PoolKeys, scope: str) -> UnknownScope:

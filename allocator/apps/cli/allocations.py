@@ -22,7 +22,7 @@ from allocator.apps.cli.arguments import (
 )
 from allocator.apps.cli.context import App, Command, pass_app
 from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, show
+from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, show, turn
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
@@ -66,6 +66,7 @@ _KEPT_FROM_S: Final = 1.0
 @click.option("--wait", type=arguments.waiting, metavar="DURATION", help="Wait in line for room, for so long [0s].")
 @PRIORITY
 @PREEMPT
+@click.option("--estimate", is_flag=True, help="If it does not fit, show its place in line and when it could start.")
 @pass_app
 def allocate(
     app: App,
@@ -82,6 +83,7 @@ def allocate(
     wait: float | None,
     priority: int,
     preempt: bool,
+    estimate: bool,
 ) -> ExitCode:
     r"""Allocate resources, all of them or none.
 
@@ -111,6 +113,7 @@ def allocate(
         "scope": scope,
         "max_lifetime": max_lifetime,
         "priority": priority,
+        "estimate": estimate,
     }
     outcome: Allocation | Denial = client.try_allocate(**asked)
     if isinstance(outcome, Denial) and wait and not outcome.never:
@@ -154,7 +157,7 @@ def _tell_ignored(
 
 @click.command(cls=Command)
 @click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
-@click.option("--explain", is_flag=True, help="Show the numbers of the level that is short, and when it fits.")
+@click.option("--explain", is_flag=True, help="Show the numbers of the level that is short, and when it could start.")
 @click.option(
     "--scope",
     type=arguments.scope,
@@ -164,26 +167,29 @@ def _tell_ignored(
 )
 @PRIORITY
 @click.option("--preempt", is_flag=True, help="Name from whom a request of this --priority would take room now.")
+@click.option(
+    "--max-lifetime", type=arguments.lifetime, metavar="DURATION", help="Its hard end, with which backfill may help it."
+)
 @pass_app
 def check(
-    app: App, resources: tuple[tuple[str, str], ...], explain: bool, scope: str | None, priority: int, preempt: bool
+    app: App, /, *, resources: tuple[tuple[str, str], ...], explain: bool, preempt: bool, **asked: Any
 ) -> ExitCode:
     """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
 
     Nothing is reserved by it.
     """
-    asked: dict[str, Any] = {"explain": explain, "scope": scope, "priority": priority, "preempt": preempt}
-    answer = app.client().check(quantities(resources), **asked)
+    answer = app.client().check(quantities(resources), explain=explain, preempt=preempt, **asked)
     if answer.denial is None:
         text = "yes"
     else:
         text = f"no: {answer.denial}"
-        if explain:
-            text += f"\n{explained(app, answer.denial)}"
+        text += f"\n{explained(app, answer.denial)}" if explain else ""
         if answer.fits_ms is not None:
             text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
-        elif explain and not answer.denial.never:
+        elif explain and answer.denial.code == "capacity_exceeded":
             text += "\nno known deadline makes it fit"
+        if (answer.denial.position or 0) > 1:
+            text += f"\n{turn(answer.denial)}"
         if preempt:
             text += f"\nwould preempt {', '.join(map(printable, answer.victims)) or 'nobody'}"
     show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
@@ -348,6 +354,8 @@ def _refuse(app: App, denial: Denial, resized: str = "") -> ExitCode:
     if resized:
         whole["id"] = resized
     click.echo(f"error: {denial}", err=True)
+    if denial.position is not None:
+        click.echo(turn(denial), err=True)
     _advise(app, denial)
     show(app, View(whole, lambda _: ""))
     return ExitCode.DENIED

@@ -113,6 +113,7 @@ _OPTIONS: Final = {
     "preempt_protect": "--preempt-protect",
     "preemption": "--preemption",
     "priority": "--priority",
+    "queue_backfill": "--queue-backfill",
     "queue_half_life": "--queue-half-life",
     "queue_length_max": "--queue-length-max",
     "queue_passes_max": "--queue-passes-max",

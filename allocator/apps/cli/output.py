@@ -306,3 +306,11 @@ def explained(app: App, denial: Denial) -> str:
         rows.append([level, one.resource, *(format_amount(one.resource, number) for number in numbers)])
     headers = ("LEVEL", "RESOURCE", "REQUESTED", "ALLOCATED", "KEPT", "LIMIT", "SHORT")
     return table(headers, rows, headed=not app.no_headers, width=room(app))
+
+
+def turn(denial: Denial) -> str:
+    """The place in line that a request would take, and its start there."""
+    place = f"would wait in position {denial.position}"
+    if denial.start_ms is None:
+        return f"{place}; no known deadline lets it start"
+    return f"{place}, and start at {rfc3339(denial.start_ms)} at the earliest that known deadlines allow"

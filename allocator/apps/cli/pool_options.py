@@ -43,6 +43,7 @@ _QUEUE: Final = {
     "queue_passes_max": "passes_max",
     "queue_wait_max": "wait_max",
     "queue_length_max": "length_max",
+    "queue_backfill": "backfill",
     "queue_half_life": "half_life",
 }
 """Options of the line, and what `QueuePolicy` calls them."""
@@ -109,6 +110,11 @@ def _of_the_line() -> Iterable[Callable[[Any], Any]]:
         help=f"After what time past use counts half, where scopes have weights [{exact(HALF_LIFE_MS)}].",
     )
     yield click.option(
+        "--queue-backfill",
+        type=click.Choice(("on", "off")),
+        help="Whether who surely ends before the first waiter can start is let through [off].",
+    )
+    yield click.option(
         "--queue-length-max",
         type=whole_number(0, QUEUE_MAX),
         metavar="NUMBER",
@@ -160,6 +166,8 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     found = {name: values[name] for name in _NAMES if values.get(name) is not None}
     line = {short: values[name] for name, short in _QUEUE.items() if values.get(name) is not None}
     taking = {short: values[name] for name, short in _PREEMPTION.items() if values.get(name) is not None}
+    if "backfill" in line:
+        line["backfill"] = line["backfill"] == "on"
     if "permitted" in taking:
         taking["permitted"] = taking["permitted"] == "on"
     found |= {"units": units} if units else {}
@@ -232,6 +240,7 @@ _LABELS: Final = {
     "queue_passes_max": "Passes",
     "queue_wait_max": "Passed for",
     "queue_length_max": "Queue length",
+    "queue_backfill": "Backfill",
     "queue_half_life": "Half-life",
     "preemption": "Preemption",
     "preempt_grace": "Preempt grace",

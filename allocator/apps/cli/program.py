@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Final
+from typing import Final, Literal
 
 from allocator.distribution import install
 
@@ -13,7 +13,10 @@ __all__ = ["PROGRAM", "missing_extra", "open_streams"]
 
 PROGRAM: Final = "resource-allocator"
 
-_OF_THE_EXTRA: Final = ("click", "rich", "yaml")
+_EXTRAS: Final[dict[str, Literal["cli", "metrics"]]] = {
+    "click": "cli", "rich": "cli", "yaml": "cli", "prometheus_client": "metrics"
+}  # fmt: skip
+"""Package -> the extra that brings it."""
 
 _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 """The standard streams in the order of their descriptors, with their modes."""
@@ -35,7 +38,7 @@ def open_streams() -> None:
 
 
 def missing_extra(error: Exception) -> str:
-    """A message that names the package to install, if the error is a missing package of the extra; else ""."""
-    if not isinstance(error, ModuleNotFoundError) or error.name not in _OF_THE_EXTRA:
+    """A message that names the package to install, if the error is a missing package of an extra; else ""."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in _EXTRAS:
         return ""
-    return f"{PROGRAM} needs the package {error.name}: {install('cli')}"
+    return f"{PROGRAM} needs the package {error.name}: {install(_EXTRAS[error.name])}"

@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": (f"{_CLI}.maintenance:doctor", "Check a server for use, and say what to change."),
     "acl": (f"{_CLI}.servers:acl", "Print Redis users (ACL) with the least rights for each role."),
     "redis-cli": (f"{_CLI}.servers:redis_cli", "Print the redis-cli commands that show a pool by hand."),
+    "metrics": ("allocator.apps.exporter.command:metrics", "Serve the metrics of pools to Prometheus."),
     "embedded": (f"{_CLI}.servers:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }

@@ -1,4 +1,5 @@
 -- arrivals: a refused request takes its place in line, or its client asks again.
+local backfill = require('backfill')
 local events = require('events')
 local fair_order = require('fair_order')
 local limits = require('limits')
@@ -18,8 +19,16 @@ function arrivals.place(call, priority, names)
   return (fair_order.place(call, priority or 0, names, state.number + 1))
 end
 
+-- The same for a request that is charged to these accounts, the pool last.
+function arrivals.place_among(call, priority, charged)
+  local names = {}
+  for n = 1, #charged - 1 do names[n] = charged[n].name end
+  return arrivals.place(call, priority, names)
+end
+
 -- The position of a place in the line, from 1 on.
-local function position(call, state, place)
+function arrivals.position(call, place)
+  local state = line_entries.open(call)
   local index, before = waiters.index(call), 0
   if state.stored > 0 then before = redis.call('ZCOUNT', index, '-inf', '(' .. numbers.text(place)) end
   for i = 1, #state.puts do
@@ -49,13 +58,15 @@ local function next_change(call)
   return found[2] and tonumber(found[2]) - call.now or limits.WAITER_TTL_MS
 end
 
-local function answer(call, state, waiter, refusal)
-  return {'waiting', position(call, state, waiter.place), next_change(call), refusal}
+local function answer(call, waiter, refusal)
+  local position = arrivals.position(call, waiter.place)
+  return {'waiting', position, next_change(call), refusal}
 end
 
 -- A request that has no room, and may, takes it from lower priorities.  What has expired is reclaimed first.
 local function preempt(call, request, charged, waiter, refusal)
   if not (request.preempt and call.pool.preempts) or refusal[1] ~= 'denied' or call.more_expired then return end
+  backfill.forget(call)
   if preemption.run(call, waiter, charged) then line.serve(call) end
 end
 
@@ -75,7 +86,7 @@ function arrivals.enter(call, request, charged, refusal)
   line_entries.add(call, waiter)
   events.add(call, 'waiting', waiter.id, nil, refusal[2])
   preempt(call, request, charged, waiter, refusal)
-  return answer(call, state, waiter, refusal)
+  return answer(call, waiter, refusal)
 end
 
 -- The client of a waiter asks again.
@@ -85,7 +96,7 @@ function arrivals.hear(call, request, charged, waiter, refusal)
   if not waiter.new then state.heard[#state.heard + 1] = waiter end
   fair_order.hear(call, waiter)
   preempt(call, request, charged, waiter, refusal)
-  return answer(call, state, waiter, refusal)
+  return answer(call, waiter, refusal)
 end
 
 return arrivals

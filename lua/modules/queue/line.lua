@@ -5,10 +5,12 @@
 --   contended     by those that do not compete for what it is short of
 --   best_effort   by all that fit
 --   strict        by nobody, but by what a guarantee covers that is not the waiter's
--- After `queue_passes_max` passes, or `queue_wait_max_ms`, nobody passes the first.
+-- After `queue_passes_max` passes, or `queue_wait_max_ms`, nobody passes the first.  With `queue_backfill` those that
+-- are sure to end before those before them could start are granted all the same (`backfill`), and count as no pass.
 -- call.line = {count, seen, ids, at, ...}: one call looks at WAITERS_LOOKED_MAX entries from the first on.  Where the
 -- line is longer and its requests differ, the next calls look at the others, from `waiting_cursor` on.
 local accounts = require('accounts')
+local backfill = require('backfill')
 local contention = require('contention')
 local denials = require('denials')
 local events = require('events')
@@ -48,9 +50,21 @@ function line.hold_back(call, waiter, marks, is_first)
   end
 end
 
+-- Begins anew with what those before a place hold back.
+local function clear_marks(state)
+  state.has_first, state.leading = false, {}
+end
+
+-- Whether a waiter is held back by none before it, so that the room that it can start with is known (`backfill`).
+local function leads(state, waiter, marks, is_first)
+  if is_first or waiter.victims then return true end
+  return state.policy ~= 'best_effort' and not contention.has(marks, waiter.charged, waiter.list)
+end
+
 local function add_marks(call, state, waiter, marks)
   local is_first = not state.has_first
   state.has_first = true
+  if state.backfill and leads(state, waiter, marks, is_first) then state.leading[#state.leading + 1] = waiter end
   line.hold_back(call, waiter, marks, is_first)
 end
 
@@ -61,7 +75,7 @@ local function count_pass(state, waiter)
 end
 
 -- The waiter's grant, charged already, which is a record from here on.
-local function grant(call, state, waiter)
+local function grant(call, state, waiter, reason)
   local pool, ask_ms, names = call.pool, waiter.ask_ms + 0, {}
   local ends_ms = records.end_of(call, waiter.lifetime_ms)
   pool.revision = pool.revision + 1
@@ -77,7 +91,8 @@ local function grant(call, state, waiter)
   call.fresh[#call.fresh + 1] = record
   if pool.weights then shares.charge(call, record, names) end
   state.wakes[#state.wakes + 1] = waiter.call
-  events.add(call, 'granted', waiter.id, record, 'waited')
+  if reason == 'waited' then backfill.forget(call) end
+  events.add(call, 'granted', waiter.id, record, reason)
 end
 
 -- The live record of a waiter's id: it was granted to others, or adopted.
@@ -87,15 +102,28 @@ local function is_known(call, waiter)
   return call.records[key]
 end
 
--- Whether the waiter goes: 'granted', or 'left' as its wait is in vain; false if it stays.
+-- Whether a waiter that is held back, and fits, is granted all the same.  It is charged already.
+local function may_fill(call, state, waiter)
+  if not state.backfill then return false end
+  local charged, list = waiter.charged, waiter.list
+  accounts.add_all(charged, list, -1)
+  local ends_ms = records.end_of(call, waiter.lifetime_ms)
+  local permitted = backfill.permits(call, state.leading, ends_ms)
+  accounts.add_all(charged, list, 1)
+  return permitted
+end
+
+-- Whether the waiter goes: 'granted', 'filled' as it ends before those before it could start, or 'left' as its wait is
+-- in vain; false if it stays.
 local function try(call, state, waiter, marks)
   local charged, list = waiter.charged, waiter.list
-  local blocked = contention.has(marks, charged, list)
+  local blocked, filled = contention.has(marks, charged, list), false
   if accounts.take(charged, list) then
     if denials.reply(charged, list)[2] == 'capacity_exceeded' then return false end
     line_entries.leave(call, waiter, 'it can never fit')
     return 'left'
   end
+  if blocked and may_fill(call, state, waiter) then blocked, filled = false, true end
   local known = not blocked and is_known(call, waiter)
   if blocked or known then accounts.add_all(charged, list, -1) end
   if blocked then return false end
@@ -104,8 +132,8 @@ local function try(call, state, waiter, marks)
     return 'left'
   end
   line_entries.remove(call, waiter)
-  grant(call, state, waiter)
-  return 'granted'
+  grant(call, state, waiter, filled and 'backfilled' or 'waited')
+  return filled and 'filled' or 'granted'
 end
 
 -- Grants to one waiter, or lets it go; false if it stays.
@@ -132,7 +160,7 @@ end
 -- them.
 local function marks_of(call, state, last, place)
   local marks, ahead = {}, nil
-  state.has_first = false
+  clear_marks(state)
   for n = 1, last do
     local waiter = state.seen[n]
     if is_before(call, waiter, place) then
@@ -145,7 +173,7 @@ end
 
 -- Whether nobody behind this waiter can go where it cannot: they ask for the same, or none may pass.
 local function ends_here(call, state)
-  return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps
+  return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps and not state.backfill
 end
 
 -- What is granted while the line is longer than one call looks at, for those behind the cursor.
@@ -156,27 +184,44 @@ local function note_taken(state, charged, list)
   state.cursor_marks = contention.text(marks)
 end
 
+-- Whether a waiter stays as one before it that asks for the same was refused in this call: it has less room, and holds
+-- back nothing else.  One that is silent leaves, what the victims of one leave is for it, and one that this call has
+-- moved is compared with those behind the cursor.
+local function is_refused(call, state, waiter)
+  local shape = waiters.shape(waiter)
+  if shape ~= waiters.MIXED then waiter.same = shape .. ' ' .. (waiter.lifetime_ms or '') end
+  local stays = state.refused[waiter.same] and waiters.is_heard(call, waiter)
+  return stays and not waiter.victims and not waiter.was_place
+end
+
+local function note_refused(state, waiter)
+  if waiter.same then state.refused[waiter.same] = true end
+end
+
 -- Serves the entries from the first on.  Returns what those who stay hold back.
 local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
-  state.has_first = false
+  clear_marks(state)
+  state.refused = {}
   while true do
     local waiter = state.seen[n] or line_entries.next(call, state)
     if not waiter then break end
-    if not waiter.left then
+    if not waiter.left and not is_refused(call, state, waiter) then
       local gone = serve_one(call, state, waiter, marks)
-      if gone == 'granted' then note_taken(state, waiter.charged, waiter.list) end
+      local granted = gone and gone ~= 'left'
+      if granted then note_taken(state, waiter.charged, waiter.list) end
       if gone and state.leavers[1] then fair_order.advance(call) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
         if waiter.was_place then line_entries.note_ahead(state, waiter) end
+        note_refused(state, waiter)
         if ends_here(call, state) then
           state.cut = false
           break
         end
-      elseif ahead and gone == 'granted' then
-        count_pass(state, ahead)
+      elseif ahead and granted then
+        if gone == 'granted' then count_pass(state, ahead) end
         marks = marks_of(call, state, n)
       end
     end
@@ -200,6 +245,8 @@ end
 local function serve_others(call, state)
   local marks, from = contention.parse(state.cursor_marks), '(' .. numbers.text(state.cursor)
   local first = first_of(call, state)
+  -- Who leads of those that this call does not look at is not known: nobody is backfilled.
+  state.leading = nil
   local ids = redis.call('ZRANGEBYSCORE', waiters.index(call), from, '+inf', 'WITHSCORES', 'LIMIT', '0',
     limits.WAITERS_LOOKED_MAX)
   for i = 1, #ids, 2 do
@@ -228,6 +275,7 @@ function line.serve(call)
   fair_order.update(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
+  backfill.forget(call)
   local marks = serve_first(call, state)
   if state.cut and not state.cursor then
     state.cursor_marks = contention.text(marks)
@@ -285,8 +333,17 @@ function line.blocks(call, place, charged, list, is_growth)
   end
   local marks, ahead = marks_of(call, state, #state.seen, place)
   -- Those that it has not looked at may compete, too.
-  if many and state.policy ~= 'best_effort' then return true, ahead end
+  if many and state.policy ~= 'best_effort' then
+    state.leading = nil
+    return true, ahead
+  end
   return contention.has(marks, charged, list, is_growth), ahead
+end
+
+-- Whether a request that fits, and that `line.blocks` holds back, is sure to end before those before it could start.
+function line.fills(call, ends_ms)
+  local permitted = backfill.permits(call, call.line.leading, ends_ms)
+  return permitted
 end
 
 -- Those who wait before a place, in order.  Second result: whether there are more that hold others back.
@@ -301,10 +358,13 @@ function line.ahead(call, place)
   return ahead, not waiter and state.cut and state.policy ~= 'best_effort'
 end
 
--- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished.
+-- A request is granted; `ahead`: the first waiter, which it passes, is counted when the call is finished; false: it
+-- fills room until that one can start.
 function line.pass(call, ahead, charged, list)
   local state = call.line
-  if state then note_taken(state, charged, list) end
+  if not state then return end
+  note_taken(state, charged, list)
+  if ahead ~= false then backfill.forget(call) end
   if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
   state.passing = state.passing + 1

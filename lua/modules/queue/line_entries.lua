@@ -30,7 +30,7 @@ function line_entries.open(call)
     passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
     wait_max_ms = tonumber(string.match(options, 'queue_wait_max_ms=(%d+)')) or limits.WAIT_PASSED_MAX_MS,
     length_max = tonumber(string.match(options, 'queue_length_max=(%d+)')) or limits.QUEUE_MAX,
-    number = 0, passes = 0, passing = 0,
+    backfill = string.find(options, 'queue_backfill=1', 1, true), number = 0, passes = 0, passing = 0,
   }
   call.line = state
   if not call.pool.waits then return state end

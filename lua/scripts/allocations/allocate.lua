@@ -9,7 +9,7 @@ nothing new for that time; fences jump ahead in any case.
 
 With `wait`, what does not fit takes a place in line (`line`); its caller asks again with the same call, at least every
 WAITER_TTL_MS, until it is granted; the call without `wait` is the last, and leaves the line.  While somebody waits,
-nothing is granted that would pass those before it, but as the pool's policy says.
+nothing is granted that would pass those before it, but as the pool's policy says, and what is backfilled.
 
 With `replaces` the item takes the charge of another live allocation of the same amounts and accounts, which ends in the
 same decision: no capacity is checked.  Where there is none of that fence, the item is decided as without it.
@@ -25,13 +25,16 @@ ARGV    atomic       int     1: all or none
                              deadline of it passes; with ttl_ms 0 it is a lease until then; `wait`: for how many ms the
                              caller waits, not with `atomic` nor `replaces`; `priority`: -PRIORITY_MAX to PRIORITY_MAX,
                              of its place in line;
-                             `preempt`, 1: it may take room from lower priorities, only with `wait`
+                             `preempt`, 1: it may take room from lower priorities, only with `wait`; `estimate`, 1: a
+                             denial that may be over later says when, not with `atomic`
 Reply   per item {"granted", fence, granted_ms, deadline_ms, epoch, durability, scope, ends_ms} (0: pinned;
           durability: the pool's, or left out; scope: the one that is charged, or left out; ends_ms: likewise)
         | {"replayed", field, value, ...} (granted by this call before; with the fields epoch and durability)
         | {"existing", field, value, ...} (same owner and amounts; deadline no earlier than now + ttl, or its end)
         | {"conflict", field, value, ...} | {"ended", ended_ms}
         | {"denied", code, account, (resource, requested, allocated, capacity)*, {kept, ...}?} (account '': the pool)
+        | {"estimated", position, start_ms, denial} (with `estimate`; position: its place in line, if it waited;
+          start_ms: the earliest start there that known deadlines allow, 0: not foreseen; denial: a reply)
         | {"unknown_scope", scope} | {"scope_required"}
         | {"waiting", position, again_ms, refusal} (in line; again_ms: until the next deadline; refusal: a reply)
         | {"queue_full", length} | {"conflict_waiting", owner} (another call waits for the id) | {"withdrawn"}
@@ -46,6 +49,7 @@ local arguments = require('arguments')
 local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
+local estimates = require('estimates')
 local expiry = require('expiry')
 local gangs = require('gangs')
 local idempotency = require('idempotency')
@@ -97,11 +101,19 @@ local function end_replaced(call, request, record)
   removals.plan(call, record, 'released', 'replaced by ' .. records.id(call, request.key))
 end
 
+-- Whether the request would keep the room of a record beyond its hard end, while others wait and may count on that.
+local function outlasts(call, request, record)
+  local state = record.ends_ms and (call.pool.waits or call.line) and line_entries.open(call)
+  if not state or state.count == 0 or not state.backfill then return false end
+  local ends_ms = records.end_of(call, request.lifetime_ms)
+  return not ends_ms or ends_ms > record.ends_ms
+end
+
 -- Grants the request the charge of the record that it replaces; nil if there is none.
 local function replace(call, request, charged)
   local known = call.records[request.replaces]
   local replaced = find_replaced(call, request)
-  if not replaced or not has_charge(request, charged, replaced) then
+  if not replaced or not has_charge(request, charged, replaced) or outlasts(call, request, replaced) then
     call.records[request.replaces] = known
     return nil
   end
@@ -151,7 +163,14 @@ local function refusal_of(call, items, request, charged)
   return reply, reply[2] == 'capacity_exceeded'
 end
 
--- Lets those before it in line go first.  Returns the reply, if it has one by now; else whether it passes somebody.
+-- Whether a request that is held back, and fits, is sure to end before those before it in line could start.
+local function fills(call, request, refusal)
+  if refusal[2] ~= 'queued' then return false end
+  local ends_ms = records.end_of(call, request.lifetime_ms)
+  return line.fills(call, ends_ms)
+end
+
+-- Lets those before it in line go first.  Returns the reply, if it has one by now; else whom it passes (`line.pass`).
 local function queue(call, items, request, charged, waiter)
   local place, is_long = arrivals.place(call, request.priority, request.accounts), false
   if call.pool.waits then
@@ -167,7 +186,14 @@ local function queue(call, items, request, charged, waiter)
   if not waiter and not is_long then blocked, ahead = line.blocks(call, place, charged, request.list) end
   if not blocked then return nil, ahead end
   local refusal, may_fit = refusal_of(call, items, request, charged)
+  if not waiter and not is_long and fills(call, request, refusal) then return nil, false end
   if may_fit and call.more_expired and not request.wait_ms then return {'reclaim_first'} end
+  -- What can never fit does not wait.
+  if waiter and request.wait_ms and not may_fit then
+    line_entries.leave(call, waiter, 'it can never fit')
+    call.freed = true
+    return refusal
+  end
   return waiter and stay(call, request, charged, waiter, refusal)
     or may_fit and stay(call, request, charged, nil, refusal) or refusal
 end
@@ -236,6 +262,13 @@ local function decide_new(call, items, request)
   return requests.grant(call, request, charged)
 end
 
+-- The denial with the request's place in line, if it waited, and when it could start there.
+local function foresee(call, request, denial)
+  if not estimates.passes(denial) then return denial end
+  local position, start_ms = estimates.turn(call, accounts_of(call, request), request.list, request.priority or 0)
+  return {'estimated', position, start_ms, denial}
+end
+
 local function decide(call, items, request)
   local record = records.of_item(call, request.key)
   local reply
@@ -246,7 +279,8 @@ local function decide(call, items, request)
   else
     reply = completed(call, request.call)
   end
-  return reply or decide_new(call, items, request)
+  reply = reply or decide_new(call, items, request)
+  return request.estimate and reply[1] == 'denied' and foresee(call, request, reply) or reply
 end
 
 local function refuse_all(items, word)

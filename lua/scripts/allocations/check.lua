@@ -2,32 +2,36 @@
 --[[
 check -- Whether a request would be granted now, and if not, when at the latest.
 
-It uses the same code as `allocate`, and asks as a request of priority 0 that does not wait.  Expired allocations count
-as free, at most CHECK_EXPIRED_MAX of them.  With `explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up
-until the request fits.
+It uses the same code as `allocate`, and asks as a request that does not wait.  Expired allocations count as free, at
+most CHECK_EXPIRED_MAX of them.  With `explain`, up to EXPLAIN_DEADLINES_MAX future deadlines are added up until the
+request fits, and until it could start behind those that stand before it in line.
 
 ARGV    explain      int     1: add up the future deadlines
         priority     text    the priority of the request, '0' if it has none
         preempt      int     1: name what a request that waits would preempt
         ttl_ms       text    the time to live to be asked for, 0 pins; '': not tested
+        lifetime_ms  int     the time until its hard end, 0: none; with one it may be backfilled
         scope        text    the scope to charge too; '': the pool's default, if it has one
         resources    int     R
         request      list    (field, amount)*R, R fields `<resource>.allocated`
 Reply   {"fits"}
-        | {"denied", code, fits_ms, {id, ...}, account, (resource, requested, allocated, capacity)*, {kept, ...}?}
-          (fits_ms 0: not foreseeable; the ids: what it would preempt)
+        | {"denied", code, fits_ms, {id, ...}, position, start_ms, account,
+           (resource, requested, allocated, capacity)*, {kept, ...}?}
+          (fits_ms, start_ms 0: not foreseeable; the ids: what it would preempt; position: its place in line, if it
+          waited, 0 without `explain`)
         | {"unknown_scope", scope} | {"scope_required"}
         | {"reclaim_first"} (more have expired than this counts) | {"recovering", remaining_ms, why}
         | {"ttl_too_long", max_ttl_ms}
         | {"unknown_pool"} | {"other_epoch"} | {"offline"} | {"deleting"}
 Writes  nothing
-Cost    O(R + 256 * R), with explain O(512 * R)
+Cost    O(R + 256 * R), with explain O(768 * R)
 ]]
 local accounts = require('accounts')
 local arguments = require('arguments')
 local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
+local estimates = require('estimates')
 local expiry = require('expiry')
 local limits = require('limits')
 local line = require('line')
@@ -37,22 +41,8 @@ local preemption = require('preemption')
 local quotas = require('quotas')
 local records = require('records')
 local recovery = require('recovery')
-local removals = require('removals')
 local requests = require('requests')
-
--- The deadline by which enough will be free, without renewals and other requests.
-local function foresee(call, charged, list)
-  local ahead = redis.call(
-    'ZRANGEBYSCORE', call.deadlines, '(' .. numbers.text(call.now), '+inf', 'WITHSCORES', 'LIMIT', 0,
-    limits.EXPLAIN_DEADLINES_MAX
-  )
-  for i = 1, #ahead, 2 do
-    local id = ahead[i]
-    removals.plan_expired(call, id, records.key(call, id), records.at_id(call, id), 'deadline')
-    if not accounts.take(charged, list) then return tonumber(ahead[i + 1]) end
-  end
-  return 0
-end
+local starts = require('starts')
 
 -- The accounts that the request would be charged to; nil and a reply if it cannot be.
 local function accounts_of(call, scope, list)
@@ -64,51 +54,53 @@ local function accounts_of(call, scope, list)
   return charged, not call.accounts[names[1]] and {'unknown_scope', scope}
 end
 
--- The place in line before which others go first.
-local function place_of(call, charged, ask)
-  local names = {}
-  for n = 1, #charged - 1 do names[n] = charged[n].name end
-  return arrivals.place(call, ask.priority, names)
-end
-
 -- The ids of what the request would preempt.
 local function victims_of(call, charged, list, ask)
   local ids = {}
   if not ask.preempt or not call.pool.preempts then return ids end
-  local place = place_of(call, charged, ask)
+  local place = arrivals.place_among(call, ask.priority, charged)
   for i, one in ipairs(preemption.victims(call, charged, list, ask.priority, place)) do ids[i] = one.record.id end
   return ids
+end
+
+-- The denial with what may be foreseen; `fits_ms`: the deadline by which enough will be free.
+local function explain(call, charged, list, ask, reply, fits_ms)
+  local victims, position, start_ms = {}, 0, 0
+  if estimates.passes(reply) then
+    victims = victims_of(call, charged, list, ask)
+    if ask.explain then position, start_ms = estimates.turn(call, charged, list, ask.priority) end
+  end
+  table.insert(reply, 3, fits_ms)
+  table.insert(reply, 4, victims)
+  table.insert(reply, 5, position)
+  table.insert(reply, 6, start_ms)
+  return reply
 end
 
 -- The reply to a request that there is room for, which it has taken in memory; `blocked`: others wait before it.
 local function answer_room(call, charged, list, ask, blocked)
   if not blocked then return {'fits'} end
   accounts.add_all(charged, list, -1)
-  local reply = denials.queued(charged, list)
-  table.insert(reply, 3, 0)
-  table.insert(reply, 4, victims_of(call, charged, list, ask))
-  return reply
+  if line.fills(call, records.end_of(call, ask.lifetime_ms)) then return {'fits'} end
+  return explain(call, charged, list, ask, denials.queued(charged, list), 0)
 end
 
 local function decide(call, scope, list, ask)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  local blocked = call.pool.waits and line.blocks(call, place_of(call, charged, ask), charged, list)
+  local place = call.pool.waits and arrivals.place_among(call, ask.priority, charged)
+  local blocked = place and line.blocks(call, place, charged, list)
   if not accounts.take(charged, list) then return answer_room(call, charged, list, ask, blocked) end
-  local reply = denials.reply(charged, list)
-  local fits_ms, victims = 0, {}
+  local reply, fits_ms = denials.reply(charged, list), 0
   if reply[2] == 'capacity_exceeded' then
     if not expiry.make_room(call, limits.CHECK_EXPIRED_MAX, charged, list) then
       return answer_room(call, charged, list, ask, blocked)
     end
     if call.more_expired then return {'reclaim_first'} end
     reply = denials.reply(charged, list)
-    victims = victims_of(call, charged, list, ask)
-    fits_ms = ask.explain and foresee(call, charged, list) or 0
+    fits_ms = ask.explain and starts.after(call, {}, charged, list) or 0
   end
-  table.insert(reply, 3, fits_ms)
-  table.insert(reply, 4, victims)
-  return reply
+  return explain(call, charged, list, ask, reply, fits_ms)
 end
 
 return function(call)
@@ -117,6 +109,8 @@ return function(call)
   ask.priority = arguments.signed(call, 'priority', limits.PRIORITY_MAX)
   ask.preempt = arguments.flag(call, 'preempt')
   local ttl_ms = arguments.text(call, 'ttl_ms')
+  local lifetime_ms = arguments.integer(call, 'lifetime_ms')
+  ask.lifetime_ms = lifetime_ms > 0 and lifetime_ms or nil
   local scope = arguments.text(call, 'scope')
   local resources = arguments.integer(call, 'resources', limits.RESOURCES_MAX)
   if resources < 1 then arguments.refuse('resources') end

@@ -72,7 +72,7 @@ end
 
 -- The growth waits for nobody, but passes those in line only as a request of priority 0 would.  Returns the denial of
 -- what would fit.
-local function queue(call, charged, after)
+local function queue(call, record, charged, after)
   if not call.pool.waits then return nil end
   local growth = {}
   for i = 1, #after.list, 2 do
@@ -85,15 +85,19 @@ local function queue(call, charged, after)
   after.ahead = ahead
   if not blocked or accounts.take(charged, after.list, after.held) then return nil end
   accounts.add_all(charged, after.list, -1, after.held)
+  if line.fills(call, record.ends_ms) then
+    after.ahead = false
+    return nil
+  end
   return call.more_expired and {'reclaim_first'} or denials.queued(charged, growth)
 end
 
 -- Charges the growth, or returns the denial.
-local function refuse(call, charged, after)
+local function refuse(call, record, charged, after)
   if after.grows and call.pool.grace_ms then recovery.check(call) end
   if after.grows and call.pool.recovering then return recovery.refusal(call) end
   local list, held = after.list, after.held
-  local reply = after.grows and queue(call, charged, after)
+  local reply = after.grows and queue(call, record, charged, after)
   if reply then return reply end
   local short = accounts.take(charged, list, held)
   if not short then return nil end
@@ -118,7 +122,7 @@ end
 local function resize(call, item, record, charged, after)
   if #after.list == 0 then return {'empty'} end
   if #after.list > 2 * limits.RESOURCES_MAX then return {'too_many'} end
-  local reply = refuse(call, charged, after)
+  local reply = refuse(call, record, charged, after)
   if reply then return reply end
   line.pass(call, after.ahead, charged, after.list)
   call.freed = true

@@ -21,6 +21,7 @@ local limits = require('limits')
 local line_audit = require('line_audit')
 local pools = require('pools')
 local priority_audit = require('priority_audit')
+local quota_audit = require('quota_audit')
 local share_audit = require('share_audit')
 
 return function(call)
@@ -33,7 +34,10 @@ return function(call)
   local revision = tonumber(stored[2]) or 0
   audits.open(call, revision)
   -- Once in an audit of several pages, too.
-  if (name == 'all' or name == 'pinned') and cursor == '0' then line_audit.walk(call, stored[3]) end
+  if (name == 'all' or name == 'pinned') and cursor == '0' then
+    line_audit.walk(call, stored[3])
+    quota_audit.walk(call)
+  end
   if name == 'all' then
     local large = audits.walk_all(call)
     if large then return {'large', large} end

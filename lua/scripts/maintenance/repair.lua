@@ -23,6 +23,7 @@ local line = require('line')
 local line_audit = require('line_audit')
 local pools = require('pools')
 local priority_audit = require('priority_audit')
+local quota_audit = require('quota_audit')
 local share_audit = require('share_audit')
 local transaction = require('transaction')
 
@@ -73,7 +74,10 @@ end
 
 local function decide(call, id, mode, cursor, taken)
   local counted, allocated, stored = read_counters(call)
-  if mode ~= 'deadlines' and mode ~= 'priorities' and cursor == '0' then line_audit.walk(call, call.pool.options) end
+  if mode ~= 'deadlines' and mode ~= 'priorities' and cursor == '0' then
+    line_audit.walk(call, call.pool.options)
+    quota_audit.walk(call)
+  end
   if mode == 'totals' then
     if taken.revision ~= call.pool.revision then return {'moved'} end
     audits.recount(call, counted, allocated, taken.sums)

@@ -2,7 +2,7 @@
 --[[
 list_waiters -- Read one page of the line, in its order, with what each waiter is short of.
 
-`starts` adds up the future deadlines, at most EXPLAIN_DEADLINES_MAX, and grants in order what they free, for the first
+`starts` adds up the future deadlines, as `starts.lua` says, and grants in order what they free, for the first
 EXPLAIN_WAITERS_MAX waiters: the earliest start that known deadlines allow, without renewals and other requests.
 
 ARGV    first        int     the position to begin with, from 1 on
@@ -21,8 +21,7 @@ local denials = require('denials')
 local limits = require('limits')
 local numbers = require('numbers')
 local pools = require('pools')
-local records = require('records')
-local removals = require('removals')
+local starts = require('starts')
 local waiters = require('waiters')
 
 -- The accounts of a waiter; nil if its scope does not exist.
@@ -42,20 +41,6 @@ local function refusal_of(charged, waiter)
   return denials.reply(charged, waiter.list)
 end
 
--- The instant from which on the waiter fits, if the deadlines pass and those before it have begun; 0: not foreseen.
-local function start_of(call, ahead, charged, waiter)
-  local start_ms = ahead.at_ms
-  while charged do
-    if not accounts.take(charged, waiter.list) then return start_ms end
-    local id = ahead.ids[ahead.at]
-    if not id then return 0 end
-    start_ms = math.max(call.now, tonumber(ahead.ids[ahead.at + 1]))
-    ahead.at, ahead.at_ms = ahead.at + 2, start_ms
-    removals.plan_expired(call, id, records.key(call, id), records.at_id(call, id), 'deadline')
-  end
-  return 0
-end
-
 local function read_page(call, first, count)
   local ids = redis.call('ZRANGE', waiters.index(call), first - 1, first + count - 2, 'WITHSCORES')
   local page = {}
@@ -68,23 +53,20 @@ end
 
 -- The starts of the first waiters, by their place in the page.  It changes the counters in memory.
 local function starts_of(call, page, charges)
-  local ahead, starts = {at = 1, at_ms = call.now}, {}
-  ahead.ids = redis.call(
-    'ZRANGEBYSCORE', call.deadlines, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, limits.EXPLAIN_DEADLINES_MAX
-  )
+  local walk, found = starts.open(call), {}
   for i = 1, math.min(#page, limits.EXPLAIN_WAITERS_MAX) do
-    starts[i] = start_of(call, ahead, charges[i], page[i])
+    found[i] = charges[i] and starts.next(call, walk, charges[i], page[i].list) or 0
     -- What is behind one that is not foreseen is not foreseen either.
-    if starts[i] == 0 then break end
+    if found[i] == 0 then break end
   end
-  return starts
+  return found
 end
 
 return function(call)
   clock.start(call)
   local first = arguments.integer(call, 'first', limits.QUEUE_MAX)
   local count = arguments.integer(call, 'count', limits.PAGE_WAITERS_MAX)
-  local starts = arguments.flag(call, 'starts')
+  local estimates = arguments.flag(call, 'starts')
   arguments.finish(call, 0)
   if first < 1 or count < 1 then arguments.refuse('first or count') end
   pools.open_state(call, true)
@@ -97,7 +79,7 @@ return function(call)
     reply[n + 1], reply[n + 2], reply[n + 3] = page[i].id, numbers.text(page[i].place), waiters.flat(page[i])
     reply[n + 4], reply[n + 5] = refusal_of(charges[i], page[i]), 0
   end
-  local begins = starts and first == 1 and starts_of(call, page, charges) or {}
+  local begins = estimates and first == 1 and starts_of(call, page, charges) or {}
   for i = 1, #begins do reply[3 + 5 * i] = begins[i] end
   return reply
 end

@@ -166,23 +166,11 @@ local function fields_after(call, account, list)
   return fields
 end
 
--- Whether a quota is plain (`quotas`).
-local function is_plain(fields)
-  for i = 1, #fields, 2 do
-    local name, part = string.match(fields[i], '^(.+)%.([%l_]+)$')
-    if part == 'lending_limit' or (part == 'guaranteed' or part == 'kept') and tonumber(fields[i + 1]) ~= 0
-      or name == 'allocations' and (part == 'nominal' or part == 'borrowing_limit') then
-      return false
-    end
-  end
-  return true
-end
-
 -- Marks the quotas of the chain that are plain now, and those that are so no more.
 local function mark_plain(call, charged, list)
   for n = 1, charged.levels do
     local account = charged[n]
-    set(account, 'plain', is_plain(fields_after(call, account, list)) and '1' or '0')
+    set(account, 'plain', quotas.is_plain(fields_after(call, account, list)) and '1' or '0')
   end
 end
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from allocator import AllocationLost, Allocator, AsyncAllocator, WaitTimeout, settings
+from allocator import AllocationLost, Allocator, AsyncAllocator, Insufficient, WaitTimeout, settings
 from tests.support import clients
 from tests.support.servers import Server
 from tests.support.waiting import wait_until, wait_until_async
@@ -178,3 +178,11 @@ async def test_the_higher_priority_is_served_first(client: AsyncAllocator, one_s
             thread.join(60)
     assert order == ["b", "d", "a", "e", "c"]
     await client.close()
+
+
+async def test_a_hold_that_is_refused_says_when_it_could_start(client: AsyncAllocator) -> None:
+    """Where it asks for it."""
+    with pytest.raises(Insufficient) as told:
+        async with client.hold({"cpu": 1}, ttl=60, estimate=True):
+            pass
+    assert (told.value.denial.position, told.value.denial.start_ms) == (1, None)

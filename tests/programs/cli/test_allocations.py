@@ -202,6 +202,19 @@ def test_check_says_when_no_deadline_helps(pool: CommandLine) -> None:
     assert pool.out("check", "cpu=4", "--explain", code=3).endswith("no known deadline makes it fit\n")
 
 
+def test_a_denial_says_where_its_request_would_stand_in_line(pool: CommandLine) -> None:
+    """On request, and when it could start there."""
+    pool("allocate", "cpu=30", "--ttl", "10m")
+    words = ("allocate", "cpu=4", "--pin", "--estimate")
+    assert (
+        "would wait in position 1, and start at 2026-01-01T00:10:00.000Z at the earliest" in pool(*words, code=3).stderr
+    )
+    denial = pool.json(*words, code=3)
+    assert (denial["position"], denial["startAt"]) == (1, "2026-01-01T00:10:00.000Z")
+    assert "would wait" not in pool("allocate", "cpu=4", "--pin", code=3).stderr
+    assert pool.json("check", "cpu=4", "--explain", "--max-lifetime", "1m", code=3)["denial"]["position"] == 1
+
+
 def test_renew_moves_deadlines_and_reports_those_that_are_gone(pool: CommandLine, clock: Clock) -> None:
     """One id that is gone does not keep the others from being renewed, and the exit code tells."""
     pool("allocate", "cpu=1", "--ttl", "10m", "--id", "job-1")

@@ -59,6 +59,10 @@ BY_OPTION: dict[str, tuple[str, ...]] = {
     "priority": ("0", "7", "-1000", "1001", "x"),
     "queue_policy": ("strict", "contended", "fair"),
     "queue_passes_max": ("0", "-1", "5"),
+    "address": ("127.0.0.1", "::1", "203.0.113.1", "", "a" * 300, "\udcff"),
+    "port": ("0", "-1", "65536", "x"),
+    "audit_every": DURATIONS,
+    "scopes": NUMBERS,
 }
 """Parameter -> words for it; others get a name."""
 
@@ -137,6 +141,7 @@ def test_any_command_line_ends_with_a_documented_exit_code(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("allocator.apps.cli.watch.time.sleep", interrupt)
+    monkeypatch.setattr("allocator.apps.exporter.command._until_stopped", lambda: interrupt(0))
     known = [
         (path, command)
         for path, command in commands(root)

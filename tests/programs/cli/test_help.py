@@ -18,7 +18,7 @@ from tests.programs.cli.conftest import CommandLine
 POOL_OPTIONS = (
     "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
     "--reserved --overcommit --min --max --step "
-    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max --queue-half-life "
+    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max --queue-backfill --queue-half-life "
     "--preemption --preempt-grace --preempt-protect"
 )
 
@@ -32,14 +32,15 @@ OPTIONS = {
     "pool upgrade": "",
     "pool end-recovery": "",
     "pool recover": "",
-    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability --wait --priority --preempt",
+    "allocate": "--ttl --pin --max-lifetime --id --owner --meta --scope --durability --wait --priority --preempt "
+    "--estimate",
     "run": "--ttl --max-lifetime --wait --priority --preempt --id --shared --kill-after --owner --scope --meta",
     "renew": "--ttl --fence --shorten",
     "resize": "--fence",
     "release": "--fence --ignore-not-found",
     "move": "--no-scope --fence",
     "begin-release": "--grace --fence",
-    "check": "--explain --scope --priority --preempt",
+    "check": "--explain --scope --priority --preempt --max-lifetime",
     "list": "--owner --scope --older-than --sort-by --reverse -w --watch",
     "describe": "",
     "quota": "",
@@ -58,6 +59,7 @@ OPTIONS = {
     "doctor": "",
     "acl": "--user --only --server --file",
     "redis-cli": "",
+    "metrics": "--port --address --scopes --audit-every",
     "embedded": "",
     "embedded status": "",
     "embedded stop": "",

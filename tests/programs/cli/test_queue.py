@@ -147,7 +147,7 @@ def test_allocate_waits_in_line(full: CommandLine, client: Allocator, clock: Clo
 def test_a_pool_has_a_policy(cli: CommandLine) -> None:
     """Shown where it is not the usual one, compared by a repeated create, and set by parts."""
     words = ("pool", "create", "lab", "cpu=4", "--queue-policy", "strict")
-    cli.out(*words, "--queue-length-max", "7")
+    cli.out(*words, "--queue-length-max", "7", "--queue-backfill", "on")
     shown = cli.out("pool", "show", "lab")
     assert "Queue policy:" in shown
     assert "strict\n" in shown
@@ -155,7 +155,8 @@ def test_a_pool_has_a_policy(cli: CommandLine) -> None:
     assert "Passes" not in shown
     told = cli.json("pool", "show", "lab")["queue"]
     assert told == {
-        "policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7, "halfLifeMs": 86_400_000,
+        "policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7, "backfill": True,
+        "halfLifeMs": 86_400_000,
     }  # fmt: skip
     assert "unchanged" in cli.out(*words)
     assert (
@@ -164,7 +165,7 @@ def test_a_pool_has_a_policy(cli: CommandLine) -> None:
     cli.out("pool", "set", "lab", "--queue-wait-max", "5m", "--queue-passes-max", "0", "--queue-half-life", "1h")
     assert "Half-life:" in cli.out("pool", "show", "lab")
     with Allocator.from_url(cli.url, pool="lab") as client:
-        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7, 3600.0)
+        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7, True, 3600.0)
     wrong = (("policy", "fair"), ("length-max", "100001"), ("wait-max", "5"), ("half-life", "59s"))
     for option, text in ((f"--queue-{name}", text) for name, text in wrong):
         assert option in cli.error("pool", "set", "lab", option, text, code=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import sys
 import time
@@ -10,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
-from tests.properties.worlds.enumeration import Worlds
-from tests.properties.worlds.run import Runner, Wire, reproduction
+from tests.properties.worlds.run import Wire
 from tests.support.servers import Server
 
 AT_ONCE: Final = 2
@@ -27,16 +27,17 @@ TELL_S: Final = 15.0
 """Seconds between two lines."""
 
 
-def share(number: int, count: int, seed: int) -> tuple[Counter[str], list[str]]:
+def share(number: int, count: int, seed: int, package: str) -> tuple[Counter[str], list[str]]:
     """What one of the processes does: counts, and reproductions of what went wrong."""
-    worlds = Worlds()
+    kind = importlib.import_module(f"{package}.run")
+    worlds = kind.Worlds()
     drawn = worlds.drawn(count, seed)
     begin, end = (len(drawn) * at // AT_ONCE for at in (number, number + 1))
     counts: Counter[str] = Counter()
     kinds: dict[str, int] = {}
     with Server() as server:
         wire = Wire(server.socket)
-        runner = Runner(wire)
+        runner = kind.Runner(wire)
         for case, play in runner.run(worlds[each] for each in _told(drawn[begin:end], number)):
             counts["wrong"] += 1
             alike = "".join(letter for letter in play.problems[0] if not letter.isdigit())[:60]
@@ -44,7 +45,7 @@ def share(number: int, count: int, seed: int) -> tuple[Counter[str], list[str]]:
                 kinds.setdefault(alike, case.number)
             if counts["wrong"] >= WRONG_MAX:
                 break
-        shown = [reproduction(wire, worlds[each]) for each in kinds.values()]
+        shown = [kind.reproduction(wire, worlds[each]) for each in kinds.values()]
         wire.close()
     counts.update({"worlds": runner.played, "set-ups": runner.setups})
     return counts, shown
@@ -62,12 +63,15 @@ def _told(numbers: Sequence[int], process: int) -> Iterator[int]:
         yield number
 
 
-def play(count: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """So many of all, evenly drawn, half of them in each process; or all where there are no more."""
+def play(count: int, seed: int, package: str = "tests.properties.worlds") -> tuple[Counter[str], list[str]]:
+    """So many of all, evenly drawn, half of them in each process; or all where there are no more.
+
+    `package` has the worlds: `tests.properties.worlds`, or `tests.properties.lines`.
+    """
     counts: Counter[str] = Counter()
     shown: list[str] = []
     with ProcessPoolExecutor(AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in [pool.submit(share, number, count, seed) for number in range(AT_ONCE)]:
+        for done in [pool.submit(share, number, count, seed, package) for number in range(AT_ONCE)]:
             found, told = done.result()
             counts += found
             shown += told

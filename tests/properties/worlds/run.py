@@ -13,12 +13,14 @@ import hiredis
 
 from allocator._engine.protocol.keys import PoolKeys
 from tests.properties.worlds import compare
-from tests.properties.worlds.enumeration import Case, Setup
+from tests.properties.worlds.enumeration import Case, Setup, Worlds
 from tests.properties.worlds.items import Item, Step
 from tests.properties.worlds.perform import call, create, expect, fence_of, first_state, words, written
 from tests.properties.worlds.state import Broken, State
 from tests.scripts.invariants import check_pool
 from tests.scripts.ledger import T0, Ledger
+
+__all__ = ["Gathering", "Runner", "Snapshot", "Wire", "Worlds", "reproduction"]
 
 AT_ONCE: Final = 250
 """Worlds that are played side by side."""

@@ -15,6 +15,7 @@ from allocator._engine.operations import (
     events,
     lookup,
     pool_deletion,
+    pool_usage,
     pools,
     queue,
     quotas,
@@ -71,7 +72,7 @@ def diagnose(defaults: Defaults, client_ms: Callable[[], int]) -> Flow[DoctorRep
     if not isinstance(time, CommandError):
         facts.clock_behind_ms = client_ms() - (int(time[0]) * 1000 + int(time[1]) // 1000)
     try:
-        facts.account = yield from pools.get(defaults)
+        facts.account = yield from pool_usage.get(defaults)
     except UnknownPool:
         facts.account = None
     except AllocatorError as error:
@@ -153,7 +154,7 @@ def _adopt(at: _Scratch) -> Flow[object]:
 
 
 def _reconcile(at: _Scratch) -> Flow[object]:
-    usage = yield from pools.usage(at.defaults)
+    usage = yield from pool_usage.usage(at.defaults)
     return (yield from reconcile.reconcile(at.defaults, (_ID,), usage.read_ms, _OWNER, 10))
 
 
@@ -178,7 +179,7 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("allocate", _allocate),
     ("check", lambda at: check.check(at.defaults, {"cpu": 1}, explain=True)),
     ("get_allocation", lambda at: lookup.get(at.defaults, _ID)),
-    ("read_pool", lambda at: pools.usage(at.defaults)),
+    ("read_pool", lambda at: pool_usage.usage(at.defaults)),
     ("list_allocations", lambda at: lookup.page(at.defaults.pool, "deadlines", "0")),
     ("read_events", lambda at: events.read(at.defaults, 10)),
     ("audit", lambda at: audit.audit(at.defaults)),

@@ -1,0 +1,277 @@
+"""The Grafana dashboard `deploy/grafana/allocator.json`: `python -m tools.dashboard` writes it; `--check` compares.
+
+A test runs each expression's metric names against what the collector has.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from grafana_foundation_sdk.builders.common import ReduceDataOptions, VizLegendOptions
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DatasourceVariable,
+    QueryVariable,
+    Row,
+    ThresholdsConfig,
+)
+from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.builders.stat import Panel as Stat
+from grafana_foundation_sdk.builders.timeseries import Panel as Timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableRefresh,
+    VariableSort,
+)
+
+FILE: Final = Path(__file__).parents[1] / "deploy" / "grafana" / "allocator.json"
+
+SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+POOL: Final = '{pool=~"$pool"}'
+RESOURCE: Final = '{pool=~"$pool", resource=~"$resource"}'
+BUSY: Final = (
+    'allocator_resource_allocated{pool=~"$pool", resource=~"$resource"}'
+    ' / (allocator_resource_limit{pool=~"$pool", resource=~"$resource"} > 0)'
+)
+
+WIDE, HALF, STAT = 24, 12, 4
+TALL, LOW = 8, 4
+
+
+def _target(name: str, expression: str, legend: str) -> Dataquery:
+    return Dataquery().ref_id(name).datasource(SOURCE).expr(expression).legend_format(legend)
+
+
+def _lines(
+    title: str, said: str, *targets: tuple[str, str], unit: str = "short", span: int = HALF, most: float | None = None
+) -> Timeseries:
+    """Lines over time, from zero on; each target is an expression and its legend."""
+    legend = VizLegendOptions().display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.BOTTOM)
+    legend = legend.calcs(["lastNotNull", "max"]).show_legend(True)
+    panel = Timeseries().title(title).description(said).datasource(SOURCE).unit(unit).min(0)
+    panel = panel.span(span).height(TALL).fill_opacity(10).line_width(1).legend(legend)
+    for name, target in zip("ABC", targets, strict=False):
+        panel = panel.with_target(_target(name, *target))
+    return panel if most is None else panel.max(most)
+
+
+def _number(title: str, said: str, expression: str, *, unit: str = "short", warn: float, bad: float) -> Stat:
+    """One number, with the values from which on it is yellow and red; the words of the title say it without colour."""
+    steps = [Threshold(None, "green"), Threshold(warn, "yellow"), Threshold(bad, "red")]
+    thresholds = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+    panel = Stat().title(title).description(said).datasource(SOURCE).unit(unit).thresholds(thresholds)
+    panel = panel.span(STAT).height(LOW).no_value("none").reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
+    return panel.with_target(_target("A", expression, "").instant())
+
+
+def _variable(name: str, label: str, query: str) -> QueryVariable:
+    return (
+        QueryVariable(name)
+        .label(label)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+    )
+
+
+def _glance(board: Dashboard) -> Dashboard:
+    stats = (
+        _number("Pools not read", "allocator_pool_up is 0.", f"sum(1 - allocator_pool_up{POOL})", warn=1, bad=1),
+        _number("Fullest resource", "Allocated of the limit.", f"max({BUSY})", unit="percentunit", warn=0.7, bad=0.9),
+        _number("Waiting", "Requests in line.", f"sum(allocator_waiting{POOL})", warn=1, bad=50),
+        _number(
+            "Oldest wait",
+            "How long the first in line of any priority has waited.",
+            f"max(allocator_oldest_wait_seconds{POOL})",
+            unit="s",
+            warn=600,
+            bad=3600,
+        ),
+        _number(
+            "Overdue",
+            "How long the earliest deadline is past: nobody has cleaned up since, or was short of room.",
+            f"max(allocator_deadline_overdue_seconds{POOL})",
+            unit="s",
+            warn=600,
+            bad=3600,
+        ),
+        _number("Audit findings", "Of the last audits.", f"sum(allocator_audit_findings{POOL})", warn=1, bad=1),
+    )
+    board = board.with_row(Row("At a glance"))
+    for one in stats:
+        board = board.with_panel(one)
+    return board
+
+
+def _resources(board: Dashboard) -> Dashboard:
+    by = "{{pool}} {{resource}}"
+    return (
+        board.with_row(Row("Resources"))
+        .with_panel(
+            _lines("Utilisation", "Allocated of what may be given out.", (BUSY, by), unit="percentunit", span=WIDE)
+        )
+        .with_panel(
+            _lines(
+                "Cores",
+                "What is allocated, and the limit.",
+                ('allocator_resource_allocated{pool=~"$pool", unit="core"}', "{{pool}} allocated"),
+                ('allocator_resource_limit{pool=~"$pool", unit="core"}', "{{pool}} limit"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Bytes",
+                "What is allocated, and the limit, of resources in bytes.",
+                ('allocator_resource_allocated{pool=~"$pool", unit="byte"}', f"{by} allocated"),
+                ('allocator_resource_limit{pool=~"$pool", unit="byte"}', f"{by} limit"),
+                unit="bytes",
+            )
+        )
+        .with_panel(
+            _lines("Available", "For a request without a scope.", (f"allocator_resource_available{RESOURCE}", by))
+        )
+        .with_panel(
+            _lines(
+                "Kept and overcommitted",
+                "Guaranteed to scopes and not used; allocated above a lowered limit.",
+                (f"allocator_resource_kept{RESOURCE}", f"{by} kept"),
+                (f"allocator_resource_overcommitted{RESOURCE}", f"{by} overcommitted"),
+            )
+        )
+    )
+
+
+def _activity(board: Dashboard) -> Dashboard:
+    return (
+        board.with_row(Row("Allocations and the line"))
+        .with_panel(
+            _lines(
+                "Allocations",
+                "Live ones, and those past their deadline.",
+                (f"sum by (pool, kind) (allocator_allocations{POOL})", "{{pool}} {{kind}}"),
+                (f"allocator_allocations_due{POOL}", "{{pool}} due"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Changes",
+                "Per second: grants, releases, configuration; not renewals.",
+                (f"rate(allocator_pool_revision{POOL}[$__rate_interval])", "{{pool}}"),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Waiting by priority",
+                "Requests in line.",
+                (f"allocator_waiting_by_priority{POOL}", "{{pool}} {{priority}}"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "First in line",
+                "How long the first of each priority has waited.",
+                (f"allocator_oldest_wait_seconds{POOL}", "{{pool}} {{priority}}"),
+                unit="s",
+            )
+        )
+    )
+
+
+def _quotas(board: Dashboard) -> Dashboard:
+    labels = '{pool=~"$pool", resource=~"$resource", scope=~"$scope"}'
+    by = "{{pool}} {{scope}} {{resource}}"
+    return (
+        board.with_row(Row("Quotas"))
+        .with_panel(
+            _lines(
+                "Used of the share",
+                "Above 1 the scope borrows.",
+                (f"allocator_quota_allocated{labels} / (allocator_quota_nominal{labels} > 0)", by),
+                unit="percentunit",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Borrowed and lent",
+                "How far scopes are above their share; what they lack of it because others have it.",
+                (f"allocator_quota_borrowed{labels} > 0", f"{by} borrowed"),
+                (f"allocator_quota_lent{labels} > 0", f"{by} lent"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Scopes",
+                "All, and those without metrics.",
+                (f"allocator_quota_scopes{POOL}", "{{pool}}"),
+                (f"allocator_quota_scopes_left_out{POOL}", "{{pool}} left out"),
+            )
+        )
+    )
+
+
+def _health(board: Dashboard) -> Dashboard:
+    return (
+        board.with_row(Row("Health"))
+        .with_panel(
+            _lines(
+                "States other than active",
+                "1 while the pool is in it.",
+                ('allocator_pool_state{pool=~"$pool", state!="active"}', "{{pool}} {{state}}"),
+                (f"allocator_pool_error{POOL}", "{{pool}} not read: {{code}}"),
+                most=1,
+            )
+        )
+        .with_panel(
+            _lines(
+                "Scrape",
+                "How long reading all pools takes.",
+                ("allocator_scrape_duration_seconds", "{{instance}}"),
+                unit="s",
+            )
+        )
+    )
+
+
+def build() -> str:
+    """The dashboard as JSON."""
+    board = (
+        Dashboard("Resource allocator")
+        .uid("resource-allocator")
+        .description("Pools of redis-resource-allocator, by the metrics of `resource-allocator metrics`.")
+        .tags(["resource-allocator"])
+        .refresh("30s")
+        .time("now-6h", "now")
+        .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(_variable("pool", "Pool", "label_values(allocator_pool_up, pool)"))
+        .with_variable(
+            _variable("resource", "Resource", 'label_values(allocator_resource_limit{pool=~"$pool"}, resource)')
+        )
+        .with_variable(_variable("scope", "Scope", 'label_values(allocator_quota_allocated{pool=~"$pool"}, scope)'))
+    )
+    for part in (_glance, _resources, _activity, _quotas, _health):
+        board = part(board)
+    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
+
+
+def main() -> int:
+    """Write the file, or with `--check` say whether it is what this says."""
+    if sys.argv[1:] == ["--check"]:
+        return int(FILE.read_text(encoding="utf-8") != build())
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(build(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
