@@ -59,4 +59,9 @@ FAIR_SHARE: Final = (
         "  fair_order.hear(call, waiter)\n", "",
         "a scope that uses much keeps the place that it had before", "test_fair_share",
     ),
+    Mutant(
+        "estimate by the pool's share", "modules/queue/estimates.lua",
+        "arrivals.place_among(call, priority, charged)", "arrivals.place_among(call, priority, {call.pool})",
+        "a denial tells a scope the place of another", "test_fair_share",
+    ),
 )  # fmt: skip

@@ -21,7 +21,5 @@ from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
     *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *BACKFILL, *FAIR_SHARE,
-    *PREEMPTING,
-    *METRICS,
-    *CLIENT,
+    *PREEMPTING, *METRICS, *CLIENT,
 )  # fmt: skip

@@ -117,7 +117,8 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  if not state then return end\n  note_taken(state, charged, list)\n", "  if not state then return end\n",
+        "  if not state then return end\n  line_entries.note_taken(state, charged, list)\n",
+        "  if not state then return end\n",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------

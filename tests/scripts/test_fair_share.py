@@ -228,3 +228,60 @@ def test_places_are_right_sixteen_years_on(fair: Ledger) -> None:
     wait(fair, "a1", {"cpu": 1}, scope="a")
     wait(fair, "b1", {"cpu": 1}, scope="b")
     assert fair.waiting == ["b1", "a1"]
+
+
+def permit(pool: Ledger) -> None:
+    """Backfill, in a pool whose cpu are `a`'s for 10 s, `b`'s for 4 s, and 3 free; `b1` stands before `a1`."""
+    assert pool.configure("change", promises=f"queue_half_life_ms={HALF_LIFE_MS} queue_backfill=1")[0] == "configured"
+    for scope in ("a", "b"):
+        assert pool.set_quota(scope, {}, weight=1)[0] == "quota"
+    pool.grant("a-live", {"cpu": 5}, ttl=10_000, scope="a")
+    pool.grant("b-live", {"cpu": 2}, ttl=4_000, scope="b")
+    wait(pool, "a1", {"cpu": 10}, ttl=0, scope="a")
+    wait(pool, "b1", {"cpu": 5}, ttl=0, scope="b")
+    assert pool.waiting == ["b1", "a1"]
+
+
+def test_backfill_ends_before_who_is_first_by_share_could_start(pool: Ledger) -> None:
+    """Not before the first that arrived: `b1` can start after four seconds, `a1` after ten."""
+    permit(pool)
+    late, soon = (
+        pool.want(name, {"cpu": 1}, scope="a", lifetime=ms) for name, ms in (("late", 4_001), ("soon", 4_000))
+    )
+    assert ask(pool, late)[1] == "queued"
+    assert ask(pool, soon)[0] == "granted"
+    assert share(pool, "a") == (600_000, 0)
+    assert pool.waiting == ["b1", "a1"]
+
+
+def test_a_waiter_that_is_backfilled_counts_and_moves_the_others_of_its_scope(pool: Ledger) -> None:
+    """`c2` stands behind all; what it gets places `c1`, the first of its scope, behind `b1`, not `a1`."""
+    permit(pool)
+    pool.set_quota("c", {}, weight=1)
+    waiting = [wait(pool, "c1", {"cpu": 4}, ttl=0, scope="c")]
+    pool.configure("change", promises="queue_backfill=")
+    waiting += [wait(pool, name, {"cpu": 1}, ttl=0, scope="c", lifetime=3_000) for name in ("c2", "c3", "c4")]
+    assert pool.waiting == ["c1", "b1", "a1", "c2", "c3", "c4"]
+    pool.configure("change", promises="queue_backfill=1")
+    pool.now += 1_000
+    assert hear(pool, waiting[2])[0] == "replayed"
+    assert [one["id"] for one in pool.events if one.get("reason") == "backfilled"] == ["c2", "c3", "c4"]
+    assert share(pool, "c")[0] == 300_000
+    assert pool.waiting == ["b1", "c1", "a1"]
+
+
+def test_an_estimate_is_of_the_place_by_share(pool: Ledger) -> None:
+    """`c` has nothing, and would be the first; `a` waits already, and would be the last."""
+    permit(pool)
+    pool.set_quota("c", {}, weight=1)
+    for scope, place, start in (("c", 1, 4_000), ("a", 3, 0)):
+        reply = ask(pool, pool.want("new", {"cpu": 5}, scope=scope, estimate=1))
+        assert reply[:3] == ["estimated", place, T0 + start if start else 0]
+        assert pool.check({"cpu": 5}, scope=scope, explain=1)[4:6] == reply[1:3]
+
+
+def test_a_quota_that_has_only_a_weight_is_plain(pool: Ledger) -> None:
+    """And stays so with a limit, until it lends."""
+    for limits, plain in (({}, "1"), ({"cpu": (4, 0, "-")}, "1"), ({"cpu": (4, 0, 2)}, "0")):
+        pool.set_quota("w", limits, weight=2)
+        assert pool.client.hmget(f"{pool.keys.base}quota:w", "plain", "weight") == [plain, "2"]

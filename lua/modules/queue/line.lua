@@ -176,22 +176,14 @@ local function ends_here(call, state)
   return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps and not state.backfill
 end
 
--- What is granted while the line is longer than one call looks at, for those behind the cursor.
-local function note_taken(state, charged, list)
-  if not state.cursor then return end
-  local marks = contention.parse(state.cursor_marks)
-  contention.taken(marks, charged, list)
-  state.cursor_marks = contention.text(marks)
-end
-
 -- Whether a waiter stays as one before it that asks for the same was refused in this call: it has less room, and holds
 -- back nothing else.  One that is silent leaves, what the victims of one leave is for it, and one that this call has
 -- moved is compared with those behind the cursor.
 local function is_refused(call, state, waiter)
   local shape = waiters.shape(waiter)
   if shape ~= waiters.MIXED then waiter.same = shape .. ' ' .. (waiter.lifetime_ms or '') end
-  local stays = state.refused[waiter.same] and waiters.is_heard(call, waiter)
-  return stays and not waiter.victims and not waiter.was_place
+  if waiter.was_place then return false end
+  return state.refused[waiter.same] and waiters.is_heard(call, waiter) and not waiter.victims
 end
 
 local function note_refused(state, waiter)
@@ -209,7 +201,7 @@ local function serve_first(call, state)
     if not waiter.left and not is_refused(call, state, waiter) then
       local gone = serve_one(call, state, waiter, marks)
       local granted = gone and gone ~= 'left'
-      if granted then note_taken(state, waiter.charged, waiter.list) end
+      if granted then line_entries.note_taken(state, waiter.charged, waiter.list) end
       if gone and state.leavers[1] then fair_order.advance(call) end
       if not gone then
         ahead = ahead or waiter
@@ -363,7 +355,7 @@ end
 function line.pass(call, ahead, charged, list)
   local state = call.line
   if not state then return end
-  note_taken(state, charged, list)
+  line_entries.note_taken(state, charged, list)
   if ahead ~= false then backfill.forget(call) end
   if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end

@@ -83,6 +83,14 @@ function line_entries.note_ahead(state, waiter)
   if not state.cursor_marks then state.cursor = nil end
 end
 
+-- What is granted while the line is longer than one call looks at, for those behind the cursor.
+function line_entries.note_taken(state, charged, list)
+  if not state.cursor then return end
+  local marks = contention.parse(state.cursor_marks)
+  contention.taken(marks, charged, list)
+  state.cursor_marks = contention.text(marks)
+end
+
 -- Adds a waiter that comes in this call, perhaps in the place of one of the same id that has left in it.
 function line_entries.add(call, waiter)
   local state = line_entries.open(call)
