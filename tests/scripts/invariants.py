@@ -155,7 +155,7 @@ def _check_by_scope(client: Any, keys: PoolKeys, places: dict[str, int]) -> None
         if "number" in waiter:
             rank = 1000 - int(waiter["priority"])
             right.add(f"{waiter.get('share_of', '')} {rank:04} {int(waiter['number']):013} {identity}")
-    assert set(client.zrange(f"{keys.base}waiting_by_scope", 0, -1)) == right
+    assert set(_index(client, f"{keys.base}waiting_by_scope")) == right
 
 
 def check_shares(client: Any, keys: PoolKeys, account: dict[str, str], live: Set[str]) -> None:
@@ -171,7 +171,7 @@ def check_shares(client: Any, keys: PoolKeys, account: dict[str, str], live: Set
                 assert f"quota:{record['share_of']}" in _accounts(record), f"{identity} counts elsewhere: {record}"
             sums[record.get("share_of", "")] = sums.get(record.get("share_of", ""), 0) + share
     weights = 0
-    for scope in ["", *client.zrange(f"{keys.base}quotas", 0, -1)]:
+    for scope in ["", *_index(client, f"{keys.base}quotas")]:
         fields = client.hgetall(f"{keys.base}quota:{scope}") if scope else account
         weights += "weight" in fields
         has = number(fields.get("live_share", "0"), f"{scope} live_share")
