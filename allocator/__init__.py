@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from allocator.models.pools import Pool, Usage, WaitingPriority
     from allocator.models.preemption import Preemption, PreemptionPolicy
     from allocator.models.queue import GangMember, QueuePolicy, Waiter
-    from allocator.models.quotas import Limit, Quota, QuotaUsage
+    from allocator.models.quotas import FairShare, Limit, Quota, QuotaUsage
     from allocator.models.resource_units import ResourceUnits
 
 _MODULES: Final = {
@@ -67,7 +67,7 @@ _MODULES: Final = {
     "allocator.models.pools": ("Pool", "Usage", "WaitingPriority"),
     "allocator.models.preemption": ("Preemption", "PreemptionPolicy"),
     "allocator.models.queue": ("GangMember", "QueuePolicy", "Waiter"),
-    "allocator.models.quotas": ("Limit", "Quota", "QuotaUsage"),
+    "allocator.models.quotas": ("FairShare", "Limit", "Quota", "QuotaUsage"),
     "allocator.models.resource_units": ("ResourceUnits",),
 }
 """Modules that are imported when one of these names is first used.
@@ -111,6 +111,7 @@ __all__ = [
     "DoctorCheck",
     "DoctorReport",
     "Event",
+    "FairShare",
     "Finding",
     "GangMember",
     "Hold",

@@ -304,6 +304,9 @@ WAITERS_LOOKED_MAX: Final = 32
 GANG_MAX: Final = 32
 """Requests of an atomic batch that waits as one."""
 
+SHARER_LOOKED_MAX: Final = 256
+"""Waiters that one script call looks at to find the first of a scope."""
+
 LOOK_AGAIN_MS: Final = 2_500
 """Milliseconds within which those who ask again look at the whole line, for what no call has told: half a heartbeat."""
 
@@ -326,6 +329,14 @@ PASSES_MAX: Final = 100
 WAIT_PASSED_MAX_S: Final = 600.0
 WAIT_PASSED_MAX_MS: Final = int(WAIT_PASSED_MAX_S * 1000)
 """Seconds, and milliseconds, after which room is kept for the first waiter, unless the pool has another limit."""
+
+WEIGHT_MAX: Final = 1_000
+PENALTY_PARTS: Final = 10
+HALF_LIFE_S: Final = 86_400.0
+HALF_LIFE_MS: Final = int(HALF_LIFE_S * 1000)
+HALF_LIFE_MIN_S: Final = 60.0
+HALF_LIFE_MAX_S: Final = 365 * 86_400.0
+"""Fair share: the largest weight; the part of what is live that counts at once; the half-life of use, its bounds."""
 
 AUDIT_WAITERS_MAX: Final = 1_000
 """Waiters, from the first on, that an audit compares: under 10 ms of the server's time."""

@@ -22,6 +22,8 @@ from allocator.settings import (
     AGE_MAX_S,
     AMOUNT_MAX,
     DEADLINE_MAX_S,
+    HALF_LIFE_MAX_S,
+    HALF_LIFE_MIN_S,
     ID_LENGTH_MAX,
     INSTANT_MIN_MS,
     LIFETIME_MAX_S,
@@ -38,6 +40,7 @@ from allocator.settings import (
     TTL_MAX_S,
     TTL_MIN_S,
     WAIT_MAX_S,
+    WEIGHT_MAX,
 )
 
 __all__ = [
@@ -50,6 +53,7 @@ __all__ = [
     "fence",
     "generation_number",
     "grace_ms",
+    "half_life_ms",
     "instant_ms",
     "key_prefix",
     "lifetime_ms",
@@ -63,6 +67,7 @@ __all__ = [
     "scope_name",
     "ttl_ms",
     "wait_s",
+    "weight_number",
 ]
 
 T = TypeVar("T")
@@ -130,6 +135,19 @@ def generation_number(value: object) -> int:
     if type(value) is not int or not 0 < value <= AMOUNT_MAX:
         raise InvalidRequest(f"generation is a positive integer, not {value!r}", field="generation")
     return value
+
+
+def weight_number(value: object) -> int:
+    """The weight of a scope in fair share."""
+    return count(value, "weight", WEIGHT_MAX)
+
+
+def half_life_ms(value: object) -> int:
+    """The half-life of what scopes have used, in milliseconds."""
+    seconds = _seconds("queue_half_life", value)
+    if not HALF_LIFE_MIN_S <= seconds <= HALF_LIFE_MAX_S:
+        raise _wrong("queue_half_life", value, f"is not within {HALF_LIFE_MIN_S:.0f} s and {HALF_LIFE_MAX_S:.0f} s")
+    return round(seconds * 1000)
 
 
 def key_prefix(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import EllipsisType
 
 from allocator import settings
 from allocator._engine.operations import quotas
@@ -45,8 +46,9 @@ class Quotas(Namespace):
     def set(
         self,
         scope: str,
-        limits: Mapping[str, Limit | Quantity],
+        limits: Mapping[str, Limit | Quantity] | None = None,
         *,
+        weight: int | EllipsisType | None = ...,
         generation: int | None = None,
         dry_run: bool = False,
     ) -> Quota:
@@ -58,6 +60,9 @@ class Quotas(Namespace):
             scope: Up to 8 names with a slash between them, 128 characters in all.
             limits: Resource -> `Limit`, or a quantity: the most that it may have (`Limit(quantity, 0)`), rounded down.
                 `allocations` limits how many allocations are live.  `Limit()` removes the limits of a resource.
+                None: no limit is changed; then there is a weight.
+            weight: Its weight in fair share, 1 to 1000: among equal priorities, the scope with the least use over its
+                weight goes first.  None removes it; without it, it stays.
             generation: Change only if this is the quota's generation.
             dry_run: Return what would be, and change nothing.
 
@@ -65,11 +70,11 @@ class Quotas(Namespace):
             The quota; `over` has the scopes that are above their maximum then.  One round trip.
 
         Raises:
-            InvalidRequest: The pool does not count the resource, a share is above that of the scope above it, or more
-                would be guaranteed than there is.
+            InvalidRequest: The pool does not count the resource, the weight is out of its bounds, a share is above that
+                of the scope above it, or more would be guaranteed than there is.
             PoolConflict: Of another generation.  Nothing was changed.
         """
-        work = quotas.set_quota(self._defaults, scope, limits, generation=generation, dry_run=dry_run)
+        work = quotas.set_quota(self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run)
         return self._run(work)
 
     def list(self, scope: str | None = None, *, limit: int = settings.QUOTAS_MAX) -> list[Quota]:

@@ -35,6 +35,7 @@ from allocator.validation import (
     allocation_id,
     count,
     grace_ms,
+    half_life_ms,
     owner_name,
     pool_name,
     priority_number,
@@ -54,13 +55,14 @@ def _wait_max_ms(value: object) -> int:
 
 
 _SECONDS: Final = Codec(_wait_max_ms, lambda found, path: read_integer(found, path) / 1000)
+_HALF_LIFE: Final = Codec(half_life_ms, lambda found, path: read_integer(found, path) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy(Value):
     """Who may pass those who wait in a pool's line; `docs/policies.md` has examples.
 
-    As an argument, None leaves a value as it is; a pool has all five.
+    As an argument, None leaves a value as it is; a pool has all six.
 
     Attributes:
         policy: `contended`: a request passes unless it competes for what a waiter before it is short of.  `strict`:
@@ -70,6 +72,8 @@ class QueuePolicy(Value):
         length_max: So many may wait; 0: nobody.
         backfill: Whether a request that is held back is granted if it is sure to end before the first waiter could
             start: it has a hard end (`max_lifetime`) before that.
+        half_life: Seconds, or a timedelta, after which what a scope has used counts half, where scopes have weights:
+            one minute to 365 days.
     """
 
     FORMAT: ClassVar = (
@@ -78,6 +82,7 @@ class QueuePolicy(Value):
         field("wait_max", "waitMaxMs", optional(_SECONDS)),
         field("length_max", "lengthMax", OPTIONAL_INTEGER),
         field("backfill", "backfill", optional(TRUTH)),
+        field("half_life", "halfLifeMs", optional(_HALF_LIFE)),
     )
 
     policy: str | None = None
@@ -85,6 +90,7 @@ class QueuePolicy(Value):
     wait_max: float | timedelta | None = None
     length_max: int | None = None
     backfill: bool | None = None
+    half_life: float | timedelta | None = None
 
     def texts(self) -> dict[str, str]:
         """What is given, by the names that the command line has for it."""
@@ -92,14 +98,15 @@ class QueuePolicy(Value):
         given = {"policy": self.policy, "passes_max": self.passes_max, "wait_max": wait_max}
         given["length_max"] = self.length_max
         given["backfill"] = None if self.backfill is None else "on" if self.backfill else "off"
+        given["half_life"] = None if self.half_life is None else f"{half_life_ms(self.half_life) / 1000:g}s"
         return {f"queue_{name}": str(one) for name, one in given.items() if one is not None}
 
     def words(self) -> dict[str, str]:
         """What is given, as a pool's options: name -> value; "" for what is the default.
 
         Raises:
-            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max`, `queue_length_max` or
-                `queue_backfill`.
+            InvalidRequest: `field` is `queue_policy`, `queue_passes_max`, `queue_wait_max`, `queue_length_max`,
+                `queue_backfill` or `queue_half_life`.
         """
         options: dict[str, str] = {}
         if self.policy is not None:
@@ -117,11 +124,18 @@ class QueuePolicy(Value):
                     f"queue_backfill: {self.backfill!r} is neither True nor False", field="queue_backfill"
                 )
             options["queue_backfill"] = "1" if self.backfill else ""
+        if self.half_life is not None:
+            options["queue_half_life_ms"] = str(half_life_ms(self.half_life))
         return {name: "" if _DEFAULTS.get(name) == text else text for name, text in options.items()}
 
 
 DEFAULT_POLICY: Final = QueuePolicy(
-    settings.QUEUE_POLICY, settings.PASSES_MAX, settings.WAIT_PASSED_MAX_S, settings.QUEUE_MAX, False
+    settings.QUEUE_POLICY,
+    settings.PASSES_MAX,
+    settings.WAIT_PASSED_MAX_S,
+    settings.QUEUE_MAX,
+    False,
+    settings.HALF_LIFE_S,
 )
 """What counts in a pool that says nothing else."""
 
@@ -130,6 +144,7 @@ _DEFAULTS: Final = {
     "queue_passes_max": str(settings.PASSES_MAX),
     "queue_wait_max_ms": str(settings.WAIT_PASSED_MAX_MS),
     "queue_length_max": str(settings.QUEUE_MAX),
+    "queue_half_life_ms": str(settings.HALF_LIFE_MS),
 }
 
 
@@ -170,9 +185,11 @@ class Waiter(Value):
     `position` counts from 1, by priority and then by arrival.  `denial` is what it is short of now: its code is
     `queued` where it fits, and must not pass those before it.  `until_ms` is when its caller gives up.  `start_ms` is
     when it may start at the earliest that known deadlines allow, without renewals and new requests; None: not foreseen,
-    or not among the first 32.  `ttl_ms` is the time to live that it asks for, None pins.
-    `members` are the requests of a batch: then `id`, `owner`, `ttl_ms` and `metadata` are those of the first,
-    `resources` is the sum, `scope` that of all, None if they differ, and `denial.item` is the member that is refused.
+    or not among the first 32.  `ttl_ms` is the time to live that it asks for, None pins.  `share_of` is the scope whose
+    share decides its place: None without one, or where scopes have no weights.
+    `members` are the requests of a batch: then `id`, `owner`, `ttl_ms`, `metadata` and `share_of` are those of the
+    first, `resources` is the sum, `scope` that of all, None if they differ, and `denial.item` is the member that is
+    refused.
     """
 
     KIND: ClassVar = "Waiter"
@@ -190,6 +207,7 @@ class Waiter(Value):
         field("denial", "denial", optional(value(Denial))),
         field("start_ms", "startAt", OPTIONAL_INSTANT),
         field("metadata", "metadata", _METADATA),
+        field("share_of", "shareOf", optional(checked(scope_name))),
         field("members", "members", many(value(GangMember))),
     )
 
@@ -206,6 +224,7 @@ class Waiter(Value):
     denial: Denial | None = None
     start_ms: int | None = None
     metadata: Mapping[str, str] = NO_ENTRIES
+    share_of: str | None = None
     members: tuple[GangMember, ...] = ()
 
     def __post_init__(self) -> None:

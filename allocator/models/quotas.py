@@ -11,6 +11,7 @@ from allocator.quantity import Quantity
 from allocator.resources import RESOURCES, Resources
 from allocator.serialization import (
     INTEGER,
+    OPTIONAL_INTEGER,
     QUANTITY,
     Codec,
     Field,
@@ -19,8 +20,10 @@ from allocator.serialization import (
     checked,
     derived,
     field,
+    optional,
     read_amount,
     read_mapping,
+    value,
 )
 from allocator.validation import pool_name, scope_name
 
@@ -152,12 +155,33 @@ _NONE_OVER: Final[Mapping[str, Resources]] = ReadOnlyMapping({})
 
 
 @dataclass(frozen=True, slots=True)
+class FairShare(Value):
+    """What places the requests of a scope in line, where scopes have weights; `docs/policies.md` has the rule.
+
+    Attributes:
+        weight: Its weight; None: it has had one, and has allocations from then.
+        live: The sum of the dominant shares of its allocations, in millionths of the pool.
+        used: What it has had: the mean of `live`, where an instant weighs half as much as one a half-life later.
+    """
+
+    FORMAT: ClassVar = (
+        field("weight", "weight", OPTIONAL_INTEGER),
+        field("live", "livePpm", INTEGER),
+        field("used", "usedPpm", INTEGER),
+    )
+
+    weight: int | None
+    live: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quota(Value):
     """A scope of a pool.  `generation` grows with each change of its limits.
 
     `resources` has each resource with a limit or an amount; `allocations` counts live allocations, of those below it
     too, and may be limited like a resource.  `over`, where limits were just changed: the scopes of the chain that are
-    above their maximum now ("" is the pool), and by how much.
+    above their maximum now ("" is the pool), and by how much.  `share` is None where it has no weight.
     """
 
     KIND: ClassVar = "Quota"
@@ -167,6 +191,7 @@ class Quota(Value):
         field("generation", "generation", INTEGER),
         field("resources", "resources", _ROWS),
         field("over", "over", _OVER),
+        field("share", "share", optional(value(FairShare))),
     )
 
     scope: str
@@ -174,6 +199,7 @@ class Quota(Value):
     generation: int
     resources: Mapping[str, QuotaUsage]
     over: Mapping[str, Resources] = _NONE_OVER
+    share: FairShare | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", read_only(self.resources))

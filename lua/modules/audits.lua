@@ -1,7 +1,8 @@
 -- audits: compares records with their indexes, sums their amounts, and collects findings.
 -- A finding may include the change that corrects it; `audit` only reports, `repair` plans these changes.
--- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores}; `sums` by account name,
--- then by field; `scores` by id, in the index of priorities.
+-- call.audit = {revision, sums, records, fields, findings, total, mends, fences, ids, scores, shares}; `sums` by
+-- account name, then by field; `scores` by id, in the index of priorities; `shares` by the scope that counts, '' the
+-- pool.
 local limits = require('limits')
 local numbers = require('numbers')
 local priorities = require('priorities')
@@ -15,7 +16,7 @@ local audits = {}
 function audits.open(call, revision)
   call.audit = {
     revision = revision, sums = {}, records = 0, fields = 0, findings = {}, total = 0, mends = {}, fences = {},
-    ids = {}, scores = {},
+    ids = {}, scores = {}, shares = {},
   }
 end
 
@@ -42,6 +43,8 @@ local function count(call, record)
   audit.fields = audit.fields + #record.list / 2
   audit.sums[''] = audit.sums[''] or {}
   add_up(audit.sums[''], record)
+  local sharer = record.share_of or ''
+  if record.share then audit.shares[sharer] = (audit.shares[sharer] or 0) + record.share end
   for i = 1, record.accounts and #record.accounts or 0 do
     local name = record.accounts[i]
     local sums = audit.sums[name] or {}

@@ -2,6 +2,7 @@
 local accounts = require('accounts')
 local idempotency = require('idempotency')
 local quotas = require('quotas')
+local shares = require('shares')
 
 local gangs = {}
 
@@ -44,6 +45,7 @@ local function give_back(call)
   for _, one in ipairs(call.fresh or {}) do
     if one.i then
       accounts.add_all(accounts.charged(call, one.accounts, one.list), one.list, -1)
+      if one.share then shares.uncharge(call, one) end
       call.records[one.key], undone = false, undone + 1
     else
       kept[#kept + 1] = one

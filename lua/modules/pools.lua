@@ -1,9 +1,10 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
 -- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, preempts, preempt_grace_ms,
--- preempt_protect_ms, scope, needs_scope, bounds}
+-- preempt_protect_ms, scope, needs_scope, bounds, weights, half_life_ms}
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
--- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).
+-- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).  `weights`:
+-- so many scopes have a weight, or nil (`shares`).
 local accounts = require('accounts')
 local clock = require('clock')
 local limits = require('limits')
@@ -35,6 +36,7 @@ local function read_options(call, pool, options)
   pool.preempt_grace_ms = tonumber(string.match(options, 'preempt_grace_ms=(%d+)'))
   pool.preempt_protect_ms = tonumber(string.match(options, 'preempt_protect_ms=(%d+)'))
   pool.waits = string.find(options, 'waits=1', 1, true)
+  pool.weights = tonumber(string.match(options, 'weights=(%d+)'))
   pool.scope = string.match(options, 'default_scope=(%S+)')
   pool.needs_scope = string.find(options, 'requires_scope=1', 1, true)
   local rules = units.among(options)

@@ -1,11 +1,11 @@
 -- records: converts an allocation's hash to and from a table
 -- {id, key, call, owner, fence, granted_ms, ttl_ms, deadline_ms, ends_ms, asserted_ms, releasing_ms, gap_ms, ttls,
---  told, list, meta, accounts, unclaimed_ttl_ms, priority, preempted_by}: `list` has its fields and amounts,
--- alternating; `accounts` the accounts beyond the pool.  A pinned allocation has neither ttl_ms nor deadline_ms.
+--  told, list, meta, accounts, unclaimed_ttl_ms, priority, preempted_by, share, share_of}: `list` has its fields and
+-- amounts, alternating; `accounts` the accounts beyond the pool.  A pinned one has neither ttl_ms nor deadline_ms.
 -- `ends_ms` is its hard end, which no deadline passes: whatever sets a deadline cuts it.  `unclaimed_ttl_ms`: granted
 -- from the line, and its caller does not know yet; the requested time to live, 0 pins.  `preempted_by`: the id whose
--- request takes its room (`preemption`).  A record is read once, changed in memory, and `transaction.commit` writes the
--- difference.
+-- request takes its room (`preemption`).  `share`, `share_of`: its dominant share, and the scope that counts it
+-- (`shares`).  A record is read once, changed in memory, and `transaction.commit` writes the difference.
 local accounts = require('accounts')
 local numbers = require('numbers')
 
@@ -29,7 +29,7 @@ local function take_other(record, field, value)
     local names = record.accounts or {}
     names[tonumber(string.sub(field, 9)) or #names + 1], record.accounts = value, names
   elseif field == 'asserted_ms' or field == 'releasing_ms' or field == 'gap_ms' or field == 'unclaimed_ttl_ms'
-    or field == 'priority' then
+    or field == 'priority' or field == 'share' then
     record[field] = tonumber(value)
   elseif field == 'ends_ms' then
     record.ends_ms = numbers.exact(value)
@@ -185,6 +185,7 @@ function records.edit(call, record)
     releasing_ms = record.releasing_ms, gap_ms = record.gap_ms, ttls = record.ttls, told = record.told,
     ends_ms = record.ends_ms,
     unclaimed_ttl_ms = record.unclaimed_ttl_ms, priority = record.priority, preempted_by = record.preempted_by,
+    share = record.share, share_of = record.share_of,
   }
   local changed = call.changed or {}
   changed[#changed + 1], call.changed = record, changed
@@ -230,6 +231,8 @@ function records.flat(call, record, into)
   into[n + 1], into[n + 2], into[n + 3], into[n + 4] = 'owner', record.owner, 'fence', record.fence
   into[n + 5], into[n + 6], into[n + 7], into[n + 8] = 'call', record.call, 'granted_ms', record.granted_ms
   add_rest(call, record, into, n + 8)
+  if record.share then into[#into + 1], into[#into + 2] = 'share', record.share end
+  if record.share_of then into[#into + 1], into[#into + 2] = 'share_of', record.share_of end
   return into
 end
 

@@ -5,6 +5,7 @@ local claims = require('claims')
 local events = require('events')
 local idempotency = require('idempotency')
 local pools = require('pools')
+local shares = require('shares')
 
 local removals = {}
 
@@ -38,6 +39,7 @@ function removals.try(call, record, kind, reason)
   end
   if not covers then return false end
   pool.revision = pool.revision + 1
+  if record.share then shares.uncharge(call, record) end
   -- Several calls, or a begun release, which has dropped their ttls and deadlines.
   if record.ttls or record.releasing_ms then
     complete_all(call, record)

@@ -13,6 +13,7 @@ local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
 local records = require('records')
+local shares = require('shares')
 
 local requests = {}
 
@@ -278,6 +279,7 @@ function requests.grant(call, request, charged)
     request.ttl_ms, request.deadline_ms = ttl_ms, deadline_ms
   end
   if request.accounts then request.accounts = charged_names(request.accounts, charged) end
+  if pool.weights then shares.charge(call, request, request.accounts) end
   call.records[key] = request
   local fresh = call.fresh
   if fresh then fresh[#fresh + 1] = request else call.fresh = {request} end

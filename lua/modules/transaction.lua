@@ -4,12 +4,15 @@
 -- data, removals.  No key of a call is removed and created again.  The client checks the types of the pool's keys and
 -- its rights before its first call on a connection (`check_access`).
 local clock = require('clock')
+local differences = require('differences')
+local fair_order = require('fair_order')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
 local priorities = require('priorities')
 local quotas = require('quotas')
 local records = require('records')
+local shares = require('shares')
 local waiters = require('waiters')
 
 local transaction = {}
@@ -74,7 +77,7 @@ local function write_fresh(call)
     end
     local deadline_ms, names = one.deadline_ms, one.accounts
     if not first or one.ttls or one.asserted_ms or one.ends_ms or one.priority
-      or names and (not deadline_ms or fresh[2]) then
+      or one.share or names and (not deadline_ms or fresh[2]) then
       write_whole(call, one)
     elseif deadline_ms then
       local deadline = numbers.text(deadline_ms)
@@ -91,63 +94,6 @@ local function write_fresh(call)
         unpack(argv, first, one.last))
     end
   end
-end
-
--- Adds the amounts that differ: those to write, and those to remove.
-local function compare_amounts(record, sets, drops)
-  local was, list = {}, record.list
-  for i = 1, #record.stored_list, 2 do was[record.stored_list[i]] = record.stored_list[i + 1] end
-  for i = 1, #list, 2 do
-    local field, amount = list[i], list[i + 1]
-    if not was[field] or was[field] - amount ~= 0 then sets[#sets + 1], sets[#sets + 2] = field, amount end
-    was[field] = nil
-  end
-  for field in pairs(was) do drops[#drops + 1] = field end
-end
-
--- Adds the accounts that a move has changed.
-local function compare_accounts(record, sets, drops)
-  local before, after = record.stored_accounts, record.accounts or {}
-  for n = 1, math.max(#before, #after) do
-    if not after[n] then
-      drops[#drops + 1] = 'account.' .. n
-    elseif after[n] ~= before[n] then
-      sets[#sets + 1], sets[#sets + 2] = 'account.' .. n, after[n]
-    end
-  end
-end
-
--- The fields of a record that differ from the stored ones.
-local function compare(record)
-  local stored, sets, drops, n = record.stored, {false, false, false, false}, nil, 0
-  local optional = records.OPTIONAL
-  for i = 1, #optional do
-    local field = optional[i]
-    local value = record[field]
-    if value ~= stored[field] then
-      if value then
-        sets[n + 1], sets[n + 2] = field, value
-        n = n + 2
-      else
-        drops = drops or {}
-        drops[#drops + 1] = field
-      end
-    end
-  end
-  if record.call ~= stored.call or record.touched and n == 0 then
-    sets[n + 1], sets[n + 2] = 'call', record.call
-    n = n + 2
-  end
-  for i = #sets, n + 1, -1 do sets[i] = nil end
-  if record.stored_list then
-    drops = drops or {}
-    compare_amounts(record, sets, drops)
-  end
-  if record.stored_accounts then
-    drops = drops or {}
-    compare_accounts(record, sets, drops)
-  end
-  return sets, drops
 end
 
 -- Writes a new entry; where one of the same id has left in this call, in its place.
@@ -174,6 +120,23 @@ local function write_waiters(call)
   for _, waiter in ipairs(line.heard) do
     if not waiter.left then redis.call('HSET', waiter.key, unpack(waiters.heard(waiter))) end
   end
+  for _, waiter in ipairs(line.moves) do
+    if not waiter.left then redis.call('ZADD', waiters.index(call), waiter.place, waiter.id) end
+  end
+end
+
+-- Writes the index of the waiters by scope, where their places follow from weights.
+local function write_fair_order(call)
+  local comes, goes = fair_order.changes(call.line)
+  if comes[1] then redis.call('ZADD', fair_order.index(call), unpack(comes)) end
+  if goes[1] then redis.call('ZREM', fair_order.index(call), unpack(goes)) end
+end
+
+-- Writes what has changed of the shares of scopes with a weight.
+local function write_shares(call)
+  for _, sharer in pairs(call.sharers) do
+    if sharer.exists and sharer.live ~= sharer.was then redis.call('HSET', sharer.key, unpack(shares.flat(sharer))) end
+  end
 end
 
 -- Removes the entries of those who wait no more, and wakes the clients of those who are granted: a hint, of which
@@ -196,7 +159,7 @@ local function write_changed(call)
   for i = 1, #changed do
     local record = changed[i]
     if not record.gone then
-      local sets, drops = compare(record)
+      local sets, drops = differences.of(record)
       if record.stored.deadline_ms ~= record.deadline_ms then plan_index(call, record) end
       if sets[1] then redis.call('HSET', record.key, unpack(sets)) end
       record.drops = drops and drops[1] and drops
@@ -314,7 +277,9 @@ end
 local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
-  if call.deletes_pool then redis.call('UNLINK', call.key, call.events, priorities.index(call), waiters.gangs(call)) end
+  if call.deletes_pool then
+    redis.call('UNLINK', call.key, call.events, priorities.index(call), fair_order.index(call), waiters.gangs(call))
+  end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
     redis.call('ZREM', call.ended, 'deleted')
@@ -381,10 +346,14 @@ function transaction.commit(call)
     write_fresh(call)
     if pool.preempts then priorities.plan_fresh(call, transaction.plan) end
   end
-  if call.line then write_waiters(call) end
+  if call.line then
+    write_waiters(call)
+    write_fair_order(call)
+  end
   if call.changed then write_changed(call) end
   if call.planned then write_indexes(call) end
   if call.accounts and revision ~= read_revision then write_accounts(call) end
+  if call.sharers then write_shares(call) end
   if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops
     or call.clock_due and call.changed) then
     write_pool(call)

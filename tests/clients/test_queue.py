@@ -55,11 +55,11 @@ async def test_who_waits_is_seen_in_line(client: AsyncAllocator, line: Line, ful
 async def test_the_policy_of_a_pool_is_set_by_parts(client: AsyncAllocator) -> None:
     """What is not given stays; a default is stored as none.  The model round-trips, and recovers a pool as it was."""
     pool = await client.pools.get()
-    assert pool.queue == QueuePolicy("contended", 100, 600.0, 100_000, False)
+    assert pool.queue == QueuePolicy("contended", 100, 600.0, 100_000, False, 86_400.0)
     changed = await client.pools.update(queue=QueuePolicy(passes_max=0, wait_max=timedelta(minutes=1)))
-    assert changed.queue == QueuePolicy("contended", 0, 60.0, 100_000, False)
+    assert changed.queue == QueuePolicy("contended", 0, 60.0, 100_000, False, 86_400.0)
     changed = await client.pools.update(queue=QueuePolicy("strict", length_max=5, backfill=True))
-    assert changed.queue == QueuePolicy("strict", 0, 60.0, 5, True)
+    assert changed.queue == QueuePolicy("strict", 0, 60.0, 5, True, 86_400.0)
     assert type(changed).from_dict(changed.to_dict()) == changed
     made = await client.pools.create("lab", {"cpu": 4}, queue=QueuePolicy("best_effort"))
     assert (made.created, made.queue) == (False, changed.queue)
@@ -78,6 +78,8 @@ async def test_the_policy_of_a_pool_is_set_by_parts(client: AsyncAllocator) -> N
         (QueuePolicy(wait_max=float("nan")), "queue_wait_max"),
         (QueuePolicy(length_max=100_001), "queue_length_max"),
         (QueuePolicy(backfill=1), "queue_backfill"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        (QueuePolicy(half_life=59), "queue_half_life"),
+        (QueuePolicy(half_life=float("nan")), "queue_half_life"),
         ("strict", "queue"),
     ],
     ids=str,

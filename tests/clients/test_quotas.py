@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from allocator import (
     AllocationConflict,
     AsyncAllocator,
     Denial,
+    FairShare,
     Insufficient,
     InvalidRequest,
     Limit,
@@ -174,6 +177,37 @@ async def test_what_the_tree_does_not_allow_is_refused(client: AsyncAllocator) -
             await client.quotas.set(scope, limits)
         assert caught.value.field == "limits"
     assert [one.scope for one in await client.quotas.list()] == ["a"]
+
+
+async def test_a_weight_is_set_told_and_removed(client: AsyncAllocator) -> None:
+    """Without limits, and beside them; what is not given stays."""
+    quota = await client.quotas.set("team-a", weight=3)
+    assert (quota.share, list(quota.resources), quota.generation) == (FairShare(3, 0, 0), ["allocations"], 1)
+    held = await client.allocate({"cpu": 1}, ttl=60, scope="team-a")
+    await client.quotas.set("team-a", {"cpu": 2})
+    assert (await client.quotas.set("team-a", weight=4, dry_run=True)).share == FairShare(4, 250_000, 0)
+    found = await client.quotas.get("team-a")
+    assert found is not None
+    assert found.share is not None
+    assert (found.share.weight, found.share.live, found.resources["cpu"].nominal) == (3, 250_000, 2000)
+    assert type(found).from_dict(found.to_dict()) == found
+    gone = (await client.quotas.set("team-a", weight=None)).share
+    assert gone is not None
+    assert (gone.weight, gone.live) == (None, 250_000)
+    await client.release(held)
+    assert (await client.quotas.list())[0].share is None
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1001, 1.5, float("nan"), True, "2"], ids=str)
+async def test_what_is_no_weight_is_refused(client: AsyncAllocator, weight: Any) -> None:
+    """By name; nothing is changed, and nothing is made."""
+    with pytest.raises(InvalidRequest) as refused:
+        await client.quotas.set("team-a", {"cpu": 1}, weight=weight)
+    assert refused.value.field == "weight"
+    with pytest.raises(InvalidRequest) as neither:
+        await client.quotas.set("team-a")
+    assert neither.value.field == "limits"
+    assert await client.quotas.list() == []
 
 
 async def test_a_scope_is_deleted_once_it_is_empty(client: AsyncAllocator) -> None:

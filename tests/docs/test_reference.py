@@ -120,6 +120,7 @@ def test_the_fields_of_the_pool_are_those_that_the_keyspace_page_names(
     """Each field, also those that are there only at times."""
     seen = asyncio.run(wait_in_a_long_line(store, one_server.url))
     assert {name for name in store.hgetall(POOL) if name.startswith("waiting_")} == set()
+    client.quotas.set("team-a", weight=1)
     held = [client.allocate({"cpu": 1}, ttl=60) for _ in range(4)]
     client.quotas.set("team-a", {"cpu": Limit(1, 0, 0)})
     fill_ended(store)
@@ -148,18 +149,18 @@ def test_the_fields_of_a_record_are_those_that_the_keyspace_page_names(client: A
     client.maintenance.reclaim()
     lease = general(set(store.hgetall("allocator:{default}:allocation:lease")))
     lease |= general(set(store.hgetall("allocator:{default}:allocation:shared"))) | {"account.<n>", "unclaimed_ttl_ms"}
-    lease |= {"priority", "preempted_by"}
+    lease |= {"priority", "preempted_by", "share", "share_of"}
     assert lease == first_column(DOCS / "keyspace.md", "## allocation:\\<id\\>", "field")
     pinned = general(set(store.hgetall("allocator:{default}:allocation:pinned")))
     assert lease - pinned == {
         "ttl_ms", "deadline_ms", "meta.<key>", "releasing_ms", "gap_ms", "asserted_ms", "ttls", "told", "account.<n>",
-        "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by",
+        "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by", "share", "share_of",
     }  # fmt: skip
 
 
 def test_the_fields_of_a_waiter_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
-    """Of one that asks for all there is, and preempts."""
-    client.quotas.set("team-a", {"cpu": 4})
+    """Of one that asks for all there is, and preempts, of a scope with a weight."""
+    client.quotas.set("team-a", {"cpu": 4}, weight=1)
     client.pools.update(preemption=PreemptionPolicy(True))
     full = client.allocate({"cpu": 4}, ttl=60)
     options: dict[str, Any] = {"metadata": {"course": "os-101"}, "max_lifetime": 600, "scope": "team-a"}
@@ -170,13 +171,14 @@ def test_the_fields_of_a_waiter_are_those_that_the_keyspace_page_names(client: A
     shown = {
         re.sub(r"^requested\..+", "requested.<resource>", re.sub(r"^account\..+", "account.<n>", one)) for one in fields
     }
-    assert shown == first_column(DOCS / "keyspace.md", "## waiter:\\<id\\>, waiting, gangs", "field")
+    assert shown == first_column(DOCS / "keyspace.md", "## waiter:\\<id\\>, waiting, waiting_by_scope, gangs", "field")
     client.release(full)
 
 
 def test_the_fields_of_a_quota_are_those_that_the_keyspace_page_names(client: Allocator, store: Any) -> None:
-    """Of one that has all limits, and guarantees something below it."""
-    client.quotas.set("team-a", {"cpu": Limit(3, 1, 1)})
+    """Of one that has all limits and a weight, guarantees something below it, and has something."""
+    client.quotas.set("team-a", {"cpu": Limit(3, 1, 1)}, weight=2)
+    client.allocate({"nvidia.com/gpu": 1}, ttl=60, scope="team-a")
     client.quotas.set("team-a/alice", {"cpu": Limit(1, 0, 0)})
     stored = general(set(store.hgetall("allocator:{default}:quota:team-a")))
     assert stored == first_column(DOCS / "keyspace.md", "## quota:\\<scope\\>", "field")
@@ -188,7 +190,7 @@ def test_the_keys_of_a_pool_are_those_that_the_keyspace_page_names(client: Alloc
     client.allocate({"cpu": 1}, ttl=60, id="lease")
     client.release(client.allocate({"cpu": 1}, ttl=None))
     client.allocate({"cpu": 1}, ttl=None)
-    client.quotas.set("team-a/alice", {"cpu": 1})
+    client.quotas.set("team-a/alice", {"cpu": 1}, weight=1)
     store.zadd("allocator:{default}:gangs", {"b a": 0})
     with begun(client, {"cpu": 4}):
         keys = {key.partition("}:")[2] for key in store.scan_iter()}

@@ -151,7 +151,7 @@ ENDING: Final = (
         "a resource that was given up stays charged", "test_resize",
     ),
     Mutant(
-        "given up and recorded", "modules/transaction.lua",
+        "given up and recorded", "modules/differences.lua",
         "for field in pairs(was) do drops[#drops + 1] = field end", "",
         "a resource that was given up comes back twice", "test_resize",
     ),

@@ -13,7 +13,7 @@ from tests.mutants.mutant import Mutant
 FINDINGS: Final = (
     # -- A1, A2: what is decided about a record has one place ----------------------------------------------------------
     Mutant(
-        "writes no value", "modules/transaction.lua",
+        "writes no value", "modules/differences.lua",
         "      if value then\n", "      if value or field == 'gap_ms' then\n",
         "A1: a lease that was spared and is shared fails the call in the midst of its writes", "test_clock_gaps",
     ),

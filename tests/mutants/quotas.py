@@ -216,7 +216,7 @@ QUOTAS: Final = (
         "an allocation of an overcommitted pool cannot stay where it is", "test_quota_edges",
     ),
     Mutant(
-        "old scope in the record", "modules/transaction.lua",
+        "old scope in the record", "modules/differences.lua",
         "      drops[#drops + 1] = 'account.' .. n\n", "",
         "a moved allocation gives back to a scope that it has left", "test_quotas",
     ),

@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.backfill import BACKFILL
 from tests.mutants.client import CLIENT
 from tests.mutants.ending import ENDING
+from tests.mutants.fair_share import FAIR_SHARE
 from tests.mutants.findings import FINDINGS
 from tests.mutants.gangs import GANGS
 from tests.mutants.granting import GRANTING
@@ -21,6 +22,5 @@ from tests.mutants.waiting import WAITING
 
 MUTANTS: Final = (
     *GRANTING, *ENDING, *LOSSES, *FINDINGS, *SHARING, *QUOTAS, *UNITS, *HARD_ENDS, *WAITING, *GANGS, *BACKFILL,
-    *PREEMPTING, *METRICS,
-    *CLIENT,
+    *FAIR_SHARE, *PREEMPTING, *METRICS, *CLIENT,
 )  # fmt: skip

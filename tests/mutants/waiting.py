@@ -102,7 +102,7 @@ WAITING: Final = (
     ),
     Mutant(
         "cursor without who came", "modules/queue/line_entries.lua",
-        "if state.cursor and waiter.place < state.cursor and", "if false and",
+        "if not state.cursor or waiter.place >= state.cursor or", "if true or",
         "those at the end of a long line pass who came before them", "test_waiting_long",
     ),
     Mutant(
@@ -117,7 +117,8 @@ WAITING: Final = (
     ),
     Mutant(
         "grants meanwhile not noted", "modules/queue/line.lua",
-        "  note_taken(state, {charged = charged, list = list})\n", "",
+        "  if not state then return end\n  line_entries.note_taken(state, {charged = charged, list = list})\n",
+        "  if not state then return end\n",
         "those at the end of a long line take what others have become short of", "test_waiting_long",
     ),
     # -- serving -------------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ WAITING: Final = (
     ),
     Mutant(
         "position counts who has left", "modules/queue/arrivals.lua",
-        "if state.drops[i].place and state.drops[i].place < place then before = before - 1 end", "",
+        "    if was and was < place then before = before - 1 end\n", "",
         "a client is told a worse position", "test_waiting_batches",
     ),
     Mutant(

@@ -28,7 +28,7 @@ TINY = Sizes(
 
 ROWS = [
     "allocate", "release", "renew", "resize", "denial", "existing", "check", "usage", "get", "batch", "release-many",
-    "renew-many", "accounts", "million", "scope", "scopes", "waiting", "waiting-mixed", "woken", "slot",
+    "renew-many", "accounts", "million", "scope", "scopes", "waiting", "waiting-mixed", "woken", "woken-link", "slot",
     "kueue", "pairs-1", "pairs-8", "async", "sync", "memory", "longest",
 ]  # fmt: skip
 """All rows that need nothing from elsewhere."""

@@ -34,6 +34,9 @@ ACCOUNT_FIELDS: Final = {
     "gap_before_to_ms",
     "gap_from_ms",
     "gap_to_ms",
+    "live_share",
+    "used_share",
+    "used_ms",
 }
 LINE_FIELDS: Final = {
     "waiting_number", "waiting_shape", "waiting_passes", "waiting_first", "waiting_cursor", "waiting_marks",
@@ -43,11 +46,11 @@ LINE_FIELDS: Final = {
 
 RECORD_FIELDS: Final = {
     "owner", "fence", "call", "granted_ms", "ttl_ms", "deadline_ms", "asserted_ms", "releasing_ms", "gap_ms", "ttls",
-    "told", "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by",
+    "told", "ends_ms", "unclaimed_ttl_ms", "priority", "preempted_by", "share", "share_of",
 }  # fmt: skip
 WAITER_FIELDS: Final = {
     "owner", "call", "priority", "since_ms", "heard_ms", "until_ms", "lifetime_ms", "ttl_ms", "scope", "preempt",
-    "victims", "gang", "live",
+    "victims", "number", "share_of", "gang", "live",
 }  # fmt: skip
 KINDS: Final = {
     "created", "configured", "granted", "resized", "renewed", "released", "undone", "call_undone", "reclaimed",
@@ -55,7 +58,9 @@ KINDS: Final = {
     "deferred", "quota_set", "quota_deleted", "moved", "waiting",
     "withdrawn", "preempted",
 }  # fmt: skip
-KEYS: Final = {"pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities", "gangs"}
+KEYS: Final = {
+    "pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities", "waiting_by_scope", "gangs",
+}  # fmt: skip
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
 
@@ -112,6 +117,7 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
     if not overcommitted:
         assert all(allocated[name] <= capacity[name] for name in capacity), f"{allocated} of {capacity}"
     _check_ranks(client, keys, account, leased.keys() | pinned.keys())
+    check_shares(client, keys, account, leased.keys() | pinned.keys())
     _check_line(
         client, keys, account, {name.removeprefix("waiter:") for name in entries}, leased.keys() | pinned.keys()
     )
@@ -145,6 +151,42 @@ def _check_line(client: Any, keys: PoolKeys, account: dict[str, str], entries: s
     assert _index(client, f"{keys.base}gangs").keys() == members, "the index of members is not that of the gangs"
     assert len(calls) == len(places), "one call waits twice"
     assert order == sorted(order), f"a lower priority stands before a higher one: {order}"
+    _check_by_scope(client, keys, places)
+
+
+def _check_by_scope(client: Any, keys: PoolKeys, places: dict[str, int]) -> None:
+    """Who waits where scopes have weights is in the index by scope, and nothing else is."""
+    right: set[str] = set()
+    for identity in places:
+        waiter: dict[str, str] = client.hgetall(f"{keys.base}waiter:{identity}")
+        if "number" in waiter:
+            rank = 1000 - int(waiter["priority"])
+            right.add(f"{waiter.get('share_of', '')} {rank:04} {int(waiter['number']):013} {identity}")
+    assert set(_index(client, f"{keys.base}waiting_by_scope")) == right
+
+
+def check_shares(client: Any, keys: PoolKeys, account: dict[str, str], live: Set[str]) -> None:
+    """What each scope, or the pool, has is the sum over its records; the pool knows how many have weights."""
+    sums: dict[str, int] = {}
+    for identity in live:
+        record: dict[str, str] = client.hgetall(keys.record(identity))
+        assert ("share_of" not in record) or "share" in record, record
+        if "share" in record:
+            share = number(record["share"], f"{identity} share")
+            assert 0 < share <= 1_000_000, record
+            if "share_of" in record:
+                assert f"quota:{record['share_of']}" in _accounts(record), f"{identity} counts elsewhere: {record}"
+            sums[record.get("share_of", "")] = sums.get(record.get("share_of", ""), 0) + share
+    weights = 0
+    for scope in ["", *_index(client, f"{keys.base}quotas")]:
+        fields = client.hgetall(f"{keys.base}quota:{scope}") if scope else account
+        weights += "weight" in fields
+        has = number(fields.get("live_share", "0"), f"{scope} live_share")
+        assert has == sums.pop(scope, 0), f"{scope!r} has {has}: {fields}"
+        assert re.fullmatch(r"\d+\.\d{9}", fields.get("used_share", "0.000000000")), fields
+    assert not sums, f"counted by nobody: {sums}"
+    options = dict(word.split("=", 1) for word in account.get("options", "").split())
+    assert int(options.get("weights", "0")) == weights, f"{options}, {weights} weights"
 
 
 def _members(waiter: dict[str, str]) -> list[str]:

@@ -296,12 +296,13 @@ class Ledger(Looking):
         *,
         generation: int = 0,
         dry_run: int = 0,
+        weight: int | str = "",
         call: str = "",
         repeated: int = 0,
         **options: Any,
     ) -> Any:
         """`limits`: resource -> nominal, borrowing limit, lending limit; "-": none."""
-        words = (scope, generation, dry_run, len(limits))
+        words = (scope, generation, dry_run, weight, len(limits))
         flat = itertools.chain.from_iterable((name, *limit) for name, limit in limits.items())
         line = Line("", call or self.new_call(), (*words, *flat), repeated)
         return self.run("set_quota", line, **options)[0]

@@ -357,6 +357,7 @@ def _decode_queue(options: dict[str, str], where: str) -> QueuePolicy:
         number("queue_wait_max_ms", settings.WAIT_PASSED_MAX_MS) / 1000,
         number("queue_length_max", DEFAULT_POLICY.length_max),
         options.get("queue_backfill") == "1",
+        number("queue_half_life_ms", settings.HALF_LIFE_MS) / 1000,
     )
 
 

@@ -83,6 +83,7 @@ def _waiter(pool: PoolKeys, position: int, entry: Sequence[Any]) -> Waiter:
         start_ms=start_ms or None,
         metadata=first.metadata,
         members=members,
+        share_of=fields.get("share_of") or None,
     )
 
 

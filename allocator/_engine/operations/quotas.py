@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import EllipsisType
 from typing import Any, Final, NoReturn
 
 from allocator import settings
@@ -16,12 +18,12 @@ from allocator._engine.operations.requests import make_call, new_call
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import Argument, load
-from allocator.errors import InvalidRequest, PoolConflict
-from allocator.models.quotas import Limit, Quota, QuotaUsage
+from allocator.errors import InvalidRequest, InvariantError, PoolConflict
+from allocator.models.quotas import FairShare, Limit, Quota, QuotaUsage
 from allocator.quantity import Quantity, parse_capacity
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
-from allocator.validation import count, generation_number, scope_name
+from allocator.validation import count, generation_number, scope_name, weight_number
 
 _SET: Final = load("set_quota")
 _DELETE: Final = load("delete_quota")
@@ -34,21 +36,25 @@ _PARTS: Final = ("allocated", "kept", "nominal", "borrowing_limit", "lending_lim
 def set_quota(
     defaults: Defaults,
     scope: str,
-    limits: Mapping[str, Limit | Quantity],
+    limits: Mapping[str, Limit | Quantity] | None = None,
     *,
+    weight: int | EllipsisType | None = ...,
     generation: int | None = None,
     dry_run: bool = False,
 ) -> Operation[Quota]:
     """Create a scope or change its limits of the named resources.  One round trip.
 
     Raises:
-        InvalidRequest: A limit is out of its bounds, or of a resource that the pool does not count.
+        InvalidRequest: A limit or the weight is out of its bounds, or the pool does not count a resource, or there is
+            neither.
         PoolConflict: `generation`.
     """
     pool, name = defaults.pool, scope_name(scope)
-    encoded = list(_encoded(limits))
+    share = "" if isinstance(weight, EllipsisType) else _NONE if weight is None else weight_number(weight)
+    encoded = list(_encoded({} if limits is None and share else limits))
     wanted = generation_number(generation)
-    item = Item(new_call(), (name, wanted, int(dry_run), len(encoded), *(word for limit in encoded for word in limit)))
+    words = (name, wanted, int(dry_run), share, len(encoded), *(word for limit in encoded for word in limit))
+    item = Item(new_call(), words)
 
     def decode(replies: Reply) -> Quota:
         reply = replies[0]
@@ -73,8 +79,8 @@ def _scopes(flat: Sequence[Any]) -> dict[str, dict[str, str]]:
     return {flat[at]: decode_fields(flat[at + 1]) for at in range(0, len(flat), 2)}
 
 
-def _encoded(limits: Mapping[str, Limit | Quantity]) -> Iterator[tuple[Argument, ...]]:
-    if not isinstance(limits, Mapping) or not 0 < len(limits) <= settings.RESOURCES_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]
+def _encoded(limits: Mapping[str, Limit | Quantity] | None) -> Iterator[tuple[Argument, ...]]:
+    if not isinstance(limits, Mapping) or len(limits) > settings.RESOURCES_MAX:
         raise InvalidRequest(f"limits: a quota names 1 to {settings.RESOURCES_MAX} resources", field="limits")
     for resource, limit in limits.items():
         name = resource_name(resource)
@@ -140,7 +146,7 @@ def list_quotas(defaults: Defaults, scope: str | None = None, limit: int = setti
             break
     counters = decode_fields(pages[0][4])
     stored = {scope: fields for page in pages for scope, fields in _scopes(page[5:]).items()}
-    tree = _Tree(pool, counters, stored)
+    tree = _Tree(pool, counters, stored, read_ms=pages[0][1])
     names = [one for one in stored if not name or one == name or one.startswith(f"{name}/")]
     return [tree.quota(one) for one in names[:limit]]
 
@@ -155,14 +161,29 @@ def get(defaults: Defaults, scope: str) -> Flow[Quota | None]:
     stored = _scopes(reply[5:])
     if not stored.get(name):
         return None
-    return _Tree(pool, decode_fields(reply[4]), stored).quota(name)
+    return _Tree(pool, decode_fields(reply[4]), stored, read_ms=reply[1]).quota(name)
+
+
+def _mean(text: str, where: str) -> float:
+    """A number that is stored with a fraction."""
+    if not re.fullmatch(r"[0-9]{1,16}(\.[0-9]{1,9})?", text):
+        raise InvariantError(f"{where} has no number in used_share")
+    return float(text)
 
 
 class _Tree:
     """What is available at each level, from the stored fields of the pool and its scopes."""
 
-    def __init__(self, pool: PoolKeys, counters: Mapping[str, str], stored: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        pool: PoolKeys,
+        counters: Mapping[str, str],
+        stored: Mapping[str, Mapping[str, str]],
+        *,
+        read_ms: int | None = None,
+    ) -> None:
         self._pool, self._counters, self._stored = pool, counters, stored
+        self._read_ms = read_ms
         self._known: dict[tuple[str, str], int] = {}
 
     def quota(self, scope: str, over: Mapping[str, Resources] | None = None) -> Quota:
@@ -170,7 +191,28 @@ class _Tree:
         names = sorted({field.rpartition(".")[0] for field in fields if field.rpartition(".")[2] in _PARTS})
         resources = {name: self._usage(scope, name) for name in names}
         generation = parse_amount(fields, "generation", f"quota {scope!r}")
-        return Quota(scope, self._pool.name, generation, resources, over or {})
+        return Quota(scope, self._pool.name, generation, resources, over or {}, self._share(scope))
+
+    def _share(self, scope: str) -> FairShare | None:
+        """What the scope has and had of the pool, as of the reading; of a change as it was told."""
+        fields, where = self._stored[scope], f"quota {scope!r}"
+        if "weight" not in fields and fields.get("live_share", "0") == "0":
+            return None
+
+        def part(name: str) -> int:
+            return parse_amount(fields, name, where) if name in fields else 0
+
+        live, used = part("live_share"), _mean(fields.get("used_share", "0"), where)
+        if self._read_ms is not None and "used_ms" in fields:
+            left = 2.0 ** (-max(0, self._read_ms - part("used_ms")) / self._half_life_ms())
+            used = used * left + live * (1 - left)
+        return FairShare(part("weight") or None, live, round(used))
+
+    def _half_life_ms(self) -> int:
+        options = dict(word.split("=", 1) for word in self._counters.get("options", "").split())
+        name = "queue_half_life_ms"
+        found = parse_amount(options, name, f"pool {self._pool.name!r}") if name in options else 0
+        return found or settings.HALF_LIFE_MS
 
     def _usage(self, scope: str, resource: str) -> QuotaUsage:
         fields, where = self._stored[scope], f"quota {scope!r}"

@@ -114,12 +114,14 @@ _OPTIONS: Final = {
     "preemption": "--preemption",
     "priority": "--priority",
     "queue_backfill": "--queue-backfill",
+    "queue_half_life": "--queue-half-life",
     "queue_length_max": "--queue-length-max",
     "queue_passes_max": "--queue-passes-max",
     "queue_policy": "--queue-policy",
     "queue_wait_max": "--queue-wait-max",
     "recovery_grace": "--recovery-grace",
     "require_scope": "--require-scope",
+    "weight": "--weight",
     "whole_units": "--whole-units",
 }
 """Arguments of the library, and what they are called here."""

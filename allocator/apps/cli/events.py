@@ -87,7 +87,7 @@ def events(
 
 def _ago(client: Allocator, seconds: float) -> datetime:
     """An instant so long ago, by the server's clock."""
-    return datetime.fromtimestamp(client.pools.usage().read_ms / 1000 - seconds, tz=UTC)
+    return datetime.fromtimestamp(max(0, client.pools.usage().read_ms / 1000 - seconds), tz=UTC)  # not before 1970
 
 
 def _followed(app: App, client: Allocator, limit: int | None, since: str | datetime | None) -> Iterator[View]:

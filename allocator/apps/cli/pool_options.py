@@ -20,6 +20,7 @@ from allocator.models.pools import Pool
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
 from allocator.models.queue import DEFAULT_POLICY, QueuePolicy
 from allocator.settings import (
+    HALF_LIFE_MS,
     LIFETIME_MAX_S,
     PASSES_LIMIT,
     PREEMPT_GRACE_MS,
@@ -43,6 +44,7 @@ _QUEUE: Final = {
     "queue_wait_max": "wait_max",
     "queue_length_max": "length_max",
     "queue_backfill": "backfill",
+    "queue_half_life": "half_life",
 }
 """Options of the line, and what `QueuePolicy` calls them."""
 
@@ -100,12 +102,18 @@ def options(command: F) -> F:
 
 def _of_the_line() -> Iterable[Callable[[Any], Any]]:
     """The options of those who wait, the last first."""
+    most = f"[{DEFAULT_POLICY.length_max}]"
+    yield click.option(
+        "--queue-half-life",
+        type=arguments.age,
+        metavar="DURATION",
+        help=f"After what time past use counts half, where scopes have weights [{exact(HALF_LIFE_MS)}].",
+    )
     yield click.option(
         "--queue-backfill",
         type=click.Choice(("on", "off")),
         help="Whether who surely ends before the first waiter can start is let through [off].",
     )
-    most = f"[{DEFAULT_POLICY.length_max}]"
     yield click.option(
         "--queue-length-max",
         type=whole_number(0, QUEUE_MAX),
@@ -233,6 +241,7 @@ _LABELS: Final = {
     "queue_wait_max": "Passed for",
     "queue_length_max": "Queue length",
     "queue_backfill": "Backfill",
+    "queue_half_life": "Half-life",
     "preemption": "Preemption",
     "preempt_grace": "Preempt grace",
     "preempt_protect": "Protected for",

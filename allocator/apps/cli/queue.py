@@ -56,7 +56,8 @@ class _Queues(Group):
 def queue() -> None:
     """Show who waits in line for room, and take requests out of it.
 
-    'allocate --wait' and 'run --wait' take a place: the higher priority first, then the earlier arrival.
+    'allocate --wait' and 'run --wait' take a place: the higher priority first, then the smaller share
+    where scopes have weights, then the earlier arrival.
     """
 
 
@@ -130,7 +131,8 @@ def _table(app: App, waiters: Sequence[Waiter], now_ms: int, wide: bool) -> str:
     gangs = any(item.members for item in waiters)
     headers = ["ID", *(["MEMBERS"] if gangs else []), "POSITION", "OWNER", *(["SCOPE"] if scoped else []), "PRIORITY"]
     headers += [*(name.upper() for name in resources), "WAITING", "SHORT OF", "STARTS IN"]
-    headers += ["TTL", "SINCE", "UNTIL", "START", "METADATA"] if wide else []
+    shared = wide and any(item.share_of is not None for item in waiters)
+    headers += ["TTL", "SINCE", "UNTIL", "START", *(["SHARE OF"] if shared else []), "METADATA"] if wide else []
     rows: list[list[str]] = []
     for item in waiters:
         row = [item.id, *([_members(item, wide)] if gangs else []), str(item.position), item.owner]
@@ -144,6 +146,7 @@ def _table(app: App, waiters: Sequence[Waiter], now_ms: int, wide: bool) -> str:
             row += [
                 "" if item.ttl_ms is None else exact(item.ttl_ms),
                 *(rfc3339(at_ms) or "" for at_ms in (item.since_ms, item.until_ms, item.start_ms)),
+                *([item.share_of or ""] if shared else []),
                 ",".join(f"{key}={text}" for key, text in sorted(item.metadata.items())),
             ]
         rows.append(row)

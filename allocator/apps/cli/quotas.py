@@ -17,7 +17,7 @@ from allocator.errors import PoolConflict
 from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Usage
 from allocator.models.quotas import Limit, Quota, QuotaUsage
-from allocator.settings import AMOUNT_MAX
+from allocator.settings import AMOUNT_MAX, WEIGHT_MAX
 from allocator.units import format_amount
 
 __all__ = ["move", "quota", "quota_table"]
@@ -45,6 +45,14 @@ _HEADERS: Final = ("NOMINAL", "USED", "BORROWED", "LENT", "KEPT", "AVAILABLE")
 _WIDE: Final = ("ALLOCATED", "BORROWING", "LENDING")
 
 
+_HEADERS_OF_SHARES: Final = ("WEIGHT", "SHARE")
+
+
+def _weight(text: str) -> int | str:
+    """Parse the weight of a scope, or what removes it."""
+    return text if text == NO_LIMIT else whole_number(1, WEIGHT_MAX)(text)
+
+
 class _Quotas(Group):
     """The group of the commands about quotas."""
 
@@ -61,7 +69,7 @@ def quota() -> None:
 
 @quota.command(name="set")
 @click.argument("scope", type=arguments.scope, metavar="SCOPE", shell_complete=completion.scopes)
-@click.argument("limits", nargs=-1, required=True, type=assignment, metavar="RESOURCE=QUANTITY...")
+@click.argument("limits", nargs=-1, type=assignment, metavar="[RESOURCE=QUANTITY...]")
 @click.option(
     "--borrow",
     multiple=True,
@@ -77,6 +85,12 @@ def quota() -> None:
     help="How much of its quantity others may have while it is unused; the rest is guaranteed [all of it].",
 )
 @click.option(
+    "--weight",
+    type=_weight,
+    metavar="NUMBER",
+    help=f"Its weight in fair share, 1 to {WEIGHT_MAX}: the least use over weight goes first; '{NO_LIMIT}' removes it.",
+)
+@click.option(
     "--generation", type=whole_number(1), metavar="NUMBER", help="Change it only if it still has this generation."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be, and change nothing.")
@@ -88,10 +102,11 @@ def set_(
     limits: tuple[tuple[str, str], ...],
     borrow: tuple[tuple[str, str], ...],
     lend: tuple[tuple[str, str], ...],
+    weight: int | str | None,
     generation: int | None,
     dry_run: bool,
 ) -> None:
-    r"""Make a scope, or change its limits of the named resources.
+    r"""Make a scope, or change its weight, or its limits of the named resources.
 
     \b
     resource-allocator quota set team-a cpu=16 memory=64Gi             at most that
@@ -100,11 +115,17 @@ def set_(
                                                                        12 of its 16 are always there for it
     resource-allocator quota set team-a/alice allocations=5            at most 5 allocations at a time
     resource-allocator quota set team-a memory=none                    no limit of memory any more
+    resource-allocator quota set team-a --weight 2                     twice as much as who has the weight 1
 
     A resource is set as a whole: without --borrow its quantity is the most that the scope may have.
     Lowering a limit ends no allocation.
     """
-    made = app.client().quotas.set(scope, _limits(limits, borrow, lend), generation=generation, dry_run=dry_run)
+    if not limits and weight is None:
+        raise click.UsageError("give RESOURCE=QUANTITY, or --weight")
+    own: dict[str, Any] = {} if weight is None else {"weight": None if weight == NO_LIMIT else weight}
+    made = app.client().quotas.set(
+        scope, _limits(limits, borrow, lend) or None, generation=generation, dry_run=dry_run, **own
+    )
     outcome = "unchanged, as --dry-run only shows" if dry_run else "set"
     whole = document("Quota", **serializers.quota(made), outcome="dry-run" if dry_run else "set")
     show(app, View(whole, lambda wide: _outcome(app, made, outcome, wide), [made.scope]))
@@ -171,6 +192,7 @@ def tree(app: App, scope: str | None) -> None:
     LENT       what it lacks of its share now, as others have it
     KEPT       what is guaranteed to scopes below it and not used
     AVAILABLE  what a request of this scope may have now
+    SHARE      where scopes have weights: what it has used of the pool of late
     """
     client = app.client()
     found = sorted(client.quotas.list(scope), key=lambda item: item.scope.split("/"))
@@ -200,7 +222,8 @@ def _nested(items: Sequence[Quota]) -> list[dict[str, Any]]:
 def _tree(app: App, reading: Usage, items: Sequence[Quota], wide: bool) -> str:
     rows = [_pool_row(reading.pool.name, name, row, wide) for name, row in _ordered(reading.resources)]
     least = items[0].depth if items else 0
-    return _table(app, [*rows, *_rows(items, wide=wide, depth=1 - least)], wide)
+    rows = [[*row, *("" for _ in _headers_of_shares(items))] for row in rows]
+    return _table(app, [*rows, *_rows(items, wide=wide, depth=1 - least)], wide, _headers_of_shares(items))
 
 
 def _ordered(resources: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -218,10 +241,20 @@ def _pool_row(pool: str, name: str, row: ResourceUsage, wide: bool) -> list[str]
 
 def quota_table(app: App, items: Sequence[Quota], wide: bool) -> str:
     """The table of `quota list`."""
-    return _table(app, _rows(items, wide=wide, indented=False), wide)
+    return _table(app, _rows(items, wide=wide, indented=False), wide, _headers_of_shares(items))
 
 
-def _rows(items: Iterable[Quota], *, wide: bool, indented: bool = True, depth: int = 0) -> list[list[str]]:
+def _headers_of_shares(items: Iterable[Quota]) -> Sequence[str]:
+    return _HEADERS_OF_SHARES if any(item.share for item in items) else ()
+
+
+def _share(item: Quota) -> list[str]:
+    """Its weight, and what it has used of the pool."""
+    share = item.share
+    return ["", ""] if share is None else [str(share.weight or ""), f"{share.used / 10_000:.1f}%"]
+
+
+def _rows(items: Sequence[Quota], *, wide: bool, indented: bool = True, depth: int = 0) -> list[list[str]]:
     """A row for each scope and resource.
 
     Args:
@@ -231,12 +264,14 @@ def _rows(items: Iterable[Quota], *, wide: bool, indented: bool = True, depth: i
         depth: added to the indentation.
     """
     rows: list[list[str]] = []
+    shares = bool(_headers_of_shares(items))
     for item in items:
+        own = _share(item) if shares else []
         shown = "  " * (item.depth + depth) + item.scope.rpartition("/")[2] if indented else item.scope
         for name, row in _ordered(item.resources):
-            rows.append([shown, name, *_cells(name, row, wide)])
+            rows.append([shown, name, *_cells(name, row, wide), *own])
         if not item.resources:
-            rows.append([shown, *("" for _ in range(1 + len(_HEADERS) + (len(_WIDE) if wide else 0)))])
+            rows.append([shown, *("" for _ in range(1 + len(_HEADERS) + (len(_WIDE) if wide else 0))), *own])
     return rows
 
 
@@ -252,9 +287,9 @@ def _cells(name: str, row: QuotaUsage, wide: bool) -> list[str]:
     return [*cells, cell(row.allocated), cell(row.borrowing_limit), cell(row.lending_limit)] if wide else cells
 
 
-def _table(app: App, rows: Sequence[Sequence[str]], wide: bool) -> str:
+def _table(app: App, rows: Sequence[Sequence[str]], wide: bool, more: Sequence[str] = ()) -> str:
     """The table; the scope stands in the first of its rows only, unless the terminal is too narrow for a table."""
-    headers = ("SCOPE", "RESOURCE", *_HEADERS, *(_WIDE if wide else ()))
+    headers = ("SCOPE", "RESOURCE", *_HEADERS, *(_WIDE if wide else ()), *more)
     once: list[Sequence[str]] = []
     for at, row in enumerate(rows):
         again = at > 0 and rows[at - 1][0] == row[0] and app.format == "table"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -29,6 +30,9 @@ AUDIT_MIN_S: Final = 60.0
 
 _FOR_GOOD: Final = frozenset({"no_permission", "auth", "no_extra", "eviction"})
 """Codes of errors that no waiting ends."""
+
+_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+"""Why one cannot listen, where another port helps."""
 
 
 def _interval(text: str) -> float:
@@ -75,8 +79,9 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
             served = exporter.serve(address, port)
         except (OSError, UnicodeError) as error:  # a name that DNS cannot have is the latter
             number = error.errno if isinstance(error, OSError) and error.errno else 0
-            why = os.strerror(number) if number > 0 else str(error)
-            raise Failure(f"cannot listen on {address} port {port}: {why}", hint="--port names another") from error
+            named_by = "--port" if number in _OF_THE_PORT else "--address"
+            why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
+            raise Failure(f"cannot listen on {address} port {port}: {why}", hint=f"{named_by} names another") from error
         host = f"[{address}]" if ":" in address else address
         app.note(f"metrics of {', '.join(named) or 'all pools'} at http://{host}:{served}/metrics (Ctrl-C ends it)")
         _until_stopped()

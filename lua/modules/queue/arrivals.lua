@@ -1,6 +1,7 @@
 -- arrivals: a refused request takes its place in line, or its client asks again.
 local backfill = require('backfill')
 local events = require('events')
+local fair_order = require('fair_order')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
@@ -11,6 +12,21 @@ local waiters = require('waiters')
 
 local arrivals = {}
 
+-- The place in line before which others go before a request that comes now: the end, or, where scopes have weights,
+-- where it would stand itself.
+function arrivals.place(call, priority, names)
+  if not call.pool.weights then return waiters.last_place(priority or 0) end
+  local state = line_entries.open(call)
+  return (fair_order.place(call, priority or 0, names, state.number + 1))
+end
+
+-- The same for a request that is charged to these accounts, the pool last.
+function arrivals.place_among(call, priority, charged)
+  local names = {}
+  for n = 1, #charged - 1 do names[n] = charged[n].name end
+  return arrivals.place(call, priority, names)
+end
+
 -- The position of a place in the line, from 1 on.
 function arrivals.position(call, place)
   local state = line_entries.open(call)
@@ -20,10 +36,17 @@ function arrivals.position(call, place)
     local waiter = state.puts[i]
     if waiter and waiter.place < place then before = before + 1 end
     local was = waiter and waiter.instead_of
-    if was and was.place and was.place < place then before = before - 1 end
+    local stood = was and (was.was_place or was.place)
+    if stood and stood < place then before = before - 1 end
   end
   for i = 1, #state.drops do
-    if state.drops[i].place and state.drops[i].place < place then before = before - 1 end
+    local was = state.drops[i].was_place or state.drops[i].place
+    if was and was < place then before = before - 1 end
+  end
+  for i = 1, #state.moves do
+    local waiter = state.moves[i]
+    if not waiter.left and waiter.place < place then before = before + 1 end
+    if not waiter.left and waiter.was_place < place then before = before - 1 end
   end
   return before + 1
 end
@@ -58,6 +81,10 @@ function arrivals.enter(call, request, charged, refusal, members)
   local shape = waiters.shape(waiter)
   state.shape = (state.count == 0 or state.shape == shape) and shape or waiters.MIXED
   waiter.charged = charged
+  if call.pool.weights then
+    waiter.number = state.number
+    fair_order.enter(call, waiter)
+  end
   line_entries.add(call, waiter)
   events.add(call, 'waiting', waiter.id, nil, refusal[2])
   preempt(call, request, charged, waiter, refusal)
@@ -69,6 +96,7 @@ function arrivals.hear(call, request, charged, waiter, refusal)
   local state = call.line
   waiter.heard_ms, waiter.until_ms = call.now, call.now + request.wait_ms
   if not waiter.new then state.heard[#state.heard + 1] = waiter end
+  fair_order.hear(call, waiter)
   preempt(call, request, charged, waiter, refusal)
   return answer(call, waiter, refusal)
 end

@@ -1,9 +1,9 @@
 -- estimates: where a denied request would stand in line if it waited, and when it could start there at the earliest.
 local arrivals = require('arrivals')
+local fair_order = require('fair_order')
 local limits = require('limits')
 local line = require('line')
 local starts = require('starts')
-local waiters = require('waiters')
 
 local estimates = {}
 
@@ -15,7 +15,9 @@ end
 -- The position in line that a request of the priority would take, and the earliest start that known deadlines allow it
 -- behind those before it, 0: not foreseen.  Behind EXPLAIN_WAITERS_MAX nothing is foreseen.
 function estimates.turn(call, charged, list, priority)
-  local place = waiters.last_place(priority)
+  -- What this call has granted, or lets leave, has moved others.
+  fair_order.update(call)
+  local place = arrivals.place_among(call, priority, charged)
   local position, start_ms = arrivals.position(call, place), 0
   if position <= limits.EXPLAIN_WAITERS_MAX then
     start_ms = starts.after(call, line.ahead(call, place), {charged = charged, list = list})

@@ -67,7 +67,11 @@ end
 local function examine_item(call, item)
   local record = records.of_item(call, item.key)
   local reply = record and repeats.answer(call, item, record)
-  if reply then return gangs.stops(reply[1]) and reply or nil, true end
+  if reply then
+    -- Without a scope of its own it is charged anew, if it has ended by then, as it was.
+    item.accounts = item.accounts or record.accounts
+    return gangs.stops(reply[1]) and reply or nil, true
+  end
   local completed_ms = not record and idempotency.completed_at(call, item.call)
   if completed_ms then return {'ended', completed_ms}, false end
   if requests.is_too_long(call, item.ask_ms + 0) then return {'ttl_too_long', call.pool.max_ttl_ms}, false end
@@ -97,8 +101,8 @@ end
 
 -- Why the gang is refused now, and the item that is.
 local function refusal_of(call, items, gang)
-  if call.pool.recovering then return recovery.refusal(call), 1 end
   gang.opened = parts.open(call, gang)
+  if call.pool.recovering then return recovery.refusal(call), 1 end
   local refusal, n = parts.refusal(gang)
   return refusal, item_of(items, gang.members[n])
 end

@@ -13,11 +13,13 @@
 local backfill = require('backfill')
 local contention = require('contention')
 local events = require('events')
+local fair_order = require('fair_order')
 local limits = require('limits')
 local line_entries = require('line_entries')
 local numbers = require('numbers')
 local parts = require('parts')
 local records = require('records')
+local shares = require('shares')
 local waiters = require('waiters')
 
 local line = {}
@@ -78,6 +80,7 @@ local function grant(call, one, reason)
   }
   call.records[record.key], call.fresh = record, call.fresh or {}
   call.fresh[#call.fresh + 1] = record
+  if call.pool.weights then shares.charge(call, record, names) end
   events.add(call, 'granted', one.id, record, reason)
 end
 
@@ -161,19 +164,13 @@ local function ends_here(call, state)
   return state.shape ~= waiters.MIXED or state.policy == 'strict' and not call.pool.keeps and not state.backfill
 end
 
--- What is granted while the line is longer than one call looks at, for those behind the cursor.
-local function note_taken(state, waiter)
-  if not state.cursor then return end
-  local marks = contention.parse(state.cursor_marks)
-  parts.taken(marks, waiter)
-  state.cursor_marks = contention.text(marks)
-end
-
 -- Whether a waiter stays as one before it that asks for the same was refused in this call: it has less room, and holds
--- back nothing else.  One that is silent leaves, and what the victims of one leave is for it.
+-- back nothing else.  One that is silent leaves, what the victims of one leave is for it, and one that this call has
+-- moved is compared with those behind the cursor.
 local function is_refused(call, state, waiter)
   local shape = waiters.shape(waiter)
   if shape ~= waiters.MIXED then waiter.same = shape .. ' ' .. (waiter.lifetime_ms or '') end
+  if waiter.was_place then return false end
   return state.refused[waiter.same] and waiters.is_heard(call, waiter) and not waiter.victims
 end
 
@@ -192,10 +189,12 @@ local function serve_first(call, state)
     if not waiter.left and not is_refused(call, state, waiter) then
       local gone = serve_one(call, state, waiter, marks)
       local granted = gone and gone ~= 'left'
-      if granted then note_taken(state, waiter) end
+      if granted then line_entries.note_taken(state, waiter) end
+      if gone and state.leavers[1] then fair_order.advance(call) end
       if not gone then
         ahead = ahead or waiter
         add_marks(call, state, waiter, marks)
+        if waiter.was_place then line_entries.note_ahead(state, waiter) end
         note_refused(state, waiter)
         if ends_here(call, state) then
           state.cut = false
@@ -240,6 +239,7 @@ local function serve_others(call, state)
       end
       local gone = serve_one(call, state, waiter, marks)
       if gone == 'granted' then parts.taken(marks, waiter) end
+      if gone and state.leavers[1] then fair_order.advance(call) end
       if gone == 'granted' and first and first ~= waiter then count_pass(state, first) end
       if not gone and state.policy ~= 'best_effort' then
         parts.hold_back(marks, waiter, state.policy == 'strict')
@@ -254,6 +254,7 @@ end
 -- Grants what may be granted.
 function line.serve(call)
   local state = line_entries.open(call)
+  fair_order.update(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
   backfill.forget(call)
@@ -350,7 +351,7 @@ end
 function line.pass(call, ahead, charged, list)
   local state = call.line
   if not state then return end
-  note_taken(state, {charged = charged, list = list})
+  line_entries.note_taken(state, {charged = charged, list = list})
   if ahead ~= false then backfill.forget(call) end
   if not ahead then return end
   if state.passed ~= ahead then state.passing, state.passed = 0, ahead end
@@ -381,6 +382,9 @@ function line.finish(call)
     state.passes, state.passing = state.passes + state.passing - 1, 0
   end
   if call.removed or call.freed then line.serve(call) end
+  state = call.line
+  if not state and not call.sharers then return end
+  fair_order.update(call)
   state = call.line
   if state then line_entries.keep(call, state) end
 end

@@ -1,6 +1,7 @@
--- line_audit: compares the line with its entries, the members of its gangs and the live records; the first
--- AUDIT_WAITERS_MAX of it.
+-- line_audit: compares the line with its entries, the members of its gangs and the live records, and its index by scope
+-- with both; the first AUDIT_WAITERS_MAX of each.
 local audits = require('audits')
+local fair_order = require('fair_order')
 local limits = require('limits')
 local line_entries = require('line_entries')
 local pools = require('pools')
@@ -27,6 +28,16 @@ local function remove_member(call, name)
   line_entries.open(call).memberships[name] = false
 end
 
+local function sort_in(call, waiter)
+  local members = line_entries.open(call).members
+  members[#members + 1] = waiter
+end
+
+local function sort_out(call, target)
+  local strays = line_entries.open(call).strays
+  strays[#strays + 1] = target.member
+end
+
 -- Whether an id of the waiter is live that was not so when its client last asked.
 local function is_live(call, waiter)
   for _, one in ipairs(waiter.members or {waiter}) do
@@ -37,7 +48,7 @@ end
 
 -- The members of a gang are in their index.
 local function inspect_members(call, gang)
-  for n = 2, #gang.members do
+  for n = 2, gang.members and #gang.members or 0 do
     local name = waiters.membership(gang.members[n], gang)
     if not redis.call('ZSCORE', waiters.gangs(call), name) then
       audits.report(call, 'missing_member', gang.members[n].id, 'it waits, and is in no index', add_member, name)
@@ -45,9 +56,18 @@ local function inspect_members(call, gang)
   end
 end
 
+-- A waiter is in the indexes.
+local function inspect_indexes(call, waiter)
+  if waiter.number and not redis.call('ZSCORE', fair_order.index(call), fair_order.member(waiter)) then
+    audits.report(call, 'unsorted_waiter', waiter.id, 'not in the index by scope', sort_in, waiter)
+  end
+  inspect_members(call, waiter)
+end
+
 -- Returns of how many requests the waiter consists.
 local function inspect(call, id, place)
   local waiter = waiters.read(call, id, place)
+  call.audit.by_scope = call.audit.by_scope or waiter and waiter.number
   local target = waiter or {id = id, key = waiters.key(call, id), place = place}
   if not waiter then
     audits.report(call, 'missing_waiter', id, 'in line, and not there', remove, target)
@@ -58,8 +78,8 @@ local function inspect(call, id, place)
     audits.report(call, 'live_waiter', id, 'it waits, and is live', remove, target)
   elseif place < waiters.place(waiter.priority, 0) or place > waiters.last_place(waiter.priority) then
     audits.report(call, 'wrong_place', id, 'its priority says otherwise', remove, target)
-  elseif waiter.members then
-    inspect_members(call, waiter)
+  else
+    inspect_indexes(call, waiter)
   end
   return waiter and waiters.size(waiter) or 1
 end
@@ -82,6 +102,19 @@ local function inspect_membership(call, name, known)
   end
 end
 
+-- Members of the index by scope that belong to nobody in line.
+local function inspect_index(call)
+  for _, member in ipairs(redis.call('ZRANGE', fair_order.index(call), 0, limits.AUDIT_WAITERS_MAX - 1)) do
+    local id = string.match(member, ' (%S+)$')
+    local waiter = id and waiters.read(call, id, nil)
+    local is_right = waiter and waiter.number and not waiter.broken and fair_order.member(waiter) == member
+    if not is_right or not redis.call('ZSCORE', waiters.index(call), id) then
+      audits.report(call, 'sorted_stranger', id or member, 'in the index by scope, and not in line', sort_out,
+        {member = member})
+    end
+  end
+end
+
 -- `options`: the pool's.
 function line_audit.walk(call, options)
   local ids = redis.call('ZRANGE', waiters.index(call), 0, limits.AUDIT_WAITERS_MAX - 1, 'WITHSCORES')
@@ -89,6 +122,7 @@ function line_audit.walk(call, options)
   for i = 1, #ids, 2 do
     if looked < limits.AUDIT_WAITERS_MAX then looked = looked + inspect(call, ids[i], tonumber(ids[i + 1])) end
   end
+  if call.audit.by_scope or string.find(options or '', 'weights=', 1, true) then inspect_index(call) end
   if ids[1] and not string.find(options or '', 'waits=1', 1, true) then
     audits.report(call, 'unknown_line', 'pool', 'somebody waits, and the pool does not know', mark, {})
   end

@@ -1,7 +1,9 @@
 -- line_entries: what one call knows of the line: the entries that it has read, in their order, those that come, and
 -- those that leave.  call.line = {count, seen, at, looked, known, puts, coming, drops, memberships, ...}: `seen` has
 -- the entries from the first on that were read, and those that came among them; `coming` those that came behind these;
--- `puts` all that came; `drops` those that leave; `memberships` entries of the index of members, true: to add.
+-- `puts` all that came; `drops` those that leave; `moves` those that get another place; `memberships` entries of the
+-- index of members of gangs, true: to add.  Of a line by fair share (`fair_order`): `leavers` have left since the
+-- others of their scope were placed; `members` come into its index, `strays` leave it.
 local contention = require('contention')
 local events = require('events')
 local limits = require('limits')
@@ -25,8 +27,8 @@ function line_entries.open(call)
   local options = call.pool.options or ''
   state = {
     count = 0, stored = 0, seen = {}, at = 0, looked = 0, known = {}, puts = {}, coming = {}, heard = {},
-    drops = {}, wakes = {}, memberships = {}, member_of = {}, was = {},
-    policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
+    drops = {}, wakes = {}, moves = {}, leavers = {}, members = {}, strays = {}, memberships = {}, member_of = {},
+    was = {}, policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
     passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
     wait_max_ms = tonumber(string.match(options, 'queue_wait_max_ms=(%d+)')) or limits.WAIT_PASSED_MAX_MS,
     length_max = tonumber(string.match(options, 'queue_length_max=(%d+)')) or limits.QUEUE_MAX,
@@ -64,6 +66,7 @@ function line_entries.remove(call, waiter)
   note_members(call, state, waiter, false)
   waiter.left, state.count = true, state.count - 1
   if state.first == waiter.id then state.first, state.passes = nil, 0 end
+  if waiter.number then state.leavers[#state.leavers + 1] = waiter end
   if waiter.new then
     state.puts[waiter.new] = false
     waiter = waiter.instead_of
@@ -72,7 +75,7 @@ function line_entries.remove(call, waiter)
 end
 
 -- The entry of an id, read once.
-local function of_id(call, state, id, place)
+function line_entries.of_id(call, state, id, place)
   local waiter = state.known[id]
   if waiter == nil then
     waiter = waiters.read(call, id, place) or false
@@ -88,13 +91,30 @@ local function insert(list, waiter)
   table.insert(list, at, waiter)
 end
 
+-- Those behind the cursor are compared with a waiter that has come before it, too.
+function line_entries.note_ahead(state, waiter)
+  if not state.cursor or waiter.place >= state.cursor or state.policy == 'best_effort' then return end
+  local marks = contention.parse(state.cursor_marks)
+  parts.hold_back(marks, waiter, state.policy == 'strict')
+  state.cursor_marks = contention.text(marks)
+  if not state.cursor_marks then state.cursor = nil end
+end
+
+-- What is granted while the line is longer than one call looks at, for those behind the cursor.
+function line_entries.note_taken(state, waiter)
+  if not state.cursor then return end
+  local marks = contention.parse(state.cursor_marks)
+  parts.taken(marks, waiter)
+  state.cursor_marks = contention.text(marks)
+end
+
 -- Adds a waiter that comes in this call, perhaps in the place of one of the same id that has left in it.
 function line_entries.add(call, waiter)
   local state = line_entries.open(call)
   local seen, drops = state.seen, state.drops
   -- What is there of the id, and the type of the line, are read before anything is written.
   if state.stored == 0 then redis.call('ZCARD', waiters.index(call)) end
-  local was = of_id(call, state, waiter.id, nil)
+  local was = line_entries.of_id(call, state, waiter.id, nil)
   if was and not was.left then waiter.instead_of = was end
   for n = #drops, 1, -1 do
     if drops[n].id == waiter.id then waiter.instead_of = table.remove(drops, n) end
@@ -103,13 +123,29 @@ function line_entries.add(call, waiter)
   state.puts[waiter.new], state.known[waiter.id] = waiter, waiter
   note_members(call, state, waiter, true)
   insert(seen[1] and waiter.place < seen[#seen].place and seen or state.coming, waiter)
-  -- Those behind the cursor are compared with it, too.
-  if state.cursor and waiter.place < state.cursor and state.policy ~= 'best_effort' then
-    local marks = contention.parse(state.cursor_marks)
-    parts.hold_back(marks, waiter, state.policy == 'strict')
-    state.cursor_marks = contention.text(marks)
-    if not state.cursor_marks then state.cursor = nil end
+  line_entries.note_ahead(state, waiter)
+end
+
+-- Takes a waiter out of a list of those that were read; nothing else in the list moves.
+local function take_out(list, waiter)
+  for n = 1, #list do
+    if list[n] == waiter then list[n] = {id = waiter.id, place = waiter.place, left = true} end
   end
+end
+
+-- Gives a waiter another place.
+function line_entries.move(call, waiter, place)
+  if waiter.place == place or waiter.left then return end
+  local state = line_entries.open(call)
+  local seen = state.seen
+  take_out(seen, waiter)
+  take_out(state.coming, waiter)
+  if not waiter.new and not waiter.was_place then
+    waiter.was_place = waiter.place
+    state.moves[#state.moves + 1] = waiter
+  end
+  waiter.place = place
+  insert(seen[1] and place < seen[#seen].place and seen or state.coming, waiter)
 end
 
 -- Ends a wait that is not granted.
@@ -120,12 +156,14 @@ end
 
 -- The waiter of an id that is in line at a place.  One without an entry, or with a broken one, leaves.
 function line_entries.at_place(call, state, id, place)
-  local waiter = of_id(call, state, id, place)
+  local waiter = line_entries.of_id(call, state, id, place)
   if waiter and waiter.new then
     -- It came in this call; who stood here before has no entry.
     if not waiter.instead_of then state.count = state.count - 1 end
     return waiter.instead_of or {id = id, place = place, left = true}
   end
+  -- It has another place by now.
+  if waiter and waiter.was_place then return {id = id, place = place, left = true} end
   if not waiter then
     waiter = {id = id, key = waiters.key(call, id), place = place}
     state.known[id] = waiter
@@ -184,7 +222,7 @@ end
 -- The gang in line of which an id is a member, but not the first; or nil.
 local function gang_of(call, state, id)
   local first = gang_id(call, state, id)
-  local gang = first and in_line(call, state, of_id(call, state, first, nil))
+  local gang = first and in_line(call, state, line_entries.of_id(call, state, first, nil))
   return gang and waiters.member(gang, id) and gang or nil
 end
 
@@ -192,7 +230,7 @@ end
 function line_entries.at_record(call, key)
   local state = line_entries.open(call)
   local id = records.id(call, key)
-  local waiter = in_line(call, state, of_id(call, state, id, nil))
+  local waiter = in_line(call, state, line_entries.of_id(call, state, id, nil))
   if waiter or not call.pool.waits and state.count == 0 then return waiter end
   return gang_of(call, state, id)
 end

@@ -1,6 +1,7 @@
 -- waiters: converts the entry of a request that waits in line, a hash, to and from a table
 -- {id, key, place, call, owner, priority, since_ms, heard_ms, until_ms, ask_ms, lifetime_ms, scope, accounts,
---  list, meta, preempt, victims, members, broken}; `victims` as `<fence>:<id>`, with spaces between them.
+--  list, meta, preempt, victims, number, share_of, members, broken}; `victims` as `<fence>:<id>`, with spaces between
+-- them.
 -- `list` has the fields of a record and amounts, alternating; `accounts` the accounts beyond the pool.  An entry is
 -- `<base>waiter:<id>`; its place is its score in `<base>waiting`: the higher priority first, then the earlier arrival.
 -- A gang is one entry, with the id and the call of its first member, and the fields of each as `member.<n>.<field>`.
@@ -105,6 +106,10 @@ function waiters.heard(waiter)
   add(flat, 'until_ms', waiter.until_ms)
   if waiter.victims_changed then add(flat, 'victims', waiter.victims or '') end
   if waiter.members then add(flat, 'live', waiters.live(waiter)) end
+  if waiter.changed then
+    add(flat, 'number', waiter.number)
+    add(flat, 'share_of', waiter.share_of or '')
+  end
   return flat
 end
 
@@ -116,6 +121,8 @@ function waiters.flat(waiter)
   }
   add(flat, 'preempt', waiter.preempt and '1')
   add(flat, 'victims', waiter.victims)
+  add(flat, 'number', waiter.number)
+  add(flat, 'share_of', waiter.share_of)
   if not waiter.members then
     add_wanted(flat, '', waiter)
     return flat
@@ -142,7 +149,9 @@ function waiters.stale(was, flat)
   return stale
 end
 
-local NUMBERS = {priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true}
+local NUMBERS = {
+  priority = true, since_ms = true, heard_ms = true, until_ms = true, lifetime_ms = true, number = true,
+}
 
 local function take(waiter, field, value)
   local resource = string.match(field, '^requested%.(.+)$')
@@ -224,6 +233,7 @@ function waiters.read(call, id, place)
     if not take_member(waiter, flat[i], flat[i + 1]) then take(waiter, flat[i], flat[i + 1]) end
   end
   if waiter.victims == '' then waiter.victims = nil end
+  if waiter.share_of == '' then waiter.share_of = nil end
   waiter.broken = find_fault(call, waiter)
   return waiter
 end

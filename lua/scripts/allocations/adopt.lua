@@ -35,6 +35,7 @@ local records = require('records')
 local recovery = require('recovery')
 local removals = require('removals')
 local requests = require('requests')
+local shares = require('shares')
 local transaction = require('transaction')
 
 local function read_item(call)
@@ -129,6 +130,7 @@ local function adopt(call, item, reason)
   leave_line(call, item)
   -- Also above the capacity; but not beyond exact integers, or no release could be counted.
   charge(call, item)
+  if pool.weights then shares.charge(call, item, item.accounts) end
   for i = 1, #item.list, 2 do
     if pool.allocated[item.list[i]] > limits.AMOUNT_MAX then arguments.refuse('amount') end
   end

@@ -167,13 +167,14 @@ end
 
 -- Lets those before it in line go first.  Returns the reply, if it has one by now; else whom it passes (`line.pass`).
 local function queue(call, items, request, charged, waiter)
-  local place, is_long = waiters.last_place(request.priority or 0), false
+  local place, is_long = arrivals.place(call, request.priority, request.accounts), false
   if call.pool.waits then
     expiry.reclaim_due(call, limits.RECLAIM_INLINE_MAX)
     is_long = not waiter and line.is_long(call, place)
     line.serve_once(call, waiter ~= nil or is_long)
     local record = call.records[request.key]
     if record then return repeats.answer(call, request, record) end
+    if call.pool.weights then place = arrivals.place(call, request.priority, request.accounts) end
   end
   if waiter and waiter.left then waiter = nil end
   local blocked, ahead = true, nil

@@ -28,6 +28,7 @@ Cost    O(R + 256 * R), with explain O(768 * R)
 ]]
 local accounts = require('accounts')
 local arguments = require('arguments')
+local arrivals = require('arrivals')
 local clock = require('clock')
 local denials = require('denials')
 local estimates = require('estimates')
@@ -42,7 +43,6 @@ local records = require('records')
 local recovery = require('recovery')
 local requests = require('requests')
 local starts = require('starts')
-local waiters = require('waiters')
 
 -- The accounts that the request would be charged to; nil and a reply if it cannot be.
 local function accounts_of(call, scope, list)
@@ -58,7 +58,7 @@ end
 local function victims_of(call, charged, list, ask)
   local ids = {}
   if not ask.preempt or not call.pool.preempts then return ids end
-  local place = waiters.last_place(ask.priority)
+  local place = arrivals.place_among(call, ask.priority, charged)
   for i, one in ipairs(preemption.victims(call, charged, list, ask.priority, place)) do ids[i] = one.record.id end
   return ids
 end
@@ -88,7 +88,8 @@ end
 local function decide(call, scope, list, ask)
   local charged, refusal = accounts_of(call, scope, list)
   if refusal then return refusal end
-  local blocked = call.pool.waits and line.blocks(call, waiters.last_place(ask.priority), charged, list)
+  local place = call.pool.waits and arrivals.place_among(call, ask.priority, charged)
+  local blocked = place and line.blocks(call, place, charged, list)
   if not accounts.take(charged, list) then return answer_room(call, charged, list, ask, blocked) end
   local reply, fits_ms = denials.reply(charged, list), 0
   if reply[2] == 'capacity_exceeded' then

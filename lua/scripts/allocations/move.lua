@@ -29,6 +29,7 @@ local pools = require('pools')
 local quotas = require('quotas')
 local records = require('records')
 local recovery = require('recovery')
+local shares = require('shares')
 local transaction = require('transaction')
 
 -- The reply words that a retry gets again after a call that changed nothing.
@@ -79,6 +80,11 @@ local function move(call, item, record, was_denied)
   end
   records.edit(call, record)
   record.stored_accounts, record.accounts = record.accounts or {}, names[1] and names or nil
+  if record.share then
+    shares.uncharge(call, record)
+    record.share, record.share_of = nil, nil
+  end
+  if call.pool.weights then shares.charge(call, record, record.accounts) end
   pools.next_revision(call)
   events.add(call, 'moved', record.id, record, item.scope)
   idempotency.complete(call, item.call)

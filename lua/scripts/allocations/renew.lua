@@ -23,6 +23,7 @@ Reply   per item {"renewed", fence, deadline_ms, durability, ends_ms, left_ms} (
 Writes  records, deadlines, pool; when one is shortened or a recovery begins also pinned, ended, events
 Cost    O(I * (R + log N)): I items, R resources, N live
 ]]
+local accounts = require('accounts')
 local arguments = require('arguments')
 local claims = require('claims')
 local clock = require('clock')
@@ -31,6 +32,7 @@ local idempotency = require('idempotency')
 local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
+local shares = require('shares')
 local transaction = require('transaction')
 
 local function read_item(call)
@@ -91,6 +93,11 @@ local function answer_renewed(call, record, deadline_ms)
   return reply
 end
 
+-- Counts what was granted before a scope had a weight.
+local function count(call, record)
+  if accounts.read(call.pool, record.list) then shares.catch_up(call, record) end
+end
+
 local function decide(call, item)
   if call.refused then return recovery.answer_absent(call, item) end
   local pool, fence, epoch, key = call.pool, item.fence, item.epoch, item.key
@@ -118,6 +125,7 @@ local function decide(call, item)
     return {'ttl_too_long', pool.max_ttl_ms}
   end
   records.edit(call, record)
+  if pool.weights and not record.share then count(call, record) end
   if pool.recovering then claims.add_holder(record) end
   local deadline_ms = extend(call, item, record)
   return answer_renewed(call, record, deadline_ms)

@@ -29,6 +29,7 @@ local line = require('line')
 local pools = require('pools')
 local records = require('records')
 local recovery = require('recovery')
+local shares = require('shares')
 local transaction = require('transaction')
 local waiters = require('waiters')
 
@@ -128,6 +129,11 @@ local function resize(call, item, record, charged, after)
   if after.gone[1] then accounts.add_all(charged, after.gone, -1, {}) end
   records.edit(call, record)
   record.stored_list, record.list = record.list, after.list
+  if record.share then
+    shares.change(call, record)
+  elseif call.pool.weights then
+    shares.catch_up(call, record)
+  end
   pools.next_revision(call)
   events.add(call, 'resized', record.id, record)
   local id = item.call

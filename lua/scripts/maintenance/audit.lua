@@ -22,6 +22,7 @@ local line_audit = require('line_audit')
 local pools = require('pools')
 local priority_audit = require('priority_audit')
 local quota_audit = require('quota_audit')
+local share_audit = require('share_audit')
 
 return function(call)
   local name, cursor = arguments.text(call, 'index'), arguments.text(call, 'cursor')
@@ -42,6 +43,7 @@ return function(call)
     if large then return {'large', large} end
     audits.recount_accounts(call)
     priority_audit.all(call, stored[3])
+    share_audit.all(call, stored[3])
     call.audit.ids, cursor = {}, '0'
   elseif name == 'priorities' then
     cursor = priority_audit.entries(call, stored[3], cursor, math.max(count, 1))

@@ -24,6 +24,7 @@ local line_audit = require('line_audit')
 local pools = require('pools')
 local priority_audit = require('priority_audit')
 local quota_audit = require('quota_audit')
+local share_audit = require('share_audit')
 local transaction = require('transaction')
 
 -- The pool's resources, and its counters: two tables by field.  Third result: all its fields.
@@ -49,6 +50,7 @@ local function all(call, counted, allocated)
   audits.recount(call, counted, allocated, call.audit.sums[''] or {})
   audits.recount_accounts(call)
   priority_audit.all(call, call.pool.options)
+  share_audit.all(call, call.pool.options)
   return nil
 end
 

@@ -17,6 +17,7 @@ local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
+local shares = require('shares')
 local transaction = require('transaction')
 
 -- The reply words after which a late copy of the call deletes nothing either.
@@ -27,6 +28,7 @@ local function counters(flat)
   local list, used, amount = {}, nil, nil
   for i = 1, #flat, 2 do
     local name, part = string.match(flat[i], '^(.+)%.([%l_]+)$')
+    if flat[i] == 'weight' then list.weight = true end
     if part == 'allocated' or part == 'nominal' then
       local field = name .. '.allocated'
       if part == 'allocated' and flat[i + 1] ~= '0' and used ~= 'allocations' then
@@ -76,6 +78,7 @@ local function decide(call, item)
   local list, used, amount = counters(flat)
   if used then return {'in_use', used, amount} end
   leave(call, item.scope, list)
+  if list.weight then shares.count_weight(call, -1) end
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'quota_deleted', item.scope)

@@ -5,8 +5,9 @@ set_quota -- Create a scope's quota, or change its limits of the named resources
 Missing scopes above it are made, without limits.  What is guaranteed to the scopes below an account never exceeds its
 share, nor the pool's capacity.  Lowering a limit below what is allocated ends nothing.
 
-ARGV    items        list    of one (call, repeated, scope, generation, dry_run, R, (resource, nominal, borrowing_limit,
-                             lending_limit)*R): generation 0: any; '-': none; dry_run 1: nothing is written
+ARGV    items        list    of one (call, repeated, scope, generation, dry_run, weight, R, (resource, nominal,
+                             borrowing_limit, lending_limit)*R): generation 0: any; '-': none; dry_run 1: nothing is
+                             written; weight '': unchanged, '-': none, else 1 to WEIGHT_MAX
 Reply   per item {"quota", revision, {account, resource, above, ...} that are above their limit then,
           {field, value, ...} of the pool, (scope, {field, value, ...})* outermost first}
         | {"generation", generation} | {"not_counted", resource} | {"too_many"} (quotas, or resources)
@@ -25,6 +26,7 @@ local line = require('line')
 local numbers = require('numbers')
 local pools = require('pools')
 local quotas = require('quotas')
+local shares = require('shares')
 local transaction = require('transaction')
 
 local function read_limit(call, name)
@@ -33,10 +35,18 @@ local function read_limit(call, name)
   return numbers.exact(text) or arguments.refuse(name)
 end
 
+local function read_weight(call)
+  local text = arguments.text(call, 'weight')
+  if text == '' then return nil end
+  local weight = text == '-' and 0 or numbers.exact(text)
+  if not weight or weight > limits.WEIGHT_MAX or weight == 0 and text ~= '-' then arguments.refuse('weight') end
+  return weight
+end
+
 local function read_item(call)
   local item = {call = arguments.text(call, 'call'), repeated = arguments.flag(call, 'repeated')}
   item.scope, item.generation = arguments.text(call, 'scope'), arguments.integer(call, 'generation')
-  item.dry_run, item.list, item.limits = arguments.flag(call, 'dry_run'), {}, {}
+  item.dry_run, item.weight, item.list, item.limits = arguments.flag(call, 'dry_run'), read_weight(call), {}, {}
   for i = 1, arguments.integer(call, 'resources', limits.RESOURCES_MAX) do
     local field = arguments.text(call, 'resources') .. '.allocated'
     if item.limits[field] then error({err = 'CONTRACT resource named twice'}) end
@@ -130,10 +140,16 @@ local function is_room_for_it(call, charged)
 end
 
 -- The fields of an account, as they will be.
-local function fields_after(account, list)
+local function fields_after(call, account, list)
   local stored, flat = {}, redis.call('HGETALL', account.key)
   for i = 1, #flat, 2 do stored[flat[i]] = flat[i + 1] end
   for i = 1, account.sets and #account.sets or 0, 2 do stored[account.sets[i]] = account.sets[i + 1] end
+  -- As of now.
+  if account.quota and stored.used_share then
+    local sharer = shares.of(call, string.sub(account.name, 7))
+    stored.used_share = string.format('%.9f', shares.used(call, sharer))
+  end
+  if account.drops_weight then stored.weight = nil end
   if account.quota then stored[quotas.ALLOCATIONS] = account.allocated[quotas.ALLOCATIONS] end
   for i = 1, #list, 2 do
     local field, name = list[i], string.sub(list[i], 1, -11)
@@ -151,20 +167,32 @@ local function fields_after(account, list)
 end
 
 -- Marks the quotas of the chain that are plain now, and those that are so no more.
-local function mark_plain(charged, list)
+local function mark_plain(call, charged, list)
   for n = 1, charged.levels do
     local account = charged[n]
-    set(account, 'plain', quotas.is_plain(fields_after(account, list)) and '1' or '0')
+    set(account, 'plain', quotas.is_plain(fields_after(call, account, list)) and '1' or '0')
   end
+end
+
+-- Sets the weight of a scope in fair share; 0: none.
+local function set_weight(call, account, weight)
+  local had = redis.call('HGET', account.key, 'weight')
+  if weight > 0 then
+    set(account, 'weight', weight)
+  elseif had then
+    account.drops_weight = true
+    transaction.plan(call, 'old_fields', account.key, 'weight')
+  end
+  call.more_weights = (weight > 0 and 1 or 0) - (had and 1 or 0)
 end
 
 -- The reply: the quota, those above it and the pool, as they will be.
 local function told(call, item, charged)
   local pool = charged[#charged]
-  local reply = {'quota', call.pool.revision, above_limits(charged, item.list), fields_after(pool, item.list)}
+  local reply = {'quota', call.pool.revision, above_limits(charged, item.list), fields_after(call, pool, item.list)}
   for n = charged.levels, 1, -1 do
     reply[#reply + 1] = string.sub(charged[n].name, 7)
-    reply[#reply + 1] = fields_after(charged[n], item.list)
+    reply[#reply + 1] = fields_after(call, charged[n], item.list)
   end
   return reply
 end
@@ -202,8 +230,9 @@ local function decide(call, item)
     store(call, charged, field, change)
     if (change.sums[#charged] or 0) > 0 and field ~= quotas.ALLOCATIONS then call.keeps = true end
   end
+  if item.weight then set_weight(call, account, item.weight) end
   set(account, 'generation', known + 1)
-  mark_plain(charged, item.list)
+  mark_plain(call, charged, item.list)
   return nil, charged
 end
 
@@ -212,6 +241,7 @@ local function finish(call, item)
   if call.keeps and not call.pool.keeps then
     pools.set_option(call, 'keeps', '1')
   end
+  if (call.more_weights or 0) ~= 0 then shares.count_weight(call, call.more_weights) end
   pools.next_revision(call)
   idempotency.complete(call, item.call)
   events.add(call, 'quota_set', item.scope)

@@ -18,7 +18,7 @@ from tests.programs.cli.conftest import CommandLine
 POOL_OPTIONS = (
     "--recovery-grace --max-ttl --durability --require-scope --no-require-scope --default-scope --max-lifetime "
     "--reserved --overcommit --min --max --step "
-    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max --queue-backfill "
+    "--queue-policy --queue-passes-max --queue-wait-max --queue-length-max --queue-backfill --queue-half-life "
     "--preemption --preempt-grace --preempt-protect"
 )
 
@@ -44,7 +44,7 @@ OPTIONS = {
     "list": "--owner --scope --older-than --sort-by --reverse -w --watch",
     "describe": "",
     "quota": "",
-    "quota set": "--borrow --lend --generation --dry-run",
+    "quota set": "--borrow --lend --weight --generation --dry-run",
     "quota list": "",
     "quota tree": "",
     "quota delete": "--ignore-not-found",

@@ -178,15 +178,20 @@ def test_a_pool_has_a_policy(cli: CommandLine) -> None:
     assert "Queue length:" in shown
     assert "Passes" not in shown
     told = cli.json("pool", "show", "lab")["queue"]
-    assert told == {"policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7, "backfill": True}
+    assert told == {
+        "policy": "strict", "passesMax": 100, "waitMaxMs": 600_000, "lengthMax": 7, "backfill": True,
+        "halfLifeMs": 86_400_000,
+    }  # fmt: skip
     assert "unchanged" in cli.out(*words)
     assert (
         "--queue-policy strict" in cli("pool", "create", "lab", "cpu=4", "--queue-policy", "contended", code=1).stderr
     )
-    cli.out("pool", "set", "lab", "--queue-wait-max", "5m", "--queue-passes-max", "0")
+    cli.out("pool", "set", "lab", "--queue-wait-max", "5m", "--queue-passes-max", "0", "--queue-half-life", "1h")
+    assert "Half-life:" in cli.out("pool", "show", "lab")
     with Allocator.from_url(cli.url, pool="lab") as client:
-        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7, True)
-    for option, text in (("--queue-policy", "fair"), ("--queue-length-max", "100001"), ("--queue-wait-max", "5")):
+        assert client.pools.get().queue == QueuePolicy("strict", 0, 300.0, 7, True, 3600.0)
+    wrong = (("policy", "fair"), ("length-max", "100001"), ("wait-max", "5"), ("half-life", "59s"))
+    for option, text in ((f"--queue-{name}", text) for name, text in wrong):
         assert option in cli.error("pool", "set", "lab", option, text, code=2)
 
 

@@ -216,3 +216,19 @@ def test_a_pool_has_a_default_scope_and_may_require_one(teams: CommandLine) -> N
     other = teams.error("pool", "create", "cpu=32", "memory=128Gi", "--no-require-scope", code=1)
     assert "--require-scope" in other
     assert "unchanged" in teams.out("pool", "create", "cpu=32", "memory=128Gi", "--require-scope")
+
+
+def test_weights_and_shares_are_columns_where_there_are_any(teams: CommandLine) -> None:
+    """Of a scope with and one without; `none` removes the weight."""
+    teams("quota", "set", "team-b", "--weight", "3")
+    assert "WEIGHT" not in teams.out("quota", "list", "team-a")
+    lines = teams.out("quota", "list").splitlines()
+    assert lines[0].split()[-2:] == ["WEIGHT", "SHARE"]
+    assert lines[-1].split()[-2:] == ["3", "0.0%"]
+    assert teams.out("quota", "tree").splitlines()[0] == lines[0].replace("  RESOURCE", "  RESOURCE")
+    assert teams.json("quota", "list", "team-b")["items"][0]["share"] == {"weight": 3, "livePpm": 0, "usedPpm": 0}
+    teams("quota", "set", "team-b", "--weight", "none")
+    assert teams.json("quota", "list", "team-b")["items"][0]["share"] is None
+    assert "--weight" in teams.error("quota", "set", "team-b", code=2)
+    for weight in ("0", "-1", "1001", "nan"):
+        assert "--weight" in teams.error("quota", "set", "team-b", f"--weight={weight}", code=2)

@@ -179,6 +179,7 @@ def test_events_since_an_event_a_time_or_a_duration(pool: CommandLine) -> None:
         (created["event"], ["granted"]),
         (created["at"], ["created", "granted"]),
         ("10m", ["created", "granted"]),
+        ("99999999d", ["created", "granted"]),  # before any year that a calendar has
         ("1-1", ["missed", "created", "granted"]),
     ):
         assert [item["type"] for item in pool.json("events", "--since", since)["items"]] == types

@@ -84,7 +84,8 @@ def limits(client: Allocator) -> None:
     assert_type(client.move("a", None, fence=1), Allocation)
     assert_type(client.allocate({"cpu": 1}, ttl=60, scope="team-a").scope, str | None)
     assert_type(client.allocate({"cpu": 1}, ttl=None, max_lifetime=timedelta(hours=2)).ends_at, datetime | None)
-    client.quotas.set("team-a")  # type: ignore[call-arg]
+    assert_type(client.quotas.set("team-a", weight=2), Quota)
+    client.quotas.set()  # type: ignore[call-arg]
     client.move("a")  # type: ignore[call-arg]
 
 
