@@ -99,4 +99,20 @@ GANGS: Final = (
         "            if self._is_gang:\n                yield from undo.undo(self._pool, self._calls())\n", "",
         "a part of a lost grant stays charged until it lapses", "engine/test_waiting_flow",
     ),
+    Mutant(
+        "gang placed by the pool when it is heard", "modules/queue/fair_order.lua",
+        "local sharer = shares.among(call, accounts_of(waiter))\n",
+        "local sharer = shares.among(call, waiter.accounts)\n",
+        "a batch of a weighted scope counts as one without a weight", "test_gang_shares",
+    ),
+    Mutant(
+        "scopes of members not placed in the walk", "modules/queue/fair_order.lua",
+        "    if sharer.moved then names[sharer.name] = true end\n", "",
+        "what is freed goes to a scope that has just got much by a batch", "test_gang_shares",
+    ),
+    Mutant(
+        "live member granted anew without its scope", "modules/queue/gang_waits.lua",
+        "    item.accounts = item.accounts or record.accounts\n", "",
+        "an allocation of the default scope is charged to none", "test_gang_shares",
+    ),
 )  # fmt: skip
