@@ -45,6 +45,11 @@ FAIR_SHARE: Final = (
         "several that are freed at once go to others than the smallest shares", "test_fair_share",
     ),
     Mutant(
+        "one call grants a whole line", "modules/queue/line.lua",
+        "    if state.served >= limits.WAITERS_LOOKED_MAX then break end\n", "",
+        "a large release grants hundreds of one scope in one call", "test_fair_share",
+    ),
+    Mutant(
         "all of a scope compete", "modules/queue/fair_order.lua",
         "  if first then return waiters.place(priority, LATER + number), sharer end\n", "",
         "a thousand requests of one scope stand before the one of another", "test_fair_share",

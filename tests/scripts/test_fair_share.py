@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from allocator import settings
 from tests.scripts.ledger import MINUTE, T0, Ledger
 from tests.scripts.test_audit import findings
 from tests.scripts.waiting import ask, hear, wait
@@ -69,6 +70,19 @@ def test_the_penalty_of_a_grant_counts_for_the_next_one_of_the_same_call(fair: L
     waiting = [wait(fair, f"{scope}{n}", {"cpu": 1}, scope=scope) for n in range(4) for scope in ("a", "b")]
     fair.release("other")
     assert sorted(one.line.id for one in waiting if fair.record(one.line.id)) == ["a0", "b0", "b1", "b2"]
+
+
+def test_one_call_grants_no_more_than_it_looks_at(pool: Ledger) -> None:
+    """Each grant brings the next one of its scope; what is left goes to them as they ask again."""
+    pool.configure("change", {"cpu": 80})
+    pool.set_quota("a", {}, weight=1)
+    pool.grant("all", {"cpu": 80}, ttl=0)
+    waiting = [wait(pool, f"a{n:02}", {"cpu": 1 + n % 2}, scope="a") for n in range(40)]
+    pool.release("all")
+    assert len(pool.waiting) == 40 - settings.WAITERS_LOOKED_MAX
+    for _ in range(2):
+        hear(pool, *waiting, by=settings.LOOK_AGAIN_MS)
+    assert (pool.waiting, len(pool.live)) == ([], 40)
 
 
 def test_what_was_used_decays_and_is_compared_as_of_now(fair: Ledger) -> None:

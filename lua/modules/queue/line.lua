@@ -178,7 +178,7 @@ local function note_refused(state, waiter)
   if waiter.same then state.refused[waiter.same] = true end
 end
 
--- Serves the entries from the first on.  Returns what those who stay hold back.
+-- Serves the entries from the first on.  Returns what those who stay hold back, and the last that it has looked at.
 local function serve_first(call, state)
   local marks, n, ahead = {}, 1, nil
   clear_marks(state)
@@ -189,7 +189,10 @@ local function serve_first(call, state)
     if not waiter.left and not is_refused(call, state, waiter) then
       local gone = serve_one(call, state, waiter, marks)
       local granted = gone and gone ~= 'left'
-      if granted then line_entries.note_taken(state, waiter) end
+      if granted then
+        state.served = state.served + waiters.size(waiter)
+        line_entries.note_taken(state, waiter)
+      end
       if gone and state.leavers[1] then fair_order.advance(call) end
       if not gone then
         ahead = ahead or waiter
@@ -205,9 +208,12 @@ local function serve_first(call, state)
         marks = marks_of(call, state, n)
       end
     end
+    -- By fair share each grant may bring one more before those that were read.
+    state.cut = state.cut or state.served >= limits.WAITERS_LOOKED_MAX
+    if state.served >= limits.WAITERS_LOOKED_MAX then break end
     n = n + 1
   end
-  return marks
+  return marks, state.seen[math.min(n, #state.seen)]
 end
 
 -- The first of those who stay, or nil.
@@ -258,10 +264,10 @@ function line.serve(call)
   if state.count == 0 or call.pool.recovering or call.pool.state then return end
   state.looked_ms = call.now
   backfill.forget(call)
-  local marks = serve_first(call, state)
+  local marks, last = serve_first(call, state)
   if state.cut and not state.cursor then
     state.cursor_marks = contention.text(marks)
-    state.cursor = state.cursor_marks and state.seen[#state.seen].place or nil
+    state.cursor = state.cursor_marks and last.place or nil
   end
 end
 

@@ -26,7 +26,7 @@ function line_entries.open(call)
   if state then return state end
   local options = call.pool.options or ''
   state = {
-    count = 0, stored = 0, seen = {}, at = 0, looked = 0, known = {}, puts = {}, coming = {}, heard = {},
+    count = 0, stored = 0, seen = {}, at = 0, looked = 0, served = 0, known = {}, puts = {}, coming = {}, heard = {},
     drops = {}, wakes = {}, moves = {}, leavers = {}, members = {}, strays = {}, memberships = {}, member_of = {},
     was = {}, policy = string.match(options, 'queue_policy=(%S+)') or 'contended',
     passes_max = tonumber(string.match(options, 'queue_passes_max=(%d+)')) or limits.PASSES_MAX,
