@@ -15,6 +15,7 @@ from allocator import (
     DoctorCheck,
     DoctorReport,
     Event,
+    FairShare,
     Finding,
     Limit,
     Pool,
@@ -64,6 +65,7 @@ rows = st.builds(ResourceUsage, amounts, amounts, amounts, amounts, st.integers(
 scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
+shares = st.builds(FairShare, st.none() | amounts, amounts, amounts)
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
@@ -157,10 +159,12 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         amounts,
         st.dictionaries(resource_names, quota_rows, max_size=4),
         st.dictionaries(st.just("") | scopes, resources, max_size=2),
+        st.none() | shares,
     ),
     QueuePolicy: policies,
     Preemption: st.builds(Preemption, ids, instants),
     PreemptionPolicy: preemptions,
+    FairShare: shares,
     QuotaUsage: quota_rows,
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),
