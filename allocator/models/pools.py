@@ -182,7 +182,7 @@ class Usage(Value):
         field("waiting", "waiting", INTEGER),
         field("deadline_ms", "earliestDeadline", OPTIONAL_INSTANT),
         field("pinned_ms", "oldestPinned", OPTIONAL_INSTANT),
-        field("scopes", "scopes", INTEGER),
+        field("scopes", "scopeCount", INTEGER),
         field("line", "line", many(value(WaitingPriority))),
         field("pool", "configuration", value(Pool)),
     )

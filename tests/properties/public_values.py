@@ -15,6 +15,7 @@ from allocator import (
     DoctorCheck,
     DoctorReport,
     Event,
+    FairShare,
     Finding,
     GangMember,
     Limit,
@@ -66,6 +67,7 @@ scopes = st.lists(names, min_size=1, max_size=4).map("/".join)
 limits = st.none() | amounts
 members = st.builds(GangMember, ids, names, resources, st.none() | amounts, st.none() | scopes, metadata, st.booleans())
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
+shares = st.builds(FairShare, st.none() | amounts, amounts, amounts)
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
@@ -159,10 +161,12 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         amounts,
         st.dictionaries(resource_names, quota_rows, max_size=4),
         st.dictionaries(st.just("") | scopes, resources, max_size=2),
+        st.none() | shares,
     ),
     QueuePolicy: policies,
     Preemption: st.builds(Preemption, ids, instants),
     PreemptionPolicy: preemptions,
+    FairShare: shares,
     QuotaUsage: quota_rows,
     Reclaimed: st.builds(Reclaimed, amounts, id_lists, st.booleans()),
     Reconciled: st.builds(Reconciled, id_lists, id_lists, id_lists, st.booleans(), st.booleans()),

@@ -51,7 +51,7 @@ def set_quota(
     """
     pool, name = defaults.pool, scope_name(scope)
     share = "" if isinstance(weight, EllipsisType) else _NONE if weight is None else weight_number(weight)
-    encoded = list(_encoded({} if limits is None and share else limits))
+    encoded = list(_encoded({} if limits is None and share else limits, 0 if share else 1))
     wanted = generation_number(generation)
     words = (name, wanted, int(dry_run), share, len(encoded), *(word for limit in encoded for word in limit))
     item = Item(new_call(), words)
@@ -79,8 +79,8 @@ def _scopes(flat: Sequence[Any]) -> dict[str, dict[str, str]]:
     return {flat[at]: decode_fields(flat[at + 1]) for at in range(0, len(flat), 2)}
 
 
-def _encoded(limits: Mapping[str, Limit | Quantity] | None) -> Iterator[tuple[Argument, ...]]:
-    if not isinstance(limits, Mapping) or len(limits) > settings.RESOURCES_MAX:
+def _encoded(limits: Mapping[str, Limit | Quantity] | None, least: int) -> Iterator[tuple[Argument, ...]]:
+    if not isinstance(limits, Mapping) or not least <= len(limits) <= settings.RESOURCES_MAX:
         raise InvalidRequest(f"limits: a quota names 1 to {settings.RESOURCES_MAX} resources", field="limits")
     for resource, limit in limits.items():
         name = resource_name(resource)
