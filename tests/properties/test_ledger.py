@@ -37,21 +37,11 @@ from allocator import (
     UnknownAllocation,
 )
 from allocator._engine.execution.driver import Driver
-from allocator._engine.operations import (
-    allocate,
-    check,
-    lookup,
-    pool_usage,
-    pools,
-    reclaim,
-    release,
-    renew,
-    resize,
-    undo,
-)
+from allocator._engine.operations import allocate, check, lookup, pools, reclaim, release, renew, resize, undo
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.maintenance import audit
 from allocator._engine.operations.pool_deletion import delete
+from allocator._engine.operations.pool_usage import usage as read_usage
 from allocator._engine.protocol.flows import Call
 from allocator._engine.transport.in_process import InProcessServer
 from allocator._engine.transport.urls import resolve_target
@@ -335,7 +325,7 @@ class Ledger(RuleBasedStateMachine):
     def is_what_the_model_says(self) -> None:
         if not hasattr(self, "driver"):
             return
-        usage = self.driver.run(pool_usage.usage(self.defaults))
+        usage = self.driver.run(read_usage(self.defaults))
         assert dict(usage.pool.allocated) == self.model.allocated()
         assert (usage.allocations, usage.due) == (len(self.model.live), len(self.model.due()))
         assert usage.pinned == sum(held.deadline_ms is None for held in self.model.live.values())
