@@ -21,6 +21,9 @@ SERVICE: Final = "ledger"
 
 SENTINELS: Final = 3
 FORM_DEADLINE_S: Final = 60.0
+FORM_DOWN_MS: Final = 30_000
+"""What is silent for less is not called down before all know each other: a busy machine starts slowly."""
+
 FAILOVER_DEADLINE_S: Final = 60.0
 
 
@@ -66,6 +69,8 @@ class Sentinels:
             for _ in range(SENTINELS):
                 self._sentinels.append(self._start_sentinel(first))
             wait_until(self._is_formed, timeout_s=FORM_DEADLINE_S, message="replicas and Sentinels know each other")
+            for port, _ in self._sentinels:
+                self._ask(port, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", str(self._down_after_ms))
         except BaseException:
             self.close()
             raise
@@ -97,7 +102,7 @@ class Sentinels:
         config.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nprotected-mode no\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
+            f"sentinel down-after-milliseconds {SERVICE} {FORM_DOWN_MS}\n"
             f"sentinel failover-timeout {SERVICE} 2000\n{self._secured_lines(port)}"
         )
         program = binary(self.engine)
