@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
@@ -94,6 +96,18 @@ async def disturbed(kind: str, proxy: FaultProxy) -> AsyncIterator[Disturbed]:
     proxy.clear()
     for client in made:
         await client.close()
+
+
+@pytest.fixture
+def abandoned_sockets() -> Iterator[None]:
+    """Collects them after the test: what is cancelled while it connects is closed by its finalizer, which complains.
+
+    It would complain in the midst of another test.
+    """
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def patience(fault: Fault) -> dict[str, Any]:

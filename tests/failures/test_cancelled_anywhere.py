@@ -13,6 +13,8 @@ from tests.failures.conftest import Disturbed
 from tests.failures.operations import Operation, Scene, live, mend, state
 from tests.failures.queueing import undone
 
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
+
 Stage = Callable[[str], Scene]
 
 TURNS = (*range(12), 14, 17, 21, 26, 32, 40, 50)

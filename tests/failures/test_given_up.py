@@ -18,6 +18,8 @@ from tests.failures.queueing import undone
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.waiting import wait_until_async
 
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
+
 Stage = Callable[[str], Scene]
 CHARGING = [operation for operation in OPERATIONS if operation.charges]
 SHORT = {"timeout": 0.25, "attempt_timeout": ATTEMPT_S}

@@ -19,6 +19,8 @@ from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 from tests.support.wakes import LONG_S as HEARTBEAT_S
 
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
+
 Stage = Callable[[str], Scene]
 
 PAIR = (Request({"cpu": 2}, 60, id="a"), Request({"cpu": 2}, 60, id="b"))

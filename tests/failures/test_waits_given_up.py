@@ -24,6 +24,8 @@ from tests.support.waiting import wait_until_async
 from tests.support.wakes import LONG_S as HEARTBEAT_S
 from tests.support.wakes import channels
 
+pytestmark = pytest.mark.usefixtures("abandoned_sockets")
+
 Stage = Callable[[str], Scene]
 
 CANCELLED = 1_000

@@ -230,6 +230,7 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | denials,
         st.none() | instants,
         metadata,
+        st.none() | scopes,
         st.lists(members, max_size=3).map(tuple),
     ),
 }
