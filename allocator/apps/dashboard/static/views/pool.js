@@ -1,0 +1,168 @@
+/* One pool: its state and bars above, the sections below.  One stream feeds whichever section is open. */
+
+import { get, ofPool } from "../api.js";
+import { connection } from "../connection.js";
+import { calm, h, put, sync } from "../dom.js";
+import { clock, count, fromNow, ms } from "../format.js";
+import { meter } from "../meters.js";
+import { follow } from "../stream.js";
+import { changeCapacity } from "./changes.js";
+import { allocations } from "./allocations.js";
+import { events } from "./events.js";
+import { explain } from "./explain.js";
+import { line } from "./line.js";
+import { now } from "./now.js";
+import { quotas } from "./quotas.js";
+
+const SECTIONS = { now: ["Now", now], allocations: ["Allocations", allocations], line: ["Line", line], quotas: ["Quotas", quotas], events: ["Events", events], explain: ["Explain", explain] };
+const GAP_MS = 1000;
+const EVENTS_KEPT = 500;
+
+export function poolView(session, pool) {
+  const state = h("span", { class: "state" });
+  const facts = h("dl", { class: "facts" });
+  const why = h("p", { class: "notice", hidden: true });
+  const meters = h("div", { class: "meters" });
+  const tabs = h("nav", { class: "tabs", "aria-label": `Sections of ${pool}` });
+  const place = h("div", { class: "section" });
+  const capacity = h("button", { type: "button", on: { click: () => changeCapacity(context) } }, "Change capacity …");
+  const element = h("div", { class: "view" },
+    h("div", { class: "view-head" }, h("h1", {}, pool), state, h("div", { class: "tools" }, session.allowChanges ? capacity : null)),
+    why, facts, meters, tabs, place);
+  const context = {
+    session, pool, usage: null, events: [], missed: null,
+    now: () => connection.now(),
+    get: (rest, parameters, signal) => get(ofPool(pool, rest), parameters, signal),
+  };
+  let section = null;
+  let name = "";
+
+  const changed = calm(() => section?.refresh?.(), GAP_MS);
+
+  function take(usage) {
+    const first = context.usage === null;
+    performance.mark("allocator:usage");
+    context.usage = usage;
+    connection.fresh(usage.readMs);
+    show(usage);
+    section?.usage?.(usage);
+    performance.measure(first ? "allocator:first" : "allocator:update", "allocator:usage");
+    if (first) performance.mark("allocator:ready");
+  }
+
+  function show(usage) {
+    const words = { active: "active", recovering: "recovering", offline: "offline", deleting: "being deleted" };
+    const configured = usage.configuration;
+    state.dataset.state = configured.state === "active" ? "ok" : "nearly";
+    put(state, words[configured.state] ?? configured.state);
+    showWhy(why, configured);
+    sync(meters, Object.entries(usage.resources), ([resource]) => resource, ([resource]) => meter(resource));
+    const deadline = ms(usage.earliestDeadline);
+    const rows = [
+      ["Allocations", count(usage.allocations)],
+      ["Waiting", count(usage.waiting)],
+      ["Without deadline", count(usage.pinned)],
+      ["Past deadline", count(usage.due)],
+      ["Next deadline", deadline === null ? "none" : fromNow(deadline, context.now())],
+      ["Scopes", count(usage.scopeCount)],
+    ];
+    sync(facts, rows, ([label]) => label, ([label]) => fact(label));
+  }
+
+  function fact(label) {
+    const value = h("dd");
+    const made = h("div", {}, h("dt", {}, label), value);
+    made.update = ([, text]) => put(value, text);
+    return made;
+  }
+
+  const stream = follow(pool, {
+    usage: take,
+    change: (event) => {
+      if (context.events.some((one) => one.event === event.event)) return;
+      context.events.unshift(event);
+      context.events.length = Math.min(context.events.length, EVENTS_KEPT);
+      section?.change?.(event);
+      changed();
+    },
+    missed: (said) => {
+      context.missed = said;
+      section?.missed?.(said);
+      changed();
+    },
+    error: (problem) => connection.lost("pool", problem.message ?? "The pool cannot be read."),
+    up: () => { session.refresh().catch(() => {}); load(); changed(); },
+    denied: (problem) => session.askToken(problem),
+    down: (problem, retryMs) => {
+      if (problem.status === 404) gone(problem);
+      else connection.lost("server", problem.message, { retryMs });
+    },
+  });
+  connection.retry = () => stream.retry();
+
+  async function load() {
+    try {
+      take(await get(ofPool(pool)));
+    } catch (error) {
+      if (error.status === 404) gone(error);
+      else if (error.status === 401) session.askToken(error);
+      else if (error.status >= 500) connection.lost("pool", error.message);
+    }
+  }
+
+  function gone(problem) {
+    put(why, `${problem.message} `, h("a", { href: "#/" }, "All pools"));
+    why.hidden = false;
+    state.dataset.state = "full";
+    put(state, "not found");
+    facts.replaceChildren();
+    meters.replaceChildren();
+    place.replaceChildren();
+    facts.madeOf = meters.madeOf = undefined;
+  }
+
+  load();
+  const ticking = setInterval(() => {
+    if (context.usage && !document.hidden) show(context.usage);
+    section?.tick?.();
+  }, 5000);
+  return {
+    element, pool,
+    open: (wanted, query) => {
+      if (!SECTIONS[wanted]) wanted = "now";
+      const path = `#/pools/${encodeURIComponent(pool)}`;
+      put(tabs, Object.entries(SECTIONS).map(([key, [title]]) => h("a", { href: key === "now" ? path : `${path}/${key}`, "aria-current": key === wanted ? "page" : null }, title)));
+      if (name === wanted && section) {
+        section.query?.(query);
+        return;
+      }
+      section?.close?.();
+      name = wanted;
+      section = SECTIONS[wanted][1](context, query);
+      put(place, section.element);
+      tabs.querySelector("[aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (context.usage) section.usage?.(context.usage);
+      section.refresh?.();
+    },
+    close: () => {
+      stream.close();
+      clearInterval(ticking);
+      changed.cancel();
+      section?.close?.();
+    },
+  };
+}
+
+/** Why the pool grants nothing new, if so. */
+function showWhy(element, configured) {
+  const texts = {
+    recovering: () => `The server has lost data. Nothing new is granted until ${clock(ms(configured.recoveringUntil) ?? 0)}, so that holders can bring back what they have${configured.recoveringWhy ? ` (${configured.recoveringWhy})` : ""}.`,
+    offline: () => "A repair refuses new grants.",
+    deleting: () => "The pool is being deleted.",
+  };
+  const over = configured.overcommitted?.length ? `Over capacity in ${configured.overcommitted.join(", ")}: requests for these are refused until enough is released.` : "";
+  const text = [texts[configured.state]?.() ?? "", over].filter(Boolean).join(" ");
+  element.hidden = text === "";
+  put(element, text);
+}
+
