@@ -39,7 +39,9 @@ export async function problem(response) {
   let document = {};
   try {
     document = await response.json();
-  } catch { /* not of this API: a proxy's page, or cut off */ }
+  } catch {
+    /* not of this API: a proxy's page, or cut off */
+  }
   return new Problem(response.status, document);
 }
 
@@ -50,7 +52,12 @@ async function call(path, options = {}) {
   if (options.signal) limits.push(options.signal);
   let response;
   try {
-    response = await fetch(`/api/v1${path}`, { ...options, signal: AbortSignal.any(limits), cache: "no-store", redirect: "error" });
+    response = await fetch(`/api/v1${path}`, {
+      ...options,
+      signal: AbortSignal.any(limits),
+      cache: "no-store",
+      redirect: "error",
+    });
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new Problem(0, { detail: "The dashboard's server does not answer.", code: "unreachable" });
@@ -64,7 +71,8 @@ const query = (given) => {
   return kept.length ? `?${new URLSearchParams(kept)}` : "";
 };
 
-export const get = (path, parameters = {}, signal = undefined) => call(path + query(parameters), { headers: headers(), signal });
+export const get = (path, parameters = {}, signal = undefined) =>
+  call(path + query(parameters), { headers: headers(), signal });
 
 /** A request with a body.  The header is one that no form of another site can send. */
 export function send(method, path, body) {

@@ -3,7 +3,9 @@
 import { svg } from "./dom.js";
 import { clock, day } from "./format.js";
 
-const STEPS_MS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 604800].map((one) => one * 1000);
+const STEPS_MS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 604800].map(
+  (one) => one * 1000,
+);
 
 /** Instants at round times of the day, at most `most` of them. */
 export function timeTicks(from, to, most) {
@@ -21,10 +23,14 @@ export const scale = (from, to, low, high) => (value) => low + ((value - from) /
 /** The axis of time: a line, ticks and their texts; texts that would run over the edge are anchored to it. */
 export function timeAxis(from, to, { x, top, bottom, width, grid = true }) {
   const most = Math.max(2, Math.floor(width / 90));
-  return svg("g", { class: "axis" }, timeTicks(from, to, most).map(({ at, text }) => [
-    grid ? svg("line", { class: "grid", x1: x(at), x2: x(at), y1: top, y2: bottom }) : null,
-    svg("text", { x: x(at), y: bottom + 16, "text-anchor": "middle" }, text),
-  ]));
+  return svg(
+    "g",
+    { class: "axis" },
+    timeTicks(from, to, most).map(({ at, text }) => [
+      grid ? svg("line", { class: "grid", x1: x(at), x2: x(at), y1: top, y2: bottom }) : null,
+      svg("text", { x: x(at), y: bottom + 16, "text-anchor": "middle" }, text),
+    ]),
+  );
 }
 
 /** Call `draw(width)` whenever the element has another width; the returned function ends it. */

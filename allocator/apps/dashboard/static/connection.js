@@ -77,8 +77,12 @@ class Connection {
 
   showAway(banner) {
     const [{ text, since, retryAt }] = this.away.values();
-    const age = this.freshAt === null ? "No figures have come yet." : `Figures of ${seconds(this.freshAt + this.offset)}, ${duration(Date.now() - this.freshAt)} old.`;
-    const left = retryAt === null ? "It is tried again by itself." : `Next try in ${duration(Math.max(0, retryAt - Date.now()))}.`;
+    const age =
+      this.freshAt === null
+        ? "No figures have come yet."
+        : `Figures of ${seconds(this.freshAt + this.offset)}, ${duration(Date.now() - this.freshAt)} old.`;
+    const left =
+      retryAt === null ? "It is tried again by itself." : `Next try in ${duration(Math.max(0, retryAt - Date.now()))}.`;
     let parts = banner.parts;
     if (!parts || parts.kind !== "away") {
       parts = { kind: "away", what: h("strong"), age: h("span"), next: h("span") };
@@ -88,14 +92,19 @@ class Connection {
     put(parts.what, text);
     put(parts.age, `${age} Away since ${seconds(since)}.`);
     put(parts.next, left);
-    if (parts.what.parentNode !== banner) banner.replaceChildren(parts.what, " ", parts.age, " ", parts.next, " ", parts.button);
+    if (parts.what.parentNode !== banner)
+      banner.replaceChildren(parts.what, " ", parts.age, " ", parts.next, " ", parts.button);
     parts.button.hidden = retryAt === null;
   }
 
   showClock(banner) {
     banner.parts = null;
     const side = this.offset > 0 ? "behind" : "ahead of";
-    put(banner, h("strong", {}, "Clocks differ."), ` This computer's is ${duration(Math.abs(this.offset))} ${side} the pool's. All times here are by the pool's clock.`);
+    put(
+      banner,
+      h("strong", {}, "Clocks differ."),
+      ` This computer's is ${duration(Math.abs(this.offset))} ${side} the pool's. All times here are by the pool's clock.`,
+    );
   }
 }
 

@@ -20,15 +20,21 @@ function fill(element, attributes, children) {
     else if (name === "data") for (const [key, text] of Object.entries(value)) element.dataset[key] = text;
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
 /** Give an element these children, unless they are the same text. */
 export function put(element, ...children) {
   const kept = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
-  if (kept.length === 1 && typeof kept[0] === "string" && element.childNodes.length === 1
-      && element.firstChild.nodeType === Node.TEXT_NODE) {
+  if (
+    kept.length === 1 &&
+    typeof kept[0] === "string" &&
+    element.childNodes.length === 1 &&
+    element.firstChild.nodeType === Node.TEXT_NODE
+  ) {
     if (element.firstChild.data !== kept[0]) element.firstChild.data = kept[0];
     return element;
   }
@@ -66,7 +72,11 @@ export function sync(parent, items, keyOf, make) {
 /** A table with a caption; `columns` are {name, kind, hint}; `kind` is a class of the cells, such as `number`. */
 export function table(caption, columns, { quiet = true } = {}) {
   const body = h("tbody");
-  const head = h("tr", {}, columns.map((one) => h("th", { scope: "col", class: one.kind, title: one.hint }, one.name)));
+  const head = h(
+    "tr",
+    {},
+    columns.map((one) => h("th", { scope: "col", class: one.kind, title: one.hint }, one.name)),
+  );
   const made = h("table", {}, h("caption", { class: quiet ? "hidden" : null }, caption), h("thead", {}, head), body);
   const scroller = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, made);
   return { element: scroller, body, table: made };
@@ -80,8 +90,12 @@ export function cell(label, attributes = {}, ...children) {
 /** A section with a heading; `tools` stand beside it. */
 export function panel(title, { id, level = "h2", tools = [], kind = "" } = {}, ...children) {
   const name = `h-${id}`;
-  return h("section", { class: `panel ${kind}`, id, "aria-labelledby": name },
-    h("div", { class: "panel-head" }, h(level, { id: name }, title), h("div", { class: "panel-tools" }, tools)), children);
+  return h(
+    "section",
+    { class: `panel ${kind}`, id, "aria-labelledby": name },
+    h("div", { class: "panel-head" }, h(level, { id: name }, title), h("div", { class: "panel-tools" }, tools)),
+    children,
+  );
 }
 
 let lastSaid = 0;

@@ -1,7 +1,13 @@
 /* How amounts, instants and states are written.  Amounts come as {quantity, amount}: the text is the server's. */
 
 const BYTES = new Set(["memory", "storage", "ephemeral-storage"]);
-const BINARY = [["Pi", 2 ** 50], ["Ti", 2 ** 40], ["Gi", 2 ** 30], ["Mi", 2 ** 20], ["Ki", 2 ** 10]];
+const BINARY = [
+  ["Pi", 2 ** 50],
+  ["Ti", 2 ** 40],
+  ["Gi", 2 ** 30],
+  ["Mi", 2 ** 20],
+  ["Ki", 2 ** 10],
+];
 const UNLIMITED = 2 ** 53 - 1;
 
 export const NEARLY_FULL_PERCENT = 85;
@@ -19,7 +25,10 @@ export function amountText(resource, amount) {
   return found ? short(amount / found[1]) + found[0] : String(amount);
 }
 
-const short = (number) => (Number.isInteger(number) ? number.toLocaleString("en") : number.toLocaleString("en", { maximumFractionDigits: number < 100 ? 2 : 1 }));
+const short = (number) =>
+  Number.isInteger(number)
+    ? number.toLocaleString("en")
+    : number.toLocaleString("en", { maximumFractionDigits: number < 100 ? 2 : 1 });
 
 export const count = (number) => number.toLocaleString("en");
 
@@ -27,7 +36,9 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 /** `cpu 2 · memory 4Gi` of {resource: {amount}}. */
 export function requestText(resources) {
-  const parts = Object.entries(resources ?? {}).map(([name, row]) => `${shortName(name)} ${amountText(name, row.amount)}`);
+  const parts = Object.entries(resources ?? {}).map(
+    ([name, row]) => `${shortName(name)} ${amountText(name, row.amount)}`,
+  );
   return parts.length ? parts.join(" · ") : "nothing";
 }
 
@@ -55,7 +66,8 @@ export function duration(milliseconds) {
 }
 
 /** `in 4 min` or `4 min ago`. */
-export const fromNow = (instant, now) => (instant >= now ? `in ${duration(instant - now)}` : `${duration(now - instant)} ago`);
+export const fromNow = (instant, now) =>
+  instant >= now ? `in ${duration(instant - now)}` : `${duration(now - instant)} ago`;
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const SECONDS = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -66,7 +78,8 @@ export const seconds = (instant) => SECONDS.format(instant);
 export const day = (instant) => DAY.format(instant);
 
 /** `21:05`, with the day where it is not the one of `now`. */
-export const when = (instant, now) => (day(instant) === day(now) ? clock(instant) : `${day(instant)} ${clock(instant)}`);
+export const when = (instant, now) =>
+  day(instant) === day(now) ? clock(instant) : `${day(instant)} ${clock(instant)}`;
 
 /** Allocated in per cent of what may be given out. */
 export function percent(row) {
@@ -78,7 +91,8 @@ export function percent(row) {
 /** The state of a resource: a key for colours, and the word that says the same. */
 export function fullness(row) {
   if (row.overcommitted) return { key: "over", word: "over capacity" };
-  if (row.available.amount === 0 && percent(row) === 0 && row.capacity.amount === 0) return { key: "none", word: "none" };
+  if (row.available.amount === 0 && percent(row) === 0 && row.capacity.amount === 0)
+    return { key: "none", word: "none" };
   if (row.available.amount <= 0) return { key: "full", word: "full" };
   return percent(row) >= NEARLY_FULL_PERCENT ? { key: "nearly", word: "nearly full" } : { key: "ok", word: "ok" };
 }
@@ -88,7 +102,10 @@ const WORST = ["none", "ok", "nearly", "full", "over"];
 /** The worst state among the resources of a pool. */
 export function poolFullness(resources) {
   const states = Object.values(resources).map(fullness);
-  return states.reduce((worst, one) => (WORST.indexOf(one.key) > WORST.indexOf(worst.key) ? one : worst), { key: "ok", word: "ok" });
+  return states.reduce((worst, one) => (WORST.indexOf(one.key) > WORST.indexOf(worst.key) ? one : worst), {
+    key: "ok",
+    word: "ok",
+  });
 }
 
 const CODES = {

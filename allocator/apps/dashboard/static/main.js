@@ -47,8 +47,14 @@ function open() {
 }
 
 function showPools(current) {
-  const links = [["Pools", "#/", current === null], ...session.pools.map((name) => [name, `#/pools/${encodeURIComponent(name)}`, name === current])];
-  put(document.getElementById("pools"), links.map(([name, href, here]) => h("a", { href, "aria-current": here ? "page" : null }, name)));
+  const links = [
+    ["Pools", "#/", current === null],
+    ...session.pools.map((name) => [name, `#/pools/${encodeURIComponent(name)}`, name === current]),
+  ];
+  put(
+    document.getElementById("pools"),
+    links.map(([name, href, here]) => h("a", { href, "aria-current": here ? "page" : null }, name)),
+  );
 }
 
 /** The token is wrong or missing: ask for it, then begin again. */
@@ -70,7 +76,10 @@ session.refresh = async () => {
     session.pools = names;
     showPools(route().pool);
   }
-  put(document.getElementById("foot"), `Allocator ${root.version} · ${session.allowChanges ? "changes are allowed" : "read-only"} · times of the pool's clock, in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
+  put(
+    document.getElementById("foot"),
+    `Allocator ${root.version} · ${session.allowChanges ? "changes are allowed" : "read-only"} · times of the pool's clock, in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`,
+  );
 };
 
 async function begin() {

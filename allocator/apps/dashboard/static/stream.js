@@ -61,7 +61,10 @@ export function follow(pool, on) {
     let silence = setTimeout(() => controller.abort(), SILENCE_MS);
     try {
       const response = await fetch(`/api/v1/stream?${given}`, {
-        headers: headers({ Accept: "text/event-stream" }), signal: controller.signal, cache: "no-store", redirect: "error",
+        headers: headers({ Accept: "text/event-stream" }),
+        signal: controller.signal,
+        cache: "no-store",
+        redirect: "error",
       });
       if (!response.ok) throw await problem(response);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -87,7 +90,10 @@ export function follow(pool, on) {
       try {
         await once();
       } catch (error) {
-        why = error instanceof Problem ? error : new Problem(0, { detail: "The dashboard's server does not answer.", code: "unreachable" });
+        why =
+          error instanceof Problem
+            ? error
+            : new Problem(0, { detail: "The dashboard's server does not answer.", code: "unreachable" });
       }
       if (closed) return;
       if (why.status === 401) return on.denied?.(why);

@@ -13,39 +13,133 @@ export function allocations(context, query) {
   let by = "none";
   let cursors = [null];
   let opened = null;
-  const field = (name, label) => h("input", { type: "search", id: `filter-${name}`, "aria-label": label, placeholder: label, autocomplete: "off", spellcheck: "false", on: { input: () => { asked[name] = inputs[name].value.trim(); changed(); } } });
-  const inputs = { q: field("q", "Search id, owner, scope"), owner: field("owner", "Owner"), scope: field("scope", "Scope") };
-  const grouping = h("select", { "aria-label": "Group", on: { change: () => { by = grouping.value; show(); } } },
-    h("option", { value: "none" }, "One by one"), h("option", { value: "owner" }, "By owner"), h("option", { value: "scope" }, "By scope"));
+  const field = (name, label) =>
+    h("input", {
+      type: "search",
+      id: `filter-${name}`,
+      "aria-label": label,
+      placeholder: label,
+      autocomplete: "off",
+      spellcheck: "false",
+      on: {
+        input: () => {
+          asked[name] = inputs[name].value.trim();
+          changed();
+        },
+      },
+    });
+  const inputs = {
+    q: field("q", "Search id, owner, scope"),
+    owner: field("owner", "Owner, or team-*"),
+    scope: field("scope", "Scope, and below"),
+  };
+  const grouping = h(
+    "select",
+    {
+      "aria-label": "Group",
+      on: {
+        change: () => {
+          by = grouping.value;
+          show();
+        },
+      },
+    },
+    h("option", { value: "none" }, "One by one"),
+    h("option", { value: "owner" }, "By owner"),
+    h("option", { value: "scope" }, "By scope"),
+  );
   const sum = h("p", { class: "soft", role: "status" });
-  const rows = table("Allocations", [{ name: "Owner" }, { name: "Id" }, { name: "Scope" }, { name: "Holds" }, { name: "Since" }, { name: "Deadline" }, { name: "Hard end" }, { name: "" }]);
-  const groups = table("Allocations by group", [{ name: "Group" }, { name: "Allocations", kind: "number" }, { name: "Holds" }]);
+  const rows = table("Allocations", [
+    { name: "Owner" },
+    { name: "Id" },
+    { name: "Scope" },
+    { name: "Holds" },
+    { name: "Since" },
+    { name: "Deadline" },
+    { name: "Hard end" },
+    { name: "" },
+  ]);
+  const groups = table("Allocations by group", [
+    { name: "Group" },
+    { name: "Allocations", kind: "number" },
+    { name: "Holds" },
+  ]);
   rows.element.classList.add("cards-narrow");
-  const previous = h("button", { type: "button", on: { click: () => { cursors.pop(); cursors.pop(); if (!cursors.length) cursors = [null]; reading.restart(); } } }, "Previous");
+  const previous = h(
+    "button",
+    {
+      type: "button",
+      on: {
+        click: () => {
+          cursors.pop();
+          cursors.pop();
+          if (!cursors.length) cursors = [null];
+          reading.restart();
+        },
+      },
+    },
+    "Previous",
+  );
   const next = h("button", { type: "button", on: { click: () => reading.restart() } }, "Next");
   const pages = h("nav", { class: "pages", "aria-label": "Pages of the allocations" }, previous, next);
   const place = h("div", {});
   let page = 0;
 
-  const reading = loader(context.session, async (signal) => {
-    const cursor = cursors.at(-1);
-    const document = await context.get("/allocations", { ...asked, limit: PAGE, cursor }, signal);
-    return { document, cursor };
-  }, take);
+  const reading = loader(
+    context.session,
+    async (signal) => {
+      const cursor = cursors.at(-1);
+      const document = await context.get("/allocations", { ...asked, limit: PAGE, cursor }, signal);
+      return { document, cursor };
+    },
+    take,
+  );
   const grouped = loader(context.session, (signal) => context.get("/groups", { by }, signal), takeGroups);
-  const changed = calm(() => { cursors = [null]; reading.restart(); }, 0, 150);
-  const element = panel("Allocations", { id: "allocations", tools: [inputs.q, inputs.owner, inputs.scope, grouping] }, reading.notice, grouped.notice, place, sum, rows.element, groups.element, pages);
+  const changed = calm(
+    () => {
+      cursors = [null];
+      reading.restart();
+    },
+    0,
+    150,
+  );
+  const element = panel(
+    "Allocations",
+    { id: "allocations", tools: [inputs.q, inputs.owner, inputs.scope, grouping] },
+    reading.notice,
+    grouped.notice,
+    place,
+    sum,
+    rows.element,
+    groups.element,
+    pages,
+  );
 
   function take({ document }) {
     page = cursors.length;
     const first = (page - 1) * PAGE + 1;
     const last = first + document.items.length - 1;
-    sync(rows.body, document.items, (one) => one.id, () => row());
+    sync(
+      rows.body,
+      document.items,
+      (one) => one.id,
+      () => row(),
+    );
     const filtered = Object.values(asked).some(Boolean);
-    const total = context.usage ? ` of ${count(context.usage.allocations)}` : "";
-    put(sum, document.items.length === 0 ? (filtered ? "No allocation matches." : "Nobody holds anything.")
-      : page === 1 && !document.cursor ? plural(document.items.length, filtered ? "match" : "allocation", filtered ? "matches" : "allocations")
-        : `${count(first)} to ${count(last)}${filtered ? "" : total}`);
+    const whole = ` of ${count(document.matching)}${filtered ? ` that match` : ""}`;
+    const left = document.leftOut
+      ? `; ${count(document.leftOut)} beyond the first ${count(document.total - document.leftOut)} are not searched`
+      : "";
+    put(
+      sum,
+      document.items.length === 0
+        ? filtered
+          ? "No allocation matches."
+          : "Nobody holds anything."
+        : page === 1 && !document.cursor
+          ? plural(document.items.length, filtered ? "match" : "allocation", filtered ? "matches" : "allocations")
+          : `${count(first)} to ${count(last)}${whole}${left}`,
+    );
     previous.disabled = page === 1;
     next.disabled = !document.cursor;
     next.cursor = document.cursor;
@@ -53,13 +147,27 @@ export function allocations(context, query) {
     rows.element.hidden = document.items.length === 0;
   }
 
-  next.addEventListener("click", () => { if (next.cursor) cursors.push(next.cursor); }, { capture: true });
+  next.addEventListener(
+    "click",
+    () => {
+      if (next.cursor) cursors.push(next.cursor);
+    },
+    { capture: true },
+  );
 
   function row() {
     const owner = h("button", { type: "button", class: "as-link" });
-    const cells = ["Id", "Scope", "Holds", "Since", "Deadline", "Hard end"].map((name) => cell(name, { class: name === "Id" ? "code" : null }));
+    const cells = ["Id", "Scope", "Holds", "Since", "Deadline", "Hard end"].map((name) =>
+      cell(name, { class: name === "Id" ? "code" : null }),
+    );
     const give = h("button", { type: "button", class: "small" }, "Release …");
-    const element = h("tr", {}, h("th", { scope: "row", data: { label: "Owner" } }, owner), cells, cell("", { class: "actions" }, context.session.allowChanges ? give : null));
+    const element = h(
+      "tr",
+      {},
+      h("th", { scope: "row", data: { label: "Owner" } }, owner),
+      cells,
+      cell("", { class: "actions" }, context.session.allowChanges ? give : null),
+    );
     let shown = null;
     owner.addEventListener("click", () => open(shown.id));
     give.addEventListener("click", () => release(context, shown, reading.refresh));
@@ -71,18 +179,35 @@ export function allocations(context, query) {
       owner.setAttribute("aria-label", `${one.owner}, details of ${one.id}`);
       give.setAttribute("aria-label", `Release ${one.id} of ${one.owner}`);
       element.dataset.state = deadline !== null && deadline < at ? "due" : "live";
-      const texts = [one.id, one.scope ?? "–", requestText(one.resources), fromNow(ms(one.grantedAt), at),
-        deadline === null ? "none (pinned)" : `${when(deadline, at)}, ${deadline < at ? "past" : fromNow(deadline, at)}${one.preemptedBy ? ", preempted" : one.releasingAt ? ", releasing" : ""}`,
-        one.endsAt ? when(ms(one.endsAt), at) : "–"];
+      const texts = [
+        one.id,
+        one.scope ?? "–",
+        requestText(one.resources),
+        fromNow(ms(one.grantedAt), at),
+        deadline === null
+          ? "none (pinned)"
+          : `${when(deadline, at)}, ${deadline < at ? "past" : fromNow(deadline, at)}${one.preemptedBy ? ", preempted" : one.releasingAt ? ", releasing" : ""}`,
+        one.endsAt ? when(ms(one.endsAt), at) : "–",
+      ];
       cells.forEach((one, index) => put(one, texts[index]));
     };
     return element;
   }
 
   function takeGroups(document) {
-    sync(groups.body, document.items, (one) => one.key ?? "", () => groupRow());
-    const left = document.left_out ?? document.leftOut ?? 0;
-    put(sum, document.items.length === 0 ? "Nobody holds anything." : `${plural(document.items.length, by)}${left ? `, and ${count(left)} that are left out` : ""}`);
+    sync(
+      groups.body,
+      document.items,
+      (one) => one.key ?? "",
+      () => groupRow(),
+    );
+    const left = document.groupsLeftOut ?? 0;
+    put(
+      sum,
+      document.items.length === 0
+        ? "Nobody holds anything."
+        : `${plural(document.items.length, by)}${left ? `, and ${count(left)} that are left out` : ""}`,
+    );
   }
 
   function groupRow() {
@@ -118,7 +243,11 @@ export function allocations(context, query) {
 
   function open(id) {
     opened?.close();
-    opened = story(context, id, () => { opened?.close(); opened = null; place.replaceChildren(); });
+    opened = story(context, id, () => {
+      opened?.close();
+      opened = null;
+      place.replaceChildren();
+    });
     put(place, opened.element);
     opened.element.querySelector("h3").focus();
     say(`Details of ${id}`, { always: true });
@@ -151,4 +280,3 @@ export function allocations(context, query) {
     },
   };
 }
-

@@ -15,17 +15,43 @@ export function events(context) {
   let wanted = "";
   let type = "";
   const hold = h("button", { type: "button", "aria-pressed": "false", on: { click: () => pause() } }, "Pause");
-  const search = h("input", { type: "search", "aria-label": "Search events", placeholder: "Search owner, id, reason", on: { input: () => { wanted = search.value.trim().toLowerCase(); show(); } } });
-  const types = h("select", { "aria-label": "Kind of event", on: { change: () => { type = types.value; show(); } } }, h("option", { value: "" }, "All kinds"));
+  const search = h("input", {
+    type: "search",
+    "aria-label": "Search events",
+    placeholder: "Search owner, id, reason",
+    on: {
+      input: () => {
+        wanted = search.value.trim().toLowerCase();
+        show();
+      },
+    },
+  });
+  const types = h(
+    "select",
+    {
+      "aria-label": "Kind of event",
+      on: {
+        change: () => {
+          type = types.value;
+          show();
+        },
+      },
+    },
+    h("option", { value: "" }, "All kinds"),
+  );
   const sum = h("p", { class: "soft" });
   const gap = h("p", { class: "notice", hidden: true });
   const log = h("ol", { class: "log", role: "log", "aria-live": "off", "aria-label": "Events", tabindex: "0" });
-  const reading = loader(context.session, (signal) => context.get("/events", { limit: FIRST }, signal), ({ items }) => {
-    const known = new Set(context.events.map((one) => one.event));
-    context.events.push(...items.filter((one) => !known.has(one.event)));
-    context.events.sort((a, b) => order(b.event, a.event));
-    show();
-  });
+  const reading = loader(
+    context.session,
+    (signal) => context.get("/events", { limit: FIRST }, signal),
+    ({ items }) => {
+      const known = new Set(context.events.map((one) => one.event));
+      context.events.push(...items.filter((one) => !known.has(one.event)));
+      context.events.sort((a, b) => order(b.event, a.event));
+      show();
+    },
+  );
   const element = panel("Events", { id: "events", tools: [search, types, hold] }, reading.notice, gap, sum, log);
 
   function pause() {
@@ -41,19 +67,47 @@ export function events(context) {
     const kinds = [...new Set(all.map((one) => one.type))].sort();
     if (types.dataset.kinds !== kinds.join()) {
       types.dataset.kinds = kinds.join();
-      put(types, h("option", { value: "" }, "All kinds"), kinds.map((kind) => h("option", { value: kind, selected: kind === type }, eventWord(kind))));
+      put(
+        types,
+        h("option", { value: "" }, "All kinds"),
+        kinds.map((kind) => h("option", { value: kind, selected: kind === type }, eventWord(kind))),
+      );
     }
-    const found = all.filter((one) => (!type || one.type === type) && (!wanted || [one.owner, one.id, one.reason, ...Object.values(one.details ?? {})].some((text) => (text ?? "").toLowerCase().includes(wanted))));
+    const found = all.filter(
+      (one) =>
+        (!type || one.type === type) &&
+        (!wanted ||
+          [one.owner, one.id, one.reason, ...Object.values(one.details ?? {})].some((text) =>
+            (text ?? "").toLowerCase().includes(wanted),
+          )),
+    );
     sync(log, found.slice(0, SHOWN), (one) => one.event, entry);
     const since = paused ? context.events.findIndex((one) => one.event === paused[0]?.event) : 0;
     const later = paused ? (since < 0 ? context.events.length : since) : 0;
-    put(sum, paused ? `Paused. ${plural(later, "event has", "events have")} come since.` : all.length === 0 ? "Nothing has happened yet." : `${count(Math.min(found.length, SHOWN))} of the newest ${plural(all.length, "event")}, newest first.`);
+    put(
+      sum,
+      paused
+        ? `Paused. ${plural(later, "event has", "events have")} come since.`
+        : all.length === 0
+          ? "Nothing has happened yet."
+          : `${count(Math.min(found.length, SHOWN))} of the newest ${plural(all.length, "event")}, newest first.`,
+    );
     gap.hidden = context.missed === null;
-    if (context.missed) put(gap, "Some events before these are missing: more happened than the pool keeps, or the connection was away too long.");
+    if (context.missed)
+      put(
+        gap,
+        "Some events before these are missing: more happened than the pool keeps, or the connection was away too long.",
+      );
   }
 
   show();
-  return { element, change: show, missed: show, refresh: () => context.events.length < 20 && reading.refresh(), close: reading.close };
+  return {
+    element,
+    change: show,
+    missed: show,
+    refresh: () => context.events.length < 20 && reading.refresh(),
+    close: reading.close,
+  };
 }
 
 /** One event; it never changes, so it needs no update. */
@@ -61,10 +115,30 @@ function entry(one) {
   const at = ms(one.at);
   const resources = Object.keys(one.resources ?? {}).length ? requestText(one.resources) : "";
   const actor = one.actor ?? one.details?.actor ?? null;
-  const details = Object.entries(one.details ?? {}).filter(([name]) => name !== "actor").map(([name, text]) => `${name}=${text}`).join(" ");
-  return h("li", { data: { type: one.type } }, h("time", { class: "number", datetime: one.at, title: at === null ? null : day(at) }, at === null ? "" : seconds(at)),
-    h("b", { class: "log-type" }, eventWord(one.type)), h("span", { class: "log-owner" }, one.owner ?? ""), h("span", { class: "log-id code soft" }, one.id ?? ""),
-    h("span", { class: "log-what" }, resources, one.reason ? h("span", { class: "soft" }, ` ${one.reason}`) : null, actor ? h("span", { class: "soft" }, ` by ${actor}`) : null, details ? h("span", { class: "soft" }, ` ${details}`) : null));
+  const details = Object.entries(one.details ?? {})
+    .filter(([name]) => name !== "actor")
+    .map(([name, text]) => `${name}=${text}`)
+    .join(" ");
+  return h(
+    "li",
+    { data: { type: one.type } },
+    h(
+      "time",
+      { class: "number", datetime: one.at, title: at === null ? null : day(at) },
+      at === null ? "" : seconds(at),
+    ),
+    h("b", { class: "log-type" }, eventWord(one.type)),
+    h("span", { class: "log-owner" }, one.owner ?? ""),
+    h("span", { class: "log-id code soft" }, one.id ?? ""),
+    h(
+      "span",
+      { class: "log-what" },
+      resources,
+      one.reason ? h("span", { class: "soft" }, ` ${one.reason}`) : null,
+      actor ? h("span", { class: "soft" }, ` by ${actor}`) : null,
+      details ? h("span", { class: "soft" }, ` ${details}`) : null,
+    ),
+  );
 }
 
 /** Ids of a stream's entries are `milliseconds-number`; as texts they do not sort. */

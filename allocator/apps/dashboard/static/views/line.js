@@ -10,31 +10,86 @@ const MOST = 200;
 export function line(context) {
   let items = [];
   let wanted = "";
-  const search = h("input", { type: "search", "aria-label": "Search owner, scope, id", placeholder: "Search owner, scope, id", on: { input: () => { wanted = search.value.trim().toLowerCase(); show(); } } });
-  const sum = h("p", { class: "soft", role: "status" });
-  const rows = table("Requests that wait", [{ name: "Place", kind: "number" }, { name: "Owner" }, { name: "Scope" }, { name: "Priority", kind: "number" }, { name: "Wants" }, { name: "Waits" }, { name: "Reason" }, { name: "May start" }, { name: "" }]);
-  rows.element.classList.add("cards-narrow");
-  const reading = loader(context.session, (signal) => context.get("/queue", { limit: MOST }, signal), (document) => {
-    items = document.items;
-    show();
+  const search = h("input", {
+    type: "search",
+    "aria-label": "Search owner, scope, id",
+    placeholder: "Search owner, scope, id",
+    on: {
+      input: () => {
+        wanted = search.value.trim().toLowerCase();
+        show();
+      },
+    },
   });
+  const sum = h("p", { class: "soft", role: "status" });
+  const rows = table("Requests that wait", [
+    { name: "Place", kind: "number" },
+    { name: "Owner" },
+    { name: "Scope" },
+    { name: "Priority", kind: "number" },
+    { name: "Wants" },
+    { name: "Waits" },
+    { name: "Reason" },
+    { name: "May start" },
+    { name: "" },
+  ]);
+  rows.element.classList.add("cards-narrow");
+  const reading = loader(
+    context.session,
+    (signal) => context.get("/queue", {}, signal),
+    (document) => {
+      items = document.items;
+      show();
+    },
+  );
   const element = panel("Line", { id: "line", tools: [search] }, reading.notice, sum, rows.element);
 
   function show() {
-    const found = items.filter((one) => [one.owner, one.scope ?? "", one.id].some((text) => text.toLowerCase().includes(wanted)));
-    sync(rows.body, found, (one) => one.id, () => row());
+    const found = items.filter((one) =>
+      [one.owner, one.scope ?? "", one.id].some((text) => text.toLowerCase().includes(wanted)),
+    );
+    sync(
+      rows.body,
+      found.slice(0, MOST),
+      (one) => one.id,
+      () => row(),
+    );
     rows.element.hidden = found.length === 0;
     const total = context.usage?.waiting ?? items.length;
-    const first = total > items.length && items.length ? `, the first ${count(items.length)} are shown` : "";
-    put(sum, total === 0 && items.length === 0 ? "Nobody waits." : found.length === 0 ? "Nobody in line matches."
-      : `${plural(total, "request")} waiting${first}. Starts are the earliest that known deadlines allow, without renewals.`);
+    const first =
+      found.length > MOST || total > items.length ? `, the first ${count(Math.min(MOST, found.length))} are shown` : "";
+    put(
+      sum,
+      total === 0 && items.length === 0
+        ? "Nobody waits."
+        : found.length === 0
+          ? "Nobody in line matches."
+          : `${plural(total, "request")} waiting${first}. Starts are the earliest that known deadlines allow, without renewals.`,
+    );
   }
 
   function row() {
     const owner = h("th", { scope: "row", data: { label: "Owner" } });
-    const cells = Object.fromEntries(["Place", "Scope", "Priority", "Wants", "Waits", "Reason", "May start"].map((name) => [name, cell(name, { class: name === "Place" || name === "Priority" ? "number" : name === "Reason" ? "reason" : null })]));
+    const cells = Object.fromEntries(
+      ["Place", "Scope", "Priority", "Wants", "Waits", "Reason", "May start"].map((name) => [
+        name,
+        cell(name, { class: name === "Place" || name === "Priority" ? "number" : name === "Reason" ? "reason" : null }),
+      ]),
+    );
     const leave = h("button", { type: "button", class: "small" }, "Withdraw …");
-    const element = h("tr", {}, cells.Place, owner, cells.Scope, cells.Priority, cells.Wants, cells.Waits, cells.Reason, cells["May start"], cell("", { class: "actions" }, context.session.allowChanges ? leave : null));
+    const element = h(
+      "tr",
+      {},
+      cells.Place,
+      owner,
+      cells.Scope,
+      cells.Priority,
+      cells.Wants,
+      cells.Waits,
+      cells.Reason,
+      cells["May start"],
+      cell("", { class: "actions" }, context.session.allowChanges ? leave : null),
+    );
     let shown = null;
     leave.addEventListener("click", () => withdraw(context, shown, reading.refresh));
     element.update = (one) => {
@@ -46,13 +101,32 @@ export function line(context) {
       put(cells.Place, String(one.position));
       put(cells.Scope, one.scope ?? "–");
       put(cells.Priority, String(one.priority));
-      put(cells.Wants, requestText(one.resources), one.members?.length ? h("span", { class: "soft under" }, `${plural(one.members.length, "request")}, all or none`) : "");
-      put(cells.Waits, duration(at - ms(one.since)), one.until ? h("span", { class: "soft under" }, `gives up ${fromNow(ms(one.until), at)}`) : "");
+      put(
+        cells.Wants,
+        requestText(one.resources),
+        one.members?.length
+          ? h("span", { class: "soft under" }, `${plural(one.members.length, "request")}, all or none`)
+          : "",
+      );
+      put(
+        cells.Waits,
+        duration(at - ms(one.since)),
+        one.until ? h("span", { class: "soft under" }, `gives up ${fromNow(ms(one.until), at)}`) : "",
+      );
       put(cells.Reason, reasonText(one.denial));
-      put(cells["May start"], start === null ? "not foreseen" : start <= at ? "now" : `${when(start, at)}, ${fromNow(start, at)}`);
+      put(
+        cells["May start"],
+        start === null ? "not foreseen" : start <= at ? "now" : `${when(start, at)}, ${fromNow(start, at)}`,
+      );
     };
     return element;
   }
 
-  return { element, usage: (usage) => usage.waiting !== items.length && reading.refresh(), refresh: reading.refresh, tick: show, close: reading.close };
+  return {
+    element,
+    usage: (usage) => usage.waiting !== items.length && reading.refresh(),
+    refresh: reading.refresh,
+    tick: show,
+    close: reading.close,
+  };
 }

@@ -16,39 +16,107 @@ export function now(context) {
   const times = timeline(context);
   const list = h("ol", { class: "brief" });
   const newest = h("ol", { class: "brief" });
-  const reading = loader(context.session, (signal) => context.get("/queue", { limit: FIRST }, signal), ({ items }) => showLine(items));
-  const earlier = loader(context.session, (signal) => context.get("/events", { limit: NEWEST }, signal), ({ items }) => {
-    const known = new Set(context.events.map((one) => one.event));
-    context.events.push(...items.filter((one) => !known.has(one.event)));
-    context.events.sort((a, b) => (ms(b.at) ?? 0) - (ms(a.at) ?? 0));
-    showEvents();
-  });
-  const waiting = panel("First in line", { id: "first-in-line", tools: [h("a", { href: `${path}/line` }, "The whole line")] }, reading.notice, list);
-  const happened = panel("Just happened", { id: "newest", tools: [h("a", { href: `${path}/events` }, "All events")] }, earlier.notice, newest);
+  const reading = loader(
+    context.session,
+    (signal) => context.get("/queue", {}, signal),
+    ({ items }) => {
+      times.head(items[0] ?? null);
+      showLine(items);
+    },
+  );
+  const earlier = loader(
+    context.session,
+    (signal) => context.get("/events", { limit: NEWEST }, signal),
+    ({ items }) => {
+      const known = new Set(context.events.map((one) => one.event));
+      context.events.push(...items.filter((one) => !known.has(one.event)));
+      context.events.sort((a, b) => (ms(b.at) ?? 0) - (ms(a.at) ?? 0));
+      showEvents();
+    },
+  );
+  const waiting = panel(
+    "First in line",
+    { id: "first-in-line", tools: [h("a", { href: `${path}/line` }, "The whole line")] },
+    reading.notice,
+    list,
+  );
+  const happened = panel(
+    "Just happened",
+    { id: "newest", tools: [h("a", { href: `${path}/events` }, "All events")] },
+    earlier.notice,
+    newest,
+  );
   const element = h("div", { class: "grid-now" }, chart.element, times.element, waiting, happened);
 
   function showLine(items) {
     const at = context.now();
-    put(list, items.length === 0 ? h("li", { class: "soft" }, "Nobody waits.") : items.slice(0, FIRST).map((one) => {
-      const start = ms(one.startAt);
-      return h("li", {}, h("span", { class: "brief-lead number" }, String(one.position)),
-        h("span", {}, h("b", {}, one.owner), ` ${requestText(one.resources)}`, h("span", { class: "soft brief-more" }, reasonText(one.denial))),
-        h("span", { class: "soft brief-end" }, `waits ${duration(at - ms(one.since))}`, h("br"), start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`));
-    }));
+    put(
+      list,
+      items.length === 0
+        ? h("li", { class: "soft" }, "Nobody waits.")
+        : items.slice(0, FIRST).map((one) => {
+            const start = ms(one.startAt);
+            return h(
+              "li",
+              {},
+              h("span", { class: "brief-lead number" }, String(one.position)),
+              h(
+                "span",
+                {},
+                h("b", {}, one.owner),
+                ` ${requestText(one.resources)}`,
+                h("span", { class: "soft brief-more" }, reasonText(one.denial)),
+              ),
+              h(
+                "span",
+                { class: "soft brief-end" },
+                `waits ${duration(at - ms(one.since))}`,
+                h("br"),
+                start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`,
+              ),
+            );
+          }),
+    );
   }
 
   function showEvents() {
-    put(newest, context.events.length === 0 ? h("li", { class: "soft" }, "Nothing yet.") : context.events.slice(0, NEWEST).map((one) =>
-      h("li", {}, h("time", { class: "brief-lead number", datetime: one.at }, seconds(ms(one.at))),
-        h("span", {}, h("b", {}, eventWord(one.type)), ` ${one.owner ?? ""} `, h("span", { class: "soft" }, one.id ?? ""), one.reason ? h("span", { class: "soft" }, ` (${one.reason})`) : null),
-        h("span", { class: "soft brief-end" }, Object.keys(one.resources ?? {}).length ? requestText(one.resources) : ""))));
+    put(
+      newest,
+      context.events.length === 0
+        ? h("li", { class: "soft" }, "Nothing yet.")
+        : context.events
+            .slice(0, NEWEST)
+            .map((one) =>
+              h(
+                "li",
+                {},
+                h("time", { class: "brief-lead number", datetime: one.at }, seconds(ms(one.at))),
+                h(
+                  "span",
+                  {},
+                  h("b", {}, eventWord(one.type)),
+                  ` ${one.owner ?? ""} `,
+                  h("span", { class: "soft" }, one.id ?? ""),
+                  one.reason ? h("span", { class: "soft" }, ` (${one.reason})`) : null,
+                ),
+                h(
+                  "span",
+                  { class: "soft brief-end" },
+                  Object.keys(one.resources ?? {}).length ? requestText(one.resources) : "",
+                ),
+              ),
+            ),
+    );
   }
 
   earlier.refresh();
   return {
     element,
     usage: (usage) => {
-      if (usage.waiting === 0) showLine([]);
+      if (usage.waiting === 0) {
+        times.head(null);
+        showLine([]);
+      }
       times.tick();
     },
     change: showEvents,
@@ -63,4 +131,3 @@ export function now(context) {
     },
   };
 }
-

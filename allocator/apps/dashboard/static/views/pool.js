@@ -14,7 +14,14 @@ import { line } from "./line.js";
 import { now } from "./now.js";
 import { quotas } from "./quotas.js";
 
-const SECTIONS = { now: ["Now", now], allocations: ["Allocations", allocations], line: ["Line", line], quotas: ["Quotas", quotas], events: ["Events", events], explain: ["Explain", explain] };
+const SECTIONS = {
+  now: ["Now", now],
+  allocations: ["Allocations", allocations],
+  line: ["Line", line],
+  quotas: ["Quotas", quotas],
+  events: ["Events", events],
+  explain: ["Explain", explain],
+};
 const GAP_MS = 1000;
 const EVENTS_KEPT = 500;
 
@@ -26,11 +33,28 @@ export function poolView(session, pool) {
   const tabs = h("nav", { class: "tabs", "aria-label": `Sections of ${pool}` });
   const place = h("div", { class: "section" });
   const capacity = h("button", { type: "button", on: { click: () => changeCapacity(context) } }, "Change capacity …");
-  const element = h("div", { class: "view" },
-    h("div", { class: "view-head" }, h("h1", {}, pool), state, h("div", { class: "tools" }, session.allowChanges ? capacity : null)),
-    why, facts, meters, tabs, place);
+  const element = h(
+    "div",
+    { class: "view" },
+    h(
+      "div",
+      { class: "view-head" },
+      h("h1", {}, pool),
+      state,
+      h("div", { class: "tools" }, session.allowChanges ? capacity : null),
+    ),
+    why,
+    facts,
+    meters,
+    tabs,
+    place,
+  );
   const context = {
-    session, pool, usage: null, events: [], missed: null,
+    session,
+    pool,
+    usage: null,
+    events: [],
+    missed: null,
     now: () => connection.now(),
     get: (rest, parameters, signal) => get(ofPool(pool, rest), parameters, signal),
   };
@@ -56,7 +80,12 @@ export function poolView(session, pool) {
     state.dataset.state = configured.state === "active" ? "ok" : "nearly";
     put(state, words[configured.state] ?? configured.state);
     showWhy(why, configured);
-    sync(meters, Object.entries(usage.resources), ([resource]) => resource, ([resource]) => meter(resource));
+    sync(
+      meters,
+      Object.entries(usage.resources),
+      ([resource]) => resource,
+      ([resource]) => meter(resource),
+    );
     const deadline = ms(usage.earliestDeadline);
     const rows = [
       ["Allocations", count(usage.allocations)],
@@ -66,7 +95,12 @@ export function poolView(session, pool) {
       ["Next deadline", deadline === null ? "none" : fromNow(deadline, context.now())],
       ["Scopes", count(usage.scopeCount)],
     ];
-    sync(facts, rows, ([label]) => label, ([label]) => fact(label));
+    sync(
+      facts,
+      rows,
+      ([label]) => label,
+      ([label]) => fact(label),
+    );
   }
 
   function fact(label) {
@@ -91,7 +125,11 @@ export function poolView(session, pool) {
       changed();
     },
     error: (problem) => connection.lost("pool", problem.message ?? "The pool cannot be read."),
-    up: () => { session.refresh().catch(() => {}); load(); changed(); },
+    up: () => {
+      session.refresh().catch(() => {});
+      load();
+      changed();
+    },
     denied: (problem) => session.askToken(problem),
     down: (problem, retryMs) => {
       if (problem.status === 404) gone(problem);
@@ -127,11 +165,21 @@ export function poolView(session, pool) {
     section?.tick?.();
   }, 5000);
   return {
-    element, pool,
+    element,
+    pool,
     open: (wanted, query) => {
       if (!SECTIONS[wanted]) wanted = "now";
       const path = `#/pools/${encodeURIComponent(pool)}`;
-      put(tabs, Object.entries(SECTIONS).map(([key, [title]]) => h("a", { href: key === "now" ? path : `${path}/${key}`, "aria-current": key === wanted ? "page" : null }, title)));
+      put(
+        tabs,
+        Object.entries(SECTIONS).map(([key, [title]]) =>
+          h(
+            "a",
+            { href: key === "now" ? path : `${path}/${key}`, "aria-current": key === wanted ? "page" : null },
+            title,
+          ),
+        ),
+      );
       if (name === wanted && section) {
         section.query?.(query);
         return;
@@ -156,13 +204,15 @@ export function poolView(session, pool) {
 /** Why the pool grants nothing new, if so. */
 function showWhy(element, configured) {
   const texts = {
-    recovering: () => `The server has lost data. Nothing new is granted until ${clock(ms(configured.recoveringUntil) ?? 0)}, so that holders can bring back what they have${configured.recoveringWhy ? ` (${configured.recoveringWhy})` : ""}.`,
+    recovering: () =>
+      `The server has lost data. Nothing new is granted until ${clock(ms(configured.recoveringUntil) ?? 0)}, so that holders can bring back what they have${configured.recoveringWhy ? ` (${configured.recoveringWhy})` : ""}.`,
     offline: () => "A repair refuses new grants.",
     deleting: () => "The pool is being deleted.",
   };
-  const over = configured.overcommitted?.length ? `Over capacity in ${configured.overcommitted.join(", ")}: requests for these are refused until enough is released.` : "";
+  const over = configured.overcommitted?.length
+    ? `Over capacity in ${configured.overcommitted.join(", ")}: requests for these are refused until enough is released.`
+    : "";
   const text = [texts[configured.state]?.() ?? "", over].filter(Boolean).join(" ");
   element.hidden = text === "";
   put(element, text);
 }
-

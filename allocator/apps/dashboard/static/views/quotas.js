@@ -12,23 +12,65 @@ export function quotas(context) {
   let resource = "";
   let wanted = "";
   const closed = new Set();
-  const which = h("select", { "aria-label": "Resource", on: { change: () => { resource = which.value; show(); } } });
-  const search = h("input", { type: "search", "aria-label": "Search scopes", placeholder: "Search scopes", on: { input: () => { wanted = search.value.trim().toLowerCase(); show(); } } });
+  const which = h("select", {
+    "aria-label": "Resource",
+    on: {
+      change: () => {
+        resource = which.value;
+        show();
+      },
+    },
+  });
+  const search = h("input", {
+    type: "search",
+    "aria-label": "Search scopes",
+    placeholder: "Search scopes",
+    on: {
+      input: () => {
+        wanted = search.value.trim().toLowerCase();
+        show();
+      },
+    },
+  });
   const sum = h("p", { class: "soft", role: "status" });
-  const columns = [{ name: "Scope" }, { name: "Used" }, { name: "Used", kind: "number" }, { name: "Nominal", kind: "number", hint: "Its share" }, { name: "Borrowed", kind: "number", hint: "How far it is above its share" }, { name: "Lent", kind: "number", hint: "What it lacks of its share because others have it" }, { name: "Kept", kind: "number", hint: "Guaranteed to scopes below, and not used" }, { name: "Available", kind: "number", hint: "What a request of this scope may have now" }, { name: "" }];
+  const columns = [
+    { name: "Scope" },
+    { name: "Used" },
+    { name: "Used", kind: "number" },
+    { name: "Nominal", kind: "number", hint: "Its share" },
+    { name: "Borrowed", kind: "number", hint: "How far it is above its share" },
+    { name: "Lent", kind: "number", hint: "What it lacks of its share because others have it" },
+    { name: "Kept", kind: "number", hint: "Guaranteed to scopes below, and not used" },
+    { name: "Available", kind: "number", hint: "What a request of this scope may have now" },
+    { name: "" },
+  ];
   columns[1] = { name: "State" };
   const rows = table("Quotas of the scopes", columns);
   rows.element.classList.add("cards-narrow");
-  const reading = loader(context.session, (signal) => context.get("/quotas", {}, signal), (document) => {
-    items = [...document.items].sort((a, b) => (a.scope < b.scope ? -1 : 1));
-    show();
-  });
+  const reading = loader(
+    context.session,
+    (signal) => context.get("/quotas", {}, signal),
+    (document) => {
+      items = [...document.items].sort((a, b) => (a.scope < b.scope ? -1 : 1));
+      show();
+    },
+  );
   const element = panel("Quotas", { id: "quotas", tools: [search, which] }, reading.notice, sum, rows.element);
 
   function show() {
-    const names = [...new Set([...Object.keys(context.usage?.resources ?? {}), ...items.flatMap((one) => Object.keys(one.resources))])];
-    if (!names.includes(resource)) resource = names.find((name) => items.some((one) => one.resources[name]?.nominal)) ?? names[0] ?? "";
-    if (which.textContent !== names.map(shortName).join("")) put(which, names.map((name) => h("option", { value: name }, shortName(name))));
+    const names = [
+      ...new Set([
+        ...Object.keys(context.usage?.resources ?? {}),
+        ...items.flatMap((one) => Object.keys(one.resources)),
+      ]),
+    ];
+    if (!names.includes(resource))
+      resource = names.find((name) => items.some((one) => one.resources[name]?.nominal)) ?? names[0] ?? "";
+    if (which.textContent !== names.map(shortName).join(""))
+      put(
+        which,
+        names.map((name) => h("option", { value: name }, shortName(name))),
+      );
     which.value = resource;
     const matches = new Set();
     for (const { scope } of items) {
@@ -38,10 +80,21 @@ export function quotas(context) {
     const hidden = (scope) => !wanted && [...closed].some((one) => scope.startsWith(`${one}/`));
     const found = items.filter(({ scope }) => matches.has(scope) && !hidden(scope));
     const parents = new Set(items.map(({ scope }) => scope.slice(0, Math.max(0, scope.lastIndexOf("/")))));
-    sync(rows.body, found.slice(0, MOST), (one) => one.scope, () => row(parents));
+    sync(
+      rows.body,
+      found.slice(0, MOST),
+      (one) => one.scope,
+      () => row(parents),
+    );
     rows.element.hidden = found.length === 0;
-    put(sum, items.length === 0 ? "The pool has no quotas: every request may have what is available." : found.length === 0 ? "No scope matches."
-      : `${plural(items.length, "scope")}. A parent's limit holds for all below it.${found.length > MOST ? ` The first ${MOST} are shown.` : ""}`);
+    put(
+      sum,
+      items.length === 0
+        ? "The pool has no quotas: every request may have what is available."
+        : found.length === 0
+          ? "No scope matches."
+          : `${plural(items.length, "scope")}. A parent's limit holds for all below it.${found.length > MOST ? ` The first ${MOST} are shown.` : ""}`,
+    );
   }
 
   function row(parents) {
@@ -51,9 +104,21 @@ export function quotas(context) {
     const used = h("span", { class: "bar-used" });
     const bar = h("div", { class: "bar bar-quota", "aria-hidden": "true" }, used);
     const word = h("span", { class: "state" });
-    const cells = Object.fromEntries(["Used", "Nominal", "Borrowed", "Lent", "Kept", "Available"].map((label) => [label, h("td", { class: "number", data: { label } })]));
+    const cells = Object.fromEntries(
+      ["Used", "Nominal", "Borrowed", "Lent", "Kept", "Available"].map((label) => [
+        label,
+        h("td", { class: "number", data: { label } }),
+      ]),
+    );
     const edit = h("button", { type: "button", class: "small" }, "Change …");
-    const element = h("tr", {}, head, h("td", { class: "quota-state", data: { label: "State" } }, bar, word), Object.values(cells), h("td", { class: "actions", data: { label: "" } }, context.session.allowChanges ? edit : null));
+    const element = h(
+      "tr",
+      {},
+      head,
+      h("td", { class: "quota-state", data: { label: "State" } }, bar, word),
+      Object.values(cells),
+      h("td", { class: "actions", data: { label: "" } }, context.session.allowChanges ? edit : null),
+    );
     let shown = null;
     fold.addEventListener("click", () => {
       if (!closed.delete(shown.scope)) closed.add(shown.scope);
@@ -81,7 +146,12 @@ export function quotas(context) {
       const text = (entry) => amountText(resource, entry?.amount);
       put(cells.Used, found ? text(found.used) : "0");
       put(cells.Nominal, found?.nominal ? text(found.nominal) : "no limit");
-      for (const [label, key] of [["Borrowed", "borrowed"], ["Lent", "lent"], ["Kept", "kept"], ["Available", "available"]]) {
+      for (const [label, key] of [
+        ["Borrowed", "borrowed"],
+        ["Lent", "lent"],
+        ["Kept", "kept"],
+        ["Available", "available"],
+      ]) {
         put(cells[label], found ? (found[key].amount ? text(found[key]) : key === "available" ? "0" : "–") : "–");
         cells[label].classList.toggle("strong", (key === "borrowed" || key === "lent") && Boolean(found?.[key].amount));
       }
@@ -105,5 +175,7 @@ export function quotaState(found) {
   if (found.borrowed.amount > 0) return { key: "nearly", word: "borrows" };
   if (found.available.amount <= 0) return { key: "full", word: found.lent.amount > 0 ? "has lent" : "used up" };
   const share = found.nominal.amount ? (100 * found.used.amount) / found.nominal.amount : 100;
-  return share >= 85 ? { key: "nearly", word: `${Math.floor(share)} %, nearly full` } : { key: "ok", word: `${Math.floor(share)} %, ok` };
+  return share >= 85
+    ? { key: "nearly", word: `${Math.floor(share)} %, nearly full` }
+    : { key: "ok", word: `${Math.floor(share)} %, ok` };
 }

@@ -7,7 +7,12 @@ import { h, panel, put, svg, table } from "../dom.js";
 import { amountText, count, fromNow, ms, plural, requestText, shortName, when } from "../format.js";
 import { loader } from "../loading.js";
 
-const SPANS = [["900", "15 minutes"], ["3600", "1 hour"], ["21600", "6 hours"], ["86400", "1 day"]];
+const SPANS = [
+  ["900", "15 minutes"],
+  ["3600", "1 hour"],
+  ["21600", "6 hours"],
+  ["86400", "1 day"],
+];
 const ROWS = 24;
 const ROW = 24;
 const STEPS = 116;
@@ -19,30 +24,65 @@ export function timeline(context) {
   let head = null;
   let width = 0;
   let resource = "";
-  const choice = h("select", { "aria-label": "How far ahead", on: { change: () => { span = Number(choice.value); reading.restart(); } } },
-    SPANS.map(([value, text]) => h("option", { value, selected: Number(value) === span }, text)));
-  const which = h("select", { "aria-label": "Resource", on: { change: () => { resource = which.value; draw(); } } });
+  const choice = h(
+    "select",
+    {
+      "aria-label": "How far ahead",
+      on: {
+        change: () => {
+          span = Number(choice.value);
+          reading.restart();
+        },
+      },
+    },
+    SPANS.map(([value, text]) => h("option", { value, selected: Number(value) === span }, text)),
+  );
+  const which = h("select", {
+    "aria-label": "Resource",
+    on: {
+      change: () => {
+        resource = which.value;
+        draw();
+      },
+    },
+  });
   const drawing = h("div", { class: "chart", id: "timeline-chart" });
   const lead = h("p", { class: "chart-lead" });
   const detail = h("p", { class: "chart-values", "aria-live": "off" });
   const alternative = table("What frees up when", []);
-  const details = h("details", { class: "alternative", on: { toggle: () => details.open && showTable() } }, h("summary", {}, "As a table"), alternative.element);
-  const reading = loader(context.session, async (signal) => {
-    const from = context.now();
-    const [document, line] = await Promise.all([
-      context.get("/timeline", { from: Math.round(from - span * 100), to: Math.round(from + span * 1000), rows: ROWS }, signal),
-      context.usage?.waiting === 0 ? { items: [] } : context.get("/queue", { limit: 1 }, signal),
-    ]);
-    return { document, head: line.items[0] ?? null };
-  }, take);
-  const element = panel("What frees up when", { id: "timeline", tools: [which, choice] }, reading.notice, lead, drawing, detail, details);
+  const details = h(
+    "details",
+    { class: "alternative", on: { toggle: () => details.open && showTable() } },
+    h("summary", {}, "As a table"),
+    alternative.element,
+  );
+  const reading = loader(
+    context.session,
+    (signal) => {
+      const from = Math.round(context.now());
+      return context.get("/timeline", { from, to: from + span * 1000, rows: ROWS }, signal);
+    },
+    take,
+  );
+  const element = panel(
+    "What frees up when",
+    { id: "timeline", tools: [which, choice] },
+    reading.notice,
+    lead,
+    drawing,
+    detail,
+    details,
+  );
 
-  function take(read) {
-    found = read.document;
-    head = read.head;
+  function take(document) {
+    found = document;
     const names = Object.keys(context.usage?.resources ?? {});
     if (!names.includes(resource)) resource = tightest() ?? names[0] ?? "";
-    if (which.textContent !== names.map(shortName).join("")) put(which, names.map((name) => h("option", { value: name }, shortName(name))));
+    if (which.textContent !== names.map(shortName).join(""))
+      put(
+        which,
+        names.map((name) => h("option", { value: name }, shortName(name))),
+      );
     which.value = resource;
     draw();
     if (details.open) showTable();
@@ -69,26 +109,60 @@ export function timeline(context) {
     const bottom = EDGE.top + STEPS;
     const start = head ? ms(head.startAt) : null;
     put(lead, leadText(now, start));
-    const picture = svg("svg", { width, height, role: "group", "aria-label": `Timeline of the allocations. ${lead.textContent}`, class: "timeline" },
-      svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 }))),
+    const picture = svg(
+      "svg",
+      {
+        width,
+        height,
+        role: "group",
+        "aria-label": `Timeline of the allocations. ${lead.textContent}`,
+        class: "timeline",
+      },
+      svg(
+        "defs",
+        {},
+        svg(
+          "pattern",
+          { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+          svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 }),
+        ),
+      ),
       timeAxis(from, to, { x, top: EDGE.top, bottom, width: width - left }),
       room(x, bottom, left, now, to),
       items.map((one, at) => row(one, x, bottom + 24 + at * ROW, labels, left, now)),
-      svg("g", { class: "now" }, svg("line", { x1: x(now), x2: x(now), y1: EDGE.top, y2: height - 8 }), svg("text", { x: x(now) + 4, y: EDGE.top + 10 }, "now")),
-      start !== null && start < to ? startMark(x(start), height, width) : null);
+      svg(
+        "g",
+        { class: "now" },
+        svg("line", { x1: x(now), x2: x(now), y1: EDGE.top, y2: height - 8 }),
+        svg("text", { x: x(now) + 4, y: EDGE.top + 10 }, "now"),
+      ),
+      start !== null && start < to ? startMark(x(start), height, width) : null,
+    );
     put(drawing, picture);
     const left_out = found.total - items.length;
-    put(detail, left_out > 0 ? `${count(items.length)} of ${plural(found.total, "allocation")} are drawn, those that end first. The steps above count all.` : plural(found.total, "allocation"));
+    put(
+      detail,
+      left_out > 0
+        ? `${count(items.length)} of ${plural(found.total, "allocation")} are drawn, those that end first. The steps above count all.`
+        : plural(found.total, "allocation"),
+    );
   }
 
   function leadText(now, start) {
     const parts = [];
     const next = (found.buckets ?? []).find((one) => one.ends > 0 && ms(one.at) >= now);
-    if (next) parts.push(`Next: ${plural(next.ends, "allocation ends", "allocations end")} by ${when(ms(next.at), now)}, which frees ${requestText(next.frees)}, unless renewed.`);
+    if (next)
+      parts.push(
+        `Next: ${plural(next.ends, "allocation ends", "allocations end")} by ${when(ms(next.at), now)}, which frees ${requestText(next.frees)}, unless renewed.`,
+      );
     else parts.push("No deadline lies in this span.");
     if (head) {
       const what = `The first in line (${head.owner}, ${requestText(head.resources)})`;
-      parts.push(start === null ? `${what} cannot start by any known deadline.` : `${what} can start ${start <= now ? "now" : `at ${when(start, now)}, ${fromNow(start, now)}`}, if nobody renews.`);
+      parts.push(
+        start === null
+          ? `${what} cannot start by any known deadline.`
+          : `${what} can start ${start <= now ? "now" : `at ${when(start, now)}, ${fromNow(start, now)}`}, if nobody renews.`,
+      );
     }
     return parts.join(" ");
   }
@@ -107,16 +181,36 @@ export function timeline(context) {
       steps.push([Math.max(now, ms(bucket.at)), free]);
     }
     const y = scale(0, limit, bottom, EDGE.top + 6);
-    const line = steps.map(([at, amount], index) => (index ? `H${x(Math.min(to, at)).toFixed(1)}V${y(amount).toFixed(1)}` : `M${x(at).toFixed(1)},${y(amount).toFixed(1)}`)).join("");
+    const line = steps
+      .map(([at, amount], index) =>
+        index
+          ? `H${x(Math.min(to, at)).toFixed(1)}V${y(amount).toFixed(1)}`
+          : `M${x(at).toFixed(1)},${y(amount).toFixed(1)}`,
+      )
+      .join("");
     const end = `H${x(to).toFixed(1)}`;
     const wanted = head?.resources?.[resource]?.amount;
     return [
-      [0, 0.5, 1].map((part) => svg("text", { class: "tick", x: left - 6, y: y(limit * part) + 4, "text-anchor": "end" }, amountText(resource, limit * part))),
+      [0, 0.5, 1].map((part) =>
+        svg(
+          "text",
+          { class: "tick", x: left - 6, y: y(limit * part) + 4, "text-anchor": "end" },
+          amountText(resource, limit * part),
+        ),
+      ),
       svg("line", { class: "grid", x1: left, x2: x(to), y1: bottom, y2: bottom }),
       svg("path", { class: "room-area", d: `${line}${end}V${bottom}H${x(now).toFixed(1)}Z` }),
       svg("path", { class: "room-line", d: line + end }),
-      wanted && wanted <= limit ? [svg("line", { class: "wanted", x1: x(now), x2: x(to), y1: y(wanted), y2: y(wanted) }),
-        svg("text", { class: "tick strong", x: x(to) - 2, y: y(wanted) - 5, "text-anchor": "end" }, `first in line needs ${amountText(resource, wanted)}`)] : null,
+      wanted && wanted <= limit
+        ? [
+            svg("line", { class: "wanted", x1: x(now), x2: x(to), y1: y(wanted), y2: y(wanted) }),
+            svg(
+              "text",
+              { class: "tick strong", x: x(to) - 2, y: y(wanted) - 5, "text-anchor": "end" },
+              `first in line needs ${amountText(resource, wanted)}`,
+            ),
+          ]
+        : null,
     ];
   }
 
@@ -133,31 +227,83 @@ export function timeline(context) {
     const ends = deadline === null ? "no deadline" : `deadline ${when(deadline, now)}`;
     const text = `${one.owner}: ${requestText(one.resources)}, ${ends}${hard === null ? "" : `, hard end ${when(hard, now)}`}${one.scope ? `, scope ${one.scope}` : ""}, id ${one.id}`;
     const owner = labels ? clip(one.owner, 22) : null;
-    return svg("a", { class: `lease lease-${state}`, href: `#/pools/${encodeURIComponent(context.pool)}/allocations?id=${encodeURIComponent(one.id)}`, "aria-label": text, on: { focus: () => put(detail, text), pointerenter: () => put(detail, text) } },
+    return svg(
+      "a",
+      {
+        class: `lease lease-${state}`,
+        href: `#/pools/${encodeURIComponent(context.pool)}/allocations?id=${encodeURIComponent(one.id)}`,
+        "aria-label": text,
+        on: { focus: () => put(detail, text), pointerenter: () => put(detail, text) },
+      },
       svg("rect", { class: "lease-row", x: 0, y: top, width, height: ROW }),
       owner ? svg("text", { class: "lease-owner", x: 0, y: top + 16 }, owner) : null,
-      late > end ? svg("rect", { class: "lease-late", x: end, y: top + 5, width: late - end, height: ROW - 10, rx: 2 }) : null,
-      svg("rect", { class: "lease-bar", x: begin, y: top + 5, width: Math.max(3, end - begin), height: ROW - 10, rx: 3 }),
+      late > end
+        ? svg("rect", { class: "lease-late", x: end, y: top + 5, width: late - end, height: ROW - 10, rx: 2 })
+        : null,
+      svg("rect", {
+        class: "lease-bar",
+        x: begin,
+        y: top + 5,
+        width: Math.max(3, end - begin),
+        height: ROW - 10,
+        rx: 3,
+      }),
       deadline === null ? svg("path", { class: "lease-arrow", d: `M${right - 9},${top + 8}l6,4l-6,4` }) : null,
-      end - begin > 90 ? svg("text", { class: "lease-text", x: begin + 6, y: top + 16 }, clip(labels ? requestText(one.resources) : one.owner, Math.floor((end - begin) / 7))) : null);
+      end - begin > 90
+        ? svg(
+            "text",
+            { class: "lease-text", x: begin + 6, y: top + 16 },
+            clip(labels ? requestText(one.resources) : one.owner, Math.floor((end - begin) / 7)),
+          )
+        : null,
+    );
   }
 
   function startMark(at, height, right) {
     const near = at > right - 150;
-    return svg("g", { class: "start" }, svg("line", { x1: at, x2: at, y1: EDGE.top, y2: height - 8 }),
-      svg("text", { x: near ? at - 4 : at + 4, y: EDGE.top + 24, "text-anchor": near ? "end" : "start" }, "first in line starts"));
+    return svg(
+      "g",
+      { class: "start" },
+      svg("line", { x1: at, x2: at, y1: EDGE.top, y2: height - 8 }),
+      svg(
+        "text",
+        { x: near ? at - 4 : at + 4, y: EDGE.top + 24, "text-anchor": near ? "end" : "start" },
+        "first in line starts",
+      ),
+    );
   }
 
   function showTable() {
     const names = Object.keys(context.usage?.resources ?? {});
     const free = Object.fromEntries(names.map((name) => [name, context.usage.resources[name].available.amount]));
-    put(alternative.table.tHead.rows[0], ["By", "End", ...names.map((name) => `${shortName(name)} available then`)].map((name, at) => h("th", { scope: "col", class: at ? "number" : null }, name)));
-    const rows = (found?.buckets ?? []).filter((one) => one.ends > 0).map((one) => {
-      for (const name of names) free[name] += one.frees?.[name]?.amount ?? 0;
-      return h("tr", {}, h("th", { scope: "row" }, when(ms(one.at), context.now())), h("td", { class: "number" }, count(one.ends)),
-        names.map((name) => h("td", { class: "number" }, amountText(name, Math.min(free[name], context.usage.resources[name].limit.amount)))));
-    });
-    put(alternative.body, rows.length ? rows : h("tr", {}, h("td", { colspan: names.length + 2 }, "No deadline lies in this span.")));
+    put(
+      alternative.table.tHead.rows[0],
+      ["By", "End", ...names.map((name) => `${shortName(name)} available then`)].map((name, at) =>
+        h("th", { scope: "col", class: at ? "number" : null }, name),
+      ),
+    );
+    const rows = (found?.buckets ?? [])
+      .filter((one) => one.ends > 0)
+      .map((one) => {
+        for (const name of names) free[name] += one.frees?.[name]?.amount ?? 0;
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, when(ms(one.at), context.now())),
+          h("td", { class: "number" }, count(one.ends)),
+          names.map((name) =>
+            h(
+              "td",
+              { class: "number" },
+              amountText(name, Math.min(free[name], context.usage.resources[name].limit.amount)),
+            ),
+          ),
+        );
+      });
+    put(
+      alternative.body,
+      rows.length ? rows : h("tr", {}, h("td", { colspan: names.length + 2 }, "No deadline lies in this span.")),
+    );
   }
 
   const stop = followWidth(drawing, (wide) => {
@@ -168,6 +314,11 @@ export function timeline(context) {
     element,
     refresh: reading.refresh,
     tick: draw,
+    /** Who is first in line, or null. */
+    head: (waiter) => {
+      head = waiter;
+      draw();
+    },
     close: () => {
       stop();
       reading.close();

@@ -7,13 +7,18 @@ import { h, panel, put, svg, table } from "../dom.js";
 import { amountText, count, ms, shortName, when } from "../format.js";
 import { loader } from "../loading.js";
 
-const RANGES = [["3600", "1 hour"], ["21600", "6 hours"], ["86400", "1 day"], ["2592000", "30 days"]];
+const RANGES = [
+  ["3600", "1 hour"],
+  ["21600", "6 hours"],
+  ["86400", "1 day"],
+  ["2592000", "30 days"],
+];
 const HEIGHT = 220;
 const EDGE = { left: 40, right: 12, top: 10, bottom: 66 };
 const STRIP = 26;
 const ROWS = 48;
 
-const amountOf = (found) => (typeof found === "number" ? found : found?.amount ?? 0);
+const amountOf = (found) => (typeof found === "number" ? found : (found?.amount ?? 0));
 const share = (row) => (row && amountOf(row.capacity) ? (100 * amountOf(row.allocated)) / amountOf(row.capacity) : 0);
 
 export function usageChart(context) {
@@ -22,15 +27,47 @@ export function usageChart(context) {
   let known = null;
   let width = 0;
   let chosen = -1;
-  const range = h("select", { "aria-label": "Time range", on: { change: () => { since = Number(range.value); chosen = -1; reading.restart(); } } },
-    RANGES.map(([value, text]) => h("option", { value, selected: Number(value) === since }, text)));
+  const range = h(
+    "select",
+    {
+      "aria-label": "Time range",
+      on: {
+        change: () => {
+          since = Number(range.value);
+          chosen = -1;
+          reading.restart();
+        },
+      },
+    },
+    RANGES.map(([value, text]) => h("option", { value, selected: Number(value) === since }, text)),
+  );
   const drawing = h("div", { class: "chart", id: "usage-chart" });
   const values = h("p", { class: "chart-values" });
-  const slider = h("input", { type: "range", class: "chart-slider", min: "0", step: "1", "aria-label": "Point in time", on: { input: () => choose(Number(slider.value)) } });
+  const slider = h("input", {
+    type: "range",
+    class: "chart-slider",
+    min: "0",
+    step: "1",
+    "aria-label": "Point in time",
+    on: { input: () => choose(Number(slider.value)) },
+  });
   const alternative = table("Utilisation over time", []);
-  const details = h("details", { class: "alternative", on: { toggle: () => details.open && showTable() } }, h("summary", {}, "As a table"), alternative.element);
+  const details = h(
+    "details",
+    { class: "alternative", on: { toggle: () => details.open && showTable() } },
+    h("summary", {}, "As a table"),
+    alternative.element,
+  );
   const reading = loader(context.session, (signal) => context.get("/history", { since }, signal), take);
-  const element = panel("Utilisation", { id: "utilisation", tools: [range] }, reading.notice, drawing, slider, values, details);
+  const element = panel(
+    "Utilisation",
+    { id: "utilisation", tools: [range] },
+    reading.notice,
+    drawing,
+    slider,
+    values,
+    details,
+  );
   let marker = null;
 
   function take(document) {
@@ -48,7 +85,14 @@ export function usageChart(context) {
     if (!width) return;
     slider.hidden = details.hidden = points.length < 2;
     if (points.length < 2) {
-      put(drawing, h("p", { class: "empty" }, "There is no history yet. A point is written each minute in which something changes."));
+      put(
+        drawing,
+        h(
+          "p",
+          { class: "empty" },
+          "There is no history yet. A point is written each minute in which something changes.",
+        ),
+      );
       put(values, "");
       return;
     }
@@ -60,19 +104,41 @@ export function usageChart(context) {
     const top = highest > 100 ? Math.ceil(highest / 25) * 25 : 100;
     const y = scale(0, top, bottom, EDGE.top);
     marker = svg("g", { class: "marker", visibility: "hidden" });
-    const picture = svg("svg", { width, height: HEIGHT, role: "img", "aria-label": summary(), class: "usage-lines" },
+    const picture = svg(
+      "svg",
+      { width, height: HEIGHT, role: "img", "aria-label": summary(), class: "usage-lines" },
       [0, 25, 50, 75, 100].map((one) => [
-        svg("line", { class: one === 100 ? "grid grid-full" : "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(one), y2: y(one) }),
-        svg("text", { class: "tick", x: EDGE.left - 6, y: y(one) + 4, "text-anchor": "end" }, `${one}%`)]),
+        svg("line", {
+          class: one === 100 ? "grid grid-full" : "grid",
+          x1: EDGE.left,
+          x2: width - EDGE.right,
+          y1: y(one),
+          y2: y(one),
+        }),
+        svg("text", { class: "tick", x: EDGE.left - 6, y: y(one) + 4, "text-anchor": "end" }, `${one}%`),
+      ]),
       timeAxis(from, to, { x, top: EDGE.top, bottom: HEIGHT - 20, width: width - EDGE.left - EDGE.right }),
       resources().map((name, at) => svg("path", { class: `series series-${at % 6}`, d: path(name, x, y) })),
-      strip(x, HEIGHT - 22), marker);
-    picture.addEventListener("pointermove", (event) => choose(nearest(event.clientX - picture.getBoundingClientRect().left, x)));
+      strip(x, HEIGHT - 22),
+      marker,
+    );
+    picture.addEventListener("pointermove", (event) =>
+      choose(nearest(event.clientX - picture.getBoundingClientRect().left, x)),
+    );
     picture.addEventListener("pointerleave", () => choose(-1));
     marker.place = (at) => {
       const point = points[at];
-      marker.replaceChildren(svg("line", { x1: x(ms(point.at)), x2: x(ms(point.at)), y1: EDGE.top, y2: HEIGHT - 22 }),
-        ...resources().map((name, index) => svg("circle", { class: `dot series-${index % 6}`, cx: x(ms(point.at)), cy: y(share(point.resources[name])), r: 4 })));
+      marker.replaceChildren(
+        svg("line", { x1: x(ms(point.at)), x2: x(ms(point.at)), y1: EDGE.top, y2: HEIGHT - 22 }),
+        ...resources().map((name, index) =>
+          svg("circle", {
+            class: `dot series-${index % 6}`,
+            cx: x(ms(point.at)),
+            cy: y(share(point.resources[name])),
+            r: 4,
+          }),
+        ),
+      );
     };
     put(drawing, picture);
     choose(chosen);
@@ -80,10 +146,12 @@ export function usageChart(context) {
 
   /** A line that stays until the next point, as amounts do. */
   function path(name, x, y) {
-    return points.map((one, at) => {
-      const height = y(share(one.resources[name])).toFixed(1);
-      return at === 0 ? `M${x(ms(one.at)).toFixed(1)},${height}` : `H${x(ms(one.at)).toFixed(1)}V${height}`;
-    }).join("");
+    return points
+      .map((one, at) => {
+        const height = y(share(one.resources[name])).toFixed(1);
+        return at === 0 ? `M${x(ms(one.at)).toFixed(1)},${height}` : `H${x(ms(one.at)).toFixed(1)}V${height}`;
+      })
+      .join("");
   }
 
   /** How many waited, as an area of its own below the lines. */
@@ -91,8 +159,11 @@ export function usageChart(context) {
     const most = Math.max(1, ...points.map((one) => one.waiting));
     const y = scale(0, most, bottom, bottom - STRIP);
     const d = `M${x(ms(points[0].at))},${bottom}${points.map((one) => `V${y(one.waiting).toFixed(1)}H${x(ms(one.at)).toFixed(1)}`).join("")}V${bottom}Z`;
-    return [svg("path", { class: "waiting-area", d }), svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: bottom, y2: bottom }),
-      svg("text", { class: "tick", x: EDGE.left - 6, y: bottom - STRIP / 2 + 4, "text-anchor": "end" }, "wait")];
+    return [
+      svg("path", { class: "waiting-area", d }),
+      svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: bottom, y2: bottom }),
+      svg("text", { class: "tick", x: EDGE.left - 6, y: bottom - STRIP / 2 + 4, "text-anchor": "end" }, "wait"),
+    ];
   }
 
   function nearest(left, x) {
@@ -112,15 +183,34 @@ export function usageChart(context) {
     marker.setAttribute("visibility", at < 0 ? "hidden" : "visible");
     if (at >= 0) marker.place(at);
     const point = points[shown];
-    put(values, h("b", {}, when(ms(point.at), context.now())), resources().map((name, index) => h("span", {}, sample(index), `${shortName(name)} `,
-      h("b", {}, `${Math.round(share(point.resources[name]))} %`), ` ${amountText(name, amountOf(point.resources[name]?.allocated))} of ${amountText(name, amountOf(point.resources[name]?.capacity))}`)),
-    h("span", {}, `${count(point.waiting)} waiting`), h("span", {}, `${count(point.grants)} granted, ${count(point.denials)} denied in this interval`));
+    put(
+      values,
+      h("b", {}, when(ms(point.at), context.now())),
+      resources().map((name, index) =>
+        h(
+          "span",
+          {},
+          sample(index),
+          `${shortName(name)} `,
+          h("b", {}, `${Math.round(share(point.resources[name]))} %`),
+          ` ${amountText(name, amountOf(point.resources[name]?.allocated))} of ${amountText(name, amountOf(point.resources[name]?.capacity))}`,
+        ),
+      ),
+      h("span", {}, `${count(point.waiting)} waiting`),
+      h("span", {}, `${count(point.grants)} granted, ${count(point.denials)} denied in this interval`),
+    );
   }
 
-  const textOf = (point) => `${when(ms(point.at), context.now())}: ${resources().map((name) => `${shortName(name)} ${Math.round(share(point.resources[name]))} percent`).join(", ")}, ${point.waiting} waiting`;
+  const textOf = (point) =>
+    `${when(ms(point.at), context.now())}: ${resources()
+      .map((name) => `${shortName(name)} ${Math.round(share(point.resources[name]))} percent`)
+      .join(", ")}, ${point.waiting} waiting`;
 
   function summary() {
-    const peaks = resources().map((name) => `${shortName(name)} now ${Math.round(share(points.at(-1).resources[name]))} percent, at most ${Math.round(Math.max(...points.map((one) => share(one.resources[name]))))}`);
+    const peaks = resources().map(
+      (name) =>
+        `${shortName(name)} now ${Math.round(share(points.at(-1).resources[name]))} percent, at most ${Math.round(Math.max(...points.map((one) => share(one.resources[name]))))}`,
+    );
     return `Utilisation in percent of the capacity, ${range.selectedOptions[0].text}. ${peaks.join("; ")}. The slider below has the value of each point.`;
   }
 
@@ -128,10 +218,24 @@ export function usageChart(context) {
     const names = resources();
     const every = Math.ceil(points.length / ROWS);
     const rows = points.filter((_, at) => (points.length - 1 - at) % every === 0).reverse();
-    put(alternative.table.tHead.rows[0], ["Time", ...names.map(shortName), "Waiting", "Granted", "Denied"].map((name, at) => h("th", { scope: "col", class: at ? "number" : null }, name)));
-    put(alternative.body, rows.map((one) => h("tr", {}, h("th", { scope: "row" }, when(ms(one.at), context.now())),
-      names.map((name) => h("td", { class: "number" }, `${Math.round(share(one.resources[name]))} %`)),
-      [one.waiting, one.grants, one.denials].map((number) => h("td", { class: "number" }, count(number))))));
+    put(
+      alternative.table.tHead.rows[0],
+      ["Time", ...names.map(shortName), "Waiting", "Granted", "Denied"].map((name, at) =>
+        h("th", { scope: "col", class: at ? "number" : null }, name),
+      ),
+    );
+    put(
+      alternative.body,
+      rows.map((one) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, when(ms(one.at), context.now())),
+          names.map((name) => h("td", { class: "number" }, `${Math.round(share(one.resources[name]))} %`)),
+          [one.waiting, one.grants, one.denials].map((number) => h("td", { class: "number" }, count(number))),
+        ),
+      ),
+    );
   }
 
   const stop = followWidth(drawing, (found) => {
@@ -152,4 +256,9 @@ export function usageChart(context) {
 }
 
 /** The stroke of a series beside its name: colour and dashes. */
-const sample = (index) => svg("svg", { class: "sample", width: 24, height: 8, "aria-hidden": "true" }, svg("line", { class: `series series-${index % 6}`, x1: 1, x2: 23, y1: 4, y2: 4 }));
+const sample = (index) =>
+  svg(
+    "svg",
+    { class: "sample", width: 24, height: 8, "aria-hidden": "true" },
+    svg("line", { class: `series series-${index % 6}`, x1: 1, x2: 23, y1: 4, y2: 4 }),
+  );
