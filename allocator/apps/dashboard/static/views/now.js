@@ -46,7 +46,12 @@ export function now(context) {
     earlier.notice,
     newest,
   );
-  const element = h("div", { class: "grid-now" }, chart.element, times.element, waiting, happened);
+  const element = h(
+    "div",
+    { class: "grid-now" },
+    h("div", { class: "section" }, chart.element, waiting),
+    h("div", { class: "section" }, times.element, happened),
+  );
 
   function showLine(items) {
     const at = context.now();
@@ -70,9 +75,9 @@ export function now(context) {
               h(
                 "span",
                 { class: "soft brief-end" },
-                `waits ${duration(at - ms(one.since))}`,
-                h("br"),
-                start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`,
+                h("span", {}, `waits ${duration(at - ms(one.since))}`),
+                " ",
+                h("span", {}, start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`),
               ),
             );
           }),

@@ -206,7 +206,7 @@ export function timeline(context) {
             svg("line", { class: "wanted", x1: x(now), x2: x(to), y1: y(wanted), y2: y(wanted) }),
             svg(
               "text",
-              { class: "tick strong", x: x(to) - 2, y: y(wanted) - 5, "text-anchor": "end" },
+              { class: "haloed strong", x: x(now) + 6, y: y(wanted) - 5 },
               `first in line needs ${amountText(resource, wanted)}`,
             ),
           ]
@@ -267,7 +267,7 @@ export function timeline(context) {
       svg("line", { x1: at, x2: at, y1: EDGE.top, y2: height - 8 }),
       svg(
         "text",
-        { x: near ? at - 4 : at + 4, y: EDGE.top + 24, "text-anchor": near ? "end" : "start" },
+        { class: "haloed", x: near ? at - 4 : at + 4, y: EDGE.top + 24, "text-anchor": near ? "end" : "start" },
         "first in line starts",
       ),
     );
