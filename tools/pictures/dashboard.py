@@ -9,14 +9,10 @@ Only the times in the pictures differ between two runs.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import re
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,54 +20,16 @@ from typing import Any, Final
 
 from allocator import Allocator, Limit
 from allocator.errors import AllocatorError
+from tests.support.browsing import DashboardProcess, chromium
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
-__all__ = ["CHROMIUM", "CHROMIUM_FLAGS", "DashboardProcess", "fill", "main"]
+__all__ = ["fill", "main"]
 
 PICTURES: Final = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 
-CHROMIUM: Final = "/usr/bin/chromium"
-
-CHROMIUM_FLAGS: Final = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 WIDE: Final = {"width": 1280, "height": 900}
 NARROW: Final = {"width": 390, "height": 844}
-
-_ADDRESS: Final = re.compile(r"(http://[^/\s]+)/#token=(\S+)")
-
-
-class DashboardProcess:
-    """`resource-allocator dashboard` on a free port; `with` ends it."""
-
-    def __init__(self, url: str, *options: str) -> None:
-        command = [sys.executable, "-m", "allocator", "dashboard", "--port", "0", "--url", url, *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        found = _ADDRESS.search(self._process.stdout.readline())
-        assert found, self._process.communicate(timeout=10)[1]
-        self.address, self.token = found[1], found[2]
-
-    def __enter__(self) -> DashboardProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=20)
-
-    @property
-    def link(self) -> str:
-        """The address with the token."""
-        return f"{self.address}/#token={self.token}"
-
 
 # -- the pools ---------------------------------------------------------------------------------------------------------
 
@@ -185,7 +143,7 @@ def _views(pool: str) -> dict[str, Callable[[Any], None]]:
 
     def explained(page: Any) -> None:
         go(f"#/pools/{pool}/explain")(page)
-        page.get_by_label("Request").fill(_EXPLAINED)
+        page.get_by_role("textbox", name="Request").fill(_EXPLAINED)
         page.get_by_label("Scope").fill("research/speech")
         page.get_by_role("button", name="Explain").click()
         page.locator(".verdict").wait_for()
@@ -224,18 +182,14 @@ def take(browser: Any, dashboard: DashboardProcess, name: str, view: Callable[[A
 
 def main(only: str = "", folder: Path = PICTURES) -> None:
     """Make the pictures; `only` chooses those whose name begins so."""
-    from playwright.sync_api import sync_playwright  # an extra of development
-
     folder.mkdir(parents=True, exist_ok=True)
     with Server() as server, Allocator.from_url(server.url) as client:
         fill(client)
-        with waiting(client), DashboardProcess(server.url, "--allow-changes") as dashboard, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        with waiting(client), DashboardProcess(server.url, "--allow-changes") as dashboard, chromium() as browser:
             for name, view in _views("gpu-east").items():
                 for label, size, scheme, theme in (("", WIDE, "light", ""), ("-dark", WIDE, "dark", ""), ("-390", NARROW, "light", ""), ("-contrast", WIDE, "dark", "contrast")):
                     if f"{name}{label}".startswith(only):
                         take(browser, dashboard, name, view, folder / f"dashboard-{name}{label}.png", size=size, scheme=scheme, theme=theme)
-            browser.close()
 
 
 if __name__ == "__main__":

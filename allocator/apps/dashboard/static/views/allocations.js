@@ -29,7 +29,7 @@ export function allocations(context, query) {
       },
     });
   const inputs = {
-    q: field("q", "Search id, owner, scope"),
+    q: field("q", "Search"),
     owner: field("owner", "Owner, or team-*"),
     scope: field("scope", "Scope, and below"),
   };

@@ -119,7 +119,8 @@ export function explain(context) {
       if (mine === asked) put(answer, verdict(found, context.now()));
     } catch (error) {
       if (error.status === 401) return context.session.askToken(error);
-      const name = (error.field ?? "").split(".")[0];
+      const given = (error.field ?? "").split(".")[0];
+      const name = Object.hasOwn(body.resources, error.field ?? "") ? "resources" : given;
       if (fields[name]) wrong(name, error.message);
       else put(answer, h("p", { class: "verdict", data: { state: "full" } }, error.message));
       say(error.message);

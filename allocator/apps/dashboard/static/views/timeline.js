@@ -139,13 +139,12 @@ export function timeline(context) {
       start !== null && start < to ? startMark(x(start), height, width) : null,
     );
     put(drawing, picture);
-    const left_out = found.total - items.length;
-    put(
-      detail,
-      left_out > 0
+    const leftOut = found.total - items.length;
+    const drawn =
+      leftOut > 0
         ? `${count(items.length)} of ${plural(found.total, "allocation")} are drawn, those that end first. The steps above count all.`
-        : plural(found.total, "allocation"),
-    );
+        : `${plural(found.total, "allocation")}.`;
+    put(detail, `${drawn} Solid: until the deadline. Hatched: until the hard end. Grey: no deadline.`);
   }
 
   function leadText(now, start) {
