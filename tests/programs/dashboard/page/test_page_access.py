@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.base import AXE_PATH
+from axe_playwright_python.base import AXE_SCRIPT
 
 from allocator import Allocator, Limit
 from tests.support.browsing import DashboardProcess
@@ -107,8 +107,8 @@ def test_keys_alone_are_enough(full: Allocator, pool: str, open_page: Callable[.
 def test_rules_of_axe_hold(full: Allocator, pool: str, scheme: str, open_page: Callable[..., Any], expect: Any) -> None:
     """In each section, and in high contrast as well."""
     with begun(full, {"cpu": 6}, owner="linus"):
-        page = open_page(color_scheme=scheme, bypass_csp=True)
-        page.add_script_tag(path=str(AXE_PATH))
+        page = open_page(color_scheme=scheme)
+        page.evaluate(AXE_SCRIPT)
         for section in SECTIONS:
             page.evaluate("view => { location.hash = view }", f"#/pools/{pool}{section}")
             expect(page.locator(".section > *").first).to_be_visible()

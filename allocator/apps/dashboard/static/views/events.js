@@ -18,7 +18,7 @@ export function events(context) {
   const search = h("input", {
     type: "search",
     "aria-label": "Search events",
-    placeholder: "Search owner, id, reason",
+    placeholder: "Search",
     on: {
       input: () => {
         wanted = search.value.trim().toLowerCase();
