@@ -113,6 +113,10 @@ export function follow(pool, on) {
   run();
   return {
     retry: () => wake?.(),
+    /** An event that was read otherwise: the stream goes on after it, should it have to begin anew. */
+    seen: (id) => {
+      cursor ??= id;
+    },
     close: () => {
       closed = true;
       window.removeEventListener("online", online);

@@ -37,8 +37,13 @@ def own() -> Iterator[Server]:
 
 def test_a_redis_that_goes_away_is_said_and_comes_back(own: Server, open_page: Callable[..., Any], expect: Any) -> None:
     """The figures stay, marked with their age; afterwards they are live again without a reload."""
-    with Allocator.from_url(own.url, pool="lab") as client, DashboardProcess(own.url, "lab") as dashboard:
+    with Allocator.from_url(own.url, pool="lab") as client:
         client.pools.create("lab", {"cpu": 8})
+        _look_while_it_is_away(own, client, open_page, expect)
+
+
+def _look_while_it_is_away(own: Server, client: Allocator, open_page: Callable[..., Any], expect: Any) -> None:
+    with DashboardProcess(own.url, "lab") as dashboard:
         client.allocate({"cpu": 2}, ttl=600, owner="ada")
         page = open_page("#/pools/lab", on=dashboard, expected=AWAY)
         cpu = page.get_by_role("meter", name="cpu, allocated")

@@ -57,7 +57,7 @@ export function allocations(context, query) {
     { name: "Since" },
     { name: "Deadline" },
     { name: "Hard end" },
-    { name: "" },
+    ...(context.session.allowChanges ? [{ name: "Actions", kind: "actions" }] : []),
   ]);
   const groups = table("Allocations by group", [
     { name: "Group" },
@@ -166,7 +166,7 @@ export function allocations(context, query) {
       {},
       h("th", { scope: "row", data: { label: "Owner" } }, owner),
       cells,
-      cell("", { class: "actions" }, context.session.allowChanges ? give : null),
+      context.session.allowChanges ? cell("", { class: "actions" }, give) : null,
     );
     let shown = null;
     owner.addEventListener("click", () => open(shown.id));

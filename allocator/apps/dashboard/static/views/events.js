@@ -46,9 +46,7 @@ export function events(context) {
     context.session,
     (signal) => context.get("/events", { limit: FIRST }, signal),
     ({ items }) => {
-      const known = new Set(context.events.map((one) => one.event));
-      context.events.push(...items.filter((one) => !known.has(one.event)));
-      context.events.sort((a, b) => order(b.event, a.event));
+      context.know(items);
       show();
     },
   );
@@ -139,10 +137,4 @@ function entry(one) {
       details ? h("span", { class: "soft" }, ` ${details}`) : null,
     ),
   );
-}
-
-/** Ids of a stream's entries are `milliseconds-number`; as texts they do not sort. */
-function order(a, b) {
-  const [first, second] = [a, b].map((id) => id.split("-").map(Number));
-  return first[0] - second[0] || (first[1] ?? 0) - (second[1] ?? 0);
 }

@@ -31,7 +31,7 @@ export function line(context) {
     { name: "Waits" },
     { name: "Reason" },
     { name: "May start" },
-    { name: "" },
+    ...(context.session.allowChanges ? [{ name: "Actions", kind: "actions" }] : []),
   ]);
   rows.element.classList.add("cards-narrow");
   const reading = loader(
@@ -88,7 +88,7 @@ export function line(context) {
       cells.Waits,
       cells.Reason,
       cells["May start"],
-      cell("", { class: "actions" }, context.session.allowChanges ? leave : null),
+      context.session.allowChanges ? cell("", { class: "actions" }, leave) : null,
     );
     let shown = null;
     leave.addEventListener("click", () => withdraw(context, shown, reading.refresh));

@@ -28,9 +28,7 @@ export function now(context) {
     context.session,
     (signal) => context.get("/events", { limit: NEWEST }, signal),
     ({ items }) => {
-      const known = new Set(context.events.map((one) => one.event));
-      context.events.push(...items.filter((one) => !known.has(one.event)));
-      context.events.sort((a, b) => (ms(b.at) ?? 0) - (ms(a.at) ?? 0));
+      context.know(items);
       showEvents();
     },
   );
@@ -77,7 +75,11 @@ export function now(context) {
                 { class: "soft brief-end" },
                 h("span", {}, `waits ${duration(at - ms(one.since))}`),
                 " ",
-                h("span", {}, start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`),
+                h(
+                  "span",
+                  {},
+                  start === null ? "start not foreseen" : start <= at ? "may start now" : `starts ${when(start, at)}`,
+                ),
               ),
             );
           }),

@@ -32,7 +32,11 @@ export function poolView(session, pool) {
   const meters = h("div", { class: "meters" });
   const tabs = h("nav", { class: "tabs", "aria-label": `Sections of ${pool}` });
   const place = h("div", { class: "section" });
-  const capacity = h("button", { type: "button", on: { click: () => changeCapacity(context) } }, "Change capacity …");
+  const capacity = h(
+    "button",
+    { type: "button", disabled: true, on: { click: () => changeCapacity(context) } },
+    "Change capacity …",
+  );
   const element = h(
     "div",
     { class: "view" },
@@ -56,6 +60,13 @@ export function poolView(session, pool) {
     events: [],
     missed: null,
     now: () => connection.now(),
+    /** Add events that were read; those that the stream has brought already are known. */
+    know: (items) => {
+      const known = new Set(context.events.map((one) => one.event));
+      context.events.push(...items.filter((one) => !known.has(one.event)));
+      context.events.sort((a, b) => order(b.event, a.event));
+      if (context.events.length) stream.seen(context.events[0].event);
+    },
     get: (rest, parameters, signal) => get(ofPool(pool, rest), parameters, signal),
   };
   let section = null;
@@ -67,6 +78,7 @@ export function poolView(session, pool) {
     const first = context.usage === null;
     performance.mark("allocator:usage");
     context.usage = usage;
+    capacity.disabled = false;
     connection.fresh(usage.readMs);
     show(usage);
     section?.usage?.(usage);
@@ -215,4 +227,10 @@ function showWhy(element, configured) {
   const text = [texts[configured.state]?.() ?? "", over].filter(Boolean).join(" ");
   element.hidden = text === "";
   put(element, text);
+}
+
+/** Ids of a stream's entries are `milliseconds-number`; as texts they do not sort. */
+function order(a, b) {
+  const [first, second] = [a, b].map((id) => id.split("-").map(Number));
+  return first[0] - second[0] || (first[1] ?? 0) - (second[1] ?? 0);
 }

@@ -1,6 +1,6 @@
 /* The quotas as a tree: used, nominal, borrowed and lent of one resource, for each scope. */
 
-import { h, panel, put, sync, table } from "../dom.js";
+import { cell, h, panel, put, sync, table } from "../dom.js";
 import { amountText, plural, shortName } from "../format.js";
 import { loader } from "../loading.js";
 import { changeQuota } from "./changes.js";
@@ -42,7 +42,7 @@ export function quotas(context) {
     { name: "Lent", kind: "number", hint: "What it lacks of its share because others have it" },
     { name: "Kept", kind: "number", hint: "Guaranteed to scopes below, and not used" },
     { name: "Available", kind: "number", hint: "What a request of this scope may have now" },
-    { name: "" },
+    ...(context.session.allowChanges ? [{ name: "Actions", kind: "actions" }] : []),
   ];
   columns[1] = { name: "State" };
   const rows = table("Quotas of the scopes", columns);
@@ -117,7 +117,7 @@ export function quotas(context) {
       head,
       h("td", { class: "quota-state", data: { label: "State" } }, bar, word),
       Object.values(cells),
-      h("td", { class: "actions", data: { label: "" } }, context.session.allowChanges ? edit : null),
+      context.session.allowChanges ? cell("", { class: "actions" }, edit) : null,
     );
     let shown = null;
     fold.addEventListener("click", () => {
