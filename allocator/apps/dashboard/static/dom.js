@@ -78,7 +78,7 @@ export function table(caption, columns, { quiet = true } = {}) {
     columns.map((one) => h("th", { scope: "col", class: one.kind, title: one.hint }, one.name)),
   );
   const made = h("table", {}, h("caption", { class: quiet ? "hidden" : null }, caption), h("thead", {}, head), body);
-  const scroller = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, made);
+  const scroller = h("div", { class: "scroll", role: "group", "aria-label": caption, tabindex: "0" }, made);
   return { element: scroller, body, table: made };
 }
 

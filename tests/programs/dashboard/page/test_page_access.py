@@ -59,7 +59,7 @@ def test_what_is_stored_is_text(client: Allocator, pool: str, open_page: Callabl
     """Names cannot have markup; free text can: metadata, reasons, and what a store holds that is not of this library."""
     client.allocate({"cpu": 1}, ttl=600, owner="ada", id="marked", metadata={"note": MARKUP})
     client.release(client.allocate({"cpu": 1}, ttl=60, owner="grace", id="other"))
-    page = open_page()
+    page = open_page(expected=("400", "404"))
     page.route("**/allocations?*", lambda route: _with_markup(route))
     page.evaluate("view => { location.hash = view }", f"#/pools/{pool}/allocations")
     row = page.locator("#allocations tbody tr")

@@ -97,6 +97,7 @@ export function allocations(context, query) {
   const grouped = loader(context.session, (signal) => context.get("/groups", { by }, signal), takeGroups);
   const changed = calm(
     () => {
+      if (by !== "none") return;
       cursors = [null];
       reading.restart();
     },

@@ -41,7 +41,8 @@ export function events(context) {
   );
   const sum = h("p", { class: "soft" });
   const gap = h("p", { class: "notice", hidden: true });
-  const log = h("ol", { class: "log", role: "log", "aria-live": "off", "aria-label": "Events", tabindex: "0" });
+  const list = h("ol");
+  const log = h("div", { class: "log", role: "log", "aria-live": "off", "aria-label": "Events", tabindex: "0" }, list);
   const reading = loader(
     context.session,
     (signal) => context.get("/events", { limit: FIRST }, signal),
@@ -79,7 +80,7 @@ export function events(context) {
             (text ?? "").toLowerCase().includes(wanted),
           )),
     );
-    sync(log, found.slice(0, SHOWN), (one) => one.event, entry);
+    sync(list, found.slice(0, SHOWN), (one) => one.event, entry);
     const since = paused ? context.events.findIndex((one) => one.event === paused[0]?.event) : 0;
     const later = paused ? (since < 0 ? context.events.length : since) : 0;
     put(

@@ -154,13 +154,14 @@ export function poolView(session, pool) {
     try {
       take(await get(ofPool(pool)));
     } catch (error) {
-      if (error.status === 404) gone(error);
+      if (error.status === 404 || error.status === 400) gone(error);
       else if (error.status === 401) session.askToken(error);
       else if (error.status >= 500) connection.lost("pool", error.message);
     }
   }
 
   function gone(problem) {
+    if (problem.status === 400) stream.close();
     put(why, `${problem.message} `, h("a", { href: "#/" }, "All pools"));
     why.hidden = false;
     state.dataset.state = "full";
