@@ -65,7 +65,12 @@ def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..
     opened: list[tuple[Any, list[str], list[str], DashboardProcess, tuple[str, ...]]] = []
 
     def open_view(
-        view: str = "#/", *, on: DashboardProcess | None = None, token: bool = True, expected: tuple[str, ...] = ("404",), **options: Any
+        view: str = "#/",
+        *,
+        on: DashboardProcess | None = None,
+        token: bool = True,
+        expected: tuple[str, ...] = ("404",),
+        **options: Any,
     ) -> Any:
         shown = on or dashboard
         context = browser.new_context(reduced_motion="reduce", **options)
@@ -73,7 +78,9 @@ def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..
         page.set_default_timeout(DEADLINE_MS)
         errors: list[str] = []
         asked: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         opened.append((context, errors, asked, shown, expected))

@@ -1,4 +1,4 @@
-"""Who may look, and how: the token, what is stored and would be markup, keys alone, themes, small screens, axe's rules."""
+"""Who may look, and how: the token, stored markup, keys alone, themes, small screens, axe's rules."""
 
 from __future__ import annotations
 
@@ -35,11 +35,15 @@ def full(client: Allocator) -> Allocator:
     client.quotas.set("team-a", {"cpu": 6})
     client.quotas.set("team-a/alice", {"cpu": Limit(2, 3)})
     client.allocate({"cpu": 4, "memory": "4Gi"}, ttl=600, max_lifetime=900, owner="ada", scope="team-a/alice")
-    client.allocate({"nvidia.com/gpu": 4}, ttl=None, owner="grace/with/a/name/that/does/not/fit/on/a/telephone-in-one-line")
+    client.allocate(
+        {"nvidia.com/gpu": 4}, ttl=None, owner="grace/with/a/name/that/does/not/fit/on/a/telephone-in-one-line"
+    )
     return client
 
 
-def test_without_a_token_the_page_asks_for_it(client: Allocator, pool: str, dashboard: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_without_a_token_the_page_asks_for_it(
+    client: Allocator, pool: str, dashboard: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """A wrong one is said to be wrong; the right one opens the page, and nothing was shown before."""
     page = open_page(token=False, expected=("401",))
     field = page.get_by_label("Token of this dashboard")
@@ -56,11 +60,11 @@ def test_without_a_token_the_page_asks_for_it(client: Allocator, pool: str, dash
 
 
 def test_what_is_stored_is_text(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
-    """Names cannot have markup; free text can: metadata, reasons, and what a store holds that is not of this library."""
+    """Names cannot have markup; free text can: metadata, reasons, and what others have put into a store."""
     client.allocate({"cpu": 1}, ttl=600, owner="ada", id="marked", metadata={"note": MARKUP})
     client.release(client.allocate({"cpu": 1}, ttl=60, owner="grace", id="other"))
     page = open_page(expected=("400", "404"))
-    page.route("**/allocations?*", lambda route: _with_markup(route))
+    page.route("**/allocations?*", _with_markup)
     page.evaluate("view => { location.hash = view }", f"#/pools/{pool}/allocations")
     row = page.locator("#allocations tbody tr")
     expect(row).to_contain_text(MARKUP)
@@ -92,7 +96,9 @@ def test_keys_alone_are_enough(full: Allocator, pool: str, open_page: Callable[.
     seen: list[str] = []
     while not any("details of" in one for one in seen):
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"))
+        seen.append(
+            page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent")
+        )
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid", seen
         assert len(seen) < 30, seen
@@ -127,10 +133,16 @@ def test_rules_of_axe_hold(full: Allocator, pool: str, scheme: str, open_page: C
 
 def _violations(page: Any) -> list[str]:
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}" for one in found["violations"] for node in one["nodes"]]
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
 
 
-def test_the_theme_follows_the_system_or_the_switch(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_the_theme_follows_the_system_or_the_switch(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """And the choice is kept over a reload."""
     page = open_page(f"#/pools/{pool}", color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -144,7 +156,9 @@ def test_the_theme_follows_the_system_or_the_switch(client: Allocator, pool: str
 
 
 @pytest.mark.parametrize("options", [{"contrast": "more"}, {"forced_colors": "active"}], ids=["contrast", "forced"])
-def test_a_system_of_high_contrast_is_followed(full: Allocator, pool: str, options: dict[str, Any], open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_system_of_high_contrast_is_followed(
+    full: Allocator, pool: str, options: dict[str, Any], open_page: Callable[..., Any], expect: Any
+) -> None:
     """Edges are drawn with the strongest colour there is."""
     page = open_page(f"#/pools/{pool}", **options)
     panel = page.locator(".panel").first
@@ -152,7 +166,9 @@ def test_a_system_of_high_contrast_is_followed(full: Allocator, pool: str, optio
     expect(page.get_by_role("meter").first).to_be_visible()
 
 
-def test_nothing_is_wider_than_a_telephone(full: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_nothing_is_wider_than_a_telephone(
+    full: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """At 390 pixels a table is cards, and no view scrolls sideways."""
     with begun(full, {"cpu": 6}, owner="linus"):
         page = open_page(viewport={"width": 390, "height": 844})
@@ -164,7 +180,9 @@ def test_nothing_is_wider_than_a_telephone(full: Allocator, pool: str, open_page
         expect(page.get_by_role("link", name="Explain")).to_be_visible()
 
 
-def test_live_figures_are_not_read_aloud_all_the_time(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_live_figures_are_not_read_aloud_all_the_time(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Each event as an announcement would drown what the person reads."""
     page = open_page(f"#/pools/{pool}/events")
     expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")

@@ -25,7 +25,9 @@ def expect() -> Any:
     return expect
 
 
-def test_a_page_that_only_reads_offers_no_change(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_page_that_only_reads_offers_no_change(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """No button that the server would refuse."""
     client.quotas.set("team-a", {"cpu": 6})
     client.allocate({"cpu": 1}, ttl=600)
@@ -37,7 +39,9 @@ def test_a_page_that_only_reads_offers_no_change(client: Allocator, pool: str, o
     expect(page.get_by_role("button", name=re.compile("Change"))).to_have_count(0)
 
 
-def test_a_release_is_asked_for_and_named(client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_release_is_asked_for_and_named(
+    client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Cancel has the focus and changes nothing; afterwards the focus is where it was."""
     client.allocate({"cpu": 1}, ttl=600, owner="ada", id="one")
     page = open_page(f"#/pools/{pool}/allocations", on=changing)
@@ -56,7 +60,9 @@ def test_a_release_is_asked_for_and_named(client: Allocator, pool: str, changing
     assert client.get("one") is None
 
 
-def test_another_grant_is_not_released(client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_another_grant_is_not_released(
+    client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """The fence that the page shows is sent: what was granted since is somebody else's."""
     client.allocate({"cpu": 1}, ttl=600, owner="ada", id="one")
     page = open_page(f"#/pools/{pool}/allocations", on=changing, expected=("409",))
@@ -71,7 +77,9 @@ def test_another_grant_is_not_released(client: Allocator, pool: str, changing: D
     assert found.owner == "grace"
 
 
-def test_a_request_in_line_is_withdrawn(client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_request_in_line_is_withdrawn(
+    client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """By its place and owner."""
     client.allocate({"cpu": 8}, ttl=600)
     with begun(client, {"cpu": 4}, owner="grace", id="waits") as waiting:
@@ -85,7 +93,9 @@ def test_a_request_in_line_is_withdrawn(client: Allocator, pool: str, changing: 
         assert waiting.exception() is not None
 
 
-def test_the_capacity_is_changed_with_its_generation(client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_the_capacity_is_changed_with_its_generation(
+    client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """What somebody else has configured meanwhile is not overwritten; a wrong quantity is said in the dialog."""
     page = open_page(f"#/pools/{pool}", on=changing, expected=("400", "409", "422"))
     page.get_by_role("button", name="Change capacity").click()
@@ -107,7 +117,9 @@ def test_the_capacity_is_changed_with_its_generation(client: Allocator, pool: st
     assert client.pools.get(pool).capacity["cpu"] == 12_000
 
 
-def test_limits_of_a_scope_are_changed(client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any) -> None:
+def test_limits_of_a_scope_are_changed(
+    client: Allocator, pool: str, changing: DashboardProcess, open_page: Callable[..., Any], expect: Any
+) -> None:
     """One resource of one scope."""
     client.quotas.set("team-a/alice", {"cpu": 2})
     page = open_page(f"#/pools/{pool}/quotas", on=changing)
@@ -121,8 +133,10 @@ def test_limits_of_a_scope_are_changed(client: Allocator, pool: str, changing: D
     assert changed.resources["cpu"].nominal == 3000
 
 
-def test_a_page_of_another_site_changes_nothing(client: Allocator, pool: str, browser: Any, changing: DashboardProcess) -> None:
-    """Whatever its browser can send, also with a stolen token: Origin says where it comes from, and no answer is read."""
+def test_a_page_of_another_site_changes_nothing(
+    client: Allocator, pool: str, browser: Any, changing: DashboardProcess
+) -> None:
+    """Whatever its browser can send, also with a stolen token: Origin says where it comes from; no answer is read."""
     client.allocate({"cpu": 1}, ttl=600, owner="ada", id="one")
     target = f"{changing.address}/api/v1/pools/{pool}/allocations/one/release"
     context = browser.new_context()
@@ -131,9 +145,15 @@ def test_a_page_of_another_site_changes_nothing(client: Allocator, pool: str, br
     page.goto("http://other.example/")
     statuses: list[int] = []
     page.on("response", lambda response: statuses.append(response.status))
-    send = """async ([url, options]) => { try { await fetch(url, options); return 'read' } catch { return 'refused' } }"""
+    send = (
+        """async ([url, options]) => { try { await fetch(url, options); return 'read' } catch { return 'refused' } }"""
+    )
     simple = {"method": "POST", "body": "{}", "headers": {"Content-Type": "text/plain"}}
-    authorized = {"Authorization": f"Bearer {changing.token}", "X-Requested-With": "allocator", "Content-Type": "application/json"}
+    authorized = {
+        "Authorization": f"Bearer {changing.token}",
+        "X-Requested-With": "allocator",
+        "Content-Type": "application/json",
+    }
     assert page.evaluate(send, [target, simple]) == "refused"
     assert page.evaluate(send, [target, {"method": "POST", "body": "{}", "headers": authorized}]) == "refused"
     assert page.evaluate(send, [f"{changing.address}/api/v1/pools", {"headers": {}}]) == "refused"

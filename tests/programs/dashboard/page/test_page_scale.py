@@ -31,12 +31,21 @@ def expect() -> Any:
 
 
 def test_ten_thousand_allocations_are_as_quick_as_fifty(
-    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any, record_property: Callable[[str, object], None]
+    client: Allocator,
+    pool: str,
+    open_page: Callable[..., Any],
+    expect: Any,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Paged and summed up by the server: the numbers of elements are bounded, and an update takes a frame or three."""
     client.pools.update(pool, {"cpu": 2 * COUNT})
     for first in range(0, COUNT, BATCH):
-        client.allocate_many([Request({"cpu": 1}, 3600 + number, owner=f"owner-{number % 97}", id=f"one-{number}") for number in range(first, first + BATCH)])
+        client.allocate_many(
+            [
+                Request({"cpu": 1}, 3600 + number, owner=f"owner-{number % 97}", id=f"one-{number}")
+                for number in range(first, first + BATCH)
+            ]
+        )
     page = open_page(f"#/pools/{pool}")
     expect(page.locator(".lease")).to_have_count(24)
     expect(page.locator("#timeline")).to_contain_text("24 of 10,000 allocations are drawn")

@@ -55,7 +55,9 @@ def test_the_token_leaves_the_address(client: Allocator, pool: str, open_page: C
     expect(page.get_by_role("heading", level=1)).to_have_text(pool)
 
 
-def test_an_allocation_is_shown_within_a_second(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_an_allocation_is_shown_within_a_second(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """In the bars, in the numbers and among the events, without a reload."""
     page = open_page(f"#/pools/{pool}")
     expect(page.get_by_role("meter", name="cpu, allocated")).to_have_attribute("aria-valuenow", "0")
@@ -66,7 +68,9 @@ def test_an_allocation_is_shown_within_a_second(client: Allocator, pool: str, op
     expect(page.locator("#timeline")).to_contain_text("1 allocation.")
 
 
-def test_allocations_are_filtered_and_grouped(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_allocations_are_filtered_and_grouped(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Who holds what, by owner, by scope, by any text of theirs."""
     client.quotas.set("team-a", {"cpu": 6})
     for number in range(3):
@@ -100,7 +104,9 @@ def test_allocations_are_filtered_and_grouped(client: Allocator, pool: str, open
     expect(story).to_have_count(0)
 
 
-def test_the_timeline_says_what_frees_up_when(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_the_timeline_says_what_frees_up_when(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Deadlines, hard ends, what has none, and where the first in line would start."""
     client.allocate({"cpu": 6}, ttl=600, max_lifetime=1200, owner="ada")
     client.allocate({"memory": "8Gi"}, ttl=None, owner="pinned-one")
@@ -111,7 +117,9 @@ def test_the_timeline_says_what_frees_up_when(client: Allocator, pool: str, open
         expect(timeline.locator(".lease-live .lease-late")).to_have_count(1)
         expect(timeline.locator(".lease-pinned .lease-arrow")).to_have_count(1)
         expect(timeline.locator(".chart-lead")).to_contain_text("1 allocation ends by")
-        expect(timeline.locator(".chart-lead")).to_contain_text(re.compile(r"first in line \(grace, cpu 4\) can start at .*in (9|10) min"))
+        expect(timeline.locator(".chart-lead")).to_contain_text(
+            re.compile(r"first in line \(grace, cpu 4\) can start at .*in (9|10) min")
+        )
         expect(timeline.locator(".start")).to_have_count(1)
         timeline.get_by_text("As a table").click()
         expect(timeline.locator("tbody tr")).to_have_count(1)
@@ -134,7 +142,9 @@ def test_the_line_says_why_each_waits(client: Allocator, pool: str, open_page: C
         expect(page.locator("#line")).to_contain_text("Nobody waits.")
 
 
-def test_quotas_are_a_tree_with_what_is_borrowed_and_lent(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_quotas_are_a_tree_with_what_is_borrowed_and_lent(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Numbers of one resource at a time; a scope folds away those below it."""
     client.quotas.set("team-a", {"cpu": 8})
     client.quotas.set("team-a/alice", {"cpu": Limit(2, 4)})
@@ -153,7 +163,9 @@ def test_quotas_are_a_tree_with_what_is_borrowed_and_lent(client: Allocator, poo
     expect(rows).to_have_count(2)
 
 
-def test_events_stand_still_while_paused(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_events_stand_still_while_paused(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """So that they can be read; the page says how many have come since."""
     page = open_page(f"#/pools/{pool}/events")
     log = page.get_by_role("log")
@@ -169,7 +181,9 @@ def test_events_stand_still_while_paused(client: Allocator, pool: str, open_page
     expect(log.locator("li")).to_have_count(1)
 
 
-def test_a_request_is_explained_in_numbers(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_request_is_explained_in_numbers(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """Whether it fits, what is short by how much, and when it may start; a mistake is said at its field."""
     client.allocate({"cpu": 6}, ttl=600)
     page = open_page(f"#/pools/{pool}/explain")
@@ -193,7 +207,9 @@ def test_a_request_is_explained_in_numbers(client: Allocator, pool: str, open_pa
     expect(request).to_be_focused()
 
 
-def test_a_refused_quantity_is_said_at_its_field(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_a_refused_quantity_is_said_at_its_field(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """The server's words, where the mistake stands."""
     page = open_page(f"#/pools/{pool}/explain", expected=("400 (Bad Request)", "422"))
     page.get_by_role("textbox", name="Request").fill("cpu=2Q")
@@ -202,7 +218,9 @@ def test_a_refused_quantity_is_said_at_its_field(client: Allocator, pool: str, o
     expect(page.get_by_role("textbox", name="Request")).to_have_attribute("aria-invalid", "true")
 
 
-def test_utilisation_has_a_line_a_slider_and_a_table(client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any) -> None:
+def test_utilisation_has_a_line_a_slider_and_a_table(
+    client: Allocator, pool: str, open_page: Callable[..., Any], expect: Any
+) -> None:
     """The same values for eyes, keys and screen readers."""
     page = open_page()
     page.route("**/history?*", lambda route: route.fulfill(json=_history(pool)))
@@ -222,14 +240,20 @@ def test_utilisation_has_a_line_a_slider_and_a_table(client: Allocator, pool: st
 
 def _history(pool: str) -> dict[str, Any]:
     """Three minutes, in the second of which cpu was full."""
+
+    def row(allocated: int, capacity: int) -> dict[str, Any]:
+        return {"allocated": {"quantity": "", "amount": allocated}, "capacity": {"quantity": "", "amount": capacity}}
+
     points = [
         {
-            "at": f"2026-11-27T20:0{minute}:00Z", "seconds": 60, "allocations": 1, "waiting": minute, "grants": 1, "denials": 0,
-            "resources": {
-                "cpu": {"allocated": {"quantity": "", "amount": cpu}, "capacity": {"quantity": "8", "amount": 8000}},
-                "memory": {"allocated": {"quantity": "", "amount": 0}, "capacity": {"quantity": "1Gi", "amount": 2**30}},
-            },
+            "at": f"2026-11-27T20:0{minute}:00Z",
+            "seconds": 60,
+            "resources": {"cpu": row(cpu, 8000), "memory": row(0, 2**30)},
+            "allocations": 1,
+            "waiting": minute,
+            "grants": 1,
+            "denials": 0,
         }
         for minute, cpu in enumerate((2000, 8000, 4000))
-    ]  # fmt: skip
+    ]
     return {"kind": "UsageHistory", "pool": pool, "since": points[0]["at"], "points": points}
