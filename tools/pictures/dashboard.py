@@ -147,7 +147,7 @@ def history(usage: dict[str, Any], since_s: int) -> dict[str, Any]:
 
 # -- the pictures ------------------------------------------------------------------------------------------------------
 
-_EXPLAINED: Final = "cpu=32 memory=512Gi nvidia.com/gpu=16"
+_EXPLAINED: Final = "cpu=12 memory=64Gi nvidia.com/gpu=4"
 
 
 def _views(pool: str) -> dict[str, Callable[[Any], None]]:

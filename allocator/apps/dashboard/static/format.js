@@ -119,15 +119,24 @@ const CODES = {
   queue_full: "The line is full",
 };
 
+const QUOTA_CODES = {
+  never_fits: "More than the quota ever allows",
+  capacity_exceeded: "The quota has not enough left",
+};
+
 /** A denial in a sentence: which account is short of what. */
 export function reasonText(denial) {
   if (!denial) return "–";
   const [first, ...more] = denial.shortages ?? [];
-  const what = CODES[denial.code] ?? denial.code;
+  const what = codeText(denial);
   if (!first) return what;
   const where = first.level === "pool" ? "pool" : `${first.level} ${first.name}`;
   const text = `${where} short of ${shortName(first.resource)} by ${amountText(first.resource, first.short.amount)}`;
   return `${what}: ${text}${more.length ? `, and ${plural(more.length, "other")}` : ""}`;
 }
 
-export const codeText = (code) => CODES[code] ?? code;
+/** What a denial means, without the numbers; of a quota it says so. */
+export function codeText(denial) {
+  const ofQuota = denial.shortages?.[0]?.level === "quota";
+  return (ofQuota && QUOTA_CODES[denial.code]) || (CODES[denial.code] ?? denial.code);
+}

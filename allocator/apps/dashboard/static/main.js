@@ -2,7 +2,7 @@
 
 import { Problem, get, takeToken, token } from "./api.js";
 import { connection } from "./connection.js";
-import { h, put, say } from "./dom.js";
+import { h, put, say, sync } from "./dom.js";
 import { startTheme } from "./theme.js";
 import { askToken } from "./views/ask_token.js";
 import { overview } from "./views/overview.js";
@@ -41,27 +41,36 @@ function open() {
   close();
   connection.reset();
   view = wanted.pool ? poolView(session, wanted.pool) : overview(session);
+  const inside = main.contains(document.activeElement);
   put(main, view.element);
+  if (inside) main.focus();
   view.open?.(wanted.section, wanted.query);
   document.title = wanted.pool ? `${wanted.pool} – Allocator` : "Allocator";
 }
 
 function showPools(current) {
-  const links = [
-    ["Pools", "#/", current === null],
-    ...session.pools.map((name) => [name, `#/pools/${encodeURIComponent(name)}`, name === current]),
-  ];
-  put(
+  const links = [{ name: "Pools", href: "#/", here: current === null }];
+  for (const name of session.pools)
+    links.push({ name, href: `#/pools/${encodeURIComponent(name)}`, here: name === current });
+  sync(
     document.getElementById("pools"),
-    links.map(([name, href, here]) => h("a", { href, "aria-current": here ? "page" : null }, name)),
+    links,
+    (one) => one.href,
+    ({ name, href }) => {
+      const link = h("a", { href }, name);
+      link.update = ({ here }) =>
+        here ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+      return link;
+    },
   );
+  document.querySelector("#pools [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 /** The token is wrong or missing: ask for it, then begin again. */
 session.askToken = (why) => {
   close();
   connection.reset();
-  put(document.getElementById("pools"));
+  sync(document.getElementById("pools"), [], null, null);
   put(main, askToken(why, begin));
   main.querySelector("input").focus();
 };

@@ -78,9 +78,7 @@ def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..
         page.set_default_timeout(DEADLINE_MS)
         errors: list[str] = []
         asked: list[str] = []
-        page.on(
-            "console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None
-        )
+        page.on("console", lambda message: _note(message, errors))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         opened.append((context, errors, asked, shown, expected))
@@ -96,3 +94,9 @@ def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..
         assert [one for one in asked if not one.startswith((f"{shown.address}/", "data:"))] == []
         assert not [one for one in asked if shown.token in one], "the token is in an address"
         assert [one for one in errors if not any(part in one for part in expected)] == []
+
+
+def _note(message: Any, errors: list[str]) -> None:
+    """Keep an error or a warning with where it comes from."""
+    if message.type in ("error", "warning"):
+        errors.append(f"{message.text} {message.location['url']}")

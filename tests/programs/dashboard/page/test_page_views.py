@@ -31,7 +31,9 @@ def test_a_pool_is_a_card_with_a_word_for_its_state(
     """Colour alone says nothing to many."""
     client.allocate({"nvidia.com/gpu": 4}, ttl=60)
     with DashboardProcess(one_server.url, pool) as named:
-        _look_at_cards(open_page(on=named), pool, expect)
+        page = open_page(on=named)
+        _look_at_cards(page, pool, expect)
+        page.close()
 
 
 def _look_at_cards(page: Any, pool: str, expect: Any) -> None:

@@ -160,7 +160,7 @@ function verdict(check, now) {
       "p",
       { class: "verdict", data: { state: denial.never ? "over" : "full" } },
       h("strong", {}, title),
-      ` ${codeText(denial.code)}.${never}`,
+      ` ${codeText(denial)}.${never}`,
     ),
     h("div", { class: "shorts" }, (denial.shortages ?? []).map(shortage)),
     denial.never

@@ -1,6 +1,6 @@
 /* The first section of a pool: utilisation, what frees up when, the head of the line, the newest events. */
 
-import { h, panel, put } from "../dom.js";
+import { calm, h, panel, put } from "../dom.js";
 import { duration, ms, reasonText, requestText, seconds, when } from "../format.js";
 import { loader } from "../loading.js";
 import { eventWord } from "./events.js";
@@ -117,6 +117,7 @@ export function now(context) {
   }
 
   earlier.refresh();
+  const redrawn = calm(times.tick, 1000);
   return {
     element,
     usage: (usage) => {
@@ -124,7 +125,7 @@ export function now(context) {
         times.head(null);
         showLine([]);
       }
-      times.tick();
+      redrawn();
     },
     change: showEvents,
     tick: times.tick,
@@ -134,6 +135,7 @@ export function now(context) {
       chart.refresh();
     },
     close: () => {
+      redrawn.cancel();
       for (const one of [chart, times, reading, earlier]) one.close();
     },
   };

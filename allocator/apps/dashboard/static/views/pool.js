@@ -183,15 +183,11 @@ export function poolView(session, pool) {
     open: (wanted, query) => {
       if (!SECTIONS[wanted]) wanted = "now";
       const path = `#/pools/${encodeURIComponent(pool)}`;
-      put(
+      sync(
         tabs,
-        Object.entries(SECTIONS).map(([key, [title]]) =>
-          h(
-            "a",
-            { href: key === "now" ? path : `${path}/${key}`, "aria-current": key === wanted ? "page" : null },
-            title,
-          ),
-        ),
+        Object.entries(SECTIONS).map(([key, [title]]) => ({ key, title, here: key === wanted })),
+        (one) => one.key,
+        ({ key, title }) => tab(key === "now" ? path : `${path}/${key}`, title),
       );
       if (name === wanted && section) {
         section.query?.(query);
@@ -212,6 +208,13 @@ export function poolView(session, pool) {
       section?.close?.();
     },
   };
+}
+
+/** A link to a section; it stays when another section is opened, and keeps the focus. */
+function tab(href, title) {
+  const made = h("a", { href }, title);
+  made.update = ({ here }) => (here ? made.setAttribute("aria-current", "page") : made.removeAttribute("aria-current"));
+  return made;
 }
 
 /** Why the pool grants nothing new, if so. */

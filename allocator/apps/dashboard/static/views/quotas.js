@@ -64,8 +64,7 @@ export function quotas(context) {
         ...items.flatMap((one) => Object.keys(one.resources)),
       ]),
     ];
-    if (!names.includes(resource))
-      resource = names.find((name) => items.some((one) => one.resources[name]?.nominal)) ?? names[0] ?? "";
+    if (!names.includes(resource)) resource = mostLimited(names);
     if (which.textContent !== names.map(shortName).join(""))
       put(
         which,
@@ -95,6 +94,12 @@ export function quotas(context) {
           ? "No scope matches."
           : `${plural(items.length, "scope")}. A parent's limit holds for all below it.${found.length > MOST ? ` The first ${MOST} are shown.` : ""}`,
     );
+  }
+
+  /** The resource that most scopes have a limit of. */
+  function mostLimited(names) {
+    const limited = (name) => items.filter((one) => one.resources[name]?.nominal).length;
+    return [...names].sort((a, b) => limited(b) - limited(a))[0] ?? "";
   }
 
   function row(parents) {

@@ -24,6 +24,7 @@ export function timeline(context) {
   let head = null;
   let width = 0;
   let resource = "";
+  let pointed = null;
   const choice = h(
     "select",
     {
@@ -138,13 +139,17 @@ export function timeline(context) {
       ),
       start !== null && start < to ? startMark(x(start), height, width) : null,
     );
+    const focused = drawing.contains(document.activeElement);
+    const kept = pointed;
     put(drawing, picture);
+    const again = kept && picture.querySelector(`[data-id="${CSS.escape(kept)}"]`);
+    if (focused && again) again.focus();
     const leftOut = found.total - items.length;
     const drawn =
       leftOut > 0
         ? `${count(items.length)} of ${plural(found.total, "allocation")} are drawn, those that end first. The steps above count all.`
         : `${plural(found.total, "allocation")}.`;
-    put(detail, `${drawn} Solid: until the deadline. Hatched: until the hard end. Grey: no deadline.`);
+    if (!again) put(detail, `${drawn} Solid: until the deadline. Hatched: until the hard end. Grey: no deadline.`);
   }
 
   function leadText(now, start) {
@@ -155,6 +160,7 @@ export function timeline(context) {
         `Next: ${plural(next.ends, "allocation ends", "allocations end")} by ${when(ms(next.at), now)}, which frees ${requestText(next.frees)}, unless renewed.`,
       );
     else parts.push("No deadline lies in this span.");
+    if (found.overdue?.ends) parts.push(`${count(found.overdue.ends)} past the deadline and not yet reclaimed.`);
     if (head) {
       const what = `The first in line (${head.owner}, ${requestText(head.resources)})`;
       parts.push(
@@ -232,7 +238,13 @@ export function timeline(context) {
         class: `lease lease-${state}`,
         href: `#/pools/${encodeURIComponent(context.pool)}/allocations?id=${encodeURIComponent(one.id)}`,
         "aria-label": text,
-        on: { focus: () => put(detail, text), pointerenter: () => put(detail, text) },
+        data: { id: one.id },
+        on: {
+          focus: () => point(one.id, text),
+          blur: unpoint,
+          pointerenter: () => point(one.id, text),
+          pointerleave: unpoint,
+        },
       },
       svg("rect", { class: "lease-row", x: 0, y: top, width, height: ROW }),
       owner ? svg("text", { class: "lease-owner", x: 0, y: top + 16 }, owner) : null,
@@ -254,8 +266,20 @@ export function timeline(context) {
             { class: "lease-text", x: begin + 6, y: top + 16 },
             clip(labels ? requestText(one.resources) : one.owner, Math.floor((end - begin) / 7)),
           )
-        : null,
+        : labels
+          ? null
+          : svg("text", { class: "lease-owner haloed", x: end + 6, y: top + 16 }, clip(one.owner, 24)),
     );
+  }
+
+  /** Say what a bar is, until another is pointed at: a new drawing does not take it away. */
+  function point(id, text) {
+    pointed = id;
+    put(detail, text);
+  }
+
+  function unpoint() {
+    pointed = null;
   }
 
   function startMark(at, height, right) {
