@@ -16,7 +16,7 @@ from starlette.routing import Route
 from allocator import AllocatorError, UnknownAllocation, UnknownPool
 from allocator.apps.cli import serializers
 from allocator.apps.dashboard import bounds, documents
-from allocator.apps.dashboard.arguments import Query, body, event_cursor, integer_of, quantities, text_of
+from allocator.apps.dashboard.arguments import Query, body, event_cursor, integer_of, quantities, text_of, truth_of
 from allocator.apps.dashboard.changes import Changes
 from allocator.apps.dashboard.feed import Feeds
 from allocator.apps.dashboard.openapi import openapi
@@ -161,13 +161,12 @@ class Api:
         if given.get("ttl") is not None:
             ttl_ms(given["ttl"])  # a check does not depend on it
         priority = integer_of(given, "priority") or 0
-        preempt = given.get("preempt") or False
         answer = await client.check(
             resources,
             explain=True,
             scope=text_of(given, "scope"),
             priority=priority_number(priority),
-            preempt=preempt is True,
+            preempt=truth_of(given, "preempt"),
             max_lifetime=given.get("maxLifetime"),
         )
         return reply(answer.to_dict())
