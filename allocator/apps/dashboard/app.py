@@ -265,7 +265,7 @@ def make_app(api: Api, changes: Changes, files: StaticFiles, rules: Rules) -> Gu
     routes += [
         Route(f"{of_pool}/check", api.check, methods=["POST"]),
         Route(f"{of_pool}/allocations/{{id:path}}/release", changes.release, methods=["POST"]),
-        Route(of_pool, changes.configure, methods=["PATCH"]),
+        Route(of_pool, changes.set_capacity, methods=["PATCH"]),
         Route(f"{of_pool}/quotas/{{scope:path}}", changes.set_quota, methods=["PUT"]),
         Route(f"{of_pool}/queue/{{id:path}}/withdraw", changes.withdraw, methods=["POST"]),
     ]

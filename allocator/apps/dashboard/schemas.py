@@ -187,8 +187,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
 }  # fmt: skip
 """The schemas by name; of the library's values without version and kind, as items of lists have them."""
 
-_LISTED: Final = {"type": "object", "properties": SCHEMAS["Allocation"]["properties"] | {"status": STRING}}
-_LISTED["required"] = list(_LISTED["properties"])
+_LISTED: Final = obj(**SCHEMAS["Allocation"]["properties"], status=STRING)
 _FAILED: Final = obj(pool=STRING, error=FAULT)
 
 SCHEMAS.update(
