@@ -79,6 +79,11 @@ TIMELINE_S: Final = 86_400
 TIMELINE_MIN_S: Final = 60
 """Seconds that a timeline looks ahead at most, and at least, where the request does not say until when."""
 
+HISTORY_S: Final = 86_400
+HISTORY_MIN_S: Final = 60
+HISTORY_MAX_S: Final = 31 * 86_400
+"""Seconds of the usage over time, unless the request says another number, and its bounds: as long as pools keep it."""
+
 STORY_BEFORE_MS: Final = 3_600_000
 """Milliseconds before the grant in which events of an allocation are looked for: it may have waited in line."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from allocator import Allocation, AsyncAllocator, Event, Quota, UnknownPool, Usage, Waiter
+from allocator import Allocation, AsyncAllocator, Event, Quota, UnknownPool, Usage, UsageHistory, Waiter
 from allocator.apps.dashboard import bounds
 from allocator.apps.dashboard.cache import Cache
 from allocator.apps.dashboard.pools import Pools
@@ -103,6 +103,15 @@ class Readings:
         """The scopes."""
         client = self.pools.client(pool)
         return await self._cache.get(pool, "scopes", lambda: _read_scopes(client), **_LARGE)
+
+    async def history(self, pool: str, since_s: int, resolution_s: int | None) -> UsageHistory:
+        """What the pool had over time, from so many seconds ago."""
+        pools = self.pools.client(pool).pools
+
+        async def read() -> UsageHistory:
+            return await pools.usage_history(since=since_s, resolution=resolution_s)
+
+        return await self._cache.get(pool, f"history {since_s} {resolution_s}", read, **_LARGE)
 
     async def story(self, pool: str, id: str) -> tuple[Allocation | None, int, list[Event]]:
         """An allocation, the server's time, and its latest stored events, oldest first."""

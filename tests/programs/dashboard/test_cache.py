@@ -32,6 +32,14 @@ class Source:
         return found
 
 
+async def turn() -> None:
+    """Let the loop turn once."""
+    loop = asyncio.get_running_loop()
+    turned: asyncio.Future[None] = loop.create_future()
+    loop.call_soon(turned.set_result, None)
+    await turned
+
+
 async def test_all_who_ask_at_once_share_a_reading() -> None:
     """One that is cancelled does not take it from the others."""
     cache, source = Cache(), Source()
@@ -71,7 +79,7 @@ async def test_events_cannot_make_readings_faster_than_their_pause() -> None:
     for _ in range(10):
         cache.invalidate("lab")
         tasks.append(asyncio.create_task(cache.get("lab", "x", source.read, pause_s=0.05, keep_s=60)))
-        await asyncio.sleep(0)
+        await turn()
     for task in tasks:
         await task
     assert source.reads == 2

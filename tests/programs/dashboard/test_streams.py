@@ -21,6 +21,11 @@ def calls(server: Server, name: str) -> int:
     return int(found.partition("calls=")[2].partition(",")[0])
 
 
+def watches(server: Server) -> int:
+    """How many connections block on a stream of events, or have done so last."""
+    return server.ask("CLIENT", "LIST").count("cmd=xread")
+
+
 async def test_a_stream_shows_the_state_and_each_change(one_server: Server) -> None:
     """The usage at once; then an event with its cursor, and the usage after it."""
     with Allocator.from_url(one_server.url, pool="lab") as client:
@@ -61,7 +66,8 @@ async def test_a_hundred_pages_are_one_watch(one_server: Server) -> None:
             streams = [await stack.enter_async_context(page.stream()) for _ in range(SHARED_STREAMS)]
             for stream in streams:
                 await stream.take("usage")
-            assert len([one for one in one_server.ask("CLIENT", "LIST").splitlines() if "cmd=xread" in one]) == 1
+            await wait_until_async(lambda: watches(one_server) > 0, message="the watch")
+            assert watches(one_server) == 1
             before = calls(one_server, "xread"), calls(one_server, "evalsha_ro") + calls(one_server, "evalsha")
             for number in range(10):
                 client.allocate({"cpu": 1}, ttl=60, id=f"a{number}")
@@ -139,9 +145,9 @@ async def test_a_pool_that_is_deleted_and_made_again(one_server: Server) -> None
             client.pools.create("lab", {"cpu": 8})
             state = await stream.take("usage")
             assert state.data["resources"]["cpu"]["capacity"]["amount"] == 8000
-            await stream.take("missed")
             client.allocate({"cpu": 1}, ttl=60, id="a")
             await stream.take("change", id="a")
+            assert [one.event for one in stream.seen].count("missed") == 1
 
 
 async def test_a_page_that_does_not_read_is_dropped(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,10 +197,7 @@ async def test_the_last_page_ends_the_watch(one_server: Server) -> None:
         async with page.stream() as stream:
             await stream.take("usage")
 
-        def watches() -> bool:
-            return "cmd=xread" in one_server.ask("CLIENT", "LIST")
-
-        await wait_until_async(lambda: not watches(), message="the end of the watch")
+        await wait_until_async(lambda: not watches(one_server), message="the end of the watch")
         assert page.dashboard.feeds.streams == 0
 
 

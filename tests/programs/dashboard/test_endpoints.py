@@ -109,6 +109,17 @@ async def test_groups_scopes_and_the_line(one_server: Server) -> None:
         assert (await page.get(f"{POOL}/queue"))["items"] == []
 
 
+async def test_the_history_is_that_of_the_library(one_server: Server) -> None:
+    """A point a minute of a day; fewer or more where the request says so."""
+    fill(one_server.url)
+    async with opened(one_server.url) as page:
+        document = await page.get(f"{POOL}/history?since=3600&resolution=60")
+        assert document["kind"] == "UsageHistory"
+        assert document["points"][-1]["resources"]["cpu"]["allocated"]["amount"] == 6000
+        assert document["points"][-1]["grants"] == 5
+        assert (await page.get(f"{POOL}/history"))["pool"] == "lab"
+
+
 async def test_events_go_on_from_a_cursor(one_server: Server) -> None:
     """Without one the latest come; from `0` on all; a cursor of another pool says that something is missing."""
     fill(one_server.url)
@@ -152,6 +163,8 @@ WRONG: Final = [
     (f"{POOL}/timeline?from=yesterday", 400, "invalid_request", "from"),
     (f"{POOL}/timeline?to=2026-01-01T00:00:00", 400, "invalid_request", "to"),
     (f"{POOL}/events?since=yesterday", 400, "invalid_request", "since"),
+    (f"{POOL}/history?since=1", 400, "invalid_request", "since"),
+    (f"{POOL}/history?resolution=61", 400, "invalid_request", "resolution"),
     (f"{POOL}/groups?by=colour", 400, "invalid_request", "by"),
     ("/api/v1/stream?pool=nope", 404, "unknown_pool", None),
     ("/api/v1/stream", 400, "invalid_request", "pool"),
