@@ -2,6 +2,9 @@
 
 import { Problem } from "./api.js";
 import { h, put } from "./dom.js";
+import { timed } from "./timing.js";
+
+const RETRY_MS = 3000;
 
 /** `read(signal)` gives a document, `show(document)` puts it on the page; `session` asks for the token if it is refused. */
 export function loader(session, read, show) {
@@ -9,15 +12,17 @@ export function loader(session, read, show) {
   let controller = null;
   let again = false;
   let closed = false;
+  let retry = null;
 
   async function run() {
     const mine = new AbortController();
     controller = mine;
     again = false;
+    clearTimeout(retry);
     try {
       const document = await read(mine.signal);
       if (closed || mine.signal.aborted) return;
-      show(document);
+      timed("show", () => show(document));
       notice.hidden = true;
     } catch (error) {
       if (closed || mine.signal.aborted) return;
@@ -32,7 +37,9 @@ export function loader(session, read, show) {
     }
   }
 
+  /** Say what is wrong, and try again by itself. */
   function tell(error) {
+    retry = setTimeout(run, RETRY_MS);
     put(notice, error.message);
     notice.hidden = false;
   }
@@ -51,6 +58,7 @@ export function loader(session, read, show) {
     },
     close: () => {
       closed = true;
+      clearTimeout(retry);
       controller?.abort();
     },
   };

@@ -100,7 +100,6 @@ async function begin() {
     await session.refresh();
     connection.away.delete("server");
     open();
-    performance.mark("allocator:opened");
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     if (error.status === 401) {

@@ -26,16 +26,22 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def dashboard(servers: SessionServers) -> Iterator[DashboardProcess]:
+def store(servers: SessionServers) -> str:
+    """The server of the pools."""
+    return servers.get(engines()[0]).url
+
+
+@pytest.fixture(scope="module")
+def dashboard(store: str) -> Iterator[DashboardProcess]:
     """A dashboard that only reads."""
-    with DashboardProcess(servers.get(engines()[0]).url) as started:
+    with DashboardProcess(store) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def changing(servers: SessionServers) -> Iterator[DashboardProcess]:
+def changing(store: str) -> Iterator[DashboardProcess]:
     """A dashboard that may change pools."""
-    with DashboardProcess(servers.get(engines()[0]).url, "--allow-changes") as started:
+    with DashboardProcess(store, "--allow-changes") as started:
         yield started
 
 
@@ -54,7 +60,7 @@ def client(one_server: Server, pool: str) -> Iterator[Allocator]:
 
 
 @pytest.fixture
-def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..., Any]]:
+def open_page(browser: Any, store: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Open a view of a dashboard in a new context; at the end nothing was asked of others, and no error was logged.
 
     `expected` are parts of messages that the test provokes; `on` is another dashboard than the one that only reads.
@@ -72,7 +78,7 @@ def open_page(browser: Any, dashboard: DashboardProcess) -> Iterator[Callable[..
         expected: tuple[str, ...] = ("404",),
         **options: Any,
     ) -> Any:
-        shown = on or dashboard
+        shown = on or request.getfixturevalue("dashboard")
         context = browser.new_context(reduced_motion="reduce", **options)
         page = context.new_page()
         page.set_default_timeout(DEADLINE_MS)

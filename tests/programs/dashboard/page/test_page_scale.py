@@ -16,11 +16,6 @@ pytestmark = [needs("chromium"), pytest.mark.slow]
 COUNT = 10_000
 BATCH = 100
 
-TIMES = """() => Object.fromEntries(['allocator:ready', 'allocator:update'].map((name) => {
-  const found = performance.getEntriesByName(name);
-  return [name, found.length ? Math.max(...found.map((one) => one.duration || one.startTime)) : null];
-}))"""
-
 
 @pytest.fixture
 def expect() -> Any:
@@ -67,7 +62,9 @@ def test_ten_thousand_allocations_are_as_quick_as_fifty(
     expect(page.locator("#allocations tbody tr:visible")).to_have_count(50)
     client.allocate({"cpu": 1}, ttl=60, owner="grace")
     expect(page.get_by_text("10,002").first).to_be_visible()
-    times = page.evaluate(TIMES)
+    times = page.evaluate(
+        "({...allocatorTimes, paint: performance.getEntriesByName('first-contentful-paint')[0].startTime})"
+    )
     record_property("page_ms", json.dumps(times))
-    print(f"first paint {times['allocator:ready']:.0f} ms, update at most {times['allocator:update']:.1f} ms")
-    assert times["allocator:update"] < 150, "milliseconds that the page itself takes for an update"
+    print("; ".join(f"{name} {times[name]:.1f} ms" for name in ("paint", "ready", "update", "show")))
+    assert times["update"] + times["show"] < 150, "milliseconds that the page itself takes for an update"

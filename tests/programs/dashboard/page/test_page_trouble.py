@@ -95,9 +95,15 @@ def test_a_dashboard_with_another_token_asks_for_it(
 
 
 def test_a_pool_that_does_not_exist_is_said(open_page: Callable[..., Any], one_server: Server, expect: Any) -> None:
-    """With a way back."""
+    """With a way back; once it is made, the page shows it by itself."""
     page = open_page("#/pools/nowhere", expected=("404",))
     expect(page.locator(".notice").first).to_contain_text("nowhere")
+    expect(page.locator(".view-head .state")).to_have_text("not found")
+    with Allocator.from_url(one_server.url) as client:
+        client.pools.create("nowhere", {"cpu": 1})
+    expect(page.get_by_role("meter")).to_have_count(1)
+    expect(page.locator("#timeline")).to_be_visible()
+    page.evaluate("location.hash = '#/pools/never'")
     expect(page.locator(".view-head .state")).to_have_text("not found")
     page.locator(".notice").first.get_by_role("link", name="All pools").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Pools")

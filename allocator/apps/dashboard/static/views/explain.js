@@ -167,7 +167,7 @@ function verdict(check, now) {
       ? null
       : h(
           "dl",
-          { class: "facts facts-wide" },
+          { class: "facts facts-wide facts-when" },
           whenRows(check, denial, now).map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))),
         ),
   ];

@@ -7,6 +7,7 @@ import { connection } from "../connection.js";
 import { h, put, sync } from "../dom.js";
 import { count, fromNow, ms, plural, poolFullness } from "../format.js";
 import { meter } from "../meters.js";
+import { ready } from "../timing.js";
 
 const POLL_MS = 2000;
 
@@ -105,7 +106,7 @@ export function overview(session) {
         .join() !== session.pools.join()
     )
       await session.refresh();
-    performance.mark("allocator:ready");
+    ready();
   }
 
   async function poll() {

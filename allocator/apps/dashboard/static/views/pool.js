@@ -6,6 +6,7 @@ import { calm, h, put, sync } from "../dom.js";
 import { clock, count, fromNow, ms } from "../format.js";
 import { meter } from "../meters.js";
 import { follow } from "../stream.js";
+import { ready, timed } from "../timing.js";
 import { changeCapacity } from "./changes.js";
 import { allocations } from "./allocations.js";
 import { events } from "./events.js";
@@ -75,15 +76,14 @@ export function poolView(session, pool) {
   const changed = calm(() => section?.refresh?.(), GAP_MS);
 
   function take(usage) {
-    const first = context.usage === null;
-    performance.mark("allocator:usage");
     context.usage = usage;
-    capacity.disabled = false;
+    capacity.disabled = tabs.hidden = place.hidden = false;
     connection.fresh(usage.readMs);
-    show(usage);
-    section?.usage?.(usage);
-    performance.measure(first ? "allocator:first" : "allocator:update", "allocator:usage");
-    if (first) performance.mark("allocator:ready");
+    timed("update", () => {
+      show(usage);
+      section?.usage?.(usage);
+    });
+    ready();
   }
 
   function show(usage) {
@@ -156,20 +156,21 @@ export function poolView(session, pool) {
     } catch (error) {
       if (error.status === 404 || error.status === 400) gone(error);
       else if (error.status === 401) session.askToken(error);
-      else if (error.status >= 500) connection.lost("pool", error.message);
+      else if (error.status > 0) connection.lost("pool", error.message);
     }
   }
 
+  /** There is no such pool.  The stream goes on asking: it may be made later. */
   function gone(problem) {
     if (problem.status === 400) stream.close();
     put(why, `${problem.message} `, h("a", { href: "#/" }, "All pools"));
     why.hidden = false;
     state.dataset.state = "full";
     put(state, "not found");
-    facts.replaceChildren();
-    meters.replaceChildren();
-    place.replaceChildren();
-    facts.madeOf = meters.madeOf = undefined;
+    sync(facts, [], null, null);
+    sync(meters, [], null, null);
+    capacity.disabled = true;
+    tabs.hidden = place.hidden = true;
   }
 
   load();
