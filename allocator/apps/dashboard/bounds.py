@@ -52,8 +52,8 @@ USAGE_S: Final = 0.25
 READING_S: Final = 1.0
 """Seconds that a larger reading counts, unless an event says that it is out of date."""
 
-READING_SHARE: Final = 4
-"""A large reading is followed by a pause of so many times its length, so that it takes a fifth of the time at most."""
+READING_SHARE: Final = 2
+"""Two large readings begin at least so many times the length of the first apart: they take half of the time at most."""
 
 READINGS_KEPT: Final = 1_000
 """Readings that are kept at a time: a few kinds of each pool."""

@@ -23,14 +23,11 @@ from allocator.apps.dashboard.security import Rules, is_loopback
 from allocator.apps.dashboard.server import Dashboard, listen, serve
 from allocator.apps.serving import cannot_listen, named_pools, try_pools, url_of
 
-__all__ = ["dashboard"]
+__all__ = ["dashboard", "is_secret"]
 
 _TOKEN: Final = re.compile(rf"[A-Za-z0-9._~+/=-]{{{bounds.TOKEN_LENGTH_MIN},{bounds.TOKEN_LENGTH_MAX}}}", re.ASCII)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", re.ASCII)
-
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-"""The rights of the group and of others on a file."""
 
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 - nothing is bound
 
@@ -42,24 +39,38 @@ def _host(text: str) -> str:
     return text
 
 
+def is_secret(status: os.stat_result, user: int) -> bool:
+    """Whether nobody else reads or writes a file.
+
+    A file of another owner may be read by its group: so Kubernetes (`fsGroup`) and systemd (`LoadCredential`) give a
+    secret to one process.
+
+    Args:
+        status: that of the file.
+        user: the user id of this process.
+    """
+    others = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == user else stat.S_IWGRP)
+    return not status.st_mode & others
+
+
 def _token_in(path: str) -> str:
     """The token in a file that nobody else may read.
 
     Raises:
         Failure: It cannot be read, others may read it, or what it has is no token.
     """
+    status: os.stat_result | None = None
     try:
         with Path(path).open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             text = file.read(bounds.TOKEN_LENGTH_MAX + 2).strip()
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}", ExitCode.USAGE) from error
     except UnicodeDecodeError:
-        text, mode = "", 0
-    if mode & _OTHERS:
-        raise Failure(
-            f"others may read {path} (mode {stat.S_IMODE(mode):04o})", ExitCode.USAGE, hint=f"chmod 600 {path}"
-        )
+        text = ""
+    if status is not None and not is_secret(status, os.geteuid()):
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        raise Failure(f"others may read {path} (mode {mode})", ExitCode.USAGE, hint=f"chmod 600 {path}")
     if not _TOKEN.fullmatch(text):
         raise Failure(
             f"{path} has no token: {bounds.TOKEN_LENGTH_MIN} to {bounds.TOKEN_LENGTH_MAX} letters, digits or any of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import secrets
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from allocator import Allocator
+from allocator.apps.dashboard.command import is_secret
 from tests.programs.cli.conftest import CommandLine, cli, clock
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -198,6 +200,21 @@ def test_a_file_that_is_no_secret_is_refused(
     told = cli.error("dashboard", "--token-file", str(path), code=2)
     assert said in told
     assert "aaaa" not in told
+
+
+def test_a_secret_of_another_owner_may_be_its_groups() -> None:
+    """So Kubernetes and systemd give one to a process; of one's own file the group is others."""
+    for mode, uid, expected in (
+        (0o600, 1000, True),
+        (0o400, 1000, True),
+        (0o440, 1000, False),
+        (0o440, 0, True),
+        (0o460, 0, False),
+        (0o444, 0, False),
+        (0o404, 1000, False),
+    ):
+        status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, 0, 0, 0, 0, 0))
+        assert is_secret(status, 1000) is expected, oct(mode)
 
 
 @pytest.mark.parametrize("host", ["http://dash.example", "dash.example/", "a b", ""])
