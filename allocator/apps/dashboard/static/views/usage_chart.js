@@ -17,6 +17,7 @@ const HEIGHT = 220;
 const EDGE = { left: 40, right: 12, top: 10, bottom: 66 };
 const STRIP = 26;
 const ROWS = 48;
+const LATE_MS = 120_000;
 
 const amountOf = (found) => (typeof found === "number" ? found : (found?.amount ?? 0));
 const share = (row) => (row && amountOf(row.capacity) ? (100 * amountOf(row.allocated)) / amountOf(row.capacity) : 0);
@@ -198,7 +199,14 @@ export function usageChart(context) {
       ),
       h("span", {}, `${count(point.waiting)} waiting`),
       h("span", {}, `${count(point.grants)} granted, ${count(point.denials)} denied in this interval`),
+      begins(),
     );
+  }
+
+  /** From when on the history is known, if that is later than what was asked for. */
+  function begins() {
+    const cut = known !== null && known > context.now() - since * 1000 + LATE_MS;
+    return cut ? h("span", {}, `The history begins at ${when(known, context.now())}.`) : null;
   }
 
   const textOf = (point) =>
@@ -245,7 +253,6 @@ export function usageChart(context) {
   const timer = setInterval(() => !document.hidden && reading.refresh(), 30_000);
   return {
     element,
-    since: () => known,
     refresh: reading.refresh,
     close: () => {
       stop();
