@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     """The version of this code."""
 
     from allocator._async.client import AsyncAllocator
+    from allocator._engine.execution.instrumentation import (
+        ClientState,
+        ObservedBatch,
+        ObservedCall,
+        ObservedRenewal,
+        Observer,
+    )
     from allocator._engine.transport.urls import redact_url
     from allocator._sync.client import Allocator
     from allocator.compat.resource_allocation import ResourceAllocation
@@ -57,6 +64,13 @@ if TYPE_CHECKING:
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
+    "allocator._engine.execution.instrumentation": (
+        "ClientState",
+        "ObservedBatch",
+        "ObservedCall",
+        "ObservedRenewal",
+        "Observer",
+    ),
     "allocator._engine.transport.urls": ("redact_url",),
     "allocator._sync.client": ("Allocator",),
     "allocator.compat.resource_allocation": ("ResourceAllocation",),
@@ -106,6 +120,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "Check",
+    "ClientState",
     "ContractError",
     "Denial",
     "DoctorCheck",
@@ -121,6 +136,10 @@ __all__ = [
     "InvariantError",
     "Limit",
     "NotDurable",
+    "ObservedBatch",
+    "ObservedCall",
+    "ObservedRenewal",
+    "Observer",
     "Outcome",
     "OutcomeUnknown",
     "Pool",

@@ -19,14 +19,20 @@ __all__ = ["AsyncUndoWorker"]
 class AsyncUndoWorker:
     """Undoes the queued calls of one event loop."""
 
-    def __init__(self, perform: Callable[[Call, float], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        perform: Callable[[Call, float], Awaitable[None]],
+        loop: asyncio.AbstractEventLoop,
+        report: Callable[[str, str, int], object] | None = None,
+    ) -> None:
         """Prepare; no task is started.
 
         Args:
             perform: Sends a call once, until the given instant, and raises `AttemptFailure`.
             loop: The event loop of the task.
+            report: As that of `UndoQueue`.
         """
-        self.queue = UndoQueue()
+        self.queue = UndoQueue(report)
         self._perform = perform
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
@@ -101,4 +107,6 @@ class AsyncUndoWorker:
         except BaseException:
             self.queue.put_back(group)
             raise
+        else:
+            self.queue.finish(group)
         return True
