@@ -78,7 +78,7 @@ class LoopState:
 
     def counts(self) -> tuple[int, int, int]:
         """Calls to undo, open connections, and those in use; no I/O."""
-        return (len(self._undo_worker.queue), *counts_of(self._router.connection_pools()))
+        return (self._undo_worker.pending, *counts_of(self._router.connection_pools()))
 
     # -- life ----------------------------------------------------------------------------------------------------------
 

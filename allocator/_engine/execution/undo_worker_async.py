@@ -37,6 +37,7 @@ class AsyncUndoWorker:
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._under_way = 0
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
         """Put these items into the undo queue; after `close` they are not undone, which is logged."""
@@ -59,6 +60,11 @@ class AsyncUndoWorker:
                 break
         self._closed = True
         self.queue.abandon(CLOSED)
+
+    @property
+    def pending(self) -> int:
+        """How many calls are not undone yet."""
+        return len(self.queue) + self._under_way
 
     async def wait(self, seconds: float) -> bool:
         """Wait up to so many seconds until the queue is empty; returns whether it is."""
@@ -85,7 +91,12 @@ class AsyncUndoWorker:
     async def _settle_all(self) -> None:
         failed = 0
         while group := self.queue.next_batch():
-            if await self._settle(group):
+            self._under_way = len(group)
+            try:
+                is_settled = await self._settle(group)
+            finally:
+                self._under_way = 0
+            if is_settled:
                 failed = 0
             else:
                 failed += 1
