@@ -20,5 +20,14 @@ from allocator.metrics.families import METRICS, Metric  # isort: skip - the one 
 from allocator.metrics.client_collector import ClientCollector
 from allocator.metrics.client_families import CLIENT_METRICS, ClientMetric
 from allocator.metrics.collector import PoolCollector
+from allocator.metrics.server_statistics import SERVER_METRICS
 
-__all__ = ["CLIENT_METRICS", "METRICS", "ClientCollector", "ClientMetric", "Metric", "PoolCollector"]
+__all__ = [
+    "CLIENT_METRICS",
+    "METRICS",
+    "SERVER_METRICS",
+    "ClientCollector",
+    "ClientMetric",
+    "Metric",
+    "PoolCollector",
+]

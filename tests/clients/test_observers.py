@@ -1,4 +1,4 @@
-"""What a client reports to its observers: each call with its outcome, batches, waits, holds; and nothing once closed."""
+"""What a client reports to its observers: calls with their outcomes, batches, waits, holds; nothing once closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from allocator._engine.execution.instrumentation import OUTCOMES
 from allocator.testing import Clock, memory_allocator
 from tests.clients.conftest import Connect
 from tests.support.waiters import Line
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, wait_until_async
 
 METHODS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
 
@@ -268,8 +268,11 @@ async def test_a_task_that_is_cancelled_is_reported_as_cancelled(client: AsyncAl
         pytest.skip("a thread cannot be cancelled")
     seen = watching(client)
     task = asyncio.ensure_future(client.allocate({"cpu": 1}, ttl=60, wait=60))
-    while not (await client.pools.usage()).waiting:
-        await asyncio.sleep(0)
+
+    async def waits() -> bool:
+        return bool((await client.pools.usage()).waiting)
+
+    await wait_until_async(waits, message="the request waits")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
