@@ -31,6 +31,7 @@ from allocator.metrics.families import Family, GaugeMetricFamily
 
 __all__ = ["ClientCollector"]
 
+_CALLS: Final = "allocator_client_call_duration_seconds"
 _OTHER: Final = "other"
 
 
@@ -77,6 +78,7 @@ class ClientCollector(Observer):
         self._histograms: dict[str, dict[tuple[str, ...], _Histogram]] = {
             one.name: {} for one in CLIENT_METRICS.values() if one.kind == "histogram"
         }
+        self._calls = self._histograms[_CALLS]
 
     # -- what is reported ----------------------------------------------------------------------------------------------
 
@@ -88,7 +90,11 @@ class ClientCollector(Observer):
     def call_ended(self, call: ObservedCall) -> None:
         """Count the call, its duration, and its error."""
         with self._changing:
-            self._observe("allocator_client_call_duration_seconds", call.duration_s, call.verb, call.outcome)
+            histogram = self._calls.get((call.verb, call.outcome))  # the ordinary way of each call
+            if histogram is None:
+                self._observe(_CALLS, call.duration_s, call.verb, call.outcome)
+            else:
+                histogram.add(call.duration_s)
             if call.waited_s is not None:
                 self._observe("allocator_client_wait_duration_seconds", call.waited_s, call.outcome)
             if call.error is not None and call.outcome != "denied":

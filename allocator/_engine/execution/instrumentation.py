@@ -155,39 +155,27 @@ class Observer:
 class ObservedCall:
     """One call of a client's method.  Observers may keep what they need in `state`."""
 
-    __slots__ = (
-        "_instruments",
-        "_wait_began",
-        "duration_s",
-        "error",
-        "outcome",
-        "pool",
-        "retries",
-        "started",
-        "state",
-        "verb",
-        "waited_s",
-    )
+    # Defaults of the class rather than of each call: most calls never set them.
+    retries: int = 0
+    """Attempts that failed and were repeated."""
+    outcome: str = ""
+    """One of `OUTCOMES`; "" until it has ended."""
+    error: BaseException | None = None
+    """What it raised."""
+    duration_s: float = 0.0
+    """Seconds in all, without those in line."""
+    waited_s: float | None = None
+    """Seconds in line, for a request that waited."""
+    state: dict[Any, Any] | None = None
+    """What observers keep with it."""
+    _wait_began: float | None = None
 
     def __init__(self, instruments: Instrumentation, verb: str, pool: str) -> None:
         self._instruments = instruments
-        self._wait_began: float | None = None
         self.verb: str = verb
         """The method, with its namespace: `allocate`, `pools.usage`."""
         self.pool: str = pool
         """The pool; "" before the first step of a call of several, and for calls that concern none."""
-        self.retries: int = 0
-        """Attempts that failed and were repeated."""
-        self.outcome: str = ""
-        """One of `OUTCOMES`; "" until it has ended."""
-        self.error: BaseException | None = None
-        """What it raised."""
-        self.duration_s: float = 0.0
-        """Seconds in all, without those in line."""
-        self.waited_s: float | None = None
-        """Seconds in line, for a request that waited."""
-        self.state: dict[Any, Any] | None = None
-        """What observers keep with it."""
         self.started: float = time.monotonic()
         """When it began, by `time.monotonic`."""
 
@@ -213,7 +201,9 @@ class ObservedCall:
         """Report the end."""
         now = time.monotonic()
         CURRENT.set(None)
-        self.outcome, self.error = outcome, error
+        self.outcome = outcome
+        if error is not None:
+            self.error = error
         self.duration_s = now - self.started
         if self._wait_began is not None:
             self.waited_s = now - self._wait_began
