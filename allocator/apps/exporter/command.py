@@ -72,7 +72,7 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
     if len(named) > POOLS_MAX:
         raise click.UsageError(f"more than {POOLS_MAX} pools are named: start another exporter for the rest")
     client = app.client(allow_eviction=True)
-    collector = PoolCollector(client, named, scopes=scopes)
+    collector = PoolCollector(client, named, scopes=scopes, server=True)
     with Exporter(client, collector, discovers=not named, audit_s=audit_every) as exporter:
         _try(app, client, named, exporter)
         try:
