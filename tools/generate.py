@@ -4,6 +4,7 @@
 `allocator/_sync/`          the blocking surface, out of the awaited one (`tools/blocking.py`)
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
 `docs/architecture.md`     the picture of the floors, out of the imports (`tools/floors.py`)
+`docs/reference/`          the reference, out of docstrings, headers, settings and commands (`tools/reference`)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import fakeredis
 from allocator._engine.protocol import linker, schema, scripts
 from tests.scripts.ledger import Ledger
 from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, WAYS, Way, prepare
-from tools import floors
+from tools import floors, reference
 from tools.blocking import blocking
 
 ROOT: Final = Path(__file__).parents[1]
@@ -89,7 +90,7 @@ return names
 def generated() -> dict[Path, str]:
     """Each generated file, as its source says that it should be."""
     modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
-    return {**modules, **blocking(ROOT), floors.DOCUMENT: floors.document()}
+    return {**modules, **blocking(ROOT), floors.DOCUMENT: floors.document(), **reference.pages()}
 
 
 def main() -> int:
@@ -99,6 +100,7 @@ def main() -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             differ.append(path.relative_to(ROOT).as_posix())
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     for name in differ:
         print(f"{name} {'is not what its source says: python -m tools.generate' if check else 'written'}")

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
@@ -46,7 +45,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Built once for all workers, by a process as `make site` starts it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "site"
@@ -58,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[P
             run = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
             assert run.returncode == 0, run.stderr
             assert run.stderr == ""
-    yield folder
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,9 @@ def test_every_document_is_a_page_of_the_site_and_in_its_navigation(pages: dict[
     """A page that no list names is not found; the builder warns of it, and a warning is an error."""
     built = {path.relative_to(site).with_suffix("").as_posix() for path in pages}
     assert {path.relative_to(ROOT).with_suffix("").as_posix() for path in documents()} <= built
-    listed = [one for _, names in navigation.sections((ROOT / "docs" / "README.md").read_text("utf-8")) for one in names]
+    listed = [
+        one for _, names in navigation.sections((ROOT / "docs" / "README.md").read_text("utf-8")) for one in names
+    ]
     assert len(listed) == len(set(listed))
 
 
@@ -93,14 +94,14 @@ def test_every_link_of_the_site_resolves(pages: dict[Path, Page]) -> None:
             if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.is_file():
-                broken.append((path.name, address))
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            if not target.is_file() or (target in pages and unquote(parts.fragment) not in pages[target].anchors):
                 broken.append((path.name, address))
     assert broken == []
 
 
-@pytest.mark.parametrize(("word", "page"), [("starving", "howto"), ("preemption", "policies"), ("try_allocate", "client")])
+@pytest.mark.parametrize(
+    ("word", "page"), [("starving", "howto"), ("preemption", "policies"), ("try_allocate", "client")]
+)
 def test_a_search_from_disk_finds_the_page(site: Path, tmp_path: Path, word: str, page: str) -> None:
     """A browser refuses most requests to a page on disk, so the index has to be a script."""
     require("chromium")
