@@ -5,6 +5,7 @@
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
 `docs/architecture.md`     the picture of the floors, out of the imports (`tools/floors.py`)
 `docs/reference/`          the reference, out of docstrings, headers, settings and commands (`tools/reference`)
+`docs/pictures/`           the pictures that are drawn (`tools/pictures`)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.scripts.ledger import Ledger
 from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, WAYS, Way, prepare
 from tools import floors, reference
 from tools.blocking import blocking
+from tools.pictures import drawn
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -90,7 +92,8 @@ return names
 def generated() -> dict[Path, str]:
     """Each generated file, as its source says that it should be."""
     modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
-    return {**modules, **blocking(ROOT), floors.DOCUMENT: floors.document(), **reference.pages()}
+    documents = {floors.DOCUMENT: floors.document(), **reference.pages(), **drawn.pictures()}
+    return {**modules, **blocking(ROOT), **documents}
 
 
 def main() -> int:
