@@ -15,6 +15,9 @@ SECTIONS: Final = ("Args", "Returns", "Raises", "Yields")
 
 _TICKED: Final = re.compile(r"(`[^`]*`)")
 _DOCUMENT: Final = re.compile(r"\bdocs/([\w/-]+\.md)\b")
+_COMMENT: Final = re.compile(r" {2,}# ")
+"""Comments that stand below each other, which a formatter does not leave so."""
+
 _ENTRY: Final = re.compile(r"^([*\w][\w, *.]*): ?(.*)$")
 
 
@@ -54,7 +57,7 @@ def markdown(text: str) -> list[str]:
         if head.rstrip(":") in SECTIONS and head.endswith(":"):
             found += _section(head.rstrip(":"), textwrap.dedent(rest))
         elif _is_block(part):
-            shown = textwrap.dedent(part)
+            shown = _COMMENT.sub("  # ", textwrap.dedent(part))
             found += code(shown, "py" if _is_python(shown) else "text")
         elif part.strip() != "::":
             found += [*map(_inline, re.sub(r":{2}$", ":", part).splitlines()), ""]

@@ -67,7 +67,8 @@ def client() -> Iterator[str]:
     """The methods of `Allocator`, its namespaces, and the holds."""
     blocking, awaited = (_class(PACKAGE, name) for name in _CLIENTS)
     yield from [
-        "Both clients have these methods. `Allocator` is shown; `AsyncAllocator` differs in what stands at its end.",
+        "Both clients have these methods. They are shown as those of `Allocator`. What differs in `AsyncAllocator` has",
+        "a part of its own.",
         "[The README](../../README.md#methods) has them in one table.",
         "",
         "## Allocator",

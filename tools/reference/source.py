@@ -108,7 +108,7 @@ def decorators(node: Function | ast.ClassDef) -> set[str]:
 def signature(node: Function, name: str) -> str:
     """As it is called: without `self`, on one line or one argument a line."""
     arguments = _without_self(node)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
     word = "await " if isinstance(node, ast.AsyncFunctionDef) else ""
     line = f"{word}{name}({', '.join(arguments)}){returns}"
     if len(line) <= WIDTH:

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     """Build, and say where the first page is."""
     folder = Path(arguments[0]) if arguments else ROOT / "build" / "site"
     folder.mkdir(parents=True, exist_ok=True)
-    options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-c", str(Path(__file__).parent)]
+    options = ["-W", "--keep-going", "-n", "-q", "-E", "-a", "-b", "html", "-c", str(Path(__file__).parent)]
     code = build_main([*options, "-d", str(folder / ".doctrees"), str(ROOT), str(folder)])
     if code == 0:
         (folder / "index.html").write_text(FIRST_PAGE, encoding="utf-8")
