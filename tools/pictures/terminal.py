@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
 from typing import Final
 
 from rich.console import Console, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
-__all__ = ["terminal"]
+__all__ = ["described", "terminal"]
 
 _FONTS: Final = re.compile(r"\s*@font-face \{.*?\}\n", re.DOTALL)
 """Rich names a font that a browser would fetch from elsewhere."""
@@ -23,9 +24,12 @@ def terminal(name: str, title: str, shown: RenderableType, *, description: str, 
         file=io.StringIO(), record=True, width=columns, height=rows, force_terminal=True, color_system="truecolor"
     )
     console.print(shown)
-    svg = console.export_svg(title=title, theme=DIMMED_MONOKAI, unique_id=name)
-    svg = _COMMENT.sub("", _FONTS.sub("", svg)).replace(
-        "font-family: Fira Code, monospace", 'font-family: "DejaVu Sans Mono", monospace'
-    )
+    return described(console.export_svg(title=title, theme=DIMMED_MONOKAI, unique_id=name), title, description)
+
+
+def described(svg: str, title: str, description: str) -> str:
+    """A picture of rich or Textual that loads nothing, with a text for those who do not see it."""
+    svg = _COMMENT.sub("", _FONTS.sub("", svg)).replace("Fira Code", "DejaVu Sans Mono")
     head, _, rest = svg.partition(">")
-    return f'{head} role="img"><title>{title}</title><desc>{description}</desc>{rest}\n'
+    said = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    return f'{head} role="img">{said}{rest.rstrip()}\n'

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from allocator._base import NAMESPACES
+from tools import floors
 from tools.reference.prose import cell, code, markdown
 from tools.reference.source import (
     Class,
@@ -22,9 +23,6 @@ from tools.reference.source import (
 )
 
 PACKAGE: Final = "allocator"
-
-BESIDE: Final = ("allocator.testing", "allocator.metrics", "allocator.access")
-"""Public modules beside the clients; a module's `__all__` says what is public of it."""
 
 STORED: Final = "allocator.serialization"
 """What each value has of its base, `to_dict` and its kin, is said once in docs/values.md."""
@@ -186,6 +184,14 @@ def errors() -> Iterator[str]:
 # -- beside ------------------------------------------------------------------------------------------------------------
 
 
+def _rooms_beside() -> list[str]:
+    """The modules that stand above the clients: they are public, and a module's `__all__` says what of it."""
+    stack = floors.floors()
+    begin = stack.index([PACKAGE]) + 1
+    end = next(at for at, floor in enumerate(stack) if f"{PACKAGE}._async" in floor)
+    return [room for floor in stack[begin:end] for room in floor if room != f"{PACKAGE}.compat"]
+
+
 def beside() -> Iterator[str]:
     """The original API, the tools for tests, the metrics, the users."""
     yield "What is public beside the clients and their values."
@@ -193,7 +199,7 @@ def beside() -> Iterator[str]:
     for name, (module, node) in _names("allocator.compat").items():
         if isinstance(node, ast.ClassDef):
             yield from [f"## {name}", "", *_whole_class(name, Class(module, node))]
-    for module in BESIDE:
+    for module in _rooms_beside():
         yield from [f"## {module}", "", *markdown(docstring(module))]
         for name, (where, node) in public(module).items():
             yield from _beside(name, where, node)
