@@ -87,6 +87,9 @@ def client() -> Iterator[str]:
     yield from ["## Properties and methods of both holds", ""]
     for name, node in _class(PACKAGE, "Hold").methods().items():
         yield from _method(f"hold.{name}", node)
+    for name, (_, node) in _names("allocator._engine").items():
+        if isinstance(node, ast.FunctionDef):
+            yield from _method(name, node, level=2)
 
 
 def _constructor(owner: Class) -> Function:
