@@ -5,7 +5,7 @@
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
 `docs/architecture.md`     the picture of the floors, out of the imports (`tools/floors.py`)
 `docs/reference/`          the reference, out of docstrings, headers, settings and commands (`tools/reference`)
-`docs/pictures/`           the pictures that are drawn (`tools/pictures`)
+`docs/pictures/`           the pictures that are drawn, and the page of the others (`tools/pictures`)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.scripts.ledger import Ledger
 from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, WAYS, Way, prepare
 from tools import floors, reference
 from tools.blocking import blocking
-from tools.pictures import drawn
+from tools.pictures import drawn, gallery
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -92,7 +92,12 @@ return names
 def generated() -> dict[Path, str]:
     """Each generated file, as its source says that it should be."""
     modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
-    documents = {floors.DOCUMENT: floors.document(), **reference.pages(), **drawn.pictures()}
+    documents = {
+        floors.DOCUMENT: floors.document(),
+        **reference.pages(),
+        **drawn.pictures(),
+        gallery.PAGE: gallery.page(),
+    }
     return {**modules, **blocking(ROOT), **documents}
 
 

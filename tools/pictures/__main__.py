@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tools.pictures import FOLDER
+from tools.pictures import FOLDER, gallery
 
-HELPERS: Final = ("__main__", "canvas", "drawn", "terminal")
+HELPERS: Final = ("__main__", "canvas", "drawn", "gallery", "terminal")
 
 
 def names() -> list[str]:
@@ -29,6 +29,7 @@ def main(asked: list[str]) -> int:
     for name in asked or names():
         importlib.import_module(f"tools.pictures.{name}").main()
         print(f"{name} made")
+    gallery.PAGE.write_text(gallery.page(), encoding="utf-8")
     return 0
 
 
