@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.pictures import FOLDER, gallery
+from tools.pictures.terminal import described
 
 HELPERS: Final = ("__main__", "canvas", "drawn", "gallery", "terminal")
 
@@ -29,6 +30,11 @@ def main(asked: list[str]) -> int:
     for name in asked or names():
         importlib.import_module(f"tools.pictures.{name}").main()
         print(f"{name} made")
+    for path in FOLDER.glob("*.svg"):
+        svg = path.read_text(encoding="utf-8")
+        if "@font-face" in svg:  # of a program that draws by itself
+            said = f"resource-allocator {path.stem}"
+            path.write_text(described(svg, said, f"What {said} shows at a terminal."), encoding="utf-8")
     gallery.PAGE.write_text(gallery.page(), encoding="utf-8")
     return 0
 
