@@ -165,8 +165,22 @@ def _activity(board: Dashboard) -> Dashboard:
         .with_panel(
             _lines(
                 "Changes",
-                "Per second: grants, releases, configuration; not renewals.",
-                (f"rate(allocator_pool_revision{POOL}[$__rate_interval])", "{{pool}}"),
+                "Events per second, by their kind; renewals are none.",
+                (
+                    f"sum by (pool, kind) (rate(allocator_events_total{POOL}[$__rate_interval])) > 0",
+                    "{{pool}} {{kind}}",
+                ),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Denials",
+                "Requests that were denied per second, by the reason.",
+                (
+                    f"sum by (pool, reason) (rate(allocator_denials_total{POOL}[$__rate_interval])) > 0",
+                    "{{pool}} {{reason}}",
+                ),
                 unit="ops",
             )
         )
