@@ -7,6 +7,7 @@ The alert rules as the Prometheus operator wants them, and the users' rights, wh
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,12 @@ yaml.SafeDumper.add_representer(_Text, _as_block)
 
 def _dump(document: Any) -> str:
     return yaml.safe_dump(document, sort_keys=False, width=1_000, allow_unicode=True)
+
+
+def version() -> str:
+    """That of the library, which images carry as their tag."""
+    with (DEPLOY.parent / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
 
 
 def _labels(name: str) -> dict[str, Any]:
