@@ -123,20 +123,6 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
-_STAND_IN: Final = click.Command(
-    "dashboard",
-    params=[
-        click.Argument(["pools"], nargs=-1),
-        click.Option(["--port"], type=int),
-        click.Option(["--address"]),
-        click.Option(["--expose"], is_flag=True),
-        click.Option(["--host", "hosts"], multiple=True),
-        click.Option(["--token-file"]),
-        click.Option(["--allow-changes"], is_flag=True),
-    ],
-)
-
-
 def parse(words: list[str]) -> tuple[click.Command, dict[str, Any]]:
     """Read a command line as the program does, callbacks and types included, but run nothing.
 
@@ -145,8 +131,6 @@ def parse(words: list[str]) -> tuple[click.Command, dict[str, Any]]:
     """
     command: click.Command = root
     context = root.make_context(PROGRAM, list(words))
-    if words[0] == "dashboard" and "dashboard" not in root.list_commands(context):
-        return _STAND_IN, _STAND_IN.make_context("dashboard", list(words[1:])).params
     while isinstance(command, click.Group):
         name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         assert name is not None

@@ -91,7 +91,7 @@ class Stack:
         """Run the command of a service to its end."""
         return subprocess.run(
             [*self.words(service), *more], env=self.environment(service),
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
     def ask_as(self, user: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -99,8 +99,13 @@ class Stack:
         environment = self.environment("exporter") | {"ALLOCATOR_REDIS_URL_FILE": str(self._secrets / f"{user}.url")}
         return subprocess.run(
             [sys.executable, "-m", "allocator", *words], env=environment,
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
+
+    def fit(self, user: str) -> str:
+        """What the doctor says with the rights of a user; nothing where something is bad."""
+        ran = self.ask_as(user, "doctor", "-o", "json")
+        return ran.stdout if ran.returncode == 0 else ""
 
     @contextlib.contextmanager
     def serving(self, service: str, log: Path) -> Iterator[str]:
@@ -149,11 +154,10 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
 
 def test_the_server_is_as_the_doctor_wants_it(stack: Stack) -> None:
     """With the rights of a controller: every script runs, and nothing is left to be changed."""
-    ran = stack.ask_as("controller", "doctor", "-o", "json")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    verdicts = {one["check"]: one["verdict"] for one in json.loads(ran.stdout)["items"]}
-    assert {verdicts[name] for name in ("eviction", "memory", "persistence", "scripts")} == {"ok"}
-    assert set(verdicts.values()) - {"ok"} == set() or "latency" in verdicts, "a busy machine"
+    ran = wait_until(partial(stack.fit, "controller"), timeout_s=120, message="a busy machine has time for each script")
+    verdicts = {one["check"]: one["verdict"] for one in json.loads(ran)["items"]}
+    del verdicts["latency"]  # of a busy machine
+    assert set(verdicts.values()) == {"ok"}, verdicts
     with pytest.raises(Exception, match="NOAUTH"):
         stack.server.ask("INFO")
 
@@ -178,7 +182,7 @@ def test_no_user_does_the_work_of_another(stack: Stack) -> None:
     for user in ("inspector", "cron"):
         refused = stack.ask_as(user, "allocate", "cpu=1", "--ttl", "1m")
         assert refused.returncode == 5, user
-        assert "may not" in refused.stderr or "permission" in refused.stderr, refused.stderr
+        assert "does not permit this user" in refused.stderr
     assert stack.ask_as("inspector", "usage").returncode == 0
     refused = stack.ask_as("inspector", "cleanup")
     assert refused.returncode == 5, refused.stderr
