@@ -39,9 +39,12 @@ READ_TIMEOUT_S: Final = 4.0
 
 REFRESH_S: Final = 300.0
 RETRY_S: Final = 5.0
-"""Seconds after which new pools are looked for, by a SCAN of all keys, and after which it is done again where the
-server did not answer, or a pool is gone.
+"""Seconds after which new pools are looked for, by a SCAN of all keys; and after which at the earliest, where somebody
+asks for the pools, one is gone, or the server did not answer.
 """
+
+SCAN_SHARE: Final = 20
+"""A SCAN is followed by a pause of at least so many times its length."""
 
 USAGE_S: Final = 0.25
 """Seconds between two readings of a pool's usage, however many pages are open."""

@@ -190,7 +190,7 @@ def timeline(pool: str, reading: Allocations, since_ms: int, until_ms: int, rows
         buckets=_buckets(begin, end, ending),
         overdue=_sum(one for one in ending if _ends(one) < begin),
         later=_sum(one for one in ending if _ends(one) > end),
-        pinned=_sum(one for one in reading.items if one.deadline_ms is None),
+        pinned=sum(one.deadline_ms is None for one in reading.items),
         leftOut=reading.left_out,
         readAt=rfc3339(reading.read_ms),
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
 from allocator import AsyncAllocator, BackendError, UnknownPool
-from allocator.apps.dashboard.bounds import POOLS_MAX, REFRESH_S, RETRY_S
+from allocator.apps.dashboard.bounds import POOLS_MAX, REFRESH_S, RETRY_S, SCAN_SHARE
 from allocator.apps.dashboard.problems import Problem
 from allocator.validation import pool_name
 
@@ -63,13 +64,12 @@ class Pools:
         self._wanted.set()
 
     async def known(self, timeout_s: float) -> None:
-        """Wait until the pools have been looked for once, for at most so long."""
+        """Wait until the pools have been looked for once, for at most so long; and let them be looked for again."""
+        self.look()
         if self.discovers and not self._found.is_set():
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._found.wait()
-            except TimeoutError:
-                pass
 
     async def discover(self) -> None:
         """Look for pools once."""
@@ -85,14 +85,15 @@ class Pools:
         self._found.set()
 
     async def keep(self) -> None:
-        """Look for pools again and again, until cancelled."""
+        """Look for pools again and again, until cancelled: soon after somebody asks, as a SCAN may be long."""
+        loop = asyncio.get_running_loop()
         while self.discovers:
+            began_s = loop.time()
             await self.discover()
-            await asyncio.sleep(RETRY_S)
-            if self.fault is None:
-                try:
-                    async with asyncio.timeout(REFRESH_S - RETRY_S):
-                        await self._wanted.wait()
-                except TimeoutError:
-                    pass
+            pause_s = max(RETRY_S, SCAN_SHARE * (loop.time() - began_s))
             self._wanted.clear()
+            await asyncio.sleep(pause_s)
+            if self.fault is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REFRESH_S):
+                        await self._wanted.wait()
