@@ -108,12 +108,12 @@ class Stack:
         return ran.stdout if ran.returncode == 0 else ""
 
     @contextlib.contextmanager
-    def serving(self, service: str, log: Path) -> Iterator[str]:
+    def serving(self, service: str, log: Path, *more: str) -> Iterator[str]:
         """A service that serves, on a port of its own; yields where."""
         port = str(free_port())
         environment = [f"{name}={text}" for name, text in self.environment(service).items()]
         words = self.words(service, port=port, address="127.0.0.1")
-        process = GuardedProcess(["env", "-i", *environment, *words], output=log)
+        process = GuardedProcess(["env", "-i", *environment, *words, *more], output=log)
         try:
             where = f"127.0.0.1:{port}"
             wait_until(lambda: status(f"http://{where}/") or not process.running, message=log.read_text())
@@ -130,10 +130,10 @@ def _in_loop(program: str) -> list[str]:
     return found[1].split()
 
 
-def status(url: str) -> int:
+def status(url: str, **headers: str) -> int:
     """The status of an answer; 0: there is none."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -187,6 +187,23 @@ def test_no_user_does_the_work_of_another(stack: Stack) -> None:
     refused = stack.ask_as("inspector", "cleanup")
     assert refused.returncode == 5, refused.stderr
     assert stack.ask_as("controller", "allocate", "cpu=1", "--ttl", "1m").returncode == 0
+
+
+def test_the_dashboard_serves_what_its_checks_ask_for(stack: Stack, tmp_path: Path) -> None:
+    """With an inspector's rights; the health of Compose's check, and the page of Kubernetes' probes by their name."""
+    assert stack.run("pool").returncode == 0
+    words = ("--host", "allocator-dashboard")
+    with stack.serving("dashboard", tmp_path / "dashboard.log", *words) as where:
+        assert status(f"http://{where}/healthz") == 200
+        assert status(f"http://{where}/", Host="allocator-dashboard") == 200
+        assert status(f"http://{where}/", Host="10.0.0.1") == 421
+        token = (tmp_path / "secrets" / "dashboard-token").read_text(encoding="utf-8").strip()
+        assert status(f"http://{where}/api/v1/pools/default") == 401
+        assert status(f"http://{where}/api/v1/pools/default", Authorization=f"Bearer {token}") == 200
+        assert token not in (tmp_path / "dashboard.log").read_text(encoding="utf-8")
+        stack.server.kill()
+        assert status(f"http://{where}/healthz") == 503
+        assert status(f"http://{where}/") == 200
 
 
 @contextlib.contextmanager
