@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from allocator.models.queue import GangMember, QueuePolicy, Waiter
     from allocator.models.quotas import FairShare, Limit, Quota, QuotaUsage
     from allocator.models.resource_units import ResourceUnits
+    from allocator.models.usage_history import UsageAmounts, UsageHistory, UsagePoint
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
@@ -69,6 +70,7 @@ _MODULES: Final = {
     "allocator.models.queue": ("GangMember", "QueuePolicy", "Waiter"),
     "allocator.models.quotas": ("FairShare", "Limit", "Quota", "QuotaUsage"),
     "allocator.models.resource_units": ("ResourceUnits",),
+    "allocator.models.usage_history": ("UsageAmounts", "UsageHistory", "UsagePoint"),
 }
 """Modules that are imported when one of these names is first used.
 
@@ -152,6 +154,9 @@ __all__ = [
     "UnknownPool",
     "UnknownScope",
     "Usage",
+    "UsageAmounts",
+    "UsageHistory",
+    "UsagePoint",
     "WaitTimeout",
     "Waiter",
     "WaitingPriority",

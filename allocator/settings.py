@@ -159,6 +159,11 @@ SCAN_KEYS_MAX: Final = 10_000_000
 EVENTS_MAX: Final = 10_000
 """The approximate number of entries that a pool's event stream keeps."""
 
+HISTORY_MINUTES_MAX: Final = 1440
+HISTORY_HOURS_MAX: Final = 744
+"""Of a pool's usage a point a minute is kept for a day, and one an hour for 31 days; the points of one reply."""
+HISTORY_PAGE_MAX: Final = 240
+
 # -- retries -----------------------------------------------------------------------------------------------------------
 DEADLINE_S: Final = 10.0
 """Seconds that one call may take in all, retries included, unless the client sets another `timeout`."""

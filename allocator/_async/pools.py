@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from allocator._async.namespace import AsyncNamespace
 from allocator._base import warn_of_pool
-from allocator._engine.operations import pool_creation, pool_deletion, pool_usage, pools
+from allocator._engine.operations import pool_creation, pool_deletion, pool_usage, pools, usage_history
 from allocator._engine.operations.pool_creation import PoolSpec
 from allocator._engine.operations.pools import PoolOptions
 from allocator.models.pools import Pool, Usage
 from allocator.models.preemption import PreemptionPolicy
 from allocator.models.queue import QueuePolicy
 from allocator.models.resource_units import ResourceUnits
+from allocator.models.usage_history import UsageHistory
 from allocator.quantity import Quantity
 
 __all__ = ["AsyncPools"]
@@ -157,6 +158,27 @@ class AsyncPools(AsyncNamespace):
     async def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
         return await self._run(pool_usage.usage(self._defaults, name))
+
+    async def usage_history(
+        self, name: str | None = None, *, since: datetime | float | timedelta = 3600, resolution: int | None = None
+    ) -> UsageHistory:
+        """What a pool had over time, and how many requests it granted and denied: a point for each interval.
+
+        The pool keeps a point a minute for a day, and one an hour for 31 days.  What it had in between is not kept.
+
+        Args:
+            name: Its name; None: the client's pool.
+            since: Where the history begins: an aware datetime, or how long before now, in seconds.
+            resolution: The length of an interval: 60 or 3600 seconds; None: 60 up to a day, else 3600.
+
+        Returns:
+            The points, at most 1440 by minutes, 744 by hours; fewer where less is kept.  One round trip for 240 points
+            that changes have written.
+
+        Raises:
+            InvalidRequest: `since` or `resolution` is none.
+        """
+        return await self._run(usage_history.usage_history(self._defaults, name, since, resolution))
 
     async def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""

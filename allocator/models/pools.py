@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from allocator.durability import MEMORY, durability
 from allocator.models.accounts import ResourceUsage, usage_fields
@@ -27,6 +27,7 @@ from allocator.serialization import (
     many,
     numbered,
     optional,
+    read_integer,
     read_mapping,
     rfc3339,
     value,
@@ -41,6 +42,13 @@ def _read_rows(found: object, path: str) -> dict[str, ResourceUsage]:
 
 
 _ROWS = Codec(lambda rows: {name: usage_fields(name, row) for name, row in rows.items()}, _read_rows)
+
+_COUNTERS = Codec(
+    dict,
+    lambda found, path: {name: read_integer(one, f"{path}.{name}") for name, one in read_mapping(found, path).items()},
+)
+
+NO_COUNTERS: Final[Mapping[str, int]] = read_only({})
 
 _INSTANT_OR_ZERO = Codec(
     lambda ms: rfc3339(ms or None), lambda found, path: 0 if found is None else INSTANT.read(found, path)
@@ -167,7 +175,10 @@ class Usage(Value):
     `allocations` counts all records, `pinned` those without a deadline, `due` those past theirs and not yet
     reclaimed.  `waiting` is how many requests wait in line, `line` how many of each priority, the highest first, at
     most 32 priorities.  `deadline_ms` is the earliest deadline, also one that is past; `pinned_ms` is when the oldest
-    pinned allocation was granted.  `scopes` counts the quotas.  `read_ms` is the server's time of the reading.
+    pinned allocation was granted.  `scopes` counts the quotas.
+    `counters` has how many events of each kind the pool has had, such as `granted` or `reclaimed`, and how many
+    requests it has denied, by the code of the denial: `denied.capacity_exceeded`, or `denied.quota_exceeded` where a
+    quota is short; absent: 0.  `read_ms` is the server's time of the reading.
     """
 
     KIND: ClassVar = "Usage"
@@ -184,6 +195,7 @@ class Usage(Value):
         field("pinned_ms", "oldestPinned", OPTIONAL_INSTANT),
         field("scopes", "scopeCount", INTEGER),
         field("line", "line", many(value(WaitingPriority))),
+        field("counters", "counters", _COUNTERS),
         field("pool", "configuration", value(Pool)),
     )
 
@@ -198,6 +210,8 @@ class Usage(Value):
     pinned_ms: int | None = None
     scopes: int = 0
     line: tuple[WaitingPriority, ...] = ()
+    counters: Mapping[str, int] = NO_COUNTERS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", read_only(self.resources))
+        object.__setattr__(self, "counters", read_only(self.counters))

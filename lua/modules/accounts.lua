@@ -47,10 +47,10 @@ end
 -- The pool's counters, from the values that `pools.open` has read.
 function accounts.from_pool(call, fields, values, count)
   -- Preallocated for two counters: a table that grows costs three times as much.
-  local one, other = fields[9], fields[11] or ''
+  local one, other = fields[11], fields[13] or ''
   local allocated, capacity = {[one] = 0, [other] = 0}, {[one] = 0, [other] = 0}
   allocated[''], capacity[''] = nil, nil
-  for i = 9, count, 2 do
+  for i = 11, count, 2 do
     local field = fields[i]
     local used = numbers.exact(values[i])
     local most = numbers.exact(values[i + 1])
@@ -74,7 +74,7 @@ end
 -- Reads what the pool keeps for its scopes, of the counters that `of_pool` has.
 function accounts.keep(call, fields, count)
   local counters = {}
-  for i = 9, count, 2 do counters[#counters + 1] = fields[i] end
+  for i = 11, count, 2 do counters[#counters + 1] = fields[i] end
   call.pool.kept = {}
   read_kept(call.pool, counters)
 end
@@ -128,19 +128,19 @@ end
 
 -- The pool's counters that this call has read are those of the list, in its order: the ordinary case.
 local function are_those_of(fields, count, list)
-  local same = count == #list + 8
+  local same = count == #list + 10
   for i = 1, same and #list or 0, 2 do
-    if fields[8 + i] ~= list[i] then same = false end
+    if fields[10 + i] ~= list[i] then same = false end
   end
   return same
 end
 
--- The fields of an account beyond the pool, from the ninth on, and their number: once for all accounts of a list.
+-- The fields of an account beyond the pool, from the eleventh on, and their number: once for all accounts of a list.
 local function fields_of(call, list)
   local fields, count = call.fields, call.fields_count
   local same = are_those_of(fields, count, list)
   if not same then
-    fields, count = {false, false, false, false, false, false, false, false, nil, nil, nil, nil}, 8
+    fields, count = {false, false, false, false, false, false, false, false, false, false, nil, nil, nil, nil}, 10
     for i = 1, #list, 2 do
       local field = list[i]
       count = accounts.want(fields, count, nil, field)
@@ -156,10 +156,10 @@ local function open(call, name, list)
   local quota = quotas.is_one(name)
   local values, live, shift, account, exact
   if quota then
-    values = redis.call('HMGET', key, 'plain', quotas.ALLOCATIONS, unpack(fields, 9, count))
-    live, shift = numbers.exact(values[2]), 6
+    values = redis.call('HMGET', key, 'plain', quotas.ALLOCATIONS, unpack(fields, 11, count))
+    live, shift = numbers.exact(values[2]), 8
   else
-    values, shift = redis.call('HMGET', key, 'generation', unpack(fields, 9, count)), 7
+    values, shift = redis.call('HMGET', key, 'generation', unpack(fields, 11, count)), 9
   end
   if quota and values[1] ~= '1' then
     account, exact = quotas.open(call, name, list)
@@ -173,7 +173,7 @@ local function open(call, name, list)
       allocated = {[one] = nil, [other] = nil, [quotas.ALLOCATIONS] = live},
       capacity = {[one] = nil, [other] = nil, [quotas.ALLOCATIONS] = quota and limits.AMOUNT_MAX or nil},
     }
-    exact = take_in(account, fields, values, 9, count, shift)
+    exact = take_in(account, fields, values, 11, count, shift)
     if quota and not live then exact = false end
   end
   return account, exact

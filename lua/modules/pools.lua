@@ -1,7 +1,8 @@
 -- pools: the state of the pool, apart from its counters: epoch, revision, schema, options, recovery.
 -- call.pool = {epoch, state, revision, read_revision, the fields of an account (`accounts`), and the options
 -- max_ttl_ms, max_lifetime_ms, durability, grace_ms, recovering, run_id, keeps, waits, preempts, preempt_grace_ms,
--- preempt_protect_ms, scope, needs_scope, bounds, weights, half_life_ms}
+-- preempt_protect_ms, scope, needs_scope, bounds, weights, half_life_ms}; of its past (`history`): history_ms, and the
+-- counter that this call has read: its field, its text, and its new number
 -- `revision` grows with every change; it is the fence of a grant.  `recovering`: the instant until which nothing is
 -- granted.  `keeps`: it keeps something for scopes (`quotas`).  `waits`: somebody waits in line (`line`).  `weights`:
 -- so many scopes have a weight, or nil (`shares`).
@@ -14,13 +15,13 @@ local units = require('units')
 local pools = {}
 
 -- The number of state fields that every call reads; the counters that it needs follow, in pairs (`accounts.want`).
-pools.FIELDS = 8
+pools.FIELDS = 10
 
--- The fields to read; `accounts.want` adds counters, before `open`.
-function pools.fields()
+-- The fields to read; `accounts.want` adds counters, before `open`.  `counter`: which number of events is read too.
+function pools.fields(counter)
   return {
     'revision', 'schema', 'state', 'whole_units', 'epoch', 'clock_ms', 'clock_offset_ms', 'options',
-    false, false, false, false,
+    'history_ms', counter or 'granted_count', false, false, false, false,
   }
 end
 
@@ -76,7 +77,8 @@ function pools.open(call, fields, count, reads)
   local epoch = values[5] or ''
   local pool = {
     key = call.key, name = '', epoch = epoch, state = false, revision = 0, read_revision = 0, allocated = false,
-    capacity = false, changed = false,
+    capacity = false, changed = false, history_ms = values[9], counter = fields[10], counted = values[10],
+    new_count = false,
   }
   call.pool = pool
   if not values[1] then

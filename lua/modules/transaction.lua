@@ -6,6 +6,7 @@
 local clock = require('clock')
 local differences = require('differences')
 local fair_order = require('fair_order')
+local history = require('history')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local numbers = require('numbers')
@@ -216,9 +217,23 @@ local function write_pool(call)
     end
   end
   if pool.kept_changed then n = add_kept(pool, sets, n) end
+  if pool.new_count then
+    sets[n + 1], sets[n + 2] = pool.counter, pool.new_count
+    n = n + 2
+  end
   if call.gap or call.new_offset_ms or call.pool_sets then n = add_pool_fields(call, sets, n) end
   redis.call('HSET', call.key, unpack(sets, 1, n))
   if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
+end
+
+-- Writes the points of the minute and the hour that are over.  Neither may fail the call.
+local function write_point(call)
+  local point = call.point
+  local minute = numbers.text(call.minute_ms)
+  redis.pcall('XADD', history.minutes(call), 'MAXLEN', limits.HISTORY_MINUTES_TEXT, minute, unpack(point))
+  if not call.hour_ms then return end
+  local hour = numbers.text(call.hour_ms)
+  redis.pcall('XADD', history.hours(call), 'MAXLEN', limits.HISTORY_HOURS_TEXT, hour, unpack(point))
 end
 
 -- Removes the fields of an earlier grant's record that the record in its place does not have.
@@ -278,7 +293,8 @@ local function write_rest(call)
   for _, one in ipairs(call.counters or {}) do redis.call('HSET', one.key, one.field, one.sum) end
   for _, key in ipairs(call.persists or {}) do redis.call('PERSIST', key) end
   if call.deletes_pool then
-    redis.call('UNLINK', call.key, call.events, priorities.index(call), fair_order.index(call), waiters.gangs(call))
+    redis.call('UNLINK', call.key, call.events, priorities.index(call), fair_order.index(call), waiters.gangs(call),
+      history.minutes(call), history.hours(call))
   end
   if call.ended_stays then
     redis.call('PERSIST', call.ended)
@@ -339,6 +355,9 @@ function transaction.commit(call)
   if rest then check_rest(call) end
   local is_due = is_trim_due(call, revision, read_revision)
   if is_due then idempotency.trim(call) end
+  local writes_pool = not call.refused and not call.deletes_pool and (revision ~= read_revision or call.counts
+    or call.pool_sets or call.pool_drops or call.clock_due and call.changed)
+  if writes_pool then history.plan(call) end
   if call.planned_events and not call.deletes_pool then write_events(call) end
   local completed = call.completed
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
@@ -354,12 +373,11 @@ function transaction.commit(call)
   if call.planned then write_indexes(call) end
   if call.accounts and revision ~= read_revision then write_accounts(call) end
   if call.sharers then write_shares(call) end
-  if not call.refused and not call.deletes_pool and (revision ~= read_revision or call.pool_sets or call.pool_drops
-    or call.clock_due and call.changed) then
-    write_pool(call)
-  end
+  if call.point then write_point(call) end
+  if writes_pool then write_pool(call) end
   if call.removed or call.changed or call.planned then drop(call) end
   if call.line then drop_waiters(call) end
+  if call.forgets then redis.call('UNLINK', history.minutes(call), history.hours(call)) end
   if call.forgotten then redis.call('ZREM', call.ended, unpack(call.forgotten)) end
   if rest then write_rest(call) end
 end

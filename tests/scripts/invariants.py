@@ -12,6 +12,7 @@ from collections.abc import Set
 from typing import Any, Final
 
 from allocator._engine.protocol.keys import PoolKeys
+from tests.scripts.history_checks import STREAMS, check_history, is_counter
 
 WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 ACCOUNT_FIELDS: Final = {
@@ -37,6 +38,7 @@ ACCOUNT_FIELDS: Final = {
     "live_share",
     "used_share",
     "used_ms",
+    "history_ms",
 }
 LINE_FIELDS: Final = {
     "waiting_number", "waiting_shape", "waiting_passes", "waiting_first", "waiting_cursor", "waiting_marks",
@@ -60,6 +62,7 @@ KINDS: Final = {
 }  # fmt: skip
 KEYS: Final = {
     "pool", "deadlines", "pinned", "ended", "events", "quotas", "waiting", "priorities", "waiting_by_scope", "gangs",
+    *STREAMS,
 }  # fmt: skip
 ACCOUNTS: Final = ("quota:", "node:", "reservation:")
 
@@ -124,6 +127,7 @@ def check_pool(client: Any, keys: PoolKeys, *, overcommitted: bool = False) -> N
     for key in found:
         assert client.pttl(key) == -1, f"{key} would vanish by itself"
     _events(client, keys)
+    check_history(client, keys, account)
 
 
 def _check_line(client: Any, keys: PoolKeys, account: dict[str, str], entries: set[str], live: set[str]) -> None:
@@ -258,7 +262,7 @@ def _account(account: dict[str, str]) -> tuple[dict[str, int], dict[str, int]]:
     rest = {
         name for name in account if not name.endswith((".capacity", ".allocated", ".kept", ".guaranteed", ".total"))
     }
-    rest -= LINE_FIELDS
+    rest = {name for name in rest - LINE_FIELDS if not is_counter(name)}
     _limits(account, capacity)
     assert rest <= ACCOUNT_FIELDS, f"fields that nobody declared: {rest - ACCOUNT_FIELDS}"
     assert {"epoch", "generation", "revision", "schema", "created_ms"} <= rest

@@ -350,6 +350,12 @@ class Ledger(Looking):
     def page(self, index: str, cursor: str = "0", count: int = 100, **options: Any) -> Any:
         return self.run("list_allocations", index=index, cursor=cursor, count=count, **options)
 
+    def read_history(
+        self, *, interval: int = MINUTE, ago: int = 0, since: int = 0, after: int = 0, count: int = 240, **options: Any
+    ) -> Any:
+        args = {"interval_ms": interval, "ago_ms": ago, "since_ms": since, "after_ms": after, "count": count}
+        return self.run("read_history", **args, **options)
+
     def read_events(self, since: str = "", count: int = 2, **options: Any) -> Any:
         return self.run("read_events", since=since, count=count, **options)
 

@@ -92,6 +92,7 @@ WAYS: Final = {
     "get_allocation": Way(lambda ledger: ledger.get("a"), "record", _grant),
     "list_allocations": Way(lambda ledger: ledger.page("deadlines"), "page", _grant),
     "read_events": Way(lambda ledger: ledger.read_events(count=10), "events", _grant),
+    "read_history": Way(lambda ledger: ledger.read_history(ago=MINUTE), "history", _grant),
     "set_quota": Way(_limit, "quota"),
     "list_quotas": Way(lambda ledger: ledger.list_quotas(), "quotas", _limit),
     "delete_quota": Way(lambda ledger: ledger.delete_quota(SCOPE), "deleted", _limit),

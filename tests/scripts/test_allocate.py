@@ -46,7 +46,7 @@ def test_what_is_left_may_be_granted_and_not_one_unit_more(pool: Ledger, asked: 
     assert reply[0] == "granted" if granted else reply == ["denied", "capacity_exceeded", "", "cpu", asked, 6, 10]
 
 
-def test_a_denial_writes_nothing(pool: Ledger) -> None:
+def test_a_denial_changes_nothing(pool: Ledger) -> None:
     """Not even an event: a queue of retries must not flood the stream."""
     pool.grant("a", {"cpu": 6})
     before = pool.dump()

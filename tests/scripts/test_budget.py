@@ -24,14 +24,14 @@ NO_PART: Final = frozenset({"EVAL", "INFO"})
 """What the count itself sends."""
 
 BUDGET: Final = {
-    "allocate": 8, "release": 8, "renew": 6, "denied": 5, "existing": 7, "resize": 8,
+    "allocate": 8, "release": 8, "renew": 6, "denied": 7, "existing": 7, "resize": 8,
     "read_pool": 8, "get_allocation": 3, "check": 3,
 }  # fmt: skip
 """The most that a call may send to stay as fast as it is."""
 
 ONE_ACCOUNT: Final = {
     "allocate": "TIME HMGET HGETALL ZSCORE XADD ZADD HSET HSET",
-    "denied": "TIME HMGET HGETALL ZSCORE ZRANGEBYSCORE",
+    "denied": "TIME HMGET HGETALL ZSCORE ZRANGEBYSCORE HMGET HSET",
     "existing": "TIME HMGET HGETALL ZSCORE ZADD HSET",
     "release": "TIME HMGET HGETALL XADD ZADD HSET UNLINK ZREM",
     "renew": "TIME HMGET HGETALL ZADD HSET",
@@ -76,7 +76,9 @@ class CountingLedger(Ledger):
         return int(seconds) * SECOND + int(micros) // SECOND
 
 
-def _count(real: Ledger, way: Way, *, seen_ago: int = 0, age: int = SECOND, place: int = 1) -> Counter[str]:
+def _count(
+    real: Ledger, way: Way, *, seen_ago: int = 0, age: int = SECOND, place: int = 1, minutes_ago: int = 0
+) -> Counter[str]:
     """Go a way, and what it sent.
 
     Args:
@@ -85,6 +87,7 @@ def _count(real: Ledger, way: Way, *, seen_ago: int = 0, age: int = SECOND, plac
         seen_ago: When the pool was last written to, in milliseconds before.
         age: When what is there was granted, in milliseconds before.
         place: The revision, counted from one at which old marks are looked for.
+        minutes_ago: How long the minute is over whose point is not written.
     """
     ledger = CountingLedger(real.client)
     ledger.now = ledger.server_ms() - age
@@ -92,11 +95,17 @@ def _count(real: Ledger, way: Way, *, seen_ago: int = 0, age: int = SECOND, plac
     way.before(ledger)
     set_revision(ledger, place)
     ledger.client.hset(ledger.keys["pool"], "clock_ms", ledger.server_ms() - seen_ago)
+    # Its minute is not over, unless that is what is counted.
+    ledger.client.hset(ledger.keys["pool"], "history_ms", _minute(ledger.server_ms()) + MINUTE - minutes_ago * MINUTE)
     ledger.by_server = True
     assert way.act(ledger)[0] == way.word
     ledger.by_server = False
     assert ledger.sent is not None
     return ledger.sent
+
+
+def _minute(ms: int) -> int:
+    return ms - ms % MINUTE
 
 
 def _way(name: str) -> Way:
@@ -157,6 +166,13 @@ def test_old_marks_are_looked_for_at_every_32nd_revision_only(real: Ledger, name
     """Two commands then; an old pool has thousands of marks, and a call pays for few of them."""
     sent = _count(real, _way(name), place=settings.TRIM_EVERY - 1)
     assert sent == Counter(f"{ONE_ACCOUNT[name]} ZRANGE ZCARD".split())
+
+
+@pytest.mark.parametrize("name", ["allocate", "release", "denied"])
+def test_the_points_of_a_minute_and_an_hour_cost_six_commands(real: Ledger, name: str) -> None:
+    """Once a minute, whoever comes first, and once an hour; any other call pays nothing for them."""
+    sent = _count(real, _way(name), minutes_ago=63)
+    assert sent - Counter(ONE_ACCOUNT[name].split()) == Counter(["EXISTS", "HGETALL", "ZCARD", "ZCARD", "XADD", "XADD"])
 
 
 @pytest.mark.parametrize("items", [2, 10])

@@ -9,6 +9,7 @@ from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.pools import decode_pool
 from allocator._engine.operations.replies import decode_fields, raise_refused
 from allocator._engine.operations.requests import make_call
+from allocator._engine.operations.usage_history import decode_counters
 from allocator._engine.protocol.flows import Operation, Reply
 from allocator._engine.protocol.scripts import load
 from allocator.models.pools import Pool, Usage, WaitingPriority
@@ -35,7 +36,8 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
         if reply[0] != "usage":
             raise_refused(pool, reply[0])
         _, read_ms, leased, pinned, due, waiting, deadline_ms, pinned_ms, scopes, line, *flat = reply
-        described = decode_pool(pool.name, decode_fields(flat), read_ms=read_ms)
+        fields = decode_fields(flat)
+        described = decode_pool(pool.name, fields, read_ms=read_ms)
         return Usage(
             described,
             described.rows(),
@@ -48,6 +50,7 @@ def usage(defaults: Defaults, name: str | None = None) -> Operation[Usage]:
             pinned_ms or None,
             scopes,
             tuple(_decode_line(line)),
+            decode_counters(fields),
         )
 
     return Operation(make_call(_USAGE, pool, epoch=pool.epoch), decode)

@@ -17,12 +17,19 @@ CAPACITY: Final = ".capacity"
 ALLOCATED: Final = ".allocated"
 KEPT: Final = ".kept"
 TOTAL: Final = ".total"
+COUNT: Final = "_count"
+"""The ending of counters of events and denials."""
+
 META: Final = "meta."
 
 LIMITS: Final[dict[str, int | str]] = {
     "SCHEMA": VERSION,
     "SCHEMA_TEXT": f"'{VERSION}'",
+    "MINUTE_MS": 60_000,
+    "HOUR_MS": 3_600_000,
     "EVENTS_MAX_TEXT": f"'{settings.EVENTS_MAX}'",
+    "HISTORY_MINUTES_TEXT": f"'{settings.HISTORY_MINUTES_MAX}'",
+    "HISTORY_HOURS_TEXT": f"'{settings.HISTORY_HOURS_MAX}'",
     **{
         name: getattr(settings, name)
         for name in (
@@ -38,6 +45,7 @@ LIMITS: Final[dict[str, int | str]] = {
             "AUDIT_WAITERS_MAX", "LOOK_AGAIN_MS", "PREEMPT_GRACE_MS",
             "PREEMPT_VICTIMS_MAX", "PREEMPT_CANDIDATES_MAX", "PREEMPT_LOOKED_MAX", "PREEMPT_COUNTERS_MAX",
             "HALF_LIFE_MS", "PENALTY_PARTS", "SHARER_LOOKED_MAX", "WEIGHT_MAX", "LINE_PRIORITIES_MAX",
+            "HISTORY_MINUTES_MAX", "HISTORY_HOURS_MAX", "HISTORY_PAGE_MAX",
         )
     },
 }  # fmt: skip

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from allocator import AllocatorError, UnknownAllocation, UnknownPool
 from allocator.apps.cli import serializers
 from allocator.apps.dashboard import bounds, documents
-from allocator.apps.dashboard.arguments import Query, body, event_cursor, integer_of, quantities, text_of
+from allocator.apps.dashboard.arguments import Query, body, event_cursor, integer_of, quantities, text_of, truth_of
 from allocator.apps.dashboard.changes import Changes
 from allocator.apps.dashboard.feed import Feeds
 from allocator.apps.dashboard.openapi import openapi
@@ -128,6 +128,16 @@ class Api:
         key = f"timeline {since} {until} {rows}"
         return reply(reading.derive(key, lambda: documents.timeline(pool, reading, since, until, rows)))
 
+    async def history(self, request: Request) -> Response:
+        """What the pool had over time."""
+        query = Query(request, "since", "resolution")
+        since_s = query.number("since", bounds.HISTORY_S, least=bounds.HISTORY_MIN_S, most=bounds.HISTORY_MAX_S)
+        resolution = query.one_of("resolution", ("60", "3600", ""), "")
+        reading = await self._readings.history(
+            request.path_params["pool"], since_s, int(resolution) if resolution else None
+        )
+        return reply(reading.to_dict())
+
     async def queue(self, request: Request) -> Response:
         """Who waits."""
         Query(request)
@@ -161,13 +171,12 @@ class Api:
         if given.get("ttl") is not None:
             ttl_ms(given["ttl"])  # a check does not depend on it
         priority = integer_of(given, "priority") or 0
-        preempt = given.get("preempt") or False
         answer = await client.check(
             resources,
             explain=True,
             scope=text_of(given, "scope"),
             priority=priority_number(priority),
-            preempt=preempt is True,
+            preempt=truth_of(given, "preempt"),
             max_lifetime=given.get("maxLifetime"),
         )
         return reply(answer.to_dict())
@@ -246,6 +255,7 @@ def make_app(api: Api, changes: Changes, files: StaticFiles, rules: Rules) -> Gu
         (f"{of_pool}/allocations", api.allocations),
         (f"{of_pool}/allocations/{{id:path}}", api.allocation),
         (f"{of_pool}/timeline", api.timeline),
+        (f"{of_pool}/history", api.history),
         (f"{of_pool}/queue", api.queue),
         (f"{of_pool}/quotas", api.quotas),
         (f"{of_pool}/groups", api.groups),
@@ -255,7 +265,7 @@ def make_app(api: Api, changes: Changes, files: StaticFiles, rules: Rules) -> Gu
     routes += [
         Route(f"{of_pool}/check", api.check, methods=["POST"]),
         Route(f"{of_pool}/allocations/{{id:path}}/release", changes.release, methods=["POST"]),
-        Route(of_pool, changes.configure, methods=["PATCH"]),
+        Route(of_pool, changes.set_capacity, methods=["PATCH"]),
         Route(f"{of_pool}/quotas/{{scope:path}}", changes.set_quota, methods=["PUT"]),
         Route(f"{of_pool}/queue/{{id:path}}/withdraw", changes.withdraw, methods=["POST"]),
     ]

@@ -18,7 +18,7 @@ from allocator.errors import InvalidRequest
 from allocator.serialization import read_mapping
 from allocator.settings import AMOUNT_MAX
 
-__all__ = ["Query", "body", "event_cursor", "integer_of", "quantities", "text_of"]
+__all__ = ["Query", "body", "event_cursor", "integer_of", "quantities", "text_of", "truth_of"]
 
 _DIGITS: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 
@@ -168,6 +168,14 @@ def integer_of(given: dict[str, Any], name: str) -> int | None:
     found = given.get(name)
     if found is not None and (not isinstance(found, int) or isinstance(found, bool)):
         raise InvalidRequest(f"{name}: it is no whole number", field=name)
+    return found
+
+
+def truth_of(given: dict[str, Any], name: str) -> bool:
+    """True or False of a body; False where it is not given."""
+    found = given.get(name) or False
+    if not isinstance(found, bool):
+        raise InvalidRequest(f"{name}: it is neither true nor false", field=name)
     return found
 
 

@@ -52,8 +52,8 @@ USAGE_S: Final = 0.25
 READING_S: Final = 1.0
 """Seconds that a larger reading counts, unless an event says that it is out of date."""
 
-READING_SHARE: Final = 4
-"""A large reading is followed by a pause of so many times its length, so that it takes a fifth of the time at most."""
+READING_SHARE: Final = 2
+"""Two large readings begin at least so many times the length of the first apart: they take half of the time at most."""
 
 READINGS_KEPT: Final = 1_000
 """Readings that are kept at a time: a few kinds of each pool."""
@@ -78,6 +78,11 @@ BUCKETS: Final = 60
 TIMELINE_S: Final = 86_400
 TIMELINE_MIN_S: Final = 60
 """Seconds that a timeline looks ahead at most, and at least, where the request does not say until when."""
+
+HISTORY_S: Final = 86_400
+HISTORY_MIN_S: Final = 60
+HISTORY_MAX_S: Final = 31 * 86_400
+"""Seconds of the usage over time, unless the request says another number, and its bounds: as long as pools keep it."""
 
 STORY_BEFORE_MS: Final = 3_600_000
 """Milliseconds before the grant in which events of an allocation are looked for: it may have waited in line."""

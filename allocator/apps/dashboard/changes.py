@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,7 +59,7 @@ class Changes:
             raise of_error(UnknownAllocation(f"no live allocation {name} in pool {pool}", id=name))
         return reply(released.to_dict())
 
-    async def configure(self, request: Request) -> Response:
+    async def set_capacity(self, request: Request) -> Response:
         """Change the capacity of a pool of this generation."""
         pool = request.path_params["pool"]
         given = await body(request, "capacity", "generation")
@@ -113,10 +113,10 @@ def _limits(given: Any) -> Mapping[str, Limit | str | int]:
     """Resource -> limit: a quantity, which is the most, or its parts."""
     found: dict[str, Limit | str | int] = {}
     for name, row in read_mapping(given, "limits").items():
-        if isinstance(row, dict):
+        if isinstance(row, Mapping):
             path = f"limits.{name}"
             parts = {"nominal": "nominal", "borrowingLimit": "borrowing_limit", "lendingLimit": "lending_limit"}
-            parts_given = read_mapping(row, path)
+            parts_given = read_mapping(cast("object", row), path)
             for part in parts_given:
                 if part not in parts:
                     raise InvalidRequest(f"{path}: it has no {part[:64]!a}", field=path)

@@ -13,7 +13,7 @@ from allocator import Allocation, AllocatorError, Event, Usage
 from allocator.apps.cli import serializers
 from allocator.apps.dashboard import bounds
 from allocator.apps.dashboard.problems import of_error
-from allocator.apps.dashboard.readings import Allocations, Line, Scopes
+from allocator.apps.dashboard.readings import Allocations, Scopes, Waiting
 from allocator.errors import InvalidRequest
 from allocator.serialization import API_VERSION, amounts, read_list, rfc3339
 
@@ -238,7 +238,7 @@ def _buckets(begin: int, end: int, ending: Iterable[Allocation]) -> list[dict[st
     ]
 
 
-def line(pool: str, reading: Line) -> dict[str, Any]:
+def line(pool: str, reading: Waiting) -> dict[str, Any]:
     """Who waits, the first first."""
     items = [serializers.waiter(one) for one in reading.items]
     return document("WaiterList", pool=pool, items=items, total=reading.total, leftOut=reading.total - len(items))

@@ -176,7 +176,11 @@ class Feed:
             reader.put_change(event.id, sent)
 
     async def _refresh(self) -> None:
-        """Read the usage after each change, a few times a second at most; and now and then, as deadlines pass."""
+        """Read the usage after each change, a few times a second at most; and now and then, as deadlines pass.
+
+        The first time after the watch has begun: no change after it is left out.
+        """
+        await self._begun.wait()
         while True:
             self._changed.clear()
             pause_s = bounds.IDLE_S

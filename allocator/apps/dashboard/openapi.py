@@ -91,6 +91,10 @@ _TIMELINE: Final = (
     _query("to", _TEXT, "an instant [the last deadline, within a day]"),
     _number("rows", bounds.ROWS, bounds.ROWS_MAX, 0),
 )
+_HISTORY: Final = (
+    {**_number("since", bounds.HISTORY_S, bounds.HISTORY_MAX_S, bounds.HISTORY_MIN_S), "description": "seconds ago"},
+    _query("resolution", {"enum": [60, 3600]}, "seconds of an interval [60 for a day, else 3600]"),
+)
 _GROUPS: Final = (
     _query("by", {"enum": ["owner", "scope"], "default": "owner"}),
     _number("limit", bounds.ROWS, bounds.ROWS_MAX),
@@ -129,6 +133,7 @@ def openapi() -> dict[str, Any]:
         ("get", f"{pool}/allocations", "The allocations, a page at a time.", "AllocationList", _LIST, None),
         ("get", f"{pool}/allocations/{{id}}", "An allocation, with its events.", "AllocationStory", (), None),
         ("get", f"{pool}/timeline", "What frees up when.", "Timeline", _TIMELINE, None),
+        ("get", f"{pool}/history", "What it had over time.", "UsageHistoryDocument", _HISTORY, None),
         ("get", f"{pool}/queue", "Who waits in line.", "WaiterList", (), None),
         ("get", f"{pool}/quotas", "The tree of scopes, flat.", "QuotaList", (), None),
         ("get", f"{pool}/groups", "What each owner or scope has.", "GroupList", _GROUPS, None),

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from allocator import Allocation, AsyncAllocator, Event, Quota, UnknownPool, Usage, Waiter
+from allocator import Allocation, AsyncAllocator, Event, Quota, UnknownPool, Usage, UsageHistory, Waiter
 from allocator.apps.dashboard import bounds
 from allocator.apps.dashboard.cache import Cache
 from allocator.apps.dashboard.pools import Pools
 from allocator.settings import EVENTS_MAX, PAGE_RECORDS_MAX
 
-__all__ = ["Allocations", "Line", "Readings", "Scopes"]
+__all__ = ["Allocations", "Readings", "Scopes", "Waiting"]
 
 _LARGE: Final[Mapping[str, Any]] = {
     "pause_s": bounds.USAGE_S,
@@ -47,7 +47,7 @@ class Allocations:
 
 
 @dataclass(frozen=True)
-class Line:
+class Waiting:
     """The first of those who wait, of so many in all."""
 
     items: tuple[Waiter, ...]
@@ -94,7 +94,7 @@ class Readings:
         client = self.pools.client(pool)
         return await self._cache.get(pool, "allocations", lambda: _read_allocations(client), **_LARGE)
 
-    async def line(self, pool: str) -> Line:
+    async def line(self, pool: str) -> Waiting:
         """Who waits."""
         client = self.pools.client(pool)
         return await self._cache.get(pool, "line", lambda: _read_line(client), **_LARGE)
@@ -103,6 +103,15 @@ class Readings:
         """The scopes."""
         client = self.pools.client(pool)
         return await self._cache.get(pool, "scopes", lambda: _read_scopes(client), **_LARGE)
+
+    async def history(self, pool: str, since_s: int, resolution_s: int | None) -> UsageHistory:
+        """What the pool had over time, from so many seconds ago."""
+        pools = self.pools.client(pool).pools
+
+        async def read() -> UsageHistory:
+            return await pools.usage_history(since=since_s, resolution=resolution_s)
+
+        return await self._cache.get(pool, f"history {since_s} {resolution_s}", read, **_LARGE)
 
     async def story(self, pool: str, id: str) -> tuple[Allocation | None, int, list[Event]]:
         """An allocation, the server's time, and its latest stored events, oldest first."""
@@ -131,12 +140,12 @@ async def _read_allocations(client: AsyncAllocator) -> Allocations:
     return Allocations(tuple(found), max(usage.allocations, len(found)), usage.read_ms)
 
 
-async def _read_line(client: AsyncAllocator) -> Line:
+async def _read_line(client: AsyncAllocator) -> Waiting:
     found = await client.queue.list(limit=bounds.WAITERS_MAX)
     total = len(found)
     if total >= bounds.WAITERS_MAX:
         total = max(total, (await client.pools.usage()).waiting)
-    return Line(tuple(found), total)
+    return Waiting(tuple(found), total)
 
 
 async def _read_scopes(client: AsyncAllocator) -> Scopes:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from allocator import Allocation, Check, Denial, Event, Pool, Quota, Release, ResourceUsage, Shortage, Usage, Waiter
+from allocator import (
+    Allocation,
+    Check,
+    Denial,
+    Event,
+    Pool,
+    Quota,
+    Release,
+    ResourceUsage,
+    Shortage,
+    Usage,
+    UsageHistory,
+    Waiter,
+)
 from allocator.models.pools import WaitingPriority
 from allocator.models.queue import GangMember
 from allocator.models.quotas import FairShare, QuotaUsage
+from allocator.models.usage_history import UsageAmounts, UsagePoint
 from allocator.serialization import API_VERSION, Value
 
 __all__ = ["SCHEMAS", "listing", "obj", "ref"]
@@ -106,8 +120,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
         Usage,
         pool=STRING, readAt=INSTANT, readMs=INTEGER, resources=by_name(ref("ResourceUsage")), allocations=INTEGER,
         pinned=INTEGER, due=INTEGER, waiting=INTEGER, earliestDeadline=maybe(INSTANT), oldestPinned=maybe(INSTANT),
-        scopeCount=INTEGER, line=items(ref("WaitingPriority")), configuration=ref("Pool"),
+        scopeCount=INTEGER, line=items(ref("WaitingPriority")), configuration=ref("Pool"), counters=by_name(INTEGER),
     ),
+    "UsageAmounts": _of(UsageAmounts, allocated=ref("Amount"), capacity=ref("Amount")),
+    "UsagePoint": _of(
+        UsagePoint,
+        at=INSTANT, seconds=INTEGER, resources=by_name(ref("UsageAmounts")), allocations=INTEGER, waiting=INTEGER,
+        grants=INTEGER, denials=INTEGER,
+    ),
+    "UsageHistory": _of(UsageHistory, pool=STRING, since=INSTANT, points=items(ref("UsagePoint"))),
     "Allocation": _of(
         Allocation,
         id=STRING, pool=STRING, owner=STRING, resources=AMOUNTS, fence=INTEGER, grantedAt=INSTANT,
@@ -166,11 +187,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
 }  # fmt: skip
 """The schemas by name; of the library's values without version and kind, as items of lists have them."""
 
-_LISTED: Final = {"type": "object", "properties": SCHEMAS["Allocation"]["properties"] | {"status": STRING}}
-_LISTED["required"] = list(_LISTED["properties"])
+_LISTED: Final = obj(**SCHEMAS["Allocation"]["properties"], status=STRING)
 _FAILED: Final = obj(pool=STRING, error=FAULT)
 
-SCHEMAS.update({f"{model.KIND}Document": _whole(model) for model in (Usage, Check, Pool, Quota, Release, Event)})
+SCHEMAS.update(
+    {f"{model.KIND}Document": _whole(model) for model in (Usage, UsageHistory, Check, Pool, Quota, Release, Event)}
+)
 SCHEMAS.update({
     "ListedAllocation": _LISTED,
     "About": obj(

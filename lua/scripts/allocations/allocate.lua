@@ -56,6 +56,7 @@ local estimates = require('estimates')
 local expiry = require('expiry')
 local gang_waits = require('gang_waits')
 local gangs = require('gangs')
+local history = require('history')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
@@ -288,6 +289,10 @@ return function(call)
     end
   end
   if wait_ms and stopped > 0 then gang_waits.stay(call, items, replies, stopped, wait_ms) end
+  for i = 1, #items do
+    local word = replies[i][1]
+    if word == 'denied' or word == 'estimated' or word == 'queue_full' then history.deny(call, replies[i]) end
+  end
   line.finish(call)
   -- Write
   transaction.commit(call)

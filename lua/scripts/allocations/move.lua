@@ -22,6 +22,7 @@ local clock = require('clock')
 local denials = require('denials')
 local events = require('events')
 local expiry = require('expiry')
+local history = require('history')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
@@ -135,6 +136,7 @@ return function(call)
       if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
     end
   end
+  if reply[1] == 'denied' then history.deny(call, reply) end
   line.finish(call)
   -- Write
   transaction.commit(call)

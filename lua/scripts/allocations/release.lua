@@ -72,7 +72,7 @@ return function(call)
   clock.start(call)
   local reason = arguments.text(call, 'reason')
   local items = arguments.items(call, read_item)
-  local fields = pools.fields()
+  local fields = pools.fields('released_count')
   local count = records.load(call, items, fields, pools.FIELDS)
   pools.open(call, fields, count)
   -- Decide

@@ -23,6 +23,7 @@ local clock = require('clock')
 local denials = require('denials')
 local events = require('events')
 local expiry = require('expiry')
+local history = require('history')
 local idempotency = require('idempotency')
 local limits = require('limits')
 local line = require('line')
@@ -169,7 +170,7 @@ return function(call)
   local items = arguments.items(call, read_item)
   if #items ~= 1 then error({err = 'CONTRACT items is no list of one'}) end
   local item = items[1]
-  local fields = pools.fields()
+  local fields = pools.fields('resized_count')
   local counted, count, list, key = {}, pools.FIELDS, item.list, item.key
   for i = 1, #list, 2 do
     local field = list[i]
@@ -190,6 +191,7 @@ return function(call)
       if reply[1] == REFUSED[i] then idempotency.complete_as(call, item.call, reply[1]) end
     end
   end
+  if reply[1] == 'denied' then history.deny(call, reply) end
   line.finish(call)
   -- Write
   transaction.commit(call)

@@ -1,0 +1,122 @@
+-- history: what the pool has done so far, and what it had at the end of each minute and hour.
+-- A counter is the pool's field `<kind>_count`: how many events of that kind it has had; `denied.<code>_count`: how
+-- many requests it has denied.  They only grow, and are written with the call that they count.
+-- A point is an entry of the streams `usage_minutes` and `usage_hours`; its id is the end of its interval.  The first
+-- change in a later minute writes what the pool had before it: since the last change it had nothing else.  So an
+-- interval without a change needs no point, and no timer.  `history_ms` is where the interval without a point begins.
+-- A point that cannot be written is left out: nothing depends on it.
+local limits = require('limits')
+local numbers = require('numbers')
+local pools = require('pools')
+local waiters = require('waiters')
+
+local history = {}
+
+function history.minutes(call)
+  return string.sub(call.key, 1, -5) .. 'usage_minutes'
+end
+
+function history.hours(call)
+  return string.sub(call.key, 1, -5) .. 'usage_hours'
+end
+
+-- Counts a reply that denies a request; one with an estimate has the denial as its last part.
+function history.deny(call, reply)
+  local denial = reply[1] == 'estimated' and reply[4] or reply
+  local code = denial[1] == 'denied' and denial[2] or denial[1] == 'queue_full' and 'queue_full'
+  if not code then return end
+  if code == 'capacity_exceeded' and string.sub(denial[3], 1, 6) == 'quota:' then code = 'quota_exceeded' end
+  local field = 'denied.' .. code .. '_count'
+  local counts = call.counts or {}
+  counts[field], call.counts = (counts[field] or 0) + 1, counts
+end
+
+-- Adds up the counters that the call has not read with the pool.
+local function add_others(call)
+  local names, amounts = {}, {}
+  for field, n in pairs(call.counts) do names[#names + 1], amounts[#amounts + 1] = field, n end
+  local values = redis.call('HMGET', call.key, unpack(names))
+  for i = 1, #names do
+    local before = numbers.exact(values[i])
+    pools.set(call, names[i], (before or 0) + amounts[i])
+  end
+end
+
+-- Counts the events of the call.
+local function count_events(call)
+  local pool, fresh, planned = call.pool, call.fresh, call.planned_events
+  local counter, n, granted = pool.counter, 0, 0
+  for i = 1, fresh and #fresh or 0 do
+    if fresh[i].first then granted = granted + 1 end
+  end
+  if counter == 'granted_count' then
+    n = granted
+  elseif granted > 0 then
+    call.counts = call.counts or {}
+    call.counts.granted_count = granted
+  end
+  for i = 1, planned and #planned or 0 do
+    local field = planned[i][2] .. '_count'
+    if field == counter then
+      n = n + 1
+    else
+      local counts = call.counts or {}
+      counts[field], call.counts = (counts[field] or 0) + 1, counts
+    end
+  end
+  if n > 0 then
+    local before = numbers.exact(pool.counted)
+    pool.new_count = (before or 0) + n
+  end
+end
+
+-- What the pool has now, before the writes of this call: the fields of a point.
+local function state_of(call)
+  local flat = redis.call('HGETALL', call.key)
+  local granted, denied, fields, values = '0', 0, {}, {}
+  for i = 1, #flat, 2 do
+    local field, value = flat[i], flat[i + 1]
+    if string.sub(field, -10) == '.allocated' or string.sub(field, -9) == '.capacity' then
+      fields[#fields + 1], values[field] = field, value
+    elseif field == 'granted_count' then
+      granted = value
+    elseif string.find(field, '^denied%..+_count$') then
+      denied = denied + (numbers.exact(value) or 0)
+    end
+  end
+  -- In one order, so that the entries of a stream share their names.
+  table.sort(fields)
+  local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  local waiting = call.pool.waits and redis.call('ZCARD', waiters.index(call)) or 0
+  local point = {'allocations', live, 'waiting', waiting, 'granted', granted, 'denied', denied}
+  for _, field in ipairs(fields) do point[#point + 1], point[#point + 2] = field, values[field] end
+  return point
+end
+
+-- Plans the points of the intervals that are over; `from_ms`: where the minute began.
+local function close(call, from_ms)
+  -- While its slot is migrating a key that has not arrived looks absent: then the next change writes the point.
+  local found = redis.pcall('EXISTS', call.key, history.minutes(call), history.hours(call))
+  if type(found) ~= 'number' then return end
+  call.point = state_of(call)
+  call.minute_ms = from_ms + limits.MINUTE_MS
+  local hour_ms = from_ms - from_ms % limits.HOUR_MS + limits.HOUR_MS
+  if call.now >= hour_ms then call.hour_ms = hour_ms end
+  pools.set(call, 'history_ms', call.now - call.now % limits.MINUTE_MS)
+end
+
+-- The last readings before the writes: plans the counters and the points of a call that changes the pool.
+function history.plan(call)
+  count_events(call)
+  if call.counts then add_others(call) end
+  local from_ms = numbers.exact(call.pool.history_ms)
+  if not from_ms then
+    -- The pool is new, or older than its history: what is left of another one is removed.
+    call.forgets = true
+    pools.set(call, 'history_ms', call.now - call.now % limits.MINUTE_MS)
+  elseif call.now >= from_ms + limits.MINUTE_MS then
+    close(call, from_ms)
+  end
+end
+
+return history
