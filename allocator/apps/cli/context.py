@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -50,11 +49,6 @@ SILENCE_S: Final = 1.0
 """Seconds after which a command that has printed nothing says what it waits for."""
 
 _EMBEDDED: Final = "embedded://"
-
-_ADDRESS: Final = re.compile(
-    r"[A-Za-z0-9_.-]+(?::[0-9]+)?(?:/[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?(?:/[0-9]+)?", re.ASCII
-)
-"""What somebody writes who leaves out the scheme of a URL: host, host:port, host:port/database."""
 
 
 class App:
@@ -261,11 +255,8 @@ def _remember_url(context: click.Context, option: click.Parameter, value: str | 
 
     An empty environment variable does not reach this function: it counts as unset.
     """
-    if value == "" and not context.resilient_parsing:
-        raise click.BadParameter("it is empty; leave it out, or name the server")
-    if value and "://" not in value and not context.resilient_parsing:
-        meant = f"redis://{value}" if _ADDRESS.fullmatch(value) else "redis://HOST:PORT"
-        raise click.BadParameter(f"it does not say how to connect: write {meant}")
+    if value is not None and not context.resilient_parsing:
+        arguments.check_url(value)
     if value and context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
         context.ensure_object(App).url_is_given = True
     return str(_remember(context, option, value)) if value else None
