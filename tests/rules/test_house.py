@@ -55,6 +55,7 @@ LATE_IMPORTS: Final = {
     "allocator.apps.cli.main": {"allocator.apps.cli.root"},
     "allocator.apps.cli.output": {"rich.cells", "yaml"},
     "allocator.apps.cli.servers": {"allocator._engine.servers.embedded", "allocator.access"},
+    "allocator.apps.dashboard.scrape": {"allocator.metrics", "prometheus_client"},  # the extra `metrics`
     "allocator.distribution": {"importlib", "tomllib"},  # for a version that somebody asks for
 }  # fmt: skip
 """Module -> what it imports inside a function."""

@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "acl": (f"{_CLI}.servers:acl", "Print Redis users (ACL) with the least rights for each role."),
     "redis-cli": (f"{_CLI}.servers:redis_cli", "Print the redis-cli commands that show a pool by hand."),
     "metrics": ("allocator.apps.exporter.command:metrics", "Serve the metrics of pools to Prometheus."),
+    "dashboard": ("allocator.apps.dashboard.command:dashboard", "Serve a page that shows pools as they change."),
     "embedded": (f"{_CLI}.servers:embedded", "Show or stop this user's embedded server."),
     "completion": (f"{_CLI}.completion:completion", "Print the completion script of a shell."),
 }
@@ -255,7 +256,7 @@ def _start(context: click.Context) -> None:
     """
     app = context.ensure_object(App)
     given = {name for name in SHARED if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    passed = {"url": app.url, "output": app.output}
+    passed = {"url": app.url if "url" in given else None, "output": app.output}
     context.default_map = {"demo": {name: text for name, text in passed.items() if name in given}}
     ignored = [name for name in SHARED if name in given and name not in passed]
     if context.invoked_subcommand == "demo" and ignored:

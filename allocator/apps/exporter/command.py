@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import threading
 from typing import Final
 
 import click
 
-from allocator import Allocator, BackendError, BackendUnavailable
+from allocator import BackendError
 from allocator.apps.cli import arguments
 from allocator.apps.cli.arguments import whole_number
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.errors import Failure
 from allocator.apps.exporter.exporter import Exporter
+from allocator.apps.serving import cannot_listen, named_pools, try_pools, url_of
 from allocator.metrics import PoolCollector
 from allocator.metrics.bounds import POOLS_MAX, SCOPES
 from allocator.settings import PAGE_RECORDS_MAX
@@ -27,12 +25,6 @@ PORT: Final = 9893
 
 AUDIT_MIN_S: Final = 60.0
 """Seconds between two audits: each reads every record."""
-
-_FOR_GOOD: Final = frozenset({"no_permission", "auth", "no_extra", "eviction"})
-"""Codes of errors that no waiting ends."""
-
-_OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
-"""Why one cannot listen, where another port helps."""
 
 
 def _interval(text: str) -> float:
@@ -68,40 +60,22 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
     """
     if not address:
         raise click.BadParameter("it is empty, and would be every address: write 0.0.0.0", param_hint="'--address'")
-    named = tuple(dict.fromkeys(one for one in (*pools, app.named_pool) if one is not None))
-    if len(named) > POOLS_MAX:
-        raise click.UsageError(f"more than {POOLS_MAX} pools are named: start another exporter for the rest")
+    named = named_pools(app, pools, POOLS_MAX)
     client = app.client(allow_eviction=True)
     collector = PoolCollector(client, named, scopes=scopes, server=True)
     with Exporter(client, collector, discovers=not named, audit_s=audit_every) as exporter:
-        _try(app, client, named, exporter)
+
+        def discover() -> BackendError | None:
+            exporter.discover()
+            return exporter.fault
+
+        try_pools(app, named, "allocator_up is 0", discover)
         try:
             served = exporter.serve(address, port)
-        except (OSError, UnicodeError) as error:  # a name that DNS cannot have is the latter
-            number = error.errno if isinstance(error, OSError) and error.errno else 0
-            named_by = "--port" if number in _OF_THE_PORT else "--address"
-            why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
-            raise Failure(f"cannot listen on {address} port {port}: {why}", hint=f"{named_by} names another") from error
-        host = f"[{address}]" if ":" in address else address
-        app.note(f"metrics of {', '.join(named) or 'all pools'} at http://{host}:{served}/metrics (Ctrl-C ends it)")
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(address, port, error) from error
+        app.note(f"metrics of {', '.join(named) or 'all pools'} at {url_of(address, served)}/metrics (Ctrl-C ends it)")
         _until_stopped()
-
-
-def _try(app: App, client: Allocator, named: tuple[str, ...], exporter: Exporter) -> None:
-    """Read once, so that a wrong name or a missing right is an error now.  A server that is away may come."""
-    try:
-        for name in named:
-            client.pools.usage(name)
-        if not named:
-            exporter.discover()
-    except BackendUnavailable as error:
-        fault: BackendError | None = error
-    else:
-        fault = exporter.fault
-    if fault is not None and fault.code in _FOR_GOOD:
-        raise fault
-    if fault is not None:
-        app.note(f"warning: {fault}; allocator_up is 0 until it answers")
 
 
 def _until_stopped() -> None:
