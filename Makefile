@@ -1,5 +1,6 @@
 # make demo   sets up and runs the demo          make check   the checks, the tests, the examples
 # make test   sets up and runs the tests         make bench   the figures of docs/performance.md
+# make site   the documents as a site           make pictures  their pictures
 # make torture  the stages of docs/reliability.md  make soak HOURS=n  the same, for hours, with random seeds
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ STAMP  := $(VENV)/.installed
 # Compiled once, not by each of the processes that the tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check lint types mypy pyright layers examples bench mutants torture soak clean help
+.PHONY: demo test check lint types mypy pyright layers examples site pictures bench mutants torture soak clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -45,6 +46,14 @@ layers: $(STAMP)
 
 examples: $(STAMP)
 	$(BIN)/python -m examples.run_all
+
+## build/site/index.html, which works from disk.
+site: $(STAMP)
+	$(BIN)/python -m tools.site
+
+## docs/pictures, of which some are drawn and some are taken of the programs.
+pictures: $(STAMP)
+	$(BIN)/python -m tools.pictures $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     """The version of this code."""
 
     from allocator._async.client import AsyncAllocator
+    from allocator._engine.execution.instrumentation import (
+        ClientState,
+        ObservedBatch,
+        ObservedCall,
+        ObservedRenewal,
+        Observer,
+    )
     from allocator._engine.transport.urls import redact_url
     from allocator._sync.client import Allocator
     from allocator.compat.resource_allocation import ResourceAllocation
@@ -58,6 +65,13 @@ if TYPE_CHECKING:
 
 _MODULES: Final = {
     "allocator._async.client": ("AsyncAllocator",),
+    "allocator._engine.execution.instrumentation": (
+        "ClientState",
+        "ObservedBatch",
+        "ObservedCall",
+        "ObservedRenewal",
+        "Observer",
+    ),
     "allocator._engine.transport.urls": ("redact_url",),
     "allocator._sync.client": ("Allocator",),
     "allocator.compat.resource_allocation": ("ResourceAllocation",),
@@ -108,6 +122,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "Check",
+    "ClientState",
     "ContractError",
     "Denial",
     "DoctorCheck",
@@ -123,6 +138,10 @@ __all__ = [
     "InvariantError",
     "Limit",
     "NotDurable",
+    "ObservedBatch",
+    "ObservedCall",
+    "ObservedRenewal",
+    "Observer",
     "Outcome",
     "OutcomeUnknown",
     "Pool",

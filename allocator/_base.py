@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 from allocator import settings
+from allocator._engine.execution.instrumentation import Instrumentation, Observer
 from allocator._engine.operations.defaults import Defaults
 from allocator._engine.transport.urls import Target, resolve_target
+from allocator.errors import InvalidRequest
 from allocator.models.allocations import Request, Wait
 
 if TYPE_CHECKING:
@@ -123,6 +125,7 @@ class Client(Surface, ABC, Generic[D]):
     _defaults: Defaults
     _driver: D
     _clock: Clock | None
+    _instruments: Instrumentation
 
     @classmethod
     def from_url(
@@ -177,6 +180,23 @@ class Client(Surface, ABC, Generic[D]):
             delattr(clone, name)  # it has this client's defaults
         return clone
 
+    def observe(self, observer: Observer) -> None:
+        """Report to an observer what this client and its `options` copies do, until the client is closed.
+
+        What a hold's thread does is reported as well.  An observer that was added already is not added again.
+
+        Args:
+            observer: `allocator.metrics.ClientCollector`, `allocator.telemetry.TelemetryObserver`, or another
+                `Observer`.  It is called in the thread or the task that does the work; its errors are logged once.
+        """
+        if not isinstance(observer, Observer):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidRequest(f"observer: {type(observer).__name__} is no Observer", field="observer")
+        self._instruments.add(observer)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Report nothing more to an observer."""
+        self._instruments.remove(observer)
+
     @classmethod
     def _on(cls, target: Target, defaults: Defaults, clock: Clock | None = None) -> Self:
         """A client of a target that other clients may share; `clock` replaces the server's clock, for tests."""
@@ -188,6 +208,7 @@ class Client(Surface, ABC, Generic[D]):
         self._target = target
         self._defaults = defaults
         self._clock = clock or target.connector.clock
+        self._instruments = Instrumentation(target.address)
         self._driver = self._drive()
 
     @abstractmethod
@@ -200,7 +221,7 @@ class Client(Surface, ABC, Generic[D]):
         from allocator._engine.leases.registry import LeaseLocation  # noqa: PLC0415
 
         location = LeaseLocation(self._target, self._defaults.pool, self._clock)
-        return HoldSpec(location, request, self._defaults, wait)
+        return HoldSpec(location, request, self._defaults, wait, self._instruments)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._target.address} pool={self._defaults.pool.name}>"

@@ -72,7 +72,7 @@ class Hold(BaseHold):
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
             work = self._spec.allocate(self._sending, self._set_left)
-            outcome = self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
+            outcome = self._driver.run(work, deadline_s=seconds, undo_log=undo_log, verb="hold")
         try:
             self._begin(outcome, self._tell, self._tell_preempted, undo_log.overdue_s)
         except BaseException:
@@ -90,7 +90,7 @@ class Hold(BaseHold):
         Raises:
             AllocationLost: The block ended without an exception, and the allocation was lost meanwhile.
         """
-        self._inside = False
+        self._leave_block()
         loss = self.loss
         if loss is None or loss.code == "over":  # at its hard end nothing has failed: a call can release it
             released = self._release()
@@ -105,7 +105,8 @@ class Hold(BaseHold):
         if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
-            self._driver.run(self._spec.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+            work = self._spec.release(self._held.allocation)
+            self._driver.run(work, deadline_s=settings.HOLD_RENEW_S, verb="release")
         except AllocatorError as error:
             self._log_unreleased(error)
 
@@ -124,7 +125,7 @@ class Hold(BaseHold):
         try:
             if self._renewer.remove(lease, landed.set):
                 landed.wait(settings.HOLD_RENEW_S)
-            outcome = self._driver.run(self._spec.release(self.allocation))
+            outcome = self._driver.run(self._spec.release(self.allocation), verb="release")
         except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
         return self._ended(outcome)
@@ -172,7 +173,7 @@ class AsyncHold(BaseHold):
         undo_log = UndoLog()
         with self._spec.limit() as seconds:
             work = self._spec.allocate(self._sending, self._set_left)
-            outcome = await self._driver.run(work, deadline_s=seconds, undo_log=undo_log)
+            outcome = await self._driver.run(work, deadline_s=seconds, undo_log=undo_log, verb="hold")
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         try:
             self._begin(outcome, self._tell, self._tell_preempted, undo_log.overdue_s)
@@ -192,7 +193,7 @@ class AsyncHold(BaseHold):
             AllocationLost: The block was cancelled because the allocation was lost, or it ended without an exception
                 although it was lost.
         """
-        self._inside = False
+        self._leave_block()
         ours = self._uncancel() and exc_type is asyncio.CancelledError
         loss = self.loss
         if loss is None or loss.code == "over":  # at its hard end nothing has failed: a call can release it
@@ -208,7 +209,8 @@ class AsyncHold(BaseHold):
         if self._lease is None or not self._is_ours or self._release_later():
             return
         try:
-            await self._driver.run(self._spec.release(self._held.allocation), deadline_s=settings.HOLD_RENEW_S)
+            work = self._spec.release(self._held.allocation)
+            await self._driver.run(work, deadline_s=settings.HOLD_RENEW_S, verb="release")
         except AllocatorError as error:
             self._log_unreleased(error)
 
@@ -248,7 +250,7 @@ class AsyncHold(BaseHold):
         assert self._renewer is not None
         try:
             await self._leave()
-            outcome = await self._driver.run(self._spec.release(self.allocation))
+            outcome = await self._driver.run(self._spec.release(self.allocation), verb="release")
         except BaseException as error:  # noqa: BLE001 - raised again unless it is an AllocatorError
             return self._ended(error)
         return self._ended(outcome)

@@ -165,8 +165,22 @@ def _activity(board: Dashboard) -> Dashboard:
         .with_panel(
             _lines(
                 "Changes",
-                "Per second: grants, releases, configuration; not renewals.",
-                (f"rate(allocator_pool_revision{POOL}[$__rate_interval])", "{{pool}}"),
+                "Events per second, by their kind; renewals are none.",
+                (
+                    f"sum by (pool, kind) (rate(allocator_events_total{POOL}[$__rate_interval])) > 0",
+                    "{{pool}} {{kind}}",
+                ),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Denials",
+                "Requests that were denied per second, by the reason.",
+                (
+                    f"sum by (pool, reason) (rate(allocator_denials_total{POOL}[$__rate_interval])) > 0",
+                    "{{pool}} {{reason}}",
+                ),
                 unit="ops",
             )
         )
@@ -243,6 +257,103 @@ def _health(board: Dashboard) -> Dashboard:
     )
 
 
+def _clients(board: Dashboard) -> Dashboard:
+    """Of the programs that register a `ClientCollector`."""
+    calls = "allocator_client_call_duration_seconds"
+    waits = "allocator_client_wait_duration_seconds_bucket"
+    items, sent = (f"allocator_client_batch_items_{one}[$__rate_interval]" for one in ("sum", "count"))
+    ran, took = (f"allocator_server_script_{one}_total{POOL}[$__rate_interval]" for one in ("calls", "seconds"))
+    ages = "allocator_client_renewal_age_ratio_bucket"
+    return (
+        board.with_row(Row("Clients"))
+        .with_panel(
+            _lines(
+                "Calls",
+                "Per second, by the method and its outcome.",
+                (f"sum by (verb, outcome) (rate({calls}_count[$__rate_interval]))", "{{verb}} {{outcome}}"),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Time of calls",
+                "95 of 100 calls take at most so long, retries included, time in line not.",
+                (
+                    f"histogram_quantile(0.95, sum by (le, verb) (rate({calls}_bucket[$__rate_interval])))",
+                    "{{verb}}",
+                ),
+                unit="s",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Retries and errors",
+                "Per second, by the code.",
+                ("sum by (cause) (rate(allocator_client_retries_total[$__rate_interval]))", "retry {{cause}}"),
+                ("sum by (code) (rate(allocator_client_errors_total[$__rate_interval]))", "error {{code}}"),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Undos",
+                "Calls whose outcome no caller received: those that wait, and per second those done and given up.",
+                ("sum by (instance) (allocator_client_undos_pending)", "{{instance}} pending"),
+                ("sum by (change) (rate(allocator_client_undos_total[$__rate_interval]))", "{{change}}"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Renewals",
+                "Per second, by the outcome; leases that were lost.",
+                ("sum by (outcome) (rate(allocator_client_renewals_total[$__rate_interval]))", "{{outcome}}"),
+                ("sum by (code) (rate(allocator_client_leases_lost_total[$__rate_interval]))", "lost {{code}}"),
+                unit="ops",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Age of leases when renewed",
+                "The part of the ttl that was over, for 99 of 100; due at a third, lost at 0.9.",
+                (f"histogram_quantile(0.99, sum by (le) (rate({ages}[$__rate_interval])))", "99 %"),
+                most=1,
+            )
+        )
+        .with_panel(
+            _lines(
+                "Time in line",
+                "Half of the requests that waited did so for at most so long.",
+                (f"histogram_quantile(0.5, sum by (le, outcome) (rate({waits}[$__rate_interval])))", "{{outcome}}"),
+                unit="s",
+            )
+        )
+        .with_panel(
+            _lines(
+                "Items of a script call",
+                "On average, of calls that may share one.",
+                (f"sum by (script) (rate({items})) / sum by (script) (rate({sent}))", "{{script}}"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Holds and connections",
+                "In all observed clients.",
+                ("sum(allocator_client_holds)", "holds"),
+                ("sum by (state) (allocator_client_connections)", "connections {{state}}"),
+            )
+        )
+        .with_panel(
+            _lines(
+                "Scripts on the server",
+                "Mean time of one, by the server's own statistics.",
+                (f"rate({took}) / rate({ran})", "{{pool}} {{command}}"),
+                (f"allocator_server_statistics{POOL} == 0", "{{pool}} may not be read"),
+                unit="s",
+            )
+        )
+    )
+
+
 def build() -> str:
     """The dashboard as JSON."""
     board = (
@@ -259,7 +370,7 @@ def build() -> str:
         )
         .with_variable(_variable("scope", "Scope", 'label_values(allocator_quota_allocated{pool=~"$pool"}, scope)'))
     )
-    for part in (_glance, _resources, _activity, _quotas, _health):
+    for part in (_glance, _resources, _activity, _quotas, _health, _clients):
         board = part(board)
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 

@@ -4,6 +4,8 @@
 `allocator/_sync/`          the blocking surface, out of the awaited one (`tools/blocking.py`)
 `lua/ordinary.txt`         the functions on the ordinary way of each script, found by going it (in the in-process store)
 `docs/architecture.md`     the picture of the floors, out of the imports (`tools/floors.py`)
+`docs/reference/`          the reference, out of docstrings, headers, settings and commands (`tools/reference`)
+`docs/pictures/`           the pictures that are drawn, and the page of the others (`tools/pictures`)
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import fakeredis
 from allocator._engine.protocol import linker, schema, scripts
 from tests.scripts.ledger import Ledger
 from tests.scripts.ordinary import OF_FOUR, OF_SCOPE, OTHER_WAYS, WAYS, Way, prepare
-from tools import floors
+from tools import floors, reference
 from tools.blocking import blocking
+from tools.pictures import drawn, gallery
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -89,7 +92,13 @@ return names
 def generated() -> dict[Path, str]:
     """Each generated file, as its source says that it should be."""
     modules = {ROOT / "lua" / "modules" / "limits.lua": limits(), ROOT / "lua" / "ordinary.txt": ordinary()}
-    return {**modules, **blocking(ROOT), floors.DOCUMENT: floors.document()}
+    documents = {
+        floors.DOCUMENT: floors.document(),
+        **reference.pages(),
+        **drawn.pictures(),
+        gallery.PAGE: gallery.page(),
+    }
+    return {**modules, **blocking(ROOT), **documents}
 
 
 def main() -> int:
@@ -99,6 +108,7 @@ def main() -> int:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             differ.append(path.relative_to(ROOT).as_posix())
             if not check:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     for name in differ:
         print(f"{name} {'is not what its source says: python -m tools.generate' if check else 'written'}")

@@ -75,10 +75,10 @@ class AsyncAllocator(AsyncNamespaces):
         self._start(target, Defaults(pool, prefix, owner, timeout))
 
     def _drive(self) -> AsyncDriver:
-        return AsyncDriver(self._target, clock=self._clock)
+        return AsyncDriver(self._target, clock=self._clock, instruments=self._instruments)
 
-    async def _run(self, work: Operation[R] | Flow[R]) -> R:
-        return await self._driver.run(work, deadline_s=self._defaults.timeout_s)
+    async def _run(self, work: Operation[R] | Flow[R], verb: str = "other") -> R:
+        return await self._driver.run(work, deadline_s=self._defaults.timeout_s, verb=verb)
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,8 +151,8 @@ class AsyncAllocator(AsyncNamespaces):
         """
         wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         if wait is not None:
-            return waiting.granted(await self._run(waiting.allocate(self._defaults, wanted, wait)))
-        return allocate.granted(await self._run(allocate.allocate(self._defaults, wanted)))
+            return waiting.granted(await self._run(waiting.allocate(self._defaults, wanted, wait), "allocate"))
+        return allocate.granted(await self._run(allocate.allocate(self._defaults, wanted), "allocate"))
 
     async def try_allocate(
         self,
@@ -170,7 +170,7 @@ class AsyncAllocator(AsyncNamespaces):
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised, at once; it is falsy."""
         wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, estimate=estimate)
-        return await self._run(allocate.allocate(self._defaults, wanted))
+        return await self._run(allocate.allocate(self._defaults, wanted), "try_allocate")
 
     def hold(
         self,
@@ -234,7 +234,7 @@ class AsyncAllocator(AsyncNamespaces):
             Insufficient, WaitTimeout: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost, RequestWithdrawn, UnknownScope: As `allocate`; all is undone.
         """
-        return await self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic))
+        return await self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic), "allocate_many")
 
     async def check(
         self,
@@ -257,7 +257,7 @@ class AsyncAllocator(AsyncNamespaces):
             max_lifetime: As for `allocate`; a request with a hard end may be backfilled.
         """
         work = check.check(self._defaults, request, scope, priority, max_lifetime, explain=explain, preempt=preempt)
-        return await self._run(work)
+        return await self._run(work, "check")
 
     async def renew(
         self,
@@ -287,11 +287,11 @@ class AsyncAllocator(AsyncNamespaces):
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
-        return await self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
+        return await self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten), "renew")
 
     async def renew_many(self, allocations: Iterable[AllocationOrId], *, ttl: Ttl = None) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
-        return await self._run(renew.renew_many(self._defaults, allocations, ttl))
+        return await self._run(renew.renew_many(self._defaults, allocations, ttl), "renew_many")
 
     async def resize(
         self,
@@ -311,7 +311,7 @@ class AsyncAllocator(AsyncNamespaces):
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
-        return await self._run(resize.resize(self._defaults, allocation, request, fence))
+        return await self._run(resize.resize(self._defaults, allocation, request, fence), "resize")
 
     async def begin_release(
         self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
@@ -329,7 +329,7 @@ class AsyncAllocator(AsyncNamespaces):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
-        return await self._run(release.begin_release(self._defaults, allocation, grace, fence))
+        return await self._run(release.begin_release(self._defaults, allocation, grace, fence), "begin_release")
 
     async def move(self, allocation: AllocationOrId, scope: str | None, *, fence: int | None = None) -> Allocation:
         """Charge an allocation to another scope; None: to the pool alone.  All of it or nothing; its amounts stay.
@@ -341,7 +341,7 @@ class AsyncAllocator(AsyncNamespaces):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: It may have been moved, and stays so: nothing is undone.  One round trip.
         """
-        return await self._run(resize.move(self._defaults, allocation, scope, fence))
+        return await self._run(resize.move(self._defaults, allocation, scope, fence), "move")
 
     async def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.
@@ -360,7 +360,7 @@ class AsyncAllocator(AsyncNamespaces):
                 now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
-        return await self._run(adopt.adopt(self._defaults, allocation, ttl, force))
+        return await self._run(adopt.adopt(self._defaults, allocation, ttl, force), "adopt")
 
     async def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
         """Release an allocation.
@@ -369,19 +369,19 @@ class AsyncAllocator(AsyncNamespaces):
             Truthy if this call released it.  An unknown one, or another grant's (fence), is left unchanged, as
             `outcome` says; neither is an error.  One round trip.
         """
-        return await self._run(release.release(self._defaults, allocation, fence))
+        return await self._run(release.release(self._defaults, allocation, fence), "release")
 
     async def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
         """Release many allocations, at most 10,000; 100 a round trip."""
-        return await self._run(release.release_many(self._defaults, allocations))
+        return await self._run(release.release_many(self._defaults, allocations), "release_many")
 
     async def get(self, id: str) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
-        return await self._run(lookup.get(self._defaults, id))
+        return await self._run(lookup.get(self._defaults, id), "get")
 
     async def _walk(self, scan: AllocationScan) -> AsyncIterator[Allocation]:
         for call in scan:
-            for one in scan.new_in(await self._run(call)):
+            for one in scan.new_in(await self._run(call, "list")):
                 yield one
 
     def list(self, *, owner: str | None = None, older_than: Ttl = None) -> AsyncIterator[Allocation]:

@@ -33,7 +33,7 @@ class AsyncEvents(AsyncNamespace):
             or the id is another pool's.  Then read the state again (`list`, `pools.usage`).  Its `id` says where to go
             on, as every event's.
         """
-        return await self._run(events.read_since(self._defaults, since, limit))
+        return await self._run(events.read_since(self._defaults, since, limit), "events.since")
 
     def watch(self, *, since: str | int | datetime | None = None) -> AsyncGenerator[Event]:
         """Each change when it happens, without an end; close the iterator or the client to end it.
@@ -56,4 +56,4 @@ class AsyncEvents(AsyncNamespace):
 
     async def list(self, *, limit: int = 50) -> list[Event]:
         """The latest changes, newest first; at most 500 of about 10,000 stored.  One round trip."""
-        return await self._run(events.read(self._defaults, limit))
+        return await self._run(events.read(self._defaults, limit), "events.list")

@@ -32,7 +32,9 @@ class AsyncMaintenance(AsyncNamespace):
             include_live: Also leases of that age, although their holders renew them.
             limit: At most so many; None: 10,000.
         """
-        return await self._run(reclaim.reclaim(self._defaults, older_than, limit, include_live=include_live))
+        return await self._run(
+            reclaim.reclaim(self._defaults, older_than, limit, include_live=include_live), "maintenance.reclaim"
+        )
 
     async def reconcile(
         self,
@@ -60,7 +62,7 @@ class AsyncMaintenance(AsyncNamespace):
             InvalidRequest: `as_of` is later than the server's time; or a number that is before 2001, as seconds are.
         """
         work = reconcile.reconcile(self._defaults, live_ids, as_of, owner, max_released, dry_run=dry_run)
-        return await self._run(work)
+        return await self._run(work, "maintenance.reconcile")
 
     async def audit(self, *, repair: bool = False, offline: bool = False) -> Audit:
         """Check every invariant of a pool; truthy when clean.
@@ -72,7 +74,7 @@ class AsyncMaintenance(AsyncNamespace):
             repair: Repair what is found: the records are authoritative, counters are corrected.
             offline: Grant nothing meanwhile; needed to repair more than one script may read.
         """
-        return await self._run(audit.audit(self._defaults, repair=repair, offline=offline))
+        return await self._run(audit.audit(self._defaults, repair=repair, offline=offline), "maintenance.audit")
 
     async def doctor(self) -> DoctorReport:
         """Examine the server, and try every script with this client's rights on a scratch pool, which is deleted again.
@@ -82,4 +84,4 @@ class AsyncMaintenance(AsyncNamespace):
         Returns:
             Findings with advice; truthy if none is bad.
         """
-        return await self._run(doctor.diagnose(self._defaults, local_ms))
+        return await self._run(doctor.diagnose(self._defaults, local_ms), "maintenance.doctor")

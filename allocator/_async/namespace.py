@@ -21,5 +21,5 @@ class AsyncNamespace(Surface):
         self._driver = driver
         self._defaults = defaults
 
-    async def _run(self, work: Operation[R] | Flow[R]) -> R:
-        return await self._driver.run(work, deadline_s=self._defaults.timeout_s)
+    async def _run(self, work: Operation[R] | Flow[R], verb: str = "other") -> R:
+        return await self._driver.run(work, deadline_s=self._defaults.timeout_s, verb=verb)

@@ -79,11 +79,13 @@ class AsyncPools(AsyncNamespace):
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
-        return await self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
+        return await self._run(
+            pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool), "pools.create"
+        )
 
     async def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""
-        return await self._run(pool_usage.get(self._defaults, name))
+        return await self._run(pool_usage.get(self._defaults, name), "pools.get")
 
     async def update(
         self,
@@ -138,7 +140,7 @@ class AsyncPools(AsyncNamespace):
             generation=generation,
             options=options,
         )
-        return await self._run(work)
+        return await self._run(work, "pools.update")
 
     async def delete(self, name: str, *, force: bool = False) -> bool:
         """Delete a pool.
@@ -153,11 +155,11 @@ class AsyncPools(AsyncNamespace):
         Raises:
             PoolConflict: It has live allocations, and `force` was not given.
         """
-        return await self._run(pool_deletion.delete(self._defaults, name, force=force))
+        return await self._run(pool_deletion.delete(self._defaults, name, force=force), "pools.delete")
 
     async def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
-        return await self._run(pool_usage.usage(self._defaults, name))
+        return await self._run(pool_usage.usage(self._defaults, name), "pools.usage")
 
     async def usage_history(
         self, name: str | None = None, *, since: datetime | float | timedelta = 3600, resolution: int | None = None
@@ -182,7 +184,7 @@ class AsyncPools(AsyncNamespace):
 
     async def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""
-        return await self._run(pools.upgrade(self._defaults, name))
+        return await self._run(pools.upgrade(self._defaults, name), "pools.upgrade")
 
     async def recover(self, lost: Pool) -> Pool:
         """Create a pool again that the server has lost, with its epoch and settings; it begins recovering.
@@ -196,12 +198,12 @@ class AsyncPools(AsyncNamespace):
             UnknownPool: Another pool of that name exists (`code="epoch"`), or this one was deleted in the last two
                 minutes (`"deleted"`).  One round trip.
         """
-        return await self._run(pools.recover(self._defaults, lost))
+        return await self._run(pools.recover(self._defaults, lost), "pools.recover")
 
     async def end_recovery(self, name: str | None = None) -> Pool:
         """Grant again at once; the caller must be sure that all holders have adopted theirs.  One round trip."""
-        return await self._run(pools.end_recovery(self._defaults, name))
+        return await self._run(pools.end_recovery(self._defaults, name), "pools.end_recovery")
 
     async def list(self) -> list[str]:
         """The names of all pools under the client's prefix, sorted; a SCAN of the server."""
-        return await self._run(pools.names(self._defaults))
+        return await self._run(pools.names(self._defaults), "pools.list")

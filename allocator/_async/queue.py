@@ -21,7 +21,7 @@ class AsyncQueue(AsyncNamespace):
         Returns:
             False if nobody waits for it.  A live allocation of the id is not touched.  One round trip.
         """
-        return await self._run(queue.withdraw(self._defaults, id))
+        return await self._run(queue.withdraw(self._defaults, id), "queue.withdraw")
 
     async def list(self, *, limit: int = 200) -> list[Waiter]:
         """Who waits, the first first, with what each is short of and when it may start.
@@ -33,4 +33,4 @@ class AsyncQueue(AsyncNamespace):
             The waiters; `start_ms` is known for at most 32 of them.  One round trip for 200; who comes or goes between
             two of them may be missing or listed twice.
         """
-        return await self._run(queue.list_waiters(self._defaults, limit))
+        return await self._run(queue.list_waiters(self._defaults, limit), "queue.list")

@@ -23,14 +23,14 @@ class AsyncQuotas(AsyncNamespace):
 
     async def get(self, scope: str) -> Quota | None:
         """The scope's limits and amounts, or None.  One round trip."""
-        return await self._run(quotas.get(self._defaults, scope))
+        return await self._run(quotas.get(self._defaults, scope), "quotas.get")
 
     async def tree(self, scope: str | None = None) -> dict[str, Quota]:
         """The scopes of the pool by name, each after those above it; with `scope`, it and those below it.
 
         One round trip for 500 scopes.
         """
-        return {one.scope: one for one in await self._run(quotas.list_quotas(self._defaults, scope))}
+        return {one.scope: one for one in await self._run(quotas.list_quotas(self._defaults, scope), "quotas.tree")}
 
     async def delete(self, scope: str) -> bool:
         """Delete a scope.
@@ -41,7 +41,7 @@ class AsyncQuotas(AsyncNamespace):
         Raises:
             PoolConflict: Something is charged to it, or it has scopes below it.  Nothing was changed.  One round trip.
         """
-        return await self._run(quotas.delete(self._defaults, scope))
+        return await self._run(quotas.delete(self._defaults, scope), "quotas.delete")
 
     async def set(
         self,
@@ -75,11 +75,11 @@ class AsyncQuotas(AsyncNamespace):
             PoolConflict: Of another generation.  Nothing was changed.
         """
         work = quotas.set_quota(self._defaults, scope, limits, weight=weight, generation=generation, dry_run=dry_run)
-        return await self._run(work)
+        return await self._run(work, "quotas.set")
 
     async def list(self, scope: str | None = None, *, limit: int = settings.QUOTAS_MAX) -> list[Quota]:
         """The scopes of the pool, each after those above it; with `scope`, it and those below it.
 
         At most `limit`, in the order of their names.  One round trip for 500 scopes.
         """
-        return await self._run(quotas.list_quotas(self._defaults, scope, limit))
+        return await self._run(quotas.list_quotas(self._defaults, scope, limit), "quotas.list")

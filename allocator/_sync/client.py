@@ -75,10 +75,10 @@ class Allocator(Namespaces):
         self._start(target, Defaults(pool, prefix, owner, timeout))
 
     def _drive(self) -> Driver:
-        return Driver(self._target, clock=self._clock)
+        return Driver(self._target, clock=self._clock, instruments=self._instruments)
 
-    def _run(self, work: Operation[R] | Flow[R]) -> R:
-        return self._driver.run(work, deadline_s=self._defaults.timeout_s)
+    def _run(self, work: Operation[R] | Flow[R], verb: str = "other") -> R:
+        return self._driver.run(work, deadline_s=self._defaults.timeout_s, verb=verb)
 
     def __enter__(self) -> Self:
         return self
@@ -151,8 +151,8 @@ class Allocator(Namespaces):
         """
         wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, preempt, estimate)
         if wait is not None:
-            return waiting.granted(self._run(waiting.allocate(self._defaults, wanted, wait)))
-        return allocate.granted(self._run(allocate.allocate(self._defaults, wanted)))
+            return waiting.granted(self._run(waiting.allocate(self._defaults, wanted, wait), "allocate"))
+        return allocate.granted(self._run(allocate.allocate(self._defaults, wanted), "allocate"))
 
     def try_allocate(
         self,
@@ -170,7 +170,7 @@ class Allocator(Namespaces):
     ) -> Allocation | Denial:
         """`allocate`, but a denial is returned rather than raised, at once; it is falsy."""
         wanted = Request(request, ttl, id, owner, metadata, exclusive, scope, max_lifetime, priority, estimate=estimate)
-        return self._run(allocate.allocate(self._defaults, wanted))
+        return self._run(allocate.allocate(self._defaults, wanted), "try_allocate")
 
     def hold(
         self,
@@ -231,7 +231,7 @@ class Allocator(Namespaces):
             Insufficient, WaitTimeout: With `atomic`: `denial.item` is the index of the request that stopped it.
             AllocationConflict, AllocationLost, RequestWithdrawn, UnknownScope: As `allocate`; all is undone.
         """
-        return self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic))
+        return self._run(waiting.allocate_many(self._defaults, requests, wait, atomic=atomic), "allocate_many")
 
     def check(
         self,
@@ -254,7 +254,7 @@ class Allocator(Namespaces):
             max_lifetime: As for `allocate`; a request with a hard end may be backfilled.
         """
         work = check.check(self._defaults, request, scope, priority, max_lifetime, explain=explain, preempt=preempt)
-        return self._run(work)
+        return self._run(work, "check")
 
     def renew(
         self,
@@ -284,11 +284,11 @@ class Allocator(Namespaces):
             NotDurable, OutcomeUnknown: It has, or may have, the new deadline, which stays: nothing is undone.  One
                 round trip.
         """
-        return self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten))
+        return self._run(renew.renew(self._defaults, allocation, ttl, fence, shorten=shorten), "renew")
 
     def renew_many(self, allocations: Iterable[AllocationOrId], *, ttl: Ttl = None) -> list[Renewal]:
         """Extend many leases, at most 10,000; 100 a round trip.  A loss is in its `Renewal`, not raised."""
-        return self._run(renew.renew_many(self._defaults, allocations, ttl))
+        return self._run(renew.renew_many(self._defaults, allocations, ttl), "renew_many")
 
     def resize(
         self,
@@ -308,7 +308,7 @@ class Allocator(Namespaces):
             NotDurable, OutcomeUnknown: It has, or may have, the new amounts, which stay: nothing is undone.  One round
                 trip.
         """
-        return self._run(resize.resize(self._defaults, allocation, request, fence))
+        return self._run(resize.resize(self._defaults, allocation, request, fence), "resize")
 
     def begin_release(
         self, allocation: AllocationOrId, *, grace: float | timedelta, fence: int | None = None
@@ -326,7 +326,7 @@ class Allocator(Namespaces):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: Its release may have begun, and stays so: nothing is undone.  One round trip.
         """
-        return self._run(release.begin_release(self._defaults, allocation, grace, fence))
+        return self._run(release.begin_release(self._defaults, allocation, grace, fence), "begin_release")
 
     def move(self, allocation: AllocationOrId, scope: str | None, *, fence: int | None = None) -> Allocation:
         """Charge an allocation to another scope; None: to the pool alone.  All of it or nothing; its amounts stay.
@@ -338,7 +338,7 @@ class Allocator(Namespaces):
             AllocationLost: The id belongs to another grant now.
             OutcomeUnknown: It may have been moved, and stays so: nothing is undone.  One round trip.
         """
-        return self._run(resize.move(self._defaults, allocation, scope, fence))
+        return self._run(resize.move(self._defaults, allocation, scope, fence), "move")
 
     def adopt(self, allocation: Allocation, *, ttl: Ttl = None, force: str | None = None) -> Allocation:
         """Assert an allocation again that the server has lost, also above the capacity, as it is in use.
@@ -357,7 +357,7 @@ class Allocator(Namespaces):
                 now (`"fenced"`).
             AllocationConflict: It is live with other amounts or another owner.  One round trip.
         """
-        return self._run(adopt.adopt(self._defaults, allocation, ttl, force))
+        return self._run(adopt.adopt(self._defaults, allocation, ttl, force), "adopt")
 
     def release(self, allocation: AllocationOrId, *, fence: int | None = None) -> Release:
         """Release an allocation.
@@ -366,19 +366,19 @@ class Allocator(Namespaces):
             Truthy if this call released it.  An unknown one, or another grant's (fence), is left unchanged, as
             `outcome` says; neither is an error.  One round trip.
         """
-        return self._run(release.release(self._defaults, allocation, fence))
+        return self._run(release.release(self._defaults, allocation, fence), "release")
 
     def release_many(self, allocations: Iterable[AllocationOrId]) -> list[Release]:
         """Release many allocations, at most 10,000; 100 a round trip."""
-        return self._run(release.release_many(self._defaults, allocations))
+        return self._run(release.release_many(self._defaults, allocations), "release_many")
 
     def get(self, id: str) -> Allocation | None:
         """The live allocation of that id, or None.  One round trip."""
-        return self._run(lookup.get(self._defaults, id))
+        return self._run(lookup.get(self._defaults, id), "get")
 
     def _walk(self, scan: AllocationScan) -> Iterator[Allocation]:
         for call in scan:
-            yield from scan.new_in(self._run(call))
+            yield from scan.new_in(self._run(call, "list"))
 
     def list(self, *, owner: str | None = None, older_than: Ttl = None) -> Iterator[Allocation]:
         """All allocations, 500 a round trip, in no order.

@@ -21,5 +21,5 @@ class Namespace(Surface):
         self._driver = driver
         self._defaults = defaults
 
-    def _run(self, work: Operation[R] | Flow[R]) -> R:
-        return self._driver.run(work, deadline_s=self._defaults.timeout_s)
+    def _run(self, work: Operation[R] | Flow[R], verb: str = "other") -> R:
+        return self._driver.run(work, deadline_s=self._defaults.timeout_s, verb=verb)

@@ -79,11 +79,13 @@ class Pools(Namespace):
             recovery_grace, max_ttl, durability, default_scope, require_scope, max_lifetime, units, queue, preemption
         )
         spec = PoolSpec(capacity, whole_units, options, is_new=new)
-        return self._run(pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool))
+        return self._run(
+            pool_creation.create(self._defaults, name, spec, update=update, warn=warn_of_pool), "pools.create"
+        )
 
     def get(self, name: str | None = None) -> Pool:
         """The pool as configured, and its counters; None: the client's.  One round trip."""
-        return self._run(pool_usage.get(self._defaults, name))
+        return self._run(pool_usage.get(self._defaults, name), "pools.get")
 
     def update(
         self,
@@ -138,7 +140,7 @@ class Pools(Namespace):
             generation=generation,
             options=options,
         )
-        return self._run(work)
+        return self._run(work, "pools.update")
 
     def delete(self, name: str, *, force: bool = False) -> bool:
         """Delete a pool.
@@ -153,11 +155,11 @@ class Pools(Namespace):
         Raises:
             PoolConflict: It has live allocations, and `force` was not given.
         """
-        return self._run(pool_deletion.delete(self._defaults, name, force=force))
+        return self._run(pool_deletion.delete(self._defaults, name, force=force), "pools.delete")
 
     def usage(self, name: str | None = None) -> Usage:
         """A pool's counters, read atomically.  One round trip, for any number of allocations."""
-        return self._run(pool_usage.usage(self._defaults, name))
+        return self._run(pool_usage.usage(self._defaults, name), "pools.usage")
 
     def usage_history(
         self, name: str | None = None, *, since: datetime | float | timedelta = 3600, resolution: int | None = None
@@ -182,7 +184,7 @@ class Pools(Namespace):
 
     def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""
-        return self._run(pools.upgrade(self._defaults, name))
+        return self._run(pools.upgrade(self._defaults, name), "pools.upgrade")
 
     def recover(self, lost: Pool) -> Pool:
         """Create a pool again that the server has lost, with its epoch and settings; it begins recovering.
@@ -196,12 +198,12 @@ class Pools(Namespace):
             UnknownPool: Another pool of that name exists (`code="epoch"`), or this one was deleted in the last two
                 minutes (`"deleted"`).  One round trip.
         """
-        return self._run(pools.recover(self._defaults, lost))
+        return self._run(pools.recover(self._defaults, lost), "pools.recover")
 
     def end_recovery(self, name: str | None = None) -> Pool:
         """Grant again at once; the caller must be sure that all holders have adopted theirs.  One round trip."""
-        return self._run(pools.end_recovery(self._defaults, name))
+        return self._run(pools.end_recovery(self._defaults, name), "pools.end_recovery")
 
     def list(self) -> list[str]:
         """The names of all pools under the client's prefix, sorted; a SCAN of the server."""
-        return self._run(pools.names(self._defaults))
+        return self._run(pools.names(self._defaults), "pools.list")

@@ -21,7 +21,7 @@ class Queue(Namespace):
         Returns:
             False if nobody waits for it.  A live allocation of the id is not touched.  One round trip.
         """
-        return self._run(queue.withdraw(self._defaults, id))
+        return self._run(queue.withdraw(self._defaults, id), "queue.withdraw")
 
     def list(self, *, limit: int = 200) -> list[Waiter]:
         """Who waits, the first first, with what each is short of and when it may start.
@@ -33,4 +33,4 @@ class Queue(Namespace):
             The waiters; `start_ms` is known for at most 32 of them.  One round trip for 200; who comes or goes between
             two of them may be missing or listed twice.
         """
-        return self._run(queue.list_waiters(self._defaults, limit))
+        return self._run(queue.list_waiters(self._defaults, limit), "queue.list")

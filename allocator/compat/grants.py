@@ -141,9 +141,9 @@ def location_of(client: AsyncAllocator) -> LeaseLocation:
 
 async def _fits(client: AsyncAllocator, request: Resources, ttl_ms: int) -> Denial | None:
     flow = check.check(client._defaults, request, ttl_ms=ttl_ms)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return (await client._run(flow)).denial  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return (await client._run(flow, "allocate")).denial  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 async def _grant(client: AsyncAllocator, request: Request, replaces: Allocation | None) -> Allocation | Denial:
     flow = allocate.allocate(client._defaults, request, replaces=replaces)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return await client._run(flow)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return await client._run(flow, "allocate")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -19,3 +19,8 @@ RETRY_S: Final = 5.0
 """Seconds after which the exporter looks for new pools, by a SCAN of all keys, and after which it does so again where
 the server did not answer, or a pool is gone.
 """
+
+CODES: Final = 500
+"""Sets of labels of one counter of a client: some forty verbs and as many codes, of which few occur.  Beyond it the
+code is `other`.
+"""

@@ -19,6 +19,7 @@ from allocator.errors import AllocatorError, BackendUnavailable, InvalidRequest
 from allocator.metrics import bounds
 from allocator.metrics.families import Family, Samples, describe
 from allocator.metrics.readings import add_audit, add_quotas, add_usage
+from allocator.metrics.server_statistics import read_statistics, server_families
 from allocator.models.maintenance import Audit
 from allocator.models.pools import Usage
 from allocator.models.quotas import Quota
@@ -49,6 +50,7 @@ class PoolCollector:
         *,
         scopes: int = bounds.SCOPES,
         timeout: float = bounds.TIMEOUT_S,
+        server: bool = False,
     ) -> None:
         """Read these pools.
 
@@ -58,6 +60,7 @@ class PoolCollector:
             pools: Their names, at most 100; None: the client's pool.
             scopes: Scopes of each pool that have metrics, 0 to 500, in the order of their names.
             timeout: Seconds that one scrape may take, at most 60.
+            server: Also read how long the server ran scripts; one more round trip, in a cluster one for each pool.
 
         Raises:
             InvalidRequest: `field` is the argument that is wrong.
@@ -69,6 +72,7 @@ class PoolCollector:
         self._timeout_s = deadline_s(timeout, "timeout")
         self._pools: tuple[str, ...] = ()
         self._left_out = 0
+        self._server = server
         self._failed: dict[str, str] = {}
         self._audits: dict[str, tuple[Audit, float]] = {}
         self._fault = ""
@@ -103,7 +107,7 @@ class PoolCollector:
 
     def describe(self) -> Iterator[Family]:
         """The metrics, without a reading: registering sends nothing."""
-        return iter(describe().values())
+        return iter([*describe().values(), *(server_families({}) if self._server else ())])
 
     def collect(self) -> Iterator[Family]:
         """Read all pools."""
@@ -122,8 +126,10 @@ class PoolCollector:
         samples.add("allocator_build_info", 1, version())
         samples.add("allocator_pools", len(pools))
         samples.add("allocator_pools_left_out", self._left_out)
+        read = [name for name in pools if self._server and isinstance(readings[name], _Reading)]
+        statistics = read_statistics(read, lambda name: self._for(name, until))
         samples.add("allocator_scrape_duration_seconds", time.monotonic() - began)
-        return iter(samples)
+        return iter([*samples, *(server_families(statistics) if self._server else ())])
 
     def _read(self, name: str, until: float) -> _Reading | AllocatorError:
         try:

@@ -9,7 +9,7 @@ from typing import Final
 from allocator.distribution import install
 
 try:
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.core import Metric as Family
 except ModuleNotFoundError as error:
     message = f"allocator.metrics needs the package prometheus_client: {install('metrics')}"
@@ -23,7 +23,7 @@ _QUOTA: Final = ("pool", "scope", "resource", "unit")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; each is a gauge."""
+    """One metric: a counter if its name ends in `_total`, else a gauge."""
 
     name: str
     help: str
@@ -67,6 +67,16 @@ METRICS: Final = {
         Metric("allocator_deadline_overdue_seconds", "How long the earliest deadline is past; 0: none is.", ("pool",)),
         Metric("allocator_earliest_deadline_timestamp_seconds", "The earliest deadline; absent: none.", ("pool",)),
         Metric("allocator_oldest_pinned_age_seconds", "Age of the oldest pinned allocation; absent: none.", ("pool",)),
+        Metric(
+            "allocator_events_total",
+            "Events of the pool, by their kind: granted, released, reclaimed and so on.",
+            ("pool", "kind"),
+        ),
+        Metric(
+            "allocator_denials_total",
+            "Requests that were denied, by the code of the denial; a repeat counts again.",
+            ("pool", "reason"),
+        ),
         Metric("allocator_waiting", "Requests that wait in line.", ("pool",)),
         Metric("allocator_waiting_by_priority", "The same by priority, for the highest ones.", ("pool", "priority")),
         Metric(
@@ -93,9 +103,15 @@ METRICS: Final = {
 }
 
 
-def describe() -> dict[str, GaugeMetricFamily]:
+def _family(one: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    if one.name.endswith("_total"):
+        return CounterMetricFamily(one.name, one.help, labels=one.labels)
+    return GaugeMetricFamily(one.name, one.help, labels=one.labels)
+
+
+def describe() -> dict[str, CounterMetricFamily | GaugeMetricFamily]:
     """The metrics of prometheus_client by name, without samples."""
-    return {one.name: GaugeMetricFamily(one.name, one.help, labels=one.labels) for one in METRICS.values()}
+    return {one.name: _family(one) for one in METRICS.values()}
 
 
 class Samples:

@@ -17,6 +17,20 @@ __all__ = ["add_audit", "add_quotas", "add_usage"]
 STATES: Final = ("active", "offline", "recovering", "deleting")
 STATUSES: Final = ("clean", "drift", "repaired", "inconclusive")
 
+EVENTS: Final = (
+    "granted", "released", "reclaimed", "preempted", "undone", "adopted", "resized", "waiting", "withdrawn", "broken",
+    "rolled_back", "recovering",
+)  # fmt: skip
+"""The kinds of events that are shown as 0 where there was none, so that their first one is a rate, too."""
+
+DENIALS: Final = (
+    "unknown_resource", "constraint_violation", "unit_violation", "never_fits", "capacity_exceeded", "quota_exceeded",
+    "queued", "queue_full",
+)  # fmt: skip
+"""The codes of denials."""
+
+_DENIED: Final = "denied."
+
 _UNITS: Final = {Unit.MILLICORES: "core", Unit.BYTES: "byte", Unit.THOUSANDTHS: "unit"}
 
 
@@ -48,6 +62,7 @@ def add_usage(samples: Samples, usage: Usage) -> None:
         samples.add("allocator_resource_available", row.available / scale, *labels)
         samples.add("allocator_resource_overcommitted", max(0, row.allocated - row.limit) / scale, *labels)
     _add_allocations(samples, usage)
+    _add_counters(samples, usage)
     _add_line(samples, usage)
     samples.add("allocator_quota_scopes", usage.scopes, name)
 
@@ -64,6 +79,21 @@ def _add_allocations(samples: Samples, usage: Usage) -> None:
     if usage.pinned_ms is not None:
         age_ms = max(0, usage.read_ms - usage.pinned_ms)
         samples.add("allocator_oldest_pinned_age_seconds", _seconds(age_ms), name)
+
+
+def _add_counters(samples: Samples, usage: Usage) -> None:
+    name = usage.pool.name
+    denials = dict.fromkeys(DENIALS, 0)
+    events = dict.fromkeys(EVENTS, 0)
+    for counter, number in usage.counters.items():
+        if counter.startswith(_DENIED):
+            denials[counter.removeprefix(_DENIED)] = number
+        else:
+            events[counter] = number
+    for kind, number in events.items():
+        samples.add("allocator_events_total", number, name, kind)
+    for reason, number in denials.items():
+        samples.add("allocator_denials_total", number, name, reason)
 
 
 def _add_line(samples: Samples, usage: Usage) -> None:

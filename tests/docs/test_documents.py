@@ -18,7 +18,14 @@ from tests.support.servers import Server
 
 DOCUMENTS: Final = documents()
 
-RUN: Final = [path for path in DOCUMENTS if any(block.language in ("python", "console") for block in blocks(path))]
+IN_A_SHELL: Final = ROOT / "docs" / "tutorial.md"
+"""It starts processes, and tests/docs/test_tutorial.py follows it."""
+
+RUN: Final = [
+    path
+    for path in DOCUMENTS
+    if path != IN_A_SHELL and any(block.language in ("python", "console") for block in blocks(path))
+]
 
 _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _IN_PROSE: Final = re.compile(rf"`{PROGRAM} ([^`]+)`")

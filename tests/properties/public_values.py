@@ -35,9 +35,13 @@ from allocator import (
     ResourceUsage,
     Shortage,
     Usage,
+    UsageAmounts,
+    UsageHistory,
+    UsagePoint,
     Waiter,
     WaitingPriority,
 )
+from allocator.models.instants import instant
 from allocator.settings import AMOUNT_MAX
 
 __all__ = ["VALUES", "resource_names"]
@@ -68,6 +72,18 @@ limits = st.none() | amounts
 members = st.builds(GangMember, ids, names, resources, st.none() | amounts, st.none() | scopes, metadata, st.booleans())
 quantities = st.none() | st.integers(0, 10**6) | st.sampled_from(["2", "500m", "4Gi", "1e3"])
 shares = st.builds(FairShare, st.none() | amounts, amounts, amounts)
+usage_amounts = st.builds(UsageAmounts, amounts, amounts)
+datetimes = st.integers(0, 10**13).map(instant)
+usage_points = st.builds(
+    UsagePoint,
+    datetimes,
+    st.sampled_from((60, 3600)),
+    st.dictionaries(resource_names, usage_amounts, max_size=4),
+    amounts,
+    amounts,
+    amounts,
+    amounts,
+)
 quota_rows = st.builds(QuotaUsage, amounts, amounts, st.integers(-AMOUNT_MAX, AMOUNT_MAX), limits, limits, limits)
 units = st.builds(ResourceUnits, quantities, st.none() | st.integers(0, 15_000), quantities, quantities, quantities)
 priorities = st.integers(-1000, 1000)
@@ -212,7 +228,11 @@ VALUES: Mapping[type[Any], st.SearchStrategy[Any]] = {
         st.none() | instants,
         amounts,
         st.lists(line_rows, max_size=3).map(tuple),
+        st.dictionaries(names, amounts, max_size=3),
     ),
+    UsageAmounts: usage_amounts,
+    UsageHistory: st.builds(UsageHistory, names, st.lists(usage_points, max_size=3).map(tuple), datetimes),
+    UsagePoint: usage_points,
     GangMember: members,
     WaitingPriority: line_rows,
     Waiter: st.builds(

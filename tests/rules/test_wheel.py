@@ -73,6 +73,10 @@ def test_links_of_the_readme_work_elsewhere(wheel: Path) -> None:
     assert readme.published(link, None, "1.0") == "the demo, [above](#x), [Redis](https://redis.io)"
     there = "[the demo](https://example.org/r/blob/v1.0/docs/demo.md#top), [above](#x), [Redis](https://redis.io)"
     assert readme.published(link, "https://example.org/r/", "1.0") == there
+    picture = "A picture:\n\n![What it is.](docs/pictures/a.svg)\n\nThe end"
+    assert readme.published(picture, None, "1.0") == "A picture:\n\nThe end"
+    there = "A picture:\n\n![What it is.](https://example.org/r/raw/v1.0/docs/pictures/a.svg)\n\nThe end"
+    assert readme.published(picture, "https://example.org/r", "1.0") == there
 
 
 def test_the_wheel_carries_every_script_and_no_test(wheel: Path) -> None:

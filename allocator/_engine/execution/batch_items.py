@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from allocator._engine.execution.instrumentation import CURRENT
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.protocol.flows import Item
 from allocator._engine.transport.failures import AttemptFailure
@@ -16,7 +17,9 @@ __all__ = ["GroupReplies", "GroupedItem", "PendingItem"]
 class PendingItem:
     """One item of one caller.  Its future gets the reply or the error."""
 
-    __slots__ = ("alone", "ambiguous", "count", "failure", "future", "item", "limited", "log", "sent", "until")
+    __slots__ = (
+        "alone", "ambiguous", "count", "failure", "future", "item", "limited", "log", "observed", "sent", "until",
+    )  # fmt: skip
 
     def __init__(self, item: Item, until: float, future: asyncio.Future[Any], undo_log: UndoLog | None) -> None:
         self.item = item
@@ -29,6 +32,7 @@ class PendingItem:
         self.sent = False
         self.alone = False
         self.failure: AttemptFailure | None = None
+        self.observed = CURRENT.get()
 
     @property
     def settled(self) -> bool:

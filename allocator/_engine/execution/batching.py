@@ -25,7 +25,8 @@ from typing import Any, Protocol
 from allocator import settings
 from allocator._engine.execution.batch_items import GroupedItem, GroupReplies, PendingItem
 from allocator._engine.execution.batch_queues import Key, Pause, Queue, followers, size_of, words_of
-from allocator._engine.execution.retry import backoff, deadline_exceeded, final_error
+from allocator._engine.execution.instrumentation import Instrumentation
+from allocator._engine.execution.retry import backoff, cause_of, deadline_exceeded, final_error
 from allocator._engine.execution.undo_log import UndoLog, needs_undo
 from allocator._engine.protocol.flows import Call, Item, Reply
 from allocator._engine.protocol.keys import PoolKeys
@@ -70,8 +71,11 @@ class Sender(Protocol):
 class Batcher:
     """The batching queues of one event loop."""
 
-    def __init__(self, sender: Sender, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, sender: Sender, loop: asyncio.AbstractEventLoop, instruments: Instrumentation | None = None
+    ) -> None:
         self._sender = sender
+        self._instruments = instruments or Instrumentation()
         self._loop = loop
         self._queues: dict[Key, Queue] = {}
         self._pumps: set[asyncio.Task[None]] = set()
@@ -233,14 +237,17 @@ class Batcher:
             return words_of(call, batch, self._sender.envelope(call))
 
         queue.under_way.append(batch)
+        sent = time.monotonic()
         try:
             reply = await self._attempt(call, batch, encode, until)
         except _NobodyWaits:
             return None
         except AttemptFailure as failure:
+            self._report(call, batch, sent, failure.error)
             return self._failed(queue, batch, failure)
         finally:
             queue.under_way.remove(batch)
+        self._report(call, batch, sent)
         if type(reply) is not list or len(reply) != len(batch):
             text = f"{call.script.name} was sent {len(batch)} items and did not reply with one entry for each"
             return self._failed(queue, batch, AttemptFailure(ContractError(text), from_script=True))
@@ -251,6 +258,12 @@ class Batcher:
                 self._sender.undo(call.pool, (pending.item,))
             pending.settle(answer)
         return None
+
+    def _report(
+        self, call: Call, batch: Sequence[PendingItem], sent: float, error: AllocatorError | None = None
+    ) -> None:
+        if self._instruments.observers:
+            self._instruments.batch_sent(call, len(batch), sent, error, (pending.observed for pending in batch))
 
     async def _attempt(
         self, call: Call, batch: Sequence[PendingItem], encode: Callable[[], list[Argument]], until: float
@@ -290,6 +303,9 @@ class Batcher:
                 again.append(pending)
             else:
                 self._end(queue, pending, failure)
+        for observed in dict.fromkeys(pending.observed for pending in again):
+            if observed is not None:
+                observed.retry(cause_of(failure), pause)
         if again:
             again += followers(queue, again)
             waits = Pause(queue, again)

@@ -22,6 +22,7 @@ from redis.exceptions import ResponseError
 
 from allocator import settings
 from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.instrumentation import CURRENT, Instrumentation, counts_of, error_outcome, outcome_of
 from allocator._engine.execution.invocation import Invoker
 from allocator._engine.execution.retry import RetryState, deadline_exceeded, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
@@ -63,7 +64,12 @@ class Driver:
     """Performs the steps of operations and flows on one target."""
 
     def __init__(
-        self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
+        self,
+        target: Target,
+        *,
+        deadline_s: float = settings.DEADLINE_S,
+        clock: Callable[[], int] | None = None,
+        instruments: Instrumentation | None = None,
     ) -> None:
         """Prepare; nothing is connected.
 
@@ -71,6 +77,7 @@ class Driver:
             target: From `resolve_target`.
             deadline_s: Seconds that one run may take in all, unless `run` sets another.
             clock: Returns the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
+            instruments: The client's, whose observers are told what this driver does.
 
         Raises:
             InvalidRequest: The target was resolved from an asyncio client.
@@ -81,10 +88,17 @@ class Driver:
         self._invoker = Invoker(self._router, FenceWatermarks(clock), target.attempt_timeout_s)
         self._closed = False
         self._event_follows: EventFollows | None = None
-        self._undo_worker = UndoWorker(self._undo_unheard)
+        self._instruments = instruments or Instrumentation(target.address)
+        self._undo_worker = UndoWorker(self._undo_unheard, self._instruments.undos_changed)
+        self._instruments.add_source(self)
 
     def run(
-        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
+        self,
+        work: Operation[R] | Flow[R],
+        *,
+        deadline_s: float | None = None,
+        undo_log: UndoLog | None = None,
+        verb: str = "",
     ) -> R:
         """Perform an operation or a flow and return its result.
 
@@ -93,6 +107,7 @@ class Driver:
             deadline_s: Seconds that this run may take, in place of the driver's.
             undo_log: A new one, where the caller reads `overdue_s` from it.  The deadlines in the result are earlier by
                 that already.
+            verb: The method that was called, for observers; "": they are not told.
 
         Raises:
             BackendUnavailable: Nothing was executed.
@@ -101,6 +116,8 @@ class Driver:
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
+        if verb and self._instruments.observers:
+            return self._observed(verb, work, deadline_s, undo_log)
         timeout_s = self._deadline_s if deadline_s is None else deadline_s
         until = time.monotonic() + timeout_s
         if isinstance(work, Operation):
@@ -115,6 +132,11 @@ class Driver:
             self._closed = True
             self._undo_worker.close()
             self._router.close()
+            self._instruments.close()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Calls to undo, open connections, and those in use; no I/O."""
+        return (self._undo_worker.pending, *counts_of(self._router.connection_pools()))
 
     def wait_undone(self, seconds: float) -> bool:
         """Wait up to so many seconds until the queued undos have been sent; returns whether they have."""
@@ -137,13 +159,28 @@ class Driver:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
+    def _observed(
+        self, verb: str, work: Operation[R] | Flow[R], deadline_s: float | None, undo_log: UndoLog | None
+    ) -> R:
+        call = self._instruments.begin(verb, work)
+        try:
+            result = self.run(work, deadline_s=deadline_s, undo_log=undo_log)
+        except BaseException as error:
+            call.end(error_outcome(error), error)
+            raise
+        call.end(outcome_of(verb, result))
+        return result
+
     def _flow(self, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
         waits: WakeWaits | None = None
+        observed = CURRENT.get()
         try:
             step = next(flow)
             while True:
                 answer: Any
+                if observed is not None:
+                    observed.meet(step)
                 try:
                     if isinstance(step, Call):
                         answer = self._call(step, until, undo_log)
@@ -235,9 +272,11 @@ class Driver:
         """
         ambiguous = undo_log is not None and undo_log.any_ambiguous(call.items)
         retry_state = RetryState(until, writes=call.script.writes, ambiguous=ambiguous)
+        sent, failure = time.monotonic(), None
         try:
             return self._call_with_retry(call, retry_state, undo_log)
         except AttemptFailure as last:
+            failure = last.error
             if last.from_script and len(call.items) > 1:
                 return [
                     self._send_alone(replace(call, items=(item,)), retry_state.ambiguous, until, undo_log)
@@ -246,6 +285,9 @@ class Driver:
             if retry_state.ambiguous:
                 self._undo(call)
             return [final_error((item,), last, ambiguous=retry_state.ambiguous) for item in call.items]
+        finally:
+            if (observed := CURRENT.get()) is not None:
+                self._instruments.batch_sent(call, len(call.items), sent, failure, (observed,))
 
     def _send_alone(self, call: Call, ambiguous: bool, until: float, undo_log: UndoLog | None) -> Any:
         """The reply entry of one item whose batch was refused, or the error of this item alone."""

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from allocator import settings
+from allocator._engine.execution.instrumentation import CURRENT, Instrumentation, error_outcome, outcome_of
 from allocator._engine.execution.loop_state import LoopState
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.execution.validity import believed
@@ -45,7 +46,12 @@ class AsyncDriver:
     """Performs the steps of operations and flows on one target."""
 
     def __init__(
-        self, target: Target, *, deadline_s: float = settings.DEADLINE_S, clock: Callable[[], int] | None = None
+        self,
+        target: Target,
+        *,
+        deadline_s: float = settings.DEADLINE_S,
+        clock: Callable[[], int] | None = None,
+        instruments: Instrumentation | None = None,
     ) -> None:
         """Prepare; nothing is connected, and no event loop is needed.
 
@@ -53,6 +59,7 @@ class AsyncDriver:
             target: From `resolve_target`.
             deadline_s: Seconds that one run may take in all, unless `run` sets another.
             clock: Returns the instant that the scripts take for now, in milliseconds; 0 or no clock: the server's.
+            instruments: The client's, whose observers are told what this driver does.
 
         Raises:
             InvalidRequest: The target was resolved from a blocking client.
@@ -61,12 +68,18 @@ class AsyncDriver:
         self._target = target
         self._deadline_s = deadline_s
         self._clock = clock
+        self._instruments = instruments or Instrumentation(target.address)
         self._closed = False
         self._loop_states: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self._opening = threading.Lock()
 
     async def run(
-        self, work: Operation[R] | Flow[R], *, deadline_s: float | None = None, undo_log: UndoLog | None = None
+        self,
+        work: Operation[R] | Flow[R],
+        *,
+        deadline_s: float | None = None,
+        undo_log: UndoLog | None = None,
+        verb: str = "",
     ) -> R:
         """Perform an operation or a flow and return its result.
 
@@ -75,6 +88,7 @@ class AsyncDriver:
             deadline_s: Seconds that this run may take, in place of the driver's.
             undo_log: A new one, where the caller reads `overdue_s` from it.  The deadlines in the result are earlier by
                 that already.
+            verb: The method that was called, for observers; "": they are not told.
 
         Raises:
             BackendUnavailable: Nothing was executed.
@@ -83,6 +97,8 @@ class AsyncDriver:
         """
         if self._closed:
             raise BackendUnavailable("this client is closed", code="closed")
+        if verb and self._instruments.observers:
+            return await self._observed(verb, work, deadline_s, undo_log)
         side = self._loop_states.get(asyncio.get_running_loop()) or await self._open()
         timeout_s = self._deadline_s if deadline_s is None else deadline_s
         until = time.monotonic() + timeout_s
@@ -108,8 +124,11 @@ class AsyncDriver:
         """
         self._closed = True
         side = self._loop_states.get(asyncio.get_running_loop())
-        if side is not None:
-            await side.close()
+        try:
+            if side is not None:
+                await side.close()
+        finally:
+            self._instruments.close()
 
     async def wait_undone(self, seconds: float) -> bool:
         """Wait up to so many seconds until the undos that the running loop has queued have been sent.
@@ -122,7 +141,7 @@ class AsyncDriver:
 
     async def _open(self) -> LoopState:
         loop = asyncio.get_running_loop()
-        side = LoopState(self._target, loop, self._clock)
+        side = LoopState(self._target, loop, self._clock, self._instruments)
         with self._opening:
             for other in [other for other in self._loop_states if other.is_closed()]:
                 del self._loop_states[other]
@@ -130,14 +149,29 @@ class AsyncDriver:
         await side.watch(lambda: self._loop_states.pop(loop, None))
         return side
 
+    async def _observed(
+        self, verb: str, work: Operation[R] | Flow[R], deadline_s: float | None, undo_log: UndoLog | None
+    ) -> R:
+        call = self._instruments.begin(verb, work)
+        try:
+            result = await self.run(work, deadline_s=deadline_s, undo_log=undo_log)
+        except BaseException as error:
+            call.end(error_outcome(error), error)
+            raise
+        call.end(outcome_of(verb, result))
+        return result
+
     @staticmethod
     async def _flow(side: LoopState, flow: Flow[R], until: float, undo_log: UndoLog, timeout_s: float) -> R:
         returned = False
         waits: AsyncWakeWaits | None = None
+        observed = CURRENT.get()
         try:
             step = next(flow)
             while True:
                 answer: Any
+                if observed is not None:
+                    observed.meet(step)
                 try:
                     if isinstance(step, Call):
                         answer = await side.call(step, until, undo_log)

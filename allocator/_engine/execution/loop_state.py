@@ -16,6 +16,7 @@ from allocator import settings
 from allocator._engine.execution.batching import Batcher
 from allocator._engine.execution.durability_wait import durability_not_reached, patience_ms, wait_for_durability
 from allocator._engine.execution.fence_watermarks import FenceWatermarks
+from allocator._engine.execution.instrumentation import Instrumentation, counts_of
 from allocator._engine.execution.retry import RetryState, final_error
 from allocator._engine.execution.undo_log import UndoLog, items_to_undo
 from allocator._engine.execution.undo_worker_async import AsyncUndoWorker
@@ -58,19 +59,26 @@ _log = logging.getLogger("allocator")
 class LoopState:
     """The state of one driver on one event loop."""
 
-    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None) -> None:
+    def __init__(
+        self, target: Target, loop: asyncio.AbstractEventLoop, clock: Callable[[], int] | None, told: Instrumentation
+    ) -> None:
         self._router = make_router_async(target)
         self.watched = self._router.watched
         self._attempt_timeout_s = target.attempt_timeout_s
         self._watermarks = FenceWatermarks(clock)
-        self._batcher = Batcher(self, loop)
+        self._batcher = Batcher(self, loop, told)
         self._listeners: AsyncListeners | None = None
         self._event_follows: AsyncEventFollows | None = None
-        self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop)
+        self._undo_worker = AsyncUndoWorker(self._undo_unheard, loop, told.undos_changed)
         self._loop = loop
         self._watch: AsyncGenerator[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._ended = False
+        told.add_source(self)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Calls to undo, open connections, and those in use; no I/O."""
+        return (self._undo_worker.pending, *counts_of(self._router.connection_pools()))
 
     # -- life ----------------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from allocator import settings
+from allocator._engine.execution.instrumentation import CURRENT
 from allocator._engine.protocol.flows import Item
 from allocator._engine.transport.failures import AttemptFailure
 from allocator.errors import AllocatorError, BackendUnavailable, NotDurable, OutcomeUnknown
 
-__all__ = ["RetryState", "backoff", "deadline_exceeded", "final_error"]
+__all__ = ["RetryState", "backoff", "cause_of", "deadline_exceeded", "final_error"]
 
 _SHOWN_IDS: Final = 3
 """The maximum number of ids in a message about several items."""
@@ -35,7 +36,7 @@ def backoff(count: int) -> float:
 class RetryState:
     """The attempts at one call: how many failed, and whether one is ambiguous."""
 
-    __slots__ = ("_limited", "_redirects", "_writes", "ambiguous", "count", "unsent", "until")
+    __slots__ = ("_limited", "_observed", "_redirects", "_writes", "ambiguous", "count", "unsent", "until")
 
     def __init__(self, until: float, *, writes: bool, ambiguous: bool = False) -> None:
         """Start without attempts.
@@ -53,6 +54,7 @@ class RetryState:
         self._writes = writes
         self._redirects = 0
         self._limited = 0
+        self._observed = CURRENT.get()
 
     def next_delay(self, failure: AttemptFailure, now: float) -> float | None:
         """Record a failed attempt.
@@ -69,7 +71,16 @@ class RetryState:
         if failure.redirect is not None and self._redirects < settings.REDIRECTS_MAX:
             self._redirects += 1
             pause = 0.0
-        return pause if now + pause < self.until else None
+        if now + pause >= self.until:
+            return None
+        if self._observed is not None:
+            self._observed.retry(cause_of(failure), pause)
+        return pause
+
+
+def cause_of(failure: AttemptFailure) -> str:
+    """Why a call is attempted again, in one word: the error's code."""
+    return failure.error.code if failure.redirect is None else "redirect"
 
 
 def final_error(items: Sequence[Item], failure: AttemptFailure, *, ambiguous: bool) -> AllocatorError:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from allocator import settings
@@ -44,7 +44,13 @@ class Undo(NamedTuple):
 class UndoQueue:
     """The calls of one driver to undo, oldest first.  Threads may share it: each step is an atomic deque operation."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str, str, int], object] | None = None) -> None:
+        """Start empty.
+
+        Args:
+            report: Called with a pool's name, a change and a number: so many are `queued`, `done` or `failed`.
+        """
+        self._report = report
         self._waiting: deque[Undo] = deque()
 
     def __len__(self) -> int:
@@ -55,6 +61,8 @@ class UndoQueue:
         until = time.monotonic() + settings.UNDO_FOR_S
         added = [Undo(pool, item.call, item.id, until) for item in items if item.call]
         self._waiting.extend(added)
+        if self._report is not None and added:
+            self._report(pool.name, "queued", len(added))
         while len(self._waiting) > settings.UNDO_QUEUE_MAX:
             self._give_up([self._waiting.popleft()], "too many are waiting")
         return bool(added)
@@ -78,6 +86,11 @@ class UndoQueue:
         """Return a group that could not be sent to the head of the queue."""
         self._waiting.extendleft(reversed(group))
 
+    def finish(self, group: list[Undo]) -> None:
+        """Record that these are undone."""
+        if self._report is not None:
+            self._report(group[0].pool.name, "done", len(group))
+
     def discard(self, group: list[Undo], reason: str) -> None:
         """Log that these are not undone."""
         self._give_up(group, reason)
@@ -90,6 +103,9 @@ class UndoQueue:
             self._give_up(left, reason)
 
     def _give_up(self, group: list[Undo], reason: str) -> None:
+        if self._report is not None:
+            for name, count in Counter(one.pool.name for one in group).items():
+                self._report(name, "failed", count)
         shown = ", ".join(f"{one.pool.name}/{one.id or one.call}" for one in itertools.islice(group, _SHOWN))
         more = f" and {len(group) - _SHOWN} more" if len(group) > _SHOWN else ""
         _log.warning("not undone (%s): %s%s; %s", reason, shown, more, _WHAT_STAYS)

@@ -23,13 +23,16 @@ _log = logging.getLogger("allocator")
 class UndoWorker:
     """Undoes the queued calls of one blocking driver."""
 
-    def __init__(self, perform: Callable[[Call, float], object]) -> None:
+    def __init__(
+        self, perform: Callable[[Call, float], object], report: Callable[[str, str, int], object] | None = None
+    ) -> None:
         """Prepare; no thread is started.
 
         Args:
             perform: Sends a call once, until the given instant, and raises `AttemptFailure`.
+            report: As that of `UndoQueue`.
         """
-        self.queue = UndoQueue()
+        self.queue = UndoQueue(report)
         self._perform = perform
         self._closing = threading.Event()
         self._ends: float | None = None
@@ -76,6 +79,11 @@ class UndoWorker:
             self._under_way = []
             self.queue.abandon(CLOSED)
 
+    @property
+    def pending(self) -> int:
+        """How many calls are not undone yet."""
+        return len(self.queue) + len(self._under_way)
+
     def wait(self, seconds: float) -> bool:
         """Wait up to so many seconds until the queue is empty; returns whether it is."""
         with self._changing:
@@ -118,6 +126,8 @@ class UndoWorker:
             self.queue.discard(group, str(failure))
         except Exception as error:  # noqa: BLE001 - no caller could catch it
             self.queue.discard(group, f"{type(error).__name__}: {error}")
+        else:
+            self.queue.finish(group)
         return []
 
     def _attempt_ends(self) -> float:

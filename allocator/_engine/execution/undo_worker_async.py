@@ -19,18 +19,25 @@ __all__ = ["AsyncUndoWorker"]
 class AsyncUndoWorker:
     """Undoes the queued calls of one event loop."""
 
-    def __init__(self, perform: Callable[[Call, float], Awaitable[None]], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        perform: Callable[[Call, float], Awaitable[None]],
+        loop: asyncio.AbstractEventLoop,
+        report: Callable[[str, str, int], object] | None = None,
+    ) -> None:
         """Prepare; no task is started.
 
         Args:
             perform: Sends a call once, until the given instant, and raises `AttemptFailure`.
             loop: The event loop of the task.
+            report: As that of `UndoQueue`.
         """
-        self.queue = UndoQueue()
+        self.queue = UndoQueue(report)
         self._perform = perform
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._under_way = 0
 
     def add(self, pool: PoolKeys, items: Iterable[Item]) -> None:
         """Put these items into the undo queue; after `close` they are not undone, which is logged."""
@@ -53,6 +60,11 @@ class AsyncUndoWorker:
                 break
         self._closed = True
         self.queue.abandon(CLOSED)
+
+    @property
+    def pending(self) -> int:
+        """How many calls are not undone yet."""
+        return len(self.queue) + self._under_way
 
     async def wait(self, seconds: float) -> bool:
         """Wait up to so many seconds until the queue is empty; returns whether it is."""
@@ -79,7 +91,12 @@ class AsyncUndoWorker:
     async def _settle_all(self) -> None:
         failed = 0
         while group := self.queue.next_batch():
-            if await self._settle(group):
+            self._under_way = len(group)
+            try:
+                is_settled = await self._settle(group)
+            finally:
+                self._under_way = 0
+            if is_settled:
                 failed = 0
             else:
                 failed += 1
@@ -101,4 +118,6 @@ class AsyncUndoWorker:
         except BaseException:
             self.queue.put_back(group)
             raise
+        else:
+            self.queue.finish(group)
         return True

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
+from allocator._engine.execution.instrumentation import Instrumentation
 from allocator._engine.leases.lease import Lease
 from allocator._engine.leases.registry import RENEWERS, LeaseLocation
 from allocator._engine.leases.renewer import LeaseRenewer
@@ -48,6 +49,7 @@ class HoldSpec:
     request: Request
     defaults: Defaults
     wait: Wait | None = None
+    instruments: Instrumentation | None = None
 
     @property
     def ttl_ms(self) -> int:
@@ -239,8 +241,17 @@ class BaseHold:
                 id=outcome.id,
                 code="lapsed",
             )
+        lease.instruments = self._spec.instruments
         self._renewer = RENEWERS.add(location, lease)
         self._inside = True
+        if lease.instruments is not None:
+            lease.instruments.holds.add(lease)
+
+    def _leave_block(self) -> None:
+        """The block has ended."""
+        self._inside = False
+        if self._lease is not None and self._lease.instruments is not None:
+            self._lease.instruments.holds.discard(self._lease)
 
     def _release_later(self) -> bool:
         """Have the renewer release it in the background; returns False if no thread could be started for that.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from allocator import settings
+from allocator._engine.execution.instrumentation import Instrumentation
 from allocator.errors import AllocationLost, BackendUnavailable
 from allocator.models.allocations import Allocation, Release, Renewal
 from allocator.models.preemption import Preemption
@@ -38,6 +39,7 @@ class Lease:
         "error",
         "failures",
         "good_until",
+        "instruments",
         "lasts_s",
         "loss",
         "margin_s",
@@ -73,6 +75,7 @@ class Lease:
             left_s: Seconds until its hard end; None: it has none.
 
         `on_preempt` may be set: it is called once if a request of higher priority takes its room.
+        `instruments` may be set: its observers are told of renewals and of the loss.
         `on_ended` may be set: it is called once its release in the background has ended, with the last error if that
         was given up.
         """
@@ -90,6 +93,7 @@ class Lease:
         self.on_preempt: Callable[[], object] | None = None
         self.preempted: Preemption | None = None
         self.on_ended: Callable[[Exception | None], object] | None = None
+        self.instruments: Instrumentation | None = None
         self.asked = sent
         self.margin_s = settings.HOLD_MARGIN * _within(self.ttl_s, left_s)
         self.extend(sent, now, overdue_s, left_s)

@@ -23,13 +23,15 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from allocator import settings
+from allocator._engine.execution.instrumentation import ObservedRenewal
 from allocator._engine.execution.undo_log import UndoLog
 from allocator._engine.leases.lease import Answer, Batch, Lease
-from allocator._engine.leases.schedule import Schedule
+from allocator._engine.leases.schedule import Schedule, is_late
 from allocator._engine.operations import release, renew, requests
 from allocator._engine.protocol.flows import Flow, Operation
 from allocator._engine.protocol.keys import PoolKeys
-from allocator.errors import AllocationLost
+from allocator.errors import AllocationLost, AllocatorError
+from allocator.models.allocations import Renewal
 from allocator.models.preemption import Preemption
 from allocator.serialization import rfc3339
 
@@ -192,6 +194,7 @@ class LeaseRenewer:
             except Exception as error:  # noqa: BLE001 - any error is retried until the leases lapse
                 answers = [error] * len(batch.leases)
             self._log_failures(batch, answers)
+            self._report_renewals(batch, answers)
             with self.lock:
                 on_settled = self._schedule.record(batch, answers, self.now(), undo_log.overdue_s)
                 self._set_wakeups()
@@ -231,6 +234,17 @@ class LeaseRenewer:
             _log.warning("pool %s: leases are renewed again", self._pool.name)
         self._failing = failed is not None
 
+    def _report_renewals(self, batch: Batch, answers: Sequence[Answer]) -> None:
+        """Tell the observers of the clients whose leases they are; before the schedule records the answers."""
+        if batch.release:
+            return
+        now = self.now()
+        for lease, answer in zip(batch.leases, answers, strict=True):
+            if lease.instruments is not None and lease.instruments.observers and not lease.ending:
+                outcome, code = _outcome(lease, answer, batch.sent)
+                renewal = ObservedRenewal(self._pool.name, outcome, code, now - lease.confirmed_at, lease.ttl_s)
+                lease.instruments.emit("lease_renewed", renewal)
+
     def _report_losses(self) -> None:
         while True:
             with self.lock:
@@ -247,6 +261,8 @@ class LeaseRenewer:
             for lease in preempted:
                 self._report(lease, lease.on_preempt, "on_preempt", lease.preempted)
             for lease in lost:
+                if lease.instruments is not None and lease.loss is not None:
+                    lease.instruments.emit("lease_lost", self._pool.name, lease.loss.code)
                 self._report(lease, lease.on_lost, "on_lost", lease.loss)
 
     def _report(self, lease: Lease, call: Callable[[], object] | None, name: str, why: object) -> None:
@@ -260,3 +276,14 @@ class LeaseRenewer:
                 call()
         except Exception:  # noqa: BLE001 - it is logged; the other holders still hear of theirs
             _log.exception("%s failed for allocation %r", name, identity)
+
+
+def _outcome(lease: Lease, answer: Answer, sent: float) -> tuple[str, str]:
+    """The outcome of a renewal, and the code of its error."""
+    if isinstance(answer, AllocatorError):
+        return "failed", answer.code
+    if not isinstance(answer, Renewal):
+        return "failed", type(answer).__name__
+    if answer.outcome == "preempted":
+        return "preempted", ""
+    return ("lost" if not answer else "late" if is_late(lease, sent) else "on_time"), ""

@@ -37,7 +37,7 @@ from allocator.errors import AllocationLost, UnknownPool
 from allocator.models.allocations import Allocation, Release, Renewal
 from allocator.models.preemption import Preemption
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "is_late"]
 
 
 class _TimerQueue:
@@ -186,7 +186,7 @@ class Schedule:
                 self._calls.put(lease, now)
             return
         assert isinstance(answer, Renewal)
-        late = sent - lease.confirmed_at > lease.interval_s * (1 + settings.HOLD_JITTER)
+        late = is_late(lease, sent)
         lease.extend(sent, now, overdue_s, None if answer.left_ms is None else answer.left_ms / 1000)
         lease.deadline_ms = answer.deadline_ms
         lease.failures = 0
@@ -253,6 +253,11 @@ class Schedule:
         lease.loss = loss
         self._ends.remove(lease)
         self._unreported.append(lease)
+
+
+def is_late(lease: Lease, sent: float) -> bool:
+    """Whether a renewal that was sent at `sent` came after its turn; `lease` is as before it."""
+    return sent - lease.confirmed_at > lease.interval_s * (1 + settings.HOLD_JITTER)
 
 
 def _cause(lease: Lease, now: float) -> str:

@@ -70,6 +70,9 @@ class ClusterRouter:
                 self._connections(owner).close_idle()
         return None
 
+    def connection_pools(self) -> Sequence[ConnectionPool]:
+        return list(self._routes.values())
+
     def close(self) -> None:
         for connections in list(self._routes.values()):
             connections.close()

@@ -64,6 +64,9 @@ class AsyncClusterRouter:
                 await self._connections(owner).close_idle()
         return None
 
+    def connection_pools(self) -> Sequence[AsyncConnectionPool]:
+        return list(self._routes.values())
+
     async def close(self) -> None:
         for connections in list(self._routes.values()):
             await connections.close()

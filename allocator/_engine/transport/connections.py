@@ -153,6 +153,11 @@ class ConnectionPool:
                 return
             self.discard(connection)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many connections are open, and how many of them are in use."""
+        return self._made, max(0, self._made - len(self._idle))
+
     def close(self) -> None:
         """Close the idle connections, and each one in use when it is returned."""
         self._closed = True

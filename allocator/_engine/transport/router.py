@@ -40,6 +40,10 @@ class Router(Protocol):
         """
         ...
 
+    def connection_pools(self) -> Sequence[ConnectionPool]:
+        """Those made so far to servers of pools; no I/O."""
+        ...
+
     def close(self) -> None:
         """Close the connections."""
         ...
@@ -76,6 +80,9 @@ class ServerRouter:
         if failure.reconnect:
             self._connections.close_idle()
         return None
+
+    def connection_pools(self) -> Sequence[ConnectionPool]:
+        return (self._connections,)
 
     def close(self) -> None:
         self._connections.close()

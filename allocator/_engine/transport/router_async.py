@@ -47,6 +47,10 @@ class AsyncRouter(Protocol):
         """
         ...
 
+    def connection_pools(self) -> Sequence[AsyncConnectionPool]:
+        """Those made so far to servers of pools; no I/O."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
@@ -84,6 +88,9 @@ class AsyncServerRouter:
         if failure.reconnect:
             await self._connections.close_idle()
         return None
+
+    def connection_pools(self) -> Sequence[AsyncConnectionPool]:
+        return (self._connections,)
 
     async def close(self) -> None:
         await self._connections.close()

@@ -78,6 +78,10 @@ class SentinelRouter:
                 primary.close_idle()
         return None
 
+    def connection_pools(self) -> Sequence[ConnectionPool]:
+        primary = self._primary
+        return () if primary is None else (primary,)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -57,6 +57,10 @@ class AsyncSentinelRouter:
                 await self._primary.close_idle()
         return None
 
+    def connection_pools(self) -> Sequence[AsyncConnectionPool]:
+        primary = self._primary
+        return () if primary is None else (primary,)
+
     async def close(self) -> None:
         self._closed = True
         tasks = list(self._asking.values())

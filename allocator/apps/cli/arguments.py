@@ -80,6 +80,11 @@ FILE_BYTES_MAX: Final = 32 * 2**20
 _BARE: Final = re.compile(r"[+]?([0-9.]+)([num]?)", re.ASCII)
 """A quantity without a unit of bytes, or with one of fractions of a byte."""
 
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9_.-]+(?::[0-9]+)?(?:/[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?(?:/[0-9]+)?", re.ASCII
+)
+"""What somebody writes who leaves out the scheme of a URL: host, host:port, host:port/database."""
+
 
 def _priority(text: str | int) -> int:
     """Parse a priority."""
@@ -336,3 +341,16 @@ def named_capacity(words: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
     if words and "=" not in words[0]:
         name, words = words[0], words[1:]
     return name, quantities((assignment(word) for word in words), zeros=True)
+
+
+def check_url(text: str) -> None:
+    """Refuse what is no URL: an unset variable of a shell, or an address without its scheme.
+
+    Raises:
+        click.BadParameter: It is empty, or does not say how to connect.
+    """
+    if not text:
+        raise click.BadParameter("it is empty; leave it out, or name the server")
+    if "://" not in text:
+        meant = f"redis://{text}" if _ADDRESS.fullmatch(text) else "redis://HOST:PORT"
+        raise click.BadParameter(f"it does not say how to connect: write {meant}")

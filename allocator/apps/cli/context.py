@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from allocator import environment, settings
 from allocator.apps.cli import arguments
-from allocator.errors import AllocatorError
+from allocator.errors import AllocatorError, InvalidRequest
 
 if TYPE_CHECKING:
     from allocator import Allocator, AsyncAllocator
@@ -50,17 +50,13 @@ SILENCE_S: Final = 1.0
 
 _EMBEDDED: Final = "embedded://"
 
-_ADDRESS: Final = re.compile(
-    r"[A-Za-z0-9_.-]+(?::[0-9]+)?(?:/[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?(?:/[0-9]+)?", re.ASCII
-)
-"""What somebody writes who leaves out the scheme of a URL: host, host:port, host:port/database."""
-
 
 class App:
     """One run of the command line: the common options, and the client that they configure."""
 
     def __init__(self) -> None:
-        self.url: str | None = None
+        self._url: str | None = None
+        self.url_is_given = False
         self.pool = "default"
         self.prefix = settings.PREFIX_DEFAULT
         self.timeout = settings.DEADLINE_S
@@ -73,6 +69,19 @@ class App:
         self._named: dict[str, str] = {}
 
     @property
+    def url(self) -> str | None:
+        """The URL of the command line, else of the environment and of the file that it names; None: none is named.
+
+        Raises:
+            InvalidRequest: The file cannot be read, or is empty.
+        """
+        return self._url if self.url_is_given else environment.url_in_file() or self._url
+
+    @url.setter
+    def url(self, url: str | None) -> None:
+        self._url = url
+
+    @property
     def address(self) -> str:
         """The URL in use, with its password: for connecting, never for output."""
         return _EMBEDDED if self.url is None else self.url
@@ -82,7 +91,10 @@ class App:
         """The URL in use, without its credentials."""
         from allocator import redact_url  # noqa: PLC0415 - `--help` does without the clients
 
-        return redact_url(self.address)
+        try:
+            return redact_url(self.address)
+        except InvalidRequest:  # it is told of this very file
+            return environment.URL_FILE_VARIABLE
 
     @property
     def format(self) -> str:
@@ -225,7 +237,7 @@ def is_dumb() -> bool:
 def _remember_pool(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Store the pool; one of the environment is only a default."""
     app = context.ensure_object(App)
-    if value is not None and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE:
+    if value is not None and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
         app.name_pool(value, "POOL" if isinstance(option, click.Argument) else "--pool")
     elif value is not None:
         app.pool = value
@@ -243,11 +255,10 @@ def _remember_url(context: click.Context, option: click.Parameter, value: str | 
 
     An empty environment variable does not reach this function: it counts as unset.
     """
-    if value == "" and not context.resilient_parsing:
-        raise click.BadParameter("it is empty; leave it out, or name the server")
-    if value and "://" not in value and not context.resilient_parsing:
-        meant = f"redis://{value}" if _ADDRESS.fullmatch(value) else "redis://HOST:PORT"
-        raise click.BadParameter(f"it does not say how to connect: write {meant}")
+    if value is not None and not context.resilient_parsing:
+        arguments.check_url(value)
+    if value and context.get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        context.ensure_object(App).url_is_given = True
     return str(_remember(context, option, value)) if value else None
 
 

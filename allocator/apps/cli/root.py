@@ -256,7 +256,7 @@ def _start(context: click.Context) -> None:
     """
     app = context.ensure_object(App)
     given = {name for name in SHARED if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    passed = {"url": app.url, "output": app.output}
+    passed = {"url": app.url if "url" in given else None, "output": app.output}
     context.default_map = {"demo": {name: text for name, text in passed.items() if name in given}}
     ignored = [name for name in SHARED if name in given and name not in passed]
     if context.invoked_subcommand == "demo" and ignored:

@@ -149,6 +149,7 @@ def redis_cli(app: App, id_: str | None) -> None:
         ("how many of either", ("ZCARD", f"{base}deadlines")),
         ("", ("ZCARD", f"{base}pinned")),
         ("the last changes", ("XREVRANGE", f"{base}events", "+", "-", "COUNT", "10")),
+        ("what it had at the end of the last minutes", ("XREVRANGE", f"{base}usage_minutes", "+", "-", "COUNT", "10")),
         ("the server's time", ("TIME",)),
     ]
     lines = [f"export REDISCLI_AUTH={_PASSWORD}"] if secret else []

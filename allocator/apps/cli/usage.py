@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from allocator.apps.cli import quotas, serializers
+from allocator.apps.cli.arguments import duration
 from allocator.apps.cli.context import POOL, App, Command, colored, pass_app
-from allocator.apps.cli.output import View, columns, counted, document, human, room, table, width_of
+from allocator.apps.cli.output import View, columns, counted, document, human, rfc3339, room, table, width_of
+from allocator.apps.cli.output import duration as duration_text
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.accounts import ResourceUsage
 from allocator.models.pools import Usage
 from allocator.models.quotas import Quota
+from allocator.models.usage_history import UsageHistory, UsagePoint
 
 __all__ = ["usage"]
 
@@ -31,20 +35,40 @@ RED_AT: Final = 90.0
 """The percentages from which a bar is yellow, and red."""
 
 
+HISTORY_WIDTH: Final = 40
+"""Characters of a history; each has the most of its part of the time."""
+
+SINCE_DEFAULT_S: Final = 3600.0
+"""How long ago a history begins."""
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+
+
 @click.command(cls=Command)
 @POOL
 @click.option("--by", type=click.Choice(("scope",)), help="scope: also what each scope has.")
+@click.option("--history", is_flag=True, help="How full it was over time, and what it granted and denied.")
+@click.option("--since", type=duration, metavar="DURATION", help="How long ago the history begins, up to 31d [1h].")
 @WATCH
 @pass_app
-def usage(app: App, by: str | None, watch: float | None) -> None:
+def usage(app: App, by: str | None, history: bool, since: float | None, watch: float | None) -> None:
     """Show how full a pool is.
 
     One atomic reading: capacity, allocated and available of each resource, and how many allocations there are.
     With '--by scope' one row for each scope and resource as well, in the columns of 'quota list'.
+    With '--history' how full each resource was, in per cent: now, at its peak and in the mean.  A pool keeps a point a
+    minute for a day, and one an hour for 31 days.
     """
+    if since is not None and not history:
+        raise click.UsageError("--since is the beginning of a history: give --history too")
+    if history and by is not None:
+        raise click.UsageError("--by shows what scopes have now, and no history of them is kept")
     client = app.client()
 
     def read() -> View:
+        if history:
+            found = client.pools.usage_history(since=SINCE_DEFAULT_S if since is None else since)
+            return View(document("UsageHistory", **_plain(found)), lambda _: _history_text(app, found), [found.pool])
         reading = client.pools.usage()
         if by is not None:
             return _by_scope(app, reading, client.quotas.list())
@@ -55,6 +79,70 @@ def usage(app: App, by: str | None, watch: float | None) -> None:
         )
 
     watched(app, watch, read)
+
+
+def _plain(found: UsageHistory) -> dict[str, Any]:
+    return {name: value for name, value in found.to_dict().items() if name not in ("apiVersion", "kind")}
+
+
+def _history_text(app: App, found: UsageHistory) -> str:
+    """A row for each resource, with its shares in per cent, and for each number."""
+    points = found.points
+    draws = _draws()
+    rows: list[tuple[str, ...]] = []
+    for name in columns([point.resources for point in points]):
+        shares = [_utilization(point, name) for point in points]
+        cells = (f"{int(share)}%" for share in (shares[-1], max(shares), sum(shares) / len(shares)))
+        rows.append((name, _drawn(shares, 100.0, draws=draws), *cells))
+    for name, numbers in _numbers(points):
+        most = max(numbers)
+        mean = f"{sum(numbers) / len(numbers):.1f}".removesuffix(".0")
+        rows.append(
+            (name, _drawn([float(one) for one in numbers], float(most), draws=draws), str(numbers[-1]), str(most), mean)
+        )
+    text = table(("USE", "HISTORY", "NOW", "PEAK", "MEAN"), rows, headed=not app.no_headers)
+    if app.no_headers:
+        return text
+    granted, denied = sum(point.grants for point in points), sum(point.denials for point in points)
+    since = rfc3339(round(found.since.timestamp() * 1000))
+    each = duration_text(points[0].seconds)
+    return f"{text}\npool {found.pool} since {since}, every {each}: {granted} granted, {denied} denied"
+
+
+def _numbers(points: Sequence[UsagePoint]) -> list[tuple[str, list[int]]]:
+    return [
+        ("allocations", [point.allocations for point in points]),
+        ("waiting", [point.waiting for point in points]),
+        ("grants", [point.grants for point in points]),
+        ("denials", [point.denials for point in points]),
+    ]
+
+
+def _utilization(point: UsagePoint, resource: str) -> float:
+    row = point.resources.get(resource)
+    return 0.0 if row is None else row.utilization
+
+
+def _draws() -> bool:
+    """Whether stdout is a terminal that has the blocks."""
+    if not sys.stdout.isatty():
+        return False
+    try:
+        _BLOCKS.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _drawn(values: Sequence[float], most: float, *, draws: bool) -> str:
+    """The most of each part of the time: as blocks, or as whole numbers."""
+    width = min(HISTORY_WIDTH, len(values))
+    parts = [max(values[at * len(values) // width : (at + 1) * len(values) // width]) for at in range(width)]
+    if not draws:
+        return ",".join(str(int(part)) for part in parts)
+    return "".join(
+        _BLOCKS[min(len(_BLOCKS) - 1, int(len(_BLOCKS) * part / most))] if most else _BLOCKS[0] for part in parts
+    )
 
 
 def _by_scope(app: App, reading: Usage, scopes: Sequence[Quota]) -> View:

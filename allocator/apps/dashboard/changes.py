@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allocator import Limit, PoolConflict, UnknownAllocation
+from allocator import AsyncAllocator, Limit, PoolConflict, UnknownAllocation
 from allocator.apps.dashboard.arguments import body, integer_of, quantities
 from allocator.apps.dashboard.documents import document
 from allocator.apps.dashboard.problems import Problem, of_error, reply
@@ -23,6 +23,10 @@ from allocator.validation import fence as fence_number
 from allocator.validation import generation_number
 
 __all__ = ["Changes"]
+
+
+_OWNER: Final = "dashboard"
+"""Who makes the changes, for those who read the events: whatever a browser says of a person proves nothing."""
 
 
 class Changes:
@@ -38,12 +42,15 @@ class Changes:
         self._readings = readings
         self._timeout_s = timeout_s
 
+    def _client(self, pool: str) -> AsyncAllocator:
+        return self._readings.pools.client(pool).options(owner=_OWNER, timeout=self._timeout_s)
+
     async def release(self, request: Request) -> Response:
         """Release an allocation: the grant that the page shows, if it names a fence."""
         pool, name = request.path_params["pool"], request.path_params["id"]
         given = await body(request, "fence")
         fence = None if given.get("fence") is None else fence_number(given["fence"])
-        client = self._readings.pools.client(pool).options(timeout=self._timeout_s)
+        client = self._client(pool)
         released = await client.release(name, fence=fence)
         self._readings.changed(pool)
         if released.outcome == "fenced":
@@ -67,7 +74,7 @@ class Changes:
         if given.get("generation") is None:
             raise InvalidRequest("generation: it is missing; the pool's configuration has it", field="generation")
         generation = generation_number(integer_of(given, "generation"))
-        client = self._readings.pools.client(pool).options(timeout=self._timeout_s)
+        client = self._client(pool)
         try:
             changed = await client.pools.update(pool, capacity, generation=generation)
         except PoolConflict as error:
@@ -87,7 +94,7 @@ class Changes:
             raise InvalidRequest("limits: they are missing, and there is no weight", field="limits")
         generation = integer_of(given, "generation")
         weight = integer_of(given, "weight") if "weight" in given else ...
-        quotas = self._readings.pools.client(pool).options(timeout=self._timeout_s).quotas
+        quotas = self._client(pool).quotas
         try:
             changed = await quotas.set(scope, limits, weight=weight, generation=generation)
         except PoolConflict as error:
@@ -101,7 +108,7 @@ class Changes:
         """Take a request out of the line."""
         pool, name = request.path_params["pool"], request.path_params["id"]
         await body(request)
-        client = self._readings.pools.client(pool).options(timeout=self._timeout_s)
+        client = self._client(pool)
         withdrawn = await client.queue.withdraw(name)
         self._readings.changed(pool)
         if not withdrawn:

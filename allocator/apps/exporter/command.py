@@ -62,7 +62,7 @@ def metrics(app: App, pools: tuple[str, ...], port: int, address: str, scopes: i
         raise click.BadParameter("it is empty, and would be every address: write 0.0.0.0", param_hint="'--address'")
     named = named_pools(app, pools, POOLS_MAX)
     client = app.client(allow_eviction=True)
-    collector = PoolCollector(client, named, scopes=scopes)
+    collector = PoolCollector(client, named, scopes=scopes, server=True)
     with Exporter(client, collector, discovers=not named, audit_s=audit_every) as exporter:
 
         def discover() -> BackendError | None:

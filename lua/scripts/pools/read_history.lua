@@ -33,7 +33,7 @@ local function at(entry)
   return numbers.exact(ms) or 0
 end
 
--- The points from an instant on, with the last one before it, or only those after one; and whether there are later ones.
+-- The points from an instant on, with the last one before it, or only those after one; whether there are later ones.
 local function read(key, begin_ms, after_ms, count)
   local points, more = {}, 0
   if after_ms == 0 then points = redis.call('XREVRANGE', key, numbers.text(begin_ms), '-', 'COUNT', 1) end

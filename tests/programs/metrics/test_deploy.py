@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from allocator.metrics import METRICS
+from allocator.metrics import CLIENT_METRICS, METRICS, SERVER_METRICS
 from tests.programs.metrics.test_collector import whole
 from tests.support.tools import needs
 from tools import dashboard
@@ -21,6 +21,11 @@ ROOT: Final = Path(__file__).parents[3]
 RULES: Final = ROOT / "deploy" / "prometheus" / "rules.yml"
 RULES_TEST: Final = Path(__file__).parent / "rules_test.yml"
 DOCUMENT: Final = ROOT / "docs" / "metrics.md"
+
+BESIDE: Final = {**CLIENT_METRICS, **SERVER_METRICS}
+"""The metrics of clients and of servers."""
+
+SAMPLES: Final = {name: metric.labels for metric in BESIDE.values() for name in metric.samples}
 
 _NAME: Final = re.compile(r"\ballocator_\w+")
 _LABELS: Final = re.compile(r"(allocator_\w+)\{([^}]*)\}")
@@ -73,9 +78,10 @@ def test_each_alert_has_a_story_and_is_explained() -> None:
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
 def test_an_expression_names_metrics_and_labels_that_exist(expression: str) -> None:
     """A renamed metric would leave an empty panel, or an alert that never fires."""
-    assert set(_NAME.findall(expression)) <= METRICS.keys()
+    labels_of = {name: metric.labels for name, metric in METRICS.items()} | SAMPLES
+    assert set(_NAME.findall(expression)) <= labels_of.keys()
     for name, labels in _LABELS.findall(expression):
-        assert set(re.findall(r'(\w+)[=!]~?"', labels)) <= {*METRICS[name].labels}
+        assert set(re.findall(r'(\w+)[=!]~?"', labels)) <= {*labels_of[name]}
 
 
 @needs("promtool")
@@ -110,3 +116,19 @@ def test_the_document_has_the_table_of_the_metrics() -> None:
     rows = re.findall(r"^\| `(allocator_\w+)` \| (.*?) \| (.*) \|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     wanted = [(one.name, ", ".join(f"`{label}`" for label in one.labels), one.help) for one in METRICS.values()]
     assert [(name, labels.strip(), said) for name, labels, said in rows] == wanted
+
+
+def test_the_dashboard_shows_each_metric_of_clients_and_servers() -> None:
+    """By one of its samples."""
+    shown = {name for one in expressions() for name in _NAME.findall(one)}
+    assert [name for name, metric in BESIDE.items() if shown.isdisjoint(metric.samples)] == []
+
+
+def test_the_document_has_the_table_of_the_metrics_of_clients_and_servers() -> None:
+    """Kind, name, labels, help, in their order."""
+    row = r"^\| (counter|gauge|histogram) \| `(allocator_\w+)` \| (.*?) \| (.*) \|$"
+    rows = re.findall(row, DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = [
+        (one.kind, one.name, ", ".join(f"`{label}`" for label in one.labels), one.help) for one in BESIDE.values()
+    ]
+    assert [(kind, name, labels.strip(), said) for kind, name, labels, said in rows] == wanted

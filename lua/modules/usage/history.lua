@@ -22,12 +22,11 @@ end
 
 -- Counts a reply that denies a request; one with an estimate has the denial as its last part.
 function history.deny(call, reply)
-  local denial = reply[1] == 'estimated' and reply[4] or reply
-  local code = denial[1] == 'denied' and denial[2] or denial[1] == 'queue_full' and 'queue_full'
-  if not code then return end
+  local denial = reply[4] and reply[1] == 'estimated' and reply[4] or reply
+  local code, counts = denial[1], call.counts or {}
+  if code == 'denied' then code = denial[2] end
   if code == 'capacity_exceeded' and string.sub(denial[3], 1, 6) == 'quota:' then code = 'quota_exceeded' end
   local field = 'denied.' .. code .. '_count'
-  local counts = call.counts or {}
   counts[field], call.counts = (counts[field] or 0) + 1, counts
 end
 
@@ -42,28 +41,27 @@ local function add_others(call)
   end
 end
 
--- Counts the events of the call.
+-- Counts the events of the call: those that it grants from its arguments, and those that are planned.
 local function count_events(call)
   local pool, fresh, planned = call.pool, call.fresh, call.planned_events
-  local counter, n, granted = pool.counter, 0, 0
+  local counter, n, counts = pool.counter, 0, call.counts
   for i = 1, fresh and #fresh or 0 do
-    if fresh[i].first then granted = granted + 1 end
+    if fresh[i].first then n = n + 1 end
   end
-  if counter == 'granted_count' then
-    n = granted
-  elseif granted > 0 then
-    call.counts = call.counts or {}
-    call.counts.granted_count = granted
+  if n > 0 and counter ~= 'granted_count' then
+    counts = counts or {}
+    counts.granted_count, n = n, 0
   end
   for i = 1, planned and #planned or 0 do
     local field = planned[i][2] .. '_count'
     if field == counter then
       n = n + 1
     else
-      local counts = call.counts or {}
-      counts[field], call.counts = (counts[field] or 0) + 1, counts
+      counts = counts or {}
+      counts[field] = (counts[field] or 0) + 1
     end
   end
+  call.counts = counts
   if n > 0 then
     local before = numbers.exact(pool.counted)
     pool.new_count = (before or 0) + n
@@ -72,7 +70,7 @@ end
 
 -- What the pool has now, before the writes of this call: the fields of a point.
 local function state_of(call)
-  local flat = redis.call('HGETALL', call.key)
+  local flat, point = redis.call('HGETALL', call.key), {}
   local granted, denied, fields, values = '0', 0, {}, {}
   for i = 1, #flat, 2 do
     local field, value = flat[i], flat[i + 1]
@@ -81,27 +79,32 @@ local function state_of(call)
     elseif field == 'granted_count' then
       granted = value
     elseif string.find(field, '^denied%..+_count$') then
-      denied = denied + (numbers.exact(value) or 0)
+      local number = numbers.exact(value)
+      denied = denied + (number or 0)
     end
   end
   -- In one order, so that the entries of a stream share their names.
   table.sort(fields)
-  local live = redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
-  local waiting = call.pool.waits and redis.call('ZCARD', waiters.index(call)) or 0
-  local point = {'allocations', live, 'waiting', waiting, 'granted', granted, 'denied', denied}
+  point[1], point[2] = 'allocations', redis.call('ZCARD', call.deadlines) + redis.call('ZCARD', call.pinned)
+  point[3], point[4] = 'waiting', call.pool.waits and redis.call('ZCARD', waiters.index(call)) or 0
+  point[5], point[6], point[7], point[8] = 'granted', granted, 'denied', denied
   for _, field in ipairs(fields) do point[#point + 1], point[#point + 2] = field, values[field] end
   return point
 end
 
--- Plans the points of the intervals that are over; `from_ms`: where the minute began.
+-- Plans the points of the intervals that are over; `from_ms`: where the minute began, nil if there is no history.
 local function close(call, from_ms)
-  -- While its slot is migrating a key that has not arrived looks absent: then the next change writes the point.
-  local found = redis.pcall('EXISTS', call.key, history.minutes(call), history.hours(call))
-  if type(found) ~= 'number' then return end
-  call.point = state_of(call)
-  call.minute_ms = from_ms + limits.MINUTE_MS
-  local hour_ms = from_ms - from_ms % limits.HOUR_MS + limits.HOUR_MS
-  if call.now >= hour_ms then call.hour_ms = hour_ms end
+  -- What is left of the history of another pool is removed.
+  if not from_ms then
+    call.forgets = true
+  else
+    -- While its slot is migrating a key that has not arrived looks absent: then the next change writes the point.
+    local found = redis.pcall('EXISTS', call.key, history.minutes(call), history.hours(call))
+    if type(found) ~= 'number' then return end
+    local hour_ms = from_ms - from_ms % limits.HOUR_MS + limits.HOUR_MS
+    call.point, call.minute_ms = state_of(call), from_ms + limits.MINUTE_MS
+    if call.now >= hour_ms then call.hour_ms = hour_ms end
+  end
   pools.set(call, 'history_ms', call.now - call.now % limits.MINUTE_MS)
 end
 
@@ -110,13 +113,7 @@ function history.plan(call)
   count_events(call)
   if call.counts then add_others(call) end
   local from_ms = numbers.exact(call.pool.history_ms)
-  if not from_ms then
-    -- The pool is new, or older than its history: what is left of another one is removed.
-    call.forgets = true
-    pools.set(call, 'history_ms', call.now - call.now % limits.MINUTE_MS)
-  elseif call.now >= from_ms + limits.MINUTE_MS then
-    close(call, from_ms)
-  end
+  if not from_ms or call.now >= from_ms + limits.MINUTE_MS then close(call, from_ms) end
 end
 
 return history

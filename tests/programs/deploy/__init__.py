@@ -1,0 +1,1 @@
+"""What `deploy/` starts: manifests, units, images."""

@@ -1,0 +1,1 @@
+"""The site of the documents: `python -m tools.site` builds it into build/site."""
