@@ -181,7 +181,7 @@ class Api:
         )
         return reply(answer.to_dict())
 
-    async def stream(self, request: Request) -> Stream:
+    async def stream(self, request: Request) -> Response | Stream:
         """What happens in a pool, as it happens."""
         query = Query(request, "pool", "since")
         pool, since = query.text("pool"), query.text("since")
@@ -193,6 +193,8 @@ class Api:
             raise
         except AllocatorError:
             self._pools.client(pool)  # a wrong name is an error; of a server that is away the stream says so
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         return Stream(self._feeds, self._readings, pool, since)
 
     async def openapi(self, request: Request) -> Response:

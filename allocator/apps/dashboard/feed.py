@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -17,6 +18,8 @@ from allocator.apps.dashboard.readings import Readings
 from allocator.models.events import MISSED
 
 __all__ = ["ALIVE", "Feed", "Feeds", "Reader", "frame", "of_event", "of_fault"]
+
+_log: Final = logging.getLogger("allocator.dashboard")
 
 
 def frame(event: str, document: Any, id: str = "") -> bytes:
@@ -165,6 +168,8 @@ class Feed:
                         self._take(event)
             except AllocatorError as error:
                 self._report(error)
+            except Exception as error:  # noqa: BLE001 - a bug must not end what all pages follow
+                _log.error("the watch of pool %s failed: %s", self.pool, error, exc_info=error)
             await asyncio.sleep(bounds.AWAY_S)
 
     def _take(self, event: Event) -> None:
@@ -189,6 +194,8 @@ class Feed:
             except AllocatorError as error:
                 self._report(error)
                 pause_s = bounds.AWAY_S
+            except Exception as error:  # noqa: BLE001 - likewise
+                _log.error("pool %s is not shown: %s", self.pool, error, exc_info=error)
             await asyncio.sleep(bounds.USAGE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s - bounds.USAGE_S):

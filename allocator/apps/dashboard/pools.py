@@ -9,7 +9,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
-from allocator import AsyncAllocator, BackendError, UnknownPool
+from allocator import AllocatorError, AsyncAllocator, UnknownPool
 from allocator.apps.dashboard.bounds import POOLS_MAX, REFRESH_S, RETRY_S, SCAN_SHARE
 from allocator.apps.dashboard.problems import Problem
 from allocator.validation import pool_name
@@ -28,11 +28,11 @@ class Pools:
         self._named = frozenset(named)
         self._clients: dict[str, AsyncAllocator] = {}
         self._wanted = asyncio.Event()
-        self._found = asyncio.Event()
+        self._looked = asyncio.Event()
         self.names: tuple[str, ...] = tuple(named)
         self.left_out = 0
         """Pools beyond the bound, which are not listed."""
-        self.fault: BackendError | None = None
+        self.fault: AllocatorError | None = None
         """Why the names are not known."""
 
     @property
@@ -66,23 +66,24 @@ class Pools:
     async def known(self, timeout_s: float) -> None:
         """Wait until the pools have been looked for once, for at most so long; and let them be looked for again."""
         self.look()
-        if self.discovers and not self._found.is_set():
+        if self.discovers and not self._looked.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
-                    await self._found.wait()
+                    await self._looked.wait()
 
     async def discover(self) -> None:
         """Look for pools once."""
         try:
             names = await self._client.pools.list()
-        except BackendError as error:
+        except AllocatorError as error:
+            self._looked.set()
             if self.fault is None or error.code != self.fault.code:
                 _log.warning("the pools are not known: %s", error)
             self.fault = error
             return
         self.names, self.left_out = tuple(names[:POOLS_MAX]), max(0, len(names) - POOLS_MAX)
         self.fault = None
-        self._found.set()
+        self._looked.set()
 
     async def keep(self) -> None:
         """Look for pools again and again, until cancelled: soon after somebody asks, as a SCAN may be long."""

@@ -60,6 +60,7 @@ OPTIONS = {
     "acl": "--user --only --server --file",
     "redis-cli": "",
     "metrics": "--port --address --scopes --audit-every",
+    "dashboard": "--port --address --expose --host --token-file --allow-changes",
     "embedded": "",
     "embedded status": "",
     "embedded stop": "",

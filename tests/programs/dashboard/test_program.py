@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import secrets
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from allocator import Allocator
+from allocator.apps.dashboard.command import is_secret
 from tests.programs.cli.conftest import CommandLine, cli, clock
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -177,8 +179,8 @@ def test_an_address_that_others_reach_needs_a_word(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [
-        ("a" * 64, 0o620, "others may change"),
-        ("a" * 64, 0o602, "others may change"),
+        ("a" * 64, 0o644, "others may read"),
+        ("a" * 64, 0o640, "others may read"),
         ("short", 0o600, "has no token"),
         ("", 0o600, "has no token"),
         ("a b" * 20, 0o600, "has no token"),
@@ -190,7 +192,7 @@ def test_an_address_that_others_reach_needs_a_word(cli: CommandLine) -> None:
 def test_a_file_that_is_no_secret_is_refused(
     cli: CommandLine, tmp_path: Path, content: str | None, mode: int, said: str
 ) -> None:
-    """Others may change it, or it has no token; its text is not shown."""
+    """Others may read it, or it has no token; its text is not shown."""
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content, encoding="utf-8")
@@ -198,6 +200,21 @@ def test_a_file_that_is_no_secret_is_refused(
     told = cli.error("dashboard", "--token-file", str(path), code=2)
     assert said in told
     assert "aaaa" not in told
+
+
+def test_a_secret_of_another_owner_may_be_its_groups() -> None:
+    """So Kubernetes and systemd give one to a process; of one's own file the group is others."""
+    for mode, uid, expected in (
+        (0o600, 1000, True),
+        (0o400, 1000, True),
+        (0o440, 1000, False),
+        (0o440, 0, True),
+        (0o460, 0, False),
+        (0o444, 0, False),
+        (0o404, 1000, False),
+    ):
+        status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, 0, 0, 0, 0, 0))
+        assert is_secret(status, 1000) is expected, oct(mode)
 
 
 @pytest.mark.parametrize("host", ["http://dash.example", "dash.example/", "a b", ""])

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from allocator import Allocator
+from allocator import Allocator, Usage
 from allocator.apps.dashboard import bounds
 from tests.programs.dashboard.serving import Page, Streamed, opened
 from tests.support.servers import Server
@@ -187,6 +187,38 @@ async def test_a_stream_on_which_nothing_happens_is_alive(one_server: Server, mo
         await stream.take("usage")
         await stream.take("alive")
         await stream.take("alive")
+
+
+async def test_a_question_for_the_headers_opens_no_stream(one_server: Server) -> None:
+    """It would have no end, and nobody who reads it."""
+    with Allocator.from_url(one_server.url) as client:
+        client.pools.create("lab", {"cpu": 4})
+    async with opened(one_server.url) as page:
+        answer = await page.http.head("/api/v1/stream?pool=lab")
+        assert (answer.status_code, answer.content, page.dashboard.feeds.streams) == (200, b"", 0)
+
+
+async def test_a_bug_in_a_reading_does_not_end_the_stream(
+    one_server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the next reading is shown."""
+    monkeypatch.setattr(bounds, "IDLE_S", bounds.USAGE_S)
+    with Allocator.from_url(one_server.url) as client:
+        client.pools.create("lab", {"cpu": 4})
+    async with opened(one_server.url) as page, page.stream() as stream:
+        await stream.take("usage")
+        read, broken = page.dashboard.readings.usage, [True]
+
+        async def usage(pool: str) -> Usage:
+            if broken.pop() if broken else False:
+                raise RuntimeError("a bug")
+            return await read(pool)
+
+        monkeypatch.setattr(page.dashboard.readings, "usage", usage)
+        await wait_until_async(lambda: "a bug" in caplog.text, message="the log")
+        with Allocator.from_url(one_server.url, pool="lab") as client:
+            client.allocate({"cpu": 1}, ttl=60)
+        await stream.take("usage", allocations=1)
 
 
 async def test_the_last_page_ends_the_watch(one_server: Server) -> None:
