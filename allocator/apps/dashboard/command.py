@@ -23,14 +23,11 @@ from allocator.apps.dashboard.security import Rules, is_loopback
 from allocator.apps.dashboard.server import Dashboard, listen, serve
 from allocator.apps.serving import cannot_listen, named_pools, try_pools, url_of
 
-__all__ = ["dashboard"]
+__all__ = ["dashboard", "is_secret"]
 
 _TOKEN: Final = re.compile(rf"[A-Za-z0-9._~+/=-]{{{bounds.TOKEN_LENGTH_MIN},{bounds.TOKEN_LENGTH_MAX}}}", re.ASCII)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?", re.ASCII)
-
-_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-"""The rights of the group and of others to change a file."""
 
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 - nothing is bound
 
@@ -42,28 +39,38 @@ def _host(text: str) -> str:
     return text
 
 
-def _token_in(app: App, path: str) -> str:
-    """The token in a file that nobody else may change; a warning says that everybody may read it.
+def is_secret(status: os.stat_result, user: int) -> bool:
+    """Whether nobody else reads or writes a file.
 
-    The group may read it, as that of a secret that Kubernetes mounts or of a credential of systemd does; Compose mounts
-    secrets that everybody in the container may read.
+    A file of another owner may be read by its group: so Kubernetes (`fsGroup`) and systemd (`LoadCredential`) give a
+    secret to one process.
+
+    Args:
+        status: that of the file.
+        user: the user id of this process.
+    """
+    others = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == user else stat.S_IWGRP)
+    return not status.st_mode & others
+
+
+def _token_in(path: str) -> str:
+    """The token in a file that nobody else may read.
 
     Raises:
-        Failure: It cannot be read, others may change it, or what it has is no token.
+        Failure: It cannot be read, others may read it, or what it has is no token.
     """
+    status: os.stat_result | None = None
     try:
         with Path(path).open(encoding="ascii") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             text = file.read(bounds.TOKEN_LENGTH_MAX + 2).strip()
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}", ExitCode.USAGE) from error
     except UnicodeDecodeError:
-        text, mode = "", 0
-    shown = f"{path} (mode {stat.S_IMODE(mode):04o})"
-    if mode & _WRITE:
-        raise Failure(f"others may change {shown}", ExitCode.USAGE, hint=f"chmod 600 {path}")
-    if mode & stat.S_IROTH:
-        app.note(f"warning: everybody may read {shown}")
+        text = ""
+    if status is not None and not is_secret(status, os.geteuid()):
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
+        raise Failure(f"others may read {path} (mode {mode})", ExitCode.USAGE, hint=f"chmod 600 {path}")
     if not _TOKEN.fullmatch(text):
         raise Failure(
             f"{path} has no token: {bounds.TOKEN_LENGTH_MIN} to {bounds.TOKEN_LENGTH_MAX} letters, digits or any of "
@@ -88,7 +95,7 @@ def _token_in(app: App, path: str) -> str:
 @click.option(
     "--host", "hosts", multiple=True, type=_host, metavar="NAME", help="A name by which browsers reach it; repeatable."
 )
-@click.option("--token-file", metavar="FILE", help="The token, in a file that only you may change [a random one].")
+@click.option("--token-file", metavar="FILE", help="The token, in a file that only you may read [a random one].")
 @click.option("--allow-changes", is_flag=True, help="Also release, withdraw, change capacities and quotas.")
 @pass_app
 def dashboard(
@@ -118,7 +125,7 @@ def dashboard(
             f"other machines reach {address}, by HTTP that everybody on the way can read: --expose allows for it"
         )
     named = named_pools(app, pools, bounds.POOLS_MAX)
-    token = secrets.token_urlsafe(bounds.TOKEN_BYTES) if token_file is None else _token_in(app, token_file)
+    token = secrets.token_urlsafe(bounds.TOKEN_BYTES) if token_file is None else _token_in(token_file)
     own = () if address in _EVERY_ADDRESS else (address,)
     rules = Rules(token, (*own, *hosts), allow_changes)
     try_pools(app, named, "the page says so")

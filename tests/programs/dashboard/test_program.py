@@ -177,8 +177,8 @@ def test_an_address_that_others_reach_needs_a_word(cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [
-        ("a" * 64, 0o620, "others may change"),
-        ("a" * 64, 0o602, "others may change"),
+        ("a" * 64, 0o644, "others may read"),
+        ("a" * 64, 0o640, "others may read"),
         ("short", 0o600, "has no token"),
         ("", 0o600, "has no token"),
         ("a b" * 20, 0o600, "has no token"),
@@ -190,7 +190,7 @@ def test_an_address_that_others_reach_needs_a_word(cli: CommandLine) -> None:
 def test_a_file_that_is_no_secret_is_refused(
     cli: CommandLine, tmp_path: Path, content: str | None, mode: int, said: str
 ) -> None:
-    """Others may change it, or it has no token; its text is not shown."""
+    """Others may read it, or it has no token; its text is not shown."""
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content, encoding="utf-8")

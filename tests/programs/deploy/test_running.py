@@ -85,6 +85,20 @@ class Stack:
             words[words.index(f"--{option}") + 1] = value
         return [sys.executable, "-m", "allocator", *words]
 
+    def in_shell(self, service: str, port: str, *more: str) -> list[str]:
+        """The program of a service that a shell starts, at other places; none: it needs no shell."""
+        program = compose()["services"][service].get("entrypoint", [""])[-1]
+        for here, there in (
+            ("/tmp/", f"{self.server.folder}/"),
+            ("/run/secrets/", f"{self._secrets}/"),
+            ("exec resource-allocator", f"exec {sys.executable} -m allocator"),
+            ("--address 0.0.0.0", "--address 127.0.0.1"),
+            ("--port 9894", " ".join(("--port", port, *more))),
+        ):
+            assert not program or here in program
+            program = program.replace(here, there)
+        return ["sh", "-c", program] if program else []
+
     def environment(self, service: str) -> dict[str, str]:
         """That of a service."""
         kept = {name: text for name, text in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
@@ -116,8 +130,8 @@ class Stack:
         """A service that serves, on a port of its own; yields where."""
         port = str(free_port())
         environment = [f"{name}={text}" for name, text in self.environment(service).items()]
-        words = self.words(service, port=port, address="127.0.0.1")
-        process = GuardedProcess(["env", "-i", *environment, *words, *more], output=log)
+        words = self.in_shell(service, port, *more) or [*self.words(service, port=port, address="127.0.0.1"), *more]
+        process = GuardedProcess(["env", "-i", *environment, *words], output=log)
         try:
             where = f"127.0.0.1:{port}"
             wait_until(lambda: status(f"http://{where}/") or not process.running, message=service)
@@ -208,9 +222,7 @@ def test_the_dashboard_serves_what_its_checks_ask_for(stack: Stack, tmp_path: Pa
         token = (tmp_path / "secrets" / "dashboard-token").read_text(encoding="utf-8").strip()
         assert status(f"http://{where}/api/v1/pools/default") == 401
         assert status(f"http://{where}/api/v1/pools/default", Authorization=f"Bearer {token}") == 200
-        log = (tmp_path / "dashboard.log").read_text(encoding="utf-8")
-        assert token not in log
-        assert "warning: everybody may read" in log, "as Compose mounts it"
+        assert token not in (tmp_path / "dashboard.log").read_text(encoding="utf-8")
         stack.server.kill()
         wait_until(lambda: status(f"http://{where}/healthz") == 503, message="the server is away")
         assert status(f"http://{where}/") == page
