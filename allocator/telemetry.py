@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from allocator._base import Client
@@ -29,13 +30,11 @@ from allocator._engine.execution.instrumentation import (
 from allocator.distribution import install, version
 from allocator.errors import AllocatorError
 
-try:
+_INSTALLED: Final = find_spec("opentelemetry") is not None
+
+if TYPE_CHECKING or _INSTALLED:
     from opentelemetry import context, metrics, trace
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode
-except ModuleNotFoundError:
-    _INSTALLED = False
-else:
-    _INSTALLED = True
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation

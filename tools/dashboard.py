@@ -260,10 +260,6 @@ def _health(board: Dashboard) -> Dashboard:
 def _clients(board: Dashboard) -> Dashboard:
     """Of the programs that register a `ClientCollector`."""
     calls = "allocator_client_call_duration_seconds"
-    waits = "allocator_client_wait_duration_seconds_bucket"
-    items, sent = (f"allocator_client_batch_items_{one}[$__rate_interval]" for one in ("sum", "count"))
-    ran, took = (f"allocator_server_script_{one}_total{POOL}[$__rate_interval]" for one in ("calls", "seconds"))
-    ages = "allocator_client_renewal_age_ratio_bucket"
     return (
         board.with_row(Row("Clients"))
         .with_panel(
@@ -302,7 +298,15 @@ def _clients(board: Dashboard) -> Dashboard:
                 ("sum by (change) (rate(allocator_client_undos_total[$__rate_interval]))", "{{change}}"),
             )
         )
-        .with_panel(
+    )
+
+
+def _holders(board: Dashboard) -> Dashboard:
+    """What clients hold and wait for; in the row of clients."""
+    ages = "allocator_client_renewal_age_ratio_bucket"
+    waits = "allocator_client_wait_duration_seconds_bucket"
+    return (
+        board.with_panel(
             _lines(
                 "Renewals",
                 "Per second, by the outcome; leases that were lost.",
@@ -327,7 +331,15 @@ def _clients(board: Dashboard) -> Dashboard:
                 unit="s",
             )
         )
-        .with_panel(
+    )
+
+
+def _script_calls(board: Dashboard) -> Dashboard:
+    """How calls become script calls, and how long those take; in the row of clients."""
+    items, sent = (f"allocator_client_batch_items_{one}[$__rate_interval]" for one in ("sum", "count"))
+    ran, took = (f"allocator_server_script_{one}_total{POOL}[$__rate_interval]" for one in ("calls", "seconds"))
+    return (
+        board.with_panel(
             _lines(
                 "Items of a script call",
                 "On average, of calls that may share one.",
@@ -370,7 +382,7 @@ def build() -> str:
         )
         .with_variable(_variable("scope", "Scope", 'label_values(allocator_quota_allocated{pool=~"$pool"}, scope)'))
     )
-    for part in (_glance, _resources, _activity, _quotas, _health, _clients):
+    for part in (_glance, _resources, _activity, _quotas, _health, _clients, _holders, _script_calls):
         board = part(board)
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 

@@ -13,7 +13,6 @@ from itertools import accumulate
 from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.utils import floatToGoString
 
 from allocator._base import Client
 from allocator._engine.execution.instrumentation import (
@@ -50,7 +49,7 @@ class _Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        names = [*map(floatToGoString, self.bounds), "+Inf"]
+        names = [*map(str, self.bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self.counts)), strict=True))
 
 

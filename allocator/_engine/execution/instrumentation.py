@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from allocator._engine.fork_safety import reset_after_fork
 from allocator._engine.protocol.flows import Call, Command, Operation, Step, Wake
@@ -358,10 +358,8 @@ def outcome_of(verb: str, result: object) -> str:
     if isinstance(result, Renewal):
         return "ok" if result else "lost"
     if isinstance(result, list) and verb.endswith("_many"):
-        found = {
-            error_outcome(one) if isinstance(one, BaseException) else outcome_of(verb, one)
-            for one in result  # pyright: ignore[reportUnknownVariableType]
-        }
+        items = cast("list[object]", result)
+        found = {error_outcome(one) if isinstance(one, BaseException) else outcome_of(verb, one) for one in items}
         return found.pop() if len(found) == 1 else "mixed" if found else "ok"
     return "ok"
 
