@@ -81,7 +81,7 @@ ENDING: Final = (
     ),
     Mutant(
         "release without fence", "allocations/release.lua",
-        "if fence ~= 0 and fence ~= record.fence then", "if fence < 0 then",
+        "if is_fenced then return {", "if fence < 0 then return {",
         "a stale holder releases the newer grant", "test_release",
     ),
     Mutant(
