@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeVar, cast
 
+from allocator.durations import exact
 from allocator.input_errors import InvalidRequest
 from allocator.quantity import kind_of, shown
 from allocator.settings import (
@@ -75,7 +76,6 @@ T = TypeVar("T")
 _AMOUNT_FIELDS: Final = (".allocated", ".capacity")
 """Endings that mark a field of a record as an amount; a metadata field `meta.<key>` must not have one."""
 
-_DAY_S: Final = 86_400
 
 _SCOPE_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
@@ -146,7 +146,7 @@ def half_life_ms(value: object) -> int:
     """The half-life of what scopes have used, in milliseconds."""
     seconds = _seconds("queue_half_life", value)
     if not HALF_LIFE_MIN_S <= seconds <= HALF_LIFE_MAX_S:
-        raise _wrong("queue_half_life", value, f"is not within {HALF_LIFE_MIN_S:.0f} s and {HALF_LIFE_MAX_S:.0f} s")
+        raise _wrong("queue_half_life", value, _not_within(HALF_LIFE_MIN_S, HALF_LIFE_MAX_S))
     return round(seconds * 1000)
 
 
@@ -192,9 +192,7 @@ def ttl_ms(ttl: object) -> int:
         return 0
     seconds = _seconds("ttl", ttl)
     if not TTL_MIN_S <= seconds <= TTL_MAX_S:
-        raise _wrong(
-            "ttl", ttl, f"is not within {TTL_MIN_S:.0f} s and {TTL_MAX_S / _DAY_S:.0f} days; None pins the allocation"
-        )
+        raise _wrong("ttl", ttl, f"{_not_within(TTL_MIN_S, TTL_MAX_S)}; None pins the allocation")
     return round(seconds * 1000)
 
 
@@ -208,8 +206,7 @@ def lifetime_ms(value: object) -> int:
         return 0
     seconds = _seconds("max_lifetime", value)
     if not TTL_MIN_S <= seconds <= LIFETIME_MAX_S:
-        text = f"is not within {TTL_MIN_S:.0f} s and {LIFETIME_MAX_S / _DAY_S:.0f} days; None is no hard end"
-        raise _wrong("max_lifetime", value, text)
+        raise _wrong("max_lifetime", value, f"{_not_within(TTL_MIN_S, LIFETIME_MAX_S)}; None is no hard end")
     return round(seconds * 1000)
 
 
@@ -221,7 +218,7 @@ def wait_s(wait: object) -> float:
     """
     seconds = _seconds("wait", wait)
     if not 0 <= seconds <= WAIT_MAX_S:
-        raise _wrong("wait", wait, f"is not within 0 s and {WAIT_MAX_S / _DAY_S:.0f} days")
+        raise _wrong("wait", wait, _not_within(0, WAIT_MAX_S))
     return float(seconds)
 
 
@@ -248,7 +245,7 @@ def age_ms(age: object, field: str) -> int:
     """
     seconds = _seconds(field, age)
     if not 0 <= seconds <= AGE_MAX_S:
-        raise _wrong(field, age, f"is not within 0 and {AGE_MAX_S / _DAY_S:.0f} days")
+        raise _wrong(field, age, _not_within(0, AGE_MAX_S))
     return round(seconds * 1000)
 
 
@@ -256,7 +253,7 @@ def grace_ms(value: object, field: str, most_s: float = TTL_MAX_S) -> int:
     """A bounded time in milliseconds: 1 s to `most_s`; 0 removes it."""
     seconds = _seconds(field, value)
     if seconds != 0 and not TTL_MIN_S <= seconds <= most_s:
-        raise _wrong(field, value, f"is not within {TTL_MIN_S:.0f} s and {most_s:.0f} s")
+        raise _wrong(field, value, _not_within(TTL_MIN_S, most_s))
     return round(seconds * 1000)
 
 
@@ -310,7 +307,7 @@ def deadline_s(value: object, field: str = "deadline") -> float:
     """
     seconds = _seconds(field, value)
     if not 0 < seconds <= DEADLINE_MAX_S:
-        raise _wrong(field, value, f"is not above 0 and at most {DEADLINE_MAX_S:.0f} s")
+        raise _wrong(field, value, f"is not above 0s and at most {exact(round(DEADLINE_MAX_S * 1000))}")
     return float(seconds)
 
 
@@ -330,8 +327,8 @@ def count(value: object, field: str, most: int, least: int = 1) -> int:
     return value
 
 
-def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T]:
-    """The items as a list; at most `limit` + 1 of them are read.
+def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX, whose: str = "") -> list[T]:
+    """The items as a list; at most `limit` + 1 of them are read.  `whose` says which items have this limit.
 
     A text or a mapping is refused, though Python could iterate over it, as it is probably one item outside a list.
     """
@@ -340,8 +337,13 @@ def batch(items: Iterable[T], field: str, limit: int = MANY_ITEMS_MAX) -> list[T
         raise _wrong(field, items, "is not a list")
     listed = list(islice(items, limit + 1))
     if len(listed) > limit:
-        raise InvalidRequest(f"{field}: more than {limit} items", field=field)
+        raise InvalidRequest(f"{field}: more than {limit} items{whose and f' {whose}'}", field=field)
     return listed
+
+
+def _not_within(least_s: float, most_s: float) -> str:
+    """What is wrong with a duration outside of its bounds."""
+    return f"is not within {exact(round(least_s * 1000))} and {exact(round(most_s * 1000))}"
 
 
 def _bounded(field: str, value: object, length: int) -> str:

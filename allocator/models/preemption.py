@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from allocator import settings
+from allocator.durations import exact
 from allocator.errors import InvalidRequest
 from allocator.models.instants import instant
 from allocator.serialization import INSTANT, TRUTH, Codec, Value, checked, field, optional, read_integer
@@ -55,9 +56,9 @@ class PreemptionPolicy(Value):
         if self.permitted is not None:
             given["preemption"] = "on" if self.permitted else "off"
         if self.grace is not None:
-            given["preempt_grace"] = f"{_grace_ms(self.grace) / 1000:g}s"
+            given["preempt_grace"] = exact(_grace_ms(self.grace))
         if self.protect is not None:
-            given["preempt_protect"] = f"{_protect_ms(self.protect) / 1000:g}s"
+            given["preempt_protect"] = exact(_protect_ms(self.protect))
         return given
 
     def words(self) -> dict[str, str]:

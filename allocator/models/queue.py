@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from allocator import settings
 from allocator.denials import Denial
+from allocator.durations import exact
 from allocator.errors import InvalidRequest
 from allocator.models.instants import instant
 from allocator.models.read_only import NO_ENTRIES, read_only
@@ -94,11 +95,11 @@ class QueuePolicy(Value):
 
     def texts(self) -> dict[str, str]:
         """What is given, by the names that the command line has for it."""
-        wait_max = None if self.wait_max is None else f"{_wait_max_ms(self.wait_max) / 1000:g}s"
+        wait_max = None if self.wait_max is None else exact(_wait_max_ms(self.wait_max))
         given = {"policy": self.policy, "passes_max": self.passes_max, "wait_max": wait_max}
         given["length_max"] = self.length_max
         given["backfill"] = None if self.backfill is None else "on" if self.backfill else "off"
-        given["half_life"] = None if self.half_life is None else f"{half_life_ms(self.half_life) / 1000:g}s"
+        given["half_life"] = None if self.half_life is None else exact(half_life_ms(self.half_life))
         return {f"queue_{name}": str(one) for name, one in given.items() if one is not None}
 
     def words(self) -> dict[str, str]:

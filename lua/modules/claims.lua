@@ -61,6 +61,12 @@ function claims.is_first(record, id)
   return string.sub(record.call .. ' ', 1, #id + 1) == id .. ' '
 end
 
+-- Whether this call waited for the allocation, and has not asked for it since: it is the first id beside `*`.
+function claims.is_awaited(record, id)
+  if not record.unclaimed_ttl_ms then return false end
+  return claims.is_first(record, id) or string.sub(record.call .. ' ', 1, #id + 3) == '* ' .. id .. ' '
+end
+
 -- Adds a call that is about to return the allocation.  The present calls keep their deadlines.
 -- Returns the call id that is dropped for it, or nil; the caller completes that call.
 function claims.add(record, id, ttl_ms)
@@ -77,7 +83,8 @@ function claims.add(record, id, ttl_ms)
   local others, forgotten = list[1].id == '*', nil
   if #list - (others and 1 or 0) > limits.CALLS_MAX then
     local oldest = table.remove(list, others and 2 or 1)
-    forgotten = oldest.id
+    -- If one has not asked for it yet, it is the oldest.
+    forgotten, record.unclaimed_ttl_ms = oldest.id, nil
     if others then
       list[1].ttl_ms = longer(list[1].ttl_ms, oldest.ttl_ms)
       list[1].deadline_ms = longer(list[1].deadline_ms, oldest.deadline_ms)

@@ -33,9 +33,9 @@ local function remember(call, record)
   }, shared
 end
 
--- A reply that returns a live allocation counts as an assertion of it.
+-- A reply that returns a live allocation counts as an assertion of it.  Of one that is not claimed it is stored always.
 local function assert_live(call, record)
-  if record.granted_ms ~= call.now then record.asserted_ms = call.now end
+  if record.granted_ms ~= call.now or record.unclaimed_ttl_ms then record.asserted_ms = call.now end
 end
 
 -- The caller of a grant from the line learns of it: the requested time to live begins.
@@ -45,8 +45,10 @@ local function claim(call, request, record)
   if record.releasing_ms then return end
   -- Another call has it, too: it keeps what it was told.
   if not record.ttls and ask_ms > 0 then
+    -- The reply to a renewal may have had a later deadline.
+    local least_ms = record.asserted_ms and record.deadline_ms or 0
     record.ttl_ms, record.gap_ms = ask_ms, nil
-    record.deadline_ms = records.cut(call.now + ask_ms, record.ends_ms)
+    record.deadline_ms = math.max(least_ms, records.cut(call.now + ask_ms, record.ends_ms))
   else
     claims.set_ttl(record, request.call, ask_ms)
     extend(call, record, ask_ms)
@@ -59,7 +61,7 @@ local function replay(call, request, record)
   if renews and record.ttls then expiry.spares(call, record) end
   records.edit(call, record)
   remember(call, record)
-  if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then
+  if claims.is_awaited(record, request.call) then
     claim(call, request, record)
   elseif renews then
     extend(call, record, records.lasting(call, request.ask_ms + 0, record.ends_ms))

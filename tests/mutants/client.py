@@ -73,7 +73,7 @@ CLIENT: Final = (
     ),
     Mutant(
         "no slack", "allocator/_engine/operations/pools.py",
-        "return int(grace - margin) if grace else 0", "return int(grace)",
+        "return grace - margin if grace else 0", "return int(grace)",
         "A6: the longest ttl is the grace, and a holder believes beyond it", "clients/test_recovery",
     ),
     Mutant(

@@ -81,7 +81,7 @@ ENDING: Final = (
     ),
     Mutant(
         "release without fence", "allocations/release.lua",
-        "if fence ~= 0 and fence ~= record.fence then", "if fence < 0 then",
+        "if is_fenced then return {", "if fence < 0 then return {",
         "a stale holder releases the newer grant", "test_release",
     ),
     Mutant(
@@ -101,8 +101,13 @@ ENDING: Final = (
     ),
     Mutant(
         "late release of any fence", "allocations/release.lua",
-        "(not record or fence == 0) and", "not record and",
+        "(not record or fence == 0 or is_fenced) and", "(not record or is_fenced) and",
         "a late copy releases a newer grant", "test_release",
+    ),
+    Mutant(
+        "repeated release fenced", "allocations/release.lua",
+        "(not record or fence == 0 or is_fenced) and", "(not record or fence == 0) and",
+        "who has released is told that it is another's", "test_release",
     ),
     Mutant(
         "undoes another's", "allocations/undo.lua",

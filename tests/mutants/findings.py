@@ -46,7 +46,7 @@ FINDINGS: Final = (
     # -- A4, A20: what somebody was told it has ------------------------------------------------------------------------
     Mutant(
         "existing leaves no trace", "modules/repeats.lua",
-        "if record.granted_ms ~= call.now then record.asserted_ms = call.now end", "",
+        "if record.granted_ms ~= call.now or record.unclaimed_ttl_ms then record.asserted_ms = call.now end", "",
         "A4: reconcile takes what somebody was told that it has", "test_claims",
     ),
     Mutant(

@@ -174,18 +174,48 @@ WAITING: Final = (
     ),
     Mutant(
         "requested ttl never begins", "modules/repeats.lua",
-        "  if record.unclaimed_ttl_ms and claims.is_first(record, request.call) then\n", "  if false then\n",
+        "  if claims.is_awaited(record, request.call) then\n", "  if false then\n",
         "a grant from the line lapses after the time to claim it", "test_waiting",
     ),
     Mutant(
         "claimed by whoever is left", "allocations/undo.lua",
-        "  if is_first then record.unclaimed_ttl_ms = nil end\n", "",
+        "  if is_awaited then record.unclaimed_ttl_ms = nil end\n", "",
         "a lease is pinned that nobody asked to be", "test_waiting_batches",
     ),
     Mutant(
         "shared claim forgets its ttl", "modules/repeats.lua",
         "    claims.set_ttl(record, request.call, ask_ms)\n", "",
         "an undo of another call leaves the time to claim it as the ttl", "test_waiting_batches",
+    ),
+    Mutant(
+        "claim brings the deadline forward", "modules/repeats.lua",
+        "record.asserted_ms and record.deadline_ms or 0", "0",
+        "room that a renewal has promised is granted to others", "test_unclaimed",
+    ),
+    Mutant(
+        "renewal for the time to claim", "allocations/renew.lua",
+        "  if ttl_ms == 0 and record.unclaimed_ttl_ms then ttl_ms = record.unclaimed_ttl_ms end\n", "",
+        "a holder whose claim was lost has 15 seconds from then on", "test_unclaimed",
+    ),
+    Mutant(
+        "renewal of the unclaimed not stored", "allocations/renew.lua",
+        "record.asserted_ms or record.unclaimed_ttl_ms", "record.asserted_ms",
+        "a renewal at the instant of the grant is forgotten by the claim", "test_unclaimed",
+    ),
+    Mutant(
+        "star hides who waited", "modules/claims.lua",
+        "  return claims.is_first(record, id) or string", "  return claims.is_first(record, id) or false and string",
+        "after a renewal in a recovery the requested time never begins", "test_unclaimed",
+    ),
+    Mutant(
+        "forgotten wait stays unclaimed", "modules/claims.lua",
+        "forgotten, record.unclaimed_ttl_ms = oldest.id, nil", "forgotten = oldest.id",
+        "nobody can preempt it ever after", "test_unclaimed",
+    ),
+    Mutant(
+        "adopted but unclaimed", "allocations/adopt.lua",
+        "  if record.unclaimed_ttl_ms then claim(call, record, ttl_ms) end\n", "",
+        "what its holder has pinned lapses with the time to claim it", "test_unclaimed",
     ),
     # -- what is stored ------------------------------------------------------------------------------------------------
     Mutant(

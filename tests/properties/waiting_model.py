@@ -154,7 +154,7 @@ class Model(Order):
             if first and live.unclaimed is not None:
                 ttl, live.unclaimed = live.lasting(live.unclaimed, self.now), None
                 if ttl and not live.shared:
-                    live.deadline = live.cut(self.now + ttl)
+                    live.deadline = max(live.cut(self.now + ttl), (live.known and live.deadline) or 0)
                 else:
                     self._extend(live, ttl)
             elif live.deadline is not None and live.deadline <= self.now:
@@ -170,7 +170,7 @@ class Model(Order):
             return ("conflict",)
         self._save(live)
         live.calls.append(item.call)
-        live.shared = True
+        live.shared = live.known = True
         self._extend(live, live.lasting(item.ttl, self.now))
         return ("existing",)
 

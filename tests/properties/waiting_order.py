@@ -42,7 +42,7 @@ class Asked:
 class Live:
     """A record; `deadline` None: pinned; `unclaimed`: the ttl that its caller asked for and does not know to run.
 
-    `ends`: its hard end.
+    `ends`: its hard end; `known`: another was told of its deadline before its caller asked.
     """
 
     asked: Asked
@@ -53,6 +53,7 @@ class Live:
     fence: int = 0
     amounts: dict[str, int] = field(default_factory=dict)
     ends: int | None = None
+    known: bool = False
 
     def cut(self, deadline: int) -> int:
         return deadline if self.ends is None else min(deadline, self.ends)

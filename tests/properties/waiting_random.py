@@ -246,7 +246,7 @@ class Story:
         for name in set(names) & self.model.live.keys():
             one = self.model.live[name]
             if one.deadline is not None and (one.ends is None or one.ends > self.model.now):
-                one.deadline = max(one.deadline, one.cut(self.model.now + ttl))
+                one.deadline, one.known = max(one.deadline, one.cut(self.model.now + ttl)), True
 
     def reclaim(self) -> None:
         self.say("reclaim")

@@ -93,6 +93,18 @@ def test_a_stale_holder_s_release_is_a_no_op_that_says_so(pool: Ledger) -> None:
     assert pool.release(pool.release_line("a", new)) == [["released", T0]]
 
 
+def test_a_repeat_is_told_what_it_did_although_the_id_was_granted_anew(pool: Ledger) -> None:
+    """Its reply was lost.  A batch that waits may have the id anew in the very call that releases it."""
+    fence = pool.grant("a", {"cpu": 10})
+    line = pool.release_line("a", fence)
+    assert pool.release(line) == [["released", T0]]
+    new = pool.grant("a", {"cpu": 5})
+    before = pool.dump()
+    assert pool.release(line.again()) == [["released", T0]]
+    assert pool.release(pool.release_line("a", fence)) == [["fenced", new]]
+    pool.assert_untouched(before)
+
+
 def test_an_allocation_past_its_deadline_may_still_be_released(pool: Ledger) -> None:
     """Nobody took it before."""
     pool.grant("a", {"cpu": 4})

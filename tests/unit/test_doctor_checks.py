@@ -255,7 +255,7 @@ def test_a_pool_says_what_it_does_after_a_loss_and_what_is_out_of_the_ordinary()
     )
     found = [one for one in judge(facts(account=odd)) if one.name == "pool lab"]
     assert [one.verdict for one in found] == ["warn"] * 3
-    assert "recovery grace 60 s" in found[0].detail
+    assert "recovery grace 1m" in found[0].detail
     assert "overcommitted in cpu" in found[1].detail
     assert "3600.0 s ahead" in found[2].detail
 
@@ -271,12 +271,12 @@ def test_a_store_without_info_is_not_blamed_for_it() -> None:
     ("grace", "ttl", "info", "advice"),
     [
         (60, 60, {"connected_slaves": "0"}, None),
-        (60, 61, {"connected_slaves": "0"}, "--max-ttl 60s', or 'pool set lab --recovery-grace 61s --max-ttl 61s'"),
+        (60, 61, {"connected_slaves": "0"}, "--max-ttl 1m', or 'pool set lab --recovery-grace 1m1s --max-ttl 1m1s'"),
         (60, 55, {"connected_slaves": "1"}, None),
-        (60, 56, {"connected_slaves": "1"}, "--max-ttl 55s', or 'pool set lab --recovery-grace 61s --max-ttl 56s'"),
+        (60, 56, {"connected_slaves": "1"}, "--max-ttl 55s', or 'pool set lab --recovery-grace 1m1s --max-ttl 56s'"),
         (60, 56, {"cluster_enabled": "1", "connected_slaves": "0"}, "--max-ttl 55s"),
         (4, 2, {"connected_slaves": "1"}, "'pool set lab --recovery-grace 7s --max-ttl 2s'"),
-        (60, 0, {"connected_slaves": "0"}, "'pool set lab --max-ttl 60s'"),
+        (60, 0, {"connected_slaves": "0"}, "'pool set lab --max-ttl 1m'"),
         (0, 60, {"connected_slaves": "1"}, None),
     ],
 )

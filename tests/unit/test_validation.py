@@ -288,7 +288,7 @@ class TestTimes:
     def test_the_refusal_of_a_ttl_says_what_is_possible(self) -> None:
         """Who writes 0 wants it not to expire."""
         text = str(refusal(lambda: validation.ttl_ms(0)))
-        assert text == "ttl: 0 is not within 1 s and 30 days; None pins the allocation"
+        assert text == "ttl: 0 is not within 1s and 30d; None pins the allocation"
 
     @pytest.mark.parametrize(
         ("age", "milliseconds"),
@@ -352,6 +352,8 @@ class TestBatch:
 
         error = refusal(lambda: validation.batch(endless(), "items", 10))
         assert (error.field, str(error)) == ("items", "items: more than 10 items")
+        error = refusal(lambda: validation.batch(range(4), "items", 3, "that wait as one"))
+        assert str(error) == "items: more than 3 items that wait as one"
         assert len(seen) == 11
 
     def test_the_bound_itself_is_taken(self) -> None:

@@ -12,6 +12,7 @@ from allocator._engine.operations.defaults import Defaults
 from allocator._engine.operations.pools import PoolOptions
 from allocator._engine.protocol.flows import Flow
 from allocator.durability import MEMORY
+from allocator.durations import exact
 from allocator.errors import PoolConflict, UnknownPool
 from allocator.models.pools import Pool
 from allocator.models.preemption import PreemptionPolicy
@@ -100,9 +101,9 @@ def _differences(pool: Pool, spec: PoolSpec, whole: Iterable[str]) -> list[_Diff
     for name, stored_ms in (durations | {"max_lifetime": pool.max_lifetime_ms}).items():
         given_ms = int(given.get(f"{name}_ms", stored_ms) or 0)
         if given_ms != stored_ms:
-            text = f"{given_ms / 1000:g}s"
+            text = exact(given_ms)
             words = f"--{name.replace('_', '-')} {text}"
-            found.append(_Difference(name, f"{stored_ms / 1000:g}s", text, words))
+            found.append(_Difference(name, exact(stored_ms), text, words))
     level = given.get("durability", pool.durability) or MEMORY
     if level != pool.durability:
         found.append(_Difference("durability", pool.durability, level, f"--durability {level}"))

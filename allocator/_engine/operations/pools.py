@@ -17,6 +17,7 @@ from allocator._engine.protocol.keys import PoolKeys, parse, pool_keys, pools_pa
 from allocator._engine.protocol.pool_units import decode_units, encode_units, units_refused
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
+from allocator.durations import exact
 from allocator.errors import InvalidRequest, PoolConflict, UnknownPool
 from allocator.models.pools import Pool
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
@@ -90,15 +91,15 @@ class PoolOptions(NamedTuple):
 
 def _longest_ttl(grace: int) -> int:
     """The default longest ttl of a pool with this grace, in milliseconds; 0 (any) without a grace."""
-    least, margin = settings.TTL_MIN_S * 1000, settings.RECOVERY_MARGIN_S * 1000
+    least, margin = round(settings.TTL_MIN_S * 1000), round(settings.RECOVERY_MARGIN_S * 1000)
     if 0 < grace < least + margin:
         raise InvalidRequest(
-            f"recovery_grace: {grace / 1000:g} s must be at least {(least + margin) / 1000:g} s: "
-            f"{margin / 1000:g} s to notice a failover and {least / 1000:g} s of ttl; "
+            f"recovery_grace: {exact(grace)} must be at least {exact(least + margin)}: "
+            f"{exact(margin)} to notice a failover and {exact(least)} of ttl; "
             "max_ttl sets the longest ttl yourself",
             field="recovery_grace",
         )
-    return int(grace - margin) if grace else 0
+    return grace - margin if grace else 0
 
 
 def queue_words(queue: object) -> dict[str, str]:

@@ -12,6 +12,7 @@ from allocator._engine.operations.requests import FencedId, known, make_call, ne
 from allocator._engine.protocol.flows import Call, Flow, Item, Operation, Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator._engine.protocol.scripts import load
+from allocator.durations import exact
 from allocator.errors import AllocatorError, InvalidRequest
 from allocator.models.allocations import Allocation, Release
 from allocator.validation import grace_ms
@@ -85,7 +86,7 @@ def begin_release(
         if reply[0] == "releasing":
             return decode_allocation(pool, one.id, reply[1:])
         if reply[0] == "ttl_too_long":
-            text = f"grace: pool {pool.name!r} keeps nothing longer than {reply[1] / 1000:g} s"
+            text = f"grace: pool {pool.name!r} keeps nothing longer than {exact(reply[1])}"
             raise InvalidRequest(text, field="grace", code="ttl_too_long")
         raise_lost(pool, one.id, one.fence, reply[0], reply)
 

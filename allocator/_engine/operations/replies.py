@@ -12,6 +12,7 @@ from allocator._engine.protocol.flows import Reply
 from allocator._engine.protocol.keys import PoolKeys
 from allocator.denials import Denial, Shortage
 from allocator.durability import MEMORY
+from allocator.durations import exact
 from allocator.errors import (
     AllocationLost,
     ContractError,
@@ -82,7 +83,7 @@ def recovering(pool: PoolKeys, reply: Reply) -> Recovering:
 
 def too_long(pool: PoolKeys, reply: Reply) -> InvalidRequest:
     """The error for a time to live that is longer than the pool's limit, or for none."""
-    text = f"ttl: pool {pool.name!r} grants {reply[1] / 1000:g} s at the longest, and pins nothing"
+    text = f"ttl: pool {pool.name!r} grants {exact(reply[1])} at the longest, and pins nothing"
     return InvalidRequest(text, field="ttl", code="ttl_too_long")
 
 

@@ -109,7 +109,7 @@ def allocate_many(
             "wait: requests wait together, all or none: give atomic=True too, or allocate each one with wait=",
             field="wait",
         )
-    asked = batch(requests, "requests", settings.GANG_MAX)
+    asked = batch(requests, "requests", settings.GANG_MAX, "that wait as one")
     wanted = tuple(ValidRequest.validate(request, defaults.owner, waits=True) for request in asked)
     if not wanted:
         return []

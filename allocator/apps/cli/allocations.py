@@ -1,4 +1,4 @@
-"""`allocate`, `check`, `renew`, `resize`, `release`, `begin-release`."""
+"""`allocate`, `renew`, `resize`, `release`, `begin-release`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from allocator.apps.cli.arguments import (
     whole_number,
 )
 from allocator.apps.cli.context import App, Command, pass_app
-from allocator.apps.cli.errors import ExitCode, Failure, denied
-from allocator.apps.cli.output import View, document, exact, explained, listing, printable, rfc3339, show, turn
+from allocator.apps.cli.errors import ExitCode, Failure, advise
+from allocator.apps.cli.output import View, document, listing, printable, rfc3339, show, turn
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.denials import Denial
+from allocator.durations import exact
 from allocator.errors import AllocationLost, AllocatorError, Insufficient, UnknownAllocation
 from allocator.models.allocations import Allocation, Release, Renewal
 
 if TYPE_CHECKING:
     from allocator import Allocator
 
-__all__ = ["allocate", "check", "release", "renew", "resize"]
+__all__ = ["allocate", "release", "renew", "resize"]
 
 _FENCE = whole_number(1)
 _REQUEST = "RESOURCE=QUANTITY..."
@@ -153,49 +154,6 @@ def _tell_ignored(
     if meta and dict(item.metadata) != dict(meta):
         kept = printable(",".join(f"{key}={text}" for key, text in sorted(item.metadata.items()))) or "none"
         app.note(f"note: --meta is ignored: the metadata of {item.id} are those of its grant: {kept}")
-
-
-@click.command(cls=Command)
-@click.argument("resources", nargs=-1, required=True, type=assignment, metavar=_REQUEST)
-@click.option("--explain", is_flag=True, help="Show the numbers of the level that is short, and when it could start.")
-@click.option(
-    "--scope",
-    type=arguments.scope,
-    metavar="SCOPE",
-    shell_complete=completion.scopes,
-    help="The scope to charge too [the pool's default scope].",
-)
-@PRIORITY
-@click.option("--preempt", is_flag=True, help="Name from whom a request of this --priority would take room now.")
-@click.option(
-    "--max-lifetime", type=arguments.lifetime, metavar="DURATION", help="Its hard end, with which backfill may help it."
-)
-@pass_app
-def check(
-    app: App, /, *, resources: tuple[tuple[str, str], ...], explain: bool, preempt: bool, **asked: Any
-) -> ExitCode:
-    """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
-
-    Nothing is reserved by it.
-    """
-    answer = app.client().check(quantities(resources), explain=explain, preempt=preempt, **asked)
-    if answer.denial is None:
-        text = "yes"
-    else:
-        text = f"no: {answer.denial}"
-        text += f"\n{explained(app, answer.denial)}" if explain else ""
-        if answer.fits_ms is not None:
-            text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
-        elif explain and answer.denial.code == "capacity_exceeded":
-            text += "\nno known deadline makes it fit"
-        if (answer.denial.position or 0) > 1:
-            text += f"\n{turn(answer.denial)}"
-        if preempt:
-            text += f"\nwould preempt {', '.join(map(printable, answer.victims)) or 'nobody'}"
-    show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
-    if answer.denial is not None and (answer.denial.never or not explain):
-        _advise(app, answer.denial)
-    return ExitCode.OK if answer else ExitCode.DENIED
 
 
 @click.command(cls=Command)
@@ -356,22 +314,9 @@ def _refuse(app: App, denial: Denial, resized: str = "") -> ExitCode:
     click.echo(f"error: {denial}", err=True)
     if denial.position is not None:
         click.echo(turn(denial), err=True)
-    _advise(app, denial)
+    advise(app, denial)
     show(app, View(whole, lambda _: ""))
     return ExitCode.DENIED
-
-
-def _advise(app: App, denial: Denial) -> None:
-    counted = _counted(app) if denial.code == "unknown_resource" else ()
-    app.note(f"hint: {denied(denial, counted)}")
-
-
-def _counted(app: App) -> Sequence[str]:
-    """The resources that the pool counts, for a hint; none if it cannot be read."""
-    try:
-        return list(app.client().pools.usage().resources)
-    except AllocatorError:
-        return ()
 
 
 def _show_allocation(app: App, item: Allocation, outcome: str) -> None:

@@ -19,7 +19,6 @@ from allocator.apps.cli.output import (
     columns,
     document,
     duration,
-    exact,
     fields,
     human,
     listing,
@@ -30,6 +29,7 @@ from allocator.apps.cli.output import (
 )
 from allocator.apps.cli.short_ids import identify, not_found
 from allocator.apps.cli.watch import WATCH, watched
+from allocator.durations import exact
 from allocator.models.allocations import Allocation
 from allocator.models.events import Event
 from allocator.validation import owner_pattern

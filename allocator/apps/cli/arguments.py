@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from allocator.durations import exact
 from allocator.errors import InvalidRequest
 from allocator.quantity import parse_capacity, parse_request
 from allocator.settings import (
     AGE_MAX_S,
     AMOUNT_MAX,
     DEADLINE_MAX_S,
+    HALF_LIFE_MAX_S,
+    HALF_LIFE_MIN_S,
     LIFETIME_MAX_S,
     MEMORY_MIN,
     PRIORITY_MAX,
@@ -146,6 +149,11 @@ def grace(text: str) -> float:
     return _within(text, TTL_MIN_S, TTL_MAX_S, "; without one it is 'release'")
 
 
+def half_life(text: str) -> float:
+    """Parse the half-life of what scopes have used."""
+    return _within(text, HALF_LIFE_MIN_S, HALF_LIFE_MAX_S)
+
+
 def waiting(text: str) -> float:
     """Parse how long a request waits in line."""
     return _within(text, 0, WAIT_MAX_S)
@@ -165,8 +173,8 @@ def _within(text: str, least: float, most: float, advice: str = "") -> float:
     """Parse a duration within bounds; the library's message would show a number that the user did not type."""
     seconds = duration(text)
     if not least <= seconds <= most:
-        longest = f"{most / _SECONDS[0]:.0f}d" if most >= _SECONDS[0] else f"{most / _SECONDS[1]:.0f}h"
-        raise click.BadParameter(f"{text!a} is not within {least:.0f}s and {longest}{advice}")
+        bounds = f"{exact(round(least * 1000))} and {exact(round(most * 1000))}"
+        raise click.BadParameter(f"{text!a} is not within {bounds}{advice}")
     return seconds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -29,9 +29,10 @@ from allocator.errors import (
 )
 
 if TYPE_CHECKING:
+    from allocator.apps.cli.context import App
     from allocator.denials import Denial
 
-__all__ = ["ExitCode", "Failure", "ReaderGone", "denied", "exit_code", "hint", "message"]
+__all__ = ["ExitCode", "Failure", "ReaderGone", "advise", "denied", "exit_code", "hint", "message"]
 
 
 class ExitCode(enum.IntEnum):
@@ -233,3 +234,17 @@ def denied(denial: Denial, counted: Iterable[str] = ()) -> str:
         return f"waiting will not help: {shown} changes {'them' if quota else 'it'}"
     who = f"'list --scope {quota}' shows what is allocated there; " if quota else ""
     return f"{who}'check --explain' with the same request says when it will fit"
+
+
+def advise(app: App, denial: Denial) -> None:
+    """Say what helps against a denial."""
+    counted = _counted(app) if denial.code == "unknown_resource" else ()
+    app.note(f"hint: {denied(denial, counted)}")
+
+
+def _counted(app: App) -> Sequence[str]:
+    """The resources that the pool counts, for a hint; none if it cannot be read."""
+    try:
+        return list(app.client().pools.usage().resources)
+    except AllocatorError:
+        return ()

@@ -26,7 +26,6 @@ __all__ = [
     "counted",
     "document",
     "duration",
-    "exact",
     "explained",
     "fields",
     "human",
@@ -141,18 +140,6 @@ def duration(seconds: float) -> str:
         return f"{hours}h"
     days, hours = divmod(hours, 24)
     return f"{days}d{hours}h" if hours and days < 8 else f"{days}d"
-
-
-def exact(ms: int) -> str:
-    """A duration in all its units, in the form of an argument: 90s is 1m30s, 3,600,000 ms are 1h."""
-    left, rest = divmod(ms, 1000)
-    parts: list[str] = []
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        number, left = divmod(left, size)
-        parts += [f"{number}{unit}"] if number else []
-    if left or rest or not parts:
-        parts.append(f"{left}{f'.{rest:03d}'.rstrip('0') if rest else ''}s")
-    return "".join(parts)
 
 
 def age(since_ms: int, now_ms: int) -> str:

@@ -13,8 +13,9 @@ from allocator.apps.cli.arguments import GivenText, bounded, scope, whole_number
 from allocator.apps.cli.completion import scopes
 from allocator.apps.cli.context import App
 from allocator.apps.cli.errors import ExitCode, Failure
-from allocator.apps.cli.output import exact, rfc3339
+from allocator.apps.cli.output import rfc3339
 from allocator.durability import durability
+from allocator.durations import exact
 from allocator.errors import InvalidRequest
 from allocator.models.pools import Pool
 from allocator.models.preemption import NO_PREEMPTION, PreemptionPolicy
@@ -105,7 +106,7 @@ def _of_the_line() -> Iterable[Callable[[Any], Any]]:
     most = f"[{DEFAULT_POLICY.length_max}]"
     yield click.option(
         "--queue-half-life",
-        type=arguments.age,
+        type=arguments.half_life,
         metavar="DURATION",
         help=f"After what time past use counts half, where scopes have weights [{exact(HALF_LIFE_MS)}].",
     )

@@ -18,7 +18,6 @@ from allocator.apps.cli.output import (
     counted,
     document,
     duration,
-    exact,
     human,
     listing,
     printable,
@@ -29,6 +28,7 @@ from allocator.apps.cli.output import (
 )
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.denials import Denial
+from allocator.durations import exact
 from allocator.models.queue import Waiter
 from allocator.settings import PAGE_WAITERS_MAX, QUEUE_MAX
 

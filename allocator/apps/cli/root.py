@@ -36,7 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "release": (f"{_CLI}.allocations:release", "End allocations and give back what they hold."),
     "move": (f"{_CLI}.quotas:move", "Charge an allocation to another scope."),
     "begin-release": (f"{_CLI}.allocations:begin_release", "Begin a release, and keep the charge for a grace period."),
-    "check": (f"{_CLI}.allocations:check", "Say whether a request would be granted now."),
+    "check": (f"{_CLI}.usage:check", "Say whether a request would be granted now."),
     "list": (f"{_CLI}.allocations_list:list_", "List the allocations of a pool."),
     "describe": (f"{_CLI}.allocations_list:describe", "Show one allocation in full."),
     "quota": (f"{_CLI}.quotas:quota", "Limit what teams and people may have of a pool."),

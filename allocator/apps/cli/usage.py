@@ -1,4 +1,4 @@
-"""`usage`."""
+"""`usage`, `check`: what there is, and whether a request would be granted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ from typing import Any, Final
 
 import click
 
-from allocator.apps.cli import quotas, serializers
-from allocator.apps.cli.arguments import duration
+from allocator.apps.cli import arguments, completion, quotas, serializers
+from allocator.apps.cli.arguments import PRIORITY, assignment, duration, quantities
 from allocator.apps.cli.context import POOL, App, Command, colored, pass_app
-from allocator.apps.cli.output import View, columns, counted, document, human, rfc3339, room, table, width_of
+from allocator.apps.cli.errors import ExitCode, advise
+from allocator.apps.cli.output import (
+    View,
+    columns,
+    counted,
+    document,
+    explained,
+    human,
+    printable,
+    rfc3339,
+    room,
+    show,
+    table,
+    turn,
+    width_of,
+)
 from allocator.apps.cli.output import duration as duration_text
 from allocator.apps.cli.watch import WATCH, watched
 from allocator.models.accounts import ResourceUsage
@@ -20,7 +35,7 @@ from allocator.models.pools import Usage
 from allocator.models.quotas import Quota
 from allocator.models.usage_history import UsageHistory, UsagePoint
 
-__all__ = ["usage"]
+__all__ = ["check", "usage"]
 
 BAR_WIDTH: Final = 20
 """Characters of a bar; each is five per cent."""
@@ -211,3 +226,46 @@ def _color(text: str, rows: Sequence[ResourceUsage]) -> str:
         return click.style(bar[0], fg="green" if share < YELLOW_AT else "yellow" if share < RED_AT else "red")
 
     return _BAR.sub(color, text)
+
+
+@click.command(cls=Command)
+@click.argument("resources", nargs=-1, required=True, type=assignment, metavar="RESOURCE=QUANTITY...")
+@click.option("--explain", is_flag=True, help="Show the numbers of the level that is short, and when it could start.")
+@click.option(
+    "--scope",
+    type=arguments.scope,
+    metavar="SCOPE",
+    shell_complete=completion.scopes,
+    help="The scope to charge too [the pool's default scope].",
+)
+@PRIORITY
+@click.option("--preempt", is_flag=True, help="Name from whom a request of this --priority would take room now.")
+@click.option(
+    "--max-lifetime", type=arguments.lifetime, metavar="DURATION", help="Its hard end, with which backfill may help it."
+)
+@pass_app
+def check(
+    app: App, /, *, resources: tuple[tuple[str, str], ...], explain: bool, preempt: bool, **asked: Any
+) -> ExitCode:
+    """Say whether a request would be granted now: 'yes' and exit code 0, or 'no', why, and 3.
+
+    Nothing is reserved by it.
+    """
+    answer = app.client().check(quantities(resources), explain=explain, preempt=preempt, **asked)
+    if answer.denial is None:
+        text = "yes"
+    else:
+        text = f"no: {answer.denial}"
+        text += f"\n{explained(app, answer.denial)}" if explain else ""
+        if answer.fits_ms is not None:
+            text += f"\nfits at {rfc3339(answer.fits_ms)} at the latest, unless others come first or renew"
+        elif explain and answer.denial.code == "capacity_exceeded":
+            text += "\nno known deadline makes it fit"
+        if (answer.denial.position or 0) > 1:
+            text += f"\n{turn(answer.denial)}"
+        if preempt:
+            text += f"\nwould preempt {', '.join(map(printable, answer.victims)) or 'nobody'}"
+    show(app, View(document("Check", **serializers.check(answer)), lambda _: text))
+    if answer.denial is not None and (answer.denial.never or not explain):
+        advise(app, answer.denial)
+    return ExitCode.OK if answer else ExitCode.DENIED

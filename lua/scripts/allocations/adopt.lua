@@ -56,6 +56,18 @@ local function read_item(call)
   return item
 end
 
+-- It was granted from the line, and the server has lost that its caller asked for it: its time to live is the holder's.
+local function claim(call, record, ttl_ms)
+  record.unclaimed_ttl_ms = nil
+  if record.releasing_ms or not record.deadline_ms then return end
+  if ttl_ms > 0 then
+    record.ttl_ms = ttl_ms
+    return
+  end
+  record.ttl_ms, record.deadline_ms, record.gap_ms = nil, nil, nil
+  pools.next_revision(call)
+end
+
 -- The same grant is live: extends it.
 local function extend(call, item, record)
   item.accounts, item.scope = record.accounts, nil
@@ -64,6 +76,7 @@ local function extend(call, item, record)
   records.edit(call, record)
   local ttl_ms = records.lasting(call, item.ask_ms, record.ends_ms)
   local deadline_ms = ttl_ms > 0 and records.cut(call.now + ttl_ms, record.ends_ms)
+  if record.unclaimed_ttl_ms then claim(call, record, ttl_ms) end
   if record.deadline_ms and deadline_ms and deadline_ms > record.deadline_ms and not record.releasing_ms then
     record.deadline_ms, record.gap_ms = deadline_ms, nil
   end

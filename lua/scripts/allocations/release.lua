@@ -56,11 +56,12 @@ local function decide(call, item, reason)
   local fence, epoch, key, id = item.fence, item.epoch, item.key, item.call
   local record = records.of_item(call, key)
   -- A late copy with a fence cannot release a newer grant, so the ordinary release does not look up its call.
-  local reply = (not record or fence == 0) and repeated(call, item)
+  local is_fenced = record and fence ~= 0 and fence ~= record.fence
+  local reply = (not record or fence == 0 or is_fenced) and repeated(call, item)
   if reply then return reply end
   local is_other = epoch ~= '' and epoch ~= call.pool.epoch
   if not record then return answer_absent(call, item, is_other) end
-  if fence ~= 0 and fence ~= record.fence then return {'fenced', record.fence} end
+  if is_fenced then return {'fenced', record.fence} end
   if is_other then return {'wrong_epoch'} end
   removals.plan(call, record, 'released', reason)
   idempotency.complete(call, id)

@@ -60,6 +60,8 @@ end
 -- Extends the lease; returns the deadline for the reply, 0 if it is pinned.
 local function extend(call, item, record)
   local now, ttl_ms, was_ms = call.now, item.ttl_ms, record.deadline_ms
+  -- Of one that its caller has not asked for yet, the record's is the time to claim it.
+  if ttl_ms == 0 and record.unclaimed_ttl_ms then ttl_ms = record.unclaimed_ttl_ms end
   if ttl_ms == 0 then ttl_ms = record.ttl_ms or claims.lease_ttl(record) end
   local deadline_ms = ttl_ms and records.cut(now + ttl_ms, record.ends_ms)
   local shortened = item.shorten and shorten(call, item, record, deadline_ms)
@@ -67,7 +69,8 @@ local function extend(call, item, record)
   record.gap_ms = nil
   was_ms = record.deadline_ms
   -- The instant of the renewal follows from the deadline, or is stored.
-  if record.asserted_ms or not was_ms or was_ms - record.ttl_ms ~= now then record.asserted_ms = now end
+  local is_stored = record.asserted_ms or record.unclaimed_ttl_ms
+  if is_stored or not was_ms or was_ms - record.ttl_ms ~= now then record.asserted_ms = now end
   if record.ttls and deadline_ms then return claims.renew(record, was_ms or deadline_ms, shortened) end
   return was_ms or 0
 end

@@ -41,10 +41,10 @@ local function of_item(call, item)
 end
 
 local function leave(call, item, record)
-  local was_pinned, is_first = not record.deadline_ms, claims.is_first(record, item.call)
+  local was_pinned, is_awaited = not record.deadline_ms, claims.is_awaited(record, item.call)
   if not claims.remove(call, record, item.call) then return false end
   -- Nobody is to claim the grant any more.
-  if is_first then record.unclaimed_ttl_ms = nil end
+  if is_awaited then record.unclaimed_ttl_ms = nil end
   idempotency.complete(call, item.call)
   if was_pinned ~= (record.deadline_ms == nil) then pools.next_revision(call) end
   events.add(call, 'call_undone', record.id, nil, 'it was returned to other calls, too')

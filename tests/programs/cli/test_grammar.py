@@ -41,7 +41,7 @@ from tests.programs.cli.conftest import CommandLine
         (("audit", "--offline"), "--offline holds back new grants during a --repair: give both"),
         (("begin-release", "x", "--grace", "31d"), "'31d' is not within 1s and 30d"),
         (("pool", "set", "--recovery-grace", "2h"), "'2h' is not within 1s and 1h; 0s removes it"),
-        (("pool", "set", "--recovery-grace", "3s"), "--recovery-grace: 3 s must be at least 6 s: 5 s to notice a"),
+        (("pool", "set", "--recovery-grace", "3s"), "--recovery-grace: 3s must be at least 6s: 5s to notice a"),
         (("pool", "create", "x", "cpu=1", "--whole-units", "b"), "--whole-units names 'b', which the pool does not"),
         (("renew", "x", "--fence", "9" * 30), "is not a whole number of 1 or more"),
         (("pool", "set", "cpu=1", "--generation", "9" * 17), "is not a whole number of 1 or more"),

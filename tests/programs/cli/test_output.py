@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from allocator.apps.cli import arguments
-from allocator.apps.cli.output import columns, duration, exact, fields, printable, rfc3339, table
+from allocator.apps.cli.output import columns, duration, fields, printable, rfc3339, table
+from allocator.durations import exact
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ class Asking(Book):
             return ("conflict", held.fields())
         self._save(held)
         oldest = self.share(held, item)
+        held.known = True
         if self.reverts is not None:
             self.reverts.append(lambda: self.over.pop(oldest, None) and None)
         self.extend(held, item.ttl)
@@ -121,7 +122,7 @@ class Asking(Book):
         assert told
         told.ttl = ttl
         if ttl and len(held.calls) == 1:
-            held.ttl, held.deadline = ttl, self.now + ttl
+            held.ttl, held.deadline = ttl, max(self.now + ttl, (held.known and held.deadline) or 0)
         else:
             self.extend(held, ttl)
 

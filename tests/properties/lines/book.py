@@ -202,6 +202,7 @@ class Book(Order):
             return ""
         oldest = own[0]
         held.told.remove(oldest)
+        held.unclaimed = None
         self.complete(oldest.call)
         if held.told[0].call != OTHERS:
             held.told.insert(0, Told(OTHERS, oldest.ttl, oldest.until))

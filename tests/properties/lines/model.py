@@ -30,6 +30,8 @@ class Model(Asking):
         replies = []
         for identity, call, fence in items:
             held, reply = self._of(identity, fence)
+            if reply[:1] == ("fenced",) and call in self.over:
+                reply = ("released", self.over[call])
             if held:
                 self.close(identity, "released")
                 self.complete(call)
@@ -66,6 +68,7 @@ class Model(Asking):
             return ("releasing",)
         assert held.told is not None
         leases = [one for one in held.told if one.until]
+        ttl, held.known = ttl or held.unclaimed or 0, True
         if held.deadline is not None:
             until = held.deadline = max(held.deadline, self.now + (ttl or held.ttl))
         else:

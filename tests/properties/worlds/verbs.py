@@ -117,7 +117,7 @@ class Holder(Base):
     def release(self, item: Item, fence: int) -> Reply:
         """One item."""
         record = self.record(item.id)
-        if item.call in self.s.ended and (record is None or fence == 0):
+        if item.call in self.s.ended and (record is None or fence == 0 or record.fence.value != fence):
             return ("released", self.s.ended[item.call])
         if record is None:
             if item.epoch and item.epoch != self.s.epoch:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from allocator.durability import Durability
+from allocator.durations import exact
 from allocator.models.maintenance import DoctorCheck
 from allocator.models.pools import Pool
 from allocator.settings import RECOVERY_MARGIN_S, TTL_MIN_S
@@ -295,7 +296,7 @@ def _pool(facts: ServerFacts) -> Iterator[DoctorCheck]:
     if account is None:
         return
     guard = (
-        f"recovery grace {account.recovery_grace_ms / 1000:g} s, longest ttl {account.max_ttl_ms / 1000:g} s"
+        f"recovery grace {exact(account.recovery_grace_ms)}, longest ttl {exact(account.max_ttl_ms)}"
         if account.recovery_grace_ms
         else "no recovery grace: lost data is not waited for"
     )
@@ -329,16 +330,16 @@ def _grace(facts: ServerFacts, account: Pool) -> Iterator[DoctorCheck]:
     needs_ms = account.max_ttl_ms + margin_ms
     if account.max_ttl_ms and account.recovery_grace_ms >= needs_ms:
         return
-    grace, longest = f"{account.recovery_grace_ms / 1000:g} s", f"{account.max_ttl_ms / 1000:g} s"
-    where = "" if alone else f" and {margin_ms // 1000} s for noticing that the primary is another one"
+    grace, longest = exact(account.recovery_grace_ms), exact(account.max_ttl_ms)
+    where = "" if alone else f" and {exact(margin_ms)} for noticing that the primary is another one"
     detail = (
         f"recovery grace {grace}, and less than the longest ttl ({longest}){where}"
         if account.max_ttl_ms
         else f"recovery grace {grace}, and any ttl is granted"
     )
     fits = account.recovery_grace_ms - margin_ms
-    shorter = f"'pool set {account.name} --max-ttl {fits / 1000:g}s', or " if fits >= TTL_MIN_S * 1000 else ""
-    longer = f"--recovery-grace {needs_ms / 1000:g}s --max-ttl {longest.replace(' ', '')}"
+    shorter = f"'pool set {account.name} --max-ttl {exact(fits)}', or " if fits >= TTL_MIN_S * 1000 else ""
+    longer = f"--recovery-grace {exact(needs_ms)} --max-ttl {longest}"
     advice = f"{shorter}'pool set {account.name} {longer}'" if account.max_ttl_ms else shorter.removesuffix(", or ")
     yield DoctorCheck(f"pool {account.name}", "warn", f"{detail}: after a loss of data two may hold the same", advice)
 
