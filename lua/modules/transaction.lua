@@ -356,7 +356,7 @@ function transaction.commit(call)
   local is_due = is_trim_due(call, revision, read_revision)
   if is_due then idempotency.trim(call) end
   local writes_pool = not call.refused and not call.deletes_pool and (revision ~= read_revision or call.counts
-    or call.pool_sets or call.pool_drops or call.clock_due and call.changed)
+    or call.planned_events or call.pool_sets or call.pool_drops or call.clock_due and call.changed)
   if writes_pool then history.plan(call) end
   if call.planned_events and not call.deletes_pool then write_events(call) end
   local completed = call.completed

@@ -52,7 +52,7 @@ def traces(scene: Scene) -> list[str]:
     base = f"allocator:{{{scene.pool}}}:"
     fields = raw(scene, "HGETALL", f"{base}pool")
     found = [*raw(scene, "KEYS", f"{base}waiter:*"), *in_line(scene), *raw(scene, "ZRANGE", f"{base}gangs", "0", "-1")]
-    found += [field for field in fields if field.startswith("waiting")]
+    found += [field for field in fields if field.startswith("waiting") and field != "waiting_count"]
     return found + [word for word in fields.get("options", "").split() if word.startswith("waits")]
 
 

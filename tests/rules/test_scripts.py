@@ -16,7 +16,7 @@ from tests.rules.sources import ROOT, code, header, read
 NAMES: Final = scripts.names()
 READS: Final = {
     "audit", "check", "check_access", "find_orphans", "get_allocation", "list_allocations", "list_quotas",
-    "list_waiters", "read_events", "read_pool",
+    "list_waiters", "read_events", "read_history", "read_pool",
 }  # fmt: skip
 GIVES_BACK: Final = {
     "adopt", "begin_release", "delete_pool", "delete_quota", "move", "reclaim", "reconcile", "release", "renew",

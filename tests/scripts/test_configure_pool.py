@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.ledger import AMOUNT_MAX, T0, Ledger, contract, fields
+from tests.scripts.ledger import AMOUNT_MAX, MINUTE, T0, Ledger, contract, fields
 
 
 def test_a_pool_is_made_with_everything_that_the_others_read(ledger: Ledger) -> None:
@@ -21,6 +21,7 @@ def test_a_pool_is_made_with_everything_that_the_others_read(ledger: Ledger) -> 
     assert account == {
         "cpu.capacity": "10", "cpu.allocated": "0", "gpu.capacity": "2000", "gpu.allocated": "0", "epoch": "epoch-1",
         "generation": "1", "schema": "1", "created_ms": str(T0), "whole_units": "gpu",
+        "history_ms": str(T0 - T0 % MINUTE), "created_count": "1",
     }  # fmt: skip
     assert ledger.events == [{"kind": "created", "reason": "create"}]
 

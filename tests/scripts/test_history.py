@@ -157,7 +157,7 @@ def test_a_long_reading_comes_in_pages(pool: Ledger) -> None:
         pool.now += MINUTE
     found: list[int] = []
     while True:
-        reply: Any = pool.read_history(ago=HOUR, count=2, after=found[-1] if found else 0)
+        reply: Any = pool.read_history(ago=0 if found else HOUR, count=2, after=found[-1] if found else 0)
         found += reply[11::2]
         if not reply[7]:
             break

@@ -37,7 +37,7 @@ end
 local function read(key, begin_ms, after_ms, count)
   local points, more = {}, 0
   if after_ms == 0 then points = redis.call('XREVRANGE', key, numbers.text(begin_ms), '-', 'COUNT', 1) end
-  local from = numbers.text(math.max(begin_ms, after_ms) + 1)
+  local from = numbers.text((after_ms > 0 and after_ms or begin_ms) + 1)
   local n, later = #points, redis.call('XRANGE', key, from, '+', 'COUNT', count + 1)
   for i = 1, #later do
     if n + i > count then more = 1 else points[n + i] = later[i] end
