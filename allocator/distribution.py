@@ -14,7 +14,7 @@ UNKNOWN: Final = "0+unknown"
 """The version of files that are neither installed nor in a checkout."""
 
 
-def install(extra: Literal["cli", "embedded", "fast", "metrics"]) -> str:
+def install(extra: Literal["cli", "embedded", "fast", "metrics", "tui"]) -> str:
     """The command that installs an extra, for messages."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 

@@ -21,7 +21,7 @@ from allocator.apps.cli import arguments
 from allocator.errors import AllocatorError
 
 if TYPE_CHECKING:
-    from allocator import Allocator
+    from allocator import Allocator, AsyncAllocator
 
 __all__ = [
     "POOL",
@@ -145,20 +145,29 @@ class App:
         """
         from allocator import Allocator  # noqa: PLC0415 - `--help` does without the clients
 
+        return Allocator.from_url(self.address, **self._options(timeout, allow_eviction))
+
+    def connect_async(self, *, timeout: float | None = None, allow_eviction: bool = False) -> AsyncAllocator:
+        """The same as `connect`, with the asyncio client."""
+        from allocator import AsyncAllocator  # noqa: PLC0415
+
+        return AsyncAllocator.from_url(self.address, **self._options(timeout, allow_eviction))
+
+    def _options(self, timeout: float | None, allow_eviction: bool) -> dict[str, Any]:
+        """The arguments of a client."""
         if self.url is None and environment.url_is_required():
             raise click.UsageError(
                 f"no server is named, and {environment.REQUIRE_URL_VARIABLE} says that one is required: "
                 f"give --url, or set {environment.URL_VARIABLES[0]}"
             )
         deadline = self.timeout if timeout is None else timeout
-        return Allocator.from_url(
-            self.address,
-            pool=self.pool,
-            prefix=self.prefix,
-            timeout=deadline,
-            attempt_timeout=min(settings.ATTEMPT_TIMEOUT_S, deadline),
-            allow_eviction=allow_eviction,
-        )
+        return {
+            "pool": self.pool,
+            "prefix": self.prefix,
+            "timeout": deadline,
+            "attempt_timeout": min(settings.ATTEMPT_TIMEOUT_S, deadline),
+            "allow_eviction": allow_eviction,
+        }
 
     def complete(self, begun: str, names: Callable[[Allocator], Iterable[str]]) -> list[str]:
         """The names that begin with this text; none if the server does not reply at once."""

@@ -13,8 +13,8 @@ __all__ = ["PROGRAM", "missing_extra", "open_streams"]
 
 PROGRAM: Final = "resource-allocator"
 
-_EXTRAS: Final[dict[str, Literal["cli", "metrics"]]] = {
-    "click": "cli", "rich": "cli", "yaml": "cli", "prometheus_client": "metrics"
+_EXTRAS: Final[dict[str, Literal["cli", "metrics", "tui"]]] = {
+    "click": "cli", "rich": "cli", "yaml": "cli", "prometheus_client": "metrics", "textual": "tui"
 }  # fmt: skip
 """Package -> the extra that brings it."""
 
@@ -39,6 +39,5 @@ def open_streams() -> None:
 
 def missing_extra(error: Exception) -> str:
     """A message that names the package to install, if the error is a missing package of an extra; else ""."""
-    if not isinstance(error, ModuleNotFoundError) or error.name not in _EXTRAS:
-        return ""
-    return f"{PROGRAM} needs the package {error.name}: {install(_EXTRAS[error.name])}"
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f"{PROGRAM} needs the package {package}: {install(_EXTRAS[package])}" if package in _EXTRAS else ""
