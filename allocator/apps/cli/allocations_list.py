@@ -34,7 +34,7 @@ from allocator.models.allocations import Allocation
 from allocator.models.events import Event
 from allocator.validation import owner_pattern
 
-__all__ = ["describe", "list_"]
+__all__ = ["EVENTS_SHOWN", "STORY_BEFORE_MS", "describe", "description", "is_within", "list_", "when"]
 
 SORT_KEYS: Final = ("age", "deadline", "id", "owner")
 
@@ -90,7 +90,7 @@ def list_(
                 f"--sort-by: {sort_by[:64]!a} is none of {', '.join(keys)}{f': was {meant!r} meant?' if meant else ''}"
             )
         listed = client.list(owner=None if begins is not None else owner, older_than=older_than)
-        found = {item.id: item for item in listed if item.owner.startswith(begins or "") and _is_within(item, scope)}
+        found = {item.id: item for item in listed if item.owner.startswith(begins or "") and is_within(item, scope)}
         items = sorted(found.values(), key=lambda item: _rank(item, sort_by), reverse=reverse)
         if not items and watch is None:
             app.note(f"no allocations found in pool {app.pool}")
@@ -120,7 +120,7 @@ def describe(app: App, id_: str) -> None:
         **serializers.allocation(item, now_ms),
         events=[serializers.event(event) for event in events],
     )
-    show(app, View(whole, lambda _: _description(item, events, now_ms), [name]))
+    show(app, View(whole, lambda _: description(item, events, now_ms), [name]))
 
 
 def _story(client: Allocator, item: Allocation) -> Iterator[Event]:
@@ -134,7 +134,7 @@ def _story(client: Allocator, item: Allocation) -> Iterator[Event]:
         since = page[-1].id
 
 
-def _is_within(item: Allocation, scope: str | None) -> bool:
+def is_within(item: Allocation, scope: str | None) -> bool:
     """Whether it is charged to the scope or one below it; None: any."""
     return scope is None or f"{item.scope or ''}/".startswith(f"{scope}/")
 
@@ -162,7 +162,7 @@ def _until(at_ms: int | None, now_ms: int) -> str:
     return "" if at_ms is None else duration((at_ms - now_ms) / 1000)
 
 
-def _when(at_ms: int | None, now_ms: int) -> str:
+def when(at_ms: int | None, now_ms: int) -> str:
     """An instant, and how far away it is; "" if there is none."""
     if at_ms is None:
         return ""
@@ -217,7 +217,7 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
     return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
-def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
+def description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
     history = [
         (
             f"{age(int(event.id.partition('-')[0]), now_ms)} ago",
@@ -238,8 +238,8 @@ def _description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
             ("Fence", str(item.fence)),
             ("Granted", f"{rfc3339(item.granted_ms)} ({age(item.granted_ms, now_ms)} ago)"),
             ("TTL", "" if item.ttl_ms is None else exact(item.ttl_ms)),
-            ("Deadline", _when(item.deadline_ms, now_ms)),
-            ("Hard end", _when(item.ends_ms, now_ms)),
+            ("Deadline", when(item.deadline_ms, now_ms)),
+            ("Hard end", when(item.ends_ms, now_ms)),
             ("Metadata", sorted(item.metadata.items())),
             ("Events", history),
         )

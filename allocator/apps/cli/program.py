@@ -13,8 +13,9 @@ __all__ = ["PROGRAM", "missing_extra", "open_streams"]
 
 PROGRAM: Final = "resource-allocator"
 
-_EXTRAS: Final[dict[str, Literal["cli", "metrics", "web"]]] = {
-    "click": "cli", "rich": "cli", "yaml": "cli", "prometheus_client": "metrics", "starlette": "web", "uvicorn": "web"
+_EXTRAS: Final[dict[str, Literal["cli", "metrics", "tui", "web"]]] = {
+    "click": "cli", "rich": "cli", "yaml": "cli", "prometheus_client": "metrics", "starlette": "web", "textual": "tui",
+    "uvicorn": "web",
 }  # fmt: skip
 """Package -> the extra that brings it."""
 

@@ -32,7 +32,7 @@ from allocator.durations import exact
 from allocator.models.queue import Waiter
 from allocator.settings import PAGE_WAITERS_MAX, QUEUE_MAX
 
-__all__ = ["queue"]
+__all__ = ["queue", "short_of"]
 
 OTHER_WORDS: Final = {
     "cancel": "withdraw",
@@ -99,7 +99,7 @@ def list_(app: App, *, limit: int, watch: float | None) -> None:
     watched(app, watch, read)
 
 
-def _short_of(denial: Denial | None, wide: bool) -> str:
+def short_of(denial: Denial | None, wide: bool) -> str:
     """What a waiter does not get: the resources with their amounts, and the scope that is short of them."""
     if denial is None:
         return "scope"
@@ -141,7 +141,7 @@ def _table(app: App, waiters: Sequence[Waiter], now_ms: int, wide: bool) -> str:
             human(name, item.resources[name], up=True, wide=wide) if name in item.resources else ""
             for name in resources
         ]
-        row += [age(item.since_ms, now_ms), _short_of(item.denial, wide), _starts_in(item, now_ms)]
+        row += [age(item.since_ms, now_ms), short_of(item.denial, wide), _starts_in(item, now_ms)]
         if wide:
             row += [
                 "" if item.ttl_ms is None else exact(item.ttl_ms),

@@ -1,0 +1,1 @@
+"""`resource-allocator top`: a pool on the whole terminal, live (extra `tui`)."""
