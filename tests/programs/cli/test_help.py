@@ -52,6 +52,7 @@ OPTIONS = {
     "queue list": "--limit -w --watch",
     "queue withdraw": "--ignore-not-found",
     "usage": "--by -w --watch",
+    "top": "--read-only",
     "events": "--limit --since -f --follow -w --watch",
     "cleanup": "--all-pools --older-than --limit --dry-run",
     "reconcile": "--owner --as-of --max-released --dry-run",
