@@ -170,6 +170,7 @@ def _activity(board: Dashboard) -> Dashboard:
                     f"sum by (pool, kind) (rate(allocator_events_total{POOL}[$__rate_interval])) > 0",
                     "{{pool}} {{kind}}",
                 ),
+                (f"rate(allocator_pool_revision{POOL}[$__rate_interval])", "{{pool}} all"),
                 unit="ops",
             )
         )

@@ -17,13 +17,13 @@ __all__ = ["add_audit", "add_quotas", "add_usage"]
 STATES: Final = ("active", "offline", "recovering", "deleting")
 STATUSES: Final = ("clean", "drift", "repaired", "inconclusive")
 
-EVENTS: Final = (
+EVENTS: Final[tuple[str, ...]] = (
     "granted", "released", "reclaimed", "preempted", "undone", "adopted", "resized", "waiting", "withdrawn", "broken",
     "rolled_back", "recovering",
 )  # fmt: skip
 """The kinds of events that are shown as 0 where there was none, so that their first one is a rate, too."""
 
-DENIALS: Final = (
+DENIALS: Final[tuple[str, ...]] = (
     "unknown_resource", "constraint_violation", "unit_violation", "never_fits", "capacity_exceeded", "quota_exceeded",
     "queued", "queue_full",
 )  # fmt: skip
@@ -83,8 +83,8 @@ def _add_allocations(samples: Samples, usage: Usage) -> None:
 
 def _add_counters(samples: Samples, usage: Usage) -> None:
     name = usage.pool.name
-    denials = dict.fromkeys(DENIALS, 0)
-    events = dict.fromkeys(EVENTS, 0)
+    denials: dict[str, int] = dict.fromkeys(DENIALS, 0)
+    events: dict[str, int] = dict.fromkeys(EVENTS, 0)
     for counter, number in usage.counters.items():
         if counter.startswith(_DENIED):
             denials[counter.removeprefix(_DENIED)] = number

@@ -61,6 +61,7 @@ def test_the_keys_are_those_of_the_pool(cli: CommandLine) -> None:
         keys["pinned"],
         keys["events"],
         keys.record("a/b:c"),
+        f"{keys.base}usage_minutes",
     }
 
 
