@@ -169,12 +169,11 @@ async def test_what_no_batch_may_wait_for_is_refused(
     assert (await client.pools.usage()).allocations == 0
 
 
+@pytest.mark.parametrize("kind", ["async"])
 async def test_an_awaited_batch_that_is_cancelled_leaves_the_line(
-    connect: Connect, kind: str, client: AsyncAllocator, line: Line, full: Any
+    connect: Connect, client: AsyncAllocator, line: Line, full: Any
 ) -> None:
-    """Whole; `close` of the client waits for its undo."""
-    if kind == "sync":
-        pytest.skip("only a task can be cancelled")
+    """Whole; `close` of the client waits for its undo.  Only a task can be cancelled."""
     other = connect(owner="me")
     begun = Line(other)
     waiting = await join(begun)

@@ -130,10 +130,9 @@ async def test_a_script_call_of_several_items_is_reported_with_their_calls(clien
     assert all(one.items <= 100 and one.duration_s > 0 and one.error is None for one in seen.batches)
 
 
-async def test_calls_of_one_turn_of_the_loop_share_a_script_call(connect: Connect, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["async"])
+async def test_calls_of_one_turn_of_the_loop_share_a_script_call(connect: Connect) -> None:
     """The batch has them all as its members; the blocking client has no loop."""
-    if kind == "sync":
-        pytest.skip("calls of threads are not batched")
     client = connect()
     await client.pools.create("lab", {"cpu": 100})
     seen = watching(client)
@@ -262,10 +261,9 @@ def test_what_is_no_observer_is_refused() -> None:
     assert refused.value.field == "observer"
 
 
-async def test_a_task_that_is_cancelled_is_reported_as_cancelled(client: AsyncAllocator, kind: str, full: Any) -> None:
-    """Not as an error."""
-    if kind == "sync":
-        pytest.skip("a thread cannot be cancelled")
+@pytest.mark.parametrize("kind", ["async"])
+async def test_a_task_that_is_cancelled_is_reported_as_cancelled(client: AsyncAllocator, full: Any) -> None:
+    """Not as an error.  A thread cannot be cancelled."""
     seen = watching(client)
     task = asyncio.ensure_future(client.allocate({"cpu": 1}, ttl=60, wait=60))
 

@@ -279,12 +279,11 @@ async def test_a_hold_that_waits_in_vain_holds_nothing(client: AsyncAllocator, f
     assert await client.queue.list() == []
 
 
+@pytest.mark.parametrize("kind", ["async"])
 async def test_an_awaited_wait_that_is_cancelled_leaves_the_line(
-    connect: Connect, kind: str, client: AsyncAllocator, line: Line, full: Any
+    connect: Connect, client: AsyncAllocator, line: Line, full: Any
 ) -> None:
     """Its undo takes it out; `close` of the client waits for it.  A blocking call has nobody to cancel it."""
-    if kind == "sync":
-        pytest.skip("only a task can be cancelled")
     other = connect(owner="me")
     begun = Line(other)
     waiting = await begun.join("next")
