@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,19 @@ def test_the_manual_has_every_command_option_and_exit_code() -> None:
         )
     for code in ExitCode:
         assert f"| {code.value} |" in manual, code
+
+
+def test_the_manual_names_every_kind_of_document() -> None:
+    """A program that reads `-o json` tells documents apart by their kind."""
+    folder = Path(__file__).parents[3]
+    manual = (folder / "docs" / "cli.md").read_text()
+    sources = "".join(path.read_text() for path in (folder / "allocator" / "apps" / "cli").glob("*.py"))
+    kinds = {
+        kind.removesuffix("List")
+        for kind in re.findall(r'(?:document|listing|_show_each)\((?:app,)?\s*"(\w+)"', sources)
+    }
+    assert {"Allocation", "QuotaTree", "Renewal", "UsageHistory"} <= kinds
+    assert {kind for kind in kinds if f"`{kind}`" not in manual} == set()
 
 
 def test_the_first_sentence_of_each_command_fits_the_list() -> None:
