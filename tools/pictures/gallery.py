@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,22 +19,31 @@ What the programs look like. `make pictures` takes these pictures of the real pr
 others, which are drawn.
 """
 
-_SAID: Final = re.compile(r"<desc[^>]*>([^<]+)</desc>")
+_SHOWN: Final = re.compile(r"!\[([^\]]+)\]\(pictures/([\w.-]+)\)")
+"""A picture that a page of docs/ shows, and what it says of it."""
 
 
 def page() -> str:
     """The page, program by program."""
+    said = _said()
+    places = {name: place for place, name in enumerate(said)}
     taken = sorted(path for path in FOLDER.iterdir() if path.suffix in (".svg", ".png") and path.stem not in DRAWN)
     parts = [FIRST]
     for program, paths in itertools.groupby(taken, lambda path: path.stem.partition("-")[0]):
         parts.append(f"\n## {program.capitalize()}\n")
-        parts += [f"\n![{said}]({path.name})\n" for path, said in _described(paths)]
+        parts += [
+            f"\n![{said.get(path.name) or _by_name(path)}]({path.name})\n"
+            for path in sorted(paths, key=lambda path: places.get(path.name, len(places)))
+        ]
     return "".join(parts)
 
 
-def _described(paths: Iterator[Path]) -> Iterator[tuple[Path, str]]:
-    """Each picture with what it says of itself, or with what its name says."""
-    for path in paths:
-        program, _, words = path.stem.partition("-")
-        found = _SAID.search(path.read_text(encoding="utf-8")) if path.suffix == ".svg" else None
-        yield path, found[1] if found else f"A picture of the {program}: {words.replace('-', ', ')}"
+def _said() -> dict[str, str]:
+    """What the pages of docs/ say of the pictures that they show, in the order in which they do."""
+    pages = sorted(FOLDER.parent.glob("*.md"))
+    return {name: words for page in pages for words, name in _SHOWN.findall(page.read_text(encoding="utf-8"))}
+
+
+def _by_name(path: Path) -> str:
+    program, _, words = path.stem.partition("-")
+    return f"A picture of the {program}: {words.replace('-', ', ')}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,15 @@ from allocator.apps.top.reading import HISTORY_S
 from allocator.models.events import Event
 from allocator.models.pools import Usage
 from allocator.testing import Clock, MemoryStore, memory_async_allocator
+from tools.pictures.terminal import described
 
 __all__ = ["FILE", "draw", "main", "scene"]
 
 FILE: Final = Path(__file__).parents[2] / "docs" / "pictures" / "top.svg"
+
+SAID: Final = (
+    "Bars of the pool with a minute of history, the allocations with their owners and deadlines, the latest events."
+)
 
 SIZE: Final = (110, 34)
 """Columns and rows of the terminal."""
@@ -138,12 +142,8 @@ async def draw(keys: tuple[str, ...] = (), size: tuple[int, int] = SIZE) -> str:
         for key in keys:
             await pilot.press(key)
         await pilot.pause()
-        return _alone(app.export_screenshot(title=f"resource-allocator top {POOL}"))
-
-
-def _alone(svg: str) -> str:
-    """Without the fonts that the picture would fetch from elsewhere: the reader's own have the same widths."""
-    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
+        title = f"resource-allocator top {POOL}"
+        return described(app.export_screenshot(title=title), title, SAID)
 
 
 def main() -> None:
