@@ -1,7 +1,4 @@
-"""The Grafana dashboard `deploy/grafana/allocator.json`: `python -m tools.dashboard` writes it; `--check` compares.
-
-A test runs each expression's metric names against what the collector has.
-"""
+"""The Grafana dashboard `deploy/grafana/allocator.json`: `python -m tools.dashboard` writes it; `--check` compares."""
 
 from __future__ import annotations
 

@@ -206,6 +206,10 @@ def beside() -> Iterator[str]:
         yield from [f"## {module}", "", *markdown(docstring(module))]
         for name, (where, node) in public(module).items():
             yield from _beside(name, where, node)
+    yield from ["## Observers", "", "What `observe` of a client takes, and what it reports.", ""]
+    for name, (where, node) in public(f"{PACKAGE}._engine.execution.instrumentation").items():
+        if name in names_of(PACKAGE):
+            yield from _beside(name, where, node)
     yield from ["## allocator_pytest", "", *markdown(docstring("allocator_pytest"))]
 
 

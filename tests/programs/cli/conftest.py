@@ -72,9 +72,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of every client that a command makes."""
     turned = Clock()
 
-    def on_clock(target: Any, *, clock: Callable[[], int] | None = None) -> Driver:
+    def on_clock(target: Any, *, clock: Callable[[], int] | None = None, **options: Any) -> Driver:
         assert clock is None
-        return Driver(target, clock=turned)
+        return Driver(target, clock=turned, **options)
 
     monkeypatch.setattr("allocator._sync.client.Driver", on_clock)
     return turned

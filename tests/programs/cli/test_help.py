@@ -52,7 +52,7 @@ OPTIONS = {
     "queue": "",
     "queue list": "--limit -w --watch",
     "queue withdraw": "--ignore-not-found",
-    "usage": "--by -w --watch",
+    "usage": "--by --history --since -w --watch",
     "top": "--read-only",
     "events": "--limit --since -f --follow -w --watch",
     "cleanup": "--all-pools --older-than --limit --dry-run",
