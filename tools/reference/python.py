@@ -208,8 +208,8 @@ def beside() -> Iterator[str]:
             yield from _beside(name, where, node)
     yield from ["## Observers", "", "What `observe` of a client takes, and what it reports.", ""]
     for name, (where, node) in public(f"{PACKAGE}._engine.execution.instrumentation").items():
-        if name in names_of(PACKAGE):
-            yield from _beside(name, where, node)
+        if name in names_of(PACKAGE) and isinstance(node, ast.ClassDef):
+            yield from [f"### {name}", "", *_class_of_values(name, Class(where, node))]
     yield from ["## allocator_pytest", "", *markdown(docstring("allocator_pytest"))]
 
 
