@@ -20,6 +20,12 @@ HEADER_BYTES_MAX: Final = 16_384
 CONNECTIONS_MAX: Final = 1_000
 """Connections at a time; beyond, a request is refused at once."""
 
+HEADERS_TIMEOUT_S: Final = 10.0
+"""Seconds that a request's headers may take to arrive."""
+
+STALLED_S: Final = 60.0
+"""Seconds for which a connection may read nothing of what was sent; then a page's stream goes on by its cursor."""
+
 TOKEN_BYTES: Final = 32
 """Random bytes of a token that is drawn."""
 

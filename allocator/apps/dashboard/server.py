@@ -17,6 +17,7 @@ from allocator import Allocator, AsyncAllocator
 from allocator.apps.dashboard import bounds
 from allocator.apps.dashboard.app import Api, make_app
 from allocator.apps.dashboard.changes import Changes
+from allocator.apps.dashboard.connections import Connection
 from allocator.apps.dashboard.feed import Feeds
 from allocator.apps.dashboard.pools import Pools
 from allocator.apps.dashboard.readings import Readings
@@ -107,7 +108,7 @@ async def serve(dashboard: Dashboard, listening: socket.socket) -> signal.Signal
         access_log=False,
         date_header=True,
         h11_max_incomplete_event_size=bounds.HEADER_BYTES_MAX,
-        http="h11",
+        http=Connection,
         lifespan="off",
         limit_concurrency=bounds.CONNECTIONS_MAX,
         log_config=None,

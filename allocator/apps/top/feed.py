@@ -158,9 +158,12 @@ class Feed:
         if self._clock_s() >= self._list_from_s:
             await self._list()
         elif self._touched and len(self._touched) <= GETS_MAX:
-            ids = sorted(self._touched)
-            found = await asyncio.gather(*(self._client.get(one) for one in ids))
-            self._touched.difference_update(ids)
+            ids, self._touched = sorted(self._touched), set()  # an event that comes meanwhile names its id anew
+            try:
+                found = await asyncio.gather(*(self._client.get(one) for one in ids))
+            except BaseException:
+                self._touched.update(ids)
+                raise
             for name, one in zip(ids, found, strict=True):
                 if one is None:
                     self._allocations.pop(name, None)

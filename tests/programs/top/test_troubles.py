@@ -122,3 +122,28 @@ async def test_a_large_pool_is_bounded_and_stays_quick(monkeypatch: pytest.Monke
             await screen.until("1 of 2,501 match")
             client.release("newest")
             await screen.until("0 of 2,500 match")
+
+
+async def test_a_change_while_allocations_are_read_again_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that names an allocation which is being read says that what was read may be out of date."""
+    store = MemoryStore()
+    with memory_allocator({"cpu": 4}, store=store) as client:
+        client.allocate({"cpu": 1}, ttl=600, id="job-1")
+        pool = client.pools.get().name
+        async with memory_async_allocator({"cpu": 4}, store=store) as reader:
+            feed = feeding.Feed(reader, pool, lambda: None, clock_s=lambda: 0.0)
+            await feed.read()
+            monkeypatch.setattr(feed, "_list_from_s", 1e9)  # no list is due
+            take = feed._take  # pyright: ignore[reportPrivateUsage]  # as the watch does, at a chosen instant
+            take(client.events.list(limit=1)[0])
+            get = AsyncAllocator.get
+
+            async def released_meanwhile(self: AsyncAllocator, id: str) -> object:
+                found = await get(self, id)
+                if client.release(id):
+                    take(client.events.list(limit=1)[0])
+                return found
+
+            monkeypatch.setattr(AsyncAllocator, "get", released_meanwhile)
+            await feed.read()
+            assert (await feed.read()).allocations == ()
