@@ -69,6 +69,10 @@ class Pages:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what it does."""
         self._over.set()
         self._thread.join()
 
@@ -148,6 +152,10 @@ class Scraper:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what it does."""
         self._over.set()
         self._thread.join()
 
@@ -197,7 +205,16 @@ class Screen(Terminal):
 
     def quit(self) -> int:
         """Press q; the exit code."""
-        self._over.set()
-        self._thread.join()
+        self._stop_reading()
         self.type("q")
         return self.ended()
+
+    def close(self) -> None:
+        """End it; nothing reads from a terminal that is closed."""
+        self._stop_reading()
+        super().close()
+
+    def _stop_reading(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()

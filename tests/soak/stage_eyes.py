@@ -40,7 +40,7 @@ CAPACITY: Final = {"cpu": 16, "marks": 1_000}
 GRACE_S: Final = 4.0
 
 SEEN_S: Final = 30.0
-"""Seconds after a failover in which each sees new events: less than five, on a machine with nothing else to do."""
+"""Seconds in which each sees new events once the pool grants again: two rounds of requests take about five."""
 
 MARK_AGAIN_S: Final = 2.0
 """Seconds after which there is another new event, for who shows only the latest ones."""
@@ -277,6 +277,8 @@ class Site:
             self.problems.append(str(audit))
         self.stored.settle()
         counters = self.client.pools.usage().counters
+        self.pages.close()
+        self.scraper.close()
         if (code := self.screen.quit()) != 0:
             self.problems.append(f"top ended with {code}")
         for name in ("dashboard", "exporter"):
