@@ -236,7 +236,8 @@ class Site:
 
     def _is_granting(self) -> bool:
         with contextlib.suppress(BackendError):
-            return self.client.pools.usage().pool.state == "active" and self.client.maintenance.reclaim() >= 0
+            self.client.maintenance.reclaim()  # a recovery that is over ends with the next call that changes something
+            return self.client.pools.usage().pool.state == "active"
         return False
 
     def _late(self, mark: int, rounds: int, granted: int) -> list[str]:
