@@ -29,7 +29,7 @@ ROOT: Final = Path(__file__).parents[2]
 LIMITS_S: Final = {
     "mutants": 900, "worlds": 900, "starvation": 360, "stateful": 1080, "replies": 480, "long": 1080, "linear": 660,
     "env": 180, "clock": 360, "crash": 660, "waiting": 600, "steady": 360, "sentinel": 420, "cluster": 180,
-    "partition": 240, "leases": 180,
+    "partition": 240, "eyes": 480, "leases": 180,
 }  # fmt: skip
 """The stages in the order of their running: what is quick to fail comes first.
 

@@ -19,7 +19,7 @@ SEED = 7
 WHOLE_ONLY = ("leases", "long")
 """The stages that are tests which `make test` leaves out: nothing smaller of them means anything."""
 
-LONG = ("mutants", "stateful", "cluster", "partition")
+LONG = ("mutants", "stateful", "cluster", "partition", "eyes")
 """Those that take ten seconds and more: `make test` has tests of the same kinds, and CI runs these."""
 
 TOOLS = {"clock": ("faketime",), "partition": ("ip", "iptables")}
