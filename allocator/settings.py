@@ -161,8 +161,8 @@ EVENTS_MAX: Final = 10_000
 
 HISTORY_MINUTES_MAX: Final = 1440
 HISTORY_HOURS_MAX: Final = 744
-"""Of a pool's usage a point a minute is kept for a day, and one an hour for 31 days; the points of one reply."""
 HISTORY_PAGE_MAX: Final = 240
+"""Of a pool's usage a point a minute is kept for a day, and one an hour for 31 days; the points of one reply."""
 
 # -- retries -----------------------------------------------------------------------------------------------------------
 DEADLINE_S: Final = 10.0

@@ -258,6 +258,7 @@ def _health(board: Dashboard) -> Dashboard:
 def _clients(board: Dashboard) -> Dashboard:
     """Of the programs that register a `ClientCollector`."""
     calls = "allocator_client_call_duration_seconds"
+    longest = f"histogram_quantile(0.95, sum by (le, verb) (rate({calls}_bucket[$__rate_interval])))"
     return (
         board.with_row(Row("Clients"))
         .with_panel(
@@ -272,10 +273,7 @@ def _clients(board: Dashboard) -> Dashboard:
             _lines(
                 "Time of calls",
                 "95 of 100 calls take at most so long, retries included, time in line not.",
-                (
-                    f"histogram_quantile(0.95, sum by (le, verb) (rate({calls}_bucket[$__rate_interval])))",
-                    "{{verb}}",
-                ),
+                (longest, "{{verb}}"),
                 unit="s",
             )
         )

@@ -180,7 +180,9 @@ class AsyncPools(AsyncNamespace):
         Raises:
             InvalidRequest: `since` or `resolution` is none.
         """
-        return await self._run(usage_history.usage_history(self._defaults, name, since, resolution))
+        return await self._run(
+            usage_history.usage_history(self._defaults, name, since, resolution), "pools.usage_history"
+        )
 
     async def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""

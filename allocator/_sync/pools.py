@@ -180,7 +180,7 @@ class Pools(Namespace):
         Raises:
             InvalidRequest: `since` or `resolution` is none.
         """
-        return self._run(usage_history.usage_history(self._defaults, name, since, resolution))
+        return self._run(usage_history.usage_history(self._defaults, name, since, resolution), "pools.usage_history")
 
     def upgrade(self, name: str | None = None) -> Pool:
         """Allow only versions with this one's schema, or newer, to write to the pool; for after a rolling upgrade."""

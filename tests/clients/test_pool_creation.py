@@ -54,7 +54,7 @@ async def test_other_settings_are_said(connect: Connect, log: pytest.LogCaptureF
     await client.pools.create("set", {"cpu": 1, "gpu": 2}, whole_units=["gpu"], recovery_grace=60, durability="fsynced")
     (told,) = differences(log)
     assert "whole_units=none,recovery_grace=0s,max_ttl=0s,durability=memory" in told
-    assert "--whole-units gpu --recovery-grace 60s --max-ttl 55s --durability fsynced" in told
+    assert "--whole-units gpu --recovery-grace 1m --max-ttl 55s --durability fsynced" in told
 
 
 async def test_an_update_configures_the_pool(client: AsyncAllocator, log: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,7 @@ GANGS: Final = (
     ),
     Mutant(
         "pool deleted, members left", "modules/transaction.lua",
-        "fair_order.index(call), waiters.gangs(call))\n", "fair_order.index(call))\n",
+        "fair_order.index(call), waiters.gangs(call),\n", "fair_order.index(call),\n",
         "a pool that is made again has members of batches that are gone", "test_gang_members",
     ),
     Mutant(

@@ -241,7 +241,7 @@ SHARING: Final = (
     ),
     Mutant(
         "pool not written", "modules/transaction.lua",
-        "(revision ~= read_revision or call.pool_sets", "(call.pool_sets",
+        "(revision ~= read_revision or call.counts", "(call.counts",
         "a grant takes nothing and no fence", "test_allocate",
     ),
 )  # fmt: skip

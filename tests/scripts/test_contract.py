@@ -53,6 +53,7 @@ CASES: dict[str, Case] = {
     "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 8, 9, 11)),
     "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 6, 7, 9)),
     "set_quota": Case(lambda pool: pool.set_quota("team-a", {"cpu": (3, 2, 1)}, weight=2), (0, 7, 10, 12, 13, 14)),
+    "read_history": Case(lambda pool: pool.read_history(), (0, 4, 5, 6, 7, 8), items=False),
     "read_pool": Case(lambda pool: pool.run("read_pool"), (0,), items=False),
     "undo": Case(lambda pool: pool.undo(("c", "a"))),
     "withdraw": Case(lambda pool: pool.withdraw("w")),

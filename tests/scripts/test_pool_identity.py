@@ -58,6 +58,7 @@ SENT: Final = (
     Sent("list_waiters", lambda ledger: [ledger.list_waiters()]),
     Sent("move", lambda ledger: [ledger.move("b", "team-b")]),
     Sent("read_events", lambda ledger: [ledger.read_events()]),
+    Sent("read_history", lambda ledger: [ledger.read_history()]),
     Sent("read_pool", lambda ledger: [ledger.run("read_pool")]),
     Sent("reclaim", lambda ledger: [ledger.reclaim()]),
     Sent("reconcile", lambda ledger: ledger.reconcile(("a", 1), ("b", 2), owner="owner", as_of=ledger.now)),
