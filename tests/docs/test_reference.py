@@ -14,7 +14,6 @@ from typing import Any, Final
 import click
 import pytest
 import redis
-import yaml
 
 from allocator import (
     Allocator,

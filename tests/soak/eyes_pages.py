@@ -48,6 +48,12 @@ SCRAPE_S: Final = 1.0
 SIZES: Final = ((40, 120), (24, 80), (50, 160), (30, 100))
 
 
+async def _pause(seconds: float) -> None:
+    """Ask no more often than a person would."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), seconds)
+
+
 class Pages:
     """Streams and requests of one dashboard, in a thread of their own."""
 
@@ -98,7 +104,7 @@ class Pages:
                 whole = whole and status == 200
                 if status not in (200, *AWAY):
                     self.problems.append(f"{path} was answered with {status}")
-                await asyncio.sleep(PAUSE_S)
+                await _pause(PAUSE_S)
             self.whole_rounds += whole
 
     async def _stream(self, client: httpx.AsyncClient, number: int) -> None:
@@ -109,7 +115,7 @@ class Pages:
             async with client.stream("GET", path) as answer:
                 if answer.status_code != 200:
                     self.problems.append(f"a stream was answered with {answer.status_code}")
-                    await asyncio.sleep(1.0)
+                    await _pause(1.0)
                     continue
                 self.seen["opened"] += 1
                 fields: dict[str, str] = {}

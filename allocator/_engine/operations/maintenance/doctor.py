@@ -24,6 +24,7 @@ from allocator._engine.operations import (
     renew,
     resize,
     undo,
+    usage_history,
 )
 from allocator._engine.operations.defaults import AllocationOrId, Defaults
 from allocator._engine.operations.maintenance import audit, reconcile
@@ -180,6 +181,7 @@ _TRIES: Final[tuple[tuple[str, Try], ...]] = (
     ("check", lambda at: check.check(at.defaults, {"cpu": 1}, explain=True)),
     ("get_allocation", lambda at: lookup.get(at.defaults, _ID)),
     ("read_pool", lambda at: pool_usage.usage(at.defaults)),
+    ("read_history", lambda at: usage_history.usage_history(at.defaults, None, 3600, None)),
     ("list_allocations", lambda at: lookup.page(at.defaults.pool, "deadlines", "0")),
     ("read_events", lambda at: events.read(at.defaults, 10)),
     ("audit", lambda at: audit.audit(at.defaults)),
