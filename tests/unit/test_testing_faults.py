@@ -192,9 +192,8 @@ def test_a_full_pool_denies_with_its_numbers_and_stays_as_it_is(allocator: Alloc
             allocator.allocate_many([Request({"cpu": 1}, 5)], atomic=True)
         assert fault.fired == 5
         during = allocator.pools.usage()
-    assert [(one.resource, one.requested, one.allocated, one.capacity) for one in caught.value.denial.shortages] == [
-        *(("cpu", 1000, 4000, 4000), ("memory", 2**30, 2**33, 2**33))
-    ]
+    short = [(one.resource, one.requested, one.allocated, one.capacity) for one in caught.value.denial.shortages]
+    assert short == [("cpu", 1000, 4000, 4000), ("memory", 2**30, 2**33, 2**33)]
     counters = {**before.counters, "denied.capacity_exceeded": 4}
     assert replace(before, counters=counters) == during == allocator.pools.usage()
     assert allocator.maintenance.audit()
