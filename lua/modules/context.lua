@@ -1,5 +1,6 @@
 -- context: the state of one call.  Every script takes this envelope first: the keys pool, deadlines, pinned, ended,
--- events; the arguments now_ms, seen_epoch, seen_fence, epoch, actor.  A script's header lists its other keys and arguments.
+-- events; the arguments now_ms, seen_epoch, seen_fence, epoch, actor.  A script's header lists its other keys and
+-- arguments.
 --   call.key, call.deadlines, call.pinned, call.ended, call.events   the pool's keys
 --   call.now                      the pool's time in ms (`clock`); call.now_text: the same as text
 --   call.pool, call.refused       its state and its counters, and the reply word that refuses the call (`pools`)

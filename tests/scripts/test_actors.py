@@ -11,7 +11,7 @@ OPERATOR = "operator"
 
 def _told(pool: Ledger) -> dict[str, tuple[str | None, str | None]]:
     """Of each kind the owner and the actor of its last event."""
-    return {event["kind"]: (event.get("owner"), event.get("actor")) for event in pool.events()}
+    return {event["kind"]: (event.get("owner"), event.get("actor")) for event in pool.events}
 
 
 def test_an_owner_who_changes_what_is_its_own_is_named_once(pool: Ledger) -> None:
@@ -27,7 +27,7 @@ def test_an_unknown_actor_is_not_written(pool: Ledger) -> None:
     """A client that was given no owner says nothing of itself."""
     pool.allocate(pool.want("a", {"cpu": 1}, owner="me"))
     pool.release(pool.release_line("a"))
-    assert not any("actor" in event for event in pool.events())
+    assert not any("actor" in event for event in pool.events)
 
 
 def test_somebody_else_is_named_beside_the_owner(pool: Ledger) -> None:
