@@ -30,6 +30,9 @@ _AMOUNT: Final = ".allocated"
 
 _NAMED: Final = ("id", "owner", "reason")
 
+_ACTOR: Final = "actor"
+"""The field that names who made the change, where that is not the owner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event(Value):
@@ -46,6 +49,7 @@ class Event(Value):
         derived("id", lambda event: event.fields.get("id")),
         derived("owner", lambda event: event.fields.get("owner")),
         derived("fence", lambda event: _integer(event.fields.get("fence", ""))),
+        derived("actor", lambda event: event.actor),
         derived("reason", lambda event: event.fields.get("reason")),
         derived("resources", lambda event: amounts(event.amounts)),
         derived("details", lambda event: event.details),
@@ -64,6 +68,15 @@ class Event(Value):
         return instant(int(self.id.partition("-")[0]))
 
     @property
+    def actor(self) -> str | None:
+        """Who made the change: the owner that its client was given; None where that is not known.
+
+        Where the event names no other it is the owner.  What follows from a call by itself (a lease that is over is
+        reclaimed, a waiter is granted) has the caller as its actor, too.
+        """
+        return self.fields.get(_ACTOR, self.fields.get("owner"))
+
+    @property
     def amounts(self) -> dict[str, int]:
         """The amounts among its fields: resource name -> units."""
         found = {name.removesuffix(_AMOUNT): _integer(text) for name, text in self.fields.items() if _is_amount(name)}
@@ -71,11 +84,12 @@ class Event(Value):
 
     @property
     def details(self) -> dict[str, str]:
-        """The fields that are neither the allocation's id, owner, fence or amounts nor the reason."""
+        """The fields that are neither the allocation's id, owner, fence or amounts nor the actor or the reason."""
         return {
             name: text
             for name, text in self.fields.items()
-            if name not in _NAMED and not ((name == "fence" or _is_amount(name)) and _integer(text) is not None)
+            if name not in (*_NAMED, _ACTOR)
+            and not ((name == "fence" or _is_amount(name)) and _integer(text) is not None)
         }
 
     @classmethod
@@ -83,6 +97,9 @@ class Event(Value):
         """The fields of the entry, which are spread over those of the dict."""
         prefix = f"{path}." if path else ""
         fields = {name: read_text(found[name], prefix + name) for name in _NAMED if found.get(name) is not None}
+        actor = found.get(_ACTOR)
+        if actor is not None and actor != fields.get("owner"):
+            fields[_ACTOR] = read_text(actor, prefix + _ACTOR)
         if found.get("fence") is not None:
             fields["fence"] = str(read_integer(found["fence"], f"{prefix}fence"))
         for name, row in read_mapping(found.get("resources", {}), f"{prefix}resources").items():

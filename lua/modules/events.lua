@@ -2,7 +2,8 @@
 -- from its arguments.
 local events = {}
 
--- `record`: the record whose owner, fence and amounts the event has, or nil.
+-- `record`: the record whose owner, fence and amounts the event has, or nil.  The actor is named where it is not that
+-- owner: most changes are the owner's own, and their events say so by the owner.
 function events.add(call, kind, id, record, reason)
   local entry
   if record and record.fence then
@@ -19,6 +20,10 @@ function events.add(call, kind, id, record, reason)
     entry = {'kind', kind}
     if id then entry[3], entry[4] = 'id', id end
     if reason then entry[#entry + 1], entry[#entry + 2] = 'reason', reason end
+  end
+  local actor = call.actor
+  if actor and not (record and record.fence and record.owner == actor) then
+    entry[#entry + 1], entry[#entry + 2] = 'actor', actor
   end
   local planned = call.planned_events
   if planned then planned[#planned + 1] = entry else call.planned_events = {entry} end

@@ -68,11 +68,14 @@ end
 
 -- Writes ordinary grants, each from the arguments.
 local function write_fresh(call)
-  local fresh, argv, now_text = call.fresh, call.argv, call.now_text
+  local fresh, argv, now_text, actor = call.fresh, call.argv, call.now_text, call.actor
   for i = 1, #fresh do
     local one = fresh[i]
     local id, owner, fence, first = one.id, one.owner, one.fence, one.first
-    if first then
+    if first and actor and actor ~= owner then
+      redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
+        'owner', owner, 'fence', fence, 'actor', actor, unpack(argv, first, one.meta_first - 1))
+    elseif first then
       redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind', 'granted', 'id', id,
         'owner', owner, 'fence', fence, unpack(argv, first, one.meta_first - 1))
     end

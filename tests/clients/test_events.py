@@ -43,6 +43,18 @@ async def test_events_are_read_on_from_any_of_them(client: AsyncAllocator) -> No
     assert await client.events.since(rest[-1].id) == []
 
 
+async def test_an_event_says_who_made_the_change(client: AsyncAllocator) -> None:
+    """By the owner that the client was given, `me`; written where it is not the owner of the event."""
+    await client.allocate({"cpu": 1}, ttl=60, id="a", owner="me")
+    await client.options(owner="operator").release("a")
+    await client.options(owner="me").allocate({"cpu": 1}, ttl=60, id="b")
+    own, released, granted, created = await client.events.list(limit=4)
+    assert [event.actor for event in (created, granted, released, own)] == ["me", "me", "operator", "me"]
+    assert [event.fields.get("actor") for event in (created, granted, released)] == ["me", None, "operator"]
+    assert Event.from_dict(released.to_dict()) == released
+    assert (released.to_dict()["actor"], released.to_dict()["details"]) == ("operator", {})
+
+
 async def test_events_are_read_from_an_instant_on(client: AsyncAllocator) -> None:
     """Milliseconds or a datetime; before the pool there was nothing to miss."""
     await _grants(client, "a")

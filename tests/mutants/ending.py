@@ -259,4 +259,15 @@ ENDING: Final = (
         "if rest then check_rest(call) end", "",
         "half a call stays behind where the user may not run a command", "test_atomicity",
     ),
+    # -- who did it ----------------------------------------------------------------------------------------------------
+    Mutant(
+        "actor omitted", "modules/events.lua",
+        "if actor and not (record and record.fence and record.owner == actor) then", "if actor and not record then",
+        "who released what is somebody else's is not told", "test_actors",
+    ),
+    Mutant(
+        "actor of one's own", "modules/transaction.lua",
+        "if first and actor and actor ~= owner then", "if first and actor then",
+        "the ordinary event of a grant names its owner twice", "test_actors",
+    ),
 )  # fmt: skip

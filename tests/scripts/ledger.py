@@ -38,6 +38,7 @@ class Ledger(Looking):
     keys: PoolKeys = field(default_factory=lambda: PoolKeys("p"))
     now: int = T0
     epoch: str = ""
+    actor: str = ""
     drawn: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def new_call(self) -> str:
@@ -77,7 +78,7 @@ class Ledger(Looking):
             script = scripts.load.__wrapped__(name) if bounds else scripts.load(name)
             texts = script.texts
         fixed = [(keys or {}).get(key) or self.key(key) for key in script.keys]
-        given = {"epoch": self.epoch, **args}
+        given = {"epoch": self.epoch, "actor": self.actor, **args}
         words: list[str | int] = [self.now, *(mark or ("", 0)), *script.bind(**given), *tail]
         own = [self.keys.record(identity) for identity in records]
         for line in lines:

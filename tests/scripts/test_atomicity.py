@@ -170,7 +170,7 @@ def test_every_writing_script_is_tried() -> None:
 def _access(pool: Ledger) -> tuple[str, list[str], list[str | int]]:
     """What checks the caller's rights and the types of the pool's keys."""
     script = scripts.load("check_access")
-    words: list[str | int] = [0, "", 0, ""]
+    words: list[str | int] = [0, "", 0, "", ""]
     return (
         script.texts.memory_text if pool.memory else script.texts.text,
         [pool.keys[name] for name in script.keys],

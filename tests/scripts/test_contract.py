@@ -26,34 +26,36 @@ class Case:
 
 
 CASES: dict[str, Case] = {
-    "allocate": Case(lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 2, 8, 9, 10, 11, 13)),
-    "adopt": Case(
-        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 9, 10, 11, 13, 15, 16, 18)
+    "allocate": Case(
+        lambda pool: pool.allocate(pool.want("n", {"cpu": 1}, meta={"k": "v"})), (0, 2, 9, 10, 11, 12, 14)
     ),
-    "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 6, 7)),
-    "audit": Case(lambda pool: pool.audit(), (6,), items=False),
-    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 8, 10, 12), items=False),
+    "adopt": Case(
+        lambda pool: pool.adopt(pool.adopt_line("a", {"cpu": 1}, fence=pool.revision)), (0, 10, 11, 12, 14, 16, 17, 19)
+    ),
+    "begin_release": Case(lambda pool: pool.begin_release(pool.begin_release_line("a", MINUTE)), (0, 7, 8)),
+    "audit": Case(lambda pool: pool.audit(), (7,), items=False),
+    "check": Case(lambda pool: pool.check({"cpu": 1}), (0, 9, 11, 13), items=False),
     "check_access": Case(lambda pool: pool.run("check_access"), (), items=False),
     "configure_pool": Case(
-        lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 8, 12, 14, 16, 17)
+        lambda pool: pool.configure("change", {"gpu": 1}, remove=["memory"]), (0, 9, 13, 15, 17, 18)
     ),
     "delete_pool": Case(lambda pool: pool.delete(force=1)),
     "delete_quota": Case(lambda pool: pool.delete_quota("team-a")),
-    "read_events": Case(lambda pool: pool.read_events(), (5,), items=False),
+    "read_events": Case(lambda pool: pool.read_events(), (6,), items=False),
     "get_allocation": Case(lambda pool: pool.get("a"), (), items=False),
     "find_orphans": Case(lambda pool: pool.run("find_orphans", records=["a"]), (), items=False),
-    "list_allocations": Case(lambda pool: pool.page("pinned"), (0, 6), items=False),
-    "list_quotas": Case(lambda pool: pool.list_quotas(), (0, 6), items=False),
-    "list_waiters": Case(lambda pool: pool.list_waiters(starts=1), (0, 4, 5), items=False),
-    "move": Case(lambda pool: pool.move("a", "team-a"), (0, 6)),
-    "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 4, 5), items=False),
-    "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 5, 8)),
-    "release": Case(lambda pool: pool.release("a"), (0, 7, 9)),
-    "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 6, 7, 10)),
-    "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 8, 9, 11)),
-    "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 6, 7, 9)),
-    "set_quota": Case(lambda pool: pool.set_quota("team-a", {"cpu": (3, 2, 1)}, weight=2), (0, 7, 10, 12, 13, 14)),
-    "read_history": Case(lambda pool: pool.read_history(), (0, 4, 5, 6, 7, 8), items=False),
+    "list_allocations": Case(lambda pool: pool.page("pinned"), (0, 7), items=False),
+    "list_quotas": Case(lambda pool: pool.list_quotas(), (0, 7), items=False),
+    "list_waiters": Case(lambda pool: pool.list_waiters(starts=1), (0, 5, 6), items=False),
+    "move": Case(lambda pool: pool.move("a", "team-a"), (0, 7)),
+    "reclaim": Case(lambda pool: pool.reclaim(age=1), (0, 5, 6), items=False),
+    "reconcile": Case(lambda pool: pool.reconcile(("a", pool.revision), owner="owner", as_of=T0), (0, 6, 9)),
+    "release": Case(lambda pool: pool.release("a"), (0, 8, 10)),
+    "renew": Case(lambda pool: pool.renew(pool.renew_line("a", ttl=5 * MINUTE)), (0, 7, 8, 11)),
+    "repair": Case(lambda pool: pool.repair("totals", revision=pool.revision, sums={"cpu": 3}), (0, 9, 10, 12)),
+    "resize": Case(lambda pool: pool.resize("a", {"cpu": 2}), (0, 7, 8, 10)),
+    "set_quota": Case(lambda pool: pool.set_quota("team-a", {"cpu": (3, 2, 1)}, weight=2), (0, 8, 11, 13, 14, 15)),
+    "read_history": Case(lambda pool: pool.read_history(), (0, 5, 6, 7, 8, 9), items=False),
     "read_pool": Case(lambda pool: pool.run("read_pool"), (0,), items=False),
     "undo": Case(lambda pool: pool.undo(("c", "a"))),
     "withdraw": Case(lambda pool: pool.withdraw("w")),

@@ -271,7 +271,7 @@ def allocate_call(pool: PoolKeys, wanted: Sequence[ValidRequest], level: Durabil
 @lru_cache(maxsize=1024)
 def _fixed(pool: PoolKeys, atomic: bool) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
     """The keys and arguments that all calls to a pool share; cached, as binding them is slow."""
-    return _ALLOCATE.bind_keys(pool), _ALLOCATE.bind(epoch=pool.epoch, atomic=int(atomic))
+    return _ALLOCATE.bind_keys(pool), _ALLOCATE.bind(epoch=pool.epoch, actor=pool.actor, atomic=int(atomic))
 
 
 def _outcome(answer: _Answer) -> Outcome:

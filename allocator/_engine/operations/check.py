@@ -59,6 +59,7 @@ def check(
         (
             *_CHECK.bind(
                 epoch=pool.epoch,
+                actor=pool.actor,
                 explain=int(explain),
                 priority=priority_number(priority) if priority else 0,
                 preempt=int(bool(preempt)),

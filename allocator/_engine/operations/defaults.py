@@ -27,8 +27,9 @@ class Defaults:
         self, pool: str, prefix: str, owner: str | None, timeout: float = settings.DEADLINE_S, level: str | None = None
     ) -> None:
         self.prefix = key_prefix(prefix)
-        self.pool = pool_keys(pool_name(pool), self.prefix)
-        self.owner = settings.OWNER_DEFAULT if owner is None else owner_name(owner)
+        actor = "" if owner is None else owner_name(owner)
+        self.pool = pool_keys(pool_name(pool), self.prefix, actor=actor)
+        self.owner = actor or settings.OWNER_DEFAULT
         self.timeout_s = deadline_s(timeout, "timeout")
         self.durability = durability(level)
 
@@ -38,11 +39,12 @@ class Defaults:
         """A copy with the given values replaced."""
         other = copy.copy(self)
         if pool is not None and pool != self.pool.name:
-            other.pool = pool_keys(pool_name(pool), self.prefix)
+            other.pool = self.keys(pool)
         if epoch is not None:
-            other.pool = pool_keys(other.pool.name, self.prefix, epoch_text(epoch))
+            other.pool = pool_keys(other.pool.name, self.prefix, epoch_text(epoch), other.pool.actor)
         if owner is not None:
             other.owner = owner_name(owner)
+            other.pool = pool_keys(other.pool.name, self.prefix, other.pool.epoch, other.owner)
         if level is not None:
             other.durability = durability(level)
         if timeout is not None:
@@ -53,7 +55,7 @@ class Defaults:
         """The keys of the pool of that name; None: the default pool."""
         if name is None or name == self.pool.name:
             return self.pool
-        return pool_keys(pool_name(name), self.prefix)
+        return pool_keys(pool_name(name), self.prefix, actor=self.pool.actor)
 
     def identify(self, allocation: AllocationOrId, fence: int | None = None) -> tuple[PoolKeys, FencedId]:
         """The pool of an allocation, its id and the fence that it must have; `fence` replaces the allocation's."""

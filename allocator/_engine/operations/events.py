@@ -46,7 +46,7 @@ def _position(since: str | int | datetime) -> str:
 
 def _read(defaults: Defaults, since: str, limit: int) -> Operation[list[Event]]:
     pool = defaults.pool
-    args = _EVENTS.bind(epoch=pool.epoch, since=since, count=limit)
+    args = _EVENTS.bind(epoch=pool.epoch, actor=pool.actor, since=since, count=limit)
 
     def decode(reply: Reply) -> list[Event]:
         word = reply[0]

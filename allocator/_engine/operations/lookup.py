@@ -35,7 +35,7 @@ def get(defaults: Defaults, id: str) -> Operation[Allocation | None]:
             raise_refused(pool, reply[0])
         return decode_allocation(pool, identity, reply[1:])
 
-    return Operation(Call(_GET, pool, keys, _GET.bind(epoch=pool.epoch)), decode)
+    return Operation(Call(_GET, pool, keys, _GET.bind(epoch=pool.epoch, actor=pool.actor)), decode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from allocator._engine.operations.replies import decode_amounts, decode_fields, 
 from allocator._engine.operations.requests import encode_amounts, make_call, new_call
 from allocator._engine.protocol import schema
 from allocator._engine.protocol.flows import Flow, Item, Operation, Reply, Scan
-from allocator._engine.protocol.keys import PoolKeys, parse, pool_keys, pools_pattern
+from allocator._engine.protocol.keys import PoolKeys, parse, pools_pattern
 from allocator._engine.protocol.pool_units import decode_units, encode_units, units_refused
 from allocator._engine.protocol.scripts import load
 from allocator.durability import MEMORY, durability
@@ -26,7 +26,7 @@ from allocator.models.resource_units import ResourceUnits
 from allocator.quantity import Quantity, shown
 from allocator.resources import Resources, resource_name
 from allocator.units import format_amount
-from allocator.validation import generation_number, grace_ms, pool_name, scope_name
+from allocator.validation import generation_number, grace_ms, scope_name
 
 _CONFIGURE: Final = load("configure_pool")
 
@@ -132,7 +132,7 @@ def create(
 
     With a recovery grace it begins recovering, unless `is_new`: the caller asserts that no pool was lost.
     """
-    pool = pool_keys(pool_name(name), defaults.prefix)
+    pool = defaults.keys(name)
     counted = Resources.capacity(capacity)
     if not counted:
         raise InvalidRequest("a pool counts at least one resource", field="capacity")
@@ -159,7 +159,7 @@ def recover(defaults: Defaults, lost: Pool) -> Operation[Pool]:
     """
     if not isinstance(lost, Pool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest("pool: what is recovered is a Pool; Pool.from_dict reads a stored one", field="pool")
-    pool = pool_keys(pool_name(lost.name), defaults.prefix)
+    pool = defaults.keys(lost.name)
     if not lost.recovery_grace_ms:
         raise InvalidRequest(f"pool {lost.name!r} has no recovery_grace: create it anew", field="pool")
     options = {"recovery_grace_ms": lost.recovery_grace_ms, "max_ttl_ms": lost.max_ttl_ms or "", "durability": ""}

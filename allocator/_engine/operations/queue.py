@@ -58,7 +58,7 @@ def list_waiters(defaults: Defaults, limit: int = settings.PAGE_WAITERS_MAX) -> 
 
 
 def _page(pool: PoolKeys, first: int, size: int) -> Call:
-    args = _LIST.bind(epoch=pool.epoch, first=first, count=size, starts=int(first == 1))
+    args = _LIST.bind(epoch=pool.epoch, actor=pool.actor, first=first, count=size, starts=int(first == 1))
     return Call(_LIST, pool, _LIST.bind_keys(pool), args)
 
 

@@ -34,8 +34,9 @@ def make_call(
     durability: DurabilityRequirement | None = None,
     **args: Argument,
 ) -> Call:
-    """A call of a script whose keys all belong to the pool."""
-    return Call(script, pool, script.bind_keys(pool), script.bind(**args), tuple(items), batch, durability=durability)
+    """A call of a script whose keys all belong to the pool, by the pool's actor."""
+    bound = script.bind(actor=pool.actor, **args)
+    return Call(script, pool, script.bind_keys(pool), bound, tuple(items), batch, durability=durability)
 
 
 def encode_amounts(resources: Mapping[str, int], suffix: str = "") -> list[Argument]:

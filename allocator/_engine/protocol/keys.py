@@ -23,11 +23,15 @@ WAKE = "wake"
 
 @dataclass(frozen=True)
 class PoolKeys:
-    """The keys of one pool.  `epoch` is the only epoch of the pool that the caller accepts; "" is any."""
+    """The keys of one pool, and what its calls say of their caller.
+
+    `epoch` is the only epoch of the pool that the caller accepts; "" is any.  `actor` is who calls; "" is unknown.
+    """
 
     name: str
     prefix: str = settings.PREFIX_DEFAULT
     epoch: str = ""
+    actor: str = ""
 
     @cached_property
     def base(self) -> str:
@@ -55,9 +59,9 @@ class PoolKeys:
 
 
 @lru_cache(maxsize=1024)
-def pool_keys(name: str, prefix: str, epoch: str = "") -> PoolKeys:
+def pool_keys(name: str, prefix: str, epoch: str = "", actor: str = "") -> PoolKeys:
     """The keys of a pool whose names were validated; cached, as every call needs them."""
-    return PoolKeys(name, prefix, epoch)
+    return PoolKeys(name, prefix, epoch, actor)
 
 
 def pools_pattern(prefix: str) -> str:

@@ -37,9 +37,11 @@ ENVELOPE_KEYS: Final = ("pool", "deadlines", "pinned", "ended", "events")
 """The keys that every script takes first (`lua/modules/context.lua`)."""
 
 ENVELOPE: Final = ("now_ms", "seen_epoch", "seen_fence")
-"""The arguments of the envelope that drivers supply; `epoch` follows."""
+"""The arguments of the envelope that drivers supply; those of the pool follow."""
 
-ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, "epoch")
+_OF_POOL: Final = ("epoch", "actor")
+
+ENVELOPE_ARGUMENTS: Final = (*ENVELOPE, *_OF_POOL)
 
 _PACKAGED: Final = Path(__file__).parents[2] / "lua"
 _CHECKOUT: Final = Path(__file__).parents[3] / "lua"
@@ -191,7 +193,7 @@ def load(name: str) -> Script:
         name=name,
         flags=_flags(first),
         keys=(*ENVELOPE_KEYS, *[key for key, _ in (keys[:-1] if variadic_keys else keys)]),
-        args=("epoch", *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
+        args=(*_OF_POOL, *[arg for arg, _ in (args[:-1] if variadic_args else args)]),
         link=partial(_linked, name, first),
     )
 

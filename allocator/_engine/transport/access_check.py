@@ -19,7 +19,7 @@ from allocator._engine.transport.exchange import Exchange
 __all__ = ["Checked", "access_check"]
 
 _CHECK: Final = load("check_access")
-_ENVELOPE: Final = (0, "", 0, "")
+_ENVELOPE: Final = (0, "", 0, "", "")
 
 _POOLS_MAX: Final = 1_000
 """Pools remembered for one connection; beyond that all are checked again."""

@@ -217,11 +217,16 @@ def _table(app: App, items: Sequence[Allocation], now_ms: int, wide: bool) -> st
     return table(headers, rows, headed=not app.no_headers, width=room(app))
 
 
+def _by(event: Event) -> str:
+    """Who made the change, where that is not the owner."""
+    return "" if event.actor == event.fields.get("owner") else f"by {event.actor}"
+
+
 def description(item: Allocation, events: Sequence[Event], now_ms: int) -> str:
     history = [
         (
             f"{age(int(event.id.partition('-')[0]), now_ms)} ago",
-            " ".join(filter(None, (event.kind, event.fields.get("reason")))),
+            " ".join(filter(None, (event.kind, event.fields.get("reason"), _by(event)))),
         )
         for event in events
     ]

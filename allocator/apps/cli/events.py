@@ -131,7 +131,7 @@ def _view(app: App, found: Sequence[Event], *, headed: bool, least: Sequence[int
 def _table(items: Sequence[Event], wide: bool, *, headed: bool, width: int | None, least: Sequence[int]) -> str:
     headers = ["TIME", "TYPE", "ID", "OWNER", "RESOURCES", "REASON"]
     if wide:
-        headers += ["EVENT", "FENCE", "DETAILS"]
+        headers += ["BY", "EVENT", "FENCE", "DETAILS"]
     rows: list[list[str]] = []
     for item in items:
         row = [
@@ -144,7 +144,7 @@ def _table(items: Sequence[Event], wide: bool, *, headed: bool, width: int | Non
         ]
         if wide:
             details = ",".join(f"{name}={text}" for name, text in item.details.items())
-            row += [item.id, item.fields.get("fence", ""), details]
+            row += [item.actor or "", item.id, item.fields.get("fence", ""), details]
         rows.append(row)
     return table(headers, rows, headed=headed, width=width, least=least)
 

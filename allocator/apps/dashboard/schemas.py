@@ -176,7 +176,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Event": _of(
         Event,
         event=STRING, at=maybe(INSTANT), type=STRING, id=maybe(STRING), owner=maybe(STRING), fence=maybe(INTEGER),
-        reason=maybe(STRING), resources=AMOUNTS, details=by_name(STRING),
+        actor=maybe(STRING), reason=maybe(STRING), resources=AMOUNTS, details=by_name(STRING),
     ),
     "Release": _of(Release, id=STRING, outcome=STRING, endedAt=maybe(INSTANT)),
     "Sum": obj(ends=INTEGER, frees=AMOUNTS),

@@ -82,6 +82,7 @@ def of_event(item: Event, now_ms: int) -> str:
             ("At", when(round(item.at.timestamp() * 1000), now_ms)),
             ("ID", item.fields.get("id", "")),
             ("Owner", item.fields.get("owner", "")),
+            ("By", item.actor or ""),
             ("Fence", item.fields.get("fence", "")),
             ("Reason", item.fields.get("reason", "")),
             ("Resources", amounts),

@@ -265,8 +265,8 @@ def events_sheet(events: Sequence[Event], trouble: str) -> Sheet[Event]:
         Column("RESOURCES", lambda one, _: _amounts(one), give=8, cut_end=True),
         Column("REASON", lambda one, _: _reason(one), give=8, cut_end=True),
     ]
-    if any("actor" in one.fields for one in items):
-        rows.append(Column("BY", lambda one, _: one.fields.get("actor", ""), give=8))
+    if any(one.actor != one.fields.get("owner") for one in items):
+        rows.append(Column("BY", lambda one, _: one.actor or "", give=8))
     return Sheet(
         "events",
         rows,

@@ -169,7 +169,7 @@ def _mend(pool: PoolKeys, mode: str, cursor: str, orphans: Sequence[str], survey
     revision, sums = (survey.revision, survey.sums) if survey else (0, {})
     item = Item(new_call(), (mode, cursor, revision, *encode_amounts(sums)))
     keys = (*_REPAIR.bind_keys(pool), *(pool.record(one) for one in orphans[: settings.FINDINGS_MAX]))
-    replies: Reply = yield Call(_REPAIR, pool, keys, _REPAIR.bind(epoch=pool.epoch), (item,))
+    replies: Reply = yield Call(_REPAIR, pool, keys, _REPAIR.bind(epoch=pool.epoch, actor=pool.actor), (item,))
     if replies[0][0] not in ("repaired", "moved", "large"):
         raise_refused(pool, replies[0][0])
     reply: Reply = replies[0]
@@ -217,7 +217,9 @@ def _orphans(pool: PoolKeys) -> Flow[list[str]]:
 
 def find_orphans(pool: PoolKeys, records: Sequence[str]) -> Call:
     """The call that says which of these records have no index entry."""
-    return Call(_ORPHANS, pool, (*_ORPHANS.bind_keys(pool), *records), _ORPHANS.bind(epoch=pool.epoch))
+    return Call(
+        _ORPHANS, pool, (*_ORPHANS.bind_keys(pool), *records), _ORPHANS.bind(epoch=pool.epoch, actor=pool.actor)
+    )
 
 
 def _verdict(pool: PoolKeys, survey: _Survey, orphans: Sequence[str]) -> Audit:

@@ -167,7 +167,7 @@ def _set_quota(at: _Scratch) -> Flow[object]:
 
 def _check_access(at: _Scratch) -> Flow[object]:
     script, pool = load("check_access"), at.defaults.pool
-    return (yield Call(script, pool, script.bind_keys(pool), script.bind(epoch="")))
+    return (yield Call(script, pool, script.bind_keys(pool), script.bind(epoch="", actor=pool.actor)))
 
 
 def _find_orphans(at: _Scratch) -> Flow[object]:

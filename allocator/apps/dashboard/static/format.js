@@ -124,6 +124,11 @@ const QUOTA_CODES = {
   capacity_exceeded: "The quota has not enough left",
 };
 
+/** Who made a change, where that is not the owner that the event names; null otherwise. */
+export function actorOf(event) {
+  return event.actor && event.actor !== event.owner ? event.actor : null;
+}
+
 /** A denial in a sentence: which account is short of what. */
 export function reasonText(denial) {
   if (!denial) return "–";

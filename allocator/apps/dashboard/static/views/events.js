@@ -1,7 +1,7 @@
 /* The events of a pool, newest first, as they come; a pause keeps them still to read, and says how many have come since. */
 
 import { h, panel, put, say, sync } from "../dom.js";
-import { count, day, ms, plural, requestText, seconds } from "../format.js";
+import { actorOf, count, day, ms, plural, requestText, seconds } from "../format.js";
 import { loader } from "../loading.js";
 
 const FIRST = 200;
@@ -76,7 +76,7 @@ export function events(context) {
       (one) =>
         (!type || one.type === type) &&
         (!wanted ||
-          [one.owner, one.id, one.reason, ...Object.values(one.details ?? {})].some((text) =>
+          [one.owner, one.id, one.actor, one.reason, ...Object.values(one.details ?? {})].some((text) =>
             (text ?? "").toLowerCase().includes(wanted),
           )),
     );
@@ -113,9 +113,8 @@ export function events(context) {
 function entry(one) {
   const at = ms(one.at);
   const resources = Object.keys(one.resources ?? {}).length ? requestText(one.resources) : "";
-  const actor = one.actor ?? one.details?.actor ?? null;
+  const actor = actorOf(one);
   const details = Object.entries(one.details ?? {})
-    .filter(([name]) => name !== "actor")
     .map(([name, text]) => `${name}=${text}`)
     .join(" ");
   return h(

@@ -1,7 +1,7 @@
 /* The first section of a pool: utilisation, what frees up when, the head of the line, the newest events. */
 
 import { calm, h, panel, put } from "../dom.js";
-import { duration, ms, reasonText, requestText, seconds, when } from "../format.js";
+import { actorOf, duration, ms, reasonText, requestText, seconds, when } from "../format.js";
 import { loader } from "../loading.js";
 import { eventWord } from "./events.js";
 import { timeline } from "./timeline.js";
@@ -105,6 +105,7 @@ export function now(context) {
                   ` ${one.owner ?? ""} `,
                   h("span", { class: "soft" }, one.id ?? ""),
                   one.reason ? h("span", { class: "soft" }, ` (${one.reason})`) : null,
+                  actorOf(one) ? h("span", { class: "soft" }, ` by ${actorOf(one)}`) : null,
                 ),
                 h(
                   "span",

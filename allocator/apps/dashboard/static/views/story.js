@@ -2,7 +2,7 @@
 
 import { part } from "../api.js";
 import { h, put } from "../dom.js";
-import { fromNow, ms, requestText, seconds, when } from "../format.js";
+import { actorOf, fromNow, ms, requestText, seconds, when } from "../format.js";
 import { loader } from "../loading.js";
 import { eventWord } from "./events.js";
 
@@ -59,9 +59,7 @@ export function story(context, id, close) {
                 {},
                 h("b", {}, eventWord(one.type)),
                 one.reason ? ` (${one.reason})` : "",
-                (one.actor ?? one.details?.actor)
-                  ? h("span", { class: "soft" }, ` by ${one.actor ?? one.details.actor}`)
-                  : null,
+                actorOf(one) ? h("span", { class: "soft" }, ` by ${actorOf(one)}`) : null,
               ),
               h(
                 "span",
