@@ -24,6 +24,7 @@ from allocator.testing import PrivateServer
 
 POOL: Final = "quiet"
 SETTLES_S: Final = 10.0
+ALLOCATIONS: Final = 50
 
 
 def fill(client: Allocator, count: int) -> None:
@@ -49,27 +50,41 @@ def drain(terminal: int, seconds: float) -> int:
     return total
 
 
+def measure(url: str, pool: str, seconds: float, *, settles_s: float = SETTLES_S) -> tuple[float, float]:
+    """Run it on a pool that rests; returns the part of a core that it takes, and the bytes a second that it writes."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    command = [sys.executable, "-m", "allocator", "top", pool, "--url", url]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    try:
+        with subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=environment) as process:
+            try:
+                drain(outer, settles_s)
+                before_s, began = used_s(process.pid), time.monotonic()
+                written = drain(outer, seconds)
+                spent_s, took_s = used_s(process.pid) - before_s, time.monotonic() - began
+                if process.poll() is not None:
+                    raise RuntimeError("top has ended by itself")
+                os.write(outer, b"q")
+                drain(outer, 2.0)
+            finally:
+                process.terminate()
+    finally:
+        os.close(outer)
+        os.close(inner)
+    return spent_s / took_s, written / took_s
+
+
 def main() -> None:
     """Measure, and print one line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--allocations", type=int, default=50)
+    parser.add_argument("--allocations", type=int, default=ALLOCATIONS)
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     with PrivateServer() as server, Allocator.from_url(server.url, pool=POOL) as client:
         fill(client, given.allocations)
-        outer, inner = pty.openpty()
-        fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        command = [sys.executable, "-m", "allocator", "top", POOL, "--url", server.url]
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        with subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=environment) as process:
-            drain(outer, SETTLES_S)
-            before_s = used_s(process.pid)
-            written = drain(outer, given.seconds)
-            share = (used_s(process.pid) - before_s) / given.seconds
-            os.write(outer, b"q")
-            drain(outer, 2.0)
-            process.terminate()
-    print(f"{given.allocations} allocations: {share:.2%} of a core, {written / given.seconds:.0f} bytes a second")
+        share, written = measure(server.url, POOL, given.seconds)
+    print(f"{given.allocations} allocations: {share:.2%} of a core, {written:.0f} bytes a second")
 
 
 if __name__ == "__main__":
