@@ -22,7 +22,9 @@ from tests.support.servers import Engine, Server, binary
 
 RESULTS: Final = Path(__file__).parent / "results" / "latest.json"
 
-QUICK: Final = Sizes(rounds=5, calls=500, live=50_000, stored=20_000, awaited=1000, blocking=300, pairs=300, part=5)
+QUICK: Final = Sizes(
+    rounds=5, calls=500, live=50_000, stored=20_000, awaited=1000, blocking=300, pairs=300, part=5, resting_s=30
+)
 
 ENGINES: Final = (Engine.REDIS7, Engine.VALKEY9)
 """The oldest and the newest server that are supported."""
@@ -112,7 +114,8 @@ def _cell(row: Row, figure: Figure | None) -> str:
     if figure is None:
         return "left out"
     low, high = figure["quartiles"]
-    shown = f"{figure['figure']:.0f}{row.unit}" if row.unit else f"{figure['figure']:.2f} ({low:.2f}-{high:.2f})"
+    digits = 0 if figure["figure"] >= 10 else 2
+    shown = f"{figure['figure']:.{digits}f}{row.unit}" if row.unit else f"{figure['figure']:.2f} ({low:.2f}-{high:.2f})"
     beside = f"({figure['note']})" if figure["note"] else ""
     return " ".join(part for part in (shown, beside, figure["verdict"]) if part)
 
@@ -121,7 +124,7 @@ def main(arguments: Sequence[str] | None = None, *, sizes: Sizes | None = None, 
     """Measure what is asked for; the figures decide nothing about the exit code."""
     rows = by_name()
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller and shorter: a minute and a half, less exact")
+    parser.add_argument("--quick", action="store_true", help="smaller and shorter, less exact")
     parser.add_argument("--only", action="append", choices=list(rows), metavar="ROW", help=f"one of {', '.join(rows)}")
     parser.add_argument("--url", help="an empty server to measure on; it is flushed (default: servers of our own)")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")

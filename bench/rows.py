@@ -53,7 +53,15 @@ class Row:
 
 _ROWS: Final[list[Row]] = []
 
-_MODULES: Final = ("server_rows", "policy_rows", "pair_rows", "client_rows", "memory_row", "longest_row")
+_MODULES: Final = (
+    "server_rows",
+    "policy_rows",
+    "pair_rows",
+    "client_rows",
+    "memory_row",
+    "longest_row",
+    "watching_rows",
+)
 """Where they are defined, in the order of the table."""
 
 

@@ -11,7 +11,7 @@ import redis
 
 from allocator import Allocator, settings
 
-__all__ = ["CAPACITY", "IN_FLIGHT", "POOL", "Sizes", "Stage", "in_chunks"]
+__all__ = ["CAPACITY", "IN_FLIGHT", "PATIENT", "POOL", "Sizes", "Stage", "in_chunks"]
 
 T = TypeVar("T")
 
@@ -19,6 +19,9 @@ POOL: Final = "labs"
 
 CAPACITY: Final = {"cpu": "100M", "memory": "6Pi"}
 """Room for a million allocations and more."""
+
+PATIENT: Final[dict[str, Any]] = {"timeout": 60.0, "attempt_timeout": 30.0}
+"""For what is prepared: a machine may be busy with other things for seconds."""
 
 IN_FLIGHT: Final = 64
 """Commands that are sent before their replies are read."""
@@ -44,6 +47,10 @@ class Sizes:
     """What part of the workloads of the row `kueue` is done: one of so many."""
     audited: int = settings.AUDIT_FIELDS_MAX // (settings.RECORD_FIELDS + settings.RESOURCES_MAX)
     repeats: int = 3
+    settles_s: float = 10.0
+    """Seconds after which a program that was started is at rest."""
+    resting_s: float = 60.0
+    """Seconds for which a program at rest is looked at."""
 
 
 class Stage:
@@ -90,7 +97,7 @@ class Stage:
         """Empty a database and make the pool in it."""
         self._control[db].flushdb(asynchronous=False)
         own = self._client(db)
-        with Allocator(own, allow_eviction=True) as allocator:
+        with Allocator(own, allow_eviction=True, **PATIENT) as allocator:
             allocator.pools.create(POOL, capacity)
         own.close()
 
@@ -121,9 +128,9 @@ class Stage:
         Raises:
             AssertionError: One was answered by another word: something else was measured than was meant.
         """
-        before = self._cpu_s()
+        before = self.cpu_s()
         replies = self.send(db, commands)
-        spent = (self._cpu_s() - before) * 1e6
+        spent = (self.cpu_s() - before) * 1e6
         if answers is not None:
             told = {word for reply in replies for word in _words(reply)}
             assert told == {answers}, f"wanted {answers}, was told {told}"
@@ -138,7 +145,8 @@ class Stage:
             replies += [line.read_response() for _ in chunk]
         return replies
 
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
+        """Seconds of processor time of the server's main thread since its start."""
         info: Any = self._control[0].info("cpu")
         return float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"])
 

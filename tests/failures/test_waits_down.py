@@ -156,3 +156,35 @@ async def test_a_wait_in_vain_says_full_only_where_it_was(
         await asked.answer()
     await client.close()
     await settled(lab, one_server)
+
+
+@pytest.mark.parametrize("back", ["in time", "too late"])
+async def test_a_grant_to_a_caller_that_is_cut_off_is_its_own_for_the_time_of_a_claim(
+    back: str, scene: Stage, disturbed: Disturbed, proxy: FaultProxy, one_server: Server
+) -> None:
+    """Neither direction passes while the room comes; who is late finds it taken, and stands in line again."""
+    lab = scene("lab")
+    fill(lab)
+    client = disturbed("lab", lab.clock, **SHORT)
+    asked = asks(client, "a")
+    await waits_for(lab, "a")
+    proxy.down()
+    lab.direct.release("full")
+    assert in_line(lab) == []
+    assert lab.direct.get("a") is not None
+    if back == "too late":
+        lab.clock.advance(settings.GRANT_CLAIM_MS / 1000)
+        assert lab.direct.allocate({"cpu": 4}, ttl=60, id="next").created
+        assert lab.direct.get("a") is None
+    assert not asked.ended
+    proxy.up()
+    if back == "too late":
+        await waits_for(lab, "a")
+        assert lab.direct.get("a") is None, "nobody both waits and holds"
+        lab.direct.release("next")
+    answer = await asked.answer()
+    assert in_line(lab) == []
+    assert [one.id for one in lab.direct.list()] == ["a"]
+    assert lab.direct.release(answer)
+    await client.close()
+    await settled(lab, one_server)

@@ -23,13 +23,14 @@ from tests.support.servers import Server
 
 TINY = Sizes(
     rounds=2, calls=100, live=300, stored=300, tasks=5, awaited=50, blocking=10, pairs=10, processes=2, audited=300,
-    repeats=1, scopes=20, waiting=40, waiters=5, part=50,
+    repeats=1, scopes=20, waiting=40, waiters=5, part=50, settles_s=2.0, resting_s=1.5,
 )  # fmt: skip
 
 ROWS = [
     "allocate", "release", "renew", "resize", "denial", "existing", "check", "usage", "get", "batch", "release-many",
     "renew-many", "accounts", "million", "scope", "scopes", "waiting", "waiting-mixed", "woken", "woken-link", "slot",
     "kueue", "pairs-1", "pairs-8", "async", "sync", "memory", "longest",
+    "scrape", "observed", "traced", "top",
 ]  # fmt: skip
 """All rows that need nothing from elsewhere."""
 
