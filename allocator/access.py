@@ -36,7 +36,7 @@ _LISTENS: Final = ("ssubscribe", "sunsubscribe")
 _FOLLOWS: Final = ("xread",)
 """A watch of the events blocks on the stream.  Who may not do so asks every second instead."""
 
-_WRITES: Final = frozenset({"hdel", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
+_WRITES: Final = frozenset({"hdel", "hincrby", "hset", "persist", "pexpire", "unlink", "xadd", "zadd", "zrem"})
 
 _EXAMINES: Final = ("scan", "config|get", "cluster|info", "acl|whoami")
 """`pools.list()` and audits scan the keys.  `doctor` reads settings, and skips those that it may not read."""

@@ -229,6 +229,11 @@ local function write_pool(call)
   if call.pool_drops and call.pool_drops[1] then redis.call('HDEL', call.key, unpack(call.pool_drops)) end
 end
 
+-- Adds to the counters that the call has not read.  None may fail it: a broken one, or a right that is missing.
+local function write_counts(call)
+  for field, n in pairs(call.counts) do redis.pcall('HINCRBY', call.key, field, n) end
+end
+
 -- Writes the points of the minute and the hour that are over.  Neither may fail the call.
 local function write_point(call)
   local point = call.point
@@ -358,9 +363,10 @@ function transaction.commit(call)
   if rest then check_rest(call) end
   local is_due = is_trim_due(call, revision, read_revision)
   if is_due then idempotency.trim(call) end
-  local writes_pool = not call.refused and not call.deletes_pool and (revision ~= read_revision or call.counts
-    or call.planned_events or call.pool_sets or call.pool_drops or call.clock_due and call.changed)
-  if writes_pool then history.plan(call) end
+  local has_pool = not call.refused and not call.deletes_pool
+  local writes_pool = has_pool and (revision ~= read_revision or call.planned_events or call.pool_sets
+    or call.pool_drops or call.clock_due and call.changed)
+  if writes_pool or has_pool and call.counts then writes_pool = history.plan(call) or writes_pool end
   if call.planned_events and not call.deletes_pool then write_events(call) end
   local completed = call.completed
   if completed then redis.call('ZADD', call.ended, unpack(completed)) end
@@ -378,6 +384,7 @@ function transaction.commit(call)
   if call.sharers then write_shares(call) end
   if call.point then write_point(call) end
   if writes_pool then write_pool(call) end
+  if has_pool and call.counts then write_counts(call) end
   if call.removed or call.changed or call.planned then drop(call) end
   if call.line then drop_waiters(call) end
   if call.forgets then redis.call('UNLINK', history.minutes(call), history.hours(call)) end

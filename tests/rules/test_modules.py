@@ -26,8 +26,8 @@ READS: Final = {
 }  # fmt: skip
 """All that the scripts send.  Another one wants a look at its rights, its bounds and its cost."""
 
-SIGNALS: Final = {"SPUBLISH"}
-"""What wakes a client that waits: a hint, that may fail."""
+HINTS: Final = {"HINCRBY", "SPUBLISH"}
+"""What counts, and what wakes a client that waits: nothing depends on them, and each may fail."""
 
 FORBIDDEN: Final = {
     r"math\.random": "a script is replicated by its effects, and read by people",
@@ -69,7 +69,7 @@ def test_commands_are_literals_that_are_known(path: Path) -> None:
     """So that they can be counted, and found.  None walks the whole store, and none removes without a bound."""
     text = code(read(path))
     assert len(re.findall(r"redis\.p?call\b", text)) == len(COMMAND.findall(text))
-    assert set(COMMAND.findall(text)) <= WRITES | READS | SIGNALS
+    assert set(COMMAND.findall(text)) <= WRITES | READS | HINTS
 
 
 @EITHER
@@ -81,16 +81,14 @@ def test_commands_that_write_stand_in_the_transaction_only(path: Path) -> None:
 
 def test_every_known_command_is_sent() -> None:
     """One that nobody sends any more is to be forgotten, also by the rights."""
-    assert {
-        command for path in lua_files() for command in COMMAND.findall(code(read(path)))
-    } == WRITES | READS | SIGNALS
+    assert {command for path in lua_files() for command in COMMAND.findall(code(read(path)))} == WRITES | READS | HINTS
 
 
 @EITHER
-def test_a_signal_may_fail_and_stands_in_the_transaction_only(path: Path) -> None:
+def test_a_hint_may_fail_and_stands_in_the_transaction_only(path: Path) -> None:
     """Neither a right that is missing nor an older server is an error."""
     text = code(read(path))
-    for command in SIGNALS:
+    for command in HINTS:
         assert f"redis.call('{command}'" not in text
         assert command not in text or path.name == "transaction.lua"
 

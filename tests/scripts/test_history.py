@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 
 from allocator import settings
 from tests.scripts.history_checks import counts_of
@@ -202,6 +203,31 @@ def test_a_broken_counter_begins_anew(pool: Ledger, text: str) -> None:
     pool.grant("a", {"cpu": 1})
     assert counts_of(pool.account)["granted"] == 1
     pool.client.xtrim(pool.keys["events"], maxlen=0)
+
+
+@pytest.mark.breaks_data
+def test_a_broken_counter_of_denials_stays_and_fails_no_call(pool: Ledger) -> None:
+    """It is added to unread; nothing depends on it."""
+    pool.client.hset(pool.keys["pool"], "denied.never_fits_count", "x")
+    assert pool.allocate(pool.want("b", {"cpu": 11}))[0][1] == "never_fits"
+    assert pool.account["denied.never_fits_count"] == "x"
+
+
+def test_who_may_not_count_is_denied_all_the_same(real: Ledger) -> None:
+    """A user with the rights of an older version lacks HINCRBY: it may work, and its denials are not counted."""
+    real.create({"cpu": 10})
+    real.client.execute_command("ACL", "SETUSER", "old", "reset", "on", ">x", "~*", "&*", "+@all", "-hincrby")
+    path = real.client.connection_pool.connection_kwargs["path"]
+    known = real.client
+    real.client = redis.Redis(unix_socket_path=path, username="old", password="x", decode_responses=True)
+    try:
+        assert real.run("check_access") == ["ready"]
+        assert real.allocate(real.want("b", {"cpu": 11}))[0][1] == "never_fits"
+        assert "denied.never_fits_count" not in real.account
+    finally:
+        real.client.close()
+        real.client = known
+        real.client.execute_command("ACL", "DELUSER", "old")
 
 
 def test_a_reading_refuses_other_intervals(pool: Ledger) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.scripts.ledger import MINUTE, Ledger
 from tests.scripts.ordinary import WAYS, prepare
 
-COMES = {"HSET", "XADD", "ZADD", "PERSIST", "PEXPIRE"}
+COMES = {"HINCRBY", "HSET", "XADD", "ZADD", "PERSIST", "PEXPIRE"}
 GOES = {"HDEL", "UNLINK", "ZREM"}
 
 

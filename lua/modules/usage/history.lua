@@ -1,6 +1,7 @@
 -- history: what the pool has done so far, and what it had at the end of each minute and hour.
 -- A counter is the pool's field `<kind>_count`: how many events of that kind it has had; `denied.<code>_count`: how
--- many requests it has denied.  They only grow, and are written with the call that they count.
+-- many requests it has denied.  They only grow.  The one that a call reads with the pool is written with it; the others
+-- (`call.counts`) are added to by HINCRBY, unread: nothing depends on them, so that a broken one fails no call.
 -- A point is an entry of the streams `usage_minutes` and `usage_hours`; its id is the end of its interval.  The first
 -- change in a later minute writes what the pool had before it: since the last change it had nothing else.  So an
 -- interval without a change needs no point, and no timer.  `history_ms` is where the interval without a point begins.
@@ -28,17 +29,6 @@ function history.deny(call, reply)
   if code == 'capacity_exceeded' and string.sub(denial[3], 1, 6) == 'quota:' then code = 'quota_exceeded' end
   local field = 'denied.' .. code .. '_count'
   counts[field], call.counts = (counts[field] or 0) + 1, counts
-end
-
--- Adds up the counters that the call has not read with the pool.
-local function add_others(call)
-  local names, amounts = {}, {}
-  for field, n in pairs(call.counts) do names[#names + 1], amounts[#amounts + 1] = field, n end
-  local values = redis.call('HMGET', call.key, unpack(names))
-  for i = 1, #names do
-    local before = numbers.exact(values[i])
-    pools.set(call, names[i], (before or 0) + amounts[i])
-  end
 end
 
 -- Counts the events of the call: those that it grants from its arguments, and those that are planned.
@@ -108,12 +98,14 @@ local function close(call, from_ms)
   pools.set(call, 'history_ms', call.now - call.now % limits.MINUTE_MS)
 end
 
--- The last readings before the writes: plans the counters and the points of a call that changes the pool.
+-- The last readings before the writes: plans the counters and the points of a call that changes the pool, or denies.
+-- Returns whether a field of the pool is set for it.
 function history.plan(call)
   count_events(call)
-  if call.counts then add_others(call) end
   local from_ms = numbers.exact(call.pool.history_ms)
-  if not from_ms or call.now >= from_ms + limits.MINUTE_MS then close(call, from_ms) end
+  local is_due = not from_ms or call.now >= from_ms + limits.MINUTE_MS
+  if is_due then close(call, from_ms) end
+  return is_due and call.pool_sets
 end
 
 return history
