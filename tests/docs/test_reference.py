@@ -228,7 +228,7 @@ def test_the_kinds_and_fields_of_events_are_those_that_the_keyspace_page_names(c
     run(client, undo.undo(pool_keys("default", "allocator"), [(call, "shared")]))
     client.maintenance.reclaim(older_than=0)
     client.pools.update(None, {"cpu": 8}, preemption=PreemptionPolicy(True, grace=0))
-    client.allocate({"cpu": 8}, ttl=60)
+    client.options(owner="another").allocate({"cpu": 8}, ttl=60, owner="me")
     client.release(client.allocate({"cpu": 8}, ttl=60, wait=5, priority=1, preempt=True))
     store.hincrby(POOL, "cpu.allocated", 1000)
     client.maintenance.audit(repair=True)

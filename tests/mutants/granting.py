@@ -44,12 +44,13 @@ GRANTING: Final = (
     ),
     Mutant(
         "grant not told", "modules/transaction.lua",
-        "    if first then\n", "    if first == '' then\n",
+        "    elseif first then\n", "    elseif first == '' then\n",
         "what was granted is told nowhere", "test_allocate",
     ),
     Mutant(
         "grants fill the stream", "modules/transaction.lua",
-        "'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind'", "'*', 'kind'",
+        "    elseif first then\n      redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind'",
+        "    elseif first then\n      redis.call('XADD', call.events, '*', 'kind'",
         "the stream grows for ever", "test_idempotency",
     ),
     Mutant(

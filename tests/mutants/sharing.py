@@ -241,7 +241,7 @@ SHARING: Final = (
     ),
     Mutant(
         "pool not written", "modules/transaction.lua",
-        "(revision ~= read_revision or call.counts", "(call.counts",
+        "(revision ~= read_revision or call.planned_events or call.pool_sets", "(call.planned_events or call.pool_sets",
         "a grant takes nothing and no fence", "test_allocate",
     ),
 )  # fmt: skip

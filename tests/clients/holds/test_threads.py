@@ -181,7 +181,7 @@ async def test_an_interrupted_release_goes_on_in_the_background(
 ) -> None:
     """Ctrl-C at the wrong moment must not leave the allocation to its deadline."""
 
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     client = Allocator.from_url(one_server.url, pool="lab")

@@ -46,6 +46,7 @@ def _held(client: Allocator) -> None:
 
 READS: Final[dict[str, Do]] = {
     "pools.usage": lambda one: one.pools.usage(),
+    "pools.usage_history": lambda one: one.pools.usage_history(),
     "pools.get": lambda one: one.pools.get(),
     "pools.list": lambda one: one.pools.list(),
     "get": lambda one: one.get("a"),

@@ -142,6 +142,7 @@ def test_any_command_line_ends_with_a_documented_exit_code(
 
     monkeypatch.setattr("allocator.apps.cli.watch.time.sleep", interrupt)
     monkeypatch.setattr("allocator.apps.exporter.command._until_stopped", lambda: interrupt(0))
+    monkeypatch.setattr("allocator.apps.dashboard.command.serve", lambda *_: interrupt(0))
     known = [
         (path, command)
         for path, command in commands(root)

@@ -286,7 +286,7 @@ async def test_a_time_to_live_that_the_pool_refuses_is_not_available(
     assert not await make(reserve_on_check=keeps).check_availability(HALF)
     assert not await make(reserve_on_check=keeps, ttl=21).check_availability(HALF)
     assert await make(reserve_on_check=keeps, ttl=20).check_availability(HALF)
-    assert all("20 s at the longest" in line for line in warnings_of(log)[-2:])
+    assert all("20s at the longest" in line for line in warnings_of(log)[-2:])
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.5, 3601, "30", True, float("nan")])
