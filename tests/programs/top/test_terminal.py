@@ -34,13 +34,15 @@ class Terminal:
         self.resize(rows, columns)
         self.before = termios.tcgetattr(self._inner)
         self.seen = ""
+        # What another program has noted of its terminal would count for more than the size of this one.
+        own = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [*program, *words],
             stdin=self._inner,
             stdout=self._inner,
             stderr=self._inner,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            env={**own, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
         )
 
     def resize(self, rows: int, columns: int) -> None:
