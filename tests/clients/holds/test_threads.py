@@ -46,7 +46,7 @@ async def test_a_block_may_be_cancelled_when_the_allocation_is_lost(
     """As a time-out does it: the task itself goes on, with `AllocationLost`."""
     told: list[object] = []
     with pytest.raises(AllocationLost) as lost:
-        async with awaited.hold({"cpu": 1}, ttl=1, on_lost=told.append, cancel=True) as hold:
+        async with awaited.hold({"cpu": 1}, ttl=3, on_lost=told.append, cancel=True) as hold:
             onlooker.release(hold.id)
             await asyncio.Event().wait()
     assert isinstance(lost.value.__cause__, asyncio.CancelledError)
@@ -57,7 +57,7 @@ async def test_a_block_may_be_cancelled_when_the_allocation_is_lost(
 async def test_a_block_is_not_cancelled_unless_that_was_asked_for(awaited: AsyncAllocator, onlooker: Allocator) -> None:
     """It may have to clean up."""
     with pytest.raises(AllocationLost):
-        async with awaited.hold({"cpu": 1}, ttl=1) as hold:
+        async with awaited.hold({"cpu": 1}, ttl=3) as hold:
             onlooker.release(hold.id)
             await wait_until_async(lambda: hold.lost)
             await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.01)
@@ -86,7 +86,7 @@ async def test_a_block_that_swallows_the_cancellation_is_told_at_its_end(
 ) -> None:
     """And no cancellation is left behind."""
     with pytest.raises(AllocationLost):
-        async with awaited.hold({"cpu": 1}, ttl=1, cancel=True) as hold:
+        async with awaited.hold({"cpu": 1}, ttl=3, cancel=True) as hold:
             onlooker.release(hold.id)
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.Event().wait()
@@ -168,7 +168,7 @@ async def test_a_hold_for_which_there_is_no_thread_leaves_nothing_charged(
 async def test_a_client_may_be_closed_within_the_block(kind: str, one_server: Server, onlooker: Allocator) -> None:
     """What it holds is renewed all the same, and released in the background."""
     client = clients.connect(kind, one_server.url)
-    async with client.hold({"cpu": 1}, ttl=1) as hold:
+    async with client.hold({"cpu": 1}, ttl=3) as hold:
         await client.close()
         granted = hold.allocation.deadline_ms
         wait_until(lambda: hold.allocation.deadline_ms != granted, message="a renewal")
