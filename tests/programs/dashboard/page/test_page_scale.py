@@ -11,7 +11,7 @@ import pytest
 from allocator import Allocator, Request
 from tests.support.tools import needs
 
-pytestmark = [needs("chromium"), pytest.mark.slow]
+pytestmark = [needs("chromium"), pytest.mark.slow, pytest.mark.long]
 
 COUNT = 10_000
 BATCH = 100
