@@ -49,8 +49,8 @@ GRANTING: Final = (
     ),
     Mutant(
         "grants fill the stream", "modules/transaction.lua",
-        "    elseif first then\n      redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*', 'kind'",
-        "    elseif first then\n      redis.call('XADD', call.events, '*', 'kind'",
+        "    elseif first then\n      redis.call('XADD', call.events, 'MAXLEN', '~', limits.EVENTS_MAX_TEXT, '*'",
+        "    elseif first then\n      redis.call('XADD', call.events, '*'",
         "the stream grows for ever", "test_idempotency",
     ),
     Mutant(
